@@ -1,0 +1,29 @@
+/*
+ * point.h - failpoints and planted bugs: the places where a test takes hold of the code.
+ *
+ * VV_POINT("wal.after_sync") marks where durable state changes; a test's handler may crash, delay
+ * or yield there. VV_BUG(n) is true only in the test build and only when the environment says
+ * VV_BUG=n: it switches on a known mistake, to prove that the tests would catch it. The list of
+ * numbers stands in tests/bugs/README.md. In release builds both compile to nothing.
+ */
+#ifndef VARVE_BASE_POINT_H
+#define VARVE_BASE_POINT_H
+
+#include <stdbool.h>
+
+#ifdef VV_TEST_HOOKS
+/** Called at every point with its name; NULL switches it off. */
+void vv_point_set(void (*handler)(void *ctx, const char *name), void *ctx);
+void vv_point_reach(const char *name);
+/** True when bug n is the planted one. */
+bool vv_bug_is_on(int n);
+/** Plant bug n (0: none) from inside a test, over the environment. */
+void vv_bug_plant(int n);
+#define VV_POINT(name) vv_point_reach(name)
+#define VV_BUG(n) vv_bug_is_on(n)
+#else
+#define VV_POINT(name) ((void)0)
+#define VV_BUG(n) false
+#endif
+
+#endif

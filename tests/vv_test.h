@@ -1,0 +1,60 @@
+/*
+ * vv_test.h - what every test includes, and the one place that includes cmocka.
+ *
+ * Random tests draw their seed from VV_SEED when it is set and print it when they fail, so that
+ * each failure has a replay command.
+ */
+#ifndef VARVE_TESTS_VV_TEST_H
+#define VARVE_TESTS_VV_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/util.h"
+#include "varve/slice.h"
+#include "varve/status.h"
+
+/* The bytes of a table row: BYTES(1, 2, 3). */
+#define BYTES(...)                                                                                 \
+    vv_slice_of((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+
+/* Expect VV_OK and show the sentence otherwise. err is a vv_error. */
+#define assert_ok(expr, err)                                                                       \
+    do {                                                                                           \
+        vv_status assert_ok_st_ = (expr);                                                          \
+        if (assert_ok_st_ != VV_OK)                                                                \
+            fail_msg("%s: %s: %s", #expr, vv_status_name(assert_ok_st_), (err).msg);               \
+    } while (0)
+
+#define assert_status(want, expr)                                                                  \
+    do {                                                                                           \
+        vv_status assert_st_ = (expr);                                                             \
+        if (assert_st_ != (want))                                                                  \
+            fail_msg("%s: %s instead of %s", #expr, vv_status_name(assert_st_),                    \
+                     vv_status_name(want));                                                        \
+    } while (0)
+
+/* The seed of this run: VV_SEED, or a fixed one, so that a push is repeatable. */
+static inline uint64_t vv_test_seed(uint64_t fixed)
+{
+    const char *text = getenv("VV_SEED");
+    uint64_t seed = text == NULL ? fixed : strtoull(text, NULL, 0);
+    return seed;
+}
+
+/* A count from the environment (a soak raises it), or the push size. */
+static inline uint64_t vv_test_count(const char *name, uint64_t push)
+{
+    const char *text = getenv(name);
+    return text == NULL ? push : strtoull(text, NULL, 0);
+}
+
+#endif
