@@ -1,0 +1,46 @@
+/*
+ * env.h - the world a store runs in: files, time, randomness, threads.
+ *
+ * env_posix_init gives the real one. A test fills its own from vio_sim.h; without threads the store
+ * runs no background thread and is stepped by its caller.
+ */
+#ifndef VARVE_IO_ENV_H
+#define VARVE_IO_ENV_H
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "io/vio.h"
+
+typedef struct vv_env {
+    vio *io;                   /* owned by whoever made the env */
+    vv_clock *clock;           /* never NULL */
+    const vv_threads *threads; /* NULL: single-threaded, stepped */
+    uint64_t seed;             /* root of the pseudo-random generators */
+    vv_log *log;               /* may be NULL */
+} vv_env;
+
+/** The process's real clock: CLOCK_MONOTONIC and CLOCK_REALTIME. */
+vv_clock *vv_clock_real(void);
+
+/** The real threads. */
+const vv_threads *vv_threads_real(void);
+
+/** Cryptographic randomness (getrandom); VV_IO when the kernel refuses. */
+VV_MUST_CHECK vv_status vv_random_bytes(void *out, size_t len, vv_error *err);
+
+/** A posix env rooted at dir, seed from vv_random_bytes. Gives env->io: vio_destroy. */
+VV_MUST_CHECK vv_status env_posix_init(vv_env *env, const char *dir, vv_log *log, vv_error *err);
+
+/** Figures of this process for metrics: resident bytes, CPU nanoseconds, open descriptors, start. */
+typedef struct env_process_stats {
+    uint64_t rss_bytes;
+    uint64_t cpu_ns;
+    uint64_t open_fds;
+    uint64_t max_fds;
+    uint64_t threads;
+    int64_t start_wall_ns;
+} env_process_stats;
+void env_process_stats_read(env_process_stats *out);
+
+#endif

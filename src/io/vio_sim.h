@@ -1,0 +1,84 @@
+/*
+ * vio_sim.h - the simulated disk: a durable image, pending writes, and every fault from a seed.
+ *
+ * One thread. The disk outlives its vio: a test runs a store on vio_sim_open(disk), cuts the power,
+ * and opens the disk again. Order of a cut: the store stops getting answers first (every call of
+ * the old vio fails with VV_IO "power is off"), then vio_sim_disk_settle decides what survived.
+ *
+ * At a cut each pending 512-byte sector keeps the old bytes, the new ones, or a torn prefix of the
+ * new; each pending name or length change is kept or lost on its own; each 4 KiB page of a map is of
+ * any age. vio_sim_disk_kill models SIGKILL instead: all written bytes and maps survive whole.
+ */
+#ifndef VARVE_IO_VIO_SIM_H
+#define VARVE_IO_VIO_SIM_H
+
+#include "base/clock.h"
+#include "io/vio.h"
+
+typedef struct vio_sim_disk vio_sim_disk;
+
+typedef enum vio_sim_fault {
+    VIO_SIM_NONE,
+    VIO_SIM_EIO,          /* the n-th matching call fails, once */
+    VIO_SIM_EIO_STICKY,   /* it and all later ones */
+    VIO_SIM_ENOSPC,       /* the n-th allocating call and later ones fail until cleared */
+    VIO_SIM_SHORT,        /* a transfer stops in the middle; the rest arrives by the retry inside */
+    VIO_SIM_SYNC_LIES,    /* a sync fails once, the data is gone, later syncs say yes */
+    VIO_SIM_FLIP,         /* a read gives one flipped bit (the image too: it is damage) */
+    VIO_SIM_STALE,        /* a read gives the sector before its last write */
+    VIO_SIM_MISDIRECT,    /* a write lands at another block of the same file */
+} vio_sim_fault;
+
+typedef struct vio_sim_options {
+    uint64_t seed;
+    uint64_t cut_after_writes; /* power fails at the n-th state-changing call (write, sync, rename,
+                                  remove, create, truncate, map publication); 0: never */
+    bool tear;                 /* sectors may tear; otherwise whole sectors are old or new */
+    vio_sim_fault fault;
+    uint64_t fault_at;         /* the n-th call the fault can hit, from 1; 0: none */
+    uint64_t capacity;         /* bytes; 0 is without bound */
+} vio_sim_options;
+
+/** An empty disk. NULL when memory is short. */
+vio_sim_disk *vio_sim_disk_create(void);
+void vio_sim_disk_destroy(vio_sim_disk *disk);
+
+/** Switch the power on with new options. Gives a vio: vio_destroy. */
+VV_MUST_CHECK vv_status vio_sim_open(vio_sim_disk *disk, const vio_sim_options *opt, vio **out,
+                                     vv_error *err);
+
+/** True once the cut came: every call fails from then on. */
+bool vio_sim_is_off(const vio_sim_disk *disk);
+/** Cut now. */
+void vio_sim_cut(vio_sim_disk *disk);
+/** After the store was closed: decide by the seed what survived the cut. */
+void vio_sim_disk_settle(vio_sim_disk *disk);
+/** After the store was abandoned: everything written survives, as after SIGKILL. */
+void vio_sim_disk_kill(vio_sim_disk *disk);
+
+/** State-changing calls and fault-eligible calls so far, to walk the sites of a workload. */
+uint64_t vio_sim_write_count(const vio_sim_disk *disk);
+uint64_t vio_sim_fault_sites(const vio_sim_disk *disk, vio_sim_fault fault);
+/** Clear the fault in force (space returned, disk healed). */
+void vio_sim_heal(vio_sim_disk *disk);
+
+/** Damage on purpose: flip one bit, cut to a size, swap two blocks, zero a range. */
+VV_MUST_CHECK vv_status vio_sim_flip_bit(vio_sim_disk *disk, const char *path, uint64_t bit);
+VV_MUST_CHECK vv_status vio_sim_zero(vio_sim_disk *disk, const char *path, uint64_t offset,
+                                     uint64_t len);
+/** Copy the durable image, to damage one copy in many ways. NULL when memory is short. */
+vio_sim_disk *vio_sim_disk_clone(const vio_sim_disk *disk);
+/** Call each(ctx, path, size) for every file, sorted by path. */
+void vio_sim_each_file(const vio_sim_disk *disk,
+                       void (*each)(void *ctx, const char *path, uint64_t size), void *ctx);
+/** What was cut, torn and injected since the power was switched on: text for a failure report. */
+const char *vio_sim_trace(const vio_sim_disk *disk);
+/** A hash of every call and answer: the same seed must give the same. */
+uint64_t vio_sim_event_hash(const vio_sim_disk *disk);
+
+/** A clock that moves by itself a little at every reading and by vv_clock_sleep. */
+vv_clock *vio_sim_clock(vio_sim_disk *disk);
+/** Move the simulated clock forward. */
+void vio_sim_advance(vio_sim_disk *disk, int64_t ns);
+
+#endif
