@@ -1,0 +1,149 @@
+/*
+ * engine.h - the storage of one shard behind one const table: lsm (the default) and memory (the
+ * reference model of the tests) fill it; one conformance suite runs on all (engine_suite.h).
+ *
+ * Life of a write: prepare (may refuse) -> the caller logs it -> apply (cannot fail) -> durable ->
+ * publish. prepare, apply and publish come from one thread at a time, under the commit lock, with
+ * ascending versions. Everything else may come from any thread.
+ */
+#ifndef VARVE_ENGINE_ENGINE_H
+#define VARVE_ENGINE_ENGINE_H
+
+#include "base/budget.h"
+#include "engine/cursor.h"
+#include "engine/entry.h"
+#include "io/env.h"
+
+typedef struct engine_floor {
+    int64_t version; /* reads below it are refused: their versions may be gone */
+    int64_t time_ns; /* what expired at or before it may be gone */
+} engine_floor;
+
+typedef struct engine_hooks {
+    void *ctx;
+    /* Everything up to version is durable in the log when this returns. Before a flush becomes part
+     * of the manifest, so that runs never hold what the log could lose. */
+    vv_status (*ensure_durable)(void *ctx, int64_t version, vv_error *err);
+    /* Entries up to version are durable in runs: the log may let them go. */
+    void (*on_checkpoint)(void *ctx, int64_t version);
+    /* There is background work now (a frozen memtable, a level over its size). Calls nothing back. */
+    void (*on_work)(void *ctx);
+    /* The oldest version reads of this table may still ask for. */
+    engine_floor (*floor)(void *ctx, uint32_t table_id);
+} engine_hooks;
+
+typedef struct engine_options {
+    vv_env *env;
+    const char *dir;         /* relative to env->io; made if absent */
+    uint32_t shard;
+    uint64_t memtable_size;  /* bytes at which the active memtable is frozen; default 64 MiB */
+    uint32_t memtable_count; /* active and frozen together before prepare answers VV_BUSY; default 3 */
+    uint64_t cache_size;     /* bytes of the block cache; default 64 MiB */
+    uint64_t target_file_size; /* default 32 MiB */
+    uint32_t block_size;     /* raw bytes; default 4096 plain, 16384 where compressed */
+    uint32_t level0_runs_max; /* overlapping runs that start a compaction; default 4 */
+    bool compress;           /* lz4 below level 0; default true */
+    bool read_only;
+    vv_budget *budget;
+    engine_hooks hooks;      /* any may be NULL */
+} engine_options;
+
+/* A value handed out in place. Valid until engine_value_release. */
+typedef struct engine_value {
+    vv_slice data;
+    int64_t version;
+    int64_t expires_ns;
+    void *pin;
+    void (*unpin)(void *pin); /* NULL: nothing to release */
+} engine_value;
+
+static inline void engine_value_release(engine_value *v)
+{
+    if (v->unpin != NULL)
+        v->unpin(v->pin);
+    v->unpin = NULL;
+}
+
+typedef struct engine_stats {
+    uint64_t memtable_bytes;
+    uint64_t memtable_count;
+    uint64_t memtable_items;
+    uint64_t level_count;
+    uint64_t level_runs[8];  /* files */
+    uint64_t level_bytes[8];
+    uint64_t disk_bytes;
+    uint64_t index_bytes;    /* pinned indexes and filters */
+    uint64_t flushes;
+    uint64_t flush_bytes;
+    uint64_t compactions;
+    uint64_t compaction_read_bytes;
+    uint64_t compaction_write_bytes;
+    uint64_t cache_hits;
+    uint64_t cache_misses;
+    uint64_t cache_bytes;
+    uint64_t filter_skips;   /* runs not opened thanks to a filter */
+    uint64_t range_deletes;
+    int64_t checkpoint;      /* version up to which everything is in runs */
+    bool failed;             /* background work hit an error and latched it */
+} engine_stats;
+
+typedef struct engine engine;
+
+typedef struct engine_ops {
+    const char *name;
+    /* Open or create. The engine holds everything up to checkpoint(); the caller replays the rest
+     * of the log through prepare and apply, then publishes. */
+    vv_status (*open)(const engine_options *opt, engine **out, vv_error *err);
+    /* Flushes nothing: what is only in memtables is in the log. Accepts NULL. No reader, cursor or
+     * value may be outstanding. */
+    void (*close)(engine *e);
+    /* VV_BUSY: too many frozen memtables, let work() run and try again; VV_NO_MEMORY. */
+    vv_status (*prepare)(engine *e, size_t payload_len, uint32_t op_count, vv_error *err);
+    /* A payload at or below checkpoint() is skipped, so that replay may overlap. */
+    vv_status (*apply)(engine *e, int64_t version, int64_t commit_time_ns, vv_slice payload,
+                       vv_error *err);
+    void (*publish)(engine *e, int64_t version);
+    int64_t (*visible)(engine *e);    /* the newest published version */
+    int64_t (*checkpoint)(engine *e); /* entries up to it are in runs */
+    /* The resolver: the newest version that touched key (unpublished included), or -1 with *floor
+     * the version below which the memtables know nothing: older writes must be looked up. */
+    int64_t (*last_version)(engine *e, vv_slice key, int64_t *floor);
+
+    /* VV_NOT_FOUND when absent at the snapshot. Gives *out: engine_value_release. */
+    vv_status (*get)(engine *e, vv_slice key, const engine_read *read, engine_value *out,
+                     vv_error *err);
+    /* Pins the current structures until engine_cursor_close. */
+    vv_status (*cursor)(engine *e, const engine_cursor_options *opt, engine_cursor **out,
+                        vv_error *err);
+    /* Keep what a read at version needs until unpin. Pins of one version count. time_ns is its
+     * fixed read time. VV_NO_MEMORY. */
+    vv_status (*pin)(engine *e, int64_t version, int64_t time_ns, vv_error *err);
+    void (*unpin)(engine *e, int64_t version, int64_t time_ns);
+
+    /* Freeze the active memtable if it holds anything. */
+    vv_status (*freeze)(engine *e, vv_error *err);
+    /* One bounded piece of flush or compaction; flushes go first. VV_NOT_FOUND: nothing to do.
+     * Several threads may call it; one flush and one compaction run at a time. */
+    vv_status (*work)(engine *e, vv_error *err);
+    /* Mark a key range for compaction down to the last level, whatever the sizes say. */
+    vv_status (*compact_range)(engine *e, vv_slice lower, vv_slice upper, vv_error *err);
+    /* Nanoseconds a writer of bytes should wait before its next write, from the distance to the
+     * stall: 0 while compaction keeps up, rising smoothly. */
+    int64_t (*throttle_ns)(engine *e, size_t bytes);
+    void (*stats)(engine *e, engine_stats *out);
+    /* Verify every stored byte and every invariant; finding() gets a sentence each. VV_CORRUPT when
+     * there was one. */
+    vv_status (*check)(engine *e, void (*finding)(void *ctx, const char *text), void *ctx,
+                       vv_error *err);
+    /* Bytes on disk between two keys, from the indexes: an estimate without I/O. */
+    uint64_t (*approximate_size)(engine *e, vv_slice lower, vv_slice upper);
+} engine_ops;
+
+struct engine {
+    const engine_ops *ops;
+};
+
+/** The reference model: a sorted array, nothing on disk. checkpoint() is always 0. */
+extern const engine_ops engine_memory_ops;
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * memtable.h - the mutable, sorted, in-memory part of a shard: a hash index for point reads and a
+ * B+tree for order, over the same records in one arena; one chain of versions a key.
+ *
+ * One writer at a time (the commit lock); any number of readers, without locks: a point read is
+ * wait-free, a tree read validates a sequence lock node by node. Records never move and live as long
+ * as the memtable, which is reference counted. A reader finds the memtable inside an epoch section
+ * and takes a reference if it wants to keep it (engine_memtable_ref).
+ *
+ * Visibility is by version: what is applied above the reader's snapshot does not exist for it, so a
+ * half-applied batch cannot be seen before its version is published.
+ */
+#ifndef VARVE_ENGINE_MEMTABLE_H
+#define VARVE_ENGINE_MEMTABLE_H
+
+#include "base/budget.h"
+#include "engine/rangedel.h"
+#include "engine/source.h"
+
+typedef struct engine_memtable engine_memtable;
+
+/** An empty memtable of about size bytes (its arena grows past it by at most one entry's need).
+ * The budget counts its bytes under VV_BUDGET_MEMTABLE. */
+VV_MUST_CHECK vv_status engine_memtable_create(uint64_t size, vv_budget *budget,
+                                               engine_memtable **out, vv_error *err);
+void engine_memtable_ref(engine_memtable *mt);
+void engine_memtable_unref(engine_memtable *mt);
+
+/**
+ * Make sure that an entry of payload_len bytes and op_count operations can be applied without a
+ * failure: memory is taken now. VV_NO_MEMORY otherwise; nothing has changed then.
+ */
+VV_MUST_CHECK vv_status engine_memtable_prepare(engine_memtable *mt, size_t payload_len,
+                                                uint32_t op_count, vv_error *err);
+
+/** Apply one entry. version is above all applied before. Keys and values are copied. Cannot fail on
+ * a well-formed payload after engine_memtable_prepare; VV_CORRUPT on a malformed one, before any
+ * operation of it is applied. */
+VV_MUST_CHECK vv_status engine_memtable_apply(engine_memtable *mt, int64_t version,
+                                              vv_slice payload, vv_error *err);
+
+/** Newest version <= snapshot of key, range deletions not considered; VV_NOT_FOUND when there is
+ * none here. item borrows the memtable. Any thread. */
+VV_MUST_CHECK vv_status engine_memtable_get(const engine_memtable *mt, vv_slice key,
+                                            int64_t snapshot, engine_item *item);
+
+/** The newest version of anything that touched key here, unpublished and range deletions included;
+ * -1 when nothing did. The resolver's question. Writer only. */
+int64_t engine_memtable_last_version(const engine_memtable *mt, vv_slice key);
+
+/** The range deletions with a reference for the caller; NULL when there are none. Any thread. */
+engine_rangedels *engine_memtable_rangedels(const engine_memtable *mt);
+
+/** An ordered source over it. Takes a reference of its own. Give an item count bound for nobody:
+ * it sees what is applied later, at higher versions. */
+VV_MUST_CHECK vv_status engine_memtable_source(engine_memtable *mt, engine_source **out,
+                                               vv_error *err);
+
+/** First and last version applied; 0 and 0 when empty. */
+int64_t engine_memtable_min_version(const engine_memtable *mt);
+int64_t engine_memtable_max_version(const engine_memtable *mt);
+uint64_t engine_memtable_bytes(const engine_memtable *mt); /* arena in use */
+uint64_t engine_memtable_items(const engine_memtable *mt);
+bool engine_memtable_is_full(const engine_memtable *mt);
+
+#endif

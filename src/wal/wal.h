@@ -1,0 +1,162 @@
+/*
+ * wal.h - the commit log: one log a node for all shards, also the Raft log.
+ *
+ *   appenders ---- wal_append ----> ring (mapped file, the `os` copy) ---- leader or drain ----> segments
+ *                                                                         O_DIRECT|O_DSYNC, pre-written
+ *
+ * A position is a byte offset in the endless log; ring offset is position mod ring size. Records
+ * travel in batches: header {crc, length, position, crc of the batch before, known-synced position},
+ * then the records. A sync pads the log to VV_BLOCK, and a block that holds synced bytes is never
+ * written again. Bytes: docs/format/wal.md.
+ *
+ * Threads: wal_append and wal_sync from any thread. The caller that finds no write in flight leads:
+ * it writes everything appended so far with one pwrite and wakes those it covers, then the next
+ * leader. There is no timer. After a failed write or sync the log is latched: every later append and
+ * sync returns the first error; a reopen recovers what a fresh read finds.
+ */
+#ifndef VARVE_WAL_WAL_H
+#define VARVE_WAL_WAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/budget.h"
+#include "io/env.h"
+#include "varve/slice.h"
+#include "varve/status.h"
+
+#define WAL_PAYLOAD_MAX (16u * 1024 * 1024) /* of one record; larger is refused, never split */
+#define WAL_SHARD_MAX 64u
+
+/* Frozen: the values are on disk. An unknown kind is refused on reading. */
+typedef enum wal_kind {
+    WAL_ENTRY = 1,      /* shard, index, term, commit time, payload */
+    WAL_TRUNCATE = 2,   /* shard, index: entries from index on are void (Raft) */
+    WAL_HARDSTATE = 3,  /* shard, term, vote (in index) (Raft) */
+    WAL_COMMIT = 4,     /* shard, index: entries up to it are committed (Raft) */
+    WAL_CHECKPOINT = 5, /* shard, index: entries up to it are in runs */
+} wal_kind;
+
+typedef struct wal_record {
+    wal_kind kind;
+    uint32_t shard;
+    uint64_t index;
+    uint64_t term;
+    int64_t commit_time_ns;
+    vv_slice payload;
+    uint32_t payload_crc; /* vv_crc32c(0, payload); the caller computes it outside every lock */
+} wal_record;
+
+typedef struct wal_options {
+    vv_env *env;
+    const char *dir;        /* relative to env->io; made if absent */
+    uint32_t segment_size;  /* multiple of VV_BLOCK; default 64 MiB when 0 */
+    uint32_t ring_size;     /* multiple of VV_BLOCK; default 8 MiB when 0 */
+    uint64_t log_limit;     /* retained bytes over which wal_pressure names shards; default 1 GiB */
+    uint32_t spare_segments; /* pre-written and recycled segments kept ready; default 1 */
+    bool read_only;         /* for check and dump: writes nothing, wal_append is VV_UNSUPPORTED */
+    vv_budget *budget;      /* counts the ring under VV_BUDGET_LOG */
+    /* Called by the leader after each write, before it wakes anyone: everything below position is
+     * durable. Holds no lock of the wal. May be NULL. */
+    void (*on_durable)(void *ctx, uint64_t position);
+    void *ctx;
+} wal_options;
+
+typedef struct wal wal;
+
+typedef struct wal_recovery {
+    uint64_t segments;
+    uint64_t bytes;       /* of log read */
+    uint64_t entries;     /* delivered */
+    uint64_t end;         /* position after the last whole batch */
+    uint64_t cut_bytes;   /* of an unfinished write dropped behind it; 0 at a clean end */
+    uint64_t ring_bytes;  /* recovered from the ring alone (`os` writes after SIGKILL) */
+    int64_t duration_ns;
+} wal_recovery;
+
+/**
+ * Open the log in dir and find its end. VV_CORRUPT when a record below the position known to be
+ * synced does not check: the message names segment, offset and next step; nothing is changed then.
+ * An unfinished tail above it is dropped and reported. Gives *out: wal_close.
+ */
+VV_MUST_CHECK vv_status wal_open(const wal_options *opt, wal **out, vv_error *err);
+
+/**
+ * Deliver every retained record in log order. Once, after wal_open and before the first append.
+ * Memory is bounded by one record. each() may return a failure, which ends the replay. Borrows the
+ * record for the call.
+ */
+VV_MUST_CHECK vv_status wal_replay(wal *log,
+                                   vv_status (*each)(void *ctx, const wal_record *rec,
+                                                     uint64_t position, vv_error *err),
+                                   void *ctx, vv_error *err);
+
+/** What recovery found. Valid after wal_replay. */
+const wal_recovery *wal_recovery_stats(const wal *log);
+
+/**
+ * Append count records as one batch (all or nothing after a crash). When it returns, the bytes are
+ * in the ring: they survive SIGKILL (`os`). *end is the position to pass to wal_sync. Callers that
+ * need an order call it under their own lock. May wait for the drain when the ring is full; a batch
+ * larger than a quarter of the ring is written through with a sync. O(bytes).
+ */
+VV_MUST_CHECK vv_status wal_append(wal *log, const wal_record *recs, size_t count, uint64_t *end,
+                                   vv_error *err);
+
+/** Return once everything below position is durable: lead a write, or wait for the leader. */
+VV_MUST_CHECK vv_status wal_sync(wal *log, uint64_t position, vv_error *err);
+
+/** Everything below is durable. Any thread, no lock. */
+uint64_t wal_durable_position(const wal *log);
+/** The end of what was appended. */
+uint64_t wal_end_position(wal *log);
+
+/** A shard exists from here on: its entries are retained until wal_release. Idempotent. */
+void wal_shard_open(wal *log, uint32_t shard);
+
+/**
+ * Entries of shard up to index are in runs and durable there: append a CHECKPOINT record, and let
+ * segments go that no shard needs (they are recycled). Call after the manifest is durable.
+ */
+VV_MUST_CHECK vv_status wal_release(wal *log, uint32_t shard, uint64_t index, vv_error *err);
+
+/** Over log_limit: a bit set of the shards that hold the oldest segment (flush them); else 0. */
+uint64_t wal_pressure(wal *log);
+
+/**
+ * One step of background work: pre-write a spare segment, drain the ring when a quarter of it waits.
+ * VV_OK when it did something, VV_NOT_FOUND when there was nothing to do.
+ */
+VV_MUST_CHECK vv_status wal_work(wal *log, vv_error *err);
+
+typedef struct wal_stats {
+    uint64_t appended_bytes;
+    uint64_t appended_records;
+    uint64_t written_bytes; /* to segments, padding included */
+    uint64_t syncs;         /* durable writes led */
+    uint64_t retained_bytes;
+    uint64_t segments;
+    uint64_t end;
+    uint64_t durable;
+    bool failed;            /* latched */
+} wal_stats;
+void wal_stats_read(wal *log, wal_stats *out);
+
+/** Write and sync what is in the ring, then close. Accepts NULL. Returns the latched error if any. */
+vv_status wal_close(wal *log, vv_error *err);
+
+/** Close without writing anything, as a crash would leave it. For tests and failed opens. */
+void wal_abandon(wal *log);
+
+/** Read every byte of a closed log and check it; each() gets a line a finding (may be NULL). */
+VV_MUST_CHECK vv_status wal_check(vv_env *env, const char *dir,
+                                  void (*finding)(void *ctx, const char *text), void *ctx,
+                                  wal_recovery *out, vv_error *err);
+
+/** Print every batch and record of one segment or of the ring file as text, payload as a length. */
+VV_MUST_CHECK vv_status wal_dump_file(vv_env *env, const char *path,
+                                      void (*line)(void *ctx, const char *text), void *ctx,
+                                      vv_error *err);
+
+#endif
