@@ -32,7 +32,8 @@ VV_MUST_CHECK vv_status vv_random_bytes(void *out, size_t len, vv_error *err);
 /** A posix env rooted at dir, seed from vv_random_bytes. Gives env->io: vio_destroy. */
 VV_MUST_CHECK vv_status env_posix_init(vv_env *env, const char *dir, vv_log *log, vv_error *err);
 
-/** Figures of this process for metrics: resident bytes, CPU nanoseconds, open descriptors, start. */
+/** Figures of this process for metrics: resident bytes, CPU nanoseconds, open descriptors, start.
+ */
 typedef struct env_process_stats {
     uint64_t rss_bytes;
     uint64_t cpu_ns;

@@ -2,12 +2,14 @@
  * vio.h - the one door to files. Everything above io/ that touches storage goes through a vio.
  *
  * Backends: vio_posix.c (real files), vio_sim.c (the simulated disk of the tests). Calls block.
- * Paths are relative to the root the vio was made with, '/' separated, without "." or "..".
+ * Paths are relative to the root the vio was made with, '/' separated, without "." or "..". A path
+ * that begins with '/' lies outside the root, for checkpoints: never one that a client chose.
  *
  * What is durable when: written bytes after vio_sync of the file (or at once with VIO_DSYNC); a
  * created, renamed or removed name after vio_sync_dir of its directory; a length change after
  * vio_sync. A failed sync is final: the file is latched and later writes and syncs of it return the
- * first error (the kernel may drop dirty pages and answer yes the second time).
+ * first error (the kernel may drop dirty pages and answer yes the second time). A failed write of a
+ * VIO_DSYNC file counts as a failed sync.
  */
 #ifndef VARVE_IO_VIO_H
 #define VARVE_IO_VIO_H
@@ -83,14 +85,15 @@ static inline VV_MUST_CHECK vv_status vio_rename(vio *io, const char *from, cons
     return io->ops->rename(io, from, to, err);
 }
 
-/** VV_NOT_FOUND when it is absent. Open files stay readable until closed. */
+/** A file or an empty directory; VV_NOT_FOUND when it is absent. Open files stay readable until
+ * closed. */
 static inline VV_MUST_CHECK vv_status vio_remove(vio *io, const char *path, vv_error *err)
 {
     return io->ops->remove(io, path, err);
 }
 
 /** A second name for a file, for checkpoints by hard link; copies where links are not possible.
- * `to` may be an absolute path outside the root. */
+ * VV_CONFLICT when `to` is there already. */
 static inline VV_MUST_CHECK vv_status vio_link(vio *io, const char *from, const char *to,
                                                vv_error *err)
 {
@@ -203,7 +206,8 @@ static inline void vio_unmap(vio_file *file, uint8_t *map, size_t len)
     file->ops->unmap(file, map, len);
 }
 
-/** Read a whole file of at most max bytes. Gives *out, a vv_alloc block: vv_free. */
+/** Read a whole file; VV_CORRUPT when it is longer than max bytes. Gives *out, a vv_alloc block:
+ * vv_free. A NUL, not counted in *out_len, stands behind the bytes. */
 VV_MUST_CHECK vv_status vio_read_file(vio *io, const char *path, size_t max, uint8_t **out,
                                       size_t *out_len, vv_error *err);
 

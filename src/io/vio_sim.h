@@ -6,8 +6,8 @@
  * the old vio fails with VV_IO "power is off"), then vio_sim_disk_settle decides what survived.
  *
  * At a cut each pending 512-byte sector keeps the old bytes, the new ones, or a torn prefix of the
- * new; each pending name or length change is kept or lost on its own; each 4 KiB page of a map is of
- * any age. vio_sim_disk_kill models SIGKILL instead: all written bytes and maps survive whole.
+ * new; each pending name or length change is kept or lost on its own; each 4 KiB page of a map is
+ * of any age. vio_sim_disk_kill models SIGKILL instead: all written bytes and maps survive whole.
  */
 #ifndef VARVE_IO_VIO_SIM_H
 #define VARVE_IO_VIO_SIM_H
@@ -19,14 +19,14 @@ typedef struct vio_sim_disk vio_sim_disk;
 
 typedef enum vio_sim_fault {
     VIO_SIM_NONE,
-    VIO_SIM_EIO,          /* the n-th matching call fails, once */
-    VIO_SIM_EIO_STICKY,   /* it and all later ones */
-    VIO_SIM_ENOSPC,       /* the n-th allocating call and later ones fail until cleared */
-    VIO_SIM_SHORT,        /* a transfer stops in the middle; the rest arrives by the retry inside */
-    VIO_SIM_SYNC_LIES,    /* a sync fails once, the data is gone, later syncs say yes */
-    VIO_SIM_FLIP,         /* a read gives one flipped bit (the image too: it is damage) */
-    VIO_SIM_STALE,        /* a read gives the sector before its last write */
-    VIO_SIM_MISDIRECT,    /* a write lands at another block of the same file */
+    VIO_SIM_EIO,        /* the n-th matching call fails, once */
+    VIO_SIM_EIO_STICKY, /* it and all later ones */
+    VIO_SIM_ENOSPC,     /* the n-th allocating call and later ones fail until cleared */
+    VIO_SIM_SHORT,      /* a transfer stops in the middle; the rest arrives by the retry inside */
+    VIO_SIM_SYNC_LIES,  /* a sync fails once, the data is gone, later syncs say yes */
+    VIO_SIM_FLIP,       /* a read gives one flipped bit (the image too: it is damage) */
+    VIO_SIM_STALE,      /* a read gives the sector before its last write */
+    VIO_SIM_MISDIRECT,  /* a write lands at another block of the same file */
 } vio_sim_fault;
 
 typedef struct vio_sim_options {
@@ -35,8 +35,8 @@ typedef struct vio_sim_options {
                                   remove, create, truncate, map publication); 0: never */
     bool tear;                 /* sectors may tear; otherwise whole sectors are old or new */
     vio_sim_fault fault;
-    uint64_t fault_at;         /* the n-th call the fault can hit, from 1; 0: none */
-    uint64_t capacity;         /* bytes; 0 is without bound */
+    uint64_t fault_at; /* the n-th call the fault can hit, from 1; 0: none */
+    uint64_t capacity; /* bytes; 0 is without bound */
 } vio_sim_options;
 
 /** An empty disk. NULL when memory is short. */

@@ -1,0 +1,767 @@
+/*
+ * vio_posix.c - real files beneath one directory, with blocking calls.
+ *
+ * Every name is opened relative to a handle of the root, so that a store keeps working when its
+ * directory is renamed and never leaves it by a relative path. The handle is taken when the root
+ * is first needed: a store's root may not exist before vio_mkdir(io, "").
+ *
+ * Why a failed sync is remembered: after a failed fdatasync Linux marks the dirty pages clean, and
+ * the next fdatasync says yes although the bytes never reached the disk. So the first failure is
+ * kept in the file and every later write and sync answers with it. A failed VIO_DSYNC write is a
+ * failed sync too: it cannot be told which half of it failed.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/lock.h"
+#include "base/point.h"
+#include "base/util.h"
+#include "io/vio.h"
+#include "io/vio_path.h"
+
+#define FILE_MODE 0640
+#define DIR_MODE 0750
+/* One transfer of the kernel moves at most 2 GiB - 4 KiB; stay below and aligned. */
+#define TRANSFER_MAX ((size_t)1 << 30)
+
+typedef struct posix_io {
+    vio base;
+    _Atomic int root_fd; /* -1 until the root was opened */
+    char *root;
+} posix_io;
+
+typedef struct posix_file {
+    vio_file base;
+    int fd;
+    unsigned flags;
+    bool direct;          /* the file system took O_DIRECT */
+    vv_mutex lock;        /* VV_RANK_LEAF: who latches first */
+    _Atomic bool latched; /* release store after `first` is filled, never cleared */
+    vv_error first;       /* the failure every later write and sync repeats */
+    char path[];          /* for messages */
+} posix_file;
+
+static const vio_ops posix_ops;
+
+static posix_io *io_of(vio *io)
+{
+    return VV_CONTAINER_OF(io, posix_io, base);
+}
+
+static posix_file *file_of(vio_file *file)
+{
+    return VV_CONTAINER_OF(file, posix_file, base);
+}
+
+/* What the operator can do about an errno, to stand behind the path. */
+static const char *hint(int sys)
+{
+    switch (sys) {
+    case ENOSPC:
+        return " (the disk is full: free some space)";
+    case EDQUOT:
+        return " (the quota is used up: raise it or free some space)";
+    case EROFS:
+        return " (the file system is mounted read-only)";
+    case EACCES:
+    case EPERM:
+        return " (check the owner and the rights of the directory)";
+    case EMFILE:
+        return " (raise the limit on open files of this process)";
+    case ENFILE:
+        return " (raise the limit on open files of the system)";
+    case EFBIG:
+        return " (over the file size limit of the process or the file system)";
+    default:
+        return "";
+    }
+}
+
+static vv_status fail_path(vv_error *err, int sys, const char *verb, const char *root,
+                           const char *path)
+{
+    bool alone = path[0] == '/' || root[0] == '\0';
+    const char *sep = alone || path[0] == '\0' ? "" : "/";
+    return vv_fail_sys(err, vv_status_of_errno(sys), sys, "%s '%s%s%s'%s", verb, alone ? "" : root,
+                       sep, path, hint(sys));
+}
+
+static vv_status fail_file(vv_error *err, int sys, const char *verb, const posix_file *f)
+{
+    return fail_path(err, sys, verb, "", f->path);
+}
+
+/* The root's handle, or -1 with errno. Two threads may race: one handle wins. */
+static int root_fd(posix_io *p)
+{
+    int fd = atomic_load(&p->root_fd);
+    if (fd >= 0)
+        return fd;
+    fd = open(p->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    int none = -1;
+    if (!atomic_compare_exchange_strong(&p->root_fd, &none, fd)) {
+        (void)close(fd);
+        fd = none;
+    }
+    return fd;
+}
+
+/* Every path operation begins here: a good name and a root to look it up in. */
+static vv_status enter(posix_io *p, const char *verb, const char *path, bool is_dir, int *out_fd,
+                       vv_error *err)
+{
+    vv_status st = vio_path_check(path, is_dir, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "%s", verb);
+    int fd = root_fd(p);
+    if (fd < 0)
+        return fail_path(err, errno, verb, p->root, "");
+    *out_fd = fd;
+    return VV_OK;
+}
+
+static int open_retry(int dir_fd, const char *path, int flags)
+{
+    int fd;
+    do
+        fd = openat(dir_fd, path, flags | O_CLOEXEC, FILE_MODE);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+static int open_dir(int dir_fd, const char *path)
+{
+    return open_retry(dir_fd, path[0] == '\0' ? "." : path, O_RDONLY | O_DIRECTORY);
+}
+
+static posix_file *file_create(const posix_io *p, const char *path, unsigned flags)
+{
+    bool alone = path[0] == '/';
+    size_t root_len = alone ? 0 : strlen(p->root) + 1;
+    size_t len = root_len + strlen(path) + 1;
+    posix_file *f = vv_alloc(sizeof *f + len);
+    if (f == NULL)
+        return NULL;
+    *f = (posix_file){.base = {&posix_ops}, .fd = -1, .flags = flags};
+    vv_mutex_init(&f->lock, VV_RANK_LEAF);
+    (void)snprintf(f->path, len, "%s%s%s", alone ? "" : p->root, alone ? "" : "/", path);
+    return f;
+}
+
+static void posix_close(vio_file *file)
+{
+    posix_file *f = file_of(file);
+    if (f->fd >= 0)
+        (void)close(f->fd);
+    vv_mutex_fini(&f->lock);
+    vv_free(f);
+}
+
+/* O_DIRECT is switched on after the open: where it is refused, an open with O_CREAT and O_DIRECT
+ * fails and leaves the new file behind. */
+static bool set_direct(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
+}
+
+static int open_flags(unsigned flags)
+{
+    int os = (flags & VIO_WRITE) == 0 ? O_RDONLY : (flags & VIO_READ) == 0 ? O_WRONLY : O_RDWR;
+    if (flags & VIO_CREATE)
+        os |= O_CREAT;
+    if (flags & VIO_EXCL)
+        os |= O_EXCL;
+    if (flags & VIO_DSYNC)
+        os |= O_DSYNC;
+    return os | O_NOCTTY;
+}
+
+static vv_status posix_open(vio *io, const char *path, unsigned flags, vio_file **out,
+                            vv_error *err)
+{
+    posix_io *p = io_of(io);
+    int root;
+    vv_status st = enter(p, "open", path, false, &root, err);
+    if (st != VV_OK)
+        return st;
+    posix_file *f = file_create(p, path, flags);
+    if (f == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "open '%s': no memory", path);
+    f->fd = open_retry(root, path, open_flags(flags));
+    if (f->fd < 0) {
+        int sys = errno;
+        posix_close(&f->base);
+        if (sys == EEXIST)
+            return vv_fail(err, VV_CONFLICT, "create '%s': it is there already", path);
+        return fail_path(err, sys, flags & VIO_CREATE ? "create" : "open", p->root, path);
+    }
+    f->direct = (flags & VIO_DIRECT) != 0 && set_direct(f->fd);
+    *out = &f->base;
+    return VV_OK;
+}
+
+static vv_status posix_rename(vio *io, const char *from, const char *to, vv_error *err)
+{
+    posix_io *p = io_of(io);
+    int root;
+    vv_status st = enter(p, "rename", from, false, &root, err);
+    if (st == VV_OK)
+        st = enter(p, "rename", to, false, &root, err);
+    if (st != VV_OK)
+        return st;
+    if (renameat(root, from, root, to) != 0) {
+        vv_status failed = fail_path(err, errno, "rename", p->root, from);
+        return vv_wrap(err, failed, "replace '%s'", to);
+    }
+    return VV_OK;
+}
+
+static vv_status posix_remove(vio *io, const char *path, vv_error *err)
+{
+    posix_io *p = io_of(io);
+    int root;
+    vv_status st = enter(p, "remove", path, false, &root, err);
+    if (st != VV_OK)
+        return st;
+    if (unlinkat(root, path, 0) == 0)
+        return VV_OK;
+    /* Linux answers EISDIR for a directory, POSIX says EPERM. */
+    if ((errno == EISDIR || errno == EPERM) && unlinkat(root, path, AT_REMOVEDIR) == 0)
+        return VV_OK;
+    return fail_path(err, errno, "remove", p->root, path);
+}
+
+/* The bytes of src in a new, synced file. */
+static int copy_bytes(int src, int dst)
+{
+    static const size_t chunk = 64 * 1024;
+    uint8_t *buf = vv_alloc(chunk);
+    if (buf == NULL)
+        return ENOMEM;
+    int sys = 0;
+    for (;;) {
+        ssize_t n = read(src, buf, chunk);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            sys = n < 0 ? errno : 0;
+            break;
+        }
+        for (ssize_t done = 0; done < n && sys == 0;) {
+            ssize_t w = write(dst, buf + done, (size_t)(n - done));
+            if (w < 0 && errno != EINTR)
+                sys = errno;
+            done += w > 0 ? w : 0;
+        }
+        if (sys != 0)
+            break;
+    }
+    if (sys == 0 && fdatasync(dst) != 0)
+        sys = errno;
+    vv_free(buf);
+    return sys;
+}
+
+static int copy_file(int root, const char *from, const char *to)
+{
+    int sys = 0;
+    int src = open_retry(root, from, O_RDONLY);
+    if (src < 0)
+        return errno;
+    int dst = open_retry(root, to, O_WRONLY | O_CREAT | O_EXCL);
+    if (dst < 0) {
+        sys = errno;
+    } else {
+        sys = copy_bytes(src, dst);
+        (void)close(dst);
+        if (sys != 0)
+            (void)unlinkat(root, to, 0);
+    }
+    (void)close(src);
+    return sys;
+}
+
+static vv_status posix_link(vio *io, const char *from, const char *to, vv_error *err)
+{
+    posix_io *p = io_of(io);
+    int root;
+    vv_status st = enter(p, "link", from, false, &root, err);
+    if (st == VV_OK)
+        st = enter(p, "link", to, false, &root, err);
+    if (st != VV_OK)
+        return st;
+    int sys = linkat(root, from, root, to, 0) == 0 ? 0 : errno;
+    if (sys == EXDEV || sys == EPERM || sys == EMLINK || sys == EOPNOTSUPP || sys == ENOSYS)
+        sys = copy_file(root, from, to);
+    if (sys == EEXIST)
+        return vv_fail(err, VV_CONFLICT, "link '%s' to '%s': it is there already", from, to);
+    if (sys != 0) {
+        st = fail_path(err, sys, "make", p->root, to);
+        return vv_wrap(err, st, "link '%s'", from);
+    }
+    return VV_OK;
+}
+
+/* mkdir, telling "already there" apart. Returns errno; 0 when it was made. */
+static int make_one(int dir_fd, const char *path)
+{
+    return mkdirat(dir_fd, path, DIR_MODE) == 0 ? 0 : errno;
+}
+
+static int sync_parent_of(const char *path)
+{
+    char parent[4096];
+    (void)snprintf(parent, sizeof parent, "%s", path);
+    char *slash = strrchr(parent, '/');
+    const char *name = slash == NULL ? "." : slash == parent ? "/" : parent;
+    if (slash != NULL && slash != parent)
+        *slash = '\0';
+    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    int sys = fsync(fd) == 0 ? 0 : errno;
+    (void)close(fd);
+    return sys == EINVAL ? 0 : sys; /* a parent that cannot be synced at all, as /proc */
+}
+
+/* The root with its parents. Each new name is made durable: a store in a directory that a power
+ * cut takes away is a lost store. */
+static vv_status make_root(posix_io *p, vv_error *err)
+{
+    char path[4096];
+    size_t len = strlen(p->root);
+    if (len >= sizeof path)
+        return vv_fail(err, VV_INVALID, "root '%.60s...' is longer than %zu bytes", p->root,
+                       sizeof path - 1);
+    for (size_t i = 1; i <= len; i++) {
+        if (i < len && p->root[i] != '/')
+            continue;
+        memcpy(path, p->root, i);
+        path[i] = '\0';
+        int sys = make_one(AT_FDCWD, path);
+        if (sys == 0)
+            sys = sync_parent_of(path);
+        struct stat info;
+        if (sys != 0 && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)))
+            return fail_path(err, sys, "make directory", "", path);
+    }
+    return root_fd(p) >= 0 ? VV_OK : fail_path(err, errno, "open directory", p->root, "");
+}
+
+static vv_status posix_mkdir(vio *io, const char *path, vv_error *err)
+{
+    posix_io *p = io_of(io);
+    if (path[0] == '\0')
+        return make_root(p, err);
+    int root;
+    vv_status st = enter(p, "make directory", path, true, &root, err);
+    if (st != VV_OK)
+        return st;
+    int sys = make_one(root, path);
+    if (sys == EEXIST) {
+        struct stat info;
+        if (fstatat(root, path, &info, 0) == 0)
+            sys = S_ISDIR(info.st_mode) ? 0 : ENOTDIR;
+    }
+    return sys == 0 ? VV_OK : fail_path(err, sys, "make directory", p->root, path);
+}
+
+typedef struct name_list {
+    char **names;
+    size_t count;
+    size_t cap;
+} name_list;
+
+static void names_free(name_list *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        vv_free(l->names[i]);
+    vv_free(l->names);
+}
+
+static int names_add(name_list *l, const char *name)
+{
+    if (l->count == l->cap) {
+        size_t cap = l->cap == 0 ? 32 : l->cap * 2;
+        char **names = vv_realloc(l->names, cap * sizeof *names);
+        if (names == NULL)
+            return ENOMEM;
+        l->names = names;
+        l->cap = cap;
+    }
+    l->names[l->count] = vv_strdup(name);
+    if (l->names[l->count] == NULL)
+        return ENOMEM;
+    l->count++;
+    return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int names_read(DIR *dir, name_list *l)
+{
+    for (;;) {
+        errno = 0;
+        const struct dirent *e = readdir(dir);
+        if (e == NULL)
+            return errno;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        int sys = names_add(l, e->d_name);
+        if (sys != 0)
+            return sys;
+    }
+}
+
+static vv_status posix_list(vio *io, const char *path, void (*each)(void *ctx, const char *name),
+                            void *ctx, vv_error *err)
+{
+    posix_io *p = io_of(io);
+    int root;
+    vv_status st = enter(p, "list", path, true, &root, err);
+    if (st != VV_OK)
+        return st;
+    int fd = open_dir(root, path);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (dir == NULL) {
+        int sys = errno;
+        if (fd >= 0)
+            (void)close(fd);
+        return fail_path(err, sys, "list", p->root, path);
+    }
+    name_list list = {0};
+    int sys = names_read(dir, &list);
+    (void)closedir(dir);
+    if (sys == 0 && list.count > 0) {
+        qsort(list.names, list.count, sizeof *list.names, by_name);
+        for (size_t i = 0; i < list.count; i++)
+            each(ctx, list.names[i]);
+    }
+    names_free(&list);
+    return sys == 0 ? VV_OK : fail_path(err, sys, "list", p->root, path);
+}
+
+static vv_status posix_sync_dir(vio *io, const char *path, vv_error *err)
+{
+    posix_io *p = io_of(io);
+    int root;
+    vv_status st = enter(p, "sync directory", path, true, &root, err);
+    if (st != VV_OK)
+        return st;
+    int fd = open_dir(root, path);
+    if (fd < 0)
+        return fail_path(err, errno, "sync directory", p->root, path);
+    int sys = VV_BUG(6) || fsync(fd) == 0 ? 0 : errno;
+    (void)close(fd);
+    return sys == 0 ? VV_OK : fail_path(err, sys, "sync directory", p->root, path);
+}
+
+/* Who holds the lock: the pid its holder wrote into the file; 0 when it cannot be read. */
+static long lock_holder(int fd)
+{
+    char text[24] = "";
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    return n <= 0 ? 0 : strtol(text, NULL, 10);
+}
+
+static int lock_write_pid(int fd)
+{
+    char text[24];
+    int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(fd, 0) != 0)
+        return errno;
+    ssize_t n = pwrite(fd, text, (size_t)len, 0);
+    return n == len ? 0 : n < 0 ? errno : ENOSPC;
+}
+
+/* flock and not fcntl: it belongs to the open file, so it also keeps out a second store of the
+ * same process and does not end when some other descriptor of the file is closed. */
+static vv_status posix_lock(vio *io, const char *path, vio_file **out, vv_error *err)
+{
+    vio_file *file = NULL;
+    vv_status st = posix_open(io, path, VIO_READ | VIO_WRITE | VIO_CREATE, &file, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "lock");
+    posix_file *f = file_of(file);
+    int rc;
+    do
+        rc = flock(f->fd, LOCK_EX | LOCK_NB);
+    while (rc != 0 && errno == EINTR);
+    if (rc != 0 && errno == EWOULDBLOCK) {
+        long pid = lock_holder(f->fd);
+        if (pid > 0)
+            st = vv_fail(err, VV_BUSY, "lock '%s': process %ld holds it: stop that one first",
+                         f->path, pid);
+        else
+            st = vv_fail(err, VV_BUSY, "lock '%s': another process holds it", f->path);
+    } else {
+        int sys = rc != 0 ? errno : lock_write_pid(f->fd);
+        if (sys != 0)
+            st = fail_file(err, sys, "lock", f);
+    }
+    if (st != VV_OK) {
+        posix_close(file);
+        return st;
+    }
+    *out = file;
+    return VV_OK;
+}
+
+static vv_status posix_free_space(vio *io, uint64_t *out, vv_error *err)
+{
+    posix_io *p = io_of(io);
+    int fd = root_fd(p);
+    struct statvfs info;
+    if (fd < 0 || fstatvfs(fd, &info) != 0)
+        return fail_path(err, errno, "free space of", p->root, "");
+    *out = (uint64_t)info.f_bavail * info.f_frsize;
+    return VV_OK;
+}
+
+static void posix_destroy(vio *io)
+{
+    posix_io *p = io_of(io);
+    int fd = atomic_load(&p->root_fd);
+    if (fd >= 0)
+        (void)close(fd);
+    vv_free(p->root);
+    vv_free(p);
+}
+
+/* Remember the first failure of a sync and answer it. */
+static vv_status latch(posix_file *f, int sys, const char *verb, vv_error *err)
+{
+    vv_error now;
+    vv_status st = fail_file(&now, sys, verb, f);
+    if (err != NULL)
+        *err = now;
+    if (VV_BUG(7))
+        return st;
+    vv_mutex_lock(&f->lock);
+    if (!atomic_load_explicit(&f->latched, memory_order_relaxed)) {
+        f->first = now;
+        atomic_store_explicit(&f->latched, true, memory_order_release);
+    }
+    vv_mutex_unlock(&f->lock);
+    return st;
+}
+
+/* VV_OK, or the failure this file was latched with. Pairs with the release store in latch(). */
+static vv_status check_latch(posix_file *f, vv_error *err)
+{
+    if (!atomic_load_explicit(&f->latched, memory_order_acquire))
+        return VV_OK;
+    if (err != NULL)
+        *err = f->first;
+    return f->first.status;
+}
+
+/* After a short transfer: how far the next one may begin. A direct transfer must begin at a block.
+ */
+static size_t progress(const posix_file *f, size_t done)
+{
+    return f->direct ? done & ~((size_t)VV_BLOCK - 1) : done;
+}
+
+static vv_status posix_pread(vio_file *file, uint64_t offset, void *buf, size_t len, size_t *got,
+                             vv_error *err)
+{
+    posix_file *f = file_of(file);
+    size_t done = 0;
+    while (done < len) {
+        size_t want = len - done < TRANSFER_MAX ? len - done : TRANSFER_MAX;
+        ssize_t n = pread(f->fd, (uint8_t *)buf + done, want, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail_file(err, errno, "read", f);
+        if (n == 0)
+            break;
+        size_t reached = done + (size_t)n;
+        done = progress(f, reached);
+        if (done != reached) {
+            /* Part of a block: the end of the file, or a transfer to take up at the block. */
+            struct stat info;
+            if (fstat(f->fd, &info) != 0)
+                return fail_file(err, errno, "read", f);
+            if (offset + reached >= (uint64_t)info.st_size) {
+                done = reached;
+                break;
+            }
+        }
+    }
+    *got = done;
+    return VV_OK;
+}
+
+static vv_status posix_pwrite(vio_file *file, uint64_t offset, const void *buf, size_t len,
+                              vv_error *err)
+{
+    posix_file *f = file_of(file);
+    vv_status st = check_latch(f, err);
+    if (st != VV_OK)
+        return st;
+    int idle = 0; /* direct transfers in a row that moved less than a block */
+    for (size_t done = 0; done < len;) {
+        size_t want = len - done < TRANSFER_MAX ? len - done : TRANSFER_MAX;
+        ssize_t n = pwrite(f->fd, (const uint8_t *)buf + done, want, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        int sys = n < 0 ? errno : 0;
+        if (n >= 0) {
+            size_t reached = progress(f, done + (size_t)n);
+            idle = reached == done && done + (size_t)n < len ? idle + 1 : 0;
+            done = (size_t)n == want ? done + want : reached;
+        }
+        if (idle > 3)
+            sys = EIO;
+        if (sys != 0)
+            return f->flags & VIO_DSYNC ? latch(f, sys, "write", err)
+                                        : fail_file(err, sys, "write", f);
+    }
+    return VV_OK;
+}
+
+static vv_status posix_sync(vio_file *file, vv_error *err)
+{
+    posix_file *f = file_of(file);
+    vv_status st = check_latch(f, err);
+    if (st != VV_OK)
+        return st;
+    int rc;
+    do
+        rc = fdatasync(f->fd);
+    while (rc != 0 && errno == EINTR);
+    return rc == 0 ? VV_OK : latch(f, errno, "sync", err);
+}
+
+static vv_status posix_size(vio_file *file, uint64_t *out, vv_error *err)
+{
+    posix_file *f = file_of(file);
+    struct stat info;
+    if (fstat(f->fd, &info) != 0)
+        return fail_file(err, errno, "size of", f);
+    *out = (uint64_t)info.st_size;
+    return VV_OK;
+}
+
+static vv_status posix_truncate(vio_file *file, uint64_t size, vv_error *err)
+{
+    posix_file *f = file_of(file);
+    vv_status st = check_latch(f, err);
+    if (st != VV_OK)
+        return st;
+    int rc;
+    do
+        rc = ftruncate(f->fd, (off_t)size);
+    while (rc != 0 && errno == EINTR);
+    return rc == 0 ? VV_OK : fail_file(err, errno, "truncate", f);
+}
+
+static vv_status posix_allocate(vio_file *file, uint64_t size, vv_error *err)
+{
+    posix_file *f = file_of(file);
+    vv_status st = check_latch(f, err);
+    if (st != VV_OK)
+        return st;
+    if (size == 0)
+        return VV_OK;
+    int sys;
+    do
+        sys = posix_fallocate(f->fd, 0, (off_t)size);
+    while (sys == EINTR);
+    return sys == 0 ? VV_OK : fail_file(err, sys, "allocate", f);
+}
+
+static vv_status posix_map(vio_file *file, size_t len, uint8_t **out, vv_error *err)
+{
+    posix_file *f = file_of(file);
+    uint64_t size = 0;
+    vv_status st = posix_size(file, &size, err);
+    if (st != VV_OK)
+        return st;
+    if (len == 0 || size < len)
+        return vv_fail(err, VV_INVALID, "map %zu bytes of '%s', which has %llu", len, f->path,
+                       (unsigned long long)size);
+    int prot = f->flags & VIO_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
+    void *map = mmap(NULL, len, prot, MAP_SHARED | MAP_POPULATE, f->fd, 0);
+    if (map == MAP_FAILED)
+        return fail_file(err, errno, "map", f);
+#ifdef MADV_POPULATE_WRITE
+    /* MAP_POPULATE keeps quiet when a page cannot be had; a store to it would be a SIGBUS. */
+    if ((prot & PROT_WRITE) && madvise(map, len, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
+        st = fail_file(err, errno, "populate the map of", f);
+        (void)munmap(map, len);
+        return st;
+    }
+#endif
+    *out = map;
+    return VV_OK;
+}
+
+static void posix_unmap(vio_file *file, uint8_t *map, size_t len)
+{
+    (void)file;
+    if (map != NULL)
+        (void)munmap(map, len);
+}
+
+static const vio_ops posix_ops = {
+    .name = "posix",
+    .open = posix_open,
+    .rename = posix_rename,
+    .remove = posix_remove,
+    .link = posix_link,
+    .mkdir = posix_mkdir,
+    .list = posix_list,
+    .sync_dir = posix_sync_dir,
+    .lock = posix_lock,
+    .free_space = posix_free_space,
+    .destroy = posix_destroy,
+    .close = posix_close,
+    .pread = posix_pread,
+    .pwrite = posix_pwrite,
+    .sync = posix_sync,
+    .size = posix_size,
+    .truncate = posix_truncate,
+    .allocate = posix_allocate,
+    .map = posix_map,
+    .unmap = posix_unmap,
+};
+
+vv_status vio_posix_create(const char *root, vio **out, vv_error *err)
+{
+    if (root[0] == '\0')
+        return vv_fail(err, VV_INVALID, "the root directory has no name");
+    posix_io *p = vv_alloc(sizeof *p);
+    if (p == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "root '%s': no memory", root);
+    *p = (posix_io){.base = {&posix_ops}, .root_fd = -1, .root = vv_strdup(root)};
+    if (p->root == NULL) {
+        vv_free(p);
+        return vv_fail(err, VV_NO_MEMORY, "root '%s': no memory", root);
+    }
+    size_t len = strlen(p->root);
+    while (len > 1 && p->root[len - 1] == '/')
+        p->root[--len] = '\0';
+    *out = &p->base;
+    return VV_OK;
+}
