@@ -1,0 +1,341 @@
+/*
+ * db.h - a store: open it, make tables, write batches, read at snapshots.
+ *
+ * A store is a directory that one process has open. It holds tables; each belongs to a tenant and
+ * lives on one shard. A batch is atomic within its shard: after any crash it is wholly there or
+ * wholly gone. Every write gets a version, the log index of its entry, and a read at version v sees
+ * the newest write at or below v.
+ *
+ * Threads: every function may be called from any thread unless it says otherwise; a batch, a cursor
+ * and an error belong to one thread at a time.
+ */
+#ifndef VARVE_DB_H
+#define VARVE_DB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "varve/slice.h"
+#include "varve/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vv_db vv_db;
+typedef struct vv_table vv_table;
+typedef struct vv_batch vv_batch;
+typedef struct vv_snapshot vv_snapshot;
+typedef struct vv_cursor vv_cursor;
+
+#define VV_KEY_MAX 1024u                     /* bytes of a key */
+#define VV_VALUE_MAX (15u * 1024 * 1024)     /* bytes of a value */
+#define VV_BATCH_MAX (16u * 1024 * 1024)     /* bytes of an encoded batch */
+#define VV_NAME_MAX 128u                     /* bytes of a tenant or table name */
+
+/** What must have happened before a write is answered. */
+typedef enum vv_durability {
+    VV_DURABLE_DEFAULT = 0, /* the store's: vv_options.durability */
+    VV_DURABLE_SYNC,        /* on the disk: survives power loss */
+    VV_DURABLE_OS,          /* in the page cache: survives SIGKILL of the process */
+    VV_DURABLE_NONE,        /* may not survive the process */
+} vv_durability;
+
+typedef struct vv_options {
+    size_t size;              /* sizeof(vv_options): set by VV_OPTIONS_INIT */
+    bool create_if_missing;   /* default true; otherwise VV_NOT_FOUND */
+    bool read_only;           /* default false: replays the log into memory, writes nothing */
+    uint32_t shard_count;     /* default 1, at most 64; fixed when the store is created */
+    vv_durability durability; /* default VV_DURABLE_SYNC */
+    uint64_t memory_limit;    /* bytes for memtables, cache, queues; default 512 MiB, min 16 MiB */
+    uint64_t memtable_size;   /* bytes a shard; default 64 MiB, at most an eighth of memory_limit */
+    uint64_t cache_size;      /* bytes of all block caches; default a quarter of memory_limit */
+    uint64_t log_limit;       /* retained log bytes before shards are flushed; default 1 GiB */
+    uint32_t log_segment_size;/* default 64 MiB, rounded to 4 KiB, min 64 KiB */
+    uint32_t log_ring_size;   /* default 8 MiB, min 64 KiB */
+    uint32_t background_threads; /* flush and compaction; default 1 */
+    bool compress;            /* lz4 below level 0; default true */
+    void (*log)(void *ctx, int level, const char *line, size_t len); /* may be NULL: silence */
+    void *log_ctx;
+    int log_level;            /* 0 error .. 3 debug; default 1 */
+} vv_options;
+
+#define VV_OPTIONS_INIT {.size = sizeof(vv_options), .create_if_missing = true, .compress = true, .log_level = 1}
+
+/**
+ * Open the store in dir, recovering what the log holds beyond the last checkpoint.
+ *
+ * @param opt  NULL for the defaults; a 0 in a field means its default.
+ * @return VV_BUSY when another process has it open; VV_UNSUPPORTED when a newer version wrote it;
+ *         VV_CORRUPT when acknowledged bytes are damaged (nothing is changed: run `varve check`).
+ *
+ * Gives *out: vv_db_close. Recovery time and memory are bounded by log_limit.
+ */
+VV_API VV_MUST_CHECK vv_status vv_db_open(const char *dir, const vv_options *opt, vv_db **out,
+                                          vv_error *err);
+
+/** Flush nothing, sync the log, stop the background. No call may be in progress; tables, cursors and
+ * snapshots must be closed. Accepts NULL. Returns the first background error, if any. */
+VV_API vv_status vv_db_close(vv_db *db, vv_error *err);
+
+/* ---- tables ------------------------------------------------------------------------------- */
+
+typedef enum vv_table_kind {
+    VV_TABLE_KV = 1,     /* bytes to bytes */
+    VV_TABLE_RECORD = 2, /* typed records (record.h), indexed by their timestamp */
+} vv_table_kind;
+
+typedef struct vv_table_options {
+    size_t size;
+    vv_table_kind kind;           /* default VV_TABLE_KV */
+    int64_t version_retention_ns; /* how long old versions can be read without a snapshot;
+                                     -1: the default of the kind (0 for kv, 1 h for records) */
+    bool if_not_exists;           /* VV_OK with the existing table instead of VV_CONFLICT */
+} vv_table_options;
+
+#define VV_TABLE_OPTIONS_INIT {.size = sizeof(vv_table_options), .kind = VV_TABLE_KV, .version_retention_ns = -1}
+
+typedef struct vv_table_info {
+    char tenant[VV_NAME_MAX + 1];
+    char name[VV_NAME_MAX + 1];
+    char engine[16];
+    uint32_t id;
+    uint32_t shard;
+    vv_table_kind kind;
+    int64_t version_retention_ns;
+    int64_t created_ns;      /* wall time */
+    uint64_t bytes_estimate; /* on disk, without the memtable */
+} vv_table_info;
+
+/**
+ * Create a table; its tenant comes into being with its first table. Names are 1..VV_NAME_MAX bytes
+ * of letters, digits, '_', '-', '.', starting with a letter, digit or '_'. Durable on return;
+ * idempotent over a crash in the middle. VV_CONFLICT when it exists. Gives *out (may be NULL).
+ */
+VV_API VV_MUST_CHECK vv_status vv_table_create(vv_db *db, const char *tenant, const char *name,
+                                               const vv_table_options *opt, vv_table **out,
+                                               vv_error *err);
+
+/** VV_NOT_FOUND names the nearest existing table. Gives *out: vv_table_close. Cheap: a hash look-up. */
+VV_API VV_MUST_CHECK vv_status vv_table_open(vv_db *db, const char *tenant, const char *name,
+                                             vv_table **out, vv_error *err);
+VV_API void vv_table_close(vv_table *table); /* accepts NULL */
+
+/** Drop a table and its data; open handles answer VV_NOT_FOUND from then on. */
+VV_API VV_MUST_CHECK vv_status vv_table_drop(vv_db *db, const char *tenant, const char *name,
+                                             vv_error *err);
+VV_API VV_MUST_CHECK vv_status vv_table_describe(vv_table *table, vv_table_info *out, vv_error *err);
+
+/** Call each() for every table of tenant (NULL: of all), sorted; a nonzero return ends the walk. */
+VV_API VV_MUST_CHECK vv_status vv_table_list(vv_db *db, const char *tenant,
+                                             int (*each)(void *ctx, const vv_table_info *info),
+                                             void *ctx, vv_error *err);
+
+/* ---- writes ------------------------------------------------------------------------------- */
+
+/** An empty batch for tables of one shard. Gives it: vv_batch_destroy. NULL when memory is short. */
+VV_API vv_batch *vv_batch_create(vv_db *db);
+VV_API void vv_batch_destroy(vv_batch *batch); /* accepts NULL */
+VV_API void vv_batch_clear(vv_batch *batch);   /* keeps the memory */
+VV_API size_t vv_batch_count(const vv_batch *batch);
+VV_API size_t vv_batch_bytes(const vv_batch *batch); /* encoded size, compared with VV_BATCH_MAX */
+
+/**
+ * Add one operation. Copies key and value. Operations apply in order.
+ * @param expires_ns  wall time in nanoseconds since 1970 from which the key is gone; 0: never.
+ * @return VV_INVALID when the key is empty or over VV_KEY_MAX or the value over VV_VALUE_MAX;
+ *         VV_BUSY when the batch would pass VV_BATCH_MAX; VV_UNSUPPORTED when the table lies on
+ *         another shard than the batch's first. The batch is unchanged on failure.
+ */
+VV_API VV_MUST_CHECK vv_status vv_batch_put(vv_batch *batch, vv_table *table, vv_slice key,
+                                            vv_slice value, int64_t expires_ns, vv_error *err);
+VV_API VV_MUST_CHECK vv_status vv_batch_delete(vv_batch *batch, vv_table *table, vv_slice key,
+                                               vv_error *err);
+/** Delete every key in [begin, end): constant cost. An empty end means to the end of the table. */
+VV_API VV_MUST_CHECK vv_status vv_batch_delete_range(vv_batch *batch, vv_table *table,
+                                                     vv_slice begin, vv_slice end, vv_error *err);
+
+/** The batch applies only if the newest version of key, not yet acknowledged writes included, is
+ * `version` (0: the key is absent); otherwise VV_CONFLICT and nothing is written. */
+VV_API VV_MUST_CHECK vv_status vv_batch_require(vv_batch *batch, vv_table *table, vv_slice key,
+                                                int64_t version, vv_error *err);
+
+/** Idempotent retries: the batch applies only if sequence is above the last one this producer
+ * wrote (on this shard); otherwise the write answers VV_OK with duplicate set and changes nothing.
+ * producer is 1..VV_KEY_MAX bytes. The position is stored in the same entry. */
+VV_API VV_MUST_CHECK vv_status vv_batch_producer(vv_batch *batch, vv_slice producer,
+                                                 uint64_t sequence, vv_error *err);
+
+typedef struct vv_write_result {
+    int64_t version;          /* of all its operations; 0 for an empty batch */
+    int64_t commit_time_ns;
+    vv_durability durability; /* what was given: never less than asked */
+    bool duplicate;           /* a producer's retry: nothing was written */
+} vv_write_result;
+
+/**
+ * Commit a batch. @param result may be NULL. The batch can be cleared and reused afterwards.
+ * @return VV_CONFLICT (a vv_batch_require failed), VV_BUSY (memory_limit: retry after a pause),
+ *         VV_NO_SPACE (refused whole; reads go on), VV_IO (the log failed: reopen the store; whether
+ *         this batch is there is unknown until then), VV_NOT_FOUND (a table was dropped).
+ */
+VV_API VV_MUST_CHECK vv_status vv_write(vv_db *db, vv_batch *batch, vv_durability durability,
+                                        vv_write_result *result, vv_error *err);
+
+/** Called exactly once for each accepted vv_write_async, from the commit thread: return quickly. */
+typedef void (*vv_write_done)(void *ctx, vv_status status, const vv_write_result *result,
+                              const vv_error *err);
+
+/**
+ * Queue a batch for the commit thread, which commits everything queued with one sync. Takes nothing:
+ * the batch stays the caller's but must not be touched until done runs. Batches of one thread commit
+ * in the order they were queued. VV_BUSY when the queue is over its bound (done is not called then).
+ */
+VV_API VV_MUST_CHECK vv_status vv_write_async(vv_db *db, vv_batch *batch, vv_durability durability,
+                                              vv_write_done done, void *ctx, vv_error *err);
+
+/** One-operation forms of the above, with the store's durability. */
+VV_API VV_MUST_CHECK vv_status vv_put(vv_table *table, vv_slice key, vv_slice value, vv_error *err);
+VV_API VV_MUST_CHECK vv_status vv_delete(vv_table *table, vv_slice key, vv_error *err);
+
+/**
+ * Put value if the key's present value equals expected (present == false: if the key is absent).
+ * VV_CONFLICT otherwise. Linearizable with every other write of the key.
+ */
+VV_API VV_MUST_CHECK vv_status vv_compare_and_swap(vv_table *table, vv_slice key, bool present,
+                                                   vv_slice expected, vv_slice value,
+                                                   int64_t expires_ns, vv_durability durability,
+                                                   vv_write_result *result, vv_error *err);
+
+/* ---- reads -------------------------------------------------------------------------------- */
+
+typedef struct vv_value {
+    vv_slice data;
+    int64_t version;
+    int64_t expires_ns; /* 0: never */
+    void *pin[2];       /* private */
+} vv_value;
+
+/**
+ * The value of a key at a snapshot (NULL: now). VV_NOT_FOUND when it is absent, deleted or expired.
+ * Fills *out, whose bytes stay valid until vv_value_release: no copy is made.
+ */
+VV_API VV_MUST_CHECK vv_status vv_get(vv_table *table, const vv_snapshot *snapshot, vv_slice key,
+                                      vv_value *out, vv_error *err);
+/** The newest value at or below version, within the table's version_retention: VV_UNSUPPORTED when
+ * that version is no longer kept; VV_INVALID when it is not yet written. */
+VV_API VV_MUST_CHECK vv_status vv_get_at(vv_table *table, int64_t version, vv_slice key,
+                                         vv_value *out, vv_error *err);
+VV_API void vv_value_release(vv_value *value);
+
+/** The state of the store now, over all shards at one log position. Cheap; long-lived snapshots hold
+ * old versions on disk. Gives *out: vv_snapshot_release. */
+VV_API VV_MUST_CHECK vv_status vv_snapshot_create(vv_db *db, vv_snapshot **out, vv_error *err);
+VV_API void vv_snapshot_release(vv_snapshot *snapshot); /* accepts NULL */
+/** The version a snapshot reads of a table's shard. */
+VV_API int64_t vv_snapshot_version(const vv_snapshot *snapshot, const vv_table *table);
+/** The newest visible version of a table's shard. */
+VV_API int64_t vv_table_version(const vv_table *table);
+
+typedef struct vv_cursor_options {
+    size_t size;
+    const vv_snapshot *snapshot; /* NULL: a snapshot of its own, now */
+    int64_t version;             /* as of this version when not 0, as vv_get_at */
+    vv_slice lower;              /* inclusive; empty: from the first key */
+    vv_slice upper;              /* exclusive; empty: to the last key */
+    vv_slice prefix;             /* instead of bounds; empty: no prefix */
+} vv_cursor_options;
+
+#define VV_CURSOR_OPTIONS_INIT {.size = sizeof(vv_cursor_options)}
+
+/** A cursor, not yet positioned. opt may be NULL. Gives *out: vv_cursor_close. */
+VV_API VV_MUST_CHECK vv_status vv_cursor_open(vv_table *table, const vv_cursor_options *opt,
+                                              vv_cursor **out, vv_error *err);
+VV_API void vv_cursor_close(vv_cursor *cursor); /* accepts NULL */
+
+/** First key >= key; an empty key: the first of all. Past the end the cursor is invalid. */
+VV_API VV_MUST_CHECK vv_status vv_cursor_seek(vv_cursor *cursor, vv_slice key, vv_error *err);
+/** Last key < key; an empty key: the last of all. */
+VV_API VV_MUST_CHECK vv_status vv_cursor_seek_below(vv_cursor *cursor, vv_slice key, vv_error *err);
+/** Only on a valid cursor; the direction may change at any step. */
+VV_API VV_MUST_CHECK vv_status vv_cursor_next(vv_cursor *cursor, vv_error *err);
+VV_API VV_MUST_CHECK vv_status vv_cursor_prev(vv_cursor *cursor, vv_error *err);
+VV_API bool vv_cursor_valid(const vv_cursor *cursor);
+/** Under vv_cursor_valid; borrowed until the cursor moves. */
+VV_API vv_slice vv_cursor_key(const vv_cursor *cursor);
+VV_API vv_slice vv_cursor_value(const vv_cursor *cursor);
+VV_API int64_t vv_cursor_version(const vv_cursor *cursor);
+VV_API int64_t vv_cursor_expires_ns(const vv_cursor *cursor);
+/** Stored versions looked at so far. */
+VV_API uint64_t vv_cursor_scanned(const vv_cursor *cursor);
+
+/* ---- upkeep ------------------------------------------------------------------------------- */
+
+/** Write every memtable out and let the log go: afterwards a restart replays nothing. Blocks. */
+VV_API VV_MUST_CHECK vv_status vv_checkpoint(vv_db *db, vv_error *err);
+
+/** Compact a key range of a table down to its last level. Blocks. Empty bounds: all of it. */
+VV_API VV_MUST_CHECK vv_status vv_compact(vv_table *table, vv_slice begin, vv_slice end,
+                                          vv_error *err);
+
+typedef struct vv_stats {
+    size_t size;
+    uint64_t entries_committed;   /* batches */
+    uint64_t operations;
+    uint64_t user_bytes;          /* key and value bytes written */
+    uint64_t log_appended_bytes;
+    uint64_t log_written_bytes;
+    uint64_t log_retained_bytes;
+    uint64_t log_segments;
+    uint64_t log_syncs;
+    uint64_t memory_used;         /* of memory_limit */
+    uint64_t memory_limit;
+    uint64_t memory_part[8];      /* memtable, cache, queue, log, query, network */
+    uint64_t memtable_bytes;
+    uint64_t memtable_count;
+    uint64_t level_files[8];
+    uint64_t level_bytes[8];
+    uint64_t disk_bytes;          /* runs */
+    uint64_t flushes;
+    uint64_t flush_bytes;
+    uint64_t compactions;
+    uint64_t compaction_read_bytes;
+    uint64_t compaction_write_bytes;
+    uint64_t cache_hits;
+    uint64_t cache_misses;
+    uint64_t filter_skips;
+    uint64_t conflicts;
+    uint64_t duplicates;
+    uint64_t throttled_ns;        /* time writers were slowed */
+    uint64_t commit_p50_ns;       /* from vv_write to its answer */
+    uint64_t commit_p99_ns;
+    uint64_t recovery_entries;    /* replayed at open */
+    uint64_t recovery_ns;
+    uint64_t recovery_cut_bytes;  /* unfinished log tail dropped at open */
+    uint64_t tables;
+    uint32_t shards;
+    bool failed;                  /* the log or the background latched an error: reopen */
+} vv_stats;
+VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
+
+/** Verify every byte of a closed store. finding() gets one sentence for each problem, in order; may
+ * be NULL. VV_CORRUPT when there was one. Writes nothing. */
+VV_API VV_MUST_CHECK vv_status vv_check(const char *dir,
+                                        void (*finding)(void *ctx, const char *text), void *ctx,
+                                        vv_error *err);
+
+/** Print a file of a store (log segment, ring, run, manifest, catalog) as text, line by line; the
+ * kind is told from its magic. */
+VV_API VV_MUST_CHECK vv_status vv_dump(const char *path,
+                                       void (*line)(void *ctx, const char *text), void *ctx,
+                                       vv_error *err);
+
+/** "0.1.0". */
+VV_API const char *vv_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,12 @@
+/*
+ * varve.h - all of the public interface of libvarve. Link with -lvarve (pkg-config: varve).
+ */
+#ifndef VARVE_VARVE_H
+#define VARVE_VARVE_H
+
+#include "varve/db.h"
+#include "varve/record.h"
+#include "varve/slice.h"
+#include "varve/status.h"
+
+#endif

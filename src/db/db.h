@@ -1,0 +1,30 @@
+/*
+ * db.h - the door for those who know the inside: a store in a given world (the simulator, the
+ * tests, the server), on top of include/varve/db.h.
+ */
+#ifndef VARVE_DB_DB_H
+#define VARVE_DB_DB_H
+
+#include "base/budget.h"
+#include "io/env.h"
+#include "varve/varve.h"
+
+/** As vv_db_open, in env (borrowed until vv_db_close; env->io is rooted at the store's directory).
+ * Without env->threads the store runs no thread: writes commit on the caller's, vv_write_async calls
+ * done before it returns, and background work happens in db_step. */
+VV_MUST_CHECK vv_status db_open_env(vv_env *env, const vv_options *opt, vv_db **out, vv_error *err);
+
+/** One piece of background work. VV_NOT_FOUND when there was none. For stores without threads. */
+VV_MUST_CHECK vv_status db_step(vv_db *db, vv_error *err);
+
+/** Stop as a crash would: nothing more is written, memory is freed. For the simulator. */
+void db_abandon(vv_db *db);
+
+/** The node's memory budget, for the queues of the server. */
+vv_budget *db_budget(vv_db *db);
+
+/** As vv_check, on an env. */
+VV_MUST_CHECK vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text),
+                                     void *ctx, vv_error *err);
+
+#endif
