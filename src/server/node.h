@@ -1,0 +1,46 @@
+/*
+ * node.h - what the services of one varved share.
+ */
+#ifndef VARVE_SERVER_NODE_H
+#define VARVE_SERVER_NODE_H
+
+#include "base/hist.h"
+#include "io/env.h"
+#include "server/gate.h"
+#include "server/srv.h"
+
+struct ingest_pipeline;
+
+typedef struct node {
+    vv_env env;
+    vv_log *log;
+    vv_budget *budget;
+    gate *gate;
+    struct ingest_pipeline *pipeline;
+    srv *server;
+    srv_pool *pool;          /* blocking reads and queries */
+    int64_t started_mono_ns;
+    uint64_t query_memory_limit; /* bytes one query may hold for order_by */
+    _Atomic int draining;    /* set by SIGTERM: /ready answers 503 */
+    vv_hist get_ns;          /* GetRecord and Kv.Get, arrival to answer */
+    vv_hist put_ns;          /* Kv.Put */
+    vv_hist query_ns;
+    _Atomic uint64_t queries_total;
+} node;
+
+/** The method rows of each service; node_methods joins them. Each returns how many it wrote. */
+size_t svc_ingestion_methods(node *n, srv_method *out, size_t max);
+size_t svc_kv_methods(node *n, srv_method *out, size_t max);
+size_t svc_admin_methods(node *n, srv_method *out, size_t max);
+size_t svc_query_methods(node *n, srv_method *out, size_t max);
+size_t svc_health_methods(node *n, srv_method *out, size_t max);     /* grpc.health.v1, /health, /ready */
+size_t svc_reflection_methods(node *n, srv_method *out, size_t max);
+size_t svc_http_ingest_methods(node *n, srv_method *out, size_t max); /* /api/v1/ingest/..., status */
+size_t svc_http_kv_methods(node *n, srv_method *out, size_t max);     /* /api/v1/kv/... */
+size_t svc_http_query_methods(node *n, srv_method *out, size_t max);  /* /api/v1/query */
+size_t svc_metrics_methods(node *n, srv_method *out, size_t max);     /* /metrics */
+
+/** True, and why is "", when the node can take writes: the store is open and not latched. */
+bool node_is_ready(node *n, char *why, size_t why_len);
+
+#endif
