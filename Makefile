@@ -1,0 +1,70 @@
+# A thin front over Meson and ninja. `make` alone lists the targets.
+
+BUILD ?= build
+MESON_FLAGS ?=
+UNIT = --suite unit --suite fuzz
+
+.PHONY: help setup setup-test setup-lint build build-server demo test run run-client bench lint \
+	asan tsan fuzz soak doc install clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## install the Debian packages that building needs
+	@tools/setup.sh build
+
+setup-test:
+	@tools/setup.sh build test
+
+setup-lint:
+	@tools/setup.sh build lint
+
+# $(call configure,DIR,FLAGS): set a build directory up once; meson reconfigures itself later.
+configure = @test -f $(1)/build.ninja || meson setup $(1) $(2) $(MESON_FLAGS) >/dev/null || \
+	{ cat $(1)/meson-logs/meson-log.txt; exit 1; }
+
+build: setup ## release build: build/varved, build/varve, build/libvarve.so
+	$(call configure,$(BUILD),--buildtype=release)
+	@ninja -C $(BUILD) --quiet
+	@ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so $(BUILD)/
+
+build-server: build ## the same, under its other name
+
+demo: build ## the main job: stream sensor data in, query it, kill the server, lose nothing
+	@tools/demo.sh $(BUILD)
+
+test: setup-test ## all tests, with the unit tests again under ASan and UBSan
+	@tools/test.sh
+
+run: build ## the server in the foreground on ./varve-data
+	@exec $(BUILD)/varved --data varve-data
+
+run-client: build ## the example gRPC client against a running server
+	@$(BUILD)/examples/ingest_client 127.0.0.1:8080
+
+bench: build ## the short form of the benchmarks, JSON lines
+	@tools/bench.sh $(BUILD)
+
+lint: setup-lint ## format, clang-tidy, cppcheck, layers, exported names
+	@tools/lint.sh
+
+asan: setup-test ## unit and fuzz tests under the address and undefined-behaviour sanitizers
+	@tools/test.sh asan
+
+tsan: setup-test ## threaded tests under the thread sanitizer
+	@tools/test.sh tsan
+
+fuzz: setup-test ## libFuzzer on every decoder, 60 s each (FUZZ_SECONDS)
+	@tools/fuzz.sh
+
+soak: setup-test ## the long forms of the crash, model and kill tests
+	@tools/soak.sh
+
+doc: ## check that every link of the documentation leads somewhere
+	@tools/check_docs.py
+
+install: build ## install under the prefix of the build directory
+	@meson install -C $(BUILD) --no-rebuild
+
+clean: ## remove the build directories
+	@rm -rf build build-test build-asan build-tsan build-fuzz build-lint

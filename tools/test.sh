@@ -1,0 +1,48 @@
+#!/bin/sh
+# Build and run the tests: test.sh [all|asan|tsan]. Closes with one line that counts them.
+set -eu
+cd "$(dirname "$0")/.."
+what=${1:-all}
+dirs=""
+
+# configure DIR CC FLAGS...
+configure() {
+    dir=$1
+    compiler=$2
+    shift 2
+    [ -f "$dir/build.ninja" ] || CC=$compiler meson setup "$dir" "$@" >/dev/null ||
+        { cat "$dir/meson-logs/meson-log.txt"; exit 1; }
+    ninja -C "$dir" --quiet
+    dirs="$dirs $dir"
+}
+
+failed=0
+# run DIR SUITES...
+run() {
+    dir=$1
+    shift
+    meson test -C "$dir" --no-rebuild --print-errorlogs "$@" || failed=1
+}
+
+if [ "$what" = all ]; then
+    tools/setup_node.sh
+    configure build-test gcc -Dtest_hooks=true --buildtype=debugoptimized
+    configure build gcc --buildtype=release
+    ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so build/
+    run build-test
+fi
+if [ "$what" = all ] || [ "$what" = asan ]; then
+    configure build-asan clang -Dtest_hooks=true --buildtype=debugoptimized \
+        -Db_sanitize=address,undefined -Db_lundef=false
+    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        ASAN_OPTIONS=detect_stack_use_after_return=1 \
+        run build-asan --suite unit --suite fuzz
+fi
+if [ "$what" = tsan ]; then
+    configure build-tsan clang -Dtest_hooks=true --buildtype=debugoptimized \
+        -Db_sanitize=thread -Db_lundef=false
+    TSAN_OPTIONS=halt_on_error=1 run build-tsan --suite unit
+fi
+# shellcheck disable=SC2086
+tools/test_summary.py $dirs
+exit $failed
