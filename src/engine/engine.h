@@ -3,8 +3,10 @@
  * reference model of the tests) fill it; one conformance suite runs on all (engine_suite.h).
  *
  * Life of a write: prepare (may refuse) -> the caller logs it -> apply (cannot fail) -> durable ->
- * publish. prepare, apply and publish come from one thread at a time, under the commit lock, with
- * ascending versions. Everything else may come from any thread.
+ * publish. prepare and apply come from one thread at a time, under the commit lock, with ascending
+ * versions; so does publish, but beside a prepare or an apply of later versions. Everything else may
+ * come from any thread. A read at a version above visible() sees what is applied so far: the
+ * resolver asks so.
  */
 #ifndef VARVE_ENGINE_ENGINE_H
 #define VARVE_ENGINE_ENGINE_H
@@ -28,7 +30,8 @@ typedef struct engine_hooks {
     void (*on_checkpoint)(void *ctx, int64_t version);
     /* There is background work now (a frozen memtable, a level over its size). Calls nothing back. */
     void (*on_work)(void *ctx);
-    /* The oldest version reads of this table may still ask for. */
+    /* The oldest version reads of this table may still ask for. Ask it before looking at the pins:
+     * a pin that comes later is at or above it. */
     engine_floor (*floor)(void *ctx, uint32_t table_id);
 } engine_hooks;
 
