@@ -54,8 +54,7 @@ static void mutate(vv_rng *rng, uint8_t *data, size_t *size)
             *size = at;
             break;
         default: /* a boundary value */
-            memset(data + at, vv_rng_one_in(rng, 2) ? 0xff : 0,
-                   *size - at < 4 ? *size - at : 4);
+            memset(data + at, vv_rng_one_in(rng, 2) ? 0xff : 0, *size - at < 4 ? *size - at : 4);
             break;
         }
     }

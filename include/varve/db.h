@@ -29,10 +29,10 @@ typedef struct vv_batch vv_batch;
 typedef struct vv_snapshot vv_snapshot;
 typedef struct vv_cursor vv_cursor;
 
-#define VV_KEY_MAX 1024u                     /* bytes of a key */
-#define VV_VALUE_MAX (15u * 1024 * 1024)     /* bytes of a value */
-#define VV_BATCH_MAX (16u * 1024 * 1024)     /* bytes of an encoded batch */
-#define VV_NAME_MAX 128u                     /* bytes of a tenant or table name */
+#define VV_KEY_MAX 1024u                 /* bytes of a key */
+#define VV_VALUE_MAX (15u * 1024 * 1024) /* bytes of a value */
+#define VV_BATCH_MAX (16u * 1024 * 1024) /* bytes of an encoded batch */
+#define VV_NAME_MAX 128u                 /* bytes of a tenant or table name */
 
 /** What must have happened before a write is answered. */
 typedef enum vv_durability {
@@ -52,16 +52,19 @@ typedef struct vv_options {
     uint64_t memtable_size;   /* bytes a shard; default 64 MiB, at most an eighth of memory_limit */
     uint64_t cache_size;      /* bytes of all block caches; default a quarter of memory_limit */
     uint64_t log_limit;       /* retained log bytes before shards are flushed; default 1 GiB */
-    uint32_t log_segment_size;/* default 64 MiB, rounded to 4 KiB, min 64 KiB */
-    uint32_t log_ring_size;   /* default 8 MiB, min 64 KiB */
+    uint32_t log_segment_size;   /* default 64 MiB, rounded to 4 KiB, min 64 KiB */
+    uint32_t log_ring_size;      /* default 8 MiB, min 64 KiB */
     uint32_t background_threads; /* flush and compaction; default 1 */
-    bool compress;            /* lz4 below level 0; default true */
+    bool compress;               /* lz4 below level 0; default true */
     void (*log)(void *ctx, int level, const char *line, size_t len); /* may be NULL: silence */
     void *log_ctx;
-    int log_level;            /* 0 error .. 3 debug; default 1 */
+    int log_level; /* 0 error .. 3 debug; default 1 */
 } vv_options;
 
-#define VV_OPTIONS_INIT {.size = sizeof(vv_options), .create_if_missing = true, .compress = true, .log_level = 1}
+#define VV_OPTIONS_INIT                                                                            \
+    {                                                                                              \
+        .size = sizeof(vv_options), .create_if_missing = true, .compress = true, .log_level = 1    \
+    }
 
 /**
  * Open the store in dir, recovering what the log holds beyond the last checkpoint.
@@ -75,8 +78,8 @@ typedef struct vv_options {
 VV_API VV_MUST_CHECK vv_status vv_db_open(const char *dir, const vv_options *opt, vv_db **out,
                                           vv_error *err);
 
-/** Flush nothing, sync the log, stop the background. No call may be in progress; tables, cursors and
- * snapshots must be closed. Accepts NULL. Returns the first background error, if any. */
+/** Flush nothing, sync the log, stop the background. No call may be in progress; tables, cursors
+ * and snapshots must be closed. Accepts NULL. Returns the first background error, if any. */
 VV_API vv_status vv_db_close(vv_db *db, vv_error *err);
 
 /* ---- tables ------------------------------------------------------------------------------- */
@@ -94,7 +97,10 @@ typedef struct vv_table_options {
     bool if_not_exists;           /* VV_OK with the existing table instead of VV_CONFLICT */
 } vv_table_options;
 
-#define VV_TABLE_OPTIONS_INIT {.size = sizeof(vv_table_options), .kind = VV_TABLE_KV, .version_retention_ns = -1}
+#define VV_TABLE_OPTIONS_INIT                                                                      \
+    {                                                                                              \
+        .size = sizeof(vv_table_options), .kind = VV_TABLE_KV, .version_retention_ns = -1          \
+    }
 
 typedef struct vv_table_info {
     char tenant[VV_NAME_MAX + 1];
@@ -117,7 +123,8 @@ VV_API VV_MUST_CHECK vv_status vv_table_create(vv_db *db, const char *tenant, co
                                                const vv_table_options *opt, vv_table **out,
                                                vv_error *err);
 
-/** VV_NOT_FOUND names the nearest existing table. Gives *out: vv_table_close. Cheap: a hash look-up. */
+/** VV_NOT_FOUND names the nearest existing table. Gives *out: vv_table_close. Cheap: a hash
+ * look-up. */
 VV_API VV_MUST_CHECK vv_status vv_table_open(vv_db *db, const char *tenant, const char *name,
                                              vv_table **out, vv_error *err);
 VV_API void vv_table_close(vv_table *table); /* accepts NULL */
@@ -125,7 +132,8 @@ VV_API void vv_table_close(vv_table *table); /* accepts NULL */
 /** Drop a table and its data; open handles answer VV_NOT_FOUND from then on. */
 VV_API VV_MUST_CHECK vv_status vv_table_drop(vv_db *db, const char *tenant, const char *name,
                                              vv_error *err);
-VV_API VV_MUST_CHECK vv_status vv_table_describe(vv_table *table, vv_table_info *out, vv_error *err);
+VV_API VV_MUST_CHECK vv_status vv_table_describe(vv_table *table, vv_table_info *out,
+                                                 vv_error *err);
 
 /** Call each() for every table of tenant (NULL: of all), sorted; a nonzero return ends the walk. */
 VV_API VV_MUST_CHECK vv_status vv_table_list(vv_db *db, const char *tenant,
@@ -134,7 +142,8 @@ VV_API VV_MUST_CHECK vv_status vv_table_list(vv_db *db, const char *tenant,
 
 /* ---- writes ------------------------------------------------------------------------------- */
 
-/** An empty batch for tables of one shard. Gives it: vv_batch_destroy. NULL when memory is short. */
+/** An empty batch for tables of one shard. Gives it: vv_batch_destroy. NULL when memory is short.
+ */
 VV_API vv_batch *vv_batch_create(vv_db *db);
 VV_API void vv_batch_destroy(vv_batch *batch); /* accepts NULL */
 VV_API void vv_batch_clear(vv_batch *batch);   /* keeps the memory */
@@ -168,7 +177,7 @@ VV_API VV_MUST_CHECK vv_status vv_batch_producer(vv_batch *batch, vv_slice produ
                                                  uint64_t sequence, vv_error *err);
 
 typedef struct vv_write_result {
-    int64_t version;          /* of all its operations; 0 for an empty batch */
+    int64_t version; /* of all its operations; 0 for an empty batch */
     int64_t commit_time_ns;
     vv_durability durability; /* what was given: never less than asked */
     bool duplicate;           /* a producer's retry: nothing was written */
@@ -177,8 +186,8 @@ typedef struct vv_write_result {
 /**
  * Commit a batch. @param result may be NULL. The batch can be cleared and reused afterwards.
  * @return VV_CONFLICT (a vv_batch_require failed), VV_BUSY (memory_limit: retry after a pause),
- *         VV_NO_SPACE (refused whole; reads go on), VV_IO (the log failed: reopen the store; whether
- *         this batch is there is unknown until then), VV_NOT_FOUND (a table was dropped).
+ *         VV_NO_SPACE (refused whole; reads go on), VV_IO (the log failed: reopen the store;
+ * whether this batch is there is unknown until then), VV_NOT_FOUND (a table was dropped).
  */
 VV_API VV_MUST_CHECK vv_status vv_write(vv_db *db, vv_batch *batch, vv_durability durability,
                                         vv_write_result *result, vv_error *err);
@@ -188,9 +197,10 @@ typedef void (*vv_write_done)(void *ctx, vv_status status, const vv_write_result
                               const vv_error *err);
 
 /**
- * Queue a batch for the commit thread, which commits everything queued with one sync. Takes nothing:
- * the batch stays the caller's but must not be touched until done runs. Batches of one thread commit
- * in the order they were queued. VV_BUSY when the queue is over its bound (done is not called then).
+ * Queue a batch for the commit thread, which commits everything queued with one sync. Takes
+ * nothing: the batch stays the caller's but must not be touched until done runs. Batches of one
+ * thread commit in the order they were queued. VV_BUSY when the queue is over its bound (done is
+ * not called then).
  */
 VV_API VV_MUST_CHECK vv_status vv_write_async(vv_db *db, vv_batch *batch, vv_durability durability,
                                               vv_write_done done, void *ctx, vv_error *err);
@@ -229,8 +239,8 @@ VV_API VV_MUST_CHECK vv_status vv_get_at(vv_table *table, int64_t version, vv_sl
                                          vv_value *out, vv_error *err);
 VV_API void vv_value_release(vv_value *value);
 
-/** The state of the store now, over all shards at one log position. Cheap; long-lived snapshots hold
- * old versions on disk. Gives *out: vv_snapshot_release. */
+/** The state of the store now, over all shards at one log position. Cheap; long-lived snapshots
+ * hold old versions on disk. Gives *out: vv_snapshot_release. */
 VV_API VV_MUST_CHECK vv_status vv_snapshot_create(vv_db *db, vv_snapshot **out, vv_error *err);
 VV_API void vv_snapshot_release(vv_snapshot *snapshot); /* accepts NULL */
 /** The version a snapshot reads of a table's shard. */
@@ -247,7 +257,10 @@ typedef struct vv_cursor_options {
     vv_slice prefix;             /* instead of bounds; empty: no prefix */
 } vv_cursor_options;
 
-#define VV_CURSOR_OPTIONS_INIT {.size = sizeof(vv_cursor_options)}
+#define VV_CURSOR_OPTIONS_INIT                                                                     \
+    {                                                                                              \
+        .size = sizeof(vv_cursor_options)                                                          \
+    }
 
 /** A cursor, not yet positioned. opt may be NULL. Gives *out: vv_cursor_close. */
 VV_API VV_MUST_CHECK vv_status vv_cursor_open(vv_table *table, const vv_cursor_options *opt,
@@ -281,22 +294,22 @@ VV_API VV_MUST_CHECK vv_status vv_compact(vv_table *table, vv_slice begin, vv_sl
 
 typedef struct vv_stats {
     size_t size;
-    uint64_t entries_committed;   /* batches */
+    uint64_t entries_committed; /* batches */
     uint64_t operations;
-    uint64_t user_bytes;          /* key and value bytes written */
+    uint64_t user_bytes; /* key and value bytes written */
     uint64_t log_appended_bytes;
     uint64_t log_written_bytes;
     uint64_t log_retained_bytes;
     uint64_t log_segments;
     uint64_t log_syncs;
-    uint64_t memory_used;         /* of memory_limit */
+    uint64_t memory_used; /* of memory_limit */
     uint64_t memory_limit;
-    uint64_t memory_part[8];      /* memtable, cache, queue, log, query, network */
+    uint64_t memory_part[8]; /* memtable, cache, queue, log, query, network */
     uint64_t memtable_bytes;
     uint64_t memtable_count;
     uint64_t level_files[8];
     uint64_t level_bytes[8];
-    uint64_t disk_bytes;          /* runs */
+    uint64_t disk_bytes; /* runs */
     uint64_t flushes;
     uint64_t flush_bytes;
     uint64_t compactions;
@@ -307,15 +320,15 @@ typedef struct vv_stats {
     uint64_t filter_skips;
     uint64_t conflicts;
     uint64_t duplicates;
-    uint64_t throttled_ns;        /* time writers were slowed */
-    uint64_t commit_p50_ns;       /* from vv_write to its answer */
+    uint64_t throttled_ns;  /* time writers were slowed */
+    uint64_t commit_p50_ns; /* from vv_write to its answer */
     uint64_t commit_p99_ns;
-    uint64_t recovery_entries;    /* replayed at open */
+    uint64_t recovery_entries; /* replayed at open */
     uint64_t recovery_ns;
-    uint64_t recovery_cut_bytes;  /* unfinished log tail dropped at open */
+    uint64_t recovery_cut_bytes; /* unfinished log tail dropped at open */
     uint64_t tables;
     uint32_t shards;
-    bool failed;                  /* the log or the background latched an error: reopen */
+    bool failed; /* the log or the background latched an error: reopen */
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 
@@ -327,9 +340,8 @@ VV_API VV_MUST_CHECK vv_status vv_check(const char *dir,
 
 /** Print a file of a store (log segment, ring, run, manifest, catalog) as text, line by line; the
  * kind is told from its magic. */
-VV_API VV_MUST_CHECK vv_status vv_dump(const char *path,
-                                       void (*line)(void *ctx, const char *text), void *ctx,
-                                       vv_error *err);
+VV_API VV_MUST_CHECK vv_status vv_dump(const char *path, void (*line)(void *ctx, const char *text),
+                                       void *ctx, vv_error *err);
 
 /** "0.1.0". */
 VV_API const char *vv_version(void);

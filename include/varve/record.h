@@ -17,16 +17,17 @@ extern "C" {
 #endif
 
 typedef struct vv_record {
-    uint32_t schema_id;      /* 0: none */
+    uint32_t schema_id; /* 0: none */
     uint32_t schema_version;
-    int64_t timestamp_ns;    /* event time since 1970; negative is allowed */
-    vv_slice metadata;       /* encoded pairs, walked with vv_record_metadata_next; may be empty */
+    int64_t timestamp_ns; /* event time since 1970; negative is allowed */
+    vv_slice metadata;    /* encoded pairs, walked with vv_record_metadata_next; may be empty */
     uint32_t metadata_count;
-    uint8_t body_format;     /* 0: raw protobuf Struct */
+    uint8_t body_format; /* 0: raw protobuf Struct */
     vv_slice body;
 } vv_record;
 
-/** Append one metadata pair to an encoded list at *len of out (cap bytes); false when it is full. */
+/** Append one metadata pair to an encoded list at *len of out (cap bytes); false when it is full.
+ */
 VV_API bool vv_record_metadata_add(uint8_t *out, size_t cap, size_t *len, vv_slice key,
                                    vv_slice value);
 /** Walk: *rest starts as record->metadata. False at the end or on malformed bytes. */
@@ -37,7 +38,8 @@ VV_API bool vv_record_metadata_next(vv_slice *rest, vv_slice *key, vv_slice *val
 VV_API VV_MUST_CHECK vv_status vv_batch_put_record(vv_batch *batch, vv_table *table, vv_slice key,
                                                    const vv_record *record, vv_error *err);
 
-/** Parse a stored value. Borrows it. VV_CORRUPT when it is none; VV_UNSUPPORTED for a newer format. */
+/** Parse a stored value. Borrows it. VV_CORRUPT when it is none; VV_UNSUPPORTED for a newer format.
+ */
 VV_API VV_MUST_CHECK vv_status vv_record_parse(vv_slice stored, vv_record *out, vv_error *err);
 
 /**

@@ -35,7 +35,8 @@ static void prop_crc32c_forms_agree_and_extend(void **state)
         size_t cut = len == 0 ? 0 : vv_rng_below(&rng, len);
         uint32_t whole = vv_crc32c(0, data + at, len);
         assert_int_equal(whole, vv_crc32c_portable(0, data + at, len));
-        assert_int_equal(whole, vv_crc32c(vv_crc32c(0, data + at, cut), data + at + cut, len - cut));
+        assert_int_equal(whole,
+                         vv_crc32c(vv_crc32c(0, data + at, cut), data + at + cut, len - cut));
     }
 }
 

@@ -34,9 +34,8 @@ void vv_hist_reset(vv_hist *h)
 static void raise_max(vv_hist *h, uint64_t value)
 {
     uint64_t seen = atomic_load_explicit(&h->max, memory_order_relaxed);
-    while (value > seen &&
-           !atomic_compare_exchange_weak_explicit(&h->max, &seen, value, memory_order_relaxed,
-                                                  memory_order_relaxed))
+    while (value > seen && !atomic_compare_exchange_weak_explicit(
+                               &h->max, &seen, value, memory_order_relaxed, memory_order_relaxed))
         continue;
 }
 

@@ -7,7 +7,8 @@
 #include "base/util.h"
 
 #ifndef NDEBUG
-/* Ranks this thread holds, as a bit set over rank / 5: the highest bit must stay below a new one. */
+/* Ranks this thread holds, as a bit set over rank / 5: the highest bit must stay below a new one.
+ */
 static _Thread_local uint32_t held;
 
 static uint32_t rank_bit(const vv_mutex *mutex)

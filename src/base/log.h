@@ -24,7 +24,7 @@ typedef enum vv_log_form { VV_LOG_LOGFMT, VV_LOG_JSON } vv_log_form;
 typedef struct vv_log {
     vv_log_level level; /* lines above it are dropped; fixed after init */
     vv_log_form form;
-    vv_clock *clock; /* may be NULL: no ts field */
+    vv_clock *clock;                                        /* may be NULL: no ts field */
     void (*write)(void *ctx, const char *line, size_t len); /* one whole line with its newline */
     void *ctx;
     vv_mutex lock; /* rank VV_RANK_LEAF: lines never mix */

@@ -11,7 +11,8 @@ typedef struct vv_thread vv_thread;
 
 typedef enum vv_thread_class {
     VV_THREAD_NORMAL,
-    VV_THREAD_BACKGROUND, /* flush, compaction: runs when nothing else wants the CPU (SCHED_BATCH, nice) */
+    VV_THREAD_BACKGROUND, /* flush, compaction: runs when nothing else wants the CPU (SCHED_BATCH,
+                             nice) */
 } vv_thread_class;
 
 typedef struct vv_threads {

@@ -1,0 +1,389 @@
+/*
+ * config.c - the table of keys, and how text becomes a value.
+ *
+ * A size takes KB, MB, GB (or KiB, MiB, GiB): powers of 1024 in both spellings, as the users of the
+ * engines we replace write them. A duration takes ms, s, m, h.
+ */
+#include "server/config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "server/config_int.h"
+#include "varve/db.h"
+
+static const config_choice durability_choices[] = {
+    {"sync", VV_DURABLE_SYNC}, {"os", VV_DURABLE_OS}, {"none", VV_DURABLE_NONE}, {NULL, 0}};
+static const config_choice level_choices[] = {{"error", VV_LOG_ERROR},
+                                              {"warn", VV_LOG_WARN},
+                                              {"info", VV_LOG_INFO},
+                                              {"debug", VV_LOG_DEBUG},
+                                              {NULL, 0}};
+static const config_choice format_choices[] = {
+    {"logfmt", VV_LOG_LOGFMT}, {"json", VV_LOG_JSON}, {NULL, 0}};
+
+#define FIELD(f) offsetof(config, f), sizeof(((config *)NULL)->f)
+
+const config_key config_keys[] = {
+    {"server.host", CONFIG_TEXT, FIELD(server_host), "127.0.0.1", 0, 0, NULL,
+     "numeric address to listen on; other than loopback needs server.allow_anonymous"},
+    {"server.port", CONFIG_INT, FIELD(server_port), "8080", 0, 65535, NULL,
+     "ingest services; 0 takes a free port and prints it"},
+    {"server.max_connections", CONFIG_INT, FIELD(server_max_connections), "1000", 1, 1000000, NULL,
+     "open connections; one more is closed at once"},
+    {"server.max_streams", CONFIG_INT, FIELD(server_max_streams), "1000", 1, 100000, NULL,
+     "calls in flight on one connection"},
+    {"server.max_message_size", CONFIG_SIZE, FIELD(server_max_message_size), "64MB", 1024,
+     1024 * VV_MIB, NULL, "bytes of one request message, refused at its prefix"},
+    {"server.loops", CONFIG_INT, FIELD(server_loops), "2", 1, 256, NULL, "event-loop threads"},
+    {"server.idle_timeout", CONFIG_DURATION, FIELD(server_idle_timeout_ns), "5m", VV_NS_PER_S,
+     86400 * VV_NS_PER_S, NULL, "a connection without a byte or a call is closed after it"},
+    {"server.drain_timeout", CONFIG_DURATION, FIELD(server_drain_timeout_ns), "10s", 0,
+     3600 * VV_NS_PER_S, NULL, "how long calls may finish after SIGTERM"},
+    {"server.allow_anonymous", CONFIG_BOOL, FIELD(server_allow_anonymous), "false", 0, 0, NULL,
+     "listen beyond loopback although there are no credentials"},
+    {"query.port", CONFIG_INT, FIELD(query_port), "8081", 0, 65535, NULL,
+     "query services; 0 takes a free port and prints it"},
+    {"query.threads", CONFIG_INT, FIELD(query_threads), "2", 1, 256, NULL,
+     "threads for queries and reads that wait for the disk"},
+    {"query.memory_limit", CONFIG_SIZE, FIELD(query_memory_limit), "64MB", VV_MIB, 1024 * VV_GIB,
+     NULL, "bytes one query may hold for order_by"},
+    {"storage.data_directory", CONFIG_TEXT, FIELD(storage_data_directory), "./varve-data", 0, 0,
+     NULL, "the store; one process at a time"},
+    {"storage.wal_directory", CONFIG_TEXT, FIELD(storage_wal_directory), "", 0, 0, NULL,
+     "the commit log, when it shall lie elsewhere; empty: inside the data directory"},
+    {"storage.memtable_size", CONFIG_SIZE, FIELD(storage_memtable_size), "64MB", 64 * VV_KIB,
+     64 * VV_GIB, NULL, "bytes a shard collects in memory before it is flushed"},
+    {"storage.memory_limit", CONFIG_SIZE, FIELD(storage_memory_limit), "512MB", 16 * VV_MIB,
+     1024 * VV_GIB, NULL, "bytes for memtables, caches, queues and queries together"},
+    {"storage.cache_size", CONFIG_SIZE, FIELD(storage_cache_size), "128MB", VV_MIB, 1024 * VV_GIB,
+     NULL, "bytes of the block caches"},
+    {"storage.log_limit", CONFIG_SIZE, FIELD(storage_log_limit), "1GB", VV_MIB, 1024 * VV_GIB, NULL,
+     "bytes of log kept before shards are flushed: bounds the time of a restart"},
+    {"storage.log_segment_size", CONFIG_SIZE, FIELD(storage_log_segment_size), "64MB", 64 * VV_KIB,
+     VV_GIB, NULL, "bytes of one pre-written log file"},
+    {"storage.shards", CONFIG_INT, FIELD(storage_shards), "1", 1, 64, NULL,
+     "shards of a new store; fixed afterwards"},
+    {"storage.background_threads", CONFIG_INT, FIELD(storage_background_threads), "1", 1, 64, NULL,
+     "threads for flush and compaction"},
+    {"storage.durability", CONFIG_CHOICE, FIELD(storage_durability), "sync", 0, 0,
+     durability_choices, "what an acknowledgement means unless a request asks: sync, os or none"},
+    {"storage.compression", CONFIG_BOOL, FIELD(storage_compression), "true", 0, 0, NULL,
+     "lz4 below the first level"},
+    {"ingest.auto_create", CONFIG_BOOL, FIELD(ingest_auto_create), "true", 0, 0, NULL,
+     "make a missing table on its first write"},
+    {"ingest.workers", CONFIG_INT, FIELD(ingest_workers), "2", 1, 64, NULL,
+     "threads that decode records"},
+    {"ingest.queue_size", CONFIG_SIZE, FIELD(ingest_queue_size), "64MB", VV_MIB, 64 * VV_GIB, NULL,
+     "bytes received and not yet committed; over it senders are slowed"},
+    {"log.level", CONFIG_CHOICE, FIELD(log_level), "info", 0, 0, level_choices,
+     "error, warn, info or debug"},
+    {"log.format", CONFIG_CHOICE, FIELD(log_format), "logfmt", 0, 0, format_choices,
+     "logfmt or json"},
+};
+const size_t config_key_count = ARRAY_LEN(config_keys);
+
+/* Levenshtein distance, for "did you mean"; names are short. */
+static unsigned edit_distance(const char *a, const char *b)
+{
+    unsigned row[96];
+    size_t n = strlen(b);
+    if (n + 1 > ARRAY_LEN(row))
+        return UINT32_MAX;
+    for (unsigned j = 0; j <= n; j++)
+        row[j] = j;
+    for (unsigned i = 1; a[i - 1] != '\0'; i++) {
+        unsigned diagonal = row[0];
+        row[0] = i;
+        for (unsigned j = 1; j <= n; j++) {
+            unsigned cost = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            unsigned best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = cost < best ? cost : best;
+        }
+    }
+    return row[n];
+}
+
+const char *config_nearest(const char *name)
+{
+    const char *best = config_keys[0].name;
+    unsigned best_distance = UINT32_MAX;
+    for (size_t i = 0; i < config_key_count; i++) {
+        unsigned d = edit_distance(name, config_keys[i].name);
+        if (d < best_distance) {
+            best_distance = d;
+            best = config_keys[i].name;
+        }
+    }
+    return best;
+}
+
+const config_key *config_find(const char *name)
+{
+    for (size_t i = 0; i < config_key_count; i++)
+        if (strcmp(config_keys[i].name, name) == 0)
+            return &config_keys[i];
+    return NULL;
+}
+
+typedef struct unit {
+    const char *name;
+    uint64_t factor;
+} unit;
+
+static const unit size_units[] = {{"", 1},         {"B", 1},        {"KB", VV_KIB},
+                                  {"KiB", VV_KIB}, {"MB", VV_MIB},  {"MiB", VV_MIB},
+                                  {"GB", VV_GIB},  {"GiB", VV_GIB}, {NULL, 0}};
+static const unit plain_units[] = {{"", 1}, {NULL, 0}};
+static const unit duration_units[] = {{"ms", (uint64_t)VV_NS_PER_MS},
+                                      {"s", (uint64_t)VV_NS_PER_S},
+                                      {"m", 60 * (uint64_t)VV_NS_PER_S},
+                                      {"h", 3600 * (uint64_t)VV_NS_PER_S},
+                                      {NULL, 0}};
+
+/* "64MB" with a table of units; false when it is no number, has no known unit or overflows. */
+static bool parse_number(const char *text, const unit *units, uint64_t *out)
+{
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    uint64_t n = strtoull(text, &end, 10);
+    if (errno != 0)
+        return false;
+    while (*end == ' ')
+        end++;
+    for (const unit *u = units; u->name != NULL; u++)
+        if (strcasecmp(end, u->name) == 0)
+            return !__builtin_mul_overflow(n, u->factor, out);
+    return false;
+}
+
+static vv_status store_number(config *c, const config_key *key, const char *text, vv_error *err)
+{
+    static const struct {
+        const unit *units;
+        const char *form;
+    } forms[] = {[CONFIG_INT] = {plain_units, "a whole number"},
+                 [CONFIG_SIZE] = {size_units, "a size such as 64MB"},
+                 [CONFIG_DURATION] = {duration_units, "a duration such as 500ms, 10s or 5m"}};
+    uint64_t n;
+    if (!parse_number(text, forms[key->type].units, &n))
+        return vv_fail(err, VV_INVALID, "%s: '%s' is not %s", key->name, text,
+                       forms[key->type].form);
+    if (n < key->min || n > key->max)
+        return vv_fail(err, VV_INVALID, "%s: %s is outside %" PRIu64 "..%" PRIu64, key->name, text,
+                       key->min, key->max);
+    memcpy((char *)c + key->offset, &n, sizeof n);
+    return VV_OK;
+}
+
+static vv_status store_choice(config *c, const config_key *key, const char *text, vv_error *err)
+{
+    for (const config_choice *choice = key->choices; choice->name != NULL; choice++)
+        if (strcmp(choice->name, text) == 0) {
+            memcpy((char *)c + key->offset, &choice->value, sizeof choice->value);
+            return VV_OK;
+        }
+    return vv_fail(err, VV_INVALID, "%s: '%s' is none of: %s", key->name, text, key->doc);
+}
+
+vv_status config_store(config *c, const config_key *key, const char *text, vv_error *err)
+{
+    bool yes = strcmp(text, "true") == 0;
+    switch (key->type) {
+    case CONFIG_TEXT:
+        if (strlen(text) >= key->size)
+            return vv_fail(err, VV_INVALID, "%s: over %zu bytes", key->name, key->size - 1);
+        memcpy((char *)c + key->offset, text, strlen(text) + 1);
+        return VV_OK;
+    case CONFIG_BOOL:
+        if (!yes && strcmp(text, "false") != 0)
+            return vv_fail(err, VV_INVALID, "%s: '%s' is not true or false", key->name, text);
+        memcpy((char *)c + key->offset, &yes, sizeof yes);
+        return VV_OK;
+    case CONFIG_CHOICE:
+        return store_choice(c, key, text, err);
+    case CONFIG_INT:
+    case CONFIG_SIZE:
+    case CONFIG_DURATION:
+        break;
+    }
+    return store_number(c, key, text, err);
+}
+
+void config_init(config *c)
+{
+    memset(c, 0, sizeof *c);
+    for (size_t i = 0; i < config_key_count; i++) {
+        vv_status st = config_store(c, &config_keys[i], config_keys[i].initial, NULL);
+        assert(st == VV_OK); /* every default is a legal value */
+        (void)st;
+    }
+}
+
+vv_status config_set(config *c, const char *assignment, vv_error *err)
+{
+    const char *eq = strchr(assignment, '=');
+    char name[96];
+    size_t len = eq == NULL ? 0 : (size_t)(eq - assignment);
+    if (len == 0 || len >= sizeof name)
+        return vv_fail(err, VV_INVALID, "--set %s: expected section.key=value", assignment);
+    memcpy(name, assignment, len);
+    name[len] = '\0';
+    const config_key *key = config_find(name);
+    if (key == NULL)
+        return vv_fail(err, VV_INVALID, "--set: unknown key '%s'; did you mean '%s'?", name,
+                       config_nearest(name));
+    vv_status st = config_store(c, key, eq + 1, err);
+    return st == VV_OK ? st : vv_wrap(err, st, "--set");
+}
+
+/* "server.max_connections" as "VARVE_SERVER_MAX_CONNECTIONS". */
+static void env_name(const config_key *key, char out[128])
+{
+    size_t n = 0;
+    for (const char *p = "VARVE_"; *p != '\0'; p++)
+        out[n++] = *p;
+    for (const char *p = key->name; *p != '\0' && n < 127; p++)
+        out[n++] = *p == '.' ? '_' : (char)(*p >= 'a' && *p <= 'z' ? *p - 'a' + 'A' : *p);
+    out[n] = '\0';
+}
+
+static const config_key *find_env(const char *variable, size_t len)
+{
+    for (size_t i = 0; i < config_key_count; i++) {
+        char name[128];
+        env_name(&config_keys[i], name);
+        if (strlen(name) == len && memcmp(name, variable, len) == 0)
+            return &config_keys[i];
+    }
+    return NULL;
+}
+
+vv_status config_load_env(config *c, char *const *environment, vv_error *err)
+{
+    for (char *const *e = environment; *e != NULL; e++) {
+        const char *eq = strchr(*e, '=');
+        if (eq == NULL || strncmp(*e, "VARVE_", 6) != 0)
+            continue;
+        const config_key *key = find_env(*e, (size_t)(eq - *e));
+        if (key == NULL) {
+            char name[96] = "";
+            size_t n = 0;
+            for (const char *p = *e + 6; p < eq && n < sizeof name - 1; p++, n++)
+                name[n] = (char)(*p >= 'A' && *p <= 'Z' ? *p - 'A' + 'a' : *p);
+            name[n] = '\0';
+            char *first = strchr(name, '_');
+            if (first != NULL)
+                *first = '.';
+            char near[128];
+            env_name(config_find(config_nearest(name)), near);
+            return vv_fail(err, VV_INVALID, "environment: %.*s names no key; did you mean %s?",
+                           (int)(eq - *e), *e, near);
+        }
+        vv_status st = config_store(c, key, eq + 1, err);
+        if (st != VV_OK)
+            return vv_wrap(err, st, "environment: %.*s", (int)(eq - *e), *e);
+    }
+    return VV_OK;
+}
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "localhost") == 0;
+}
+
+vv_status config_check(const config *c, vv_error *err)
+{
+    if (!is_loopback(c->server_host) && !c->server_allow_anonymous)
+        return vv_fail(err, VV_INVALID,
+                       "server.host: %s is reachable from other machines and no credentials are "
+                       "configured: listen on 127.0.0.1, or say server.allow_anonymous=true",
+                       c->server_host);
+    if (c->server_port != 0 && c->server_port == c->query_port)
+        return vv_fail(err, VV_INVALID, "query.port: %" PRIu64 " is server.port already",
+                       c->query_port);
+    if (c->storage_memtable_size > c->storage_memory_limit / 4)
+        return vv_fail(
+            err, VV_INVALID,
+            "storage.memtable_size: more than a quarter of storage.memory_limit (%" PRIu64
+            " bytes): raise the limit or lower the memtable",
+            c->storage_memory_limit);
+    if (c->storage_cache_size + c->ingest_queue_size > c->storage_memory_limit)
+        return vv_fail(err, VV_INVALID,
+                       "storage.cache_size and ingest.queue_size together pass "
+                       "storage.memory_limit (%" PRIu64 " bytes)",
+                       c->storage_memory_limit);
+    return VV_OK;
+}
+
+static void print_number(const config_key *key, uint64_t n, vv_buf *out)
+{
+    const unit *units = key->type == CONFIG_SIZE       ? size_units
+                        : key->type == CONFIG_DURATION ? duration_units
+                                                       : plain_units;
+    const unit *best = &units[0];
+    for (const unit *u = units; u->name != NULL; u++)
+        if (n != 0 && n % u->factor == 0 && u->factor > best->factor)
+            best = u;
+    vv_buf_printf(out, "%" PRIu64 "%s", n / best->factor, best->name);
+}
+
+static void print_value(const config *c, const config_key *key, vv_buf *out)
+{
+    const char *at = (const char *)c + key->offset;
+    uint64_t n = 0;
+    switch (key->type) {
+    case CONFIG_TEXT:
+        vv_buf_append_u8(out, '"');
+        for (; *at != '\0'; at++) {
+            if (*at == '"' || *at == '\\')
+                vv_buf_append_u8(out, '\\');
+            vv_buf_append_u8(out, (uint8_t)*at);
+        }
+        vv_buf_append_u8(out, '"');
+        return;
+    case CONFIG_BOOL:
+        vv_buf_append_str(out, *(const bool *)at ? "true" : "false");
+        return;
+    case CONFIG_CHOICE:
+        memcpy(&n, at, sizeof n);
+        for (const config_choice *choice = key->choices; choice->name != NULL; choice++)
+            if (choice->value == n)
+                vv_buf_append_str(out, choice->name);
+        return;
+    case CONFIG_INT:
+    case CONFIG_SIZE:
+    case CONFIG_DURATION:
+        memcpy(&n, at, sizeof n);
+        print_number(key, n, out);
+        return;
+    }
+}
+
+void config_print(const config *c, vv_buf *out)
+{
+    const char *section = "";
+    for (size_t i = 0; i < config_key_count; i++) {
+        const config_key *key = &config_keys[i];
+        const char *dot = strchr(key->name, '.');
+        size_t len = (size_t)(dot - key->name);
+        if (strncmp(section, key->name, len + 1) != 0) {
+            vv_buf_printf(out, "%.*s:\n", (int)len, key->name);
+            section = key->name;
+        }
+        vv_buf_printf(out, "  # %s\n  %s: ", key->doc, dot + 1);
+        print_value(c, key, out);
+        vv_buf_append_u8(out, '\n');
+    }
+}

@@ -1,0 +1,70 @@
+/*
+ * config.h - the configuration of varved: one table of keys, filled from defaults, a YAML file, the
+ * environment (VARVE_SECTION_KEY) and --set, in that order. A wrong key or value is refused with
+ * its place (file, line and column), the cause and the nearest valid key.
+ */
+#ifndef VARVE_SERVER_CONFIG_H
+#define VARVE_SERVER_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "varve/slice.h"
+#include "varve/status.h"
+
+#define CONFIG_TEXT_MAX 512u
+
+typedef struct config {
+    char server_host[64];
+    uint64_t server_port;
+    uint64_t server_max_connections;
+    uint64_t server_max_streams;
+    uint64_t server_max_message_size;
+    uint64_t server_loops;
+    int64_t server_idle_timeout_ns;
+    int64_t server_drain_timeout_ns;
+    bool server_allow_anonymous;
+    uint64_t query_port;
+    uint64_t query_threads;
+    uint64_t query_memory_limit;
+    char storage_data_directory[CONFIG_TEXT_MAX];
+    char storage_wal_directory[CONFIG_TEXT_MAX];
+    uint64_t storage_memtable_size;
+    uint64_t storage_memory_limit;
+    uint64_t storage_cache_size;
+    uint64_t storage_log_limit;
+    uint64_t storage_log_segment_size;
+    uint64_t storage_shards;
+    uint64_t storage_background_threads;
+    uint64_t storage_durability; /* vv_durability */
+    bool storage_compression;
+    bool ingest_auto_create;
+    uint64_t ingest_workers;
+    uint64_t ingest_queue_size;
+    uint64_t log_level;  /* vv_log_level */
+    uint64_t log_format; /* vv_log_form */
+} config;
+
+/** Every key at its default. */
+void config_init(config *c);
+
+/** Overlay a YAML document. name stands in messages. VV_INVALID: "name:3:5: unknown key ...". */
+VV_MUST_CHECK vv_status config_load_yaml(config *c, const char *name, vv_slice text, vv_error *err);
+
+/** Overlay the VARVE_* variables of environ (NULL-terminated "NAME=value" strings). Variables with
+ * the prefix VARVE_ that name no key are refused, so that a typing mistake cannot pass in silence.
+ */
+VV_MUST_CHECK vv_status config_load_env(config *c, char *const *environment, vv_error *err);
+
+/** Overlay one "section.key=value". */
+VV_MUST_CHECK vv_status config_set(config *c, const char *assignment, vv_error *err);
+
+/** What no single key can tell: limits that must fit each other, an open address without
+ * credentials. */
+VV_MUST_CHECK vv_status config_check(const config *c, vv_error *err);
+
+/** The effective configuration as YAML, each key with its comment. Reads back to the same. */
+void config_print(const config *c, vv_buf *out);
+
+#endif
