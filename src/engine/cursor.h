@@ -21,8 +21,9 @@ typedef struct engine_cursor_options {
 typedef struct engine_cursor engine_cursor;
 
 /**
- * Merge count sources, newest first. Takes the sources, also on failure. release(ctx) runs at close,
- * after the sources are closed: the place to unpin a view; may be NULL. Copies the bounds.
+ * Merge count sources, newest first. Takes the sources, also on failure. release(ctx) runs at
+ * close, after the sources are closed: the place to unpin a view; may be NULL; on failure it does
+ * not run. Copies the bounds.
  */
 VV_MUST_CHECK vv_status engine_cursor_create(engine_source **sources, size_t count,
                                              const engine_cursor_options *opt,
@@ -43,6 +44,13 @@ const engine_item *engine_cursor_item(const engine_cursor *c);
 uint64_t engine_cursor_scanned(const engine_cursor *c);
 /** Accepts NULL. */
 void engine_cursor_close(engine_cursor *c);
+
+/**
+ * Whether the newest version <= snapshot of a key is there for a read: a put, not expired, and no
+ * range deletion above it (cover: the newest over all sources, -1 without one). The one place for
+ * cursors and point reads.
+ */
+bool engine_item_is_live(const engine_item *item, int64_t cover, const engine_read *read);
 
 /**
  * The rule itself, for one key whose versions come newest first: used by flush and compaction to

@@ -4,8 +4,8 @@
  *
  * Life of a write: prepare (may refuse) -> the caller logs it -> apply (cannot fail) -> durable ->
  * publish. prepare and apply come from one thread at a time, under the commit lock, with ascending
- * versions; so does publish, but beside a prepare or an apply of later versions. Everything else may
- * come from any thread. A read at a version above visible() sees what is applied so far: the
+ * versions; so does publish, but beside a prepare or an apply of later versions. Everything else
+ * may come from any thread. A read at a version above visible() sees what is applied so far: the
  * resolver asks so.
  */
 #ifndef VARVE_ENGINE_ENGINE_H
@@ -28,7 +28,8 @@ typedef struct engine_hooks {
     vv_status (*ensure_durable)(void *ctx, int64_t version, vv_error *err);
     /* Entries up to version are durable in runs: the log may let them go. */
     void (*on_checkpoint)(void *ctx, int64_t version);
-    /* There is background work now (a frozen memtable, a level over its size). Calls nothing back. */
+    /* There is background work now (a frozen memtable, a level over its size). Calls nothing back.
+     */
     void (*on_work)(void *ctx);
     /* The oldest version reads of this table may still ask for. Ask it before looking at the pins:
      * a pin that comes later is at or above it. */
@@ -37,18 +38,19 @@ typedef struct engine_hooks {
 
 typedef struct engine_options {
     vv_env *env;
-    const char *dir;         /* relative to env->io; made if absent */
+    const char *dir; /* relative to env->io; made if absent */
     uint32_t shard;
-    uint64_t memtable_size;  /* bytes at which the active memtable is frozen; default 64 MiB */
-    uint32_t memtable_count; /* active and frozen together before prepare answers VV_BUSY; default 3 */
-    uint64_t cache_size;     /* bytes of the block cache; default 64 MiB */
+    uint64_t memtable_size; /* bytes at which the active memtable is frozen; default 64 MiB */
+    uint32_t
+        memtable_count;  /* active and frozen together before prepare answers VV_BUSY; default 3 */
+    uint64_t cache_size; /* bytes of the block cache; default 64 MiB */
     uint64_t target_file_size; /* default 32 MiB */
-    uint32_t block_size;     /* raw bytes; default 4096 plain, 16384 where compressed */
-    uint32_t level0_runs_max; /* overlapping runs that start a compaction; default 4 */
-    bool compress;           /* lz4 below level 0; default true */
+    uint32_t block_size;       /* raw bytes; default 4096 plain, 16384 where compressed */
+    uint32_t level0_runs_max;  /* overlapping runs that start a compaction; default 4 */
+    bool compress;             /* lz4 below level 0; default true */
     bool read_only;
     vv_budget *budget;
-    engine_hooks hooks;      /* any may be NULL */
+    engine_hooks hooks; /* any may be NULL */
 } engine_options;
 
 /* A value handed out in place. Valid until engine_value_release. */
@@ -72,10 +74,10 @@ typedef struct engine_stats {
     uint64_t memtable_count;
     uint64_t memtable_items;
     uint64_t level_count;
-    uint64_t level_runs[8];  /* files */
+    uint64_t level_runs[8]; /* files */
     uint64_t level_bytes[8];
     uint64_t disk_bytes;
-    uint64_t index_bytes;    /* pinned indexes and filters */
+    uint64_t index_bytes; /* pinned indexes and filters */
     uint64_t flushes;
     uint64_t flush_bytes;
     uint64_t compactions;
@@ -84,10 +86,10 @@ typedef struct engine_stats {
     uint64_t cache_hits;
     uint64_t cache_misses;
     uint64_t cache_bytes;
-    uint64_t filter_skips;   /* runs not opened thanks to a filter */
+    uint64_t filter_skips; /* runs not opened thanks to a filter */
     uint64_t range_deletes;
-    int64_t checkpoint;      /* version up to which everything is in runs */
-    bool failed;             /* background work hit an error and latched it */
+    int64_t checkpoint; /* version up to which everything is in runs */
+    bool failed;        /* background work hit an error and latched it */
 } engine_stats;
 
 typedef struct engine engine;

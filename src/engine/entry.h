@@ -1,5 +1,6 @@
 /*
- * entry.h - the payload of a log ENTRY: operations on keys, ready to apply. Bytes: docs/format/entry.md.
+ * entry.h - the payload of a log ENTRY: operations on keys, ready to apply. Bytes:
+ * docs/format/entry.md.
  *
  *   payload   u8 format (1) | varint op count | ops
  *   op        u8 kind | flags << 4 | varint key length | varint value length | [i64 expires_ns] |
@@ -17,8 +18,9 @@
 #include "varve/slice.h"
 #include "varve/status.h"
 
-#define ENGINE_TABLE_PREFIX 4u                         /* bytes of table id in front of each key */
-#define ENGINE_KEY_MAX (1024u + ENGINE_TABLE_PREFIX)   /* key limit of the design, with the prefix */
+#define ENGINE_TABLE_PREFIX 4u                       /* bytes of table id in front of each key */
+#define ENGINE_KEY_MAX (1024u + ENGINE_TABLE_PREFIX) /* key limit of the design, with the prefix   \
+                                                      */
 #define ENGINE_VALUE_MAX (15u * 1024 * 1024)
 
 /* Frozen: on disk in the log and in runs. */

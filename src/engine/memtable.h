@@ -3,9 +3,9 @@
  * B+tree for order, over the same records in one arena; one chain of versions a key.
  *
  * One writer at a time (the commit lock); any number of readers, without locks: a point read is
- * wait-free, a tree read validates a sequence lock node by node. Records never move and live as long
- * as the memtable, which is reference counted. A reader finds the memtable inside an epoch section
- * and takes a reference if it wants to keep it (engine_memtable_ref).
+ * wait-free, a tree read validates a sequence lock node by node. Records never move and live as
+ * long as the memtable, which is reference counted. A reader finds the memtable inside an epoch
+ * section and takes a reference if it wants to keep it (engine_memtable_ref).
  *
  * Visibility is by version: what is applied above the reader's snapshot does not exist for it, so a
  * half-applied batch cannot be seen before its version is published.

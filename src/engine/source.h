@@ -3,7 +3,8 @@
  *
  * Order: key ascending, then version descending. A source gives every version it holds, deletions
  * included; the merge (cursor.h) decides what a snapshot sees. Range deletions come apart, as a set
- * (rangedel.h). Item slices are valid until the source moves or closes.
+ * (rangedel.h). Keys are at most ENGINE_KEY_MAX bytes long. Item slices are valid until the source
+ * moves or closes; a key handed to seek must not be one of them.
  */
 #ifndef VARVE_ENGINE_SOURCE_H
 #define VARVE_ENGINE_SOURCE_H
@@ -24,20 +25,29 @@ typedef struct engine_rangedels engine_rangedels;
 typedef struct engine_source engine_source;
 
 typedef struct engine_source_ops {
-    /* First item at or after (key, version): the newest version <= version of key, or what follows. */
+    /* First item at or after (key, version): the newest version <= version of key, or what follows.
+     */
     vv_status (*seek)(engine_source *src, vv_slice key, int64_t version, vv_error *err);
-    /* Last item whose key is below key; an empty key with len 0 and data NULL means the very last. */
+    /* Last item whose key is below key; an empty key with len 0 and data NULL means the very last.
+     */
     vv_status (*seek_below)(engine_source *src, vv_slice key, vv_error *err);
     vv_status (*next)(engine_source *src, vv_error *err); /* only when valid */
     vv_status (*prev)(engine_source *src, vv_error *err); /* only when valid */
     void (*close)(engine_source *src);                    /* frees it and its pins */
+    /* Optional, all three or none (NULL): whole keys as a snapshot sees them, without the steps
+     * over the versions between. Each ends at the newest version <= version of a key that has one:
+     * of the next key after the item's, of the last before the item's, of the last below key (data
+     * NULL: of all). The first two only when valid. */
+    vv_status (*next_key)(engine_source *src, int64_t version, vv_error *err);
+    vv_status (*prev_key)(engine_source *src, int64_t version, vv_error *err);
+    vv_status (*seek_below_at)(engine_source *src, vv_slice key, int64_t version, vv_error *err);
 } engine_source_ops;
 
 struct engine_source {
     const engine_source_ops *ops;
-    bool valid;       /* item holds something */
-    engine_item item; /* under valid */
-    const engine_rangedels *rangedels; /* NULL: none; lives as long as the source */
+    bool valid;                        /* item holds something */
+    engine_item item;                  /* under valid */
+    const engine_rangedels *rangedels; /* fixed; NULL: none; lives as long as the source */
 };
 
 static inline vv_status engine_source_seek(engine_source *s, vv_slice key, int64_t version,
