@@ -336,11 +336,16 @@ def protocol_edges(c):
                           PB.common.HealthCheckResponse))
     raw = c.ingest.unary_unary(ING + "IngestRecord")
     expect(grpc.StatusCode.INVALID_ARGUMENT, lambda: raw(b"\x0a\xff\xff\xff\xff\x0f garbage"))
-    # google.protobuf.Value nested 100,000 deep: Value{list_value{values: Value{...}}}
-    inner = b""
-    for _ in range(20000):
-        inner = b"\x32" + varint(len(inner) + 1 + len(varint(len(inner)))) + b"\x0a" + \
-            varint(len(inner)) + inner
+    # google.protobuf.Value nested 100,000 deep: Value{list_value{values: Value{...}}}, inside out.
+    heads = []
+    size = 0
+    for _ in range(100000):
+        values = b"\x0a" + varint(size)
+        size += len(values)
+        head = b"\x32" + varint(size) + values
+        size += len(head) - len(values)
+        heads.append(head)
+    inner = b"".join(reversed(heads))
     deep = field(1, field(2, field(1, field(1, b"k") + field(2, inner))))
     expect(grpc.StatusCode.INVALID_ARGUMENT, lambda: raw(deep))
     expect(grpc.StatusCode.RESOURCE_EXHAUSTED, lambda: raw(b"\x00" * (65 << 20)))

@@ -1,0 +1,199 @@
+#!/usr/bin/env node
+// The @grpc/grpc-js client against varved: the calls of the storage services and health, big and
+// bad messages, many calls at once, deadlines and cancellation. Usage: node_client.js INGEST QUERY
+'use strict';
+
+const assert = require('node:assert');
+const path = require('node:path');
+const grpc = require('@grpc/grpc-js');
+const loader = require('@grpc/proto-loader');
+
+const [, , ingestAddress, queryAddress] = process.argv;
+const protoDir = path.join(__dirname, '..', '..', 'proto');
+const files = ['storage/ingestion.proto', 'storage/query.proto', 'varve/v1/kv.proto',
+  'grpc/health/v1/health.proto'];
+const api = grpc.loadPackageDefinition(loader.loadSync(files, {
+  includeDirs: [protoDir, '/usr/include'], keepCase: true, longs: Number, defaults: true,
+  oneofs: true,
+}));
+const options = { 'grpc.max_send_message_length': -1, 'grpc.max_receive_message_length': -1 };
+const insecure = grpc.credentials.createInsecure();
+const ingest = new api.storage.IngestionService(ingestAddress, insecure, options);
+const query = new api.storage.QueryService(queryAddress, insecure, options);
+const kv = new api.varve.v1.Kv(ingestAddress, insecure, options);
+const health = new api.grpc.health.v1.Health(queryAddress, insecure, options);
+
+function call(client, method, request, callOptions = {}) {
+  return new Promise((resolve, reject) => {
+    client[method](request, callOptions, (err, reply) => (err ? reject(err) : resolve(reply)));
+  });
+}
+
+async function expectCode(code, promise) {
+  try {
+    await promise;
+  } catch (err) {
+    assert.strictEqual(err.code, code, `${err.code} instead of ${code}: ${err.details}`);
+    return err;
+  }
+  throw new Error(`no error where ${code} was due`);
+}
+
+function record(id, fields, extra = {}) {
+  const data = { fields: {} };
+  for (const [k, v] of Object.entries(fields)) {
+    data.fields[k] = typeof v === 'number' ? { numberValue: v, number_value: v }
+      : { stringValue: v, string_value: v };
+  }
+  return { id: { tenant_id: { id: 'js' }, entity_id: { id } }, data, schema: { name: 'records' },
+    ...extra };
+}
+
+function stream(options2, records) {
+  return new Promise((resolve, reject) => {
+    const replies = [];
+    const s = ingest.IngestStream();
+    s.on('data', (r) => replies.push(r));
+    s.on('error', reject);
+    s.on('end', () => resolve(replies));
+    s.write({ init: { tenant_id: { id: 'js' }, options: options2 } });
+    for (const r of records) s.write({ record: r });
+    s.write({ commit: { force_flush: true } });
+    s.end();
+  });
+}
+
+const cases = {
+  async records_round_trip() {
+    const reply = await call(ingest, 'IngestRecord', { record: record('a', { x: 1.5, s: 'ä' }) });
+    assert(reply.version > 0 && reply.record_id === 'a' && reply.status.code === 0);
+    const got = await call(query, 'GetRecord', {
+      record_id: { tenant_id: { id: 'js' }, entity_id: { id: 'a' } } });
+    assert(got.found);
+    assert.strictEqual(got.record.data.fields.x.number_value ?? got.record.data.fields.x.numberValue, 1.5);
+  },
+  async a_thousand_in_a_batch() {
+    const records = Array.from({ length: 1000 }, (_, i) => record(`b${i}`, { i }));
+    const reply = await call(ingest, 'IngestBatch', { records, transactional: true });
+    assert.strictEqual(reply.successful_count, 1000);
+    assert.strictEqual(new Set(reply.results.map((r) => r.version)).size, 1);
+  },
+  async a_stream_keeps_its_order() {
+    const replies = await stream({}, Array.from({ length: 300 }, (_, i) => record(`s${i}`, { i })));
+    const acks = replies.filter((r) => r.response === 'ack').map((r) => r.ack.sequence_number);
+    assert.deepStrictEqual(acks, Array.from({ length: 300 }, (_, i) => i + 1));
+  },
+  async a_stream_with_batch_acks() {
+    const replies = await stream({ ack: 'batch' },
+      Array.from({ length: 5000 }, (_, i) => record(`sb${i}`, { i })));
+    const acks = replies.filter((r) => r.response === 'ack').map((r) => r.ack.sequence_number);
+    assert.strictEqual(acks.at(-1), 5000);
+    assert(acks.length < 5000);
+  },
+  async ping_pong() {
+    await new Promise((resolve, reject) => {
+      const s = ingest.IngestStream();
+      let n = 0;
+      s.on('data', (r) => {
+        if (r.response !== 'ack') return;
+        assert.strictEqual(r.ack.sequence_number, ++n);
+        if (n === 20) s.end();
+        else s.write({ record: record(`p${n}`, { n }) });
+      });
+      s.on('error', reject);
+      s.on('end', () => (n === 20 ? resolve() : reject(new Error(`${n} acks`))));
+      s.write({ record: record('p0', { n: 0 }) });
+    });
+  },
+  async queries_stream() {
+    const request = { tenant_id: { id: 'js' }, schema: { name: 'records' },
+      filters: [{ column: 'i', operator: '>=', value: { numberValue: 990, number_value: 990 } },
+        { column: '_id', operator: 'contains', value: { stringValue: 'b', string_value: 'b' } }] };
+    const rows = await new Promise((resolve, reject) => {
+      const got = [];
+      query.QueryStream(request).on('data', (r) => got.push(r)).on('error', reject)
+        .on('end', () => resolve(got));
+    });
+    assert(rows.at(-1).stats && rows.length > 10);
+    const reply = await call(query, 'Query', request);
+    assert.strictEqual(reply.records.length, rows.filter((r) => r.record).length);
+  },
+  async ten_megabytes() {
+    const reply = await call(ingest, 'IngestRecord',
+      { record: record('big', { blob: 'x'.repeat(10 << 20) }) });
+    assert(reply.version > 0);
+    const got = await call(query, 'GetRecord', {
+      record_id: { tenant_id: { id: 'js' }, entity_id: { id: 'big' } } });
+    const blob = got.record.data.fields.blob;
+    assert.strictEqual((blob.string_value ?? blob.stringValue).length, 10 << 20);
+  },
+  async too_big_then_a_good_call() {
+    await expectCode(grpc.status.RESOURCE_EXHAUSTED,
+      call(kv, 'Put', { table: { tenant: 'js', table: 'kv' }, key: Buffer.from('k'),
+        value: Buffer.alloc(65 << 20) }));
+    await call(kv, 'Put', { table: { tenant: 'js', table: 'kv' }, key: Buffer.from('k'),
+      value: Buffer.from('v') });
+    const got = await call(kv, 'Get', { table: { tenant: 'js', table: 'kv' }, key: Buffer.from('k') });
+    assert.strictEqual(got.value.toString(), 'v');
+  },
+  async five_hundred_at_once() {
+    const replies = await Promise.all(Array.from({ length: 500 }, (_, i) =>
+      call(ingest, 'IngestRecord', { record: record(`c${i}`, { i }) })));
+    assert(replies.every((r) => r.version > 0));
+  },
+  async cancel_and_deadline() {
+    const s = ingest.IngestStream();
+    const ended = new Promise((resolve) => { s.on('error', resolve); });
+    s.on('data', () => {});
+    s.cancel();
+    assert.strictEqual((await ended).code, grpc.status.CANCELLED);
+    const idle = ingest.IngestStream({ deadline: Date.now() + 300 });
+    idle.on('data', () => {});
+    const err = await new Promise((resolve) => { idle.on('error', resolve); });
+    assert.strictEqual(err.code, grpc.status.DEADLINE_EXCEEDED);
+  },
+  async unknown_method_and_bad_bytes() {
+    const raw = new grpc.Client(ingestAddress, insecure);
+    const send = (p, bytes) => new Promise((resolve, reject) => {
+      raw.makeUnaryRequest(p, (x) => x, (x) => x, bytes,
+        (e, r) => (e ? reject(e) : resolve(r)));
+    });
+    await expectCode(grpc.status.UNIMPLEMENTED,
+      send('/storage.IngestionService/NoSuch', Buffer.alloc(0)));
+    await expectCode(grpc.status.INVALID_ARGUMENT,
+      send('/storage.IngestionService/IngestRecord', Buffer.from('0affffffff0f', 'hex')));
+    raw.close();
+  },
+  async gzip_request() {
+    const gz = new api.storage.IngestionService(ingestAddress, insecure,
+      { 'grpc.default_compression_algorithm': 2 });
+    const reply = await call(gz, 'IngestRecord',
+      { record: record('gz', { text: 'z'.repeat(200000) }) });
+    assert(reply.version > 0);
+    gz.close();
+  },
+  async health_is_serving() {
+    const reply = await call(health, 'Check', { service: '' });
+    assert(reply.status === 'SERVING' || reply.status === 1);
+    for (const client of [ingest, query]) {
+      const r = await call(client, 'HealthCheck', {});
+      assert(r.status === 'SERVING' || r.status === 1);
+    }
+    const status = await call(ingest, 'GetIngestionStatus', {});
+    assert(status.metrics.total_records_ingested > 1000);
+  },
+};
+
+async function main() {
+  for (const [name, fn] of Object.entries(cases)) {
+    await fn();
+    console.log(`ok ${name}`);
+  }
+  console.log(`${Object.keys(cases).length} cases with grpc-js`);
+  for (const c of [ingest, query, kv, health]) c.close();
+}
+
+main().catch((err) => {
+  console.error(err);
+  process.exit(1);
+});

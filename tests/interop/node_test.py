@@ -1,0 +1,20 @@
+#!/usr/bin/python3
+"""Starts varved and runs the node client against it."""
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from varvelib import ROOT, TempDir, Varved  # noqa: E402
+
+
+def main():
+    with TempDir() as tmp, Varved(tmp / "data") as server:
+        done = subprocess.run(["node", str(ROOT / "tests/interop/node_client.js"), server.ingest,
+                               server.query], check=False, timeout=300)
+        assert done.returncode == 0, "the node client failed"
+        assert server.stop() == 0
+
+
+if __name__ == "__main__":
+    main()
