@@ -18,9 +18,9 @@
 #include "varve/slice.h"
 #include "varve/status.h"
 
-#define ENGINE_TABLE_PREFIX 4u                       /* bytes of table id in front of each key */
-#define ENGINE_KEY_MAX (1024u + ENGINE_TABLE_PREFIX) /* key limit of the design, with the prefix   \
-                                                      */
+#define ENGINE_TABLE_PREFIX 4u /* bytes of table id in front of each key */
+/* The key limit of users, what an index or a system table puts before it, and the prefix. */
+#define ENGINE_KEY_MAX (1024u + 12u + ENGINE_TABLE_PREFIX)
 #define ENGINE_VALUE_MAX (15u * 1024 * 1024)
 
 /* Frozen: on disk in the log and in runs. */
