@@ -15,6 +15,7 @@ typedef struct node {
     vv_env env;
     vv_log *log;
     vv_budget *budget;
+    vv_db *db; /* for figures; requests reach it through the gate */
     gate *gate;
     struct ingest_pipeline *pipeline;
     srv *server;
