@@ -2,8 +2,11 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/util.h"
+
+#define HUGE_PAGE (2 * VV_MIB)
 
 #ifdef VV_TEST_HOOKS
 static _Atomic int64_t fail_countdown = -1; /* <0: off */
@@ -68,7 +71,11 @@ void *vv_realloc(void *ptr, size_t size)
 
 void *vv_alloc_aligned(size_t align, size_t size)
 {
-    return must_fail() ? NULL : aligned_alloc(align, vv_align_up(size == 0 ? 1 : size, align));
+    size = vv_align_up(size == 0 ? 1 : size, align);
+    void *ptr = must_fail() ? NULL : aligned_alloc(align, size);
+    if (ptr != NULL && align >= HUGE_PAGE)
+        (void)madvise(ptr, size, MADV_HUGEPAGE); /* only a hint: small pages are slower, not wrong */
+    return ptr;
 }
 
 void vv_free(void *ptr)

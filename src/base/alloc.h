@@ -19,7 +19,8 @@ void *vv_calloc(size_t count, size_t size) __attribute__((malloc, warn_unused_re
 /** As realloc: on NULL the old block is untouched and still the caller's. */
 void *vv_realloc(void *ptr, size_t size) __attribute__((warn_unused_result));
 
-/** size bytes at a multiple of align (a power of two). Free with vv_free. */
+/** size bytes at a multiple of align (a power of two). Free with vv_free. An align of 2 MiB or more
+ * asks the kernel for huge pages, where it has them. */
 void *vv_alloc_aligned(size_t align, size_t size) __attribute__((malloc, warn_unused_result));
 
 /** Accepts NULL. */

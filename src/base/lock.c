@@ -1,6 +1,7 @@
 #include "base/lock.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -113,4 +114,17 @@ void vv_cond_signal(vv_cond *cond)
 void vv_cond_broadcast(vv_cond *cond)
 {
     must(pthread_cond_broadcast(&cond->c));
+}
+
+void vv_spin_wait(unsigned *turns)
+{
+    if (++*turns % 256 == 0) {
+        (void)sched_yield();
+        return;
+    }
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
 }

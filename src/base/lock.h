@@ -63,4 +63,11 @@ bool vv_cond_wait_for(vv_cond *cond, vv_mutex *mutex, int64_t timeout_ns) VV_REQ
 void vv_cond_signal(vv_cond *cond);
 void vv_cond_broadcast(vv_cond *cond);
 
+/**
+ * One turn of a loop that waits for another thread's few instructions (a sequence lock): pauses, and
+ * after some hundred turns gives the CPU away, since the other thread may have lost its own. *turns
+ * starts at 0 and counts.
+ */
+void vv_spin_wait(unsigned *turns);
+
 #endif
