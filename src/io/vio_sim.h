@@ -37,6 +37,8 @@ typedef struct vio_sim_options {
     vio_sim_fault fault;
     uint64_t fault_at; /* the n-th call the fault can hit, from 1; 0: none */
     uint64_t capacity; /* bytes; 0 is without bound */
+    const char *root;  /* the directory this vio works beneath; NULL: the root of the disk, which is
+                          where the absolute paths of every vio begin. Borrowed for the call */
 } vio_sim_options;
 
 /** An empty disk. NULL when memory is short. */
@@ -51,24 +53,41 @@ VV_MUST_CHECK vv_status vio_sim_open(vio_sim_disk *disk, const vio_sim_options *
 bool vio_sim_is_off(const vio_sim_disk *disk);
 /** Cut now. */
 void vio_sim_cut(vio_sim_disk *disk);
-/** After the store was closed: decide by the seed what survived the cut. */
+/** Count a publication into a map as a state-changing call, and cut there if it is the one: for a
+ * VV_POINT handler, since a store into memory passes no vio call. */
+void vio_sim_publish(vio_sim_disk *disk);
+/** After the store was closed: decide by the seed what survived the cut. Cuts first if the power is
+ * on. vio_sim_open does it when the test did not. */
 void vio_sim_disk_settle(vio_sim_disk *disk);
-/** After the store was abandoned: everything written survives, as after SIGKILL. */
+/** The same with another seed from here on. */
+void vio_sim_reseed(vio_sim_disk *disk, uint64_t seed);
+/** After the store was abandoned: everything written survives, as after SIGKILL, and is as little
+ * synced as before: a later cut may still take it. */
 void vio_sim_disk_kill(vio_sim_disk *disk);
 
-/** State-changing calls and fault-eligible calls so far, to walk the sites of a workload. */
+/** State-changing calls and fault-eligible calls since the power came on, to walk the sites of a
+ * workload: fault_at = 1, 2, ... until a run ends with fewer sites. VIO_SIM_STALE counts its sites
+ * only while it is the fault of the options (with fault_at 0 it counts and does nothing). */
 uint64_t vio_sim_write_count(const vio_sim_disk *disk);
 uint64_t vio_sim_fault_sites(const vio_sim_disk *disk, vio_sim_fault fault);
 /** Clear the fault in force (space returned, disk healed). */
 void vio_sim_heal(vio_sim_disk *disk);
 
-/** Damage on purpose: flip one bit, cut to a size, swap two blocks, zero a range. */
+/** Damage on purpose, durable at once: flip one bit, zero a range, end the file at a size, swap two
+ * 4 KiB blocks. Paths are from the root of the disk. VV_NOT_FOUND without such a file, VV_INVALID
+ * past its end. */
 VV_MUST_CHECK vv_status vio_sim_flip_bit(vio_sim_disk *disk, const char *path, uint64_t bit);
 VV_MUST_CHECK vv_status vio_sim_zero(vio_sim_disk *disk, const char *path, uint64_t offset,
                                      uint64_t len);
-/** Copy the durable image, to damage one copy in many ways. NULL when memory is short. */
+VV_MUST_CHECK vv_status vio_sim_shorten(vio_sim_disk *disk, const char *path, uint64_t size);
+VV_MUST_CHECK vv_status vio_sim_swap_blocks(vio_sim_disk *disk, const char *path, uint64_t a,
+                                            uint64_t b);
+/** Copy a disk whole: the durable image, what is pending and the generator, but no open file and no
+ * lock. The copy is switched off, and settled if the original was not waiting for it; content is
+ * shared until it changes. To damage one copy in many ways, or to settle one cut many times (with
+ * vio_sim_reseed). NULL when memory is short. */
 vio_sim_disk *vio_sim_disk_clone(const vio_sim_disk *disk);
-/** Call each(ctx, path, size) for every file, sorted by path. */
+/** Call each(ctx, path, size) for every file of the newest view, sorted within each directory. */
 void vio_sim_each_file(const vio_sim_disk *disk,
                        void (*each)(void *ctx, const char *path, uint64_t size), void *ctx);
 /** What was cut, torn and injected since the power was switched on: text for a failure report. */
