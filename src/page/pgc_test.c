@@ -1,0 +1,232 @@
+#include "page/pgc.h"
+
+#include <pthread.h>
+
+#include "base/alloc.h"
+#include "base/epoch.h"
+#include "base/rng.h"
+#include "vv_test.h"
+
+static pgc_cache *make_cache(uint64_t size, vv_budget *budget)
+{
+    vv_error err;
+    pgc_cache *cache = NULL;
+    assert_ok(pgc_cache_create(size, budget, &cache, &err), err);
+    return cache;
+}
+
+static pgc_file *make_file(pgc_cache *cache, uint32_t blocks)
+{
+    vv_error err;
+    pgc_file *file = NULL;
+    assert_ok(pgc_file_create(cache, blocks, &file, &err), err);
+    return file;
+}
+
+/* A pinned frame whose bytes say which block it is. */
+static pgc_frame *load(pgc_file *file, uint32_t block, size_t len)
+{
+    vv_error err;
+    pgc_frame *frame = NULL;
+    assert_ok(pgc_frame_create(file->cache, len, &frame, &err), err);
+    memset(pgc_data(frame), (int)(block & 0xff), len);
+    pgc_publish(file, block, frame);
+    return frame;
+}
+
+static void a_published_block_is_found_until_its_file_goes(void **state)
+{
+    (void)state;
+    vv_budget budget;
+    vv_budget_init(&budget, 0);
+    pgc_cache *cache = make_cache(1 << 20, &budget);
+    pgc_file *file = make_file(cache, 10);
+    vv_epoch_enter();
+    assert_null(pgc_lookup(file, 3));
+    vv_epoch_exit();
+    pgc_unpin(load(file, 3, 4096));
+    vv_epoch_enter();
+    pgc_frame *found = pgc_lookup(file, 3);
+    assert_non_null(found);
+    assert_int_equal(pgc_data(found)[4095], 3);
+    pgc_pin(found);
+    vv_epoch_exit();
+    assert_true(vv_budget_part_used(&budget, VV_BUDGET_CACHE) > 4096);
+    pgc_file_destroy(file);
+    assert_int_equal(pgc_data(found)[0], 3); /* a pinned frame outlives its file */
+    pgc_unpin(found);
+    assert_int_equal(vv_budget_part_used(&budget, VV_BUDGET_CACHE), 0);
+    pgc_cache_destroy(cache);
+}
+
+static void of_two_loaders_the_first_publishes(void **state)
+{
+    (void)state;
+    pgc_cache *cache = make_cache(1 << 20, NULL);
+    pgc_file *file = make_file(cache, 1);
+    pgc_frame *first = load(file, 0, 100);
+    pgc_frame *second = load(file, 0, 100);
+    vv_epoch_enter();
+    assert_ptr_equal(pgc_lookup(file, 0), first);
+    vv_epoch_exit();
+    pgc_unpin(first);
+    pgc_unpin(second);
+    pgc_file_destroy(file);
+    pgc_cache_destroy(cache);
+}
+
+static void the_cache_stays_within_its_size(void **state)
+{
+    (void)state;
+    const uint64_t size = 256 * 1024;
+    pgc_cache *cache = make_cache(size, NULL);
+    pgc_file *file = make_file(cache, 1000);
+    pgc_frame *pinned = load(file, 0, 4096);
+    for (uint32_t i = 1; i < 1000; i++) {
+        pgc_unpin(load(file, i, 4096));
+        pgc_stats stats;
+        pgc_cache_stats(cache, &stats);
+        assert_true(stats.bytes <= size + size / 4);
+    }
+    pgc_stats stats;
+    pgc_cache_stats(cache, &stats);
+    assert_true(stats.evictions > 900);
+    assert_true(stats.bytes > size / 2);
+    vv_epoch_enter();
+    assert_ptr_equal(pgc_lookup(file, 0), pinned); /* the hand passes what is pinned */
+    vv_epoch_exit();
+    pgc_unpin(pinned);
+    pgc_file_destroy(file);
+    pgc_cache_destroy(cache);
+}
+
+static void what_is_used_again_stays_longer(void **state)
+{
+    (void)state;
+    pgc_cache *cache = make_cache(64 * 4200, NULL);
+    pgc_file *file = make_file(cache, 2000);
+    for (uint32_t i = 0; i < 1000; i++) {
+        pgc_unpin(load(file, i, 4096));
+        vv_epoch_enter();
+        (void)pgc_lookup(file, 0); /* used between all loads */
+        vv_epoch_exit();
+    }
+    vv_epoch_enter();
+    assert_non_null(pgc_lookup(file, 0));
+    assert_null(pgc_lookup(file, 1));
+    vv_epoch_exit();
+    pgc_file_destroy(file);
+    pgc_cache_destroy(cache);
+}
+
+static void a_block_larger_than_half_stays_private(void **state)
+{
+    (void)state;
+    pgc_cache *cache = make_cache(4096, NULL);
+    pgc_file *file = make_file(cache, 1);
+    pgc_frame *frame = load(file, 0, 4000);
+    vv_epoch_enter();
+    assert_null(pgc_lookup(file, 0));
+    vv_epoch_exit();
+    pgc_unpin(frame);
+    pgc_file_destroy(file);
+    pgc_cache_destroy(cache);
+}
+
+static void a_failed_allocation_is_an_answer(void **state)
+{
+    (void)state;
+    pgc_cache *cache = NULL;
+    vv_alloc_fail_after(0, 0);
+    assert_status(VV_NO_MEMORY, pgc_cache_create(100, NULL, &cache, NULL));
+    vv_alloc_fail_after(-1, 0);
+    cache = make_cache(1 << 20, NULL);
+    pgc_file *file = NULL;
+    vv_alloc_fail_after(0, 0);
+    assert_status(VV_NO_MEMORY, pgc_file_create(cache, 5, &file, NULL));
+    pgc_frame *frame = NULL;
+    vv_alloc_fail_after(0, 0);
+    assert_status(VV_NO_MEMORY, pgc_frame_create(cache, 4096, &frame, NULL));
+    vv_alloc_fail_after(-1, 0);
+    pgc_cache_destroy(cache);
+}
+
+#define RACE_BLOCKS 200u
+#define RACE_ROUNDS 20000u
+
+typedef struct race {
+    pgc_file *file;
+    uint64_t seed;
+    unsigned wrong;
+} race;
+
+/* Read blocks at random through a cache that holds a tenth of them; keep some pinned for a while.
+ */
+static void *race_reader(void *arg)
+{
+    race *r = arg;
+    vv_rng rng;
+    vv_rng_init(&rng, r->seed);
+    pgc_frame *kept = NULL;
+    uint8_t kept_byte = 0;
+    for (unsigned i = 0; i < RACE_ROUNDS; i++) {
+        uint32_t block = (uint32_t)vv_rng_below(&rng, RACE_BLOCKS);
+        vv_epoch_enter();
+        pgc_frame *frame = pgc_lookup(r->file, block);
+        if (frame != NULL) {
+            r->wrong += pgc_data(frame)[17] != (uint8_t)block;
+            if (kept == NULL && vv_rng_one_in(&rng, 3)) {
+                pgc_pin(frame);
+                kept = frame;
+                kept_byte = (uint8_t)block;
+            }
+        }
+        vv_epoch_exit();
+        if (frame == NULL && pgc_frame_create(r->file->cache, 512, &frame, NULL) == VV_OK) {
+            memset(pgc_data(frame), (int)block, 512);
+            pgc_publish(r->file, block, frame);
+            pgc_unpin(frame);
+        }
+        if (kept != NULL && vv_rng_one_in(&rng, 5)) {
+            r->wrong += pgc_data(kept)[500] != kept_byte;
+            pgc_unpin(kept);
+            kept = NULL;
+        }
+    }
+    if (kept != NULL)
+        pgc_unpin(kept);
+    return NULL;
+}
+
+static void prop_readers_and_evictions_agree(void **state)
+{
+    (void)state;
+    pgc_cache *cache = make_cache(RACE_BLOCKS * 600 / 10, NULL);
+    pgc_file *file = make_file(cache, RACE_BLOCKS);
+    pthread_t threads[3];
+    race races[3];
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        races[i] = (race){.file = file, .seed = vv_test_seed(5) + i};
+        assert_int_equal(pthread_create(&threads[i], NULL, race_reader, &races[i]), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(races[i].wrong, 0);
+    }
+    pgc_file_destroy(file);
+    pgc_cache_destroy(cache);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_published_block_is_found_until_its_file_goes),
+        cmocka_unit_test(of_two_loaders_the_first_publishes),
+        cmocka_unit_test(the_cache_stays_within_its_size),
+        cmocka_unit_test(what_is_used_again_stays_longer),
+        cmocka_unit_test(a_block_larger_than_half_stays_private),
+        cmocka_unit_test(a_failed_allocation_is_an_answer),
+        cmocka_unit_test(prop_readers_and_evictions_agree),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
