@@ -5,9 +5,10 @@
  * and opens the disk again. Order of a cut: the store stops getting answers first (every call of
  * the old vio fails with VV_IO "power is off"), then vio_sim_disk_settle decides what survived.
  *
- * At a cut each pending 512-byte sector keeps the old bytes, the new ones, or a torn prefix of the
- * new; each pending name or length change is kept or lost on its own; each 4 KiB page of a map is
- * of any age. vio_sim_disk_kill models SIGKILL instead: all written bytes and maps survive whole.
+ * At a cut each pending 512-byte sector keeps the old bytes, those of any write since, or a torn
+ * prefix of the last; each pending name or length change is kept or lost on its own (a growing
+ * write lengthens the file page by page); each 4 KiB page of a map is of any age. vio_sim_disk_kill
+ * models SIGKILL instead: all written bytes and maps survive whole.
  */
 #ifndef VARVE_IO_VIO_SIM_H
 #define VARVE_IO_VIO_SIM_H
