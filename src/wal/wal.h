@@ -1,18 +1,18 @@
 /*
  * wal.h - the commit log: one log a node for all shards, also the Raft log.
  *
- *   appenders ---- wal_append ----> ring (mapped file, the `os` copy) ---- leader or drain ----> segments
- *                                                                         O_DIRECT|O_DSYNC, pre-written
+ *   appenders ---- wal_append ----> ring (mapped file, the `os` copy) ---- leader or drain ---->
+ * segments O_DIRECT|O_DSYNC, pre-written
  *
  * A position is a byte offset in the endless log; ring offset is position mod ring size. Records
- * travel in batches: header {crc, length, position, crc of the batch before, known-synced position},
- * then the records. A sync pads the log to VV_BLOCK, and a block that holds synced bytes is never
- * written again. Bytes: docs/format/wal.md.
+ * travel in batches: header {crc, length, position, crc of the batch before, known-synced
+ * position}, then the records. A sync pads the log to VV_BLOCK, and a block that holds synced bytes
+ * is never written again. Bytes: docs/format/wal.md.
  *
  * Threads: wal_append and wal_sync from any thread. The caller that finds no write in flight leads:
  * it writes everything appended so far with one pwrite and wakes those it covers, then the next
- * leader. There is no timer. After a failed write or sync the log is latched: every later append and
- * sync returns the first error; a reopen recovers what a fresh read finds.
+ * leader. There is no timer. After a failed write or sync the log is latched: every later append
+ * and sync returns the first error; a reopen recovers what a fresh read finds.
  */
 #ifndef VARVE_WAL_WAL_H
 #define VARVE_WAL_WAL_H
@@ -27,6 +27,7 @@
 #include "varve/status.h"
 
 #define WAL_PAYLOAD_MAX (16u * 1024 * 1024) /* of one record; larger is refused, never split */
+#define WAL_BATCH_MAX (64u * 1024 * 1024)   /* of one batch with its headers */
 #define WAL_SHARD_MAX 64u
 
 /* Frozen: the values are on disk. An unknown kind is refused on reading. */
@@ -50,13 +51,13 @@ typedef struct wal_record {
 
 typedef struct wal_options {
     vv_env *env;
-    const char *dir;        /* relative to env->io; made if absent */
-    uint32_t segment_size;  /* multiple of VV_BLOCK; default 64 MiB when 0 */
-    uint32_t ring_size;     /* multiple of VV_BLOCK; default 8 MiB when 0 */
-    uint64_t log_limit;     /* retained bytes over which wal_pressure names shards; default 1 GiB */
+    const char *dir;       /* relative to env->io; made if absent */
+    uint32_t segment_size; /* multiple of VV_BLOCK; default 64 MiB when 0 */
+    uint32_t ring_size;    /* multiple of VV_BLOCK; default 8 MiB when 0 */
+    uint64_t log_limit;    /* retained bytes over which wal_pressure names shards; default 1 GiB */
     uint32_t spare_segments; /* pre-written and recycled segments kept ready; default 1 */
-    bool read_only;         /* for check and dump: writes nothing, wal_append is VV_UNSUPPORTED */
-    vv_budget *budget;      /* counts the ring under VV_BUDGET_LOG */
+    bool read_only;          /* for check and dump: writes nothing, wal_append is VV_UNSUPPORTED */
+    vv_budget *budget;       /* counts the ring under VV_BUDGET_LOG */
     /* Called by the leader after each write, before it wakes anyone: everything below position is
      * durable. Holds no lock of the wal. May be NULL. */
     void (*on_durable)(void *ctx, uint64_t position);
@@ -67,11 +68,11 @@ typedef struct wal wal;
 
 typedef struct wal_recovery {
     uint64_t segments;
-    uint64_t bytes;       /* of log read */
-    uint64_t entries;     /* delivered */
-    uint64_t end;         /* position after the last whole batch */
-    uint64_t cut_bytes;   /* of an unfinished write dropped behind it; 0 at a clean end */
-    uint64_t ring_bytes;  /* recovered from the ring alone (`os` writes after SIGKILL) */
+    uint64_t bytes;      /* of log read */
+    uint64_t entries;    /* delivered */
+    uint64_t end;        /* position after the last whole batch */
+    uint64_t cut_bytes;  /* of an unfinished write dropped behind it; 0 at a clean end */
+    uint64_t ring_bytes; /* recovered from the ring alone (`os` writes after SIGKILL) */
     int64_t duration_ns;
 } wal_recovery;
 
@@ -125,8 +126,8 @@ VV_MUST_CHECK vv_status wal_release(wal *log, uint32_t shard, uint64_t index, vv
 uint64_t wal_pressure(wal *log);
 
 /**
- * One step of background work: pre-write a spare segment, drain the ring when a quarter of it waits.
- * VV_OK when it did something, VV_NOT_FOUND when there was nothing to do.
+ * One step of background work: pre-write a spare segment, drain the ring when a quarter of it
+ * waits. VV_OK when it did something, VV_NOT_FOUND when there was nothing to do.
  */
 VV_MUST_CHECK vv_status wal_work(wal *log, vv_error *err);
 
@@ -139,11 +140,12 @@ typedef struct wal_stats {
     uint64_t segments;
     uint64_t end;
     uint64_t durable;
-    bool failed;            /* latched */
+    bool failed; /* latched */
 } wal_stats;
 void wal_stats_read(wal *log, wal_stats *out);
 
-/** Write and sync what is in the ring, then close. Accepts NULL. Returns the latched error if any. */
+/** Write and sync what is in the ring, then close. Accepts NULL. Returns the latched error if any.
+ */
 vv_status wal_close(wal *log, vv_error *err);
 
 /** Close without writing anything, as a crash would leave it. For tests and failed opens. */

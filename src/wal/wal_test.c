@@ -1,0 +1,520 @@
+/* The log on real files: group commit, reopening, retention, batches of every size. */
+#include "wal/wal_test_util.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "wal/wal_record.h"
+
+typedef struct fixture {
+    char root[64];
+    vv_env env;
+    wal_options opt;
+} fixture;
+
+static int setup(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    (void)snprintf(f->root, sizeof f->root, "/tmp/wal_test.XXXXXX");
+    assert_non_null(mkdtemp(f->root));
+    vv_error err;
+    assert_ok(env_posix_init(&f->env, f->root, NULL, &err), err);
+    f->opt = (wal_options){
+        .env = &f->env, .dir = "wal", .segment_size = 256 * 1024, .ring_size = 64 * 1024};
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture *f = *state;
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", f->root);
+    int rc = system(command);
+    vio_destroy(f->env.io);
+    free(f);
+    return rc;
+}
+
+static void a_new_log_is_empty_and_reopens_empty(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    for (int i = 0; i < 3; i++) {
+        wal *log = NULL;
+        util_seen seen = {0};
+        assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+        assert_int_equal(seen.count, 0);
+        assert_int_equal(wal_end_position(log), 0);
+        assert_int_equal(wal_recovery_stats(log)->cut_bytes, 0);
+        assert_ok(wal_close(log, &err), err);
+    }
+}
+
+static void what_was_closed_is_there_again(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    uint64_t next = 1;
+    for (int round = 0; round < 5; round++) {
+        wal *log = NULL;
+        util_seen seen = {.spread = 3000};
+        assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+        assert_null(seen.wrong);
+        assert_int_equal(seen.last[3], next - 1);
+        assert_int_equal(wal_recovery_stats(log)->cut_bytes, 0);
+        assert_int_equal(wal_recovery_stats(log)->ring_bytes, 0);
+        for (int i = 0; i < 300; i++) {
+            uint64_t end;
+            assert_ok(util_append(log, 3, next++, 3000, &end, &err), err);
+            if (i % 7 == 0) {
+                assert_ok(wal_sync(log, end, &err), err);
+                assert_true(wal_durable_position(log) >= end);
+            }
+        }
+        assert_ok(wal_close(log, &err), err);
+    }
+}
+
+static void after_sigkill_all_that_was_appended_is_there(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    vv_rng rng;
+    vv_rng_init(&rng, vv_test_seed(11));
+    uint64_t next = 1;
+    for (int round = 0; round < 40; round++) {
+        wal *log = NULL;
+        util_seen seen = {.spread = 2000};
+        assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+        assert_null(seen.wrong);
+        assert_int_equal(seen.last[0], next - 1);
+        assert_int_equal(wal_durable_position(log), wal_end_position(log));
+        uint64_t count = vv_rng_below(&rng, 200);
+        for (uint64_t i = 0; i < count; i++) {
+            uint64_t end;
+            assert_ok(util_append(log, 0, next++, 2000, &end, &err), err);
+            if (vv_rng_one_in(&rng, 50))
+                assert_ok(wal_sync(log, end, &err), err);
+        }
+        wal_abandon(log);
+    }
+}
+
+static void batches_of_every_size_pass(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    wal *log = NULL;
+    util_seen seen = {.spread = UTIL_PAYLOAD_MAX};
+    f->opt.segment_size = 64 * 1024; /* smaller than the largest batch */
+    f->opt.ring_size = 32 * 1024;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    uint64_t end;
+    for (uint64_t i = 1; i <= 150; i++)
+        assert_ok(util_append(log, 1, i, UTIL_PAYLOAD_MAX, &end, &err), err);
+    wal_abandon(log);
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_null(seen.wrong);
+    assert_int_equal(seen.count, 150);
+    assert_ok(wal_close(log, &err), err);
+}
+
+static void a_batch_of_many_records_is_delivered_in_order(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    wal *log = NULL;
+    util_seen seen = {.spread = 300};
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    enum { COUNT = 500 };
+    static wal_record recs[COUNT];
+    static uint8_t bytes[COUNT][300];
+    uint64_t end;
+    for (uint64_t round = 0; round < 3; round++) {
+        size_t count = round == 0 ? 5 : COUNT; /* the larger ones are written through */
+        static uint64_t next = 1;
+        for (size_t i = 0; i < count; i++)
+            recs[i] = util_entry(bytes[i], 2, next++, 300);
+        assert_ok(wal_append(log, recs, count, &end, &err), err);
+    }
+    assert_true(wal_durable_position(log) >= end);
+    assert_ok(wal_close(log, &err), err);
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_null(seen.wrong);
+    assert_int_equal(seen.count, 5 + 2 * COUNT);
+    assert_ok(wal_close(log, &err), err);
+}
+
+/* ---- threads ---- */
+
+typedef struct committer {
+    wal *log;
+    uint32_t shard;
+    uint64_t count;
+    vv_status st;
+    vv_error err;
+} committer;
+
+static void commit_many(void *arg)
+{
+    committer *c = arg;
+    for (uint64_t i = 1; i <= c->count && c->st == VV_OK; i++) {
+        uint64_t end = 0;
+        c->st = util_append(c->log, c->shard, i, c->shard == 7 ? 40000 : 500, &end, &c->err);
+        if (c->st == VV_OK && (c->shard & 1) == 0)
+            c->st = wal_sync(c->log, end, &c->err);
+        if (c->st == VV_OK && (c->shard & 1) == 0 && wal_durable_position(c->log) < end)
+            c->st = VV_CORRUPT;
+    }
+}
+
+static _Atomic uint64_t told_durable;
+
+static void note_durable(void *ctx, uint64_t position)
+{
+    (void)ctx;
+    assert_true(atomic_exchange(&told_durable, position) < position);
+}
+
+static void see_in_threads(util_seen *seen, uint64_t count)
+{
+    assert_null(seen->wrong);
+    for (uint32_t s = 0; s < 8; s++)
+        assert_int_equal(seen->last[s], count);
+}
+
+static vv_status see_any(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
+{
+    util_seen *seen = ctx;
+    seen->spread = rec->shard == 7 ? 40000 : 500;
+    return util_see(ctx, rec, position, err);
+}
+
+static void group_commit_of_eight_threads(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    const uint64_t count = 200;
+    f->opt.on_durable = note_durable;
+    atomic_store(&told_durable, 0);
+    util_seen none = {0};
+    wal *log = NULL;
+    assert_ok(util_open(&f->opt, &log, &none, &err), err);
+    committer c[8];
+    vv_thread *threads[8];
+    for (uint32_t i = 0; i < 8; i++) {
+        c[i] = (committer){.log = log, .shard = i, .count = count};
+        assert_ok(f->env.threads->create("committer", VV_THREAD_NORMAL, commit_many, &c[i],
+                                         &threads[i], &err),
+                  err);
+    }
+    for (int i = 0; i < 300; i++) { /* background work beside them */
+        vv_status st = wal_work(log, &err);
+        assert_true(st == VV_OK || st == VV_NOT_FOUND);
+    }
+    for (int i = 0; i < 8; i++) {
+        f->env.threads->join(threads[i]);
+        assert_ok(c[i].st, c[i].err);
+    }
+    wal_stats stats;
+    wal_stats_read(log, &stats);
+    assert_int_equal(stats.appended_records, 8 * count);
+    assert_int_equal(stats.durable, atomic_load(&told_durable));
+    wal_abandon(log);
+
+    f->opt.on_durable = NULL;
+    util_seen seen = {0};
+    assert_ok(wal_open(&f->opt, &log, &err), err);
+    assert_ok(wal_replay(log, see_any, &seen, &err), err);
+    see_in_threads(&seen, count);
+    assert_ok(wal_close(log, &err), err);
+}
+
+/* ---- retention ---- */
+
+static void released_segments_go_and_are_recycled(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    f->opt.segment_size = 32 * 1024;
+    f->opt.ring_size = 32 * 1024;
+    f->opt.log_limit = 256 * 1024;
+    f->opt.spare_segments = 2;
+    util_seen seen = {0};
+    wal *log = NULL;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    wal_shard_open(log, 0);
+    wal_shard_open(log, 5);
+    uint64_t end;
+    wal_stats stats;
+    assert_ok(util_append(log, 5, 1, 0, &end, &err), err);
+    for (uint64_t i = 1; i <= 4000; i++) {
+        assert_ok(util_append(log, 0, i, 0, &end, &err), err);
+        if (i % 1000 == 0) {
+            uint64_t wants = wal_pressure(log);
+            assert_int_equal(wants, i == 1000 ? 0 : UINT64_C(1) << 5);
+            assert_ok(wal_release(log, 0, i - 10, &err), err);
+        }
+        if (i == 1500) { /* shard 5 alone holds the oldest segment */
+            wal_stats_read(log, &stats);
+            assert_true(stats.segments > 8);
+        }
+    }
+    assert_int_equal(wal_pressure(log), UINT64_C(1) << 5);
+    assert_ok(wal_release(log, 5, 1, &err), err);
+    assert_int_equal(wal_pressure(log), 0);
+    wal_stats_read(log, &stats);
+    assert_true(stats.segments <= 2);
+    assert_ok(wal_close(log, &err), err);
+
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_null(seen.wrong);
+    assert_int_equal(seen.last[0], 4000);
+    assert_true(seen.first[0] > 1 && seen.first[0] <= 3991);
+    /* What a replay learned is enough to let segments go without a new record. */
+    assert_ok(wal_release(log, 0, 4000, &err), err);
+    assert_ok(wal_close(log, &err), err);
+}
+
+static void spares_are_made_in_the_background(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    f->opt.spare_segments = 3;
+    f->opt.segment_size = 8 * 1024 * 1024; /* two steps each */
+    util_seen seen = {0};
+    wal *log = NULL;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    int steps = 0;
+    vv_status st;
+    while ((st = wal_work(log, &err)) == VV_OK)
+        steps++;
+    assert_status(VV_NOT_FOUND, st);
+    assert_int_equal(steps, 6);
+    assert_ok(wal_close(log, &err), err);
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_status(VV_NOT_FOUND, wal_work(log, &err));
+    assert_ok(wal_close(log, &err), err);
+}
+
+static void the_background_drains_the_ring(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    util_seen seen = {0};
+    wal *log = NULL;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    while (wal_work(log, &err) == VV_OK)
+        continue;
+    uint64_t end = 0;
+    for (uint64_t i = 1; end < f->opt.ring_size / 4; i++)
+        assert_ok(util_append(log, 0, i, 0, &end, &err), err);
+    assert_int_equal(wal_durable_position(log), 0);
+    assert_ok(wal_work(log, &err), err);
+    assert_true(wal_durable_position(log) >= end);
+    assert_ok(wal_close(log, &err), err);
+}
+
+/* ---- options and misuse ---- */
+
+static void a_changed_ring_and_segment_size_keep_the_log(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    const uint32_t sizes[][2] = {{256, 64}, {8, 32}, {64, 256}, {12, 32}, {1024, 64}};
+    uint64_t next = 1;
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        f->opt.segment_size = sizes[i][0] * 1024;
+        f->opt.ring_size = sizes[i][1] * 1024;
+        util_seen seen = {.spread = 2500};
+        wal *log = NULL;
+        assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+        assert_null(seen.wrong);
+        assert_int_equal(seen.last[0], next - 1);
+        for (int j = 0; j < 60; j++) {
+            uint64_t end;
+            assert_ok(util_append(log, 0, next++, 2500, &end, &err), err);
+        }
+        wal_abandon(log);
+    }
+}
+
+static void a_lost_ring_costs_only_what_was_not_synced(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    util_seen seen = {0};
+    wal *log = NULL;
+    uint64_t end;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_ok(util_append(log, 0, 1, 0, &end, &err), err);
+    assert_ok(wal_sync(log, end, &err), err);
+    assert_ok(util_append(log, 0, 2, 0, &end, &err), err);
+    wal_abandon(log);
+    assert_ok(vio_remove(f->env.io, "wal/ring", &err), err);
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_int_equal(seen.last[0], 1);
+    assert_ok(util_append(log, 0, 2, 0, &end, &err), err);
+    wal_abandon(log);
+    seen = (util_seen){0};
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_int_equal(seen.last[0], 2);
+    assert_ok(wal_close(log, &err), err);
+}
+
+static void wrong_options_are_refused(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    wal *log = NULL;
+    wal_options opt = f->opt;
+    opt.segment_size = 5000;
+    assert_status(VV_INVALID, wal_open(&opt, &log, &err));
+    opt.segment_size = VV_BLOCK;
+    assert_status(VV_INVALID, wal_open(&opt, &log, &err));
+    opt = f->opt;
+    opt.ring_size = 4 * VV_BLOCK;
+    assert_status(VV_INVALID, wal_open(&opt, &log, &err));
+    opt = f->opt;
+    opt.spare_segments = 1000;
+    assert_status(VV_INVALID, wal_open(&opt, &log, &err));
+    opt = f->opt;
+    opt.read_only = true;
+    assert_status(VV_NOT_FOUND, wal_open(&opt, &log, &err));
+    assert_null(log);
+}
+
+static void wrong_calls_are_refused(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    uint64_t end = 77;
+    wal *log = NULL;
+    assert_ok(wal_open(&f->opt, &log, &err), err);
+    static uint8_t bytes[UTIL_PAYLOAD_MAX];
+    wal_record rec = util_entry(bytes, 0, 1, 0);
+    assert_status(VV_INVALID, wal_append(log, &rec, 0, &end, &err));
+    rec.kind = (wal_kind)9;
+    assert_status(VV_INVALID, wal_append(log, &rec, 1, &end, &err));
+    rec = util_entry(bytes, WAL_SHARD_MAX, 1, 0);
+    assert_status(VV_INVALID, wal_append(log, &rec, 1, &end, &err));
+    rec = util_entry(bytes, 0, 1, 0);
+    rec.kind = WAL_COMMIT;
+    assert_status(VV_INVALID, wal_append(log, &rec, 1, &end, &err));
+    assert_int_equal(end, 77);
+    assert_status(VV_INVALID, wal_sync(log, 1, &err));
+    assert_status(VV_INVALID, wal_release(log, WAL_SHARD_MAX, 1, &err));
+    rec = util_entry(bytes, 0, 1, 0);
+    assert_ok(wal_append(log, &rec, 1, &end, &err), err);
+    wal_abandon(log);
+
+    assert_ok(wal_open(&f->opt, &log, &err), err);
+    assert_status(VV_INVALID, wal_append(log, &rec, 1, &end, &err)); /* not replayed */
+    util_seen seen = {0};
+    assert_ok(wal_replay(log, util_see, &seen, &err), err);
+    assert_status(VV_INVALID, wal_replay(log, util_see, &seen, &err));
+    assert_ok(wal_close(log, &err), err);
+    assert_ok(wal_close(NULL, &err), err);
+}
+
+static vv_status fail_at_second(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
+{
+    (void)rec;
+    (void)position;
+    int *n = ctx;
+    if (++*n < 2)
+        return VV_OK;
+    err->status = VV_BUSY;
+    (void)snprintf(err->msg, sizeof err->msg, "enough");
+    return VV_BUSY;
+}
+
+static void a_failing_consumer_ends_the_replay(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    util_seen seen = {0};
+    wal *log = NULL;
+    uint64_t end;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    for (uint64_t i = 1; i <= 5; i++)
+        assert_ok(util_append(log, 0, i, 0, &end, &err), err);
+    assert_ok(wal_close(log, &err), err);
+    int n = 0;
+    assert_ok(wal_open(&f->opt, &log, &err), err);
+    assert_status(VV_BUSY, wal_replay(log, fail_at_second, &n, &err));
+    assert_string_equal(err.msg, "enough");
+    assert_int_equal(n, 2);
+    wal_abandon(log);
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_int_equal(seen.count, 5);
+    assert_ok(wal_close(log, &err), err);
+}
+
+static void a_read_only_log_changes_nothing(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    util_seen seen = {0};
+    wal *log = NULL;
+    uint64_t end;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    for (uint64_t i = 1; i <= 50; i++)
+        assert_ok(util_append(log, 0, i, 0, &end, &err), err);
+    wal_abandon(log);
+    for (int i = 0; i < 2; i++) {
+        wal_options ro = f->opt;
+        ro.read_only = true;
+        seen = (util_seen){0};
+        assert_ok(util_open(&ro, &log, &seen, &err), err);
+        assert_int_equal(seen.count, 50);
+        assert_true(wal_recovery_stats(log)->ring_bytes > 0);
+        assert_status(VV_UNSUPPORTED, util_append(log, 0, 51, 0, &end, &err));
+        assert_status(VV_UNSUPPORTED, wal_release(log, 0, 50, &err));
+        assert_ok(wal_close(log, &err), err);
+    }
+}
+
+static void the_ring_counts_in_the_budget(void **state)
+{
+    fixture *f = *state;
+    vv_error err;
+    vv_budget budget;
+    vv_budget_init(&budget, 0);
+    f->opt.budget = &budget;
+    util_seen seen = {0};
+    wal *log = NULL;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_int_equal(vv_budget_part_used(&budget, VV_BUDGET_LOG), f->opt.ring_size);
+    assert_ok(wal_close(log, &err), err);
+    assert_int_equal(vv_budget_used(&budget), 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(a_new_log_is_empty_and_reopens_empty),
+        T(what_was_closed_is_there_again),
+        T(after_sigkill_all_that_was_appended_is_there),
+        T(batches_of_every_size_pass),
+        T(a_batch_of_many_records_is_delivered_in_order),
+        T(group_commit_of_eight_threads),
+        T(released_segments_go_and_are_recycled),
+        T(spares_are_made_in_the_background),
+        T(the_background_drains_the_ring),
+        T(a_changed_ring_and_segment_size_keep_the_log),
+        T(a_lost_ring_costs_only_what_was_not_synced),
+        T(wrong_options_are_refused),
+        T(wrong_calls_are_refused),
+        T(a_failing_consumer_ends_the_replay),
+        T(a_read_only_log_changes_nothing),
+        T(the_ring_counts_in_the_budget),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
