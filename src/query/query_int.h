@@ -1,0 +1,152 @@
+/*
+ * query_int.h - shared inside src/query: compiled columns and filters, the chosen path, the sorter.
+ */
+#ifndef VARVE_QUERY_QUERY_INT_H
+#define VARVE_QUERY_QUERY_INT_H
+
+#include "query/query.h"
+
+typedef enum column_kind {
+    COLUMN_ID,
+    COLUMN_TIMESTAMP,
+    COLUMN_VERSION,
+    COLUMN_METADATA,     /* step[0] is the key */
+    COLUMN_METADATA_ALL, /* only in a projection */
+    COLUMN_ALL,          /* "*", only in a projection */
+    COLUMN_FIELD,
+} column_kind;
+
+typedef struct column {
+    column_kind kind;
+    uint32_t step_count;
+    vv_slice text;  /* as asked */
+    vv_slice *step; /* the keys of a path a.b.c, at most STRUCT_DEPTH_MAX */
+} column;
+
+/* A record under the cursor. */
+typedef struct row_view {
+    vv_slice key;
+    int64_t version;
+    vv_record record;
+} row_view;
+
+/** Compile a column name; unescaped keys are made in arena. VV_INVALID says what is wrong. */
+VV_MUST_CHECK vv_status column_parse(vv_slice text, vv_arena *arena, column *out, vv_error *err);
+
+/** Its value in a record; false when it is missing (or lies in malformed bytes). */
+bool column_read(const column *c, const row_view *row, struct_value *out);
+
+typedef enum filter_op {
+    OP_EQ,
+    OP_NE,
+    OP_LT,
+    OP_LE,
+    OP_GT,
+    OP_GE,
+    OP_IN,
+    OP_CONTAINS,
+} filter_op;
+
+typedef struct filter {
+    column column;
+    filter_op op;
+    struct_value value;
+    const struct_value *set; /* OP_IN: sorted, without repeats */
+    size_t set_count;
+} filter;
+
+VV_MUST_CHECK vv_status filter_compile(const query_filter *spec, vv_arena *arena, filter *out,
+                                       vv_error *err);
+/** value NULL: the column is missing. */
+bool filter_holds(const filter *f, const struct_value *value);
+const char *filter_op_text(filter_op op);
+/** The literal as people write it, cut to len. */
+void filter_value_text(const filter *f, char *out, size_t len);
+
+/* What a projection keeps. all: everything. */
+typedef struct projection {
+    bool all;
+    bool metadata_all;
+    const struct_keep *fields; /* NULL: none */
+    const struct_keep *metadata;
+} projection;
+
+VV_MUST_CHECK vv_status projection_compile(const vv_slice *columns, size_t count, vv_arena *arena,
+                                           projection *out, vv_error *err);
+/** Fill row from a view; what is cut is built in scratch, which it resets. */
+VV_MUST_CHECK vv_status projection_apply(const projection *p, const row_view *view, vv_buf *scratch,
+                                         query_row *row, vv_error *err);
+
+/* How the records are found. */
+typedef enum path_kind {
+    PATH_EMPTY, /* the filters exclude each other */
+    PATH_KEYS,  /* a few keys by name */
+    PATH_RANGE, /* a range of keys, or all of them */
+    PATH_TIME,  /* the time index */
+} path_kind;
+
+typedef struct path {
+    path_kind kind;
+    bool narrowed; /* the path excludes records: an index is used */
+    bool ordered;  /* records come in the asked order: no sort */
+    bool reverse;
+    vv_slice lower; /* PATH_RANGE: [lower, upper); empty upper: no end */
+    vv_slice upper;
+    int64_t start_ns; /* PATH_TIME, and a check on every other path: [start, end) */
+    int64_t end_ns;
+    const struct_value *keys; /* PATH_KEYS: ascending strings */
+    size_t key_count;
+} path;
+
+/* A compiled ask. */
+typedef struct plan {
+    filter *filters;
+    size_t filter_count;
+    column *order;
+    bool *descending;
+    size_t order_count;
+    projection projection;
+    path path;
+    int64_t version;
+    uint64_t limit; /* UINT64_MAX: none */
+    uint64_t offset;
+} plan;
+
+VV_MUST_CHECK vv_status plan_make(const query_ask *ask, vv_arena *arena, plan *out, vv_error *err);
+
+size_t plan_explain(const plan *p, query_plan_step out[QUERY_PLAN_STEPS_MAX]);
+
+/* The sorter: keeps the first `keep` rows in order (UINT64_MAX: all of them). */
+typedef struct sorter sorter;
+VV_MUST_CHECK vv_status sorter_create(const plan *p, uint64_t memory_limit, vv_budget *budget,
+                                      sorter **out, vv_error *err);
+void sorter_destroy(sorter *s);
+/** Take a matching record; copies it. VV_BUSY names the limit. */
+VV_MUST_CHECK vv_status sorter_add(sorter *s, const row_view *view, const query_row *row,
+                                   vv_error *err);
+void sorter_finish(sorter *s);
+/** The next row in order; false at the end. Borrowed until sorter_destroy. */
+bool sorter_next(sorter *s, query_row *out);
+uint64_t sorter_memory_peak(const sorter *s);
+
+/* The scan below a query and below an aggregate: matching records, in the order of the path. */
+typedef struct scan {
+    const plan *plan;
+    query_env env;
+    vv_cursor *cursor;
+    size_t key_index; /* PATH_KEYS: the next key to look up */
+    bool started;
+    bool ended;
+    uint32_t countdown; /* records until the clock is looked at again */
+    query_stats stats;
+} scan;
+
+VV_MUST_CHECK vv_status scan_open(scan *s, const plan *p, const query_env *env, vv_error *err);
+/** VV_NOT_FOUND at the end. *out is borrowed until the next call. */
+VV_MUST_CHECK vv_status scan_next(scan *s, row_view *out, vv_error *err);
+/** As scan_next, but VV_NOT_FOUND also when stop records were scanned in all; then s->ended is
+ * false. */
+VV_MUST_CHECK vv_status scan_next_bounded(scan *s, uint64_t stop, row_view *out, vv_error *err);
+void scan_close(scan *s);
+
+#endif

@@ -1,0 +1,41 @@
+/*
+ * struct_json.h - JSON text to and from serialized google.protobuf.Struct, with no tree between.
+ *
+ * The mapping is proto3's: objects are Structs, numbers are doubles, NaN and the infinities are
+ * written as strings. Nesting is bounded by STRUCT_DEPTH_MAX both ways.
+ */
+#ifndef VARVE_QUERY_STRUCT_JSON_H
+#define VARVE_QUERY_STRUCT_JSON_H
+
+#include "base/buf.h"
+#include "query/struct_view.h"
+
+/** Append a JSON string literal with its quotes. Bytes that are not UTF-8 come out as U+FFFD. */
+void json_put_string(vv_buf *out, vv_slice text);
+
+/** Append a number: whole ones up to 2^53 without exponent, others in the fewest digits that read
+ * back the same; "NaN", "Infinity" and "-Infinity" as strings. */
+void json_put_number(vv_buf *out, double number);
+
+/** Append a serialized Struct as a JSON object; where a key repeats, the last. VV_CORRUPT when it
+ * is malformed, VV_INVALID when it nests too deep; out then holds a part. */
+VV_MUST_CHECK vv_status json_put_struct(vv_buf *out, vv_slice structure);
+
+/** Append one value as JSON, as above. */
+VV_MUST_CHECK vv_status json_put_value(vv_buf *out, const struct_value *value);
+
+/**
+ * Read one JSON object from text and append it to out as a serialized Struct (fields only, no tag).
+ *
+ * @param used  NULL: only white space may follow the object; otherwise the bytes that were read.
+ * @return VV_INVALID names the cause and the column (from 1) of the first bad byte.
+ */
+VV_MUST_CHECK vv_status json_read_struct(vv_slice text, size_t *used, vv_buf *out, vv_error *err);
+
+/** The same for any JSON value, appended as a serialized Value. */
+VV_MUST_CHECK vv_status json_read_value(vv_slice text, size_t *used, vv_buf *out, vv_error *err);
+
+/** Read a JSON number, exactly rounded. False when text is none. */
+bool json_read_number(vv_slice text, double *out);
+
+#endif

@@ -1,0 +1,217 @@
+/*
+ * time_text.c - see time_text.h. Days are counted with the civil-date arithmetic of Howard
+ * Hinnant's "chrono-compatible low-level date algorithms": eras of 400 years, years from March.
+ */
+#include "query/time_text.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#define NS_PER_S INT64_C(1000000000)
+#define DAY_S INT64_C(86400)
+
+static int64_t days_from_civil(int64_t y, int64_t m, int64_t d)
+{
+    y -= m <= 2;
+    int64_t era = (y >= 0 ? y : y - 399) / 400;
+    int64_t yoe = y - era * 400;
+    int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
+    int64_t doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    return era * 146097 + doe - 719468;
+}
+
+static void civil_from_days(int64_t z, int64_t *y, int64_t *m, int64_t *d)
+{
+    z += 719468;
+    int64_t era = (z >= 0 ? z : z - 146096) / 146097;
+    int64_t doe = z - era * 146097;
+    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    int64_t mp = (5 * doy + 2) / 153;
+    *d = doy - (153 * mp + 2) / 5 + 1;
+    *m = mp < 10 ? mp + 3 : mp - 9;
+    *y = yoe + era * 400 + (*m <= 2);
+}
+
+static int64_t month_days(int64_t y, int64_t m)
+{
+    static const uint8_t days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+    return m == 2 && leap ? 29 : days[m - 1];
+}
+
+/* Exactly n digits at *p. */
+static bool read_digits(const uint8_t **p, const uint8_t *end, int n, int64_t *out)
+{
+    int64_t v = 0;
+    if (end - *p < n)
+        return false;
+    for (int i = 0; i < n; i++, ++*p) {
+        if (**p < '0' || **p > '9')
+            return false;
+        v = v * 10 + (**p - '0');
+    }
+    *out = v;
+    return true;
+}
+
+static bool read_char(const uint8_t **p, const uint8_t *end, const char *any_of)
+{
+    if (*p == end || **p == 0 || strchr(any_of, **p) == NULL)
+        return false;
+    ++*p;
+    return true;
+}
+
+static bool read_date(const uint8_t **p, const uint8_t *end, int64_t *days)
+{
+    int64_t y;
+    int64_t m;
+    int64_t d;
+    if (!read_digits(p, end, 4, &y) || !read_char(p, end, "-") || !read_digits(p, end, 2, &m) ||
+        !read_char(p, end, "-") || !read_digits(p, end, 2, &d))
+        return false;
+    if (m < 1 || m > 12 || d < 1 || d > month_days(y, m))
+        return false;
+    *days = days_from_civil(y, m, d);
+    return true;
+}
+
+/* ".123": at least one digit, those past the ninth are cut. */
+static bool read_fraction(const uint8_t **p, const uint8_t *end, int64_t *nanos)
+{
+    int64_t scale = NS_PER_S / 10;
+    if (*p == end || **p < '0' || **p > '9')
+        return false;
+    for (; *p < end && **p >= '0' && **p <= '9'; ++*p, scale /= 10)
+        *nanos += (**p - '0') * scale;
+    return true;
+}
+
+static bool read_offset(const uint8_t **p, const uint8_t *end, int64_t *offset_s)
+{
+    int64_t h;
+    int64_t m;
+    if (read_char(p, end, "Zz"))
+        return true;
+    bool west = *p < end && **p == '-';
+    if (!read_char(p, end, "+-") || !read_digits(p, end, 2, &h) || !read_char(p, end, ":") ||
+        !read_digits(p, end, 2, &m) || h > 23 || m > 59)
+        return false;
+    *offset_s = (h * 3600 + m * 60) * (west ? -1 : 1);
+    return true;
+}
+
+static bool read_clock(const uint8_t **p, const uint8_t *end, int64_t *seconds, int64_t *nanos)
+{
+    int64_t h;
+    int64_t m;
+    int64_t s;
+    if (!read_digits(p, end, 2, &h) || !read_char(p, end, ":") || !read_digits(p, end, 2, &m) ||
+        !read_char(p, end, ":") || !read_digits(p, end, 2, &s))
+        return false;
+    if (h > 23 || m > 59 || s > 60)
+        return false;
+    *seconds = h * 3600 + m * 60 + s;
+    return !read_char(p, end, ".") || read_fraction(p, end, nanos);
+}
+
+bool time_from_parts(int64_t seconds, int64_t nanos, int64_t *out_ns)
+{
+    int64_t ns;
+    if (nanos < 0 || nanos >= NS_PER_S)
+        return false;
+    if (seconds < 0 && nanos > 0) { /* towards zero, so that the lowest second can be reached */
+        seconds++;
+        nanos -= NS_PER_S;
+    }
+    if (__builtin_mul_overflow(seconds, NS_PER_S, &ns) || __builtin_add_overflow(ns, nanos, &ns))
+        return false;
+    *out_ns = ns;
+    return true;
+}
+
+bool time_text_parse(vv_slice text, int64_t *out_ns)
+{
+    const uint8_t *p = text.data;
+    const uint8_t *end = text.len == 0 ? p : p + text.len;
+    int64_t days;
+    int64_t seconds = 0;
+    int64_t nanos = 0;
+    int64_t offset_s = 0;
+    if (p == end || !read_date(&p, end, &days))
+        return false;
+    if (p != end && (!read_char(&p, end, "Tt ") || !read_clock(&p, end, &seconds, &nanos) ||
+                     !read_offset(&p, end, &offset_s) || p != end))
+        return false;
+    return time_from_parts(days * DAY_S + seconds - offset_s, nanos, out_ns);
+}
+
+void time_text_format(int64_t ns, char out[TIME_TEXT_MAX])
+{
+    int64_t seconds = ns / NS_PER_S;
+    int64_t nanos = ns % NS_PER_S;
+    if (nanos < 0) {
+        nanos += NS_PER_S;
+        seconds--;
+    }
+    int64_t days = seconds / DAY_S;
+    int64_t rest = seconds % DAY_S;
+    if (rest < 0) {
+        rest += DAY_S;
+        days--;
+    }
+    int64_t y;
+    int64_t m;
+    int64_t d;
+    civil_from_days(days, &y, &m, &d);
+    int n = snprintf(out, TIME_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", (int)y, (int)m, (int)d,
+                     (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60));
+    size_t at = (size_t)n;
+    if (nanos % 1000000 == 0 && nanos != 0)
+        n = snprintf(out + at, TIME_TEXT_MAX - at, ".%03dZ", (int)(nanos / 1000000));
+    else if (nanos % 1000 == 0 && nanos != 0)
+        n = snprintf(out + at, TIME_TEXT_MAX - at, ".%06dZ", (int)(nanos / 1000));
+    else if (nanos != 0)
+        n = snprintf(out + at, TIME_TEXT_MAX - at, ".%09dZ", (int)nanos);
+    else
+        n = snprintf(out + at, TIME_TEXT_MAX - at, "Z");
+    (void)n;
+}
+
+bool time_text_parse_number(vv_slice text, int64_t unit_ns, int64_t *out_ns)
+{
+    const uint8_t *p = text.data;
+    const uint8_t *end = text.len == 0 ? p : p + text.len;
+    bool negative = read_char(&p, end, "-");
+    int64_t whole = 0;
+    int64_t nanos = 0;
+    if (p == end || *p < '0' || *p > '9')
+        return false;
+    for (; p < end && *p >= '0' && *p <= '9'; p++)
+        if (__builtin_mul_overflow(whole, 10, &whole) ||
+            __builtin_add_overflow(whole, *p - '0', &whole))
+            return false;
+    if (p != end && (!read_char(&p, end, ".") || !read_fraction(&p, end, &nanos) || p != end))
+        return false;
+    nanos /= NS_PER_S / unit_ns;
+    if (__builtin_mul_overflow(whole, unit_ns, &whole) ||
+        __builtin_add_overflow(whole, nanos, &whole))
+        return false;
+    *out_ns = negative ? -whole : whole;
+    return true;
+}
+
+bool time_from_seconds(double seconds, int64_t *out_ns)
+{
+    double whole = floor(seconds);
+    if (!(whole >= -9.3e9 && whole <= 9.3e9)) /* also NaN */
+        return false;
+    double nanos = floor((seconds - whole) * 1e9 + 0.5);
+    if (nanos >= 1e9) {
+        whole += 1;
+        nanos = 0;
+    }
+    return time_from_parts((int64_t)whole, (int64_t)nanos, out_ns);
+}
