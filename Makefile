@@ -40,7 +40,7 @@ run: build ## the server in the foreground on ./varve-data
 	@exec $(BUILD)/varved --data varve-data
 
 run-client: build ## the example gRPC client against a running server
-	@$(BUILD)/examples/ingest_client 127.0.0.1:8080
+	@$(BUILD)/examples/ingest_client 127.0.0.1:8080 127.0.0.1:8081
 
 bench: build ## the short form of the benchmarks, JSON lines
 	@tools/bench.sh $(BUILD)
