@@ -4,11 +4,6 @@
  * Every name is opened relative to a handle of the root, so that a store keeps working when its
  * directory is renamed and never leaves it by a relative path. The handle is taken when the root
  * is first needed: a store's root may not exist before vio_mkdir(io, "").
- *
- * Why a failed sync is remembered: after a failed fdatasync Linux marks the dirty pages clean, and
- * the next fdatasync says yes although the bytes never reached the disk. So the first failure is
- * kept in the file and every later write and sync answers with it. A failed VIO_DSYNC write is a
- * failed sync too: it cannot be told which half of it failed.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,23 +13,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "base/lock.h"
 #include "base/point.h"
-#include "base/util.h"
-#include "io/vio.h"
 #include "io/vio_path.h"
+#include "io/vio_posix_int.h"
 
 #define FILE_MODE 0640
 #define DIR_MODE 0750
-/* One transfer of the kernel moves at most 2 GiB - 4 KiB; stay below and aligned. */
-#define TRANSFER_MAX ((size_t)1 << 30)
 
 typedef struct posix_io {
     vio base;
@@ -42,65 +32,11 @@ typedef struct posix_io {
     char *root;
 } posix_io;
 
-typedef struct posix_file {
-    vio_file base;
-    int fd;
-    unsigned flags;
-    bool direct;          /* the file system took O_DIRECT */
-    vv_mutex lock;        /* VV_RANK_LEAF: who latches first */
-    _Atomic bool latched; /* release store after `first` is filled, never cleared */
-    vv_error first;       /* the failure every later write and sync repeats */
-    char path[];          /* for messages */
-} posix_file;
-
 static const vio_ops posix_ops;
 
 static posix_io *io_of(vio *io)
 {
     return VV_CONTAINER_OF(io, posix_io, base);
-}
-
-static posix_file *file_of(vio_file *file)
-{
-    return VV_CONTAINER_OF(file, posix_file, base);
-}
-
-/* What the operator can do about an errno, to stand behind the path. */
-static const char *hint(int sys)
-{
-    switch (sys) {
-    case ENOSPC:
-        return " (the disk is full: free some space)";
-    case EDQUOT:
-        return " (the quota is used up: raise it or free some space)";
-    case EROFS:
-        return " (the file system is mounted read-only)";
-    case EACCES:
-    case EPERM:
-        return " (check the owner and the rights of the directory)";
-    case EMFILE:
-        return " (raise the limit on open files of this process)";
-    case ENFILE:
-        return " (raise the limit on open files of the system)";
-    case EFBIG:
-        return " (over the file size limit of the process or the file system)";
-    default:
-        return "";
-    }
-}
-
-static vv_status fail_path(vv_error *err, int sys, const char *verb, const char *root,
-                           const char *path)
-{
-    bool alone = path[0] == '/' || root[0] == '\0';
-    const char *sep = alone || path[0] == '\0' ? "" : "/";
-    return vv_fail_sys(err, vv_status_of_errno(sys), sys, "%s '%s%s%s'%s", verb, alone ? "" : root,
-                       sep, path, hint(sys));
-}
-
-static vv_status fail_file(vv_error *err, int sys, const char *verb, const posix_file *f)
-{
-    return fail_path(err, sys, verb, "", f->path);
 }
 
 /* The root's handle, or -1 with errno. Two threads may race: one handle wins. */
@@ -129,7 +65,7 @@ static vv_status enter(posix_io *p, const char *verb, const char *path, bool is_
         return vv_wrap(err, st, "%s", verb);
     int fd = root_fd(p);
     if (fd < 0)
-        return fail_path(err, errno, verb, p->root, "");
+        return posix_fail_path(err, errno, verb, p->root, "");
     *out_fd = fd;
     return VV_OK;
 }
@@ -164,7 +100,7 @@ static posix_file *file_create(const posix_io *p, const char *path, unsigned fla
 
 static void posix_close(vio_file *file)
 {
-    posix_file *f = file_of(file);
+    posix_file *f = posix_file_of(file);
     if (f->fd >= 0)
         (void)close(f->fd);
     vv_mutex_fini(&f->lock);
@@ -208,7 +144,7 @@ static vv_status posix_open(vio *io, const char *path, unsigned flags, vio_file 
         posix_close(&f->base);
         if (sys == EEXIST)
             return vv_fail(err, VV_CONFLICT, "create '%s': it is there already", path);
-        return fail_path(err, sys, flags & VIO_CREATE ? "create" : "open", p->root, path);
+        return posix_fail_path(err, sys, flags & VIO_CREATE ? "create" : "open", p->root, path);
     }
     f->direct = (flags & VIO_DIRECT) != 0 && set_direct(f->fd);
     *out = &f->base;
@@ -225,7 +161,7 @@ static vv_status posix_rename(vio *io, const char *from, const char *to, vv_erro
     if (st != VV_OK)
         return st;
     if (renameat(root, from, root, to) != 0) {
-        vv_status failed = fail_path(err, errno, "rename", p->root, from);
+        vv_status failed = posix_fail_path(err, errno, "rename", p->root, from);
         return vv_wrap(err, failed, "replace '%s'", to);
     }
     return VV_OK;
@@ -243,7 +179,7 @@ static vv_status posix_remove(vio *io, const char *path, vv_error *err)
     /* Linux answers EISDIR for a directory, POSIX says EPERM. */
     if ((errno == EISDIR || errno == EPERM) && unlinkat(root, path, AT_REMOVEDIR) == 0)
         return VV_OK;
-    return fail_path(err, errno, "remove", p->root, path);
+    return posix_fail_path(err, errno, "remove", p->root, path);
 }
 
 /* The bytes of src in a new, synced file. */
@@ -311,7 +247,7 @@ static vv_status posix_link(vio *io, const char *from, const char *to, vv_error 
     if (sys == EEXIST)
         return vv_fail(err, VV_CONFLICT, "link '%s' to '%s': it is there already", from, to);
     if (sys != 0) {
-        st = fail_path(err, sys, "make", p->root, to);
+        st = posix_fail_path(err, sys, "make", p->root, to);
         return vv_wrap(err, st, "link '%s'", from);
     }
     return VV_OK;
@@ -358,9 +294,9 @@ static vv_status make_root(posix_io *p, vv_error *err)
             sys = sync_parent_of(path);
         struct stat info;
         if (sys != 0 && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)))
-            return fail_path(err, sys, "make directory", "", path);
+            return posix_fail_path(err, sys, "make directory", "", path);
     }
-    return root_fd(p) >= 0 ? VV_OK : fail_path(err, errno, "open directory", p->root, "");
+    return root_fd(p) >= 0 ? VV_OK : posix_fail_path(err, errno, "open directory", p->root, "");
 }
 
 static vv_status posix_mkdir(vio *io, const char *path, vv_error *err)
@@ -378,7 +314,7 @@ static vv_status posix_mkdir(vio *io, const char *path, vv_error *err)
         if (fstatat(root, path, &info, 0) == 0)
             sys = S_ISDIR(info.st_mode) ? 0 : ENOTDIR;
     }
-    return sys == 0 ? VV_OK : fail_path(err, sys, "make directory", p->root, path);
+    return sys == 0 ? VV_OK : posix_fail_path(err, sys, "make directory", p->root, path);
 }
 
 typedef struct name_list {
@@ -445,7 +381,7 @@ static vv_status posix_list(vio *io, const char *path, void (*each)(void *ctx, c
         int sys = errno;
         if (fd >= 0)
             (void)close(fd);
-        return fail_path(err, sys, "list", p->root, path);
+        return posix_fail_path(err, sys, "list", p->root, path);
     }
     name_list list = {0};
     int sys = names_read(dir, &list);
@@ -456,7 +392,7 @@ static vv_status posix_list(vio *io, const char *path, void (*each)(void *ctx, c
             each(ctx, list.names[i]);
     }
     names_free(&list);
-    return sys == 0 ? VV_OK : fail_path(err, sys, "list", p->root, path);
+    return sys == 0 ? VV_OK : posix_fail_path(err, sys, "list", p->root, path);
 }
 
 static vv_status posix_sync_dir(vio *io, const char *path, vv_error *err)
@@ -468,10 +404,10 @@ static vv_status posix_sync_dir(vio *io, const char *path, vv_error *err)
         return st;
     int fd = open_dir(root, path);
     if (fd < 0)
-        return fail_path(err, errno, "sync directory", p->root, path);
+        return posix_fail_path(err, errno, "sync directory", p->root, path);
     int sys = VV_BUG(6) || fsync(fd) == 0 ? 0 : errno;
     (void)close(fd);
-    return sys == 0 ? VV_OK : fail_path(err, sys, "sync directory", p->root, path);
+    return sys == 0 ? VV_OK : posix_fail_path(err, sys, "sync directory", p->root, path);
 }
 
 /* Who holds the lock: the pid its holder wrote into the file; 0 when it cannot be read. */
@@ -500,7 +436,7 @@ static vv_status posix_lock(vio *io, const char *path, vio_file **out, vv_error 
     vv_status st = posix_open(io, path, VIO_READ | VIO_WRITE | VIO_CREATE, &file, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "lock");
-    posix_file *f = file_of(file);
+    posix_file *f = posix_file_of(file);
     int rc;
     do
         rc = flock(f->fd, LOCK_EX | LOCK_NB);
@@ -515,7 +451,7 @@ static vv_status posix_lock(vio *io, const char *path, vio_file **out, vv_error 
     } else {
         int sys = rc != 0 ? errno : lock_write_pid(f->fd);
         if (sys != 0)
-            st = fail_file(err, sys, "lock", f);
+            st = posix_fail_file(err, sys, "lock", f);
     }
     if (st != VV_OK) {
         posix_close(file);
@@ -531,7 +467,7 @@ static vv_status posix_free_space(vio *io, uint64_t *out, vv_error *err)
     int fd = root_fd(p);
     struct statvfs info;
     if (fd < 0 || fstatvfs(fd, &info) != 0)
-        return fail_path(err, errno, "free space of", p->root, "");
+        return posix_fail_path(err, errno, "free space of", p->root, "");
     *out = (uint64_t)info.f_bavail * info.f_frsize;
     return VV_OK;
 }
@@ -544,184 +480,6 @@ static void posix_destroy(vio *io)
         (void)close(fd);
     vv_free(p->root);
     vv_free(p);
-}
-
-/* Remember the first failure of a sync and answer it. */
-static vv_status latch(posix_file *f, int sys, const char *verb, vv_error *err)
-{
-    vv_error now;
-    vv_status st = fail_file(&now, sys, verb, f);
-    if (err != NULL)
-        *err = now;
-    if (VV_BUG(7))
-        return st;
-    vv_mutex_lock(&f->lock);
-    if (!atomic_load_explicit(&f->latched, memory_order_relaxed)) {
-        f->first = now;
-        atomic_store_explicit(&f->latched, true, memory_order_release);
-    }
-    vv_mutex_unlock(&f->lock);
-    return st;
-}
-
-/* VV_OK, or the failure this file was latched with. Pairs with the release store in latch(). */
-static vv_status check_latch(posix_file *f, vv_error *err)
-{
-    if (!atomic_load_explicit(&f->latched, memory_order_acquire))
-        return VV_OK;
-    if (err != NULL)
-        *err = f->first;
-    return f->first.status;
-}
-
-/* After a short transfer: how far the next one may begin. A direct transfer must begin at a block.
- */
-static size_t progress(const posix_file *f, size_t done)
-{
-    return f->direct ? done & ~((size_t)VV_BLOCK - 1) : done;
-}
-
-static vv_status posix_pread(vio_file *file, uint64_t offset, void *buf, size_t len, size_t *got,
-                             vv_error *err)
-{
-    posix_file *f = file_of(file);
-    size_t done = 0;
-    while (done < len) {
-        size_t want = len - done < TRANSFER_MAX ? len - done : TRANSFER_MAX;
-        ssize_t n = pread(f->fd, (uint8_t *)buf + done, want, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fail_file(err, errno, "read", f);
-        if (n == 0)
-            break;
-        size_t reached = done + (size_t)n;
-        done = progress(f, reached);
-        if (done != reached) {
-            /* Part of a block: the end of the file, or a transfer to take up at the block. */
-            struct stat info;
-            if (fstat(f->fd, &info) != 0)
-                return fail_file(err, errno, "read", f);
-            if (offset + reached >= (uint64_t)info.st_size) {
-                done = reached;
-                break;
-            }
-        }
-    }
-    *got = done;
-    return VV_OK;
-}
-
-static vv_status posix_pwrite(vio_file *file, uint64_t offset, const void *buf, size_t len,
-                              vv_error *err)
-{
-    posix_file *f = file_of(file);
-    vv_status st = check_latch(f, err);
-    if (st != VV_OK)
-        return st;
-    int idle = 0; /* direct transfers in a row that moved less than a block */
-    for (size_t done = 0; done < len;) {
-        size_t want = len - done < TRANSFER_MAX ? len - done : TRANSFER_MAX;
-        ssize_t n = pwrite(f->fd, (const uint8_t *)buf + done, want, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        int sys = n < 0 ? errno : 0;
-        if (n >= 0) {
-            size_t reached = progress(f, done + (size_t)n);
-            idle = reached == done && done + (size_t)n < len ? idle + 1 : 0;
-            done = (size_t)n == want ? done + want : reached;
-        }
-        if (idle > 3)
-            sys = EIO;
-        if (sys != 0)
-            return f->flags & VIO_DSYNC ? latch(f, sys, "write", err)
-                                        : fail_file(err, sys, "write", f);
-    }
-    return VV_OK;
-}
-
-static vv_status posix_sync(vio_file *file, vv_error *err)
-{
-    posix_file *f = file_of(file);
-    vv_status st = check_latch(f, err);
-    if (st != VV_OK)
-        return st;
-    int rc;
-    do
-        rc = fdatasync(f->fd);
-    while (rc != 0 && errno == EINTR);
-    return rc == 0 ? VV_OK : latch(f, errno, "sync", err);
-}
-
-static vv_status posix_size(vio_file *file, uint64_t *out, vv_error *err)
-{
-    posix_file *f = file_of(file);
-    struct stat info;
-    if (fstat(f->fd, &info) != 0)
-        return fail_file(err, errno, "size of", f);
-    *out = (uint64_t)info.st_size;
-    return VV_OK;
-}
-
-static vv_status posix_truncate(vio_file *file, uint64_t size, vv_error *err)
-{
-    posix_file *f = file_of(file);
-    vv_status st = check_latch(f, err);
-    if (st != VV_OK)
-        return st;
-    int rc;
-    do
-        rc = ftruncate(f->fd, (off_t)size);
-    while (rc != 0 && errno == EINTR);
-    return rc == 0 ? VV_OK : fail_file(err, errno, "truncate", f);
-}
-
-static vv_status posix_allocate(vio_file *file, uint64_t size, vv_error *err)
-{
-    posix_file *f = file_of(file);
-    vv_status st = check_latch(f, err);
-    if (st != VV_OK)
-        return st;
-    if (size == 0)
-        return VV_OK;
-    int sys;
-    do
-        sys = posix_fallocate(f->fd, 0, (off_t)size);
-    while (sys == EINTR);
-    return sys == 0 ? VV_OK : fail_file(err, sys, "allocate", f);
-}
-
-static vv_status posix_map(vio_file *file, size_t len, uint8_t **out, vv_error *err)
-{
-    posix_file *f = file_of(file);
-    uint64_t size = 0;
-    vv_status st = posix_size(file, &size, err);
-    if (st != VV_OK)
-        return st;
-    if (len == 0 || size < len)
-        return vv_fail(err, VV_INVALID, "map %zu bytes of '%s', which has %llu", len, f->path,
-                       (unsigned long long)size);
-    int prot = f->flags & VIO_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *map = mmap(NULL, len, prot, MAP_SHARED | MAP_POPULATE, f->fd, 0);
-    if (map == MAP_FAILED)
-        return fail_file(err, errno, "map", f);
-#ifdef MADV_POPULATE_WRITE
-    /* MAP_POPULATE keeps quiet when a page cannot be had; a store to it would be a SIGBUS. */
-    if ((prot & PROT_WRITE) && madvise(map, len, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
-        st = fail_file(err, errno, "populate the map of", f);
-        (void)munmap(map, len);
-        return st;
-    }
-#endif
-    *out = map;
-    return VV_OK;
-}
-
-static void posix_unmap(vio_file *file, uint8_t *map, size_t len)
-{
-    (void)file;
-    if (map != NULL)
-        (void)munmap(map, len);
 }
 
 static const vio_ops posix_ops = {
@@ -737,14 +495,14 @@ static const vio_ops posix_ops = {
     .free_space = posix_free_space,
     .destroy = posix_destroy,
     .close = posix_close,
-    .pread = posix_pread,
-    .pwrite = posix_pwrite,
-    .sync = posix_sync,
-    .size = posix_size,
-    .truncate = posix_truncate,
-    .allocate = posix_allocate,
-    .map = posix_map,
-    .unmap = posix_unmap,
+    .pread = posix_file_pread,
+    .pwrite = posix_file_pwrite,
+    .sync = posix_file_sync,
+    .size = posix_file_size,
+    .truncate = posix_file_truncate,
+    .allocate = posix_file_allocate,
+    .map = posix_file_map,
+    .unmap = posix_file_unmap,
 };
 
 vv_status vio_posix_create(const char *root, vio **out, vv_error *err)

@@ -189,6 +189,11 @@ static void capacity_is_taken_and_given_back(void **state)
     assert_ok(vio_truncate(b, 4096, &err), err);
     assert_ok(vio_free_space(io, &space, &err), err);
     assert_int_equal(space, 9 * 4096);
+    assert_ok(vio_allocate(b, 8 * 4096, &err), err);
+    assert_ok(vio_truncate(b, 0, &err), err);
+    assert_ok(vio_free_space(io, &space, &err), err);
+    assert_int_equal(space, 10 * 4096);
+    assert_ok(vio_pwrite(b, 0, data, 4096, &err), err);
     assert_ok(vio_rename(io, "b", "c", &err), err);
     vio_close(b);
     assert_ok(vio_remove(io, "c", &err), err);
