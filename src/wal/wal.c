@@ -78,7 +78,7 @@ static vv_status check_options(const wal_options *opt, vv_error *err)
     return VV_OK;
 }
 
-static vv_status create_object(const wal_options *given, wal **out, vv_error *err)
+vv_status wal_create(const wal_options *given, wal **out, vv_error *err)
 {
     wal_options opt = *given;
     if (opt.segment_size == 0)
@@ -192,7 +192,7 @@ static vv_status open_files(wal *log, vv_error *err)
 vv_status wal_open(const wal_options *opt, wal **out, vv_error *err)
 {
     wal *log = NULL;
-    vv_status st = create_object(opt, &log, err);
+    vv_status st = wal_create(opt, &log, err);
     if (st != VV_OK)
         return st;
     int64_t start = vv_clock_mono(log->env->clock);
@@ -228,7 +228,11 @@ vv_status wal_replay(wal *log,
     if (log->fresh)
         return VV_OK;
     int64_t start = vv_clock_mono(log->env->clock);
-    vv_status st = wal_scan(log, each, ctx, err);
+    vv_status st = VV_OK;
+    for (size_t i = 0; i + 1 < log->seg_count && st == VV_OK; i++)
+        st = wal_scan_segment(log, i, each, ctx, err);
+    if (st == VV_OK)
+        st = wal_scan_end(log, each, ctx, err);
     if (st == VV_OK && !log->opt.read_only)
         st = wal_finish(log, err);
     log->recovery.duration_ns += vv_clock_mono(log->env->clock) - start;

@@ -125,6 +125,8 @@ struct wal {
 };
 
 /* wal.c */
+/** An object with its options checked and nothing read. Gives *out: wal_abandon. */
+VV_MUST_CHECK vv_status wal_create(const wal_options *opt, wal **out, vv_error *err);
 void wal_path(const wal *log, const char *name, char out[VIO_PATH_MAX]);
 /** Remember the first failure; every later append and sync answers it. */
 void wal_latch(wal *log, const vv_error *err) VV_REQUIRES(log->lock);
@@ -216,13 +218,12 @@ VV_MUST_CHECK vv_status wal_load(wal *log, bool *fresh, vv_error *err);
 /* wal_recover.c */
 /** Find the end: last segment, ring, what is known to be synced. Changes nothing. */
 VV_MUST_CHECK vv_status wal_find_end(wal *log, vv_error *err);
-/** Deliver the batches of segment i that is not the last; VV_CORRUPT when they do not lead to the
- * next one. */
 typedef vv_status (*wal_each)(void *ctx, const wal_record *rec, uint64_t position, vv_error *err);
+/** Deliver the batches of segment i. VV_CORRUPT when they do not lead to the next one. */
 VV_MUST_CHECK vv_status wal_scan_segment(wal *log, size_t i, wal_each each, void *ctx,
                                          vv_error *err);
-/** All of it, the ring's tail included. */
-VV_MUST_CHECK vv_status wal_scan(wal *log, wal_each each, void *ctx, vv_error *err);
+/** The last segment and the ring's tail behind it. */
+VV_MUST_CHECK vv_status wal_scan_end(wal *log, wal_each each, void *ctx, vv_error *err);
 /** Make what recovery found durable and the log ready for appends. */
 VV_MUST_CHECK vv_status wal_finish(wal *log, vv_error *err);
 

@@ -322,11 +322,9 @@ static vv_status scan_ring(wal *log, wal_each each, void *ctx, vv_error *err)
     return st;
 }
 
-vv_status wal_scan(wal *log, wal_each each, void *ctx, vv_error *err)
+vv_status wal_scan_end(wal *log, wal_each each, void *ctx, vv_error *err)
 {
-    vv_status st = VV_OK;
-    for (size_t i = 0; i < log->seg_count && st == VV_OK; i++)
-        st = wal_scan_segment(log, i, each, ctx, err);
+    vv_status st = wal_scan_segment(log, log->seg_count - 1, each, ctx, err);
     return st == VV_OK ? scan_ring(log, each, ctx, err) : st;
 }
 
