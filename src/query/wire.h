@@ -38,12 +38,27 @@ static inline wire_reader wire_reader_of(vv_slice message)
                          message.len == 0 ? message.data : message.data + message.len};
 }
 
+/* A varint of at most ten bytes; bits above the 64th are dropped, as protobuf does. */
+static inline const uint8_t *wire_read_varint(const uint8_t *p, const uint8_t *end, uint64_t *out)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < 70 && p < end; shift += 7) {
+        uint64_t byte = *p++;
+        v |= (byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            *out = v;
+            return p;
+        }
+    }
+    return NULL;
+}
+
 static inline const uint8_t *wire_read_value(const uint8_t *p, const uint8_t *end, wire_field *out)
 {
     uint64_t len;
     switch (out->type) {
     case WIRE_VARINT:
-        return vv_varint_get(p, end, &out->value);
+        return wire_read_varint(p, end, &out->value);
     case WIRE_FIXED64:
         if (end - p < 8)
             return NULL;
