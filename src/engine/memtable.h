@@ -18,12 +18,30 @@
 #include "engine/source.h"
 
 typedef struct engine_memtable engine_memtable;
+typedef struct engine_memtable_pool engine_memtable_pool;
+
+/**
+ * What dead memtables leave to new ones: up to keep_max populated arenas, counted in the budget,
+ * and how many keys to expect. The seed goes into the hash, against chosen keys. An engine has one;
+ * each memtable in it holds a reference. Any thread.
+ */
+VV_MUST_CHECK vv_status engine_memtable_pool_create(vv_budget *budget, uint64_t seed,
+                                                    uint32_t keep_max, engine_memtable_pool **out,
+                                                    vv_error *err);
+/** Accepts NULL. */
+void engine_memtable_pool_unref(engine_memtable_pool *pool);
+
+/** As engine_memtable_create, with the pool's budget and its memory when it has some of the size.
+ */
+VV_MUST_CHECK vv_status engine_memtable_create_in(engine_memtable_pool *pool, uint64_t size,
+                                                  engine_memtable **out, vv_error *err);
 
 /** An empty memtable of about size bytes (its arena grows past it by at most one entry's need).
  * The budget counts its bytes under VV_BUDGET_MEMTABLE. */
 VV_MUST_CHECK vv_status engine_memtable_create(uint64_t size, vv_budget *budget,
                                                engine_memtable **out, vv_error *err);
 void engine_memtable_ref(engine_memtable *mt);
+/** Frees with the last reference. Accepts NULL. */
 void engine_memtable_unref(engine_memtable *mt);
 
 /**
@@ -33,9 +51,15 @@ void engine_memtable_unref(engine_memtable *mt);
 VV_MUST_CHECK vv_status engine_memtable_prepare(engine_memtable *mt, size_t payload_len,
                                                 uint32_t op_count, vv_error *err);
 
-/** Apply one entry. version is above all applied before. Keys and values are copied. Cannot fail on
- * a well-formed payload after engine_memtable_prepare; VV_CORRUPT on a malformed one, before any
- * operation of it is applied. */
+/**
+ * Apply one entry. version is above all applied before. Keys and values are copied. Cannot fail on
+ * a well-formed payload after engine_memtable_prepare, except with VV_NO_MEMORY and nothing applied
+ * when the entry is the first to write to more than 64 tables; VV_CORRUPT on a malformed one,
+ * before any operation of it is applied.
+ *
+ * A range deletion deletes versions below its own. Within an entry, where all share one version,
+ * order decides: an operation that a later range deletion of the entry covers is left out.
+ */
 VV_MUST_CHECK vv_status engine_memtable_apply(engine_memtable *mt, int64_t version,
                                               vv_slice payload, vv_error *err);
 
@@ -48,7 +72,8 @@ VV_MUST_CHECK vv_status engine_memtable_get(const engine_memtable *mt, vv_slice 
  * -1 when nothing did. The resolver's question. Writer only. */
 int64_t engine_memtable_last_version(const engine_memtable *mt, vv_slice key);
 
-/** The range deletions with a reference for the caller; NULL when there are none. Any thread. */
+/** The range deletions with a reference for the caller, who holds the memtable (or is in the epoch
+ * section that found it); NULL when there are none. Any thread. */
 engine_rangedels *engine_memtable_rangedels(const engine_memtable *mt);
 
 /** An ordered source over it. Takes a reference of its own. Give an item count bound for nobody:
@@ -61,6 +86,7 @@ int64_t engine_memtable_min_version(const engine_memtable *mt);
 int64_t engine_memtable_max_version(const engine_memtable *mt);
 uint64_t engine_memtable_bytes(const engine_memtable *mt); /* arena in use */
 uint64_t engine_memtable_items(const engine_memtable *mt);
+/** True from `size` bytes on, or when there are so many range deletions that reads suffer. */
 bool engine_memtable_is_full(const engine_memtable *mt);
 
 #endif

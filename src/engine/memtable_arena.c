@@ -1,0 +1,236 @@
+/*
+ * memtable_arena.c - blocks, their place in the budget, and the pool that keeps some for reuse.
+ *
+ * Why a pool: the page faults of fresh memory cost more than the inserts they serve. A block that
+ * comes back keeps its pages, and keeps its bytes counted in the budget for them.
+ */
+#include "engine/memtable_arena.h"
+
+#include <stdatomic.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/lock.h"
+#include "base/util.h"
+
+#define HUGE_PAGE (2 * VV_MIB)
+#define COUNT_STEP (64 * VV_KIB) /* the budget is asked for this much at a time */
+#define OVER_MIN (128 * VV_KIB)
+#define OVER_MAX (8 * VV_MIB)
+
+struct mt_block {
+    mt_block *older;
+    size_t size;    /* all of it, this head included */
+    size_t counted; /* bytes from its start that the budget knows */
+};
+
+struct engine_memtable_pool {
+    _Atomic uint32_t refs;
+    _Atomic uint64_t keys_per_mib; /* of the last memtable that filled up; relaxed: a hint */
+    vv_mutex lock;                 /* rank leaf */
+    mt_block *kept;                /* under lock */
+    uint32_t kept_count;           /* under lock */
+    uint32_t keep_max;             /* fixed */
+    uint64_t seed;                 /* fixed */
+    vv_budget *budget;             /* fixed */
+};
+
+static void block_free(mt_block *b, vv_budget *budget)
+{
+    vv_budget_release(budget, VV_BUDGET_MEMTABLE, b->counted);
+    vv_free(b);
+}
+
+vv_status engine_memtable_pool_create(vv_budget *budget, uint64_t seed, uint32_t keep_max,
+                                      engine_memtable_pool **out, vv_error *err)
+{
+    engine_memtable_pool *pool = vv_alloc(sizeof *pool);
+    if (pool == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "memtable pool: no memory");
+    *pool = (engine_memtable_pool){.refs = 1, .keep_max = keep_max, .seed = seed, .budget = budget};
+    vv_mutex_init(&pool->lock, VV_RANK_LEAF);
+    *out = pool;
+    return VV_OK;
+}
+
+static void pool_ref(engine_memtable_pool *pool)
+{
+    atomic_fetch_add_explicit(&pool->refs, 1, memory_order_relaxed);
+}
+
+void engine_memtable_pool_unref(engine_memtable_pool *pool)
+{
+    if (pool == NULL || atomic_fetch_sub_explicit(&pool->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    while (pool->kept != NULL) {
+        mt_block *b = pool->kept;
+        pool->kept = b->older;
+        block_free(b, pool->budget);
+    }
+    vv_mutex_fini(&pool->lock);
+    vv_free(pool);
+}
+
+vv_budget *mt_pool_budget(const engine_memtable_pool *pool)
+{
+    return pool->budget;
+}
+
+uint64_t mt_pool_seed(const engine_memtable_pool *pool)
+{
+    return pool == NULL ? 0 : pool->seed;
+}
+
+uint64_t mt_pool_keys_per_mib(const engine_memtable_pool *pool)
+{
+    return pool == NULL ? 0 : atomic_load_explicit(&pool->keys_per_mib, memory_order_relaxed);
+}
+
+void mt_pool_learn(engine_memtable_pool *pool, uint64_t keys, uint64_t bytes)
+{
+    if (pool != NULL && bytes >= VV_MIB)
+        atomic_store_explicit(&pool->keys_per_mib, keys / (bytes / VV_MIB), memory_order_relaxed);
+}
+
+/* A kept block of exactly this size, or NULL. */
+static mt_block *pool_take(engine_memtable_pool *pool, size_t size)
+{
+    vv_mutex_lock(&pool->lock);
+    mt_block **at = &pool->kept;
+    while (*at != NULL && (*at)->size != size)
+        at = &(*at)->older;
+    mt_block *b = *at;
+    if (b != NULL) {
+        *at = b->older;
+        pool->kept_count--;
+    }
+    vv_mutex_unlock(&pool->lock);
+    return b;
+}
+
+static bool pool_give(engine_memtable_pool *pool, mt_block *b)
+{
+    vv_mutex_lock(&pool->lock);
+    bool kept = pool->kept_count < pool->keep_max;
+    if (kept) {
+        b->older = pool->kept;
+        pool->kept = b;
+        pool->kept_count++;
+    }
+    vv_mutex_unlock(&pool->lock);
+    return kept;
+}
+
+/* Count the block up to `upto` bytes, in steps. */
+static bool count_block(mt_block *b, size_t upto, vv_budget *budget)
+{
+    size_t want = vv_min_u64(vv_align_up(upto, COUNT_STEP), b->size);
+    if (want <= b->counted)
+        return true;
+    if (!vv_budget_reserve(budget, VV_BUDGET_MEMTABLE, want - b->counted))
+        return false;
+    b->counted = want;
+    return true;
+}
+
+static mt_block *block_create(size_t size)
+{
+    mt_block *b = vv_alloc_aligned(size >= 2 * HUGE_PAGE ? HUGE_PAGE : MT_NODE_ALIGN, size);
+    if (b != NULL)
+        *b = (mt_block){.size = size};
+    return b;
+}
+
+static void fill_block(mt_arena *a, mt_block *b)
+{
+    b->older = a->block;
+    a->block = b;
+    a->next = (uint8_t *)(b + 1);
+    a->limit = (uint8_t *)b + b->counted;
+    a->end = (uint8_t *)b + b->size;
+}
+
+vv_status mt_arena_init(mt_arena *a, uint64_t size, vv_budget *budget, engine_memtable_pool *pool,
+                        vv_error *err)
+{
+    *a = (mt_arena){.budget = budget, .pool = pool};
+    uint64_t over = vv_min_u64(vv_max_u64(size / 8, OVER_MIN), OVER_MAX);
+    if (size > SIZE_MAX / 2)
+        return vv_fail(err, VV_INVALID, "memtable: the size is absurd");
+    size_t want = vv_align_up(size + over, COUNT_STEP);
+    mt_block *b = pool == NULL ? NULL : pool_take(pool, want);
+    if (b == NULL)
+        b = block_create(want);
+    if (b == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "memtable: no memory for %zu bytes", want);
+    if (!count_block(b, sizeof *b, budget)) {
+        block_free(b, budget);
+        return vv_fail(err, VV_NO_MEMORY, "memtable: the memory limit is reached");
+    }
+    if (pool != NULL)
+        pool_ref(pool);
+    fill_block(a, b);
+    return VV_OK;
+}
+
+void mt_arena_fini(mt_arena *a)
+{
+    if (a->spare != NULL)
+        block_free(a->spare, a->budget);
+    while (a->block != NULL) {
+        mt_block *b = a->block;
+        a->block = b->older;
+        bool first = b->older == NULL;
+        if (!first || a->pool == NULL || !pool_give(a->pool, b))
+            block_free(b, a->budget);
+    }
+    engine_memtable_pool_unref(a->pool);
+    *a = (mt_arena){0};
+}
+
+vv_status mt_arena_more(mt_arena *a, size_t bytes, vv_error *err)
+{
+    if ((size_t)(a->end - a->next) >= bytes) {
+        if (!count_block(a->block, (size_t)(a->next - (uint8_t *)a->block) + bytes, a->budget))
+            return vv_fail(err, VV_NO_MEMORY, "memtable: the memory limit is reached");
+        a->limit = (uint8_t *)a->block + a->block->counted;
+        return VV_OK;
+    }
+    /* The block is at its end: have one beside it that takes all of it. */
+    size_t size = vv_align_up(sizeof(mt_block) + bytes, COUNT_STEP);
+    if (a->spare != NULL && a->spare->size >= size)
+        return VV_OK;
+    mt_block *b = block_create(size);
+    if (b == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "memtable: no memory for %zu bytes", size);
+    if (!count_block(b, size, a->budget)) {
+        block_free(b, a->budget);
+        return vv_fail(err, VV_NO_MEMORY, "memtable: the memory limit is reached");
+    }
+    if (a->spare != NULL)
+        block_free(a->spare, a->budget);
+    a->spare = b;
+    return VV_OK;
+}
+
+void *mt_arena_alloc(mt_arena *a, size_t size, size_t align)
+{
+    size_t skip = -(uintptr_t)a->next & (align - 1);
+    if (VV_UNLIKELY((size_t)(a->limit - a->next) < skip + size)) {
+        assert(a->spare != NULL); /* reserve was not called for this much */
+        a->full += (size_t)(a->end - (uint8_t *)a->block);
+        mt_block *b = a->spare;
+        a->spare = NULL;
+        fill_block(a, b);
+        skip = -(uintptr_t)a->next & (align - 1);
+        assert((size_t)(a->limit - a->next) >= skip + size);
+    }
+    uint8_t *p = a->next + skip;
+    a->next = p + size;
+    return p;
+}
+
+size_t mt_arena_used(const mt_arena *a)
+{
+    return a->full + (size_t)(a->next - (uint8_t *)a->block);
+}
