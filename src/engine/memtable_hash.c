@@ -22,8 +22,8 @@
 #include "base/error.h"
 
 #define ADDRESS_MASK ((UINT64_C(1) << 48) - 1)
-#define TAG_SHIFT 32               /* the tag's place in the hash: bits 32 to 47 */
-#define SEGMENT_BYTES VV_KIB * 128 /* of memtable for one segment */
+#define TAG_SHIFT 32                 /* the tag's place in the hash: bits 32 to 47 */
+#define SEGMENT_BYTES (128 * VV_KIB) /* of memtable for one segment */
 #define SEGMENT_BITS_MAX 12u
 #define FIRST_LOG2_MIN 6u
 #define FIRST_LOG2_MAX 16u
@@ -61,14 +61,9 @@ static inline unsigned log2_up(uint64_t x)
     return x <= 1 ? 0 : 64 - (unsigned)__builtin_clzll(x - 1);
 }
 
-static inline uint32_t segment_total(const mt_hash *h)
-{
-    return UINT32_C(1) << (64 - h->shift);
-}
-
 vv_status mt_hash_init(mt_hash *h, uint64_t size, uint64_t key_count, uint64_t seed, vv_error *err)
 {
-    unsigned bits = log2_up(size / (SEGMENT_BYTES));
+    unsigned bits = log2_up(size / SEGMENT_BYTES);
     bits = bits < 1 ? 1 : bits > SEGMENT_BITS_MAX ? SEGMENT_BITS_MAX : bits;
     uint32_t total = UINT32_C(1) << bits;
     unsigned first = log2_up(key_count / total * 5 / 3);
