@@ -131,7 +131,7 @@ static vv_status posix_open(vio *io, const char *path, unsigned flags, vio_file 
                             vv_error *err)
 {
     posix_io *p = io_of(io);
-    int root;
+    int root = -1;
     vv_status st = enter(p, "open", path, false, &root, err);
     if (st != VV_OK)
         return st;
@@ -154,7 +154,7 @@ static vv_status posix_open(vio *io, const char *path, unsigned flags, vio_file 
 static vv_status posix_rename(vio *io, const char *from, const char *to, vv_error *err)
 {
     posix_io *p = io_of(io);
-    int root;
+    int root = -1;
     vv_status st = enter(p, "rename", from, false, &root, err);
     if (st == VV_OK)
         st = enter(p, "rename", to, false, &root, err);
@@ -170,7 +170,7 @@ static vv_status posix_rename(vio *io, const char *from, const char *to, vv_erro
 static vv_status posix_remove(vio *io, const char *path, vv_error *err)
 {
     posix_io *p = io_of(io);
-    int root;
+    int root = -1;
     vv_status st = enter(p, "remove", path, false, &root, err);
     if (st != VV_OK)
         return st;
@@ -235,7 +235,7 @@ static int copy_file(int root, const char *from, const char *to)
 static vv_status posix_link(vio *io, const char *from, const char *to, vv_error *err)
 {
     posix_io *p = io_of(io);
-    int root;
+    int root = -1;
     vv_status st = enter(p, "link", from, false, &root, err);
     if (st == VV_OK)
         st = enter(p, "link", to, false, &root, err);
@@ -304,7 +304,7 @@ static vv_status posix_mkdir(vio *io, const char *path, vv_error *err)
     posix_io *p = io_of(io);
     if (path[0] == '\0')
         return make_root(p, err);
-    int root;
+    int root = -1;
     vv_status st = enter(p, "make directory", path, true, &root, err);
     if (st != VV_OK)
         return st;
@@ -371,7 +371,7 @@ static vv_status posix_list(vio *io, const char *path, void (*each)(void *ctx, c
                             void *ctx, vv_error *err)
 {
     posix_io *p = io_of(io);
-    int root;
+    int root = -1;
     vv_status st = enter(p, "list", path, true, &root, err);
     if (st != VV_OK)
         return st;
@@ -398,7 +398,7 @@ static vv_status posix_list(vio *io, const char *path, void (*each)(void *ctx, c
 static vv_status posix_sync_dir(vio *io, const char *path, vv_error *err)
 {
     posix_io *p = io_of(io);
-    int root;
+    int root = -1;
     vv_status st = enter(p, "sync directory", path, true, &root, err);
     if (st != VV_OK)
         return st;

@@ -171,7 +171,7 @@ static vv_status do_open(sim_vio *v, sim_op op, const char *path, unsigned flags
     *f = (sim_file){.base = {&sim_ops}, .disk = v->disk, .life = v->life, .flags = flags};
     memcpy(f->path, path, path_len);
     st = open_node(v->disk, path, whole, flags, &f->node, err);
-    if (st != VV_OK) {
+    if (f->node == NULL) {
         vv_free(f);
         return st;
     }
@@ -394,9 +394,9 @@ static vv_status enter_dir(sim_vio *v, sim_op op, const char *path, sim_node **o
 static vv_status do_list(sim_vio *v, const char *path, void (*each)(void *ctx, const char *name),
                          void *ctx, vv_error *err)
 {
-    sim_node *dir;
+    sim_node *dir = NULL;
     vv_status st = enter_dir(v, SIM_LIST, path, &dir, err);
-    if (st != VV_OK)
+    if (dir == NULL)
         return st;
     size_t size = 1;
     for (size_t i = 0; i < dir->entry_count; i++)
@@ -428,9 +428,9 @@ static vv_status sim_list(vio *io, const char *path, void (*each)(void *ctx, con
 
 static vv_status do_sync_dir(sim_vio *v, const char *path, vv_error *err)
 {
-    sim_node *dir;
+    sim_node *dir = NULL;
     vv_status st = enter_dir(v, SIM_SYNC_DIR, path, &dir, err);
-    if (st != VV_OK)
+    if (dir == NULL)
         return st;
     bool happens;
     bool cut = sim_change_cut(v->disk, &happens);

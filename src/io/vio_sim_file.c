@@ -6,6 +6,7 @@
  * transfer the file was not opened for) is our own mistake and asserts.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -57,12 +58,12 @@ static void damage_read(sim_file *f, uint64_t offset, uint8_t *buf, size_t len)
 {
     vio_sim_disk *disk = f->disk;
     if (sim_fault_hits(disk, VIO_SIM_FLIP)) {
-        uint64_t at = vv_rng_below(&disk->rng, len);
+        uint64_t at = offset + vv_rng_below(&disk->rng, len);
         uint8_t bit = (uint8_t)(1u << vv_rng_below(&disk->rng, 8));
-        buf[at] ^= bit;
-        bool lasting = sim_image_damage(disk, &f->node->image, offset + at, 1, 0xff, bit);
-        sim_trace(disk, "FLIP: '%s' byte %llu mask 0x%02x%s\n", f->path,
-                  (unsigned long long)(offset + at), bit, lasting ? "" : " (this read only)");
+        buf[at - offset] ^= bit;
+        bool lasting = sim_image_damage(disk, &f->node->image, at, 1, 0xff, bit);
+        sim_trace(disk, "FLIP: '%s' byte %" PRIu64 " mask 0x%02x%s\n", f->path, at, bit,
+                  lasting ? "" : " (this read only)");
     }
     if (disk->opt.fault != VIO_SIM_STALE)
         return; /* looking for old versions costs time on every read */

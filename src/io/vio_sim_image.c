@@ -120,10 +120,10 @@ sim_page *sim_image_page_make(sim_image *img, uint64_t index)
     size_t c = (size_t)(index / SIM_CHUNK_PAGES);
     if (c >= img->chunk_count) {
         size_t count = c + 1 < 2 * img->chunk_count ? 2 * img->chunk_count : c + 1;
-        sim_chunk **chunks = vv_realloc(img->chunks, count * sizeof *chunks);
+        sim_chunk **chunks = vv_realloc(img->chunks, count * sizeof(void *));
         if (chunks == NULL)
             return NULL;
-        memset(chunks + img->chunk_count, 0, (count - img->chunk_count) * sizeof *chunks);
+        memset(chunks + img->chunk_count, 0, (count - img->chunk_count) * sizeof(void *));
         img->chunks = chunks;
         img->chunk_count = count;
     }
@@ -585,7 +585,7 @@ bool sim_image_clone(vio_sim_disk *disk, const sim_image *from, sim_image *to)
         to->dirty_count = from->dirty_count;
     }
     if (from->chunk_count > 0) {
-        to->chunks = vv_calloc(from->chunk_count, sizeof(sim_chunk *));
+        to->chunks = vv_calloc(from->chunk_count, sizeof(void *));
         if (to->chunks == NULL)
             return false;
         to->chunk_count = from->chunk_count;
