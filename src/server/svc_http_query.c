@@ -1,0 +1,85 @@
+/*
+ * svc_http_query.c - POST /api/v1/query: the JSON of a storage.QueryRequest in, the JSON of a
+ * storage.QueryResponse out.
+ *
+ * JSON becomes wire bytes, the bytes go the way of every query, and the answer's bytes become JSON:
+ * there is one meaning of a query, whatever it is written in.
+ */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "server/svc_json.h"
+#include "server/svc_query.h"
+#include "storage/query.pb-c.h"
+
+#define REQUEST_MAX (16u * 1024 * 1024)
+#define JSON_MAX (256u * 1024 * 1024)
+
+static void reply_error(srv_call *call, vv_status st, const char *message)
+{
+    vv_buf out;
+    vv_buf_init(&out, 4096);
+    vv_buf_printf(&out,
+                  "{\"error\":{\"code\":%d,\"status\":\"%s\",\"message\":", vv_status_grpc(st),
+                  vv_status_name(st));
+    svc_json_put_string(&out, vv_slice_str(message));
+    vv_buf_append_str(&out, "}}\n");
+    srv_call_reply(call, vv_status_http(st), "application/json", &out, NULL);
+}
+
+static void run_query(void *arg)
+{
+    svc_ask *a = arg;
+    vv_error err = {0};
+    vv_buf wire;
+    vv_buf json;
+    vv_buf_init(&wire, SVC_ANSWER_MAX);
+    vv_buf_init(&json, JSON_MAX);
+    vv_status st = svc_query_answer(a, &wire, &err);
+    if (st == VV_OK)
+        st = svc_json_from_wire(&storage__query_response__descriptor, vv_buf_slice(&wire), &json,
+                                &err);
+    vv_buf_fini(&wire);
+    if (st == VV_OK) {
+        vv_buf_append_u8(&json, '\n');
+        srv_call_reply(a->call, 200, "application/json", &json, NULL);
+    } else {
+        reply_error(a->call, st, err.msg);
+    }
+    vv_buf_fini(&json);
+    svc_ask_count(a);
+    svc_ask_unref(a);
+}
+
+static void http_query_message(srv_call *call, srv_message msg)
+{
+    vv_error err = {0};
+    svc_ask *a = NULL;
+    vv_buf wire;
+    vv_buf_init(&wire, REQUEST_MAX);
+    vv_status st = svc_json_to_wire(&storage__query_request__descriptor, msg.data, &wire, &err);
+    srv_message_release(&msg);
+    if (st == VV_OK)
+        st = svc_ask_create(call, NULL, &wire, query_request_parse, &a, &err);
+    vv_buf_fini(&wire);
+    if (st == VV_OK) {
+        st = srv_pool_submit(a->node->pool, run_query, a);
+        if (st == VV_OK)
+            return;
+        vv_fail(&err, st, "query: too many queries wait for a thread; retry after a pause");
+    }
+    reply_error(call, st, err.msg);
+    svc_ask_unref(a);
+}
+
+size_t svc_http_query_methods(node *n, srv_method *out, size_t max)
+{
+    if (max == 0)
+        return 0;
+    out[0] = (srv_method){.kind = SRV_HTTP,
+                          .verb = "POST",
+                          .path = "/api/v1/query",
+                          .message_max = REQUEST_MAX,
+                          .ctx = n,
+                          .message = http_query_message};
+    return 1;
+}
