@@ -127,6 +127,17 @@ static int open_flags(unsigned flags)
     return os | O_NOCTTY;
 }
 
+/* A directory opens for reading like a file. Returns errno, 0 when fd is none. */
+static int refuse_directory(int fd, unsigned flags)
+{
+    struct stat info;
+    if (flags & VIO_WRITE)
+        return 0; /* the kernel refused it */
+    if (fstat(fd, &info) != 0)
+        return errno;
+    return S_ISDIR(info.st_mode) ? EISDIR : 0;
+}
+
 static vv_status posix_open(vio *io, const char *path, unsigned flags, vio_file **out,
                             vv_error *err)
 {
@@ -139,8 +150,8 @@ static vv_status posix_open(vio *io, const char *path, unsigned flags, vio_file 
     if (f == NULL)
         return vv_fail(err, VV_NO_MEMORY, "open '%s': no memory", path);
     f->fd = open_retry(root, path, open_flags(flags));
-    if (f->fd < 0) {
-        int sys = errno;
+    int sys = f->fd < 0 ? errno : refuse_directory(f->fd, flags);
+    if (sys != 0) {
         posix_close(&f->base);
         if (sys == EEXIST)
             return vv_fail(err, VV_CONFLICT, "create '%s': it is there already", path);

@@ -226,7 +226,7 @@ static int rename_refusal(const sim_node *from, const sim_node *from_dir, const 
 {
     if (from->is_dir && from_dir != to_dir)
         return EXDEV; /* a directory moves only within its parent */
-    if (to == NULL)
+    if (to == NULL || to == from)
         return 0;
     if (from->is_dir != to->is_dir)
         return to->is_dir ? EISDIR : ENOTDIR;
@@ -312,10 +312,10 @@ static vv_status do_link(sim_vio *v, const char *from, const char *to, vv_error 
     sim_node *dir = sim_lookup_parent(disk, whole_to, &name);
     if (node == NULL || dir == NULL)
         return sim_fail_sys(err, SIM_LINK, node == NULL ? from : to, ENOENT);
-    if (node->is_dir)
-        return sim_fail_sys(err, SIM_LINK, from, EPERM);
     if (sim_entry_find(dir, name) != NULL)
         return vv_fail(err, VV_CONFLICT, "link '%s' to '%s': it is there already", from, to);
+    if (node->is_dir)
+        return sim_fail_sys(err, SIM_LINK, from, EPERM);
     if (sim_no_space(disk, SIM_LINK, to))
         return sim_fail_injected(err, SIM_LINK, to, ENOSPC);
     bool happens;
