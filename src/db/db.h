@@ -6,18 +6,23 @@
 #define VARVE_DB_DB_H
 
 #include "base/budget.h"
+#include "engine/engine.h"
 #include "io/env.h"
 #include "varve/varve.h"
 
 /** As vv_db_open, in env (borrowed until vv_db_close; env->io is rooted at the store's directory).
- * Without env->threads the store runs no thread: writes commit on the caller's, vv_write_async calls
- * done before it returns, and background work happens in db_step. */
+ * Without env->threads the store runs no thread: writes commit on the caller's, vv_write_async
+ * calls done before it returns, and background work happens in db_step. */
 VV_MUST_CHECK vv_status db_open_env(vv_env *env, const vv_options *opt, vv_db **out, vv_error *err);
+
+/** The same with an engine of the caller's choice: the tests run on the memory model too. */
+VV_MUST_CHECK vv_status db_open_engine(vv_env *env, const vv_options *opt, const engine_ops *ops,
+                                       vv_db **out, vv_error *err);
 
 /** One piece of background work. VV_NOT_FOUND when there was none. For stores without threads. */
 VV_MUST_CHECK vv_status db_step(vv_db *db, vv_error *err);
 
-/** Stop as a crash would: nothing more is written, memory is freed. For the simulator. */
+/** Stop as a crash would: nothing more is written, memory is freed. Accepts NULL. */
 void db_abandon(vv_db *db);
 
 /** The node's memory budget, for the queues of the server. */

@@ -1,0 +1,59 @@
+/*
+ * cat_int.h - shared inside catalog/: the record of a table, the two hashes, the state.
+ */
+#ifndef VARVE_CATALOG_CAT_INT_H
+#define VARVE_CATALOG_CAT_INT_H
+
+#include "base/lock.h"
+#include "catalog/catalog.h"
+
+#define CAT_RECORD_MAX 384u /* bytes of an encoded record at most */
+#define CAT_KEY_MAX (1u + VV_NAME_MAX + 1u + VV_NAME_MAX)
+
+/* ---- cat_record.c: bytes -------------------------------------------------------------------- */
+
+/* The record of table, for the catalog and as OPEN record. Returns the bytes written to out. */
+size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX]);
+/* VV_CORRUPT on bytes that are no record; VV_UNSUPPORTED on a newer format. Fills the fixed fields.
+ */
+VV_MUST_CHECK vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err);
+/* The key of a table's record in the catalog table, without the table prefix. */
+size_t cat_record_key(const char *tenant, const char *name, uint8_t out[CAT_KEY_MAX]);
+/* VV_INVALID unless text is a legal tenant or table name. */
+VV_MUST_CHECK vv_status cat_name_check(const char *what, const char *text, vv_error *err);
+
+/* ---- cat_map.c: what is in memory ----------------------------------------------------------- */
+
+typedef struct cat_map {
+    cat_table **by_name; /* bucket_count chains */
+    cat_table **by_id;
+    size_t bucket_count; /* a power of two */
+    size_t count;
+} cat_map;
+
+VV_MUST_CHECK vv_status cat_map_init(cat_map *map, vv_error *err);
+void cat_map_fini(cat_map *map); /* drops its references */
+/* Make room for one more, so that cat_map_add cannot fail. */
+VV_MUST_CHECK vv_status cat_map_reserve(cat_map *map, vv_error *err);
+void cat_map_add(cat_map *map, cat_table *table);    /* takes the reference */
+void cat_map_remove(cat_map *map, cat_table *table); /* gives the reference back */
+cat_table *cat_map_find(const cat_map *map, const char *tenant, const char *name);
+cat_table *cat_map_find_id(const cat_map *map, uint32_t id); /* also by the id of an index */
+
+/* ---- cat_suggest.c -------------------------------------------------------------------------- */
+
+/* Edit distance with swaps of neighbours, at most limit + 1. */
+unsigned cat_name_distance(const char *a, const char *b, unsigned limit);
+/* VV_NOT_FOUND with the nearest tenant or table named. The map's lock is held. */
+vv_status cat_fail_not_found(const cat_map *map, const char *tenant, const char *name,
+                             vv_error *err);
+
+struct catalog {
+    cat_options opt;
+    vv_mutex ddl_lock; /* rank VV_RANK_CATALOG: one create or drop at a time */
+    vv_mutex map_lock; /* rank VV_RANK_LEAF */
+    cat_map map;       /* under map_lock */
+    uint32_t next_id;  /* under ddl_lock */
+};
+
+#endif

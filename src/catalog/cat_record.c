@@ -1,0 +1,152 @@
+/*
+ * cat_record.c - the record of a table: its bytes and its key. The byte-level page is
+ * docs/format/catalog.md.
+ *
+ *   u8 format (1) | u8 state | u8 kind | u8 flags (0) | varint id | varint index id | varint shard
+ * | i64 version_retention_ns | i64 created_ns | three texts: u8 length, bytes (engine, tenant,
+ * name)
+ *
+ * The names are in the value too, so that the OPEN record of a shard tells on its own what its data
+ * is. Flags must be zero: a later version can give them a meaning that this one refuses.
+ */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/util.h"
+#include "base/varint.h"
+#include "catalog/cat_int.h"
+
+#define RECORD_FORMAT 1
+
+static_assert(4 + 3 * 5 + 16 + 3 + CAT_ENGINE_NAME_MAX + 2 * VV_NAME_MAX <= CAT_RECORD_MAX,
+              "a record fits");
+
+static size_t put_text(uint8_t *p, const char *text)
+{
+    size_t len = strlen(text);
+    p[0] = (uint8_t)len;
+    memcpy(p + 1, text, len);
+    return len + 1;
+}
+
+size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX])
+{
+    uint8_t *p = out;
+    *p++ = RECORD_FORMAT;
+    *p++ = (uint8_t)table->state;
+    *p++ = (uint8_t)table->kind;
+    *p++ = 0;
+    p += vv_varint_put(p, table->id);
+    p += vv_varint_put(p, table->index_id);
+    p += vv_varint_put(p, table->shard);
+    vv_put_le64(p, (uint64_t)table->version_retention_ns);
+    vv_put_le64(p + 8, (uint64_t)table->created_ns);
+    p += 16;
+    p += put_text(p, table->engine);
+    p += put_text(p, table->tenant);
+    p += put_text(p, table->name);
+    assert((size_t)(p - out) <= CAT_RECORD_MAX);
+    return (size_t)(p - out);
+}
+
+static const uint8_t *get_u32(const uint8_t *p, const uint8_t *end, uint32_t *out)
+{
+    uint64_t v = 0;
+    if (p != NULL)
+        p = vv_varint_get(p, end, &v);
+    if (p == NULL || v > UINT32_MAX)
+        return NULL;
+    *out = (uint32_t)v;
+    return p;
+}
+
+static const uint8_t *get_text(const uint8_t *p, const uint8_t *end, char *out, size_t max)
+{
+    if (p == NULL || p >= end)
+        return NULL;
+    size_t len = *p++;
+    if (len > max || len > (size_t)(end - p) || memchr(p, '\0', len) != NULL)
+        return NULL;
+    memcpy(out, p, len);
+    out[len] = '\0';
+    return p + len;
+}
+
+static bool fields_make_sense(const cat_table *t)
+{
+    return (t->state == CAT_CREATING || t->state == CAT_READY || t->state == CAT_DROPPING) &&
+           (t->kind == VV_TABLE_KV || t->kind == VV_TABLE_RECORD) && t->id >= CAT_TABLE_FIRST &&
+           t->id <= CAT_TABLE_LAST && (t->kind == VV_TABLE_RECORD) == (t->index_id != 0) &&
+           (t->index_id == 0 || t->index_id == t->id + 1) && t->version_retention_ns >= 0 &&
+           t->engine[0] != '\0' && cat_name_check("tenant", t->tenant, NULL) == VV_OK &&
+           cat_name_check("table", t->name, NULL) == VV_OK;
+}
+
+vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
+{
+    const uint8_t *p = bytes.data;
+    const uint8_t *end = bytes.data + bytes.len;
+    if (bytes.len < 4)
+        return vv_fail(err, VV_CORRUPT, "table record of %zu bytes: too short", bytes.len);
+    if (p[0] > RECORD_FORMAT || p[3] != 0)
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "table record of format %u with flags %u: a newer varve wrote it", p[0],
+                       p[3]);
+    cat_table t = {.state = (cat_state)p[1], .kind = (vv_table_kind)p[2]};
+    bool is_format = p[0] == RECORD_FORMAT;
+    p = get_u32(p + 4, end, &t.id);
+    p = get_u32(p, end, &t.index_id);
+    p = get_u32(p, end, &t.shard);
+    if (p != NULL && (size_t)(end - p) >= 16) {
+        t.version_retention_ns = (int64_t)vv_get_le64(p);
+        t.created_ns = (int64_t)vv_get_le64(p + 8);
+        p += 16;
+    } else {
+        p = NULL;
+    }
+    p = get_text(p, end, t.engine, CAT_ENGINE_NAME_MAX);
+    p = get_text(p, end, t.tenant, VV_NAME_MAX);
+    p = get_text(p, end, t.name, VV_NAME_MAX);
+    if (p != end || !is_format || !fields_make_sense(&t))
+        return vv_fail(err, VV_CORRUPT, "table record of %zu bytes is malformed", bytes.len);
+    *out = t;
+    return VV_OK;
+}
+
+size_t cat_record_key(const char *tenant, const char *name, uint8_t out[CAT_KEY_MAX])
+{
+    size_t tenant_len = strlen(tenant);
+    size_t name_len = strlen(name);
+    assert(tenant_len <= VV_NAME_MAX && name_len <= VV_NAME_MAX);
+    out[0] = 'T';
+    memcpy(out + 1, tenant, tenant_len);
+    out[1 + tenant_len] = 0; /* below every byte of a name: tables sort by tenant, then name */
+    memcpy(out + 2 + tenant_len, name, name_len);
+    return 2 + tenant_len + name_len;
+}
+
+static bool is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+vv_status cat_name_check(const char *what, const char *text, vv_error *err)
+{
+    if (text == NULL || text[0] == '\0')
+        return vv_fail(err, VV_INVALID, "%s name is empty", what);
+    if (!is_word(text[0]))
+        return vv_fail(err, VV_INVALID,
+                       "%s name must begin with a letter, a digit or '_', not with byte 0x%02x",
+                       what, (uint8_t)text[0]);
+    size_t len = 0;
+    for (; text[len] != '\0'; len++) {
+        if (len == VV_NAME_MAX)
+            return vv_fail(err, VV_INVALID, "%s name is longer than %u bytes", what, VV_NAME_MAX);
+        if (!is_word(text[len]) && text[len] != '-' && text[len] != '.')
+            return vv_fail(err, VV_INVALID,
+                           "%s name has byte 0x%02x at %zu: letters, digits, '_', '-' and '.' are "
+                           "allowed",
+                           what, (uint8_t)text[len], len);
+    }
+    return VV_OK;
+}

@@ -1,0 +1,447 @@
+/*
+ * cat_table.c - find, create and drop tables: the steps of catalog.h, each a logged entry.
+ *
+ * A failed step leaves the table in the state its last good step gave it: it is not usable, the
+ * error goes to the caller, and asking again (or the next open) goes on from there. Memory follows
+ * only what was committed.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/point.h"
+#include "base/util.h"
+#include "catalog/cat_int.h"
+
+#define RECORD_RETENTION_DEFAULT_NS (3600 * VV_NS_PER_S)
+
+vv_status cat_open(const cat_options *opt, catalog **out, vv_error *err)
+{
+    assert(opt->shard_count >= 1);
+    catalog *cat = vv_alloc(sizeof *cat);
+    if (cat == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "catalog: no memory");
+    *cat = (catalog){.opt = *opt, .next_id = CAT_TABLE_FIRST};
+    vv_status st = cat_map_init(&cat->map, err);
+    if (st != VV_OK) {
+        vv_free(cat);
+        return st;
+    }
+    vv_mutex_init(&cat->ddl_lock, VV_RANK_CATALOG);
+    vv_mutex_init(&cat->map_lock, VV_RANK_LEAF);
+    *out = cat;
+    return VV_OK;
+}
+
+void cat_close(catalog *cat)
+{
+    if (cat == NULL)
+        return;
+    vv_budget_release(cat->opt.budget, VV_BUDGET_CACHE, cat->map.count * sizeof(cat_table));
+    cat_map_fini(&cat->map);
+    vv_mutex_fini(&cat->ddl_lock);
+    vv_mutex_fini(&cat->map_lock);
+    vv_free(cat);
+}
+
+void cat_table_ref(cat_table *table)
+{
+    atomic_fetch_add_explicit(&table->refs, 1, memory_order_relaxed);
+}
+
+void cat_table_unref(cat_table *table)
+{
+    if (table != NULL && atomic_fetch_sub_explicit(&table->refs, 1, memory_order_acq_rel) == 1)
+        vv_free(table);
+}
+
+/* The steps of one entry, collected and then committed. */
+typedef struct step {
+    catalog *cat;
+    vv_buf buf;
+    size_t begin;
+    uint32_t op_count;
+} step;
+
+static void step_begin(step *s, catalog *cat)
+{
+    s->cat = cat;
+    s->op_count = 0;
+    vv_buf_init(&s->buf, 8 * CAT_RECORD_MAX);
+    s->begin = engine_entry_begin(&s->buf);
+}
+
+static void step_add(step *s, engine_kind kind, uint32_t table, vv_slice key, vv_slice value)
+{
+    engine_entry_add_key(&s->buf, kind, table, key, value, 0);
+    s->op_count++;
+}
+
+static vv_status step_commit(step *s, uint32_t shard, cat_table *dropped, vv_error *err)
+{
+    engine_entry_finish(&s->buf, s->begin, s->op_count);
+    vv_status st = s->buf.status;
+    if (st != VV_OK)
+        st = vv_fail(err, VV_NO_MEMORY, "catalog: no memory for an entry");
+    else
+        st = s->cat->opt.door.commit(s->cat->opt.door.ctx, shard, vv_buf_slice(&s->buf),
+                                     s->op_count, dropped, err);
+    vv_buf_fini(&s->buf);
+    return st;
+}
+
+/* The table's record in the catalog, in a given state; the id after it is taken with it. */
+static void add_record(step *s, const cat_table *table, cat_state state, uint32_t next_id)
+{
+    uint8_t key[CAT_KEY_MAX];
+    uint8_t value[CAT_RECORD_MAX];
+    cat_table as = {.state = state,
+                    .kind = table->kind,
+                    .id = table->id,
+                    .index_id = table->index_id,
+                    .shard = table->shard,
+                    .version_retention_ns = table->version_retention_ns,
+                    .created_ns = table->created_ns};
+    memcpy(as.engine, table->engine, sizeof as.engine);
+    memcpy(as.tenant, table->tenant, sizeof as.tenant);
+    memcpy(as.name, table->name, sizeof as.name);
+    size_t key_len = cat_record_key(table->tenant, table->name, key);
+    size_t value_len = cat_record_encode(&as, value);
+    step_add(s, ENGINE_PUT, CAT_TABLE_CATALOG, vv_slice_of(key, key_len),
+             vv_slice_of(value, value_len));
+    if (next_id != 0) {
+        uint8_t id[4];
+        vv_put_le32(id, next_id);
+        step_add(s, ENGINE_PUT, CAT_TABLE_CATALOG, vv_slice_str("N"), vv_slice_of(id, 4));
+    }
+}
+
+static void add_record_removal(step *s, const cat_table *table)
+{
+    uint8_t key[CAT_KEY_MAX];
+    size_t key_len = cat_record_key(table->tenant, table->name, key);
+    step_add(s, ENGINE_DELETE, CAT_TABLE_CATALOG, vv_slice_of(key, key_len), vv_slice_of(NULL, 0));
+}
+
+static vv_slice open_key(const cat_table *table, uint8_t out[5])
+{
+    out[0] = CAT_SYSTEM_OPEN;
+    vv_put_be32(out + 1, table->id);
+    return vv_slice_of(out, 5);
+}
+
+static void add_open(step *s, cat_table *table)
+{
+    uint8_t key[5];
+    uint8_t value[CAT_RECORD_MAX];
+    cat_state state = table->state;
+    table->state = CAT_READY; /* what a shard says of its table does not change */
+    size_t value_len = cat_record_encode(table, value);
+    table->state = state;
+    step_add(s, ENGINE_PUT, CAT_TABLE_SYSTEM, open_key(table, key), vv_slice_of(value, value_len));
+}
+
+static void add_range_removal(step *s, uint32_t id)
+{
+    uint8_t end[4];
+    vv_put_be32(end, id + 1);
+    step_add(s, ENGINE_RANGE_DELETE, id, vv_slice_of(NULL, 0), vv_slice_of(end, 4));
+}
+
+static void add_data_removal(step *s, const cat_table *table)
+{
+    uint8_t key[5];
+    step_add(s, ENGINE_DELETE, CAT_TABLE_SYSTEM, open_key(table, key), vv_slice_of(NULL, 0));
+    add_range_removal(s, table->id);
+    if (table->index_id != 0)
+        add_range_removal(s, table->index_id);
+}
+
+/* From CREATING to READY. ddl_lock is held. */
+static vv_status finish_create(catalog *cat, cat_table *table, vv_error *err)
+{
+    step s;
+    step_begin(&s, cat);
+    add_open(&s, table);
+    vv_status st = step_commit(&s, table->shard, NULL, err);
+    if (st != VV_OK)
+        return st;
+    VV_POINT("catalog.after_open_entry");
+    step_begin(&s, cat);
+    add_record(&s, table, CAT_READY, 0);
+    return step_commit(&s, 0, NULL, err);
+}
+
+/* From DROPPING to gone. ddl_lock is held. */
+static vv_status finish_drop(catalog *cat, cat_table *table, vv_error *err)
+{
+    step s;
+    step_begin(&s, cat);
+    add_data_removal(&s, table);
+    vv_status st = step_commit(&s, table->shard, table, err);
+    if (st != VV_OK)
+        return st;
+    VV_POINT("catalog.after_data_removal");
+    step_begin(&s, cat);
+    add_record_removal(&s, table);
+    return step_commit(&s, 0, NULL, err);
+}
+
+static void set_state(catalog *cat, cat_table *table, cat_state state)
+{
+    vv_mutex_lock(&cat->map_lock);
+    table->state = state;
+    vv_mutex_unlock(&cat->map_lock);
+}
+
+/* The table left the catalog: forget it. Open handles keep their reference. */
+static void forget(catalog *cat, cat_table *table)
+{
+    vv_mutex_lock(&cat->map_lock);
+    cat_map_remove(&cat->map, table);
+    vv_mutex_unlock(&cat->map_lock);
+    vv_budget_release(cat->opt.budget, VV_BUDGET_CACHE, sizeof(cat_table));
+    cat_table_unref(table);
+}
+
+static vv_status resume_create(catalog *cat, cat_table *table, vv_error *err)
+{
+    vv_status st = finish_create(cat, table, err);
+    if (st == VV_OK)
+        set_state(cat, table, CAT_READY);
+    return st;
+}
+
+static vv_status resume_drop(catalog *cat, cat_table *table, vv_error *err)
+{
+    vv_status st = finish_drop(cat, table, err);
+    if (st == VV_OK)
+        forget(cat, table);
+    return st;
+}
+
+vv_status cat_resume(catalog *cat, vv_error *err)
+{
+    vv_status st = VV_OK;
+    vv_mutex_lock(&cat->ddl_lock);
+    while (st == VV_OK) {
+        cat_table *half = NULL;
+        vv_mutex_lock(&cat->map_lock);
+        for (size_t i = 0; i < cat->map.bucket_count && half == NULL; i++)
+            for (cat_table *t = cat->map.by_name[i]; t != NULL && half == NULL; t = t->next_by_name)
+                half = t->state != CAT_READY ? t : NULL;
+        vv_mutex_unlock(&cat->map_lock);
+        if (half == NULL)
+            break;
+        st = half->state == CAT_CREATING ? resume_create(cat, half, err)
+                                         : resume_drop(cat, half, err);
+        if (st != VV_OK)
+            vv_wrap(err, st, "finish a half-made table");
+    }
+    vv_mutex_unlock(&cat->ddl_lock);
+    return st;
+}
+
+static vv_status check_options(const vv_table_options *opt, vv_error *err)
+{
+    if (opt->size < sizeof(vv_table_options))
+        return vv_fail(err, VV_INVALID, "vv_table_options.size is %zu: use VV_TABLE_OPTIONS_INIT",
+                       opt->size);
+    if (opt->kind != VV_TABLE_KV && opt->kind != VV_TABLE_RECORD)
+        return vv_fail(err, VV_INVALID, "table kind %d is not known", (int)opt->kind);
+    if (opt->version_retention_ns < -1)
+        return vv_fail(err, VV_INVALID, "version_retention_ns is %lld: 0 or more, or -1",
+                       (long long)opt->version_retention_ns);
+    return VV_OK;
+}
+
+/* All tables of a tenant share a shard, so that its transactions span them. */
+static uint32_t place(const catalog *cat, const char *tenant)
+{
+    return (uint32_t)(vv_hash64(tenant, strlen(tenant)) % cat->opt.shard_count);
+}
+
+static cat_table *new_table(const catalog *cat, const char *tenant, const char *name,
+                            const vv_table_options *opt)
+{
+    cat_table *t = vv_calloc(1, sizeof *t);
+    if (t == NULL)
+        return NULL;
+    atomic_init(&t->refs, 1);
+    t->state = CAT_CREATING;
+    t->kind = opt->kind;
+    t->id = cat->next_id;
+    t->index_id = opt->kind == VV_TABLE_RECORD ? t->id + 1 : 0;
+    t->shard = place(cat, tenant);
+    t->version_retention_ns = opt->version_retention_ns;
+    if (t->version_retention_ns < 0)
+        t->version_retention_ns = opt->kind == VV_TABLE_RECORD ? RECORD_RETENTION_DEFAULT_NS : 0;
+    t->created_ns = vv_clock_wall(cat->opt.clock);
+    (void)snprintf(t->engine, sizeof t->engine, "%s", cat->opt.engine);
+    (void)snprintf(t->tenant, sizeof t->tenant, "%s", tenant);
+    (void)snprintf(t->name, sizeof t->name, "%s", name);
+    return t;
+}
+
+/* Log the first step (the only one on shard 0). */
+static vv_status log_create(catalog *cat, cat_table *table, vv_error *err)
+{
+    uint32_t next_id = table->id + 2; /* an index has its table's id plus one */
+    step s;
+    step_begin(&s, cat);
+    if (table->shard == 0) {
+        add_open(&s, table);
+        add_record(&s, table, CAT_READY, next_id);
+    } else {
+        add_record(&s, table, CAT_CREATING, next_id);
+    }
+    vv_status st = step_commit(&s, 0, NULL, err);
+    if (st == VV_OK)
+        cat->next_id = next_id;
+    return st;
+}
+
+static vv_status create_new(catalog *cat, const char *tenant, const char *name,
+                            const vv_table_options *opt, cat_table **out, vv_error *err)
+{
+    if (cat->next_id > CAT_TABLE_LAST - 2)
+        return vv_fail(err, VV_UNSUPPORTED, "all table ids are used up");
+    if (!vv_budget_reserve(cat->opt.budget, VV_BUDGET_CACHE, sizeof(cat_table)))
+        return vv_fail(err, VV_BUSY, "memory_limit is reached: no room for another table");
+    cat_table *table = new_table(cat, tenant, name, opt);
+    vv_status st = table == NULL ? vv_fail(err, VV_NO_MEMORY, "no memory") : VV_OK;
+    vv_mutex_lock(&cat->map_lock);
+    if (st == VV_OK)
+        st = cat_map_reserve(&cat->map, err);
+    vv_mutex_unlock(&cat->map_lock);
+    if (st == VV_OK)
+        st = log_create(cat, table, err);
+    if (st != VV_OK)
+        goto fail;
+    VV_POINT("catalog.after_create_entry");
+    table->state = table->shard == 0 ? CAT_READY : CAT_CREATING;
+    vv_mutex_lock(&cat->map_lock);
+    cat_map_add(&cat->map, table);
+    vv_mutex_unlock(&cat->map_lock);
+    if (table->state == CAT_CREATING)
+        st = resume_create(cat, table, err);
+    if (st == VV_OK)
+        *out = table;
+    return st;
+fail:
+    vv_budget_release(cat->opt.budget, VV_BUDGET_CACHE, sizeof(cat_table));
+    cat_table_unref(table);
+    return st;
+}
+
+static vv_status create_locked(catalog *cat, const char *tenant, const char *name,
+                               const vv_table_options *opt, cat_table **out, vv_error *err)
+{
+    vv_mutex_lock(&cat->map_lock);
+    cat_table *found = cat_map_find(&cat->map, tenant, name);
+    vv_mutex_unlock(&cat->map_lock);
+    vv_status st = VV_OK;
+    if (found != NULL && found->state == CAT_DROPPING) {
+        st = resume_drop(cat, found, err);
+        found = NULL;
+    }
+    if (st != VV_OK)
+        return st;
+    if (found == NULL)
+        return create_new(cat, tenant, name, opt, out, err);
+    if (found->kind != opt->kind)
+        return vv_fail(err, VV_CONFLICT, "it exists as a table of another kind");
+    if (found->state == CAT_CREATING)
+        st = resume_create(cat, found, err); /* an earlier try failed half-way: this one goes on */
+    else if (!opt->if_not_exists)
+        st = vv_fail(err, VV_CONFLICT, "it exists already");
+    if (st == VV_OK)
+        *out = found;
+    return st;
+}
+
+vv_status cat_table_create(catalog *cat, const char *tenant, const char *name,
+                           const vv_table_options *opt, cat_table **out, vv_error *err)
+{
+    vv_status st = cat_name_check("tenant", tenant, err);
+    if (st == VV_OK)
+        st = cat_name_check("table", name, err);
+    if (st == VV_OK)
+        st = check_options(opt, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "create table");
+    cat_table *table = NULL;
+    vv_mutex_lock(&cat->ddl_lock);
+    st = create_locked(cat, tenant, name, opt, &table, err);
+    if (st == VV_OK)
+        cat_table_ref(table);
+    vv_mutex_unlock(&cat->ddl_lock);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "create table '%s' of tenant '%s'", name, tenant);
+    *out = table;
+    return VV_OK;
+}
+
+vv_status cat_table_find(catalog *cat, const char *tenant, const char *name, cat_table **out,
+                         vv_error *err)
+{
+    vv_status st = cat_name_check("tenant", tenant, err);
+    if (st == VV_OK)
+        st = cat_name_check("table", name, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "open table");
+    vv_mutex_lock(&cat->map_lock);
+    cat_table *table = cat_map_find(&cat->map, tenant, name);
+    if (table != NULL && table->state == CAT_READY) {
+        cat_table_ref(table);
+        *out = table;
+    } else {
+        st = cat_fail_not_found(&cat->map, tenant, name, err);
+    }
+    vv_mutex_unlock(&cat->map_lock);
+    return st;
+}
+
+static vv_status drop_locked(catalog *cat, const char *tenant, const char *name, vv_error *err)
+{
+    vv_status st = VV_OK;
+    vv_mutex_lock(&cat->map_lock);
+    cat_table *table = cat_map_find(&cat->map, tenant, name);
+    if (table == NULL)
+        st = cat_fail_not_found(&cat->map, tenant, name, err);
+    vv_mutex_unlock(&cat->map_lock);
+    if (st != VV_OK)
+        return st;
+    step s;
+    step_begin(&s, cat);
+    if (table->shard == 0) {
+        add_data_removal(&s, table);
+        add_record_removal(&s, table);
+        st = step_commit(&s, 0, table, err);
+        if (st == VV_OK)
+            forget(cat, table);
+        return st;
+    }
+    add_record(&s, table, CAT_DROPPING, 0);
+    st = step_commit(&s, 0, NULL, err);
+    if (st != VV_OK)
+        return st;
+    VV_POINT("catalog.after_drop_entry");
+    set_state(cat, table, CAT_DROPPING);
+    return resume_drop(cat, table, err);
+}
+
+vv_status cat_table_drop(catalog *cat, const char *tenant, const char *name, vv_error *err)
+{
+    vv_status st = cat_name_check("tenant", tenant, err);
+    if (st == VV_OK)
+        st = cat_name_check("table", name, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "drop table");
+    vv_mutex_lock(&cat->ddl_lock);
+    st = drop_locked(cat, tenant, name, err);
+    vv_mutex_unlock(&cat->ddl_lock);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "drop");
+}

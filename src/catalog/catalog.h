@@ -1,0 +1,129 @@
+/*
+ * catalog.h - which tables there are: tenants, tables, their shard and options.
+ *
+ * The truth is in records: each table has one in the catalog table of shard 0, and an OPEN record
+ * in the system table of its own shard, logged before any data of it. Create and drop are steps,
+ * each a logged entry, each idempotent; a table left half-way by a crash is finished at the next
+ * open. Ids are never given twice. Everything known is kept in memory. Bytes:
+ * docs/format/catalog.md.
+ *
+ *   create   none --CREATING on shard 0--> OPEN on its shard --READY on shard 0--> usable
+ *   drop     usable --DROPPING on shard 0--> data and OPEN removed on its shard --removed on shard
+ * 0--> (a table that lives on shard 0 takes one entry for either)
+ *
+ * Threads: any. One create or drop at a time; look-ups wait for none of it.
+ */
+#ifndef VARVE_CATALOG_CATALOG_H
+#define VARVE_CATALOG_CATALOG_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/budget.h"
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "varve/db.h"
+
+/* Table ids that no user's table gets. Frozen: on disk. */
+#define CAT_TABLE_SYSTEM 1u  /* of every shard: OPEN records, producers, time marks */
+#define CAT_TABLE_CATALOG 2u /* of shard 0 */
+#define CAT_TABLE_FIRST 16u  /* the first id given to a user's table */
+#define CAT_TABLE_LAST 0xfffffff0u
+#define CAT_ENGINE_NAME_MAX 15u
+
+/* First key byte in the system table. Frozen. */
+#define CAT_SYSTEM_OPEN 'O'
+#define CAT_SYSTEM_PRODUCER 'P'
+#define CAT_SYSTEM_TIME 'T'
+
+/* Frozen: on disk. */
+typedef enum cat_state {
+    CAT_CREATING = 1,
+    CAT_READY = 2,
+    CAT_DROPPING = 3,
+} cat_state;
+
+/* One table. Everything but the atomics is fixed once it is READY. */
+typedef struct cat_table {
+    _Atomic uint32_t refs;
+    _Atomic bool is_dropped; /* set under the commit lock with the entry that removes the data */
+    cat_state state;         /* under the lock of create and drop */
+    vv_table_kind kind;
+    uint32_t id;
+    uint32_t index_id; /* the time index of a record table; 0: none */
+    uint32_t shard;
+    int64_t version_retention_ns;
+    int64_t created_ns;
+    char engine[CAT_ENGINE_NAME_MAX + 1];
+    char tenant[VV_NAME_MAX + 1];
+    char name[VV_NAME_MAX + 1];
+    struct cat_table *next_by_name; /* chains of the two hashes */
+    struct cat_table *next_by_id;
+} cat_table;
+
+typedef struct catalog catalog;
+
+/* How the catalog writes: the commit path, as seen from below. */
+typedef struct cat_door {
+    void *ctx;
+    /* Commit one entry on a shard, durable on return. When dropped is not NULL, set its is_dropped
+     * in the moment the entry gets its place in the log. */
+    vv_status (*commit)(void *ctx, uint32_t shard, vv_slice payload, uint32_t op_count,
+                        cat_table *dropped, vv_error *err);
+} cat_door;
+
+typedef struct cat_options {
+    cat_door door;
+    vv_clock *clock;
+    vv_budget *budget;
+    const char *engine; /* name of the engine new tables get */
+    uint32_t shard_count;
+} cat_options;
+
+/** An empty catalog. Gives *out: cat_close. */
+VV_MUST_CHECK vv_status cat_open(const cat_options *opt, catalog **out, vv_error *err);
+/** Accepts NULL. Tables still referenced live on. */
+void cat_close(catalog *cat);
+
+/** Read every table from shard 0 as of its newest version. Once, before anything else. */
+VV_MUST_CHECK vv_status cat_load(catalog *cat, engine *shard0, vv_error *err);
+/** Finish what a crash left half-way. Not on a read-only store. */
+VV_MUST_CHECK vv_status cat_resume(catalog *cat, vv_error *err);
+
+/** As vv_table_create. Gives *out, a reference: cat_table_unref. */
+VV_MUST_CHECK vv_status cat_table_create(catalog *cat, const char *tenant, const char *name,
+                                         const vv_table_options *opt, cat_table **out,
+                                         vv_error *err);
+/** As vv_table_open. Gives *out, a reference. */
+VV_MUST_CHECK vv_status cat_table_find(catalog *cat, const char *tenant, const char *name,
+                                       cat_table **out, vv_error *err);
+/** As vv_table_drop. */
+VV_MUST_CHECK vv_status cat_table_drop(catalog *cat, const char *tenant, const char *name,
+                                       vv_error *err);
+
+void cat_table_ref(cat_table *table);
+void cat_table_unref(cat_table *table); /* accepts NULL */
+
+/** The usable tables of tenant (NULL: of all), sorted by tenant and name, each with a reference.
+ * Gives *out, count pointers: cat_list_free. */
+VV_MUST_CHECK vv_status cat_list(catalog *cat, const char *tenant, cat_table ***out, size_t *count,
+                                 vv_error *err);
+void cat_list_free(cat_table **tables, size_t count);
+
+size_t cat_count(catalog *cat);
+
+/** How long old versions of a table (or of its index) are kept; 0 for ids unknown or dropped. Takes
+ * only a leaf lock. */
+int64_t cat_retention(catalog *cat, uint32_t table_id);
+/** The longest retention of any table of shard; 0 when none keeps old versions. A leaf lock. */
+int64_t cat_retention_max(catalog *cat, uint32_t shard);
+
+/**
+ * Compare the OPEN records of a shard and the catalog, and decode every record of both, as of the
+ * newest version. For vv_check. finding() gets a sentence each. VV_CORRUPT when there was one.
+ */
+VV_MUST_CHECK vv_status cat_check(catalog *cat, uint32_t shard, engine *eng,
+                                  void (*finding)(void *ctx, const char *text), void *ctx,
+                                  vv_error *err);
+
+#endif

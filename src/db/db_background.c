@@ -1,0 +1,433 @@
+/*
+ * db_background.c - flush, compaction and the log's upkeep: who runs them, and who waits for them.
+ *
+ *   worker x n:  wait for work --> log over its limit? freeze the shards that hold it
+ *                              --> a piece of engine work of some shard --> tell those who wait
+ *   log thread:  drain the ring when a quarter of it waits; keep a spare segment ready
+ *
+ * Without threads nothing runs by itself: db_step does one piece, and a writer that needs room does
+ * the work itself.
+ *
+ * Failures: a full disk or short memory goes away, so the work is tried again after a pause. Any
+ * other error is kept: the work of a shard that failed is not repeated, reads go on, writes go on
+ * until the memtables are full and then answer with that error.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "db/db_int.h"
+
+#define TICK_NS (200 * VV_NS_PER_MS)
+#define RETRY_PAUSE_NS (500 * VV_NS_PER_MS)
+#define ROOM_WAIT_NS (50 * VV_NS_PER_MS)
+
+void db_background_init(vv_db *db)
+{
+    db_background *bg = &db->bg;
+    vv_mutex_init(&bg->lock, VV_RANK_LEAF);
+    vv_cond_init(&bg->work);
+    vv_cond_init(&bg->log_work);
+    vv_cond_init(&bg->progress);
+}
+
+void db_background_fini(vv_db *db)
+{
+    db_background *bg = &db->bg;
+    vv_cond_fini(&bg->work);
+    vv_cond_fini(&bg->log_work);
+    vv_cond_fini(&bg->progress);
+    vv_mutex_fini(&bg->lock);
+}
+
+/* ---- hooks of the engine ----------------------------------------------------------------------
+ */
+
+static vv_status hook_ensure_durable(void *ctx, int64_t version, vv_error *err)
+{
+    db_shard *shard = ctx;
+    vv_db *db = shard->db;
+    (void)version; /* what is logged so far covers it */
+    if (db->is_replaying)
+        return VV_OK; /* it came from the log */
+    return db_await(db, wal_end_position(db->log), err);
+}
+
+static void hook_on_checkpoint(void *ctx, int64_t version)
+{
+    db_shard *shard = ctx;
+    vv_db *db = shard->db;
+    if (VV_BUG(18))
+        version++;
+    if (db->is_replaying) { /* the log takes appends after the replay */
+        atomic_store_explicit(&shard->release_index, version, memory_order_relaxed);
+        return;
+    }
+    vv_error why = {0};
+    vv_status st = wal_release(db->log, shard->id, (uint64_t)version, &why);
+    if (st == VV_IO || st == VV_CORRUPT)
+        (void)db_latch(db, st, &why);
+    /* Anything else: the log keeps more than it must until the next checkpoint. */
+}
+
+static void hook_on_work(void *ctx)
+{
+    db_shard *shard = ctx;
+    db_background_wake(shard->db);
+}
+
+static void raise_to(_Atomic int64_t *at, int64_t value)
+{
+    int64_t old = atomic_load_explicit(at, memory_order_relaxed);
+    while (old < value && !atomic_compare_exchange_weak_explicit(
+                              at, &old, value, memory_order_release, memory_order_relaxed)) {
+    }
+}
+
+static engine_floor hook_floor(void *ctx, uint32_t table_id)
+{
+    db_shard *shard = ctx;
+    vv_db *db = shard->db;
+    if (db->is_replaying || db->cat == NULL)
+        return (engine_floor){0}; /* retentions are not known yet: keep everything */
+    int64_t visible = db->ops->visible(shard->eng);
+    int64_t retention = cat_retention(db->cat, table_id);
+    int64_t version = retention == 0 ? visible : db_marks_floor(db, shard, retention);
+    if (version > visible)
+        version = visible;
+    if (retention == 0)
+        raise_to(&shard->floor_now, version);
+    raise_to(&shard->floor_given, version);
+    return (engine_floor){.version = version, .time_ns = db_read_time(db)};
+}
+
+engine_hooks db_hooks(db_shard *shard)
+{
+    return (engine_hooks){.ctx = shard,
+                          .ensure_durable = hook_ensure_durable,
+                          .on_checkpoint = hook_on_checkpoint,
+                          .on_work = hook_on_work,
+                          .floor = hook_floor};
+}
+
+/* ---- one piece of work ------------------------------------------------------------------------
+ */
+
+void db_background_wake(vv_db *db)
+{
+    db_background *bg = &db->bg;
+    vv_mutex_lock(&bg->lock);
+    bg->requests++;
+    vv_cond_broadcast(&bg->work);
+    vv_mutex_unlock(&bg->lock);
+}
+
+void db_background_wake_log(vv_db *db)
+{
+    db_background *bg = &db->bg;
+    vv_mutex_lock(&bg->lock);
+    if (!bg->log_wanted) {
+        bg->log_wanted = true;
+        vv_cond_signal(&bg->log_work);
+    }
+    vv_mutex_unlock(&bg->lock);
+}
+
+static void note_progress(db_background *bg)
+{
+    vv_mutex_lock(&bg->lock);
+    bg->pieces++;
+    vv_cond_broadcast(&bg->progress);
+    vv_mutex_unlock(&bg->lock);
+}
+
+static bool goes_away(vv_status st)
+{
+    return st == VV_NO_SPACE || st == VV_NO_MEMORY || st == VV_BUSY;
+}
+
+static void note_failure(vv_db *db, vv_status st, const vv_error *why)
+{
+    db_background *bg = &db->bg;
+    vv_log_to(db->env->log, goes_away(st) ? VV_LOG_WARN : VV_LOG_ERROR, "db",
+              "background work failed", VV_KV_S("status", vv_status_name(st)),
+              VV_KV_S("error", why->msg));
+    vv_mutex_lock(&bg->lock);
+    if (!goes_away(st) && bg->error.status == VV_OK) {
+        bg->error = *why;
+        bg->error.status = st;
+        atomic_store_explicit(&bg->failed, true, memory_order_release);
+    }
+    vv_cond_broadcast(&bg->progress);
+    vv_mutex_unlock(&bg->lock);
+}
+
+static vv_status failure_of(vv_db *db, vv_error *err)
+{
+    db_background *bg = &db->bg;
+    if (!atomic_load_explicit(&bg->failed, memory_order_acquire))
+        return VV_OK;
+    vv_mutex_lock(&bg->lock);
+    vv_status st = bg->error.status;
+    if (err != NULL)
+        *err = bg->error;
+    vv_mutex_unlock(&bg->lock);
+    return vv_wrap(err, st, "background work failed: reopen the store");
+}
+
+vv_status db_freeze(vv_db *db, db_shard *shard, vv_error *err)
+{
+    vv_mutex_lock(&db->commit_lock);
+    vv_status st = db->ops->freeze(shard->eng, err);
+    vv_mutex_unlock(&db->commit_lock);
+    return st;
+}
+
+/* Flush the shards that keep the log over its limit. */
+static void relieve_log(vv_db *db)
+{
+    uint64_t shards = wal_pressure(db->log);
+    for (; shards != 0; shards &= shards - 1) {
+        uint32_t s = (uint32_t)__builtin_ctzll(shards);
+        if (s < db->shard_count) {
+            vv_status st = db_freeze(db, &db->shards[s], NULL);
+            (void)st; /* too many frozen already: their flush comes first */
+        }
+    }
+}
+
+/* A piece of some shard's work, beginning with shard first. VV_NOT_FOUND: nobody has any. */
+static vv_status work_of_any(vv_db *db, uint32_t first, vv_error *err)
+{
+    for (uint32_t i = 0; i < db->shard_count; i++) {
+        engine *eng = db->shards[(first + i) % db->shard_count].eng;
+        vv_status st = db->ops->work(eng, err);
+        if (st != VV_NOT_FOUND)
+            return st;
+    }
+    return VV_NOT_FOUND;
+}
+
+vv_status db_step(vv_db *db, vv_error *err)
+{
+    vv_error why = {0};
+    vv_status st = failure_of(db, err);
+    if (st != VV_OK)
+        return st;
+    if (!db->opt.read_only)
+        relieve_log(db);
+    st = work_of_any(db, db->bg.next_shard++, &why);
+    if (st == VV_NOT_FOUND && !db->opt.read_only)
+        st = wal_work(db->log, &why);
+    if (st != VV_OK && st != VV_NOT_FOUND) {
+        note_failure(db, st, &why);
+        if (err != NULL)
+            *err = why;
+    }
+    return st;
+}
+
+/* ---- threads ----------------------------------------------------------------------------------
+ */
+
+/* Sleep until woken, stopped or the tick; false when stopped. */
+static bool wait_for_work(db_background *bg, uint64_t *seen, int64_t at_most_ns)
+{
+    vv_mutex_lock(&bg->lock);
+    bg->busy--;
+    vv_cond_broadcast(&bg->progress);
+    if (!bg->stop && *seen == bg->requests)
+        (void)vv_cond_wait_for(&bg->work, &bg->lock, at_most_ns);
+    *seen = bg->requests;
+    bg->busy++;
+    bool go_on = !bg->stop;
+    vv_mutex_unlock(&bg->lock);
+    return go_on;
+}
+
+static bool pause_stopped(db_background *bg, int64_t ns)
+{
+    vv_mutex_lock(&bg->lock);
+    if (!bg->stop)
+        (void)vv_cond_wait_for(&bg->work, &bg->lock, ns);
+    bool stop = bg->stop;
+    vv_mutex_unlock(&bg->lock);
+    return stop;
+}
+
+static bool is_stopped(db_background *bg)
+{
+    vv_mutex_lock(&bg->lock);
+    bool stop = bg->stop;
+    vv_mutex_unlock(&bg->lock);
+    return stop;
+}
+
+static void worker_main(void *arg)
+{
+    vv_db *db = arg;
+    db_background *bg = &db->bg;
+    uint64_t seen = 0;
+    uint32_t first = 0;
+    while (!is_stopped(bg)) {
+        vv_error why = {0};
+        relieve_log(db);
+        vv_status st =
+            failure_of(db, NULL) != VV_OK ? VV_NOT_FOUND : work_of_any(db, first++, &why);
+        if (st == VV_OK) {
+            note_progress(bg);
+        } else if (st == VV_NOT_FOUND) {
+            if (!wait_for_work(bg, &seen, TICK_NS))
+                break;
+        } else {
+            note_failure(db, st, &why);
+            if (pause_stopped(bg, RETRY_PAUSE_NS))
+                break;
+        }
+    }
+    vv_mutex_lock(&bg->lock);
+    bg->busy--;
+    vv_cond_broadcast(&bg->progress);
+    vv_mutex_unlock(&bg->lock);
+}
+
+static void log_main(void *arg)
+{
+    vv_db *db = arg;
+    db_background *bg = &db->bg;
+    bool stop = false;
+    while (!stop) {
+        vv_error why = {0};
+        vv_status st = wal_work(db->log, &why);
+        if (st == VV_OK)
+            continue;
+        if (st != VV_NOT_FOUND) {
+            if (st == VV_IO || st == VV_CORRUPT)
+                (void)db_latch(db, st, &why);
+            if (pause_stopped(bg, RETRY_PAUSE_NS))
+                return;
+        }
+        vv_mutex_lock(&bg->lock);
+        if (!bg->log_wanted && !bg->stop)
+            (void)vv_cond_wait_for(&bg->log_work, &bg->lock, TICK_NS);
+        bg->log_wanted = false;
+        stop = bg->stop;
+        vv_mutex_unlock(&bg->lock);
+    }
+}
+
+vv_status db_background_start(vv_db *db, vv_error *err)
+{
+    db_background *bg = &db->bg;
+    const vv_threads *threads = db->env->threads;
+    if (threads == NULL || db->opt.read_only)
+        return VV_OK;
+    vv_status st = VV_OK;
+    for (uint32_t i = 0; st == VV_OK && i < db->opt.background_threads; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "varve-work-%u", i % 100);
+        vv_mutex_lock(&bg->lock);
+        bg->busy++;
+        vv_mutex_unlock(&bg->lock);
+        st = threads->create(name, VV_THREAD_BACKGROUND, worker_main, db, &bg->worker[i], err);
+        if (st == VV_OK)
+            bg->worker_count++;
+        else
+            bg->busy--;
+    }
+    if (st == VV_OK)
+        st = threads->create("varve-log", VV_THREAD_NORMAL, log_main, db, &bg->log_thread, err);
+    if (st == VV_OK)
+        db->log_wake_bytes = db->opt.log_ring_size / 4;
+    return st;
+}
+
+void db_background_stop(vv_db *db)
+{
+    db_background *bg = &db->bg;
+    vv_mutex_lock(&bg->lock);
+    bg->stop = true;
+    vv_cond_broadcast(&bg->work);
+    vv_cond_broadcast(&bg->log_work);
+    vv_cond_broadcast(&bg->progress);
+    vv_mutex_unlock(&bg->lock);
+    for (uint32_t i = 0; i < bg->worker_count; i++)
+        db->env->threads->join(bg->worker[i]);
+    bg->worker_count = 0;
+    if (bg->log_thread != NULL)
+        db->env->threads->join(bg->log_thread);
+    bg->log_thread = NULL;
+}
+
+/* ---- those who wait ---------------------------------------------------------------------------
+ */
+
+/* Without threads the caller does the work. */
+static vv_status make_room_alone(vv_db *db, db_shard *shard, vv_error *err)
+{
+    vv_status st = db->ops->work(shard->eng, err);
+    if (st == VV_NOT_FOUND) {
+        st = db_freeze(db, shard, err);
+        if (st == VV_OK)
+            st = db->ops->work(shard->eng, err);
+    }
+    if (st == VV_NOT_FOUND)
+        return vv_fail(err, VV_BUSY, "no background work is left that would make room");
+    return st;
+}
+
+vv_status db_background_make_room(vv_db *db, db_shard *shard, int64_t deadline_ns, vv_error *err)
+{
+    db_background *bg = &db->bg;
+    vv_status st = failure_of(db, err);
+    if (st != VV_OK)
+        return st;
+    if (bg->worker_count == 0) {
+        st = make_room_alone(db, shard, err);
+        if (st != VV_OK && st != VV_BUSY)
+            note_failure(db, st, err);
+        return st;
+    }
+    if (vv_clock_mono(db->env->clock) >= deadline_ns)
+        return vv_fail(err, VV_BUSY, "background work makes no room");
+    vv_mutex_lock(&bg->lock);
+    uint64_t before = bg->pieces;
+    bg->requests++;
+    vv_cond_broadcast(&bg->work);
+    if (before == bg->pieces && !bg->stop)
+        (void)vv_cond_wait_for(&bg->progress, &bg->lock, ROOM_WAIT_NS);
+    vv_mutex_unlock(&bg->lock);
+    return VV_OK;
+}
+
+vv_status db_background_run(vv_db *db, db_shard *shard, bool (*done)(db_shard *shard, int64_t arg),
+                            int64_t arg, vv_error *err)
+{
+    db_background *bg = &db->bg;
+    for (;;) {
+        if (done(shard, arg))
+            return VV_OK;
+        vv_error why = {0};
+        vv_status st = failure_of(db, err);
+        if (st != VV_OK)
+            return st;
+        st = db->ops->work(shard->eng, &why);
+        if (st == VV_OK) {
+            note_progress(bg);
+            continue;
+        }
+        if (st != VV_NOT_FOUND) {
+            note_failure(db, st, &why);
+            if (err != NULL)
+                *err = why;
+            return st;
+        }
+        vv_mutex_lock(&bg->lock);
+        bool is_idle = bg->busy == 0;
+        if (!is_idle) /* a worker has the piece we wait for */
+            (void)vv_cond_wait_for(&bg->progress, &bg->lock, ROOM_WAIT_NS);
+        vv_mutex_unlock(&bg->lock);
+        if (is_idle)
+            return done(shard, arg) ? VV_OK : VV_NOT_FOUND;
+    }
+}

@@ -1,0 +1,76 @@
+/*
+ * db_identity.c - the file VARVE: what this directory is, and which version may open it.
+ *
+ *     0          8         12         16        20       36             40         68     72
+ *     +----------+---------+----------+---------+--------+--------------+----------+------+
+ *     | magic    | version | features | 0       | uuid   | shard count  | 0 (28)   | crc  |
+ *     +----------+---------+----------+---------+--------+--------------+----------+------+
+ *
+ * A feature bit says that the store holds something an older program would misread. The zeros are
+ * room for a key id and a nonce; crc32c covers all before it. It is written last when a store is
+ * made, so a directory without it holds no acknowledged write.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "db/db_int.h"
+
+#define MAGIC "VARVEDB\n"
+#define VERSION 1u
+#define FILE_SIZE 72u
+#define CRC_AT 68u
+
+void db_shard_dir(uint32_t shard, char out[DB_SHARD_DIR_SIZE])
+{
+    (void)snprintf(out, DB_SHARD_DIR_SIZE, "shard-%03u", shard % 1000);
+}
+
+static vv_status decode(const uint8_t *p, size_t len, db_identity *out, vv_error *err)
+{
+    if (len < 16 || memcmp(p, MAGIC, 8) != 0)
+        return vv_fail(err, VV_CORRUPT, "file '" DB_IDENTITY_FILE "' is not of a varve store");
+    uint32_t version = vv_get_le32(p + 8);
+    uint32_t features = vv_get_le32(p + 12);
+    /* Before the checksum: a newer version may have another layout. */
+    if (version > VERSION || features != 0)
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "the store has format version %u with feature bits %#x, this varve knows "
+                       "version %u without any: open it with a newer varve",
+                       version, features, VERSION);
+    if (len != FILE_SIZE || vv_get_le32(p + CRC_AT) != vv_crc32c(0, p, CRC_AT))
+        return vv_fail(err, VV_CORRUPT, "file '" DB_IDENTITY_FILE "' fails its checksum");
+    db_identity id = {.shard_count = vv_get_le32(p + 36)};
+    memcpy(id.uuid, p + 20, sizeof id.uuid);
+    static const uint8_t zeros[28];
+    if (version != VERSION || vv_get_le32(p + 16) != 0 || memcmp(p + 40, zeros, 28) != 0 ||
+        id.shard_count == 0 || id.shard_count > WAL_SHARD_MAX)
+        return vv_fail(err, VV_CORRUPT, "file '" DB_IDENTITY_FILE "' is malformed");
+    *out = id;
+    return VV_OK;
+}
+
+vv_status db_identity_read(vio *io, db_identity *out, vv_error *err)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    vv_status st = vio_read_file(io, DB_IDENTITY_FILE, VV_BLOCK, &bytes, &len, err);
+    if (st != VV_OK)
+        return st;
+    st = decode(bytes, len, out, err);
+    vv_free(bytes);
+    return st;
+}
+
+vv_status db_identity_write(vio *io, const db_identity *id, vv_error *err)
+{
+    uint8_t bytes[FILE_SIZE] = {0};
+    memcpy(bytes, MAGIC, 8);
+    vv_put_le32(bytes + 8, VERSION);
+    memcpy(bytes + 20, id->uuid, sizeof id->uuid);
+    vv_put_le32(bytes + 36, id->shard_count);
+    vv_put_le32(bytes + CRC_AT, vv_crc32c(0, bytes, CRC_AT));
+    return vio_write_file_atomic(io, DB_IDENTITY_FILE, vv_slice_of(bytes, sizeof bytes), err);
+}

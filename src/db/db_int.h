@@ -1,0 +1,389 @@
+/*
+ * db_int.h - shared inside db/: the store and its parts. Each part says who may touch it.
+ *
+ * Lock order (docs/lock-order.md): catalog < commit_lock < publish_lock < engine < wal < leaf
+ * locks.
+ */
+#ifndef VARVE_DB_DB_INT_H
+#define VARVE_DB_DB_INT_H
+
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "base/hist.h"
+#include "base/lock.h"
+#include "base/point.h"
+#include "base/util.h"
+#include "catalog/catalog.h"
+#include "db/db.h"
+#include "engine/engine.h"
+#include "txn/txn.h"
+#include "wal/wal.h"
+
+#define DB_LOG_DIR "wal"
+#define DB_LOCK_FILE "LOCK"
+#define DB_IDENTITY_FILE "VARVE"
+#define DB_SHARD_DIR_SIZE 16 /* "shard-000" and NUL */
+
+/* ---- db_identity.c: the file that says what this directory is -------------------------------- */
+
+typedef struct db_identity {
+    uint8_t uuid[16];
+    uint32_t shard_count;
+} db_identity;
+
+/* VV_NOT_FOUND when there is none; VV_UNSUPPORTED when a newer version made it. */
+VV_MUST_CHECK vv_status db_identity_read(vio *io, db_identity *out, vv_error *err);
+VV_MUST_CHECK vv_status db_identity_write(vio *io, const db_identity *id, vv_error *err);
+void db_shard_dir(uint32_t shard, char out[DB_SHARD_DIR_SIZE]);
+
+/* ---- db_marks.c: which version was the newest at what time ------------------------------------
+ */
+
+typedef struct db_mark {
+    int64_t time_ns; /* entries above version are not older */
+    int64_t version;
+    uint64_t position; /* durable in the log from here on */
+} db_mark;
+
+typedef struct db_marks {
+    vv_mutex lock; /* rank VV_RANK_LEAF */
+    db_mark *mark; /* [count], ascending; under lock */
+    size_t count;
+    size_t cap;
+    size_t pruning;              /* the oldest so many go with the mark being written; under lock */
+    _Atomic int64_t longest_ns;  /* retention of any table of the shard */
+    _Atomic int64_t interval_ns; /* between marks; 0: no table of the shard keeps versions */
+    _Atomic int64_t last_ns;     /* time of the newest mark */
+} db_marks;
+
+/* ---- db_fifo.c: what is logged and not yet visible --------------------------------------------
+ */
+
+typedef struct db_pending {
+    uint64_t need; /* log position that must be durable first */
+    int64_t version;
+    uint32_t shard;
+} db_pending;
+
+typedef struct db_fifo {
+    db_pending *slot;           /* ring of cap entries; under publish_lock */
+    size_t cap;                 /* a power of two; grows under commit_lock and publish_lock */
+    size_t head;                /* oldest; under publish_lock */
+    size_t tail;                /* under publish_lock */
+    uint64_t tail_need;         /* of the newest entry; under commit_lock */
+    _Atomic size_t count;       /* changes under publish_lock; 0 seen under commit_lock stays 0 */
+    _Atomic uint64_t published; /* every entry with need at or below it is visible */
+} db_fifo;
+
+/* ---- shards ---------------------------------------------------------------------------------- */
+
+typedef struct db_shard {
+    struct vv_db *db;
+    engine *eng;
+    uint32_t id;
+    _Atomic int64_t last_index;    /* newest logged version; written under commit_lock */
+    int64_t last_commit_time_ns;   /* under commit_lock */
+    int64_t replay_index;          /* newest entry seen by the replay; recovery only */
+    _Atomic int64_t release_index; /* checkpoint reached while replaying; recovery only */
+    _Atomic int64_t floor_given;   /* highest floor any flush was told: any thread */
+    _Atomic int64_t floor_now;     /* the same for tables that keep no versions */
+    db_marks marks;
+} db_shard;
+
+/* ---- db_queue.c: batches waiting for the commit thread ----------------------------------------
+ */
+
+typedef struct db_queue {
+    vv_mutex lock; /* rank VV_RANK_LEAF */
+    vv_cond wake;
+    vv_batch *head; /* under lock, oldest first */
+    vv_batch *tail;
+    uint64_t bytes; /* under lock: payload bytes queued or being committed */
+    uint64_t bytes_max;
+    bool is_waiting; /* the thread sleeps; under lock */
+    bool stop;       /* under lock */
+    vv_thread *thread;
+} db_queue;
+
+/* ---- db_background.c ---------------------------------------------------------------------------
+ */
+
+#define DB_WORKERS_MAX 16u
+
+typedef struct db_background {
+    vv_mutex lock; /* rank VV_RANK_LEAF */
+    vv_cond work;  /* there may be something to do */
+    vv_cond log_work;
+    vv_cond progress;  /* a piece of work was done, or the workers went to sleep */
+    uint64_t requests; /* under lock: counts calls of on_work */
+    uint64_t pieces;   /* under lock: work done */
+    uint32_t busy;     /* under lock: workers not asleep */
+    bool stop;         /* under lock */
+    bool log_wanted;   /* under lock */
+    vv_error error;    /* under lock: the first that will not go away by itself */
+    _Atomic bool failed;
+    vv_thread *worker[DB_WORKERS_MAX];
+    uint32_t worker_count;
+    vv_thread *log_thread;
+    uint32_t next_shard; /* db_step only */
+} db_background;
+
+typedef struct db_counters {
+    _Atomic uint64_t entries;
+    _Atomic uint64_t operations;
+    _Atomic uint64_t user_bytes;
+    _Atomic uint64_t conflicts;
+    _Atomic uint64_t duplicates;
+    _Atomic uint64_t throttled_ns;
+    _Atomic uint64_t stale_index_drops;
+    vv_hist commit_ns;
+} db_counters;
+
+typedef struct db_world db_world;
+
+struct vv_db {
+    vv_env *env;
+    db_world *world; /* of vv_db_open; NULL: env is the caller's */
+    vv_options opt;  /* with every default filled in */
+    vv_budget budget;
+    vio_file *lock_file;
+    const engine_ops *ops;
+    wal *log;
+    catalog *cat;
+    db_identity identity;
+    uint32_t shard_count;
+    db_shard *shards;
+
+    vv_mutex commit_lock;  /* rank VV_RANK_TXN: order of the log, engine prepare and apply */
+    vv_mutex publish_lock; /* rank VV_RANK_PUBLISH: engine publish */
+    db_fifo fifo;
+    _Atomic bool failed;           /* the log failed: set once, after first_error */
+    vv_mutex error_lock;           /* rank VV_RANK_LEAF */
+    vv_error first_error;          /* under error_lock */
+    _Atomic int64_t read_clock_ns; /* newest time a read was given: never goes back */
+    _Atomic int64_t throttle_debt_ns;
+    bool is_replaying; /* open only, one thread */
+
+    db_queue queue;
+    db_background bg;
+    db_counters counters;
+    uint64_t group_bytes_max; /* payload bytes the commit thread logs in one piece */
+    uint64_t log_wake_bytes;  /* unwritten log bytes that wake the log thread; 0: there is none */
+    uint64_t replayed_entries;
+    int64_t recovery_ns;
+};
+
+struct vv_table {
+    vv_db *db;
+    cat_table *cat; /* a reference */
+    db_shard *shard;
+};
+
+#define DB_BATCH_TABLES 4u
+
+struct vv_batch {
+    vv_db *db;
+    vv_buf payload;
+    size_t begin;
+    uint32_t op_count;
+    uint32_t crc;       /* of the payload, once sealed */
+    db_shard *shard;    /* NULL: nothing added yet */
+    cat_table **tables; /* references to each table written or asked; few or allocated */
+    cat_table *few[DB_BATCH_TABLES];
+    uint32_t table_count;
+    uint32_t table_cap;
+    bool has_range_delete;
+    bool has_producer;
+    bool is_internal; /* of the store itself: not counted as a user's */
+    txn_condition *conds;
+    size_t cond_count;
+    size_t cond_cap;
+    vv_arena cond_bytes; /* keys and values of conds */
+    vv_buf scratch;      /* encodes one record */
+    uint64_t user_bytes;
+    int64_t mark_time_ns; /* of db_marks.c: time of the mark this batch writes; 0: none */
+
+    /* On its way through the commit path; the commit path's alone. */
+    vv_durability durability;
+    vv_status status;
+    vv_write_result result;
+    uint64_t need; /* position that must be durable before the answer */
+    vv_error error;
+    cat_table *dropping; /* set its is_dropped with this entry */
+    vv_write_done done;
+    void *done_ctx;
+    int64_t start_ns;
+    vv_batch *next; /* in the queue */
+};
+
+struct vv_snapshot {
+    vv_db *db;
+    int64_t time_ns;
+    uint32_t shard_count;
+    int64_t version[]; /* of each shard */
+};
+
+/* ---- db_open.c --------------------------------------------------------------------------------
+ */
+
+#define DB_ENGINE_DEFAULT engine_memory_ops
+
+/* Remember that the log failed; the first sentence stays. Returns st. */
+vv_status db_latch(vv_db *db, vv_status st, const vv_error *err);
+/* VV_OK, or why no write can be accepted. */
+VV_MUST_CHECK vv_status db_check_writable(vv_db *db, vv_error *err);
+/* Close and free. Returns the first failure of the store's life. */
+vv_status db_close(vv_db *db, vv_error *err);
+
+/* ---- db_options.c -----------------------------------------------------------------------------
+ */
+
+VV_MUST_CHECK vv_status db_options_resolve(const vv_options *opt, vv_options *out, vv_error *err);
+void db_options_scale(vv_db *db);
+
+/* ---- db_posix.c: the world of a store that was opened by its directory's name -------------------
+ */
+
+VV_MUST_CHECK vv_status db_world_create(const char *dir, const vv_options *opt, db_world **out,
+                                        vv_error *err);
+void db_world_destroy(db_world *world); /* accepts NULL */
+vv_env *db_world_env(db_world *world);
+
+/* ---- db_batch.c -------------------------------------------------------------------------------
+ */
+
+/* An empty batch whose payload starts in scratch (may be NULL), which must outlive it. */
+void db_batch_init(vv_batch *batch, vv_db *db, uint8_t *scratch, size_t scratch_len);
+void db_batch_fini(vv_batch *batch);
+/* Add an operation on one of the store's own tables, or on the index of a table. Checks the size of
+ * the batch alone. */
+VV_MUST_CHECK vv_status db_batch_add(vv_batch *batch, engine_kind kind, uint32_t table_id,
+                                     vv_slice key, vv_slice value, int64_t expires_ns,
+                                     vv_error *err);
+/* Choose the batch's shard and remember the table. */
+VV_MUST_CHECK vv_status db_batch_bind(vv_batch *batch, vv_table *table, vv_error *err);
+VV_MUST_CHECK vv_status db_batch_add_condition(vv_batch *batch, txn_kind kind, uint32_t table_id,
+                                               vv_slice key, vv_slice value, txn_condition **out,
+                                               vv_error *err);
+VV_MUST_CHECK vv_status db_check_key(vv_slice key, size_t max, vv_error *err);
+/* Finish the payload and take its checksum: outside every lock. */
+void db_batch_seal(vv_batch *batch);
+
+/* ---- db_write.c, db_append.c: the commit path ---------------------------------------------------
+ */
+
+/* Reset what the commit path fills, resolve the durability and seal the payload: outside locks. */
+void db_commit_begin(vv_db *db, vv_batch *batch, vv_durability durability);
+/* Commit one batch: its status, result and error are filled. Waits for its durability. */
+vv_status db_commit(vv_db *db, vv_batch *batch, vv_durability durability, vv_error *err);
+/* Commit a chain of sealed batches with one sync, in order. Fills each. */
+void db_commit_chain(vv_db *db, vv_batch *head);
+/* Log and apply batches (no conditions), which become visible in their turn. On failure none is
+ * logged. Fills result and need of each. */
+VV_MUST_CHECK vv_status db_append(vv_db *db, vv_batch *const *group, size_t count, vv_error *err)
+    VV_REQUIRES(db->commit_lock);
+#define DB_GROUP_MAX 128u
+/* Make everything visible whose need is durable. */
+void db_publish(vv_db *db, uint64_t durable);
+/* Wait until need is durable and everything up to it is visible. */
+VV_MUST_CHECK vv_status db_await(vv_db *db, uint64_t need, vv_error *err);
+/* The commit path for the catalog. */
+vv_status db_door_commit(void *ctx, uint32_t shard, vv_slice payload, uint32_t op_count,
+                         cat_table *dropped, vv_error *err);
+
+VV_MUST_CHECK vv_status db_fifo_init(db_fifo *fifo, vv_error *err);
+void db_fifo_fini(db_fifo *fifo);
+/* Room for count more. Under commit_lock and publish_lock. */
+VV_MUST_CHECK vv_status db_fifo_reserve(db_fifo *fifo, size_t count, vv_error *err);
+
+/* ---- db_queue.c --------------------------------------------------------------------------------
+ */
+
+VV_MUST_CHECK vv_status db_queue_start(vv_db *db, vv_error *err);
+void db_queue_stop(vv_db *db); /* commits what is queued first */
+
+/* ---- db_read.c ---------------------------------------------------------------------------------
+ */
+
+/* Wall time, but never earlier than what another read was given. */
+int64_t db_read_time(vv_db *db);
+/* VV_NOT_FOUND when the table was dropped. */
+VV_MUST_CHECK vv_status db_check_table(const vv_table *table, vv_error *err);
+/* May a read at version, without a pin, still be trusted? VV_UNSUPPORTED when not. Ask after the
+ * structures that answer it were taken. */
+VV_MUST_CHECK vv_status db_check_floor(vv_db *db, db_shard *shard, uint32_t table_id,
+                                       int64_t version, vv_error *err);
+VV_MUST_CHECK vv_status db_check_as_of(vv_table *table, int64_t version, vv_error *err);
+
+/* ---- db_marks.c --------------------------------------------------------------------------------
+ */
+
+void db_marks_init(db_marks *marks);
+void db_marks_fini(db_marks *marks);
+VV_MUST_CHECK vv_status db_marks_load(vv_db *db, db_shard *shard, vv_error *err);
+/* The retentions of the shard's tables changed. */
+void db_marks_retune(vv_db *db, db_shard *shard);
+/* Write a mark when one is due: a small entry of its own, not waited for. */
+void db_marks_write_due(vv_db *db, db_shard *shard);
+/* Note that the mark's entry is logged. Under commit_lock; room was made before. */
+void db_marks_note(db_shard *shard, int64_t time_ns, int64_t version, uint64_t position);
+/* The oldest version a table with this retention still answers for. */
+int64_t db_marks_floor(vv_db *db, db_shard *shard, int64_t retention_ns);
+
+/* ---- db_background.c ---------------------------------------------------------------------------
+ */
+
+void db_background_init(vv_db *db);
+VV_MUST_CHECK vv_status db_background_start(vv_db *db, vv_error *err);
+void db_background_stop(vv_db *db);
+void db_background_fini(vv_db *db);
+/* Something to do may have come. Takes only a leaf lock. */
+void db_background_wake(vv_db *db);
+void db_background_wake_log(vv_db *db);
+/* The shard's memtables are full: let work be done, at most until deadline (monotonic). */
+VV_MUST_CHECK vv_status db_background_make_room(vv_db *db, db_shard *shard, int64_t deadline_ns,
+                                                vv_error *err);
+/* Freeze the shard's active memtable, not while a writer is between prepare and apply. */
+VV_MUST_CHECK vv_status db_freeze(vv_db *db, db_shard *shard, vv_error *err);
+/* Do background work of one shard until done(shard) or nothing is left; VV_NOT_FOUND then. */
+VV_MUST_CHECK vv_status db_background_run(vv_db *db, db_shard *shard,
+                                          bool (*done)(db_shard *shard, int64_t arg), int64_t arg,
+                                          vv_error *err);
+/* The engine's hooks for a shard. */
+engine_hooks db_hooks(db_shard *shard);
+
+/* ---- db_cursor.c, db_time_cursor.c
+ * --------------------------------------------------------------- */
+
+typedef struct db_time_cursor db_time_cursor;
+
+struct vv_cursor {
+    vv_table table;    /* a reference of its own */
+    engine_cursor *at; /* NULL when closed half-built */
+    engine_read read;
+    db_time_cursor *by_time; /* NULL: by key */
+};
+
+#define DB_INDEX_TIME_SIZE 8u
+
+void db_time_encode(int64_t timestamp_ns, uint8_t out[DB_INDEX_TIME_SIZE]);
+int64_t db_time_decode(const uint8_t *bytes);
+
+/* Open an engine cursor at what opt asks for (or now); fills read. pin: also keep the version for
+ * look-ups beside the cursor: *pinned says that the caller must unpin read. Bounds are with the
+ * table prefix. */
+VV_MUST_CHECK vv_status db_cursor_begin(vv_table *table, const vv_cursor_options *opt,
+                                        vv_slice lower, vv_slice upper, bool pin, bool *pinned,
+                                        engine_read *read, engine_cursor **out, vv_error *err);
+
+vv_status db_time_cursor_seek(vv_cursor *cursor, vv_error *err);
+vv_status db_time_cursor_seek_last(vv_cursor *cursor, vv_error *err);
+vv_status db_time_cursor_step(vv_cursor *cursor, bool forward, vv_error *err);
+void db_time_cursor_close(vv_cursor *cursor);
+uint64_t db_time_cursor_scanned(const vv_cursor *cursor);
+bool db_time_cursor_valid(const vv_cursor *cursor);
+vv_slice db_time_cursor_key(const vv_cursor *cursor);
+const engine_value *db_time_cursor_value(const vv_cursor *cursor);
+
+#endif

@@ -1,0 +1,98 @@
+/*
+ * db_posix.c - a store in the real world: its own environment on a directory, and the lines of its
+ * log handed to the caller.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "db/db_int.h"
+
+/* What vv_db_open makes around a store; freed after it. */
+struct db_world {
+    vv_env env;
+    vv_log log;
+    bool has_log;
+    void (*line)(void *ctx, int level, const char *line, size_t len);
+    void *line_ctx;
+};
+
+/* The level is the first field of a line after its time. */
+static int level_of(const char *line, size_t len)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    static const char mark[] = "level=";
+    const char *at = memmem(line, len < 64 ? len : 64, mark, sizeof mark - 1);
+    for (int i = 0; at != NULL && i < (int)ARRAY_LEN(names); i++)
+        if (strncmp(at + sizeof mark - 1, names[i], strlen(names[i])) == 0)
+            return i;
+    return VV_LOG_INFO;
+}
+
+static void write_line(void *ctx, const char *line, size_t len)
+{
+    db_world *world = ctx;
+    world->line(world->line_ctx, level_of(line, len), line, len);
+}
+
+void db_world_destroy(db_world *world)
+{
+    if (world == NULL)
+        return;
+    vio_destroy(world->env.io);
+    if (world->has_log)
+        vv_log_fini(&world->log);
+    vv_free(world);
+}
+
+vv_status db_world_create(const char *dir, const vv_options *opt, db_world **out, vv_error *err)
+{
+    db_world *world = vv_calloc(1, sizeof *world);
+    if (world == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory");
+    if (opt != NULL && opt->size >= sizeof *opt && opt->log != NULL) {
+        world->line = opt->log;
+        world->line_ctx = opt->log_ctx;
+        vv_log_init(&world->log, (vv_log_level)opt->log_level, VV_LOG_LOGFMT, vv_clock_real(),
+                    write_line, world);
+        world->has_log = true;
+    }
+    vv_status st = env_posix_init(&world->env, dir, world->has_log ? &world->log : NULL, err);
+    if (st != VV_OK) {
+        db_world_destroy(world);
+        return st;
+    }
+    *out = world;
+    return VV_OK;
+}
+
+vv_env *db_world_env(db_world *world)
+{
+    return &world->env;
+}
+
+vv_status vv_db_open(const char *dir, const vv_options *opt, vv_db **out, vv_error *err)
+{
+    db_world *world = NULL;
+    if (dir == NULL || dir[0] == '\0')
+        return vv_fail(err, VV_INVALID, "open: the directory's name is empty");
+    vv_status st = db_world_create(dir, opt, &world, err);
+    if (st == VV_OK)
+        st = db_open_engine(&world->env, opt, &DB_ENGINE_DEFAULT, out, err);
+    if (st != VV_OK) {
+        db_world_destroy(world);
+        return vv_wrap(err, st, "open '%s'", dir);
+    }
+    (*out)->world = world;
+    return VV_OK;
+}
+
+vv_status vv_db_close(vv_db *db, vv_error *err)
+{
+    if (db == NULL)
+        return VV_OK;
+    db_world *world = db->world;
+    vv_status st = db_close(db, err);
+    db_world_destroy(world);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "close");
+}

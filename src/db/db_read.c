@@ -1,0 +1,168 @@
+/*
+ * db_read.c - point reads, and what makes a read without a pin safe.
+ *
+ * A read takes the newest visible version, then asks the engine, which looks at its current view.
+ * Between the two a flush may put a view in place that lacks what this version needs: it was told a
+ * floor above it. So every such read looks afterwards whether a higher floor was given away, and
+ * if so begins again. Pinned snapshots need none of this: the engine keeps what they need.
+ */
+#include <string.h>
+
+#include "base/error.h"
+#include "db/db_int.h"
+
+int64_t db_read_time(vv_db *db)
+{
+    int64_t now = vv_clock_wall(db->env->clock);
+    int64_t last = atomic_load_explicit(&db->read_clock_ns, memory_order_relaxed);
+    while (now > last) {
+        if (atomic_compare_exchange_weak_explicit(&db->read_clock_ns, &last, now,
+                                                  memory_order_relaxed, memory_order_relaxed))
+            return now;
+    }
+    return last;
+}
+
+vv_status db_check_table(const vv_table *table, vv_error *err)
+{
+    if (VV_LIKELY(!atomic_load_explicit(&table->cat->is_dropped, memory_order_acquire)))
+        return VV_OK;
+    return vv_fail(err, VV_NOT_FOUND, "table '%s' of tenant '%s' was dropped", table->cat->name,
+                   table->cat->tenant);
+}
+
+vv_status db_check_floor(vv_db *db, db_shard *shard, uint32_t table_id, int64_t version,
+                         vv_error *err)
+{
+    if (VV_LIKELY(atomic_load_explicit(&shard->floor_given, memory_order_acquire) <= version))
+        return VV_OK;
+    int64_t retention = cat_retention(db->cat, table_id);
+    int64_t floor = retention == 0 ? atomic_load_explicit(&shard->floor_now, memory_order_acquire)
+                                   : db_marks_floor(db, shard, retention);
+    if (version >= floor)
+        return VV_OK;
+    return vv_fail(err, VV_UNSUPPORTED,
+                   "version %lld is no longer kept: the table answers from version %lld on",
+                   (long long)version, (long long)floor);
+}
+
+vv_status db_check_as_of(vv_table *table, int64_t version, vv_error *err)
+{
+    int64_t newest = table->db->ops->visible(table->shard->eng);
+    if (version < 0 || version > newest)
+        return vv_fail(err, VV_INVALID, "version %lld is not written yet: %lld is the newest",
+                       (long long)version, (long long)newest);
+    return VV_OK;
+}
+
+static vv_slice full_key(const vv_table *table, vv_slice key, uint8_t out[ENGINE_KEY_MAX])
+{
+    vv_put_be32(out, table->cat->id);
+    memcpy(out + ENGINE_TABLE_PREFIX, key.data, key.len);
+    return vv_slice_of(out, ENGINE_TABLE_PREFIX + key.len);
+}
+
+static void hand_out(const engine_value *from, vv_value *out)
+{
+    out->data = from->data;
+    out->version = from->version;
+    out->expires_ns = from->expires_ns;
+    out->pin[0] = from->pin;
+    static_assert(sizeof(void *) == sizeof from->unpin, "a function fits a pointer");
+    memcpy(&out->pin[1], &from->unpin, sizeof from->unpin);
+}
+
+static void take_back(const vv_value *from, engine_value *out)
+{
+    out->pin = from->pin[0];
+    memcpy(&out->unpin, &from->pin[1], sizeof out->unpin);
+}
+
+void vv_value_release(vv_value *value)
+{
+    engine_value v = {0};
+    take_back(value, &v);
+    engine_value_release(&v);
+    value->pin[1] = NULL;
+    value->data = vv_slice_of(NULL, 0);
+}
+
+/* A read at a version that nothing pins: valid only if no higher floor was given away meanwhile. */
+static vv_status get_unpinned(vv_table *table, vv_slice key, int64_t version, engine_value *out,
+                              vv_status *floor_status, vv_error *err)
+{
+    engine_read read = {.version = version, .now_ns = db_read_time(table->db)};
+    vv_status st = table->db->ops->get(table->shard->eng, key, &read, out, err);
+    vv_error why;
+    *floor_status = db_check_floor(table->db, table->shard, table->cat->id, version, &why);
+    if (VV_UNLIKELY(*floor_status != VV_OK)) {
+        if (st == VV_OK)
+            engine_value_release(out);
+        if (err != NULL)
+            *err = why;
+        return *floor_status;
+    }
+    return st;
+}
+
+static vv_status get_now(vv_table *table, vv_slice key, engine_value *out, vv_error *err)
+{
+    vv_status floor_status;
+    vv_status st;
+    do
+        st = get_unpinned(table, key, table->db->ops->visible(table->shard->eng), out,
+                          &floor_status, err);
+    while (VV_UNLIKELY(floor_status != VV_OK));
+    return st;
+}
+
+static vv_status finish_get(vv_status st, const engine_value *found, vv_value *out, vv_error *err)
+{
+    /* An answer more than a fault, and often wanted by the million: no formatting. */
+    static const vv_error absent = {.status = VV_NOT_FOUND, .msg = "the key is not in the table"};
+    if (st == VV_OK)
+        hand_out(found, out);
+    else if (st == VV_NOT_FOUND && err != NULL)
+        *err = absent;
+    return st;
+}
+
+vv_status vv_get(vv_table *table, const vv_snapshot *snapshot, vv_slice key, vv_value *out,
+                 vv_error *err)
+{
+    vv_status st = db_check_table(table, err);
+    if (st == VV_OK)
+        st = db_check_key(key, VV_KEY_MAX, err);
+    if (st != VV_OK)
+        return st;
+    uint8_t bytes[ENGINE_KEY_MAX];
+    engine_value found = {0};
+    key = full_key(table, key, bytes);
+    if (snapshot == NULL) {
+        st = get_now(table, key, &found, err);
+    } else {
+        assert(snapshot->db == table->db);
+        engine_read read = {.version = snapshot->version[table->shard->id],
+                            .now_ns = snapshot->time_ns};
+        st = table->db->ops->get(table->shard->eng, key, &read, &found, err);
+    }
+    return finish_get(st, &found, out, err);
+}
+
+vv_status vv_get_at(vv_table *table, int64_t version, vv_slice key, vv_value *out, vv_error *err)
+{
+    vv_status st = db_check_table(table, err);
+    if (st == VV_OK)
+        st = db_check_key(key, VV_KEY_MAX, err);
+    if (st == VV_OK)
+        st = db_check_as_of(table, version, err);
+    if (st != VV_OK)
+        return st;
+    uint8_t bytes[ENGINE_KEY_MAX];
+    engine_value found = {0};
+    vv_status floor_status;
+    st = get_unpinned(table, full_key(table, key, bytes), version, &found, &floor_status, err);
+    if (floor_status != VV_OK)
+        return floor_status;
+    return finish_get(st, &found, out, err);
+}

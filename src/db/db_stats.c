@@ -1,0 +1,80 @@
+/*
+ * db_stats.c - what vv_stats says, gathered from the parts.
+ */
+#include <string.h>
+
+#include "db/db_int.h"
+
+static uint64_t load(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void add_engines(vv_db *db, vv_stats *out)
+{
+    for (uint32_t i = 0; i < db->shard_count; i++) {
+        engine_stats e = {0};
+        db->ops->stats(db->shards[i].eng, &e);
+        out->memtable_bytes += e.memtable_bytes;
+        out->memtable_count += e.memtable_count;
+        for (size_t l = 0; l < ARRAY_LEN(out->level_files); l++) {
+            out->level_files[l] += e.level_runs[l];
+            out->level_bytes[l] += e.level_bytes[l];
+        }
+        out->disk_bytes += e.disk_bytes;
+        out->flushes += e.flushes;
+        out->flush_bytes += e.flush_bytes;
+        out->compactions += e.compactions;
+        out->compaction_read_bytes += e.compaction_read_bytes;
+        out->compaction_write_bytes += e.compaction_write_bytes;
+        out->cache_hits += e.cache_hits;
+        out->cache_misses += e.cache_misses;
+        out->filter_skips += e.filter_skips;
+        out->failed |= e.failed;
+    }
+}
+
+static void add_log(vv_db *db, vv_stats *out)
+{
+    wal_stats w = {0};
+    wal_stats_read(db->log, &w);
+    out->log_appended_bytes = w.appended_bytes;
+    out->log_written_bytes = w.written_bytes;
+    out->log_retained_bytes = w.retained_bytes;
+    out->log_segments = w.segments;
+    out->log_syncs = w.syncs;
+    out->failed |= w.failed;
+    const wal_recovery *r = wal_recovery_stats(db->log);
+    out->recovery_cut_bytes = r->cut_bytes;
+    out->recovery_entries = db->replayed_entries;
+    out->recovery_ns = (uint64_t)db->recovery_ns;
+}
+
+void vv_stats_read(vv_db *db, vv_stats *out)
+{
+    vv_stats all = {.size = sizeof all};
+    const db_counters *c = &db->counters;
+    all.entries_committed = load(&c->entries);
+    all.operations = load(&c->operations);
+    all.user_bytes = load(&c->user_bytes);
+    all.conflicts = load(&c->conflicts);
+    all.duplicates = load(&c->duplicates);
+    all.throttled_ns = load(&c->throttled_ns);
+    all.commit_p50_ns = vv_hist_percentile(&c->commit_ns, 0.5);
+    all.commit_p99_ns = vv_hist_percentile(&c->commit_ns, 0.99);
+    all.memory_used = vv_budget_used(&db->budget);
+    all.memory_limit = db->opt.memory_limit;
+    static_assert(VV_BUDGET_PARTS <= ARRAY_LEN(all.memory_part), "every part has a place");
+    for (vv_budget_part p = 0; p < VV_BUDGET_PARTS; p++)
+        all.memory_part[p] = vv_budget_part_used(&db->budget, p);
+    all.shards = db->shard_count;
+    all.tables = cat_count(db->cat);
+    all.failed = atomic_load_explicit(&db->failed, memory_order_acquire) ||
+                 atomic_load_explicit(&db->bg.failed, memory_order_acquire);
+    add_engines(db, &all);
+    add_log(db, &all);
+    /* A program built against an older header gets the fields it knows. */
+    size_t size = out->size < sizeof all ? out->size : sizeof all;
+    all.size = size;
+    memcpy(out, &all, size);
+}

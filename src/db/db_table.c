@@ -1,0 +1,112 @@
+/*
+ * db_table.c - table handles: a reference to what the catalog knows, and its shard.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "db/db_int.h"
+
+/* Takes the reference cat, also on failure. */
+static vv_status make_handle(vv_db *db, cat_table *cat, vv_table **out, vv_error *err)
+{
+    vv_table *table = vv_alloc(sizeof *table);
+    if (table == NULL) {
+        cat_table_unref(cat);
+        return vv_fail(err, VV_NO_MEMORY, "no memory for a table handle");
+    }
+    *table = (vv_table){.db = db, .cat = cat, .shard = &db->shards[cat->shard]};
+    *out = table;
+    return VV_OK;
+}
+
+vv_status vv_table_create(vv_db *db, const char *tenant, const char *name,
+                          const vv_table_options *opt, vv_table **out, vv_error *err)
+{
+    static const vv_table_options defaults = VV_TABLE_OPTIONS_INIT;
+    cat_table *cat = NULL;
+    vv_status st = db_check_writable(db, err);
+    if (st == VV_OK)
+        st = cat_table_create(db->cat, tenant, name, opt == NULL ? &defaults : opt, &cat, err);
+    if (st != VV_OK)
+        return st;
+    db_marks_retune(db, &db->shards[cat->shard]);
+    if (out != NULL)
+        return make_handle(db, cat, out, err);
+    cat_table_unref(cat);
+    return VV_OK;
+}
+
+vv_status vv_table_open(vv_db *db, const char *tenant, const char *name, vv_table **out,
+                        vv_error *err)
+{
+    cat_table *cat = NULL;
+    vv_status st = cat_table_find(db->cat, tenant, name, &cat, err);
+    return st == VV_OK ? make_handle(db, cat, out, err) : st;
+}
+
+void vv_table_close(vv_table *table)
+{
+    if (table == NULL)
+        return;
+    cat_table_unref(table->cat);
+    vv_free(table);
+}
+
+vv_status vv_table_drop(vv_db *db, const char *tenant, const char *name, vv_error *err)
+{
+    vv_status st = db_check_writable(db, err);
+    if (st == VV_OK)
+        st = cat_table_drop(db->cat, tenant, name, err);
+    if (st == VV_OK)
+        for (uint32_t i = 0; i < db->shard_count; i++)
+            db_marks_retune(db, &db->shards[i]);
+    return st;
+}
+
+static void describe(vv_db *db, const cat_table *cat, vv_table_info *out)
+{
+    *out = (vv_table_info){.id = cat->id,
+                           .shard = cat->shard,
+                           .kind = cat->kind,
+                           .version_retention_ns = cat->version_retention_ns,
+                           .created_ns = cat->created_ns};
+    (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
+    (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
+    (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);
+    uint8_t lower[ENGINE_TABLE_PREFIX];
+    uint8_t upper[ENGINE_TABLE_PREFIX];
+    uint32_t last = cat->index_id != 0 ? cat->index_id : cat->id;
+    vv_put_be32(lower, cat->id);
+    vv_put_be32(upper, last + 1);
+    out->bytes_estimate =
+        db->ops->approximate_size(db->shards[cat->shard].eng, vv_slice_of(lower, sizeof lower),
+                                  vv_slice_of(upper, sizeof upper));
+}
+
+vv_status vv_table_describe(vv_table *table, vv_table_info *out, vv_error *err)
+{
+    vv_status st = db_check_table(table, err);
+    if (st == VV_OK)
+        describe(table->db, table->cat, out);
+    return st;
+}
+
+vv_status vv_table_list(vv_db *db, const char *tenant,
+                        int (*each)(void *ctx, const vv_table_info *info), void *ctx, vv_error *err)
+{
+    cat_table **tables = NULL;
+    size_t count = 0;
+    vv_status st = cat_list(db->cat, tenant, &tables, &count, err);
+    if (st != VV_OK)
+        return st;
+    vv_table_info info;
+    for (size_t i = 0; i < count; i++) {
+        describe(db, tables[i], &info);
+        if (each(ctx, &info) != 0)
+            break;
+    }
+    cat_list_free(tables, count);
+    return VV_OK;
+}

@@ -1,0 +1,388 @@
+/*
+ * db_write.c - commit a batch: judge its conditions, get room, append, wait for its durability.
+ *
+ *   judge conditions as of the newest version  <--+   (no lock; may read the disk)
+ *        |                                        |
+ *   commit_lock: still current? --- no -----------+
+ *        | yes
+ *   db_append  --- VV_BUSY --> let background work make room, bounded --> again
+ *        |
+ *   unlock, wait for the position it needs (lead the log's write, or wait for the leader)
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "db/db_int.h"
+
+#define JUDGE_UNLOCKED_MAX 8u /* after so many lost races, judge under the lock */
+#define ROOM_TIMEOUT_NS (10 * VV_NS_PER_S)
+#define THROTTLE_SLEEP_MIN_NS VV_NS_PER_MS
+#define THROTTLE_SLEEP_MAX_NS (100 * VV_NS_PER_MS)
+#define ONE_SCRATCH 2048u /* a one-operation batch up to this size takes no memory */
+#define LATENCY_SAMPLE 16u
+
+static vv_durability resolve(const vv_db *db, vv_durability asked)
+{
+    return asked == VV_DURABLE_DEFAULT ? db->opt.durability : asked;
+}
+
+/* Slow the caller by what the engine asks, in sleeps long enough to be honest. */
+static void throttle(vv_db *db, const vv_batch *batch)
+{
+    int64_t ns = db->ops->throttle_ns(batch->shard->eng, batch->payload.len);
+    if (VV_LIKELY(ns <= 0))
+        return;
+    int64_t debt = atomic_fetch_add_explicit(&db->throttle_debt_ns, ns, memory_order_relaxed) + ns;
+    if (debt < THROTTLE_SLEEP_MIN_NS)
+        return;
+    debt = atomic_exchange_explicit(&db->throttle_debt_ns, 0, memory_order_relaxed);
+    if (debt > THROTTLE_SLEEP_MAX_NS)
+        debt = THROTTLE_SLEEP_MAX_NS;
+    if (debt <= 0)
+        return;
+    vv_clock_sleep(db->env->clock, debt);
+    atomic_fetch_add_explicit(&db->counters.throttled_ns, (uint64_t)debt, memory_order_relaxed);
+}
+
+static vv_status check_tables(const vv_batch *batch, vv_error *err)
+{
+    for (uint32_t i = 0; i < batch->table_count; i++)
+        if (atomic_load_explicit(&batch->tables[i]->is_dropped, memory_order_acquire))
+            return vv_fail(err, VV_NOT_FOUND, "table '%s' of tenant '%s' was dropped",
+                           batch->tables[i]->name, batch->tables[i]->tenant);
+    return VV_OK;
+}
+
+/* A producer's retry: the first try may not be durable yet, and must be before we say yes. */
+static void answer_duplicate(vv_db *db, vv_batch *batch, const txn_verdict *verdict)
+{
+    vv_mutex_lock(&db->commit_lock);
+    bool is_pending = atomic_load_explicit(&db->fifo.count, memory_order_acquire) > 0;
+    batch->need = is_pending ? db->fifo.tail_need : 0;
+    vv_mutex_unlock(&db->commit_lock);
+    if (batch->durability == VV_DURABLE_SYNC)
+        batch->need = wal_end_position(db->log);
+    batch->result.version = verdict->version;
+    batch->result.duplicate = true;
+    atomic_fetch_add_explicit(&db->counters.duplicates, 1, memory_order_relaxed);
+}
+
+/* Judge as of a version. *is_stale: a flush that was told a higher floor may have dropped what the
+ * judgement needed, so it means nothing. */
+static vv_status judge(vv_db *db, vv_batch *batch, int64_t as_of, txn_verdict *verdict,
+                       bool *is_stale, vv_error *err)
+{
+    db_shard *shard = batch->shard;
+    vv_status st = txn_judge(shard->eng, batch->conds, batch->cond_count, as_of, db_read_time(db),
+                             verdict, err);
+    *is_stale = atomic_load_explicit(&shard->floor_given, memory_order_acquire) > as_of;
+    if (*is_stale)
+        return VV_OK;
+    if (st == VV_CONFLICT)
+        atomic_fetch_add_explicit(&db->counters.conflicts, 1, memory_order_relaxed);
+    return st;
+}
+
+/* One try to append a batch that has conditions. *again: something moved, judge anew. */
+static vv_status append_judged(vv_db *db, vv_batch *batch, bool judge_locked, bool *again,
+                               vv_error *err)
+{
+    db_shard *shard = batch->shard;
+    txn_verdict verdict = {0};
+    vv_status st = VV_OK;
+    *again = false;
+    int64_t as_of = atomic_load_explicit(&shard->last_index, memory_order_acquire);
+    if (!judge_locked)
+        st = judge(db, batch, as_of, &verdict, again, err);
+    if (st != VV_OK || *again)
+        return st;
+    vv_mutex_lock(&db->commit_lock);
+    if (judge_locked) {
+        as_of = atomic_load_explicit(&shard->last_index, memory_order_relaxed);
+        st = judge(db, batch, as_of, &verdict, again, err);
+    } else {
+        *again = !txn_is_current(shard->eng, batch->conds, batch->cond_count, as_of);
+    }
+    bool has_place = st == VV_OK && !*again && !verdict.is_duplicate && batch->op_count > 0;
+    if (has_place)
+        st = check_tables(batch, err);
+    if (has_place && st == VV_OK)
+        st = db_append(db, &batch, 1, err);
+    vv_mutex_unlock(&db->commit_lock);
+    if (st == VV_OK && !*again && verdict.is_duplicate)
+        answer_duplicate(db, batch, &verdict);
+    return st;
+}
+
+static vv_status append_plain(vv_db *db, vv_batch *batch, vv_error *err)
+{
+    vv_mutex_lock(&db->commit_lock);
+    vv_status st = check_tables(batch, err);
+    if (st == VV_OK)
+        st = db_append(db, &batch, 1, err);
+    vv_mutex_unlock(&db->commit_lock);
+    return st;
+}
+
+/* The memory the store may use is spent: say so before the engine takes more. */
+static bool is_over_limit(const vv_db *db, const vv_batch *batch)
+{
+    return vv_budget_used(&db->budget) + batch->payload.len > db->opt.memory_limit;
+}
+
+/* Append with everything that may have to be waited for, but for the disk. */
+static vv_status append(vv_db *db, vv_batch *batch, vv_error *err)
+{
+    int64_t deadline = 0;
+    for (unsigned tries = 0;; tries++) {
+        bool again = false;
+        vv_status st;
+        if (VV_UNLIKELY(is_over_limit(db, batch)))
+            st = vv_fail(err, VV_BUSY, "memory_limit of %llu bytes is reached",
+                         (unsigned long long)db->opt.memory_limit);
+        else if (VV_UNLIKELY(batch->cond_count > 0))
+            st = append_judged(db, batch, tries % (2 * JUDGE_UNLOCKED_MAX) >= JUDGE_UNLOCKED_MAX,
+                               &again, err);
+        else
+            st = append_plain(db, batch, err);
+        if (again)
+            continue;
+        if (st != VV_BUSY)
+            return st;
+        if (deadline == 0)
+            deadline = vv_clock_mono(db->env->clock) + ROOM_TIMEOUT_NS;
+        vv_error why = {0};
+        st = db_background_make_room(db, batch->shard, deadline, &why);
+        if (st == VV_BUSY)
+            return VV_BUSY; /* with the sentence of who refused */
+        if (st != VV_OK) {
+            if (err != NULL)
+                *err = why;
+            return st;
+        }
+    }
+}
+
+static void count_commit(vv_db *db, const vv_batch *batch)
+{
+    if (batch->is_internal || batch->result.duplicate)
+        return;
+    db_counters *c = &db->counters;
+    atomic_fetch_add_explicit(&c->entries, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->operations, batch->op_count, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->user_bytes, batch->user_bytes, memory_order_relaxed);
+}
+
+void db_commit_begin(vv_db *db, vv_batch *batch, vv_durability durability)
+{
+    batch->durability = resolve(db, durability);
+    batch->need = 0;
+    batch->status = VV_OK;
+    batch->error = (vv_error){0};
+    batch->result = (vv_write_result){.durability = batch->durability};
+    if (batch->shard == NULL)
+        batch->shard = &db->shards[0]; /* a producer alone, or nothing at all */
+    db_batch_seal(batch);
+}
+
+vv_status db_commit(vv_db *db, vv_batch *batch, vv_durability durability, vv_error *err)
+{
+    db_commit_begin(db, batch, durability);
+    vv_status st = db_check_writable(db, err);
+    if (st == VV_OK && batch->op_count + batch->cond_count > 0) {
+        if (!batch->is_internal)
+            throttle(db, batch);
+        st = append(db, batch, err);
+        if (st == VV_OK)
+            st = db_await(db, batch->need, err);
+        if (st == VV_OK)
+            count_commit(db, batch);
+        db_marks_write_due(db, batch->shard);
+    }
+    batch->status = st;
+    return st;
+}
+
+/* Batches that can be logged in one piece, from the front of the chain. */
+static size_t take_group(const vv_db *db, vv_batch **next, vv_batch **group)
+{
+    size_t count = 0;
+    uint64_t bytes = 0;
+    while (*next != NULL && count < DB_GROUP_MAX) {
+        vv_batch *b = *next;
+        bool is_alone = b->cond_count > 0 || b->op_count == 0 || b->has_range_delete;
+        if (count > 0 && (is_alone || bytes + b->payload.len > db->group_bytes_max))
+            break;
+        *next = b->next;
+        bytes += b->payload.len;
+        group[count++] = b;
+        if (is_alone)
+            break;
+    }
+    return count;
+}
+
+static void fail_one(vv_batch *batch, vv_status st, const vv_error *why)
+{
+    batch->status = st;
+    batch->error = *why;
+}
+
+/* Append a group of plain batches whole; VV_BUSY and the like make it go one by one. */
+static void append_group(vv_db *db, vv_batch **group, size_t count)
+{
+    vv_error why = {0};
+    size_t kept = 0;
+    vv_status st = VV_OK;
+    vv_mutex_lock(&db->commit_lock);
+    for (size_t i = 0; i < count; i++) {
+        vv_status one = check_tables(group[i], &why);
+        if (one != VV_OK)
+            fail_one(group[i], one, &why);
+        else
+            group[kept++] = group[i];
+    }
+    if (kept > 0)
+        st = db_append(db, group, kept, &why);
+    vv_mutex_unlock(&db->commit_lock);
+    if (st == VV_OK)
+        return;
+    for (size_t i = 0; i < kept; i++) {
+        st = db_check_writable(db, &why);
+        if (st == VV_OK)
+            st = append(db, group[i], &why);
+        if (st != VV_OK)
+            fail_one(group[i], st, &why);
+    }
+}
+
+void db_commit_chain(vv_db *db, vv_batch *head)
+{
+    uint64_t need = 0;
+    vv_batch *group[DB_GROUP_MAX];
+    vv_error why = {0};
+    for (vv_batch *next = head; next != NULL;) {
+        size_t count = take_group(db, &next, group);
+        for (size_t i = 0; i < count; i++)
+            throttle(db, group[i]);
+        vv_status st = db_check_writable(db, &why);
+        if (st != VV_OK) {
+            for (size_t i = 0; i < count; i++)
+                fail_one(group[i], st, &why);
+        } else if (count == 1 && group[0]->op_count + group[0]->cond_count > 0) {
+            st = append(db, group[0], &why);
+            if (st != VV_OK)
+                fail_one(group[0], st, &why);
+        } else if (count > 1) {
+            append_group(db, group, count);
+        }
+    }
+    for (const vv_batch *b = head; b != NULL; b = b->next)
+        if (b->status == VV_OK && b->need > need)
+            need = b->need;
+    vv_status st = db_await(db, need, &why);
+    uint64_t marked = 0;
+    for (vv_batch *b = head; b != NULL; b = b->next) {
+        if (b->status == VV_OK && b->need > 0 && st != VV_OK)
+            fail_one(b, st, &why);
+        if (b->status == VV_OK)
+            count_commit(db, b);
+        if ((marked >> b->shard->id & 1) == 0)
+            db_marks_write_due(db, b->shard);
+        marked |= UINT64_C(1) << b->shard->id;
+    }
+}
+
+vv_status db_door_commit(void *ctx, uint32_t shard, vv_slice payload, uint32_t op_count,
+                         cat_table *dropped, vv_error *err)
+{
+    vv_db *db = ctx;
+    vv_batch batch;
+    db_batch_init(&batch, db, NULL, 0);
+    vv_buf_append_slice(&batch.payload, payload);
+    batch.op_count = op_count;
+    batch.shard = &db->shards[shard];
+    batch.is_internal = true;
+    batch.has_range_delete = true; /* perhaps: then it goes alone */
+    batch.dropping = dropped;
+    vv_status st = batch.payload.status == VV_OK
+                       ? db_commit(db, &batch, VV_DURABLE_SYNC, err)
+                       : vv_fail(err, VV_NO_MEMORY, "no memory for a catalog entry");
+    db_batch_fini(&batch);
+    return st;
+}
+
+/* Every durable commit is timed; of the fast ones a sample, so that the clock costs little. */
+static bool is_timed(const vv_db *db, vv_durability durability)
+{
+    static _Thread_local unsigned calls;
+    return resolve(db, durability) == VV_DURABLE_SYNC || ++calls % LATENCY_SAMPLE == 0;
+}
+
+static vv_status commit_timed(vv_db *db, vv_batch *batch, vv_durability durability, vv_error *err)
+{
+    if (!is_timed(db, durability))
+        return db_commit(db, batch, durability, err);
+    int64_t start = vv_clock_mono(db->env->clock);
+    vv_status st = db_commit(db, batch, durability, err);
+    if (st == VV_OK)
+        vv_hist_add(&db->counters.commit_ns, (uint64_t)(vv_clock_mono(db->env->clock) - start));
+    return st;
+}
+
+vv_status vv_write(vv_db *db, vv_batch *batch, vv_durability durability, vv_write_result *result,
+                   vv_error *err)
+{
+    assert(batch->db == db);
+    vv_status st = commit_timed(db, batch, durability, err);
+    if (st == VV_OK && result != NULL)
+        *result = batch->result;
+    return st;
+}
+
+vv_status vv_put(vv_table *table, vv_slice key, vv_slice value, vv_error *err)
+{
+    uint8_t scratch[ONE_SCRATCH];
+    vv_batch batch;
+    db_batch_init(&batch, table->db, scratch, sizeof scratch);
+    vv_status st = vv_batch_put(&batch, table, key, value, 0, err);
+    if (st == VV_OK)
+        st = commit_timed(table->db, &batch, VV_DURABLE_DEFAULT, err);
+    db_batch_fini(&batch);
+    return st;
+}
+
+vv_status vv_delete(vv_table *table, vv_slice key, vv_error *err)
+{
+    uint8_t scratch[ONE_SCRATCH];
+    vv_batch batch;
+    db_batch_init(&batch, table->db, scratch, sizeof scratch);
+    vv_status st = vv_batch_delete(&batch, table, key, err);
+    if (st == VV_OK)
+        st = commit_timed(table->db, &batch, VV_DURABLE_DEFAULT, err);
+    db_batch_fini(&batch);
+    return st;
+}
+
+vv_status vv_compare_and_swap(vv_table *table, vv_slice key, bool present, vv_slice expected,
+                              vv_slice value, int64_t expires_ns, vv_durability durability,
+                              vv_write_result *result, vv_error *err)
+{
+    uint8_t scratch[ONE_SCRATCH];
+    vv_batch batch;
+    db_batch_init(&batch, table->db, scratch, sizeof scratch);
+    txn_condition *cond = NULL;
+    vv_status st = vv_batch_put(&batch, table, key, value, expires_ns, err);
+    if (st == VV_OK)
+        st = db_batch_add_condition(&batch, TXN_VALUE, table->cat->id, key,
+                                    present ? expected : vv_slice_of(NULL, 0), &cond, err);
+    if (st == VV_OK) {
+        cond->present = present;
+        st = commit_timed(table->db, &batch, durability, err);
+    }
+    if (st == VV_OK && result != NULL)
+        *result = batch.result;
+    db_batch_fini(&batch);
+    return st;
+}
