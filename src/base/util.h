@@ -14,6 +14,8 @@
 #define VV_LIKELY(x) __builtin_expect(!!(x), 1)
 #define VV_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define VV_UNUSED __attribute__((unused))
+/* For functions that only prefetch: gcc takes them for pure and drops calls it has not inlined. */
+#define VV_ALWAYS_INLINE inline __attribute__((always_inline))
 #define VV_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #define VV_KIB ((uint64_t)1024)

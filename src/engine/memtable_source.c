@@ -10,7 +10,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
-#define PREFETCH_AHEAD 6u
+#define PREFETCH_AHEAD 8u
 
 typedef struct mt_source {
     engine_source base;
@@ -34,7 +34,7 @@ static inline void stand_on(mt_source *s, mt_record *r)
     mt_record_item(r, &s->base.item);
 }
 
-static inline void prefetch(const mt_source *s, uint32_t index)
+static VV_ALWAYS_INLINE void prefetch(const mt_source *s, uint32_t index)
 {
     if (index >= s->leaf.count)
         return;
@@ -55,7 +55,7 @@ static inline mt_record *newest_of(const mt_source *s)
     return mt_load(&s->first->link);
 }
 
-static void prefetch_from(const mt_source *s, uint32_t index, int step)
+static VV_ALWAYS_INLINE void prefetch_from(const mt_source *s, uint32_t index, int step)
 {
     for (unsigned i = 0; i < PREFETCH_AHEAD; i++, index += (uint32_t)step)
         prefetch(s, index);

@@ -65,7 +65,8 @@ int mt_prefix_cmp(const mt_node *n, vv_slice key, size_t skip)
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         words[i] = atomic_load_explicit(&n->prefix[i], memory_order_acquire);
     size_t len = skip < sizeof words ? skip : sizeof words;
-    int c = memcmp(key.data, words, key.len < len ? key.len : len);
+    size_t common = key.len < len ? key.len : len;
+    int c = common == 0 ? 0 : memcmp(key.data, words, common);
     return c != 0 ? c : key.len < len ? -1 : 0;
 }
 

@@ -214,7 +214,7 @@ static inline uint32_t mt_child_index(const mt_inner *n, vv_slice key)
 }
 
 /** Ask for what a search in this node reads. */
-static inline void mt_prefetch_node(const mt_node *n, uint32_t level)
+static VV_ALWAYS_INLINE void mt_prefetch_node(const mt_node *n, uint32_t level)
 {
     const char *p = (const char *)n;
     size_t heads = (level == 0 ? MT_LEAF_KEYS : MT_INNER_KEYS) * sizeof(uint64_t);
