@@ -1,0 +1,222 @@
+/*
+ * svc_metrics.c - /metrics in the Prometheus text format 0.0.4: base units, one HELP and TYPE a
+ * family, counters end in _total. Checked by `promtool check metrics` in the tests.
+ *
+ * The figures are read without locks of their own: a scrape gives a recent state, not a snapshot.
+ */
+#include <inttypes.h>
+#include <stdatomic.h>
+
+#include "base/util.h"
+#include "ingest/ingest.h"
+#include "server/node.h"
+
+#define METRICS_MAX (256u * 1024)
+
+static void head(vv_buf *out, const char *name, const char *type, const char *help)
+{
+    vv_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void gauge(vv_buf *out, const char *name, const char *help, double value)
+{
+    head(out, name, "gauge", help);
+    vv_buf_printf(out, "%s %.17g\n", name, value);
+}
+
+static void counter(vv_buf *out, const char *name, const char *help, double value)
+{
+    head(out, name, "counter", help);
+    vv_buf_printf(out, "%s %.17g\n", name, value);
+}
+
+static double seconds(uint64_t ns)
+{
+    return (double)ns / 1e9;
+}
+
+/* Cumulative buckets at fixed bounds, so that series of several nodes can be added. */
+static void histogram(vv_buf *out, const char *name, const char *help, const vv_hist *h)
+{
+    static const double bounds[] = {0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025,
+                                    0.005,   0.01,   0.025,   0.05,   0.1,   0.25,
+                                    0.5,     1,      2.5,     5,      10};
+    head(out, name, "histogram", help);
+    /* Writers go on meanwhile: the total is read first, and no bucket may pass it. */
+    uint64_t count = vv_hist_count(h);
+    for (size_t i = 0; i < ARRAY_LEN(bounds); i++) {
+        uint64_t below = vv_hist_count_below(h, (uint64_t)(bounds[i] * 1e9));
+        vv_buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, bounds[i],
+                      vv_min_u64(below, count));
+    }
+    vv_buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, count);
+    vv_buf_printf(out, "%s_sum %.9g\n%s_count %" PRIu64 "\n", name, seconds(vv_hist_sum(h)), name,
+                  count);
+}
+
+static void levels(vv_buf *out, const vv_stats *s)
+{
+    head(out, "varve_level_files", "gauge", "Runs in a level.");
+    for (size_t i = 0; i < ARRAY_LEN(s->level_files); i++)
+        vv_buf_printf(out, "varve_level_files{level=\"%zu\"} %" PRIu64 "\n", i, s->level_files[i]);
+    head(out, "varve_level_size_bytes", "gauge", "Bytes of the runs in a level.");
+    for (size_t i = 0; i < ARRAY_LEN(s->level_bytes); i++)
+        vv_buf_printf(out, "varve_level_size_bytes{level=\"%zu\"} %" PRIu64 "\n", i,
+                      s->level_bytes[i]);
+}
+
+static void memory(vv_buf *out, const vv_stats *s)
+{
+    gauge(out, "varve_memory_limit_bytes", "storage.memory_limit.", (double)s->memory_limit);
+    gauge(out, "varve_memory_used_bytes", "Bytes accounted against storage.memory_limit.",
+          (double)s->memory_used);
+    head(out, "varve_memory_part_bytes", "gauge", "The same, by part.");
+    for (int i = 0; i < VV_BUDGET_PARTS; i++)
+        vv_buf_printf(out, "varve_memory_part_bytes{part=\"%s\"} %" PRIu64 "\n",
+                      vv_budget_part_name((vv_budget_part)i), s->memory_part[i]);
+}
+
+static void store(vv_buf *out, node *n)
+{
+    vv_stats s = {.size = sizeof s};
+    vv_stats_read(n->db, &s);
+    counter(out, "varve_commits_total", "Batches committed.", (double)s.entries_committed);
+    counter(out, "varve_operations_total", "Operations committed.", (double)s.operations);
+    counter(out, "varve_user_bytes_total", "Key and value bytes committed.", (double)s.user_bytes);
+    counter(out, "varve_conflicts_total", "Writes refused by a condition.", (double)s.conflicts);
+    counter(out, "varve_duplicates_total", "Retries of producers that changed nothing.",
+            (double)s.duplicates);
+    counter(out, "varve_throttled_seconds_total", "Time writers were slowed.",
+            seconds(s.throttled_ns));
+    counter(out, "varve_log_appended_bytes_total", "Bytes appended to the commit log.",
+            (double)s.log_appended_bytes);
+    counter(out, "varve_log_written_bytes_total", "Bytes written to log segments, with padding.",
+            (double)s.log_written_bytes);
+    counter(out, "varve_log_syncs_total", "Durable log writes.", (double)s.log_syncs);
+    gauge(out, "varve_log_retained_bytes", "Log that a restart would read.",
+          (double)s.log_retained_bytes);
+    gauge(out, "varve_log_segments", "Log segments in use.", (double)s.log_segments);
+    gauge(out, "varve_memtable_size_bytes", "Bytes in memtables.", (double)s.memtable_bytes);
+    gauge(out, "varve_memtables", "Memtables, active and frozen.", (double)s.memtable_count);
+    gauge(out, "varve_disk_size_bytes", "Bytes of all runs.", (double)s.disk_bytes);
+    counter(out, "varve_flushes_total", "Memtables written out.", (double)s.flushes);
+    counter(out, "varve_flush_bytes_total", "Bytes written by flushes.", (double)s.flush_bytes);
+    counter(out, "varve_compactions_total", "Compactions.", (double)s.compactions);
+    counter(out, "varve_compaction_read_bytes_total", "Bytes read by compactions.",
+            (double)s.compaction_read_bytes);
+    counter(out, "varve_compaction_written_bytes_total", "Bytes written by compactions.",
+            (double)s.compaction_write_bytes);
+    counter(out, "varve_cache_hits_total", "Blocks found in the cache.", (double)s.cache_hits);
+    counter(out, "varve_cache_misses_total", "Blocks read from disk.", (double)s.cache_misses);
+    counter(out, "varve_filter_skips_total", "Runs a filter spared a read.",
+            (double)s.filter_skips);
+    gauge(out, "varve_tables", "Tables.", (double)s.tables);
+    gauge(out, "varve_shards", "Shards.", (double)s.shards);
+    gauge(out, "varve_recovery_seconds", "Time the last open took to replay the log.",
+          seconds(s.recovery_ns));
+    gauge(out, "varve_recovery_entries", "Entries the last open replayed.",
+          (double)s.recovery_entries);
+    gauge(out, "varve_recovery_cut_bytes", "Unfinished log tail the last open dropped.",
+          (double)s.recovery_cut_bytes);
+    gauge(out, "varve_failed", "1 when the store latched an error and must be reopened.",
+          s.failed ? 1 : 0);
+    memory(out, &s);
+    levels(out, &s);
+}
+
+static void pipeline(vv_buf *out, node *n)
+{
+    ingest_stats s;
+    ingest_stats_read(n->pipeline, vv_slice_of(NULL, 0), &s);
+    counter(out, "varve_ingest_records_total", "Records acknowledged.", (double)s.records);
+    counter(out, "varve_ingest_bytes_total", "Bytes of the messages they came in.",
+            (double)s.bytes);
+    counter(out, "varve_ingest_failed_total", "Records refused.", (double)s.failed);
+    counter(out, "varve_ingest_messages_total", "Messages received.", (double)s.messages);
+    counter(out, "varve_ingest_batches_total", "Batches written to the store.", (double)s.batches);
+    gauge(out, "varve_ingest_records_per_second", "Acknowledged, over the last ten seconds.",
+          s.records_per_s);
+    gauge(out, "varve_ingest_pending_records", "Received and not yet acknowledged.",
+          (double)s.pending);
+    gauge(out, "varve_ingest_queue_size_bytes", "Messages inside the pipeline.",
+          (double)s.queue_bytes);
+    gauge(out, "varve_ingest_queue_limit_bytes", "ingest.queue_size.", (double)s.queue_limit);
+    gauge(out, "varve_ingest_waiting_bytes", "Messages held outside the pipeline's bound.",
+          (double)s.waiting_bytes);
+    gauge(out, "varve_ingest_streams", "Open ingest streams.", (double)s.streams);
+    histogram(out, "varve_ingest_seconds", "From receiving a message to its acknowledgement.",
+              ingest_latency(n->pipeline));
+}
+
+static void transport(vv_buf *out, node *n)
+{
+    srv_stats s;
+    srv_stats_read(n->server, &s);
+    gauge(out, "varve_connections", "Open connections.", (double)s.connections);
+    counter(out, "varve_connections_total", "Connections accepted.", (double)s.connections_total);
+    counter(out, "varve_connections_refused_total", "Connections over server.max_connections.",
+            (double)s.connections_refused);
+    gauge(out, "varve_calls", "Open calls.", (double)s.calls);
+    counter(out, "varve_calls_total", "Calls received.", (double)s.calls_total);
+    counter(out, "varve_network_received_bytes_total", "Bytes received.", (double)s.bytes_in);
+    counter(out, "varve_network_sent_bytes_total", "Bytes sent.", (double)s.bytes_out);
+    counter(out, "varve_calls_cancelled_total", "Calls reset by the client.", (double)s.resets);
+    counter(out, "varve_protocol_errors_total", "Connections ended for breaking the protocol.",
+            (double)s.protocol_errors);
+    counter(out, "varve_deadline_exceeded_total", "Calls whose deadline passed.",
+            (double)s.deadline_exceeded);
+    head(out, "varve_grpc_finished_total", "counter", "gRPC calls finished, by status code.");
+    for (size_t i = 0; i < ARRAY_LEN(s.status); i++)
+        vv_buf_printf(out, "varve_grpc_finished_total{code=\"%zu\"} %" PRIu64 "\n", i, s.status[i]);
+    head(out, "varve_http_finished_total", "counter", "HTTP calls finished, by status class.");
+    for (size_t i = 1; i < ARRAY_LEN(s.http_status); i++)
+        vv_buf_printf(out, "varve_http_finished_total{class=\"%zuxx\"} %" PRIu64 "\n", i,
+                      s.http_status[i]);
+}
+
+static void process(vv_buf *out, node *n)
+{
+    env_process_stats s;
+    env_process_stats_read(&s);
+    gauge(out, "process_resident_memory_bytes", "Resident memory.", (double)s.rss_bytes);
+    counter(out, "process_cpu_seconds_total", "User and system CPU time.", seconds(s.cpu_ns));
+    gauge(out, "process_open_fds", "Open file descriptors.", (double)s.open_fds);
+    gauge(out, "process_max_fds", "Limit of file descriptors.", (double)s.max_fds);
+    gauge(out, "process_threads", "Threads.", (double)s.threads);
+    gauge(out, "process_start_time_seconds", "Start of the process since 1970.",
+          (double)s.start_wall_ns / 1e9);
+    head(out, "varve_build_info", "gauge", "1, labelled with the version.");
+    vv_buf_printf(out, "varve_build_info{version=\"%s\"} 1\n", vv_version());
+    char why[160];
+    gauge(out, "varve_ready", "1 when /ready answers 200.",
+          node_is_ready(n, why, sizeof why) ? 1 : 0);
+}
+
+static void metrics(srv_call *call, srv_message msg)
+{
+    srv_message_release(&msg);
+    node *n = srv_call_ctx(call);
+    vv_buf out;
+    vv_buf_init(&out, METRICS_MAX);
+    process(&out, n);
+    store(&out, n);
+    pipeline(&out, n);
+    transport(&out, n);
+    counter(&out, "varve_queries_total", "Queries answered.",
+            (double)atomic_load_explicit(&n->queries_total, memory_order_relaxed));
+    histogram(&out, "varve_get_seconds", "GetRecord and Kv.Get.", &n->get_ns);
+    histogram(&out, "varve_put_seconds", "Kv.Put, to its acknowledgement.", &n->put_ns);
+    histogram(&out, "varve_query_seconds", "Query and QueryStream.", &n->query_ns);
+    bool whole = out.status == VV_OK;
+    srv_call_reply(call, whole ? 200 : 507, "text/plain; version=0.0.4; charset=utf-8", &out, NULL);
+    vv_buf_fini(&out);
+}
+
+size_t svc_metrics_methods(node *n, srv_method *out, size_t max)
+{
+    assert(max >= 1);
+    (void)max;
+    out[0] = (srv_method){
+        .kind = SRV_HTTP, .verb = "GET", .path = "/metrics", .ctx = n, .message = metrics};
+    return 1;
+}
