@@ -1,0 +1,153 @@
+/*
+ * srv_request.c - from the bytes of a request, by whichever protocol, to its handler's callbacks.
+ *
+ * HTTP requests are handled here: route, collect the body, hand it over. grpc.c has the gRPC ones.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "server/srv_int.h"
+
+static void split_query(srv_call *call, vv_slice target)
+{
+    const uint8_t *mark = target.len == 0 ? NULL : memchr(target.data, '?', target.len);
+    call->path = target;
+    if (mark == NULL)
+        return;
+    call->path.len = (size_t)(mark - target.data);
+    call->query = vv_slice_of(mark + 1, target.len - call->path.len - 1);
+}
+
+static bool parse_length(vv_slice text, uint64_t *out)
+{
+    *out = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9' || i >= 18)
+            return false;
+        *out = *out * 10 + (uint64_t)(text.data[i] - '0');
+    }
+    return true;
+}
+
+/* No method serves it: 404, 405 with the verbs that would do, or 415 where gRPC lives. */
+static void refuse_http(srv_call *call, vv_buf *allow)
+{
+    if (allow->len > 0) {
+        vv_buf extra;
+        vv_buf_init(&extra, 512);
+        vv_buf_append_str(&extra, "Allow: ");
+        vv_buf_append_slice(&extra, vv_buf_slice(allow));
+        vv_buf_append_u8(&extra, 0);
+        if (extra.status == VV_OK)
+            call->reply_extra = (char *)extra.data;
+        else
+            vv_buf_fini(&extra);
+        srv_call_abort(call, GRPC_UNIMPLEMENTED, 405, NULL);
+    } else if (srv_route_grpc(call->conn->server->routes, call->path, call->conn->port_index) !=
+               NULL) {
+        srv_call_abort(call, GRPC_UNIMPLEMENTED, 415,
+                       "this path speaks gRPC: HTTP/2 and content-type application/grpc");
+    } else {
+        srv_call_abort(call, GRPC_UNIMPLEMENTED, 404, NULL);
+    }
+}
+
+static void begin_http(srv_call *call)
+{
+    call->is_http = true;
+    call->verb_head = vv_slice_eq(call->verb, vv_slice_str("HEAD"));
+    if (call->header_overflow) {
+        srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 431, NULL);
+        return;
+    }
+    vv_buf allow;
+    vv_buf_init(&allow, 256);
+    const srv_method *m = srv_route_http(call->conn->server->routes, call->verb, call->path,
+                                         call->conn->port_index, &allow);
+    if (m == NULL) {
+        refuse_http(call, &allow);
+        vv_buf_fini(&allow);
+        return;
+    }
+    vv_buf_fini(&allow);
+    call->method = m;
+    call->message_max = m->message_max > 0 ? m->message_max : call->conn->server->opt.message_max;
+    uint64_t length;
+    if (!parse_length(srv_call_header(call, "content-length"), &length)) {
+        srv_call_abort(call, GRPC_INVALID_ARGUMENT, 400, NULL);
+        return;
+    }
+    if (length > call->message_max) {
+        srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 413, NULL);
+        return;
+    }
+    call->frame.length = (uint32_t)length;
+    call->started = true;
+    if (m->start != NULL)
+        m->start(call);
+}
+
+void srv_request_begin(srv_call *call, bool http2)
+{
+    call->verb = srv_call_header(call, ":method");
+    split_query(call, srv_call_header(call, ":path"));
+    if (http2 && grpc_content_type(srv_call_header(call, "content-type")) && !call->header_overflow)
+        grpc_request_begin(call);
+    else
+        begin_http(call);
+}
+
+static void http_data(srv_call *call, vv_slice data)
+{
+    size_t have = call->block == NULL ? 0 : call->block->len;
+    call->owed += data.len; /* the body limit bounds it: no need to hold the sender back */
+    if (data.len > call->message_max - have) {
+        srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 413, NULL);
+        return;
+    }
+    if (call->conn->partial > vv_max_u64(SRV_CONN_PARTIAL_MAX, 2ull * call->message_max) ||
+        !srv_block_reserve(call, &call->block, data.len, call->frame.length)) {
+        srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 507, NULL);
+        return;
+    }
+    memcpy(call->block->bytes + have, data.data, data.len);
+    call->block->len += data.len;
+}
+
+void srv_request_data(srv_call *call, vv_slice data)
+{
+    if (data.len == 0)
+        return;
+    call->last_input_ns = call->conn->loop->now_ns;
+    if (call->request_ignored)
+        call->owed += data.len;
+    else if (call->is_http)
+        http_data(call, data);
+    else
+        grpc_request_data(call, data);
+    srv_call_credit(call);
+}
+
+static void end_http(srv_call *call)
+{
+    if (!srv_block_reserve(call, &call->block, 0, 0)) {
+        srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 507, NULL);
+        return;
+    }
+    srv_block_deliver(call, &call->block);
+    if (!call->request_ignored && call->method->half_close != NULL)
+        call->method->half_close(call);
+}
+
+void srv_request_end(srv_call *call)
+{
+    if (call->request_ended)
+        return;
+    call->request_ended = true;
+    if (call->request_ignored)
+        return;
+    if (call->is_http)
+        end_http(call);
+    else
+        grpc_request_end(call);
+}
