@@ -146,6 +146,7 @@ static vv_status create_files(wal *log, vv_error *err)
     wal_ring_close(log);
     log->log_id = new_log_id(log);
     log->seed = wal_seed(log->log_id);
+    log->epoch = 1;
     vv_status st = wal_ring_create(log, log->opt.ring_size, err);
     if (st == VV_OK)
         st = wal_ring_open(log, err);
@@ -157,6 +158,7 @@ static vv_status create_files(wal *log, vv_error *err)
         st = wal_spare_build(log, 1, log->opt.segment_size, &seg, &fatal, err);
     if (st != VV_OK)
         return st;
+    seg->epoch = log->epoch;
     log->segs[log->seg_count++] = seg;
     log->limit = seg->capacity;
     log->next_number = 2;

@@ -149,6 +149,8 @@ static void print_batch(const printer *out, const wal_batch *b, const uint8_t *p
           " crc %08" PRIx32 " after %08" PRIx32,
           b->count == 0 ? "filler" : "batch", b->position, b->length, b->count, b->synced, b->crc,
           b->prev_crc);
+    if (b->count == 0)
+        print(out, "  epoch %" PRIu64, wal_filler_epoch(p));
     size_t at = 0;
     for (uint32_t i = 0; i < b->count; i++) {
         wal_record rec;

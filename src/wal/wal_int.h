@@ -33,6 +33,7 @@ typedef struct wal_segment {
     uint64_t first; /* where its first batch begins, in [base, base + VV_BLOCK) */
     uint64_t capacity;
     uint32_t prev_crc; /* of the batch before first */
+    uint64_t epoch;    /* of the log when it was begun */
     bool started;      /* the header is durable; touched by the writer alone */
     vio_file *file;    /* open for writing from spare until the writer leaves it, else NULL */
     uint64_t shards;   /* under lock: bit set of the shards with entries here */
@@ -76,6 +77,7 @@ struct wal {
     char dir[VIO_PATH_MAX];
     uint64_t log_id;
     uint32_t seed;
+    uint64_t epoch; /* one higher after each opening; in all filler. Fixed once WAL_READY */
     wal_ring ring;  /* fixed after recovery; bytes in [durable, end) are not changed */
     uint8_t *block; /* VV_BLOCK aligned bytes for headers; the writer's */
 
@@ -150,6 +152,7 @@ typedef struct wal_file_header {
     uint64_t first;    /* segment */
     uint64_t capacity; /* bytes behind the header block; of a ring its size */
     uint32_t prev_crc; /* segment */
+    uint64_t epoch;    /* segment */
 } wal_file_header;
 
 #define WAL_MAGIC_SEGMENT "VARVEWAL"
@@ -196,6 +199,8 @@ void wal_ring_get(const wal_ring *ring, uint64_t position, void *out, size_t len
 /* wal_writer.c */
 /** Filler to the block boundary. */
 void wal_pad(wal *log) VV_REQUIRES(log->lock);
+/** A whole block of filler at an aligned end: the mark of an opening. */
+void wal_mark(wal *log) VV_REQUIRES(log->lock);
 /** An entry lies in this segment: it is kept until the entry is released. */
 void wal_note(wal *log, wal_segment *seg, const wal_record *rec) VV_REQUIRES(log->lock);
 /** Begin the next segment at the end of the log with room for need bytes. May unlock; look again
@@ -245,7 +250,7 @@ void wal_reader_fini(wal_reader *r);
 VV_MUST_CHECK vv_status wal_reader_view(wal_reader *r, uint64_t position, size_t len,
                                         const uint8_t **out, vv_error *err);
 /** The batch at a position. VV_CORRUPT with the reason when there is none that checks and chains;
- * *torn is then the length its header claims, when that looks like one of this place, else 0. */
+ * *torn is then the length its header claims, when it looks like one of this place, else 0. */
 VV_MUST_CHECK vv_status wal_reader_batch(wal_reader *r, uint64_t position, uint32_t chain,
                                          wal_batch *batch, const uint8_t **out, uint64_t *torn,
                                          vv_error *err);

@@ -107,6 +107,7 @@ static vv_status add_segment(wal *log, const file_info *info, vv_error *err)
     seg->first = h->first;
     seg->capacity = h->capacity;
     seg->prev_crc = h->prev_crc;
+    seg->epoch = h->epoch;
     seg->started = true;
     log->segs[log->seg_count++] = seg;
     return VV_OK;

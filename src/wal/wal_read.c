@@ -117,6 +117,16 @@ static vv_status view_whole(wal_reader *r, uint64_t position, size_t len, const 
     return st;
 }
 
+/* The length of an unfinished write whose header stands here, or 0: for the report of a cut. One
+ * field that fits is enough, for the rest may be what was torn. */
+static uint64_t torn_length(const wal_batch *batch, uint64_t position, uint32_t chain)
+{
+    bool zero = batch->length == 0 && batch->crc == 0 && batch->prev_crc == 0;
+    if (zero || (batch->position != position && batch->prev_crc != chain))
+        return 0;
+    return wal_batch_front(batch) == 0 ? WAL_BATCH_HEADER : batch->length;
+}
+
 vv_status wal_reader_batch(wal_reader *r, uint64_t position, uint32_t chain, wal_batch *batch,
                            const uint8_t **out, uint64_t *torn, vv_error *err)
 {
@@ -126,6 +136,7 @@ vv_status wal_reader_batch(wal_reader *r, uint64_t position, uint32_t chain, wal
     if (st != VV_OK)
         return st;
     wal_batch_get(p, batch);
+    *torn = torn_length(batch, position, chain);
     st = check_place(batch, position, chain, err);
     if (st != VV_OK)
         return st;
@@ -133,7 +144,6 @@ vv_status wal_reader_batch(wal_reader *r, uint64_t position, uint32_t chain, wal
     if (front == 0)
         return vv_fail(err, VV_CORRUPT, "length %" PRIu32 " and count %" PRIu32 " cannot be",
                        batch->length, batch->count);
-    *torn = batch->length;
     st = view_whole(r, position, front, &p, err);
     if (st != VV_OK)
         return st;

@@ -20,8 +20,19 @@
  * Why the sum is seeded with the log's id: recovery looks for headers behind a damaged place. A
  * payload that imitates a header must not be taken for one, and its writer does not know the id.
  *
+ *      filler (count 0)
+ *      0        32      40
+ *      +--------+-------+-----------+
+ *      | header | epoch | 0 0 0 ... |      crc covers the epoch as it covers a directory
+ *      +--------+-------+-----------+
+ *
  * Why filler is a batch: a reader needs no second rule for padding, and the chain runs through it.
- * Less than a header's room is left in a block now and then: such filler takes the next block too.
+ * Less than its smallest size is left in a block now and then: such filler takes the next block
+ * too.
+ *
+ * Why filler has an epoch, one higher after each opening of the log: every opening writes filler
+ * first, so what follows it chains to a checksum no earlier life of the log knew. Without it, the
+ * ring's pages that survived a power cut behind a lost one could fit again behind equal bytes.
  */
 #include "wal/wal_record.h"
 
@@ -64,7 +75,7 @@ uint32_t wal_filler(uint64_t end)
     uint32_t room = VV_BLOCK - (uint32_t)(end % VV_BLOCK);
     if (room == VV_BLOCK)
         return 0;
-    return room >= WAL_BATCH_HEADER ? room : room + VV_BLOCK;
+    return room >= WAL_FILLER_MIN ? room : room + VV_BLOCK;
 }
 
 static vv_status check_record(const wal_record *rec, size_t i, vv_error *err)
@@ -149,6 +160,19 @@ uint32_t wal_batch_put(uint8_t out[WAL_BATCH_HEADER], const wal_batch *batch,
     return crc;
 }
 
+uint32_t wal_filler_put(uint8_t out[WAL_FILLER_MIN], const wal_batch *filler, uint32_t seed,
+                        uint64_t epoch)
+{
+    assert(filler->count == 0 && filler->length >= WAL_FILLER_MIN);
+    vv_put_le64(out + WAL_BATCH_HEADER, epoch);
+    return wal_batch_put(out, filler, vv_crc32c(seed, out + WAL_BATCH_HEADER, 8));
+}
+
+uint64_t wal_filler_epoch(const uint8_t *p)
+{
+    return vv_get_le64(p + WAL_BATCH_HEADER);
+}
+
 void wal_batch_get(const uint8_t in[WAL_BATCH_HEADER], wal_batch *out)
 {
     *out = (wal_batch){
@@ -167,18 +191,21 @@ size_t wal_batch_front(const wal_batch *batch)
         batch->synced > batch->position ||
         batch->count > (batch->length - WAL_BATCH_HEADER) / WAL_RECORD_HEADER)
         return 0;
+    if (batch->count == 0)
+        return batch->length < WAL_FILLER_MIN ? 0 : WAL_FILLER_MIN;
     return WAL_BATCH_HEADER + (size_t)batch->count * WAL_RECORD_HEADER;
 }
 
 bool wal_batch_front_fits(const uint8_t *p, const wal_batch *batch, uint32_t seed)
 {
-    uint32_t crc = vv_crc32c(seed, p + WAL_BATCH_HEADER, (size_t)batch->count * WAL_RECORD_HEADER);
+    size_t front = wal_batch_front(batch);
+    uint32_t crc = vv_crc32c(seed, p + WAL_BATCH_HEADER, front - WAL_BATCH_HEADER);
     return vv_crc32c(crc, p + 4, WAL_BATCH_HEADER - 4) == batch->crc;
 }
 
 static vv_status check_filler(const uint8_t *p, const wal_batch *batch, vv_error *err)
 {
-    for (size_t i = WAL_BATCH_HEADER; i < batch->length; i++)
+    for (size_t i = WAL_FILLER_MIN; i < batch->length; i++)
         if (p[i] != 0)
             return vv_fail(err, VV_CORRUPT, "byte %zu of filler is %02x, not zero", i, p[i]);
     return VV_OK;

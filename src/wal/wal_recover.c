@@ -103,6 +103,12 @@ static vv_status check_next_file(wal *log, vv_error *err)
     return st;
 }
 
+static void learn_epoch(wal *log, const wal_batch *batch, const uint8_t *p)
+{
+    if (batch->count == 0)
+        log->epoch = vv_max_u64(log->epoch, wal_filler_epoch(p));
+}
+
 /* Whole batches of the last segment; leaves the reader, the reason of the stop and a torn length.
  */
 static vv_status walk_last(wal *log, wal_reader *r, uint64_t *torn, vv_error *reason)
@@ -110,12 +116,14 @@ static vv_status walk_last(wal *log, wal_reader *r, uint64_t *torn, vv_error *re
     uint64_t at = last_segment(log)->first;
     uint32_t chain = last_segment(log)->prev_crc;
     vv_status st;
+    log->epoch = last_segment(log)->epoch;
     for (;;) {
         wal_batch batch;
         const uint8_t *p;
         st = wal_reader_batch(r, at, chain, &batch, &p, torn, reason);
         if (st != VV_OK)
             break;
+        learn_epoch(log, &batch, p);
         at += batch.length;
         chain = batch.crc;
     }
@@ -140,6 +148,7 @@ static vv_status walk_ring(wal *log, evidence *e, vv_error *err)
             /* An unaligned end leaves room for its filler; no writer of ours fills more. */
             if (st != VV_OK || wal_padded(at + batch.length) > r.limit)
                 break;
+            learn_epoch(log, &batch, p);
             at += batch.length;
             chain = batch.crc;
             add_evidence(e, &batch);
@@ -411,6 +420,24 @@ static vv_status tail_batch(wal *log, const wal_batch *batch, const uint8_t *p, 
     return VV_OK;
 }
 
+/* Filler of the new epoch, so that nothing from before can follow what comes now. */
+static vv_status write_mark(wal *log, vv_error *err) VV_REQUIRES(log->lock)
+{
+    if (log->end % VV_BLOCK != 0) {
+        wal_pad(log);
+        return wal_write_out(log, err);
+    }
+    vv_status st = VV_OK;
+    if (log->end + VV_BLOCK - log->scan_end > log->ring.size)
+        st = wal_write_out(log, err); /* the tail fills the whole ring */
+    if (st == VV_OK && log->end + VV_BLOCK > log->limit)
+        st = tail_switch(log, VV_BLOCK, err);
+    if (st != VV_OK)
+        return st;
+    wal_mark(log);
+    return wal_write_out(log, err);
+}
+
 /* The ring's batches [scan_end, to) into segments. */
 static vv_status write_tail(wal *log, uint64_t to, vv_error *err) VV_REQUIRES(log->lock)
 {
@@ -435,14 +462,13 @@ static vv_status write_tail(wal *log, uint64_t to, vv_error *err) VV_REQUIRES(lo
     wal_reader_fini(&r);
     if (st != VV_OK)
         return st;
-    wal_pad(log);
-    bool write = log->end != log->scan_end || log->write_index + 1 != log->seg_count;
-    return write ? wal_write_out(log, err) : VV_OK;
+    return write_mark(log, err);
 }
 
 vv_status wal_finish(wal *log, vv_error *err)
 {
     log->next_number = last_segment(log)->number + 1;
+    log->epoch++;
     uint64_t to = log->end;
     vv_status st = sync_last(log, err);
     if (st == VV_OK)

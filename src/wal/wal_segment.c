@@ -45,6 +45,7 @@ void wal_header_put(uint8_t out[VV_BLOCK], const char *magic, const wal_file_hea
     vv_put_le64(out + 72, h->base);
     vv_put_le64(out + 80, h->first);
     vv_put_le32(out + 88, h->prev_crc);
+    vv_put_le64(out + 96, h->epoch);
     vv_put_le32(out + HEADER_CRC_AT, vv_crc32c(0, out, HEADER_CRC_AT));
 }
 
@@ -99,11 +100,12 @@ vv_status wal_header_get(const uint8_t in[VV_BLOCK], const char *magic, wal_file
         .base = vv_get_le64(in + 72),
         .first = vv_get_le64(in + 80),
         .prev_crc = vv_get_le32(in + 88),
+        .epoch = vv_get_le64(in + 96),
     };
     if (vv_get_le32(in + 12) != VV_BLOCK || h.capacity == 0 || h.capacity % VV_BLOCK != 0 ||
         h.capacity > UINT32_MAX || h.base % VV_BLOCK != 0 || h.base > INT64_MAX ||
         h.first < h.base || h.first - h.base >= VV_BLOCK || h.number > INT64_MAX ||
-        !all_zero(in + 92, HEADER_CRC_AT - 92))
+        !all_zero(in + 92, 4) || !all_zero(in + 104, HEADER_CRC_AT - 104))
         return vv_fail(err, VV_CORRUPT, "header: its fields contradict each other");
     *out = h;
     return VV_OK;
@@ -155,7 +157,8 @@ vv_status wal_segment_start(wal *log, wal_segment *seg, vv_error *err)
                          .base = seg->base,
                          .first = seg->first,
                          .capacity = seg->capacity,
-                         .prev_crc = seg->prev_crc};
+                         .prev_crc = seg->prev_crc,
+                         .epoch = seg->epoch};
     wal_header_put(log->block, WAL_MAGIC_SEGMENT, &h);
     VV_POINT("wal.before_header");
     vv_status st = vio_pwrite(seg->file, 0, log->block, VV_BLOCK, err);

@@ -48,19 +48,29 @@ static wal_batch next_batch(const wal *log, size_t len, size_t count) VV_REQUIRE
                        .synced = durable_of(log)};
 }
 
+static void put_filler(wal *log, uint32_t len) VV_REQUIRES(log->lock)
+{
+    assert(log->end + len - durable_of(log) <= log->ring.size);
+    assert(log->end + len <= log->limit);
+    uint8_t front[WAL_FILLER_MIN];
+    wal_batch filler = next_batch(log, len, 0);
+    log->chain = wal_filler_put(front, &filler, log->seed, log->epoch);
+    wal_ring_put(&log->ring, log->end, front, sizeof front);
+    wal_ring_zero(&log->ring, log->end + sizeof front, len - sizeof front);
+    log->end += len;
+}
+
 void wal_pad(wal *log)
 {
     uint32_t len = wal_filler(log->end);
-    if (len == 0)
-        return;
-    assert(log->end + len - durable_of(log) <= log->ring.size);
-    assert(log->end + len <= log->limit);
-    uint8_t header[WAL_BATCH_HEADER];
-    wal_batch filler = next_batch(log, len, 0);
-    log->chain = wal_batch_put(header, &filler, log->seed);
-    wal_ring_put(&log->ring, log->end, header, sizeof header);
-    wal_ring_zero(&log->ring, log->end + sizeof header, len - sizeof header);
-    log->end += len;
+    if (len > 0)
+        put_filler(log, len);
+}
+
+void wal_mark(wal *log)
+{
+    assert(log->end % VV_BLOCK == 0);
+    put_filler(log, VV_BLOCK);
 }
 
 void wal_note(wal *log, wal_segment *seg, const wal_record *rec)
@@ -91,6 +101,7 @@ static void put_batch(wal *log, const wal_record *recs, size_t count, size_t len
     log->chain = wal_batch_put(header, &batch, directory_crc);
     uint64_t at = log->end;
     wal_ring_put(&log->ring, at, header, WAL_BATCH_HEADER);
+    VV_POINT("wal.ring_header");
     at += WAL_BATCH_HEADER;
     for (size_t i = 0; i < count; i++, at += WAL_RECORD_HEADER) {
         wal_record_put(header, &recs[i]);
@@ -99,6 +110,7 @@ static void put_batch(wal *log, const wal_record *recs, size_t count, size_t len
     for (size_t i = 0; i < count; at += recs[i].payload.len, i++)
         wal_ring_put(&log->ring, at, recs[i].payload.data, recs[i].payload.len);
     assert(at == log->end + len);
+    VV_POINT("wal.ring_batch");
     log->end = at;
     note_batch(log, recs, count, len);
 }
@@ -293,6 +305,7 @@ vv_status wal_switch(wal *log, uint64_t need, bool *done, vv_error *err)
     seg->first = log->end;
     seg->base = wal_floor(log->end);
     seg->prev_crc = log->chain;
+    seg->epoch = log->epoch;
     seg->started = false;
     seg->shards = 0;
     log->segs[log->seg_count++] = seg;
@@ -378,6 +391,8 @@ static void through_batch(through *t, const wal_batch *batch, const wal_record *
                           uint32_t directory_crc, uint32_t *chain)
 {
     uint8_t header[WAL_RECORD_HEADER];
+    static_assert(WAL_FILLER_MIN <= WAL_RECORD_HEADER && WAL_BATCH_HEADER <= WAL_RECORD_HEADER,
+                  "one buffer for each of them");
     *chain = wal_batch_put(header, batch, directory_crc);
     through_put(t, header, WAL_BATCH_HEADER);
     for (size_t i = 0; i < batch->count; i++) {
@@ -391,9 +406,9 @@ static void through_batch(through *t, const wal_batch *batch, const wal_record *
         return;
     wal_batch filler = {
         .length = fill, .position = t->filled, .prev_crc = *chain, .synced = batch->synced};
-    *chain = wal_batch_put(header, &filler, t->log->seed);
-    through_put(t, header, WAL_BATCH_HEADER);
-    through_put(t, NULL, fill - WAL_BATCH_HEADER);
+    *chain = wal_filler_put(header, &filler, t->log->seed, t->log->epoch);
+    through_put(t, header, WAL_FILLER_MIN);
+    through_put(t, NULL, fill - WAL_FILLER_MIN);
 }
 
 /* Keep other appenders out, empty the ring, begin a segment if needed. */

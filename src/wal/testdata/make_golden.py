@@ -9,6 +9,7 @@ import struct
 
 BLOCK = 4096
 LOG_ID = 0x0123456789ABCDEF
+EPOCH = 1
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 TABLE = []
@@ -28,9 +29,9 @@ def crc32c(crc, data):
 SEED = crc32c(0, struct.pack("<Q", LOG_ID))
 
 
-def header(magic, capacity, number=0, base=0, first=0, prev=0):
-    fields = magic + struct.pack("<IIQQ16xQQQQQI", 1, BLOCK, 0, 0, LOG_ID, capacity, number, base,
-                                 first, prev)
+def header(magic, capacity, number=0, base=0, first=0, prev=0, epoch=0):
+    fields = magic + struct.pack("<IIQQ16xQQQQQI4xQ", 1, BLOCK, 0, 0, LOG_ID, capacity, number,
+                                 base, first, prev, epoch)
     body = fields.ljust(BLOCK - 4, b"\0")
     return body + struct.pack("<I", crc32c(0, body))
 
@@ -50,11 +51,12 @@ def batch(position, prev, synced, records):
 
 def filler(position, prev, synced):
     room = BLOCK - position % BLOCK
-    if room < 32:
+    if room < 40:
         room += BLOCK
+    epoch = struct.pack("<Q", EPOCH)
     front = struct.pack("<IQIIQ", room, position, prev, 0, synced)
-    crc = crc32c(SEED, front)
-    return crc, (struct.pack("<I", crc) + front).ljust(room, b"\0")
+    crc = crc32c(crc32c(SEED, epoch), front)
+    return crc, (struct.pack("<I", crc) + front + epoch).ljust(room, b"\0")
 
 
 def main():
@@ -76,7 +78,7 @@ def main():
             chain, data = batch(len(log), chain, synced, records)
         log += data
     with open(os.path.join(HERE, "golden.seg"), "wb") as out:
-        out.write(header(b"VARVEWAL", len(log), number=1) + log)
+        out.write(header(b"VARVEWAL", len(log), number=1, epoch=EPOCH) + log)
     with open(os.path.join(HERE, "golden.ring"), "wb") as out:
         out.write(header(b"VARVERNG", 8 * BLOCK))  # its data, all zero, is left out
 
