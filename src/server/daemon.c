@@ -1,0 +1,222 @@
+/*
+ * daemon.c - builds a node from its configuration and takes it down again.
+ *
+ *   start   store -> gate -> pool -> pipeline -> listeners
+ *   stop    listeners drain (answers need the pipeline) -> pipeline settles -> pool -> gate ->
+ * store
+ */
+#include "server/daemon.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "db/db.h"
+#include "ingest/ingest.h"
+#include "server/node.h"
+
+#define METHODS_MAX 96
+#define POOL_QUEUE_MAX 4096u
+
+struct varve_daemon {
+    config config;
+    node node;
+    srv_method methods[METHODS_MAX];
+    size_t method_count;
+    srv_port ports[2];
+};
+
+/* Failures of listening carry this mark at their front, for the exit code. */
+#define LISTEN_MARK "listen: "
+
+bool daemon_failed_at_listen(const vv_error *err)
+{
+    return strncmp(err->msg, LISTEN_MARK, strlen(LISTEN_MARK)) == 0;
+}
+
+/* storage.wal_directory: the store's "wal" becomes a link to it, made before the store is. */
+static vv_status place_wal(const config *c, vv_error *err)
+{
+    if (c->storage_wal_directory[0] == '\0')
+        return VV_OK;
+    vv_buf link;
+    vv_buf_init(&link, 2 * CONFIG_TEXT_MAX);
+    vv_buf_printf(&link, "%s/wal", c->storage_data_directory);
+    vv_buf_append_u8(&link, 0);
+    if (link.status != VV_OK) {
+        vv_buf_fini(&link);
+        return vv_fail(err, link.status, "storage.wal_directory");
+    }
+    const char *path = (const char *)link.data;
+    char now[CONFIG_TEXT_MAX];
+    ssize_t len = readlink(path, now, sizeof now - 1);
+    vv_status st = VV_OK;
+    if (len >= 0) {
+        now[len] = '\0';
+        if (strcmp(now, c->storage_wal_directory) != 0)
+            st = vv_fail(err, VV_INVALID,
+                         "storage.wal_directory: %s points to %s: stop varved, move the log there "
+                         "and change the link, or set the key back",
+                         path, now);
+    } else if (errno == EINVAL) {
+        st = vv_fail(err, VV_INVALID,
+                     "storage.wal_directory: %s is a directory already: move it to %s first", path,
+                     c->storage_wal_directory);
+    } else if ((mkdir(c->storage_data_directory, 0777) != 0 && errno != EEXIST) ||
+               (mkdir(c->storage_wal_directory, 0777) != 0 && errno != EEXIST) ||
+               symlink(c->storage_wal_directory, path) != 0) {
+        st = vv_fail_sys(err, VV_IO, errno, "storage.wal_directory %s", c->storage_wal_directory);
+    }
+    vv_buf_fini(&link);
+    return st;
+}
+
+/* The library's log lines become lines of the daemon as they are: they have the same form. */
+static void store_log(void *ctx, int level, const char *line, size_t len)
+{
+    vv_log *log = ctx;
+    (void)level;
+    vv_mutex_lock(&log->lock);
+    log->write(log->ctx, line, len);
+    vv_mutex_unlock(&log->lock);
+}
+
+static vv_status open_store(varve_daemon *d, vv_error *err)
+{
+    const config *c = &d->config;
+    vv_status st = place_wal(c, err);
+    if (st != VV_OK)
+        return st;
+    vv_options opt = VV_OPTIONS_INIT;
+    opt.shard_count = (uint32_t)c->storage_shards;
+    opt.durability = (vv_durability)c->storage_durability;
+    opt.memory_limit = c->storage_memory_limit;
+    opt.memtable_size = c->storage_memtable_size;
+    opt.cache_size = c->storage_cache_size;
+    opt.log_limit = c->storage_log_limit;
+    opt.log_segment_size = (uint32_t)c->storage_log_segment_size;
+    opt.background_threads = (uint32_t)c->storage_background_threads;
+    opt.compress = c->storage_compression;
+    opt.log = store_log;
+    opt.log_ctx = d->node.log;
+    opt.log_level = (int)c->log_level;
+    return vv_db_open(c->storage_data_directory, &opt, &d->node.db, err);
+}
+
+static void add_methods(varve_daemon *d)
+{
+    static size_t (*const services[])(node * n, srv_method * out, size_t max) = {
+        svc_ingestion_methods,   svc_query_methods,      svc_kv_methods,
+        svc_admin_methods,       svc_health_methods,     svc_reflection_methods,
+        svc_http_ingest_methods, svc_http_query_methods, svc_http_kv_methods,
+        svc_metrics_methods,
+    };
+    for (size_t i = 0; i < ARRAY_LEN(services); i++)
+        d->method_count +=
+            services[i](&d->node, d->methods + d->method_count, METHODS_MAX - d->method_count);
+}
+
+static vv_status listen_on_ports(varve_daemon *d, vv_error *err)
+{
+    const config *c = &d->config;
+    d->ports[0] = (srv_port){.host = c->server_host, .port = (uint16_t)c->server_port};
+    d->ports[1] = (srv_port){.host = c->server_host, .port = (uint16_t)c->query_port};
+    add_methods(d);
+    srv_options opt = {
+        .threads = vv_threads_real(),
+        .clock = vv_clock_real(),
+        .log = d->node.log,
+        .budget = d->node.budget,
+        .ports = d->ports,
+        .port_count = ARRAY_LEN(d->ports),
+        .methods = d->methods,
+        .method_count = d->method_count,
+        .loop_count = (uint32_t)c->server_loops,
+        .connections_max = (uint32_t)c->server_max_connections,
+        .streams_max = (uint32_t)c->server_max_streams,
+        .message_max = (uint32_t)c->server_max_message_size,
+        .idle_timeout_ns = c->server_idle_timeout_ns,
+        .drain_timeout_ns = c->server_drain_timeout_ns,
+    };
+    vv_status st = srv_start(&opt, &d->node.server, err);
+    return st == VV_OK ? st : vv_wrap(err, st, "%.*s", (int)strlen(LISTEN_MARK) - 2, LISTEN_MARK);
+}
+
+static vv_status start_parts(varve_daemon *d, vv_error *err)
+{
+    const config *c = &d->config;
+    node *n = &d->node;
+    vv_status st = open_store(d, err);
+    if (st != VV_OK)
+        return st;
+    n->budget = db_budget(n->db);
+    gate_options gate_opt = {.db = n->db,
+                             .auto_create = c->ingest_auto_create,
+                             .allow_anonymous = c->server_allow_anonymous};
+    st = gate_create(&gate_opt, &n->gate, err);
+    if (st == VV_OK)
+        st = srv_pool_create(vv_threads_real(), (uint32_t)c->query_threads, POOL_QUEUE_MAX,
+                             &n->pool, err);
+    ingest_options ingest_opt = {.db = n->db,
+                                 .clock = vv_clock_real(),
+                                 .threads = vv_threads_real(),
+                                 .budget = n->budget,
+                                 .workers = (uint32_t)c->ingest_workers,
+                                 .queue_bytes = c->ingest_queue_size};
+    if (st == VV_OK)
+        st = ingest_create(&ingest_opt, &n->pipeline, err);
+    return st == VV_OK ? listen_on_ports(d, err) : st;
+}
+
+vv_status daemon_start(const config *c, vv_log *log, varve_daemon **out, vv_error *err)
+{
+    varve_daemon *d = vv_calloc(1, sizeof *d);
+    if (d == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "start");
+    d->config = *c;
+    d->node.log = log;
+    d->node.env.clock = vv_clock_real();
+    d->node.env.threads = vv_threads_real();
+    d->node.env.log = log;
+    d->node.started_mono_ns = vv_clock_mono(vv_clock_real());
+    d->node.query_memory_limit = c->query_memory_limit;
+    vv_status st = start_parts(d, err);
+    if (st != VV_OK) {
+        (void)daemon_stop(d, NULL);
+        return st;
+    }
+    vv_stats s = {.size = sizeof s};
+    vv_stats_read(d->node.db, &s);
+    vv_log_to(log, VV_LOG_INFO, "varved", "serving", VV_KV_S("version", vv_version()),
+              VV_KV_S("data", c->storage_data_directory), VV_KV_S("host", c->server_host),
+              VV_KV_U("ingest_port", daemon_port(d, 0)), VV_KV_U("query_port", daemon_port(d, 1)),
+              VV_KV_U("recovered_entries", s.recovery_entries),
+              VV_KV_U("cut_bytes", s.recovery_cut_bytes),
+              VV_KV_F("recovery_s", (double)s.recovery_ns / 1e9));
+    *out = d;
+    return VV_OK;
+}
+
+uint16_t daemon_port(const varve_daemon *d, size_t index)
+{
+    return srv_port_bound(d->node.server, index);
+}
+
+vv_status daemon_stop(varve_daemon *d, vv_error *err)
+{
+    node *n = &d->node;
+    atomic_store(&n->draining, 1);
+    if (n->server != NULL)
+        srv_stop(n->server);
+    ingest_destroy(n->pipeline);
+    srv_pool_destroy(n->pool);
+    gate_destroy(n->gate);
+    vv_status st = vv_db_close(n->db, err);
+    vv_free(d);
+    return st;
+}
