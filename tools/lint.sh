@@ -24,7 +24,7 @@ tools/check_exports.sh build-lint/src/db/libvarve.so
 echo "== clang-tidy"
 # Tests and benchmarks are read by the compilers; the analyser's time goes to what is shipped.
 git ls-files 'src/*.c' 'cmd/*.c' | grep -v '_test\.c$' |
-    xargs -P "$(nproc)" -n 6 clang-tidy -p build-lint --quiet --warnings-as-errors='*' 2>/dev/null
+    xargs -P "$(nproc)" -n 1 clang-tidy -p build-lint --quiet --warnings-as-errors='*' 2>/dev/null
 
 echo "== cppcheck"
 cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
