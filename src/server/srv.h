@@ -134,6 +134,10 @@ void srv_call_reply(srv_call *call, int http_status, const char *content_type, v
                     const char *extra_header);
 /** Run fn(call) on the call's loop soon, also when it is closed by then. Any thread. */
 void srv_call_post(srv_call *call, void (*fn)(srv_call *call, void *arg), void *arg);
+/** Run fn(call) once after delay_ns, unless the call is closed by then. Loop thread. One timer a
+ * call: setting it again moves it. */
+void srv_call_after(srv_call *call, int64_t delay_ns, void (*fn)(srv_call *call, void *arg),
+                    void *arg);
 
 /* ---- a pool of threads for work that may block (reads from disk, queries) ------------------ */
 

@@ -17,8 +17,33 @@ static void close_for_handler(srv_call *call)
 {
     if (!atomic_exchange(&call->open, false))
         return;
+    srv_timer_cancel(&call->conn->loop->timers, &call->after_timer);
     if (call->started && call->method->closed != NULL)
         call->method->closed(call);
+}
+
+static void on_after(srv_timer *timer)
+{
+    srv_call *call = VV_CONTAINER_OF(timer, srv_call, after_timer);
+    call->after_fn(call, call->after_arg);
+}
+
+void srv_call_after(srv_call *call, int64_t delay_ns, void (*fn)(srv_call *call, void *arg),
+                    void *arg)
+{
+    srv_loop *loop = call->conn->loop;
+    assert(srv_loop_is_here(loop));
+    if (!srv_call_is_open(call))
+        return;
+    call->after_timer.fn = on_after;
+    call->after_fn = fn;
+    call->after_arg = arg;
+    /* The present, not the turn's start; and never now: the timers of this turn are running. */
+    int64_t at = vv_clock_mono(call->conn->server->opt.clock);
+    if (__builtin_add_overflow(at, delay_ns > 0 ? delay_ns : 1, &at))
+        at = INT64_MAX;
+    if (!srv_timer_set(&loop->timers, &call->after_timer, at))
+        srv_call_finish(call, VV_NO_MEMORY, "no memory for a timer");
 }
 
 static void drop_output(srv_call *call)

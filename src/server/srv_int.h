@@ -335,6 +335,9 @@ struct srv_call {
     int64_t last_input_ns;
     int64_t deadline_ns;
     srv_timer deadline_timer;
+    srv_timer after_timer; /* of srv_call_after */
+    void (*after_fn)(srv_call *call, void *arg);
+    void *after_arg;
     /* output, oldest first */
     srv_item *out_first, *out_last;
     size_t out_bytes;

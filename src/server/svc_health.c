@@ -1,0 +1,140 @@
+/*
+ * svc_health.c - grpc.health.v1 (Check, Watch) and, over HTTP, /health and /ready.
+ *
+ * /health says that the process answers; everything else says whether it can take work, which
+ * node_is_ready decides. A watcher is told at once and then whenever the answer changes; each
+ * watching call looks once a second, on its own loop.
+ */
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "base/util.h"
+#include "server/descriptors.h"
+#include "server/node.h"
+#include "server/pb_util.h"
+
+#define REQUEST_MAX (64u * 1024u)
+#define LOOK_NS VV_NS_PER_S
+#define GRPC_NOT_FOUND 5
+
+/* HealthCheckResponse.ServingStatus */
+enum { SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3 };
+
+/* The service the request names; the last occurrence counts. False: malformed. */
+static bool read_service(vv_slice request, vv_slice *out)
+{
+    pb_reader r = pb_reader_of(request);
+    pb_field f;
+    *out = vv_slice_of(NULL, 0);
+    while (pb_next(&r, &f))
+        if (f.number == 1 && f.wire == PB_BYTES)
+            *out = f.bytes;
+    return !r.bad;
+}
+
+static bool is_known(vv_slice service)
+{
+    return service.len == 0 || descriptors_has_service(descriptors_builtin(), service);
+}
+
+static int serving(node *n)
+{
+    char why[160];
+    return node_is_ready(n, why, sizeof why) ? SERVING : NOT_SERVING;
+}
+
+static void send_status(srv_call *call, int status)
+{
+    vv_buf out;
+    vv_buf_init(&out, 16);
+    pb_put_varint(&out, 1, (uint64_t)status);
+    srv_call_send(call, &out);
+}
+
+static void check_message(srv_call *call, srv_message msg)
+{
+    vv_slice service;
+    if (!read_service(msg.data, &service)) {
+        srv_call_finish(call, VV_INVALID, "the bytes are not a HealthCheckRequest");
+    } else if (!is_known(service)) {
+        srv_call_finish_grpc(call, GRPC_NOT_FOUND, "unknown service");
+    } else {
+        send_status(call, serving(srv_call_ctx(call)));
+        srv_call_finish(call, VV_OK, NULL);
+    }
+    srv_message_release(&msg);
+}
+
+/* What a watcher was told last travels as the timer's argument: a small number, not a pointer. */
+static void look_again(srv_call *call, void *last)
+{
+    int now = serving(srv_call_ctx(call));
+    if ((uintptr_t)now != (uintptr_t)last)
+        send_status(call, now);
+    const node *n = srv_call_ctx(call);
+    if (atomic_load(&n->draining)) { /* a watcher must not hold up the end */
+        srv_call_finish(call, VV_CLOSED, "the server is stopping");
+        return;
+    }
+    srv_call_after(call, LOOK_NS, look_again, (void *)(uintptr_t)now);
+}
+
+static void watch_message(srv_call *call, srv_message msg)
+{
+    vv_slice service;
+    if (!read_service(msg.data, &service)) {
+        srv_call_finish(call, VV_INVALID, "the bytes are not a HealthCheckRequest");
+    } else if (srv_call_user(call) != NULL) {
+        srv_call_finish_grpc(call, 12, "a second request on Watch");
+    } else if (!is_known(service)) {
+        send_status(call, SERVICE_UNKNOWN); /* and the call stays: no service is added later */
+    } else {
+        look_again(call, (void *)(uintptr_t)0);
+    }
+    srv_call_set_user(call, srv_call_ctx(call)); /* only a mark: a request was seen */
+    srv_message_release(&msg);
+}
+
+/* ---- HTTP ---------------------------------------------------------------------------------------
+ */
+
+static void reply(srv_call *call, int status, const char *text)
+{
+    vv_buf body;
+    vv_buf_init(&body, 1024);
+    vv_buf_printf(&body, "%s\n", text);
+    srv_call_reply(call, status, "text/plain; charset=utf-8", &body, "Cache-Control: no-store");
+}
+
+static void health_message(srv_call *call, srv_message msg)
+{
+    srv_message_release(&msg);
+    reply(call, 200, "ok");
+}
+
+static void ready_message(srv_call *call, srv_message msg)
+{
+    char why[160];
+    srv_message_release(&msg);
+    if (node_is_ready(srv_call_ctx(call), why, sizeof why))
+        reply(call, 200, "ready");
+    else
+        reply(call, 503, why);
+}
+
+size_t svc_health_methods(node *n, srv_method *out, size_t max)
+{
+    const srv_method rows[] = {
+        {.kind = SRV_GRPC_UNARY, .path = "/grpc.health.v1.Health/Check", .message = check_message},
+        {.kind = SRV_GRPC_STREAM, .path = "/grpc.health.v1.Health/Watch", .message = watch_message},
+        {.kind = SRV_HTTP, .verb = "GET", .path = "/health", .message = health_message},
+        {.kind = SRV_HTTP, .verb = "GET", .path = "/ready", .message = ready_message},
+    };
+    size_t count = 0;
+    for (; count < ARRAY_LEN(rows) && count < max; count++) {
+        out[count] = rows[count];
+        out[count].ctx = n;
+        out[count].message_max = REQUEST_MAX;
+    }
+    return count;
+}
