@@ -117,6 +117,8 @@ vv_status projection_apply(const projection *p, const row_view *view, vv_buf *sc
                        (const char *)view->key.data);
     if (!p->metadata_all)
         row->metadata = vv_slice_of(scratch->data, metadata_len);
-    row->body = vv_slice_of(scratch->data + metadata_len, scratch->len - metadata_len);
+    row->body = (vv_slice){0};
+    if (scratch->len > metadata_len)
+        row->body = vv_slice_of(scratch->data + metadata_len, scratch->len - metadata_len);
     return VV_OK;
 }

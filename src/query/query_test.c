@@ -1,0 +1,657 @@
+/*
+ * query_test.c - filters by table, order, limit and offset against a naive model, bad questions.
+ */
+#include "query/query.h"
+
+#include <math.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "query/query_test_util.h"
+
+#define SECOND INT64_C(1000000000)
+
+static void put_types(fixture *f)
+{
+    fixture_put(f, "r0", 0 * SECOND, "{\"v\":1,\"o\":{\"x\":{\"y\":7}}}", "site", "north");
+    fixture_put(f, "r1", 1 * SECOND, "{\"v\":2,\"o\":{\"x\":8}}", "site", "south");
+    fixture_put(f, "r2", 2 * SECOND, "{\"v\":\"1\"}", "a.b", "dot");
+    fixture_put(f, "r3", 3 * SECOND, "{\"v\":\"abc\",\"a.b\":5}", NULL, NULL);
+    fixture_put(f, "r4", 4 * SECOND, "{\"v\":true}", NULL, NULL);
+    fixture_put(f, "r5", 5 * SECOND, "{\"v\":null}", NULL, NULL);
+    fixture_put(f, "r6", 6 * SECOND, "{\"v\":[1,\"x\",null,true]}", NULL, NULL);
+    fixture_put(f, "r7", 7 * SECOND, "{\"v\":{\"w\":5}}", NULL, NULL);
+    fixture_put(f, "r8", 8 * SECOND, "{}", NULL, NULL);
+    fixture_put(f, "r9", 9 * SECOND, "{\"v\":-3.5}", NULL, NULL);
+}
+
+/* Every operator on every type, in both spellings. */
+static void test_filters(void **state)
+{
+    (void)state;
+    const struct {
+        const char *column, *op, *value, *want;
+    } cases[] = {
+        {"v", "=", "1", "r0"},
+        {"v", "==", "1", "r0"},
+        {"v", "eq", "1", "r0"},
+        {"v", "EQ", "2", "r1"},
+        {"v", "=", "\"1\"", "r2"},
+        {"v", "=", "true", "r4"},
+        {"v", "=", "false", ""},
+        {"v", "=", "null", "r5"},
+        {"v", "!=", "1", "r1 r9"},
+        {"v", "ne", "\"1\"", "r3"},
+        {"v", "!=", "true", ""},
+        {"v", "!=", "false", "r4"},
+        {"v", "!=", "null", "r0 r1 r2 r3 r4 r6 r7 r9"},
+        {"v", "<", "2", "r0 r9"},
+        {"v", "lt", "\"abc\"", "r2"},
+        {"v", "<=", "2", "r0 r1 r9"},
+        {"v", "le", "\"1\"", "r2"},
+        {"v", ">", "1", "r1"},
+        {"v", "gt", "\"1\"", "r3"},
+        {"v", ">=", "1", "r0 r1"},
+        {"v", "ge", "\"abc\"", "r3"},
+        {"v", "in", "[1,\"abc\",true,null,7]", "r0 r3 r4 r5"},
+        {"v", "in", "[]", ""},
+        {"v", "contains", "\"b\"", "r3"},
+        {"v", "contains", "\"\"", "r2 r3"},
+        {"v", "contains", "\"x\"", "r6"},
+        {"v", "contains", "1", "r6"},
+        {"v", "contains", "null", "r6"},
+        {"v", "contains", "true", "r6"},
+        {"v", "contains", "false", ""},
+        {"v.w", "=", "5", "r7"},
+        {"v.w.z", "=", "5", ""},
+        {"o.x.y", ">", "6", "r0"},
+        {"o.x", "=", "8", "r1"},
+        {"a\\.b", "=", "5", "r3"},
+        {"a.b", "=", "5", ""},
+        {"none", "=", "5", ""},
+        {"none", "!=", "5", ""},
+        {"none", "=", "null", ""},
+        {"_id", "=", "\"r3\"", "r3"},
+        {"_id", "!=", "\"r3\"", "r0 r1 r2 r4 r5 r6 r7 r8 r9"},
+        {"_id", "<", "\"r2\"", "r0 r1"},
+        {"_id", "<=", "\"r2\"", "r0 r1 r2"},
+        {"_id", ">", "\"r7\"", "r8 r9"},
+        {"_id", ">=", "\"r7\"", "r7 r8 r9"},
+        {"_id", "in", "[\"r9\",\"nope\",\"r1\",\"\",5,null]", "r1 r9"},
+        {"_id", "contains", "\"5\"", "r5"},
+        {"_id", "=", "3", ""},
+        {"_id", "<", "3", ""},
+        {"_id", "<", "\"\"", ""},
+        {"_timestamp", "=", "3", "r3"},
+        {"_timestamp", "<", "2", "r0 r1"},
+        {"_timestamp", "<=", "2", "r0 r1 r2"},
+        {"_timestamp", ">", "7", "r8 r9"},
+        {"_timestamp", ">=", "\"1970-01-01T00:00:08Z\"", "r8 r9"},
+        {"_timestamp", "!=", "0", "r1 r2 r3 r4 r5 r6 r7 r8 r9"},
+        {"_timestamp", "in", "[1,\"1970-01-01T00:00:02Z\",77]", "r1 r2"},
+        {"_version", ">", "0", "r0 r1 r2 r3 r4 r5 r6 r7 r8 r9"},
+        {"_version", "=", "\"x\"", ""},
+        {"_metadata.site", "=", "\"north\"", "r0"},
+        {"_metadata.site", ">", "\"n\"", "r0 r1"},
+        {"_metadata.a.b", "contains", "\"o\"", "r2"},
+        {"_metadata.none", "!=", "\"north\"", ""},
+    };
+    fixture f;
+    fixture_open(&f);
+    put_types(&f);
+    query_env env = fixture_env(&f);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        vv_buf value;
+        char got[200];
+        vv_error err = {0};
+        query_filter filter = {vv_slice_str(cases[i].column), vv_slice_str(cases[i].op),
+                               value_of(cases[i].value, &value)};
+        query_ask ask = {.filters = &filter, .filter_count = 1};
+        assert_ok(ask_ids(&ask, &env, got, sizeof got, NULL, &err), err);
+        if (strcmp(got, cases[i].want) != 0)
+            fail_msg("%s %s %s: '%s' instead of '%s'", cases[i].column, cases[i].op, cases[i].value,
+                     got, cases[i].want);
+        vv_buf_fini(&value);
+    }
+    fixture_close(&f);
+}
+
+static void test_refused_questions(void **state)
+{
+    (void)state;
+    const struct {
+        const char *column, *op, *value, *cause;
+    } cases[] = {
+        {"v", "resembles", "1", "unknown operator 'resembles'"},
+        {"v", "", "1", "unknown operator ''"},
+        {"", "=", "1", "a column name is empty"},
+        {"a..b", "=", "1", "a step of the path is empty"},
+        {".a", "=", "1", "a step of the path is empty"},
+        {"a\\", "=", "1", "ends with a backslash"},
+        {"_metadata.", "=", "1", "needs a key"},
+        {"_metadata", "=", "1", "no single column"},
+        {"*", "=", "1", "no single column"},
+        {"v", "=", "[1]", "only operator 'in' takes a list"},
+        {"v", "=", "{}", "none takes a struct"},
+        {"v", "in", "1", "needs a list"},
+        {"v", "in", "[[1]]", "compares no lists"},
+        {"v", "<", "true", "an order needs"},
+        {"v", ">", "null", "an order needs"},
+        {"v", "=", NULL, "no value is given"},
+        {"_timestamp", "=", "\"yesterday\"", "the value is no time"},
+        {"_timestamp", "=", "true", "the value is no time"},
+        {"_timestamp", "in", "[\"x\"]", "the value is no time"},
+        {"_timestamp", "contains", "\"1\"", "for strings and lists"},
+        {"_timestamp", ">", "1e300", "the value is no time"},
+    };
+    fixture f;
+    fixture_open(&f);
+    query_env env = fixture_env(&f);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        vv_buf value = {0};
+        char got[200];
+        vv_error err = {0};
+        query_filter filter = {vv_slice_str(cases[i].column), vv_slice_str(cases[i].op), {0}};
+        if (cases[i].value != NULL)
+            filter.value = value_of(cases[i].value, &value);
+        query_ask ask = {.filters = &filter, .filter_count = 1};
+        assert_status(VV_INVALID, ask_ids(&ask, &env, got, sizeof got, NULL, &err));
+        if (strstr(err.msg, cases[i].cause) == NULL)
+            fail_msg("%s %s: %s", cases[i].column, cases[i].op, err.msg);
+        vv_buf_fini(&value);
+    }
+    const query_filter filters[QUERY_FILTERS_MAX + 1] = {0};
+    const query_order orders[QUERY_ORDER_MAX + 1] = {0};
+    const query_order star = {vv_slice_str("*"), false};
+    const query_ask bad[] = {
+        {.limit = -1},
+        {.offset = -1},
+        {.version = -1},
+        {.version = 1 << 30},
+        {.has_start = true, .has_end = true, .start_ns = 2, .end_ns = 1},
+        {.filters = filters, .filter_count = ARRAY_LEN(filters)},
+        {.order = orders, .order_count = ARRAY_LEN(orders)},
+        {.order = &star, .order_count = 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char got[200];
+        vv_error err = {0};
+        if (ask_ids(&bad[i], &env, got, sizeof got, NULL, &err) != VV_INVALID)
+            fail_msg("bad question %zu is answered", i);
+        assert_true(err.msg[0] != 0);
+    }
+    fixture_close(&f);
+}
+
+/* Which index is used, and that it saves reading. */
+static void test_paths(void **state)
+{
+    (void)state;
+    const struct {
+        const char *column, *op, *value, *index;
+        uint64_t scanned_max;
+    } cases[] = {
+        {"_id", "=", "\"r5\"", "primary", 1},
+        {"_id", "in", "[\"r5\",\"r6\"]", "primary", 2},
+        {"_id", ">=", "\"r8\"", "primary", 2},
+        {"_id", "=", "5", "primary", 0},
+        {"_timestamp", ">", "7", "time", 2},
+        {"_timestamp", "=", "7", "time", 1},
+        {"v", "=", "1", "", 10},
+        {"_timestamp", "!=", "7", "", 10},
+    };
+    fixture f;
+    fixture_open(&f);
+    put_types(&f);
+    query_env env = fixture_env(&f);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        vv_buf value;
+        char got[200];
+        vv_error err = {0};
+        query_stats stats;
+        query_filter filter = {vv_slice_str(cases[i].column), vv_slice_str(cases[i].op),
+                               value_of(cases[i].value, &value)};
+        query_ask ask = {.filters = &filter, .filter_count = 1};
+        assert_ok(ask_ids(&ask, &env, got, sizeof got, &stats, &err), err);
+        assert_string_equal(stats.index, cases[i].index);
+        assert_true(stats.scanned_rows <= cases[i].scanned_max);
+        assert_int_equal(stats.scanned_rows, stats.filtered_rows + stats.matched_rows);
+        vv_buf_fini(&value);
+    }
+    query_ask range = {
+        .has_start = true, .start_ns = 2 * SECOND, .has_end = true, .end_ns = 4 * SECOND};
+    char got[200];
+    vv_error err = {0};
+    query_stats stats;
+    assert_ok(ask_ids(&range, &env, got, sizeof got, &stats, &err), err);
+    assert_string_equal(got, "r2 r3");
+    assert_string_equal(stats.index, "time");
+    assert_int_equal(stats.scanned_rows, 2);
+    fixture_close(&f);
+}
+
+/* ---- order, limit, offset against a naive model ------------------------------------------------
+ */
+
+#define MODEL_MAX 60
+
+typedef struct model_row {
+    char id[8];
+    int64_t ts;
+    int n; /* field "n": below 10 a number, 10 a string, 11 missing, 12 null */
+    int s; /* field "s": a letter, or 0 for missing */
+} model_row;
+
+typedef struct model_order {
+    const char *column;
+    bool descending;
+} model_order;
+
+/* A number for each value of a column, in order; missing and null last. */
+static double model_key(const model_row *r, const char *column)
+{
+    if (strcmp(column, "_id") == 0)
+        return atof(r->id + 1);
+    if (strcmp(column, "_timestamp") == 0)
+        return (double)r->ts;
+    if (strcmp(column, "n") == 0)
+        return r->n <= 10 ? (double)r->n : (double)NAN;
+    return r->s != 0 ? (double)r->s : (double)NAN;
+}
+
+static int model_compare(const model_row *a, const model_row *b, const model_order *order,
+                         size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        double x = model_key(a, order[i].column);
+        double y = model_key(b, order[i].column);
+        if (isnan(x) || isnan(y)) {
+            if (isnan(x) != isnan(y))
+                return isnan(x) ? 1 : -1;
+            continue;
+        }
+        if (x != y)
+            return (x < y) == order[i].descending ? 1 : -1;
+    }
+    int c = strcmp(a->id, b->id);
+    return count > 0 && order[count - 1].descending ? -c : c;
+}
+
+static void put_model(fixture *f, const model_row *r)
+{
+    char json[80];
+    char n[16] = "\"n\":null";
+    char s[16] = "";
+    if (r->n < 10)
+        snprintf(n, sizeof n, "\"n\":%d", r->n);
+    else if (r->n == 10)
+        snprintf(n, sizeof n, "\"n\":\"z\"");
+    else if (r->n == 11)
+        snprintf(n, sizeof n, "\"m\":0");
+    if (r->s != 0)
+        snprintf(s, sizeof s, ",\"s\":\"%c\"", r->s);
+    snprintf(json, sizeof json, "{%s%s}", n, s);
+    fixture_put(f, r->id, r->ts, json, NULL, NULL);
+}
+
+static void check_question(const fixture *f, const model_row *rows, size_t count, vv_rng *rng)
+{
+    static const char *const columns[] = {"_id", "_timestamp", "n", "s"};
+    model_order order[3];
+    query_order asked[3];
+    size_t order_count = vv_rng_below(rng, 4);
+    for (size_t i = 0; i < order_count; i++) {
+        order[i] = (model_order){columns[vv_rng_below(rng, 4)], vv_rng_below(rng, 2)};
+        asked[i] = (query_order){vv_slice_str(order[i].column), order[i].descending};
+    }
+    int64_t floor_ns = (int64_t)vv_rng_below(rng, 30);
+    query_ask ask = {
+        .order = asked,
+        .order_count = order_count,
+        .limit = (int64_t)vv_rng_below(rng, 3) == 0 ? QUERY_NO_LIMIT
+                                                    : 1 + (int64_t)vv_rng_below(rng, 70),
+        .offset = (int64_t)vv_rng_below(rng, 3) == 0 ? (int64_t)vv_rng_below(rng, 20) : 0,
+        .has_start = vv_rng_below(rng, 2),
+        .start_ns = floor_ns};
+    model_row sorted[MODEL_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!ask.has_start || rows[i].ts >= floor_ns)
+            sorted[n++] = rows[i];
+    /* Without an order_by records come by time or by key, as the path gives them. */
+    model_order by_path[1] = {{ask.has_start ? "_timestamp" : "_id", false}};
+    const model_order *by = order_count == 0 ? by_path : order;
+    size_t by_count = order_count == 0 ? 1 : order_count;
+    for (size_t i = 1; i < n; i++)
+        for (size_t j = i; j > 0 && model_compare(&sorted[j - 1], &sorted[j], by, by_count) > 0;
+             j--) {
+            model_row t = sorted[j];
+            sorted[j] = sorted[j - 1];
+            sorted[j - 1] = t;
+        }
+    char want[MODEL_MAX * 8] = "";
+    size_t at = 0;
+    size_t begin = (size_t)ask.offset < n ? (size_t)ask.offset : n;
+    size_t end = ask.limit < (int64_t)(n - begin) ? begin + (size_t)ask.limit : n;
+    for (size_t i = begin; i < end; i++)
+        at +=
+            (size_t)snprintf(want + at, sizeof want - at, "%s%s", at == 0 ? "" : " ", sorted[i].id);
+
+    query_env env = fixture_env(f);
+    char got[MODEL_MAX * 8];
+    vv_error err = {0};
+    assert_ok(ask_ids(&ask, &env, got, sizeof got, NULL, &err), err);
+    if (strcmp(got, want) != 0)
+        fail_msg("order of %zu, limit %lld, offset %lld:\n got '%s'\nwant '%s'", order_count,
+                 (long long)ask.limit, (long long)ask.offset, got, want);
+}
+
+static void prop_order_limit_offset_as_the_model(void **state)
+{
+    (void)state;
+    uint64_t seed = vv_test_seed(0x0def);
+    vv_rng rng;
+    vv_rng_init(&rng, seed);
+    for (uint64_t round = 0; round < vv_test_count("VV_ROUNDS", 15); round++) {
+        fixture f;
+        model_row rows[MODEL_MAX];
+        size_t count = vv_rng_below(&rng, MODEL_MAX);
+        fixture_open(&f);
+        for (size_t i = 0; i < count; i++) {
+            rows[i] =
+                (model_row){.ts = (int64_t)vv_rng_below(&rng, 30),
+                            .n = (int)vv_rng_below(&rng, 13),
+                            .s = vv_rng_one_in(&rng, 4) ? 0 : (int)('a' + vv_rng_below(&rng, 5))};
+            snprintf(rows[i].id, sizeof rows[i].id, "k%03zu", i);
+            put_model(&f, &rows[i]);
+        }
+        for (int i = 0; i < 100; i++)
+            check_question(&f, rows, count, &rng);
+        fixture_close(&f);
+    }
+}
+
+/* ---- the rest -----------------------------------------------------------------------------------
+ */
+
+static void test_has_more_and_counts(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_open(&f);
+    put_types(&f);
+    query_env env = fixture_env(&f);
+    const query_order by_v = {vv_slice_str("v"), false};
+    const struct {
+        int64_t limit, offset;
+        bool sorted, more;
+        uint64_t returned;
+    } cases[] = {
+        {9, 0, false, true, 9},   {10, 0, false, false, 10}, {11, 0, false, false, 10},
+        {9, 1, false, false, 9},  {8, 1, false, true, 8},    {9, 0, true, true, 9},
+        {10, 0, true, false, 10}, {9, 1, true, false, 9},    {1, 20, true, false, 0},
+        {1, 20, false, false, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        query_ask ask = {.limit = cases[i].limit,
+                         .offset = cases[i].offset,
+                         .order = &by_v,
+                         .order_count = cases[i].sorted};
+        vv_error err = {0};
+        query *q;
+        query_row row;
+        query_stats stats;
+        bool more;
+        assert_ok(query_open(&ask, &env, &q, &err), err);
+        while (query_next(q, &row, &err) == VV_OK) {
+        }
+        assert_ok(query_has_more(q, &more, &err), err);
+        query_stats_read(q, &stats);
+        if (more != cases[i].more || stats.returned_rows != cases[i].returned)
+            fail_msg("case %zu: more %d, returned %llu", i, more,
+                     (unsigned long long)stats.returned_rows);
+        if (!more)
+            assert_int_equal(stats.matched_rows, 10);
+        query_close(q);
+    }
+    fixture_close(&f);
+}
+
+static void test_projection(void **state)
+{
+    (void)state;
+    const struct {
+        const char *column[3];
+        const char *want;
+        bool metadata;
+    } cases[] = {
+        {{"v"}, "{\"v\":1}", false},
+        {{"o.x.y"}, "{\"o\":{\"x\":{\"y\":7}}}", false},
+        {{"o.x", "v", "none"}, "{\"v\":1,\"o\":{\"x\":{\"y\":7}}}", false},
+        {{"_id"}, "{}", false},
+        {{"_metadata.site"}, "{}", true},
+        {{"_metadata"}, "{}", true},
+        {{"v", "*"}, "{\"v\":1,\"o\":{\"x\":{\"y\":7}}}", true},
+    };
+    fixture f;
+    fixture_open(&f);
+    put_types(&f);
+    query_env env = fixture_env(&f);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        vv_slice columns[3];
+        query_ask ask = {.projection = columns, .limit = 1};
+        for (; ask.projection_count < 3 && cases[i].column[ask.projection_count] != NULL;
+             ask.projection_count++)
+            columns[ask.projection_count] = vv_slice_str(cases[i].column[ask.projection_count]);
+        query *q;
+        query_row row;
+        vv_error err = {0};
+        vv_buf text;
+        vv_buf_init(&text, 1 << 16);
+        assert_ok(query_open(&ask, &env, &q, &err), err);
+        assert_ok(query_next(q, &row, &err), err);
+        assert_int_equal(json_put_struct(&text, row.body), VV_OK);
+        vv_buf_append_u8(&text, 0);
+        assert_string_equal((char *)text.data, cases[i].want);
+        assert_int_equal(row.metadata.len > 0, cases[i].metadata);
+        vv_buf_fini(&text);
+        query_close(q);
+    }
+    fixture_close(&f);
+}
+
+static void test_order_by_keeps_its_memory_limit(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_open(&f);
+    char json[1200];
+    memset(json, 'x', sizeof json);
+    memcpy(json, "{\"v\":\"", 6);
+    memcpy(json + 1000, "\"}", 3);
+    for (int i = 0; i < 100; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "k%02d", i);
+        fixture_put(&f, id, i, json, NULL, NULL);
+    }
+    vv_budget budget;
+    vv_budget_init(&budget, 1 << 20);
+    query_env env = fixture_env(&f);
+    env.budget = &budget;
+    env.memory_limit = 50000;
+    const query_order by_v = {vv_slice_str("v"), false};
+    query_ask ask = {.order = &by_v, .order_count = 1};
+    char got[1000];
+    vv_error err = {0};
+    assert_status(VV_BUSY, ask_ids(&ask, &env, got, sizeof got, NULL, &err));
+    assert_non_null(strstr(err.msg, "query.memory_limit (50000 bytes)"));
+    assert_int_equal(vv_budget_used(&budget), 0);
+    ask.limit = 5; /* the top needs little, however many records there are */
+    query_stats stats;
+    assert_ok(ask_ids(&ask, &env, got, sizeof got, &stats, &err), err);
+    assert_string_equal(got, "k00 k01 k02 k03 k04");
+    assert_true(stats.memory_peak > 0 && stats.memory_peak < 50000);
+    assert_int_equal(vv_budget_used(&budget), 0);
+    const vv_slice id = vv_slice_str("_id"); /* so does a projection */
+    ask.limit = 0;
+    ask.projection = &id;
+    ask.projection_count = 1;
+    const query_order by_time = {vv_slice_str("_version"), true};
+    ask.order = &by_time;
+    assert_ok(ask_ids(&ask, &env, got, sizeof got, NULL, &err), err);
+    budget.limit = 100; /* the node's own limit */
+    assert_status(VV_BUSY, ask_ids(&ask, &env, got, sizeof got, NULL, &err));
+    assert_int_equal(vv_budget_used(&budget), 0);
+    fixture_close(&f);
+}
+
+static bool always(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+static void test_deadline_and_cancel(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_open(&f);
+    for (int i = 0; i < 600; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "k%03d", i);
+        fixture_put(&f, id, i, "{}", NULL, NULL);
+    }
+    query_env env = fixture_env(&f);
+    query_ask ask = {0};
+    char got[8000];
+    vv_error err = {0};
+    env.deadline_ns = 0;
+    assert_status(VV_TIMEOUT, ask_ids(&ask, &env, got, sizeof got, NULL, &err));
+    env.deadline_ns = INT64_MAX;
+    env.cancelled = always;
+    assert_status(VV_CLOSED, ask_ids(&ask, &env, got, sizeof got, NULL, &err));
+    /* The failure stays. */
+    query *q;
+    query_row row;
+    assert_ok(query_open(&ask, &env, &q, &err), err);
+    vv_status st;
+    while ((st = query_next(q, &row, &err)) == VV_OK) {
+    }
+    assert_int_equal(st, VV_CLOSED);
+    assert_status(VV_CLOSED, query_next(q, &row, &err));
+    query_close(q);
+    fixture_close(&f);
+}
+
+/* A query sees one snapshot, and with a version the past. */
+static void test_snapshot_and_version(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_open(&f);
+    int64_t first = fixture_put(&f, "a", 1, "{\"n\":1}", NULL, NULL);
+    query_env env = fixture_env(&f);
+    query_ask ask = {0};
+    vv_error err = {0};
+    query *q;
+    query_row row;
+    assert_ok(query_open(&ask, &env, &q, &err), err);
+    fixture_put(&f, "b", 2, "{\"n\":2}", NULL, NULL);
+    assert_ok(query_next(q, &row, &err), err);
+    assert_int_equal(row.version, first);
+    assert_int_equal(query_next(q, &row, &err), VV_NOT_FOUND);
+    query_close(q);
+    char got[64];
+    ask.version = first;
+    assert_ok(ask_ids(&ask, &env, got, sizeof got, NULL, &err), err);
+    assert_string_equal(got, "a");
+    ask.version = 0;
+    assert_ok(ask_ids(&ask, &env, got, sizeof got, NULL, &err), err);
+    assert_string_equal(got, "a b");
+    fixture_close(&f);
+}
+
+/* Every allocation of a query may fail: a clean error, and everything given back. */
+static void test_every_allocation_may_fail(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_open(&f);
+    put_types(&f);
+    vv_budget budget;
+    vv_budget_init(&budget, 1 << 20);
+    query_env env = fixture_env(&f);
+    env.budget = &budget;
+    vv_buf value;
+    const query_order by_v = {vv_slice_str("v"), false};
+    const vv_slice columns[2] = {vv_slice_str("v"), vv_slice_str("_metadata.site")};
+    const query_filter filter = {vv_slice_str("_id"), vv_slice_str(">"), value_of("\"r\"", &value)};
+    const query_ask ask = {.filters = &filter,
+                           .filter_count = 1,
+                           .order = &by_v,
+                           .order_count = 1,
+                           .projection = columns,
+                           .projection_count = 2,
+                           .limit = 5};
+    vv_status st = VV_NO_MEMORY;
+    for (int64_t n = 0; st != VV_OK; n++) {
+        char got[200];
+        vv_error err = {0};
+        vv_alloc_fail_after(n, 0);
+        st = ask_ids(&ask, &env, got, sizeof got, NULL, &err);
+        vv_alloc_fail_after(-1, 0);
+        assert_true(st == VV_OK || st == VV_NO_MEMORY);
+        assert_int_equal(vv_budget_used(&budget), 0);
+        assert_true(n < 1000);
+    }
+    vv_buf_fini(&value);
+    fixture_close(&f);
+}
+
+static void test_explain(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_open(&f);
+    query_env env = fixture_env(&f);
+    vv_buf value;
+    const query_order by_v = {vv_slice_str("v"), true};
+    const query_filter filter = {vv_slice_str("n"), vv_slice_str(">"), value_of("3", &value)};
+    const query_ask ask = {.filters = &filter,
+                           .filter_count = 1,
+                           .order = &by_v,
+                           .order_count = 1,
+                           .limit = 5,
+                           .has_start = true,
+                           .start_ns = 0};
+    query *q;
+    vv_error err = {0};
+    query_plan_step steps[QUERY_PLAN_STEPS_MAX];
+    assert_ok(query_open(&ask, &env, &q, &err), err);
+    assert_int_equal(query_explain(q, steps), 4);
+    assert_string_equal(steps[0].node, "Limit");
+    assert_string_equal(steps[1].description, "by v descending, keeping 5");
+    assert_string_equal(steps[2].description, "n > 3");
+    assert_string_equal(steps[3].node, "TimeIndexScan");
+    query_close(q);
+    vv_buf_fini(&value);
+    fixture_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_filters),
+        cmocka_unit_test(test_refused_questions),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(prop_order_limit_offset_as_the_model),
+        cmocka_unit_test(test_has_more_and_counts),
+        cmocka_unit_test(test_projection),
+        cmocka_unit_test(test_order_by_keeps_its_memory_limit),
+        cmocka_unit_test(test_deadline_and_cancel),
+        cmocka_unit_test(test_snapshot_and_version),
+        cmocka_unit_test(test_every_allocation_may_fail),
+        cmocka_unit_test(test_explain),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
