@@ -1,0 +1,239 @@
+/*
+ * lsm_check.c - every byte and every invariant of a store, each fault a sentence.
+ *
+ *   a run      footer and sections against the manifest; each block's sum, structure and order;
+ *              separators, bounds, counts and filter against the entries
+ *   a level    runs are disjoint (lsm_level_create refuses others)
+ *   the whole  for each key, versions fall from newer levels to older ones
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/util.h"
+#include "lsm/lsm_filter.h"
+#include "lsm/lsm_int.h"
+
+typedef struct report {
+    void (*finding)(void *ctx, const char *text);
+    void *ctx;
+    uint64_t count;
+} report;
+
+static void say(report *r, const char *fmt, ...) VV_PRINTF(2, 3);
+
+static void say(report *r, const char *fmt, ...)
+{
+    char text[320];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    r->count++;
+    if (r->finding != NULL)
+        r->finding(r->ctx, text);
+}
+
+/* A fault of the stored bytes becomes a finding; anything else stops the check. */
+static vv_status absorb(report *r, vv_status st, const vv_error *why, vv_error *err)
+{
+    if (st == VV_OK)
+        return VV_OK;
+    if (st == VV_CORRUPT || st == VV_UNSUPPORTED) {
+        say(r, "%s", why->msg);
+        return VV_OK;
+    }
+    if (err != NULL)
+        *err = *why;
+    return st;
+}
+
+/* What the entries of a run add up to. */
+typedef struct tally {
+    lsm_meta sum;
+    uint8_t last[ENGINE_KEY_MAX];
+    size_t last_len;
+    int64_t last_version;
+} tally;
+
+static void check_entry(report *r, const lsm_run *run, uint32_t block, const engine_item *item,
+                        tally *t)
+{
+    uint64_t id = run->meta.id;
+    vv_slice last = vv_slice_of(t->last, t->last_len);
+    int c = t->sum.entries == 0 ? -1 : vv_slice_cmp(last, item->key);
+    if (c > 0 || (c == 0 && item->version >= t->last_version))
+        say(r, "run %" PRIu64 ": block %u: entries out of order", id, block);
+    if (vv_slice_cmp(item->key, run->meta.lower) < 0 ||
+        vv_slice_cmp(item->key, run->meta.upper) >= 0)
+        say(r, "run %" PRIu64 ": block %u: a key outside of the run's bounds", id, block);
+    if (lsm_fence_find(&run->fence, item->key, item->version) != block)
+        say(r, "run %" PRIu64 ": block %u: the index looks for a key elsewhere", id, block);
+    uint64_t hash = vv_hash64(item->key.data, item->key.len);
+    if (c != 0 && !lsm_filter_test(lsm_filter_line(run->filter, run->filter_lines, hash), hash))
+        say(r, "run %" PRIu64 ": block %u: the filter does not know a key", id, block);
+    t->sum.entries++;
+    t->sum.deletes += item->kind == ENGINE_DELETE;
+    t->sum.raw_bytes += item->key.len + item->value.len;
+    t->sum.version_min = item->version < t->sum.version_min ? item->version : t->sum.version_min;
+    t->sum.version_max = item->version > t->sum.version_max ? item->version : t->sum.version_max;
+    memcpy(t->last, item->key.data, item->key.len);
+    t->last_len = item->key.len;
+    t->last_version = item->version;
+}
+
+static vv_status check_blocks(report *r, lsm_run *run, tally *t, vv_error *err)
+{
+    uint8_t key[LSM_KEY_BUF];
+    for (uint32_t b = 0; b < run->block_count; b++) {
+        vv_error why;
+        pgc_frame *frame = NULL;
+        vv_status st = lsm_run_read_block(run, b, &frame, &why);
+        if (st != VV_OK) {
+            st = absorb(r, st, &why, err);
+            if (st != VV_OK)
+                return st;
+            continue;
+        }
+        const uint8_t *p = pgc_data(frame);
+        lsm_block_load_prefix(p, key);
+        for (unsigned i = 0; i < lsm_block_count(p); i++) {
+            engine_item item;
+            lsm_block_item(p, i, key, &item);
+            check_entry(r, run, b, &item, t);
+        }
+        pgc_unpin(frame);
+    }
+    return VV_OK;
+}
+
+static void check_ranges(report *r, const lsm_run *run, tally *t)
+{
+    for (size_t i = 0; i < engine_rangedels_count(run->rangedels); i++) {
+        const engine_range *range = engine_rangedels_at(run->rangedels, i);
+        if (vv_slice_cmp(range->start, run->meta.lower) < 0 ||
+            vv_slice_cmp(range->end, run->meta.upper) > 0)
+            say(r, "run %" PRIu64 ": a range deletion outside of the run's bounds", run->meta.id);
+        t->sum.ranges++;
+        if (range->version < t->sum.version_min)
+            t->sum.version_min = range->version;
+        if (range->version > t->sum.version_max)
+            t->sum.version_max = range->version;
+    }
+}
+
+static vv_status check_run(report *r, lsm_run *run, vv_error *err)
+{
+    const lsm_meta *m = &run->meta;
+    uint64_t before = r->count;
+    vv_error why;
+    lsm_run *again = NULL; /* footer, index, filter and ranges as they are on disk now */
+    vv_status st = lsm_run_open(run->store, m->id, m, &again, &why);
+    lsm_run_unref(again);
+    st = absorb(r, st, &why, err);
+    tally t = {.sum = {.version_min = INT64_MAX}};
+    if (st == VV_OK)
+        st = check_blocks(r, run, &t, err);
+    if (st != VV_OK || r->count > before)
+        return st; /* counts of a damaged run say nothing new */
+    check_ranges(r, run, &t);
+    if (t.sum.entries != m->entries || t.sum.deletes != m->deletes || t.sum.ranges != m->ranges ||
+        t.sum.raw_bytes != m->raw_bytes || t.sum.version_min != m->version_min ||
+        t.sum.version_max != m->version_max)
+        say(r, "run %" PRIu64 ": its counts or versions do not match the footer", m->id);
+    return VV_OK;
+}
+
+/* For each key, versions fall from newer levels to older ones. */
+static vv_status check_order(report *r, lsm_view *view, vv_error *err)
+{
+    engine_source **sources = vv_calloc(view->level_count, sizeof(engine_source *));
+    if (sources == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "check: no memory for %u levels", view->level_count);
+    uint32_t count = 0;
+    vv_status st = VV_OK;
+    for (uint32_t i = 0; st == VV_OK && i < view->level_count; i++) {
+        st = lsm_source_create(view->level[i], true, &sources[count], err);
+        count += st == VV_OK;
+    }
+    lsm_merge m = {0};
+    if (st == VV_OK) {
+        st = lsm_merge_init(&m, sources, count, err);
+        count = 0; /* taken */
+    }
+    for (uint32_t i = 0; i < count; i++)
+        engine_source_close(sources[i]);
+    vv_free(sources);
+    uint8_t key[ENGINE_KEY_MAX];
+    size_t key_len = SIZE_MAX;
+    uint32_t rank = 0;
+    const engine_item *item;
+    while (st == VV_OK && (item = lsm_merge_item(&m)) != NULL) {
+        bool same = item->key.len == key_len && memcmp(key, item->key.data, key_len) == 0;
+        if (same && m.rank[0] < rank)
+            say(r, "a key has an older version in a newer level (table %u)",
+                engine_key_table(item->key));
+        memcpy(key, item->key.data, item->key.len);
+        key_len = item->key.len;
+        rank = m.rank[0];
+        st = lsm_merge_next(&m, err);
+    }
+    lsm_merge_fini(&m);
+    return st;
+}
+
+static vv_status check_view(report *r, lsm_view *view, vv_error *err)
+{
+    for (uint32_t i = 0; i < view->level_count; i++)
+        for (uint32_t j = 0; j < view->level[i]->run_count; j++) {
+            vv_status st = check_run(r, view->level[i]->run[j], err);
+            if (st != VV_OK)
+                return st;
+        }
+    if (r->count > 0)
+        return VV_OK; /* a merge would stop at the damage */
+    return check_order(r, view, err);
+}
+
+static vv_status verdict(const report *r, vv_status st, vv_error *err)
+{
+    if (st != VV_OK || r->count == 0)
+        return st;
+    return vv_fail(err, VV_CORRUPT, "%" PRIu64 " findings", r->count);
+}
+
+vv_status lsm_check(engine *base, void (*finding)(void *ctx, const char *text), void *ctx,
+                    vv_error *err)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    report r = {.finding = finding, .ctx = ctx};
+    lsm_view *view = lsm_view_acquire(e);
+    vv_status st = check_view(&r, view, err);
+    lsm_view_release(e, view);
+    return verdict(&r, st, err);
+}
+
+vv_status lsm_check_dir(vv_env *env, const char *dir, uint32_t shard,
+                        void (*finding)(void *ctx, const char *text), void *ctx, vv_error *err)
+{
+    report r = {.finding = finding, .ctx = ctx};
+    engine_options opt = {.env = env,
+                          .dir = dir,
+                          .shard = shard,
+                          .memtable_size = VV_MIB,
+                          .cache_size = VV_MIB,
+                          .read_only = true};
+    vv_error why;
+    engine *e = NULL;
+    vv_status st = lsm_ops.open(&opt, &e, &why);
+    if (st != VV_OK) {
+        st = absorb(&r, st, &why, err);
+        return verdict(&r, st, err);
+    }
+    st = lsm_check(e, finding, ctx, err);
+    lsm_ops.close(e);
+    return st;
+}

@@ -1,0 +1,378 @@
+/*
+ * lsm_compact.c - which runs to merge next, and how much a writer should wait meanwhile.
+ *
+ *   level 0     as many flushed sets as level0_runs_max: the oldest one's first run, with all of
+ *               level 0 that overlaps it, goes into level 1
+ *   level n     over its target (memtable_size * level0_runs_max * 10^(n-1)): the run that overlaps
+ *               least of level n+1 for its size goes down; alone, it is only moved
+ *   on demand   compact_range: every level that the range touches, down to the last
+ *
+ * The highest score goes first. Sizes are of files, so compression counts.
+ *
+ * Writers are slowed from twice level0_runs_max sets on, quadratically, and by compaction debt. At
+ * the far end flushing itself waits, so that readers never face more sets than that.
+ */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "lsm/lsm_int.h"
+
+#define SLOW_FROM 2u          /* times level0_runs_max */
+#define SLOW_TO 8u            /* where flushing waits */
+#define SLOWEST_NS_A_BYTE 200 /* 5 MB/s */
+#define DEBT_FROM 8u          /* times the target of level 1 */
+#define DEBT_TO 64u
+
+typedef struct selection {
+    lsm_run **runs;
+    uint32_t count;
+    uint32_t cap;
+    vv_slice lower; /* hull of the bounds; borrows the runs */
+    vv_slice upper;
+} selection;
+
+static vv_status take(selection *s, lsm_run *run, vv_error *err)
+{
+    if (s->count == s->cap) {
+        uint32_t cap = s->cap == 0 ? 16 : s->cap * 2;
+        lsm_run **runs = vv_realloc(s->runs, cap * sizeof(lsm_run *));
+        if (runs == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "compaction: no memory for %u runs", cap);
+        s->runs = runs;
+        s->cap = cap;
+    }
+    if (s->count == 0 || vv_slice_cmp(run->meta.lower, s->lower) < 0)
+        s->lower = run->meta.lower;
+    if (s->count == 0 || vv_slice_cmp(run->meta.upper, s->upper) > 0)
+        s->upper = run->meta.upper;
+    s->runs[s->count++] = run;
+    return VV_OK;
+}
+
+static bool is_taken(const selection *s, const lsm_run *run)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->runs[i] == run)
+            return true;
+    return false;
+}
+
+static const lsm_level *level_of(const lsm_view *view, uint32_t number)
+{
+    for (uint32_t i = view->level0_count; i < view->level_count; i++)
+        if (view->level[i]->number == number)
+            return view->level[i];
+    return NULL;
+}
+
+/* All runs of a level that overlap the hull. */
+static vv_status take_overlapping(selection *s, const lsm_level *level, vv_error *err)
+{
+    if (level == NULL)
+        return VV_OK;
+    vv_slice lower = s->lower;
+    vv_slice upper = s->upper;
+    for (uint32_t i = lsm_level_first(level, lower); i < level->run_count; i++) {
+        if (!lsm_meta_overlaps(&level->run[i]->meta, lower, upper))
+            break;
+        vv_status st = take(s, level->run[i], err);
+        if (st != VV_OK)
+            return st;
+    }
+    return VV_OK;
+}
+
+/* Close the selection over level 0: what overlaps it there must move with it. */
+static vv_status close_level0(selection *s, const lsm_view *view, vv_error *err)
+{
+    for (bool grew = true; grew;) {
+        grew = false;
+        for (uint32_t i = 0; i < view->level0_count; i++)
+            for (uint32_t j = 0; j < view->level[i]->run_count; j++) {
+                lsm_run *run = view->level[i]->run[j];
+                if (is_taken(s, run) || !lsm_meta_overlaps(&run->meta, s->lower, s->upper))
+                    continue;
+                vv_status st = take(s, run, err);
+                if (st != VV_OK)
+                    return st;
+                grew = true;
+            }
+    }
+    return VV_OK;
+}
+
+/* Make the job for the chosen runs of `level` and what they meet in the next. */
+static vv_status start(lsm_engine *e, lsm_view *view, selection *s, uint32_t level, bool may_move,
+                       lsm_job **out, vv_error *err)
+{
+    uint32_t chosen = s->count;
+    vv_status st = take_overlapping(s, level_of(view, level + 1), err);
+    if (st != VV_OK)
+        return st;
+    /* A plain run of level 0 is compressed on its way down. */
+    bool same_form = level > 0 || !e->opt.compress;
+    if (may_move && same_form && chosen == 1 && s->count == 1)
+        return lsm_job_move(e, view, s->runs[0], level + 1, out, err);
+    return lsm_job_compact(e, view, s->runs, s->count, level + 1, out, err);
+}
+
+static vv_status start_level0(lsm_engine *e, lsm_view *view, lsm_run *seed, bool may_move,
+                              lsm_job **out, vv_error *err)
+{
+    selection s = {0};
+    vv_status st = take(&s, seed, err);
+    if (st == VV_OK)
+        st = close_level0(&s, view, err);
+    if (st == VV_OK)
+        st = start(e, view, &s, 0, may_move, out, err);
+    vv_free(s.runs);
+    return st;
+}
+
+static vv_status start_run(lsm_engine *e, lsm_view *view, lsm_run *run, uint32_t level,
+                           bool may_move, lsm_job **out, vv_error *err)
+{
+    selection s = {0};
+    vv_status st = take(&s, run, err);
+    if (st == VV_OK)
+        st = start(e, view, &s, level, may_move, out, err);
+    vv_free(s.runs);
+    return st;
+}
+
+/* Bytes of the next level that a run overlaps, for each MiB of its own. */
+static uint64_t overlap_cost(const lsm_run *run, const lsm_level *below)
+{
+    uint64_t bytes = 0;
+    if (below != NULL)
+        for (uint32_t i = lsm_level_first(below, run->meta.lower);
+             i < below->run_count &&
+             lsm_meta_overlaps(&below->run[i]->meta, run->meta.lower, run->meta.upper);
+             i++)
+            bytes += below->run[i]->meta.size;
+    return (uint64_t)((double)bytes * (double)VV_MIB / (double)run->meta.size);
+}
+
+static lsm_run *cheapest(const lsm_level *level, const lsm_level *below)
+{
+    lsm_run *best = level->run[0];
+    uint64_t best_cost = UINT64_MAX;
+    for (uint32_t i = 0; i < level->run_count; i++) {
+        uint64_t cost = overlap_cost(level->run[i], below);
+        if (cost < best_cost || (cost == best_cost && level->run[i]->meta.id < best->meta.id)) {
+            best = level->run[i];
+            best_cost = cost;
+        }
+    }
+    return best;
+}
+
+/* ---- on demand ---- */
+
+vv_status lsm_compact_range(engine *base, vv_slice lower, vv_slice upper, vv_error *err)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    if (vv_slice_cmp(lower, upper) >= 0)
+        return VV_OK;
+    uint64_t id = 0;
+    vv_status st = lsm_manifest_new_id(&e->manifest, &id, err);
+    if (st != VV_OK)
+        return st;
+    uint8_t *bytes = vv_alloc(lower.len + upper.len);
+    if (bytes == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "compaction of a range: no memory");
+    if (lower.len > 0)
+        memcpy(bytes, lower.data, lower.len);
+    memcpy(bytes + lower.len, upper.data, upper.len);
+    vv_mutex_lock(&e->lock);
+    if (e->manual != NULL) { /* one range that holds both */
+        bool below = vv_slice_cmp(e->manual_lower, lower) < 0;
+        bool above = vv_slice_cmp(e->manual_upper, upper) > 0;
+        vv_slice lo = below ? e->manual_lower : lower;
+        vv_slice hi = above ? e->manual_upper : upper;
+        uint8_t *both = vv_alloc(lo.len + hi.len);
+        if (both != NULL) {
+            memcpy(both, lo.data, lo.len);
+            memcpy(both + lo.len, hi.data, hi.len);
+            lower.len = lo.len;
+            upper.len = hi.len;
+        }
+        vv_free(bytes);
+        bytes = both;
+        if (both == NULL)
+            st = vv_fail(err, VV_NO_MEMORY, "compaction of a range: no memory");
+    }
+    if (st == VV_OK) {
+        vv_free(e->manual);
+        e->manual = bytes;
+        e->manual_lower = vv_slice_of(bytes, lower.len);
+        e->manual_upper = vv_slice_of(bytes + lower.len, upper.len);
+        e->manual_id = id;
+    }
+    vv_mutex_unlock(&e->lock);
+    if (st == VV_OK && e->opt.hooks.on_work != NULL)
+        e->opt.hooks.on_work(e->opt.hooks.ctx);
+    return st;
+}
+
+/* The range asked for, in memory of the caller; false when there is none. */
+typedef struct manual_range {
+    uint8_t bytes[2 * LSM_BOUND_MAX];
+    vv_slice lower;
+    vv_slice upper;
+    uint64_t id;
+} manual_range;
+
+static bool copy_manual(lsm_engine *e, manual_range *m)
+{
+    vv_mutex_lock(&e->lock);
+    bool there = e->manual != NULL && e->manual_lower.len <= LSM_BOUND_MAX &&
+                 e->manual_upper.len <= LSM_BOUND_MAX;
+    if (there) {
+        memcpy(m->bytes, e->manual, e->manual_lower.len + e->manual_upper.len);
+        m->lower = vv_slice_of(m->bytes, e->manual_lower.len);
+        m->upper = vv_slice_of(m->bytes + e->manual_lower.len, e->manual_upper.len);
+        m->id = e->manual_id;
+    }
+    vv_mutex_unlock(&e->lock);
+    return there;
+}
+
+/* The range is done, unless it was asked for again. */
+static void end_manual(lsm_engine *e, uint64_t id)
+{
+    vv_mutex_lock(&e->lock);
+    if (e->manual_id == id) {
+        vv_free(e->manual);
+        e->manual = NULL;
+    }
+    vv_mutex_unlock(&e->lock);
+}
+
+/* The first run of a level in the range that is older than the request. */
+static lsm_run *first_in_range(const lsm_level *level, const manual_range *m, uint64_t below_id)
+{
+    for (uint32_t i = lsm_level_first(level, m->lower);
+         i < level->run_count && lsm_meta_overlaps(&level->run[i]->meta, m->lower, m->upper); i++)
+        if (level->run[i]->meta.id < below_id)
+            return level->run[i];
+    return NULL;
+}
+
+static vv_status pick_manual(lsm_engine *e, lsm_view *view, lsm_job **out, vv_error *err)
+{
+    manual_range m;
+    if (!copy_manual(e, &m))
+        return VV_OK;
+    uint32_t last = 0; /* the deepest level the range touches */
+    for (uint32_t i = 0; i < view->level_count; i++)
+        if (lsm_level_overlaps(view->level[i], m.lower, m.upper))
+            last = view->level[i]->number;
+    for (uint32_t i = 0; i < view->level_count; i++) {
+        lsm_level *level = view->level[i];
+        bool is_last = level->number == last && last > 0;
+        lsm_run *run = first_in_range(level, &m, is_last ? m.id : UINT64_MAX);
+        if (run == NULL)
+            continue;
+        if (level->number == 0)
+            return start_level0(e, view, run, false, out, err);
+        if (!is_last)
+            return start_run(e, view, run, level->number, false, out, err);
+        /* Rewritten where it is: what only its own past kept alive goes. */
+        return lsm_job_compact(e, view, &run, 1, last, out, err);
+    }
+    end_manual(e, m.id);
+    return VV_OK;
+}
+
+/* ---- by size ---- */
+
+static double score_level0(const lsm_engine *e, const lsm_view *view)
+{
+    return (double)view->level0_count / (double)e->opt.level0_runs_max;
+}
+
+static double score_level(const lsm_engine *e, const lsm_level *level)
+{
+    if (level->number + 1 >= LSM_LEVELS)
+        return 0;
+    return (double)level->bytes / (double)lsm_level_target(e, level->number);
+}
+
+static vv_status pick_by_size(lsm_engine *e, lsm_view *view, lsm_job **out, vv_error *err)
+{
+    double best = score_level0(e, view);
+    lsm_level *level = best < 1 ? NULL : view->level[view->level0_count - 1];
+    for (uint32_t i = view->level0_count; i < view->level_count; i++) {
+        double score = score_level(e, view->level[i]);
+        if (score > 1 && score > best) {
+            best = score;
+            level = view->level[i];
+        }
+    }
+    if (level == NULL)
+        return VV_OK;
+    if (level->number == 0)
+        return start_level0(e, view, level->run[0], true, out, err);
+    lsm_run *run = cheapest(level, level_of(view, level->number + 1));
+    return start_run(e, view, run, level->number, true, out, err);
+}
+
+vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err)
+{
+    *out = NULL;
+    lsm_view *view = lsm_view_acquire(e);
+    vv_status st = pick_by_size(e, view, out, err);
+    if (st == VV_OK && *out == NULL)
+        st = pick_manual(e, view, out, err);
+    lsm_view_release(e, view);
+    return st;
+}
+
+/* ---- pacing ---- */
+
+/* Bytes that compaction has still to move to bring every level to its target. */
+static uint64_t debt_of(const lsm_engine *e, const lsm_view *view)
+{
+    uint64_t debt = 0;
+    for (uint32_t i = 0; i < view->level_count; i++) {
+        const lsm_level *level = view->level[i];
+        uint64_t target = level->number == 0 ? 0 : lsm_level_target(e, level->number);
+        if (level->number + 1 < LSM_LEVELS && level->bytes > target)
+            debt += level->bytes - target;
+    }
+    return debt;
+}
+
+/* Where x stands between from and to: 0 to 1. */
+static double between(double x, double from, double to)
+{
+    double share = (x - from) / (to - from);
+    return share < 0 ? 0 : share > 1 ? 1 : share;
+}
+
+/* 0 while compaction keeps up, 1 where flushing waits. */
+static double pressure(lsm_engine *e)
+{
+    double max = (double)e->opt.level0_runs_max;
+    double base = (double)lsm_level_target(e, 1);
+    lsm_view *view = lsm_view_acquire(e);
+    double sets = between((double)view->level0_count, max * SLOW_FROM, max * SLOW_TO);
+    double debt = between((double)debt_of(e, view), base * DEBT_FROM, base * DEBT_TO);
+    lsm_view_release(e, view);
+    return sets > debt ? sets : debt;
+}
+
+int64_t lsm_throttle_ns(engine *base, size_t bytes)
+{
+    double p = pressure(lsm_engine_of(base));
+    return (int64_t)((double)bytes * SLOWEST_NS_A_BYTE * p * p);
+}
+
+bool lsm_is_flush_held(lsm_engine *e)
+{
+    lsm_view *view = lsm_view_acquire(e);
+    bool held = view->level0_count >= e->opt.level0_runs_max * SLOW_TO;
+    lsm_view_release(e, view);
+    return held;
+}

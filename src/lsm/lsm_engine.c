@@ -1,0 +1,489 @@
+/*
+ * lsm_engine.c - opening and closing a shard's store, and the way of a write into its memtable.
+ *
+ * A write is prepared (memory taken, memtable rotated when it is full), logged by the caller,
+ * applied, and published when it is durable. Rotation and application exclude each other by `lock`,
+ * so a frozen memtable never changes and a flush misses nothing.
+ */
+#include <inttypes.h>
+
+#include "base/alloc.h"
+#include "base/epoch.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "lsm/lsm_int.h"
+
+/* ---- views ---- */
+
+lsm_view *lsm_view_acquire(lsm_engine *e)
+{
+    vv_epoch_enter();
+    lsm_view *view = atomic_load_explicit(&e->view, memory_order_acquire);
+    lsm_view_ref(view);
+    vv_epoch_exit();
+    return view;
+}
+
+void lsm_view_release(lsm_engine *e, lsm_view *view)
+{
+    lsm_view_unref(view);
+    bool trash = atomic_load_explicit(&e->store.trash, memory_order_relaxed) != NULL;
+    if (trash && e->opt.hooks.on_work != NULL)
+        e->opt.hooks.on_work(e->opt.hooks.ctx);
+}
+
+void lsm_view_publish(lsm_engine *e, lsm_view *view)
+{
+    /* Pairs with the acquire loads of readers. */
+    atomic_store_explicit(&e->view, view, memory_order_release);
+}
+
+void lsm_view_retire(lsm_view *old)
+{
+    vv_epoch_retire(old, lsm_view_unref);
+}
+
+/* The same levels, and a new active memtable in front of the others. */
+static vv_status view_with_memtable(const lsm_view *old, engine_memtable *mem, lsm_view **out,
+                                    vv_error *err)
+{
+    uint32_t old_mems = old == NULL ? 0 : old->mem_count;
+    uint32_t levels = old == NULL ? 0 : old->level_count;
+    lsm_view *view = NULL;
+    vv_status st = lsm_view_create(old_mems + 1, levels, &view, err);
+    if (st != VV_OK)
+        return st;
+    view->mem[0] = mem;
+    engine_memtable_ref(mem);
+    for (uint32_t i = 0; i < old_mems; i++) {
+        view->mem[i + 1] = old->mem[i];
+        engine_memtable_ref(old->mem[i]);
+    }
+    for (uint32_t i = 0; i < levels; i++) {
+        view->level[i] = old->level[i];
+        lsm_level_ref(old->level[i]);
+    }
+    view->level0_count = old == NULL ? 0 : old->level0_count;
+    *out = view;
+    return VV_OK;
+}
+
+/* ---- writing ---- */
+
+static engine_memtable *active_of(lsm_engine *e) VV_REQUIRES(e->lock)
+{
+    return atomic_load_explicit(&e->view, memory_order_relaxed)->mem[0];
+}
+
+/* Freeze the active memtable. *old is the view to retire once the lock is released. */
+static vv_status rotate(lsm_engine *e, lsm_view **old, vv_error *err) VV_REQUIRES(e->lock)
+{
+    lsm_view *now = atomic_load_explicit(&e->view, memory_order_relaxed);
+    engine_memtable *mem = NULL;
+    lsm_view *view = NULL;
+    vv_status st = engine_memtable_create_in(e->pool, e->opt.memtable_size, &mem, err);
+    /* What was prepared and is not applied yet will go into the new one. */
+    if (st == VV_OK && !e->pending_done && e->pending_ops > 0)
+        st = engine_memtable_prepare(mem, e->pending_bytes,
+                                     (uint32_t)vv_min_u64(e->pending_ops, UINT32_MAX), err);
+    if (st == VV_OK)
+        st = view_with_memtable(now, mem, &view, err);
+    if (mem != NULL)
+        engine_memtable_unref(mem); /* the view holds it */
+    if (st != VV_OK)
+        return st;
+    lsm_view_publish(e, view);
+    *old = now;
+    return VV_OK;
+}
+
+static void after_rotate(lsm_engine *e, lsm_view *old)
+{
+    if (old == NULL)
+        return;
+    lsm_view_retire(old);
+    if (e->opt.hooks.on_work != NULL)
+        e->opt.hooks.on_work(e->opt.hooks.ctx);
+}
+
+static vv_status prepare_locked(lsm_engine *e, size_t payload_len, uint32_t op_count,
+                                lsm_view **old, vv_error *err) VV_REQUIRES(e->lock)
+{
+    const lsm_view *view = atomic_load_explicit(&e->view, memory_order_relaxed);
+    vv_status st = VV_OK;
+    if (e->pending_done) {
+        e->pending_bytes = 0;
+        e->pending_ops = 0;
+        e->pending_done = false;
+    }
+    if (engine_memtable_is_full(view->mem[0])) {
+        if (view->mem_count >= e->opt.memtable_count && !e->opt.read_only)
+            return vv_fail(err, VV_BUSY,
+                           "%u memtables wait to be flushed: wait for the background work",
+                           view->mem_count);
+        st = rotate(e, old, err);
+    }
+    if (st == VV_OK)
+        st = engine_memtable_prepare(active_of(e), payload_len, op_count, err);
+    if (st != VV_OK)
+        return st;
+    e->pending_bytes += payload_len;
+    e->pending_ops += op_count;
+    return VV_OK;
+}
+
+static vv_status refuse(lsm_engine *e, vv_error *err)
+{
+    vv_mutex_lock(&e->lock);
+    vv_error first = e->failed;
+    vv_mutex_unlock(&e->lock);
+    vv_status st = first.status == VV_NO_SPACE ? VV_NO_SPACE : VV_IO;
+    return vv_fail(err, st, "background work failed: %s", first.msg);
+}
+
+static vv_status lsm_prepare(engine *base, size_t payload_len, uint32_t op_count, vv_error *err)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    if (VV_UNLIKELY(atomic_load_explicit(&e->background, memory_order_acquire) != VV_OK))
+        return refuse(e, err);
+    lsm_view *old = NULL;
+    vv_mutex_lock(&e->lock);
+    vv_status st = prepare_locked(e, payload_len, op_count, &old, err);
+    vv_mutex_unlock(&e->lock);
+    after_rotate(e, old);
+    return st;
+}
+
+static vv_status lsm_apply(engine *base, int64_t version, int64_t commit_time_ns, vv_slice payload,
+                           vv_error *err)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    (void)commit_time_ns; /* expiry is stored as an absolute time in each entry */
+    if (version <= atomic_load_explicit(&e->checkpoint, memory_order_relaxed))
+        return VV_OK; /* replay overlaps what is in runs */
+    vv_mutex_lock(&e->lock);
+    vv_status st = engine_memtable_apply(active_of(e), version, payload, err);
+    e->pending_done = true;
+    vv_mutex_unlock(&e->lock);
+    return st;
+}
+
+static void lsm_publish(engine *base, int64_t version)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    if (version > atomic_load_explicit(&e->visible, memory_order_relaxed))
+        atomic_store_explicit(&e->visible, version, memory_order_release);
+}
+
+static int64_t lsm_visible(engine *base)
+{
+    return atomic_load_explicit(&lsm_engine_of(base)->visible, memory_order_acquire);
+}
+
+static int64_t lsm_checkpoint(engine *base)
+{
+    return atomic_load_explicit(&lsm_engine_of(base)->checkpoint, memory_order_acquire);
+}
+
+static int64_t lsm_last_version(engine *base, vv_slice key, int64_t *floor)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    int64_t last = -1;
+    vv_epoch_enter();
+    const lsm_view *view = atomic_load_explicit(&e->view, memory_order_acquire);
+    for (uint32_t i = 0; i < view->mem_count; i++) {
+        int64_t v = engine_memtable_last_version(view->mem[i], key);
+        last = v > last ? v : last;
+    }
+    vv_epoch_exit();
+    /* After the view, and raised before a view without the flushed memtables is published: this
+     * view's memtables know everything above it. */
+    *floor = atomic_load_explicit(&e->checkpoint, memory_order_acquire) + 1;
+    return last;
+}
+
+static vv_status lsm_pin_version(engine *base, int64_t version, int64_t time_ns, vv_error *err)
+{
+    return lsm_pins_add(&lsm_engine_of(base)->pins, version, time_ns, err);
+}
+
+static void lsm_unpin_version(engine *base, int64_t version, int64_t time_ns)
+{
+    lsm_pins_remove(&lsm_engine_of(base)->pins, version, time_ns);
+}
+
+static vv_status lsm_freeze(engine *base, vv_error *err)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    lsm_view *old = NULL;
+    vv_status st = VV_OK;
+    vv_mutex_lock(&e->lock);
+    if (engine_memtable_max_version(active_of(e)) > 0)
+        st = rotate(e, &old, err);
+    vv_mutex_unlock(&e->lock);
+    after_rotate(e, old);
+    return st;
+}
+
+/* ---- opening ---- */
+
+static void set_defaults(engine_options *opt)
+{
+    if (opt->memtable_size == 0)
+        opt->memtable_size = 64 * VV_MIB;
+    if (opt->memtable_count < 2)
+        opt->memtable_count = opt->memtable_count == 0 ? 3 : 2;
+    if (opt->cache_size == 0)
+        opt->cache_size = 64 * VV_MIB;
+    if (opt->target_file_size == 0)
+        opt->target_file_size = 32 * VV_MIB;
+    if (opt->level0_runs_max == 0)
+        opt->level0_runs_max = 4;
+}
+
+static vv_status make_directory(const engine_options *opt, vv_error *err)
+{
+    vio *io = opt->env->io;
+    vv_status st = vio_mkdir(io, opt->dir, err);
+    if (st != VV_OK || opt->dir[0] == '\0')
+        return st;
+    char parent[VIO_PATH_MAX];
+    const char *slash = strrchr(opt->dir, '/');
+    size_t len = slash == NULL ? 0 : (size_t)(slash - opt->dir);
+    if (len >= sizeof parent)
+        return vv_fail(err, VV_INVALID, "directory '%.60s...': the path is too long", opt->dir);
+    memcpy(parent, opt->dir, len);
+    parent[len] = '\0';
+    return vio_sync_dir(io, parent, err);
+}
+
+/* The runs of one level of the manifest (of one set of level 0), as a level. */
+static vv_status load_level(lsm_engine *e, lsm_run **runs, uint32_t number, uint64_t group,
+                            lsm_view *view, vv_error *err)
+{
+    const lsm_state *state = &e->manifest.state;
+    lsm_run **chosen = vv_calloc(state->count, sizeof(lsm_run *));
+    if (chosen == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", state->count);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < state->count; i++)
+        if (state->runs[i].level == number && (number > 0 || state->runs[i].group == group))
+            chosen[n++] = runs[i];
+    vv_status st = VV_OK;
+    if (n > 0) {
+        st = lsm_level_create(number, group, chosen, n, &view->level[view->level_count], err);
+        view->level_count += st == VV_OK;
+    }
+    vv_free(chosen);
+    return st;
+}
+
+/* The next older set of level 0 below `below`, or 0. */
+static uint64_t next_group(const lsm_state *state, uint64_t below)
+{
+    uint64_t best = 0;
+    for (uint32_t i = 0; i < state->count; i++) {
+        const lsm_meta *m = &state->runs[i];
+        if (m->level == 0 && m->group < below && m->group > best)
+            best = m->group;
+    }
+    return best;
+}
+
+static vv_status load_levels(lsm_engine *e, lsm_run **runs, lsm_view *view, vv_error *err)
+{
+    vv_status st = VV_OK;
+    uint64_t group = UINT64_MAX;
+    view->level_count = 0;
+    while (st == VV_OK && (group = next_group(&e->manifest.state, group)) > 0)
+        st = load_level(e, runs, 0, group, view, err);
+    view->level0_count = view->level_count;
+    for (uint32_t n = 1; st == VV_OK && n < LSM_LEVELS; n++)
+        st = load_level(e, runs, n, 0, view, err);
+    return st;
+}
+
+static vv_status open_runs(lsm_engine *e, lsm_run **runs, vv_error *err)
+{
+    const lsm_state *state = &e->manifest.state;
+    vv_status st = VV_OK;
+    for (uint32_t i = 0; st == VV_OK && i < state->count; i++)
+        st = lsm_run_open(&e->store, state->runs[i].id, &state->runs[i], &runs[i], err);
+    return st;
+}
+
+static vv_status load_view(lsm_engine *e, vv_error *err)
+{
+    const lsm_state *state = &e->manifest.state;
+    engine_memtable *mem = NULL;
+    lsm_view *levels = NULL;
+    lsm_view *view = NULL;
+    lsm_run **runs = vv_calloc(state->count, sizeof(lsm_run *));
+    if (runs == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", state->count);
+    vv_status st = open_runs(e, runs, err);
+    if (st == VV_OK)
+        st = lsm_view_create(0, state->count + LSM_LEVELS, &levels, err);
+    if (st == VV_OK)
+        st = load_levels(e, runs, levels, err);
+    if (st == VV_OK)
+        st = engine_memtable_create_in(e->pool, e->opt.memtable_size, &mem, err);
+    if (st == VV_OK)
+        st = view_with_memtable(levels, mem, &view, err);
+    if (st == VV_OK)
+        atomic_store_explicit(&e->view, view, memory_order_release);
+    if (mem != NULL)
+        engine_memtable_unref(mem);
+    lsm_view_unref(levels);
+    for (uint32_t i = 0; i < state->count; i++)
+        lsm_run_unref(runs[i]);
+    vv_free(runs);
+    return st;
+}
+
+static void lsm_close(engine *base)
+{
+    if (base == NULL)
+        return;
+    lsm_engine *e = lsm_engine_of(base);
+    lsm_job_destroy(e->flush);
+    lsm_job_destroy(e->compaction);
+    lsm_view_unref(atomic_load_explicit(&e->view, memory_order_relaxed));
+    lsm_store_fini(&e->store); /* waits for views that are on their way out */
+    lsm_manifest_close(&e->manifest);
+    engine_memtable_pool_unref(e->pool);
+    lsm_pins_fini(&e->pins);
+    vv_mutex_fini(&e->lock);
+    vv_free(e->manual);
+    vv_free(e);
+}
+
+static vv_status open_store(lsm_engine *e, vv_error *err)
+{
+    const engine_options *opt = &e->opt;
+    vv_status st = opt->read_only ? VV_OK : make_directory(opt, err);
+    if (st == VV_OK)
+        st = lsm_store_init(&e->store, opt->env, opt->dir, opt->shard, opt->cache_size, opt->budget,
+                            err);
+    if (st == VV_OK)
+        st = engine_memtable_pool_create(opt->budget, opt->env->seed ^ opt->shard,
+                                         opt->memtable_count, &e->pool, err);
+    if (st == VV_OK)
+        st = lsm_manifest_open(&e->manifest, opt->env, e->store.dir, opt->shard, opt->read_only,
+                               err);
+    if (st == VV_OK)
+        st = load_view(e, err);
+    return st;
+}
+
+static vv_status lsm_open(const engine_options *opt, engine **out, vv_error *err)
+{
+    lsm_engine *e = vv_alloc_aligned(64, sizeof *e); /* counters have lines of their own */
+    if (e == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "store '%s': no memory", opt->dir);
+    memset(e, 0, sizeof *e);
+    e->base.ops = &lsm_ops;
+    e->opt = *opt;
+    set_defaults(&e->opt);
+    vv_mutex_init(&e->lock, VV_RANK_ENGINE);
+    lsm_pins_init(&e->pins);
+    vv_status st = open_store(e, err);
+    if (st != VV_OK) {
+        lsm_close(&e->base);
+        return vv_wrap(err, st, "store '%s'", opt->dir);
+    }
+    e->opt.dir = e->store.dir;
+    int64_t checkpoint = e->manifest.state.checkpoint;
+    atomic_store(&e->checkpoint, checkpoint);
+    atomic_store(&e->visible, checkpoint);
+    *out = &e->base;
+    return VV_OK;
+}
+
+/* ---- figures ---- */
+
+static void count_memtables(const lsm_view *view, engine_stats *out)
+{
+    out->memtable_count = view->mem_count;
+    for (uint32_t i = 0; i < view->mem_count; i++) {
+        out->memtable_bytes += engine_memtable_bytes(view->mem[i]);
+        out->memtable_items += engine_memtable_items(view->mem[i]);
+        engine_rangedels *set = engine_memtable_rangedels(view->mem[i]);
+        out->range_deletes += engine_rangedels_count(set);
+        engine_rangedels_unref(set);
+    }
+}
+
+static void lsm_stats(engine *base, engine_stats *out)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    *out = (engine_stats){0};
+    lsm_view *view = lsm_view_acquire(e);
+    count_memtables(view, out);
+    for (uint32_t i = 0; i < view->level_count; i++) {
+        const lsm_level *level = view->level[i];
+        out->level_runs[level->number] += level->run_count;
+        out->level_bytes[level->number] += level->bytes;
+        out->disk_bytes += level->bytes;
+        out->range_deletes += engine_rangedels_count(level->rangedels);
+        if (level->number + 1 > out->level_count)
+            out->level_count = level->number + 1;
+    }
+    lsm_view_release(e, view);
+    pgc_stats cache;
+    pgc_cache_stats(e->store.cache, &cache);
+    out->cache_hits = cache.hits;
+    out->cache_misses = cache.misses;
+    out->cache_bytes = cache.bytes;
+    out->index_bytes = atomic_load_explicit(&e->store.index_bytes, memory_order_relaxed);
+    for (size_t i = 0; i < PGC_COUNTERS; i++)
+        out->filter_skips +=
+            atomic_load_explicit(&e->store.counters[i].filter_skips, memory_order_relaxed);
+    out->flushes = atomic_load_explicit(&e->flushes, memory_order_relaxed);
+    out->flush_bytes = atomic_load_explicit(&e->flush_bytes, memory_order_relaxed);
+    out->compactions = atomic_load_explicit(&e->compactions, memory_order_relaxed);
+    out->compaction_read_bytes =
+        atomic_load_explicit(&e->compaction_read_bytes, memory_order_relaxed);
+    out->compaction_write_bytes =
+        atomic_load_explicit(&e->compaction_write_bytes, memory_order_relaxed);
+    out->checkpoint = lsm_checkpoint(base);
+    out->failed = atomic_load_explicit(&e->background, memory_order_acquire) != VV_OK;
+}
+
+static uint64_t lsm_approximate_size(engine *base, vv_slice lower, vv_slice upper)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    lsm_view *view = lsm_view_acquire(e);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < view->level_count; i++) {
+        const lsm_level *level = view->level[i];
+        for (uint32_t j = lsm_level_first(level, lower);
+             j < level->run_count && lsm_meta_overlaps(&level->run[j]->meta, lower, upper); j++)
+            bytes += lsm_run_size_between(level->run[j], lower, upper);
+    }
+    lsm_view_release(e, view);
+    return bytes;
+}
+
+const engine_ops lsm_ops = {
+    .name = "lsm",
+    .open = lsm_open,
+    .close = lsm_close,
+    .prepare = lsm_prepare,
+    .apply = lsm_apply,
+    .publish = lsm_publish,
+    .visible = lsm_visible,
+    .checkpoint = lsm_checkpoint,
+    .last_version = lsm_last_version,
+    .get = lsm_get,
+    .cursor = lsm_cursor,
+    .pin = lsm_pin_version,
+    .unpin = lsm_unpin_version,
+    .freeze = lsm_freeze,
+    .work = lsm_work,
+    .compact_range = lsm_compact_range,
+    .throttle_ns = lsm_throttle_ns,
+    .stats = lsm_stats,
+    .check = lsm_check,
+    .approximate_size = lsm_approximate_size,
+};

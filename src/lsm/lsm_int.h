@@ -1,0 +1,202 @@
+/*
+ * lsm_int.h - the engine's state, shared by the files of this folder.
+ *
+ *     writer          prepare -> apply          active memtable, under `lock`
+ *       | full: rotate (new view)
+ *     work()          flush job                 frozen memtables -> a set of level 0
+ *                     compaction job            runs of level n and n+1 -> level n+1
+ *       | manifest edit durable, then a new view
+ *     readers         epoch section -> view     no lock
+ *
+ * Lock order: lock (ENGINE) < manifest.lock (LSM) < cache < io. lock is never held during I/O.
+ */
+#ifndef VARVE_LSM_LSM_INT_H
+#define VARVE_LSM_LSM_INT_H
+
+#include "engine/engine.h"
+#include "lsm/lsm.h"
+#include "lsm/lsm_manifest.h"
+#include "lsm/lsm_view.h"
+
+typedef struct lsm_pin {
+    int64_t version;
+    int64_t time_ns;
+    uint64_t count;
+} lsm_pin;
+
+/* The snapshots somebody holds: what a flush or compaction must keep readable. */
+typedef struct lsm_pins {
+    vv_mutex lock; /* VV_RANK_LEAF */
+    lsm_pin *pins; /* by version, then time; under lock */
+    uint32_t count;
+    uint32_t cap;
+} lsm_pins;
+
+typedef struct lsm_job lsm_job;
+
+typedef struct lsm_engine {
+    engine base;
+    engine_options opt; /* with the defaults filled in; dir is store.dir */
+    lsm_store store;
+    lsm_manifest manifest;
+    engine_memtable_pool *pool;
+    lsm_pins pins;
+    _Atomic(lsm_view *) view;   /* readers: epoch section; changed under lock */
+    _Atomic int64_t visible;    /* release in publish */
+    _Atomic int64_t checkpoint; /* any thread */
+    _Atomic int32_t background; /* vv_status prepare answers with; see lsm_work */
+
+    vv_mutex lock; /* VV_RANK_ENGINE */
+    /* Under lock: */
+    size_t pending_bytes; /* prepared and perhaps not applied yet */
+    uint64_t pending_ops;
+    bool pending_done; /* an apply came since the last prepare */
+    lsm_job *flush;    /* in progress, or NULL */
+    lsm_job *compaction;
+    bool flush_busy; /* a thread is in a step of it */
+    bool compaction_busy;
+    bool install_busy; /* a thread is making new levels */
+    vv_error failed;   /* the first latched failure */
+    uint8_t *manual;   /* a range asked for by compact_range: lower, then upper; or NULL */
+    vv_slice manual_lower, manual_upper;
+    uint64_t manual_id; /* runs below it have not been rewritten for it yet */
+
+    /* Statistics: any thread, relaxed. */
+    _Atomic uint64_t flushes, flush_bytes;
+    _Atomic uint64_t compactions, compaction_read_bytes, compaction_write_bytes;
+} lsm_engine;
+
+static inline lsm_engine *lsm_engine_of(engine *e)
+{
+    return VV_CONTAINER_OF(e, lsm_engine, base);
+}
+
+/* ---- lsm_engine.c ---- */
+
+/** The current view with a reference. Any thread. */
+lsm_view *lsm_view_acquire(lsm_engine *e);
+/** Drop a reference; tells the owner when that left files to remove. */
+void lsm_view_release(lsm_engine *e, lsm_view *view);
+/** Make view the current one and retire the old one. Takes view. */
+void lsm_view_publish(lsm_engine *e, lsm_view *view) VV_REQUIRES(e->lock);
+void lsm_view_retire(lsm_view *old);
+static inline uint64_t lsm_level_target(const lsm_engine *e, uint32_t level)
+{
+    uint64_t target = e->opt.memtable_size * e->opt.level0_runs_max;
+    for (uint32_t i = 1; i < level; i++)
+        target *= 10;
+    return target;
+}
+
+/* ---- lsm_read.c ---- */
+
+vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,
+                  vv_error *err);
+vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_cursor **out,
+                     vv_error *err);
+
+/* ---- lsm_pins.c ---- */
+
+void lsm_pins_init(lsm_pins *p);
+void lsm_pins_fini(lsm_pins *p);
+VV_MUST_CHECK vv_status lsm_pins_add(lsm_pins *p, int64_t version, int64_t time_ns, vv_error *err);
+void lsm_pins_remove(lsm_pins *p, int64_t version, int64_t time_ns);
+
+/* What the readers of today and tomorrow may ask of one table. */
+typedef struct lsm_readers {
+    lsm_engine *engine;
+    uint32_t table;
+    bool has_table;
+    engine_floor floor;
+    int64_t *pins; /* distinct versions, ascending */
+    size_t pin_count;
+    size_t pin_cap;
+    int64_t pin_time; /* the oldest read time of a pin; INT64_MAX without pins */
+} lsm_readers;
+
+void lsm_readers_init(lsm_readers *r, lsm_engine *e);
+void lsm_readers_fini(lsm_readers *r);
+/** Look at one table's readers. Cheap when it is the table looked at already. */
+VV_MUST_CHECK vv_status lsm_readers_enter(lsm_readers *r, uint32_t table, vv_error *err);
+/** True when some reader can tell a version apart from the next newer one (-1: there is none). */
+bool lsm_readers_need(const lsm_readers *r, int64_t version, int64_t newer);
+/** True when no reader is below version: what it hides may go altogether. */
+bool lsm_readers_are_above(const lsm_readers *r, int64_t version);
+
+/* ---- lsm_ranges.c ---- */
+
+/** What is left to write of the range deletions of a job: overlapping ones cut into fragments, one
+ * for each version that some reader can tell apart. Borrows the keys of in. Gives *out: vv_free. */
+VV_MUST_CHECK vv_status lsm_ranges_reduce(lsm_readers *readers, const engine_range *in,
+                                          size_t count, engine_range **out, size_t *out_count,
+                                          vv_error *err);
+
+/** A range that several tables' floors would have to agree on: it is never dropped. */
+bool lsm_range_spans_tables(const engine_range *r);
+
+/* ---- lsm_merge.c ---- */
+
+typedef struct lsm_merge {
+    engine_source **heap; /* the smallest first */
+    uint32_t *rank;       /* newest source first, moves with the heap */
+    uint32_t count;       /* sources that are not at their end */
+    uint32_t total;
+} lsm_merge;
+
+/** Over sources, newest first, each positioned by the call at its first item. Takes them, also on
+ * failure. */
+VV_MUST_CHECK vv_status lsm_merge_init(lsm_merge *m, engine_source **sources, uint32_t count,
+                                       vv_error *err);
+void lsm_merge_fini(lsm_merge *m);
+/** The smallest item by (key, version descending), or NULL at the end. */
+static inline const engine_item *lsm_merge_item(const lsm_merge *m)
+{
+    return m->count == 0 ? NULL : &m->heap[0]->item;
+}
+VV_MUST_CHECK vv_status lsm_merge_next(lsm_merge *m, vv_error *err);
+
+/* ---- lsm_job.c: the work a flush and a compaction share ---- */
+
+/** Merge frozen memtables (the last mem_count of the view) into a set of level 0. */
+VV_MUST_CHECK vv_status lsm_job_flush(lsm_engine *e, lsm_job **out, vv_error *err);
+/** Merge runs into level output. Inputs are of view, which the job takes a reference on. */
+VV_MUST_CHECK vv_status lsm_job_compact(lsm_engine *e, lsm_view *view, lsm_run *const *inputs,
+                                        uint32_t count, uint32_t output, lsm_job **out,
+                                        vv_error *err);
+/** Change the level of a run without rewriting it. */
+VV_MUST_CHECK vv_status lsm_job_move(lsm_engine *e, lsm_view *view, lsm_run *run, uint32_t output,
+                                     lsm_job **out, vv_error *err);
+/** One bounded piece. VV_OK and *done when the job has ended and can be destroyed. */
+VV_MUST_CHECK vv_status lsm_job_step(lsm_job *job, bool *done, vv_error *err);
+/** True when a failed step may be tried again as it is: its files are complete. */
+bool lsm_job_is_committing(const lsm_job *job);
+/** Gives up what is not committed. Accepts NULL. */
+void lsm_job_destroy(lsm_job *job);
+
+/* ---- lsm_install.c ---- */
+
+/** Put a committed change into a new view: mem_count memtables gone, runs gone, runs there.
+ * *busy: another thread is at it, try again. VV_NO_MEMORY: nothing changed. */
+VV_MUST_CHECK vv_status lsm_install(lsm_engine *e, uint32_t mem_count, lsm_run *const *remove,
+                                    uint32_t remove_count, lsm_run *const *add, uint32_t add_count,
+                                    uint32_t add_level, uint64_t group, bool *busy, vv_error *err);
+
+/* ---- lsm_compact.c ---- */
+
+/** The next compaction worth doing, or NULL. */
+VV_MUST_CHECK vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err);
+int64_t lsm_throttle_ns(engine *base, size_t bytes);
+vv_status lsm_compact_range(engine *base, vv_slice lower, vv_slice upper, vv_error *err);
+/** Too many flushed sets: flushing waits for a compaction. */
+bool lsm_is_flush_held(lsm_engine *e);
+
+/* ---- lsm_work.c ---- */
+
+vv_status lsm_work(engine *base, vv_error *err);
+
+/* ---- lsm_check.c ---- */
+
+vv_status lsm_check(engine *base, void (*finding)(void *ctx, const char *text), void *ctx,
+                    vv_error *err);
+
+#endif

@@ -1,0 +1,412 @@
+/*
+ * lsm_job.c - one flush or compaction, a piece at a time.
+ *
+ *   MERGE    read the inputs in order, drop what no reader needs, write runs    (many pieces)
+ *   OPEN     sync the directory, open the new runs: what was written is read back and verified
+ *   DURABLE  the log holds everything the runs hold (flush)
+ *   COMMIT   the manifest edit
+ *   INSTALL  the new view; inputs lose their reference and go with the last reader
+ *   DONE
+ *
+ * Up to DURABLE a failed job is thrown away, its files with it, and begun again. From COMMIT on its
+ * files may be part of the manifest, so they are kept and the step itself is tried again.
+ */
+#include <inttypes.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/point.h"
+#include "base/util.h"
+#include "lsm/lsm_job_int.h"
+
+/* ---- making one ---- */
+
+static lsm_job *new_job(lsm_engine *e, lsm_view *view, uint32_t output, vv_error *err)
+{
+    lsm_job *job = vv_calloc(1, sizeof *job);
+    if (job == NULL) {
+        (void)vv_fail(err, VV_NO_MEMORY, "background work: no memory");
+        return NULL;
+    }
+    job->e = e;
+    job->view = view;
+    lsm_view_ref(view);
+    job->output = output;
+    job->newer = -1;
+    lsm_readers_init(&job->readers, e);
+    return job;
+}
+
+static void discard_file(lsm_job *job, uint64_t id)
+{
+    char path[VIO_PATH_MAX];
+    lsm_run_path(path, job->e->store.dir, id);
+    (void)!vio_remove(job->e->store.env->io, path, NULL); /* else the next open removes it */
+}
+
+void lsm_job_destroy(lsm_job *job)
+{
+    if (job == NULL)
+        return;
+    if (job->merging)
+        lsm_merge_fini(&job->merge);
+    if (job->writer != NULL) {
+        lsm_writer_close(job->writer);
+        discard_file(job, job->writer_id);
+    }
+    /* Never remove what the manifest may name. */
+    bool discard = job->phase != LSM_DONE && !job->commit_tried;
+    for (uint32_t i = 0; i < job->file_count; i++) {
+        if (i < job->opened) {
+            if (discard)
+                atomic_store_explicit(&job->runs[i]->doomed, true, memory_order_relaxed);
+            lsm_run_unref(job->runs[i]);
+        } else if (discard) {
+            discard_file(job, job->metas[i].id);
+        }
+        lsm_meta_fini(&job->metas[i]);
+    }
+    for (uint32_t i = 0; i < job->level_count; i++)
+        lsm_level_unref(job->levels[i]);
+    lsm_readers_fini(&job->readers);
+    engine_rangedels_unref(job->cover);
+    vv_free(job->ranges);
+    vv_free(job->inputs);
+    vv_free(job->levels);
+    vv_free(job->sizes);
+    vv_free(job->metas);
+    vv_free(job->runs);
+    lsm_view_release(job->e, job->view);
+    vv_free(job);
+}
+
+/* ---- flush ---- */
+
+static vv_status add_size(lsm_job *job, uint32_t table, uint64_t bytes, vv_error *err)
+{
+    uint32_t i = job->size_count;
+    while (i > 0 && job->sizes[i - 1].table > table)
+        i--;
+    if (i > 0 && job->sizes[i - 1].table == table) {
+        job->sizes[i - 1].bytes += bytes;
+        return VV_OK;
+    }
+    if (job->size_count == job->size_cap) {
+        uint32_t cap = job->size_cap == 0 ? 16 : job->size_cap * 2;
+        lsm_table_size *sizes = vv_realloc(job->sizes, cap * sizeof *sizes);
+        if (sizes == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "flush: no memory for %u tables", cap);
+        job->sizes = sizes;
+        job->size_cap = cap;
+    }
+    memmove(job->sizes + i + 1, job->sizes + i, (job->size_count - i) * sizeof *job->sizes);
+    job->sizes[i] = (lsm_table_size){.table = table, .bytes = bytes};
+    job->size_count++;
+    return VV_OK;
+}
+
+/* Is there room for its own file in a table? Only then are the sizes worth a walk. */
+static bool has_large_tables(const lsm_job *job)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < job->mem_count; i++)
+        bytes += engine_memtable_bytes(job->view->mem[job->view->mem_count - 1 - i]);
+    return bytes > VV_MIB;
+}
+
+static vv_status measure_tables(lsm_job *job, engine_memtable *mem, vv_error *err)
+{
+    engine_source *src = NULL;
+    vv_status st = engine_memtable_source(mem, &src, err);
+    if (st != VV_OK)
+        return st;
+    uint64_t bytes = 0;
+    uint32_t table = 0;
+    st = engine_source_seek(src, vv_slice_str(""), INT64_MAX, err);
+    while (st == VV_OK && src->valid) {
+        uint32_t now = engine_key_table(src->item.key);
+        if (now != table && bytes > 0) {
+            st = add_size(job, table, bytes, err);
+            bytes = 0;
+        }
+        table = now;
+        bytes += src->item.key.len + src->item.value.len;
+        if (st == VV_OK)
+            st = engine_source_next(src, err);
+    }
+    if (st == VV_OK && bytes > 0)
+        st = add_size(job, table, bytes, err);
+    engine_source_close(src);
+    return st;
+}
+
+static vv_status begin_flush(lsm_job *job, vv_error *err)
+{
+    engine_source **sources = vv_calloc(job->mem_count, sizeof(engine_source *));
+    if (sources == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "flush: no memory");
+    uint32_t first = job->view->mem_count - job->mem_count;
+    bool large = has_large_tables(job);
+    vv_status st = lsm_manifest_new_id(&job->e->manifest, &job->group, err);
+    uint32_t made = 0;
+    for (; st == VV_OK && made < job->mem_count; made += st == VV_OK) {
+        engine_memtable *mem = job->view->mem[first + made];
+        int64_t newest = engine_memtable_max_version(mem);
+        job->version_max = newest > job->version_max ? newest : job->version_max;
+        if (large)
+            st = measure_tables(job, mem, err);
+        if (st == VV_OK)
+            st = engine_memtable_source(mem, &sources[made], err);
+    }
+    if (st == VV_OK) {
+        st = lsm_job_begin_merge(job, sources, job->mem_count, err);
+        made = 0; /* taken */
+    }
+    for (uint32_t i = 0; i < made; i++)
+        engine_source_close(sources[i]);
+    vv_free(sources);
+    return st;
+}
+
+vv_status lsm_job_flush(lsm_engine *e, lsm_job **out, vv_error *err)
+{
+    lsm_view *view = lsm_view_acquire(e);
+    lsm_job *job = new_job(e, view, 0, err);
+    lsm_view_release(e, view);
+    if (job == NULL)
+        return VV_NO_MEMORY;
+    job->mem_count = job->view->mem_count - 1;
+    assert(job->mem_count > 0);
+    vv_status st = begin_flush(job, err);
+    if (st != VV_OK) {
+        lsm_job_destroy(job);
+        return vv_wrap(err, st, "flush");
+    }
+    *out = job;
+    return VV_OK;
+}
+
+/* ---- compaction ---- */
+
+/* The inputs as levels of their own, in the order of the view: newest first. */
+static vv_status gather_levels(lsm_job *job, vv_error *err)
+{
+    lsm_view *view = job->view;
+    lsm_run **runs = vv_calloc(job->input_count, sizeof(lsm_run *));
+    job->levels = vv_calloc(view->level_count, sizeof(lsm_level *));
+    vv_status st = VV_OK;
+    if (runs == NULL || job->levels == NULL)
+        st = vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", job->input_count);
+    for (uint32_t i = 0; st == VV_OK && i < view->level_count; i++) {
+        lsm_level *level = view->level[i];
+        uint32_t n = 0;
+        for (uint32_t j = 0; j < job->input_count; j++)
+            for (uint32_t k = 0; k < level->run_count; k++)
+                if (level->run[k] == job->inputs[j])
+                    runs[n++] = level->run[k];
+        if (n == 0)
+            continue;
+        st = lsm_level_create(level->number, level->group, runs, n, &job->levels[job->level_count],
+                              err);
+        job->level_count += st == VV_OK;
+    }
+    vv_free(runs);
+    return st;
+}
+
+static vv_status begin_compaction(lsm_job *job, vv_error *err)
+{
+    vv_status st = gather_levels(job, err);
+    if (st != VV_OK)
+        return st;
+    engine_source **sources = vv_calloc(job->level_count, sizeof(engine_source *));
+    if (sources == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory");
+    uint32_t made = 0;
+    for (; st == VV_OK && made < job->level_count; made += st == VV_OK)
+        st = lsm_source_create(job->levels[made], true, &sources[made], err);
+    if (st == VV_OK) {
+        st = lsm_job_begin_merge(job, sources, job->level_count, err);
+        made = 0;
+    }
+    for (uint32_t i = 0; i < made; i++)
+        engine_source_close(sources[i]);
+    vv_free(sources);
+    return st;
+}
+
+static vv_status copy_inputs(lsm_job *job, lsm_run *const *inputs, uint32_t count, vv_error *err)
+{
+    job->inputs = vv_calloc(count, sizeof *job->inputs);
+    if (job->inputs == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", count);
+    memcpy(job->inputs, inputs, count * sizeof(lsm_run *));
+    job->input_count = count;
+    return VV_OK;
+}
+
+vv_status lsm_job_compact(lsm_engine *e, lsm_view *view, lsm_run *const *inputs, uint32_t count,
+                          uint32_t output, lsm_job **out, vv_error *err)
+{
+    assert(output > 0 && output < LSM_LEVELS && count > 0);
+    lsm_job *job = new_job(e, view, output, err);
+    if (job == NULL)
+        return VV_NO_MEMORY;
+    vv_status st = copy_inputs(job, inputs, count, err);
+    if (st == VV_OK)
+        st = begin_compaction(job, err);
+    if (st != VV_OK) {
+        lsm_job_destroy(job);
+        return vv_wrap(err, st, "compaction to level %u", output);
+    }
+    *out = job;
+    return VV_OK;
+}
+
+vv_status lsm_job_move(lsm_engine *e, lsm_view *view, lsm_run *run, uint32_t output, lsm_job **out,
+                       vv_error *err)
+{
+    lsm_job *job = new_job(e, view, output, err);
+    if (job == NULL)
+        return VV_NO_MEMORY;
+    vv_status st = copy_inputs(job, &run, 1, err);
+    if (st != VV_OK) {
+        lsm_job_destroy(job);
+        return st;
+    }
+    job->is_move = true;
+    job->phase = LSM_COMMIT;
+    *out = job;
+    return VV_OK;
+}
+
+/* ---- the phases ---- */
+
+static vv_status open_runs(lsm_job *job, vv_error *err)
+{
+    lsm_store *store = &job->e->store;
+    vv_status st = VV_OK;
+    if (job->opened == 0 && job->file_count > 0)
+        st = vio_sync_dir(store->env->io, store->dir, err);
+    for (; st == VV_OK && job->opened < job->file_count; job->opened += st == VV_OK) {
+        const lsm_meta *meta = &job->metas[job->opened];
+        st = lsm_run_open(store, meta->id, meta, &job->runs[job->opened], err);
+    }
+    VV_POINT("lsm.run.opened");
+    return st;
+}
+
+static vv_status make_durable(lsm_job *job, vv_error *err)
+{
+    const engine_hooks *hooks = &job->e->opt.hooks;
+    if (job->mem_count == 0 || hooks->ensure_durable == NULL)
+        return VV_OK;
+    return hooks->ensure_durable(hooks->ctx, job->version_max, err);
+}
+
+static void doom_inputs(lsm_job *job)
+{
+    for (uint32_t i = 0; i < job->input_count && !job->is_move; i++)
+        atomic_store_explicit(&job->inputs[i]->doomed, true, memory_order_relaxed);
+}
+
+static vv_status commit(lsm_job *job, vv_error *err)
+{
+    uint64_t *ids = vv_calloc(job->input_count, sizeof *ids);
+    if (ids == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", job->input_count);
+    for (uint32_t i = 0; i < job->input_count; i++) {
+        ids[i] = job->inputs[i]->meta.id;
+        if (VV_BUG(12) && !job->is_move)
+            discard_file(job, ids[i]);
+    }
+    lsm_meta moved;
+    lsm_edit edit = {.remove = ids,
+                     .remove_count = job->input_count,
+                     .add = job->metas,
+                     .add_count = job->file_count,
+                     .checkpoint = job->mem_count > 0 ? job->version_max : -1};
+    if (job->is_move) {
+        moved = job->inputs[0]->meta;
+        moved.level = job->output;
+        moved.group = 0;
+        edit.add = &moved;
+        edit.add_count = 1;
+    }
+    job->commit_tried = true;
+    vv_status st = lsm_manifest_commit(&job->e->manifest, &edit, err);
+    vv_free(ids);
+    /* Before the view without the memtables is published: see last_version. */
+    if (st == VV_OK && job->mem_count > 0)
+        atomic_store_explicit(&job->e->checkpoint, job->version_max, memory_order_release);
+    return st;
+}
+
+static vv_status install(lsm_job *job, bool *busy, vv_error *err)
+{
+    lsm_run *const *add = job->is_move ? job->inputs : job->runs;
+    uint32_t add_count = job->is_move ? 1 : job->file_count;
+    return lsm_install(job->e, job->mem_count, job->inputs, job->input_count, add, add_count,
+                       job->output, job->group, busy, err);
+}
+
+static void finish(lsm_job *job)
+{
+    lsm_engine *e = job->e;
+    doom_inputs(job);
+    if (job->mem_count > 0) {
+        atomic_fetch_add_explicit(&e->flushes, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&e->flush_bytes, job->written_bytes, memory_order_relaxed);
+        if (e->opt.hooks.on_checkpoint != NULL)
+            e->opt.hooks.on_checkpoint(e->opt.hooks.ctx, job->version_max);
+        return;
+    }
+    atomic_fetch_add_explicit(&e->compactions, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&e->compaction_write_bytes, job->written_bytes, memory_order_relaxed);
+    for (uint32_t i = 0; i < job->input_count && !job->is_move; i++)
+        atomic_fetch_add_explicit(&e->compaction_read_bytes, job->inputs[i]->meta.size,
+                                  memory_order_relaxed);
+}
+
+static vv_status run_phase(lsm_job *job, bool *stay, vv_error *err)
+{
+    bool end = false;
+    vv_status st = VV_OK;
+    switch (job->phase) {
+    case LSM_MERGE:
+        st = lsm_job_merge_piece(job, &end, err);
+        *stay = !end;
+        return st;
+    case LSM_OPEN:
+        return open_runs(job, err);
+    case LSM_DURABLE:
+        return make_durable(job, err);
+    case LSM_COMMIT:
+        return commit(job, err);
+    case LSM_INSTALL:
+        return install(job, stay, err);
+    case LSM_DONE:
+        break;
+    }
+    return VV_OK;
+}
+
+bool lsm_job_is_committing(const lsm_job *job)
+{
+    return job->commit_tried;
+}
+
+vv_status lsm_job_step(lsm_job *job, bool *done, vv_error *err)
+{
+    bool stay = false;
+    vv_status st = run_phase(job, &stay, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, job->mem_count > 0 ? "flush" : "compaction to level %u",
+                       job->output);
+    if (!stay)
+        job->phase++;
+    if (job->phase == LSM_DONE)
+        finish(job);
+    *done = job->phase == LSM_DONE;
+    return VV_OK;
+}

@@ -1,0 +1,78 @@
+/*
+ * lsm_job_int.h - the state of one flush or compaction, shared by lsm_job.c (its phases) and
+ * lsm_job_merge.c (what is kept, and where files are cut).
+ */
+#ifndef VARVE_LSM_LSM_JOB_INT_H
+#define VARVE_LSM_LSM_JOB_INT_H
+
+#include "lsm/lsm_int.h"
+
+typedef enum lsm_phase {
+    LSM_MERGE,
+    LSM_OPEN,
+    LSM_DURABLE,
+    LSM_COMMIT,
+    LSM_INSTALL,
+    LSM_DONE,
+} lsm_phase;
+
+/* Bytes of one table in the memtables of a flush. */
+typedef struct lsm_table_size {
+    uint32_t table;
+    uint64_t bytes;
+} lsm_table_size;
+
+struct lsm_job {
+    lsm_engine *e;
+    lsm_phase phase;
+    bool commit_tried;
+    lsm_view *view; /* as it was at the start */
+    uint32_t output;
+    uint64_t group;
+
+    uint32_t mem_count;  /* flush: memtables at the end of the view's list */
+    int64_t version_max; /* flush: of the memtables */
+    lsm_run **inputs;    /* compaction: borrowed from view */
+    uint32_t input_count;
+    lsm_level **levels; /* of the inputs, newest first */
+    uint32_t level_count;
+    bool is_move;
+
+    lsm_merge merge;
+    bool merging;
+    lsm_readers readers;
+    engine_rangedels *cover; /* all range deletions of the inputs */
+    engine_range *ranges;    /* what is left of them to write, by start */
+    size_t range_count;
+    size_t range_from; /* those before it end before the current file */
+
+    uint8_t key[ENGINE_KEY_MAX]; /* the last one seen */
+    size_t key_len;
+    bool has_key;
+    int64_t newer; /* the version seen before of the same key, or -1 */
+    uint64_t read_bytes;
+
+    lsm_writer *writer;
+    uint64_t writer_id;
+    uint32_t table;              /* of the last item written */
+    uint8_t cut[ENGINE_KEY_MAX]; /* where the current file's part of the key space begins */
+    size_t cut_len;
+    lsm_table_size *sizes; /* flush: by table, ascending */
+    uint32_t size_count;
+    uint32_t size_cap;
+
+    lsm_meta *metas; /* finished files */
+    lsm_run **runs;  /* opened: the first `opened` */
+    uint32_t file_count;
+    uint32_t file_cap;
+    uint32_t opened;
+    uint64_t written_bytes;
+};
+
+/** Position the inputs and decide what is left of the range deletions. */
+VV_MUST_CHECK vv_status lsm_job_begin_merge(lsm_job *job, engine_source **sources, uint32_t count,
+                                            vv_error *err);
+/** Merge about a MiB; *end when nothing is left and the last file is finished. */
+VV_MUST_CHECK vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err);
+
+#endif

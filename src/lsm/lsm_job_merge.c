@@ -1,0 +1,318 @@
+/*
+ * lsm_job_merge.c - what a flush or compaction keeps, and where it cuts its files.
+ *
+ * For one key, versions newest first, these go:
+ *   - a version that no reader can tell from the next newer one, range deletions included;
+ *   - a deletion when nothing older lies beneath it and no reader is older than it.
+ * A put that has expired for every reader becomes a deletion of the same version.
+ *
+ * The output is a set of disjoint files. A file ends only between two keys; it takes the range
+ * deletions of its part of the key space, from its first key (the first file: from the start) to
+ * the next file's first key, cut at those borders.
+ */
+#include <inttypes.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/point.h"
+#include "base/util.h"
+#include "lsm/lsm_filter.h"
+#include "lsm/lsm_job_int.h"
+
+#define PIECE_BYTES (1 * VV_MIB)
+#define LARGE_TABLE (1 * VV_MIB) /* a table with more in a flush gets files of its own */
+#define COMPRESSED_BLOCK 16384u
+#define PLAIN_BLOCK 4096u
+
+/* ---- what lies beneath ---- */
+
+/* Levels of the view below the output, from the newest. The inputs' own are merged, not beneath. */
+static uint32_t first_beneath(const lsm_job *job)
+{
+    if (job->mem_count > 0)
+        return 0;
+    uint32_t i = 0;
+    while (i < job->view->level_count && job->view->level[i]->number <= job->output)
+        i++;
+    return i;
+}
+
+static bool is_key_bottom(const lsm_job *job, vv_slice key)
+{
+    if (VV_BUG(11))
+        return true;
+    for (uint32_t i = first_beneath(job); i < job->view->level_count; i++)
+        if (lsm_level_find(job->view->level[i], key) != NULL)
+            return false;
+    return true;
+}
+
+static bool is_range_bottom(const lsm_job *job, const engine_range *r)
+{
+    for (uint32_t i = first_beneath(job); i < job->view->level_count; i++)
+        if (lsm_level_overlaps(job->view->level[i], r->start, r->end))
+            return false;
+    return true;
+}
+
+/* ---- what is kept ---- */
+
+/* Does a reader see this version, not hidden by a range deletion of the inputs? */
+static bool is_needed(const lsm_job *job, const engine_item *item, int64_t newer)
+{
+    const lsm_readers *r = &job->readers;
+    int64_t v = item->version;
+    if (!lsm_readers_need(r, v, newer))
+        return false;
+    if (job->cover == NULL)
+        return true;
+    int64_t first = v > r->floor.version ? v : r->floor.version;
+    if ((newer < 0 || first < newer) && engine_rangedels_cover(job->cover, item->key, first) <= v)
+        return true;
+    for (size_t i = 0; i < r->pin_count; i++) {
+        int64_t pin = r->pins[i];
+        if (pin >= v && (newer < 0 || pin < newer) &&
+            engine_rangedels_cover(job->cover, item->key, pin) <= v)
+            return true;
+    }
+    return false;
+}
+
+/* The item as it is to be written, or false when it goes. */
+static bool keep(lsm_job *job, engine_item *item)
+{
+    const lsm_readers *r = &job->readers;
+    bool same_key = job->has_key && job->key_len == item->key.len &&
+                    memcmp(job->key, item->key.data, job->key_len) == 0;
+    int64_t newer = same_key ? job->newer : -1;
+    if (!same_key) {
+        memcpy(job->key, item->key.data, item->key.len);
+        job->key_len = item->key.len;
+        job->has_key = true;
+    } else if (item->version == newer) {
+        return false; /* the same version twice: the newer source was first */
+    }
+    job->newer = item->version;
+    if (!is_needed(job, item, newer))
+        return false;
+    if (item->kind == ENGINE_PUT && item->expires_ns != 0 && item->expires_ns <= r->floor.time_ns &&
+        item->expires_ns <= r->pin_time) {
+        item->kind = ENGINE_DELETE;
+        item->value = (vv_slice){0};
+        item->expires_ns = 0;
+    }
+    return !(item->kind == ENGINE_DELETE && lsm_readers_are_above(r, item->version) &&
+             is_key_bottom(job, item->key));
+}
+
+/* ---- range deletions ---- */
+
+static size_t all_ranges(const lsm_job *job, engine_range *out)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < job->merge.total; i++) {
+        const engine_rangedels *set = job->merge.heap[i]->rangedels;
+        for (size_t j = 0; j < engine_rangedels_count(set); j++, n++)
+            if (out != NULL)
+                out[n] = *engine_rangedels_at(set, j);
+    }
+    return n;
+}
+
+/* Leave out the ranges that hide nothing any more. */
+static vv_status drop_bottom_ranges(lsm_job *job, vv_error *err)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < job->range_count; i++) {
+        const engine_range *r = &job->ranges[i];
+        vv_status st = lsm_readers_enter(&job->readers, engine_key_table(r->start), err);
+        if (st != VV_OK)
+            return st;
+        if (!lsm_range_spans_tables(r) && lsm_readers_are_above(&job->readers, r->version) &&
+            is_range_bottom(job, r))
+            continue;
+        job->ranges[kept++] = *r;
+    }
+    job->range_count = kept;
+    return VV_OK;
+}
+
+static vv_status plan_ranges(lsm_job *job, vv_error *err)
+{
+    size_t count = all_ranges(job, NULL);
+    if (count == 0)
+        return VV_OK;
+    engine_range *all = vv_calloc(count, sizeof *all);
+    if (all == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %zu range deletions", count);
+    (void)all_ranges(job, all);
+    vv_status st = engine_rangedels_build(all, count, &job->cover, err);
+    if (st == VV_OK)
+        st = lsm_ranges_reduce(&job->readers, all, count, &job->ranges, &job->range_count, err);
+    vv_free(all);
+    return st == VV_OK ? drop_bottom_ranges(job, err) : st;
+}
+
+vv_status lsm_job_begin_merge(lsm_job *job, engine_source **sources, uint32_t count, vv_error *err)
+{
+    job->merging = true;
+    vv_status st = lsm_merge_init(&job->merge, sources, count, err);
+    return st == VV_OK ? plan_ranges(job, err) : st;
+}
+
+/* Hand the current file the ranges of its part, which ends before `end` (NULL: at the end). */
+static vv_status write_ranges(lsm_job *job, const vv_slice *end, vv_error *err)
+{
+    vv_slice begin = vv_slice_of(job->cut, job->cut_len);
+    for (size_t i = job->range_from; i < job->range_count; i++) {
+        engine_range r = job->ranges[i];
+        if (end != NULL && vv_slice_cmp(r.start, *end) >= 0)
+            break;
+        if (vv_slice_cmp(r.start, begin) < 0)
+            r.start = begin;
+        if (end != NULL && vv_slice_cmp(r.end, *end) > 0)
+            r.end = *end;
+        if (vv_slice_cmp(r.start, r.end) >= 0)
+            continue;
+        vv_status st = lsm_writer_add_range(job->writer, &r, err);
+        if (st != VV_OK)
+            return st;
+    }
+    while (end != NULL && job->range_from < job->range_count &&
+           vv_slice_cmp(job->ranges[job->range_from].end, *end) <= 0)
+        job->range_from++;
+    return VV_OK;
+}
+
+static bool has_ranges_left(const lsm_job *job)
+{
+    for (size_t i = job->range_from; i < job->range_count; i++)
+        if (vv_slice_cmp(job->ranges[i].end, vv_slice_of(job->cut, job->cut_len)) > 0)
+            return true;
+    return false;
+}
+
+/* ---- files ---- */
+
+static vv_status open_file(lsm_job *job, vv_error *err)
+{
+    lsm_engine *e = job->e;
+    bool compress = job->output > 0 && e->opt.compress;
+    lsm_writer_options opt = {
+        .store = &e->store,
+        .group = job->group,
+        .level = job->output,
+        .block_size = e->opt.block_size != 0 ? e->opt.block_size
+                      : compress             ? COMPRESSED_BLOCK
+                                             : PLAIN_BLOCK,
+        .codec = compress ? CODEC_LZ4 : CODEC_NONE,
+        .filter_bits = job->output == 0 ? LSM_FILTER_BITS_YOUNG : LSM_FILTER_BITS,
+    };
+    vv_status st = lsm_manifest_new_id(&e->manifest, &opt.id, err);
+    if (st != VV_OK)
+        return st;
+    job->writer_id = opt.id;
+    return lsm_writer_open(&opt, &job->writer, err);
+}
+
+static vv_status grow_files(lsm_job *job, vv_error *err)
+{
+    if (job->file_count < job->file_cap)
+        return VV_OK;
+    uint32_t cap = job->file_cap == 0 ? 8 : job->file_cap * 2;
+    lsm_meta *metas = vv_realloc(job->metas, cap * sizeof *metas);
+    if (metas != NULL)
+        job->metas = metas;
+    lsm_run **runs = vv_realloc(job->runs, cap * sizeof *runs);
+    if (runs != NULL)
+        job->runs = runs;
+    if (metas == NULL || runs == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", cap);
+    job->file_cap = cap;
+    return VV_OK;
+}
+
+/* End the current file before key `end` (NULL: the end of all) and begin the next part there. */
+static vv_status finish_file(lsm_job *job, const vv_slice *end, vv_error *err)
+{
+    vv_status st = grow_files(job, err);
+    if (st == VV_OK && job->writer == NULL && end == NULL && has_ranges_left(job))
+        st = open_file(job, err); /* nothing but range deletions */
+    if (st != VV_OK || job->writer == NULL)
+        return st;
+    st = write_ranges(job, end, err);
+    lsm_meta meta = {0};
+    if (st == VV_OK)
+        st = lsm_writer_finish(job->writer, &meta, err);
+    if (st != VV_OK)
+        return st; /* destroy removes the file */
+    job->metas[job->file_count++] = meta;
+    job->written_bytes += meta.size;
+    if (!VV_BUG(8))
+        st = lsm_writer_sync(job->writer, err);
+    VV_POINT("lsm.run.synced");
+    lsm_writer_close(job->writer);
+    job->writer = NULL;
+    if (st == VV_OK && end != NULL) {
+        memcpy(job->cut, end->data, end->len);
+        job->cut_len = end->len;
+    }
+    return st;
+}
+
+static uint64_t size_of_table(const lsm_job *job, uint32_t table)
+{
+    for (uint32_t i = 0; i < job->size_count; i++)
+        if (job->sizes[i].table == table)
+            return job->sizes[i].bytes;
+    return 0;
+}
+
+/* Is this the place to cut before key, the first version of a new key? */
+static bool is_cut(const lsm_job *job, vv_slice key)
+{
+    if (lsm_writer_size(job->writer) >= job->e->opt.target_file_size)
+        return true;
+    uint32_t table = engine_key_table(key);
+    if (table == job->table)
+        return false;
+    if (job->mem_count > 0)
+        return size_of_table(job, job->table) > LARGE_TABLE ||
+               size_of_table(job, table) > LARGE_TABLE;
+    return lsm_writer_size(job->writer) > LARGE_TABLE;
+}
+
+static vv_status write_item(lsm_job *job, const engine_item *item, bool new_key, vv_error *err)
+{
+    vv_status st = VV_OK;
+    if (job->writer != NULL && new_key && is_cut(job, item->key))
+        st = finish_file(job, &item->key, err);
+    job->table = engine_key_table(item->key);
+    if (st == VV_OK && job->writer == NULL)
+        st = open_file(job, err);
+    return st == VV_OK ? lsm_writer_add(job->writer, item, err) : st;
+}
+
+vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err)
+{
+    const engine_item *next;
+    uint64_t bytes = 0;
+    *end = false;
+    while ((next = lsm_merge_item(&job->merge)) != NULL && bytes < PIECE_BYTES) {
+        engine_item item = *next;
+        bytes += item.key.len + item.value.len + 16;
+        bool new_key = !job->has_key || !vv_slice_eq(vv_slice_of(job->key, job->key_len), item.key);
+        vv_status st = lsm_readers_enter(&job->readers, engine_key_table(item.key), err);
+        if (st == VV_OK && keep(job, &item))
+            st = write_item(job, &item, new_key, err);
+        if (st == VV_OK)
+            st = lsm_merge_next(&job->merge, err);
+        if (st != VV_OK)
+            return st;
+    }
+    job->read_bytes += bytes;
+    if (next != NULL)
+        return VV_OK;
+    *end = true;
+    return finish_file(job, NULL, err);
+}

@@ -1,0 +1,117 @@
+/*
+ * lsm_manifest.h - which runs make the store: a log of edits, one file at a time.
+ *
+ *     CURRENT           names the manifest in force; replaced atomically
+ *     manifest-<n>      header | state | edit | edit | ...
+ *
+ * An edit is durable when commit returns. After a crash the last whole edit wins; a broken record
+ * below a position that a later record knows to be synced is damage: VV_CORRUPT. Bytes:
+ * docs/format/manifest.md.
+ */
+#ifndef VARVE_LSM_LSM_MANIFEST_H
+#define VARVE_LSM_LSM_MANIFEST_H
+
+#include "base/lock.h"
+#include "lsm/lsm_run.h"
+
+#define LSM_MANIFEST_FORMAT 1u
+#define LSM_MANIFEST_HEAD 64u
+#define LSM_MANIFEST_MAX (UINT32_C(1) << 30)
+
+/* What the records add up to. */
+typedef struct lsm_state {
+    lsm_meta *runs; /* in the order they came */
+    uint32_t count;
+    uint32_t cap;
+    uint64_t id_limit; /* ids below it may be in use: a new one is at or above what was used */
+    int64_t checkpoint;
+} lsm_state;
+
+void lsm_state_fini(lsm_state *state);
+
+/* One change: removals first, then additions, so that a move is a removal and an addition. */
+typedef struct lsm_edit {
+    const uint64_t *remove; /* run ids */
+    uint32_t remove_count;
+    const lsm_meta *add;
+    uint32_t add_count;
+    int64_t checkpoint; /* -1: as it was */
+} lsm_edit;
+
+typedef struct lsm_manifest {
+    vv_env *env;
+    const char *dir; /* the store's, outlives the manifest */
+    uint32_t shard;
+    vv_mutex lock; /* VV_RANK_LSM; held during the I/O of a commit */
+    /* Under the lock: */
+    lsm_state state;
+    uint64_t next_id;
+    vio_file *file;
+    uint64_t number;
+    uint64_t end;    /* where the next record goes */
+    uint64_t synced; /* everything below is known to be durable */
+    uint32_t chain;  /* sum of the last record */
+    bool broken;     /* the file's tail is unknown: the next commit starts a new file */
+    vv_buf scratch;
+} lsm_manifest;
+
+/**
+ * Open the store's manifest, or make one in an empty directory. Writable: a new manifest file is
+ * begun, everything the directory holds beside it and its runs is removed. VV_CORRUPT,
+ * VV_UNSUPPORTED for a newer format. m is to be closed also after a failure.
+ */
+VV_MUST_CHECK vv_status lsm_manifest_open(lsm_manifest *m, vv_env *env, const char *dir,
+                                          uint32_t shard, bool read_only, vv_error *err);
+/** Accepts a zeroed one. */
+void lsm_manifest_close(lsm_manifest *m);
+
+/** Make an edit durable and part of the state. On failure it is unknown whether it is durable:
+ * keep every file that it names, old and new, until a later commit succeeded. */
+VV_MUST_CHECK vv_status lsm_manifest_commit(lsm_manifest *m, const lsm_edit *edit, vv_error *err);
+
+/** A file id never used before, not even by a run that a crash took. */
+VV_MUST_CHECK vv_status lsm_manifest_new_id(lsm_manifest *m, uint64_t *out, vv_error *err);
+
+/* ---- bytes (lsm_manifest_format.c) ---- */
+
+typedef enum lsm_record_kind {
+    LSM_RECORD_STATE = 1, /* the first record: an edit to nothing */
+    LSM_RECORD_EDIT = 2,
+    LSM_RECORD_SEAL = 3, /* no content: its head tells what is synced */
+} lsm_record_kind;
+
+/** Append a manifest header; returns its sum, the start of the chain. */
+uint32_t lsm_manifest_put_header(vv_buf *out, uint64_t number, uint32_t shard);
+/** Append a record whose payload is kind and edit; returns its sum. The buffer latches. */
+uint32_t lsm_manifest_put_record(vv_buf *out, lsm_record_kind kind, const lsm_edit *edit,
+                                 uint64_t id_limit, uint32_t chain, uint64_t synced);
+
+/** What a reader of records is told of each. */
+typedef struct lsm_record {
+    uint64_t offset;
+    lsm_record_kind kind;
+    uint64_t synced;
+    uint32_t sum;
+    lsm_edit edit; /* its arrays live until the next record */
+    uint64_t id_limit;
+} lsm_record;
+
+typedef struct lsm_manifest_info {
+    uint64_t number;
+    uint32_t shard;
+    uint32_t chain; /* sum of the last whole record */
+    uint64_t end;   /* where it ends */
+} lsm_manifest_info;
+
+/** Read a manifest's bytes record by record; each may stop it with an error. Bytes behind the last
+ * whole record are an unfinished write unless a later record says otherwise. */
+VV_MUST_CHECK vv_status lsm_manifest_parse(vv_slice bytes, lsm_manifest_info *info,
+                                           vv_status (*each)(void *ctx, const lsm_record *record,
+                                                             vv_error *err),
+                                           void *ctx, vv_error *err);
+
+/** Apply an edit (copies what it adds). VV_CORRUPT when it removes what is not there or adds what
+ * is; nothing has changed after a failure. */
+VV_MUST_CHECK vv_status lsm_state_apply(lsm_state *state, const lsm_edit *edit, vv_error *err);
+
+#endif

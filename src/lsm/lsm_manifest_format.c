@@ -1,0 +1,428 @@
+/*
+ * lsm_manifest_format.c - the bytes of manifest records.
+ *
+ *     0       4      8      12     16         24
+ *     | magic | sum  | len  | chain| synced   | payload ... | zeros to a multiple of 8 |
+ *               sum of all that follows up to the payload's end
+ *
+ * Why chain: a record names the sum of the one before it, so a stale record of another history is
+ * no continuation. Why synced: it tells a torn tail from damage. A record that does not check is an
+ * unfinished write if nothing later was written knowing it to be durable; otherwise it is damage,
+ * and cutting there would drop committed runs.
+ */
+#include <inttypes.h>
+
+#include "base/alloc.h"
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "base/varint.h"
+#include "lsm/lsm_manifest.h"
+
+#define MANIFEST_MAGIC "VARVEMAN"
+#define RECORD_MAGIC UINT32_C(0x454d534c) /* "LSME" */
+#define RECORD_HEAD 24u
+#define SCAN_WORK_MAX                                                                              \
+    (UINT64_C(4) * LSM_MANIFEST_MAX) /* bytes summed when looking behind damage                    \
+                                      */
+
+/* Fields of a payload after its kind, each at most once but ADD and REMOVE. */
+enum { TAG_ID_LIMIT = 1, TAG_CHECKPOINT = 2, TAG_REMOVE = 3, TAG_ADD = 4 };
+
+uint32_t lsm_manifest_put_header(vv_buf *out, uint64_t number, uint32_t shard)
+{
+    uint8_t head[LSM_MANIFEST_HEAD] = {0};
+    memcpy(head, MANIFEST_MAGIC, 8);
+    vv_put_le32(head + 8, LSM_MANIFEST_FORMAT);
+    vv_put_le64(head + 48, number); /* 12: features, 16: key id, 24: nonce, all zero */
+    vv_put_le32(head + 56, shard);
+    uint32_t sum = vv_crc32c(0, head, 60);
+    vv_put_le32(head + 60, sum);
+    vv_buf_append(out, head, sizeof head);
+    return sum;
+}
+
+static void put_bytes(vv_buf *out, vv_slice s)
+{
+    vv_buf_append_varint(out, s.len);
+    vv_buf_append_slice(out, s);
+}
+
+static void put_meta(vv_buf *out, const lsm_meta *m)
+{
+    const uint64_t numbers[] = {m->id,
+                                m->level,
+                                m->group,
+                                m->size,
+                                m->entries,
+                                m->deletes,
+                                m->ranges,
+                                m->raw_bytes,
+                                (uint64_t)m->version_min,
+                                (uint64_t)m->version_max,
+                                m->table_count};
+    vv_buf_append_varint(out, TAG_ADD);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        vv_buf_append_varint(out, numbers[i]);
+    vv_buf_append_le64(out, m->footer_sum);
+    put_bytes(out, m->lower);
+    put_bytes(out, m->upper);
+}
+
+static void put_payload(vv_buf *out, lsm_record_kind kind, const lsm_edit *edit, uint64_t id_limit)
+{
+    vv_buf_append_u8(out, (uint8_t)kind);
+    if (kind == LSM_RECORD_SEAL)
+        return;
+    vv_buf_append_varint(out, TAG_ID_LIMIT);
+    vv_buf_append_varint(out, id_limit);
+    if (edit->checkpoint >= 0) {
+        vv_buf_append_varint(out, TAG_CHECKPOINT);
+        vv_buf_append_varint(out, (uint64_t)edit->checkpoint);
+    }
+    for (uint32_t i = 0; i < edit->remove_count; i++) {
+        vv_buf_append_varint(out, TAG_REMOVE);
+        vv_buf_append_varint(out, edit->remove[i]);
+    }
+    for (uint32_t i = 0; i < edit->add_count; i++)
+        put_meta(out, &edit->add[i]);
+}
+
+uint32_t lsm_manifest_put_record(vv_buf *out, lsm_record_kind kind, const lsm_edit *edit,
+                                 uint64_t id_limit, uint32_t chain, uint64_t synced)
+{
+    size_t at = out->len;
+    vv_buf_append_le32(out, RECORD_MAGIC);
+    vv_buf_append_le32(out, 0);
+    vv_buf_append_le32(out, 0);
+    vv_buf_append_le32(out, chain);
+    vv_buf_append_le64(out, synced);
+    put_payload(out, kind, edit, id_limit);
+    if (out->status != VV_OK)
+        return 0;
+    uint32_t len = (uint32_t)(out->len - at - RECORD_HEAD);
+    vv_put_le32(out->data + at + 8, len);
+    uint32_t sum = vv_crc32c(0, out->data + at + 8, RECORD_HEAD - 8 + len);
+    vv_put_le32(out->data + at + 4, sum);
+    while ((out->len - at) % 8 != 0 && out->status == VV_OK)
+        vv_buf_append_u8(out, 0);
+    return sum;
+}
+
+/* ---- reading ---- */
+
+static vv_status check_header(vv_slice bytes, lsm_manifest_info *info, vv_error *err)
+{
+    const uint8_t *p = bytes.data;
+    if (bytes.len < LSM_MANIFEST_HEAD || memcmp(p, MANIFEST_MAGIC, 8) != 0)
+        return vv_fail(err, VV_CORRUPT, "no manifest: it does not begin with '%s'", MANIFEST_MAGIC);
+    if (vv_crc32c(0, p, 60) != vv_get_le32(p + 60))
+        return vv_fail(err, VV_CORRUPT, "header: its sum does not match");
+    if (vv_get_le32(p + 8) != LSM_MANIFEST_FORMAT)
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "format %u is not known here, only %u: written by a newer version?",
+                       vv_get_le32(p + 8), LSM_MANIFEST_FORMAT);
+    if (vv_get_le32(p + 12) != 0)
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "feature bits %#x are not known here: written by a newer version?",
+                       vv_get_le32(p + 12));
+    for (size_t i = 16; i < 48; i++)
+        if (p[i] != 0)
+            return vv_fail(err, VV_UNSUPPORTED, "encrypted, which this version cannot read");
+    info->number = vv_get_le64(p + 48);
+    info->shard = vv_get_le32(p + 56);
+    info->chain = vv_get_le32(p + 60);
+    info->end = LSM_MANIFEST_HEAD;
+    return VV_OK;
+}
+
+/* True when a record stands whole at `at`, whatever its chain says. Counts the bytes it summed. */
+static bool is_record(vv_slice bytes, uint64_t at, uint64_t *work)
+{
+    if (bytes.len - at < RECORD_HEAD + 1 || vv_get_le32(bytes.data + at) != RECORD_MAGIC)
+        return false;
+    uint64_t len = vv_get_le32(bytes.data + at + 8);
+    if (len == 0 || len > bytes.len - at - RECORD_HEAD)
+        return false;
+    *work += len;
+    return vv_crc32c(0, bytes.data + at + 8, RECORD_HEAD - 8 + len) ==
+           vv_get_le32(bytes.data + at + 4);
+}
+
+/* Is the broken record at `at` damage? True when something behind it was written knowing that
+ * bytes beyond `at` were durable. */
+static bool is_damage(vv_slice bytes, uint64_t at)
+{
+    uint64_t work = 0;
+    for (uint64_t pos = at + 8; pos + RECORD_HEAD < bytes.len; pos += 8) {
+        if (is_record(bytes, pos, &work) && vv_get_le64(bytes.data + pos + 16) > at)
+            return true;
+        if (work > SCAN_WORK_MAX)
+            return true; /* no crash leaves this behind */
+    }
+    return false;
+}
+
+typedef struct edit_arrays {
+    uint64_t *remove;
+    lsm_meta *add;
+    uint32_t remove_cap;
+    uint32_t add_cap;
+} edit_arrays;
+
+static const uint8_t *get_bytes(const uint8_t *p, const uint8_t *end, vv_slice *out)
+{
+    uint64_t len = 0;
+    p = vv_varint_get(p, end, &len);
+    if (p == NULL || len > LSM_BOUND_MAX || len > (uint64_t)(end - p))
+        return NULL;
+    *out = vv_slice_of(p, (size_t)len);
+    return p + len;
+}
+
+static const uint8_t *get_meta(const uint8_t *p, const uint8_t *end, lsm_meta *m)
+{
+    uint64_t n[11];
+    for (size_t i = 0; i < ARRAY_LEN(n); i++) {
+        p = vv_varint_get(p, end, &n[i]);
+        if (p == NULL)
+            return NULL;
+    }
+    if (end - p < 8)
+        return NULL;
+    *m = (lsm_meta){.id = n[0],
+                    .level = n[1] < LSM_LEVELS ? (uint32_t)n[1] : LSM_LEVELS,
+                    .group = n[2],
+                    .size = n[3],
+                    .entries = n[4],
+                    .deletes = n[5],
+                    .ranges = n[6],
+                    .raw_bytes = n[7],
+                    .version_min = (int64_t)n[8],
+                    .version_max = (int64_t)n[9],
+                    .table_count = (uint32_t)vv_min_u64(n[10], UINT32_MAX),
+                    .footer_sum = vv_get_le64(p)};
+    p = get_bytes(p + 8, end, &m->lower);
+    if (p != NULL)
+        p = get_bytes(p, end, &m->upper);
+    if (p == NULL || m->level == LSM_LEVELS || vv_slice_cmp(m->lower, m->upper) >= 0)
+        return NULL;
+    return p;
+}
+
+/* Room for one more of size bytes; count is a power of two when the array is full. */
+static vv_status make_room(void **array, uint32_t *cap, uint32_t count, size_t size, vv_error *err)
+{
+    if (count < *cap)
+        return VV_OK;
+    uint32_t more = *cap == 0 ? 8 : *cap * 2;
+    void *grown = vv_realloc(*array, more * size);
+    if (grown == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", more);
+    *array = grown;
+    *cap = more;
+    return VV_OK;
+}
+
+static vv_status decode_field(uint64_t tag, const uint8_t **at, const uint8_t *end,
+                              lsm_record *record, edit_arrays *arrays, vv_error *err)
+{
+    const uint8_t *p = *at;
+    uint64_t number = 0;
+    vv_status st = VV_OK;
+    switch (tag) {
+    case TAG_ID_LIMIT:
+        p = vv_varint_get(p, end, &record->id_limit);
+        break;
+    case TAG_CHECKPOINT:
+        p = vv_varint_get(p, end, &number);
+        if (number > INT64_MAX)
+            p = NULL;
+        record->edit.checkpoint = (int64_t)number;
+        break;
+    case TAG_REMOVE:
+        st = make_room((void **)&arrays->remove, &arrays->remove_cap, record->edit.remove_count,
+                       sizeof *arrays->remove, err);
+        if (st != VV_OK)
+            return st;
+        p = vv_varint_get(p, end, &number);
+        arrays->remove[record->edit.remove_count++] = number;
+        break;
+    case TAG_ADD:
+        st = make_room((void **)&arrays->add, &arrays->add_cap, record->edit.add_count,
+                       sizeof *arrays->add, err);
+        if (st != VV_OK)
+            return st;
+        p = get_meta(p, end, &arrays->add[record->edit.add_count++]);
+        break;
+    default:
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "field %" PRIu64 " is not known here: written by a newer version?", tag);
+    }
+    if (p == NULL)
+        return vv_fail(err, VV_CORRUPT, "field %" PRIu64 " is broken", tag);
+    *at = p;
+    return VV_OK;
+}
+
+/* A record whose sum is right. */
+static vv_status decode_payload(vv_slice payload, lsm_record *record, edit_arrays *arrays,
+                                vv_error *err)
+{
+    const uint8_t *p = payload.data;
+    const uint8_t *end = p + payload.len;
+    record->kind = (lsm_record_kind)*p++;
+    record->edit = (lsm_edit){.checkpoint = -1};
+    record->id_limit = 0;
+    if (record->kind != LSM_RECORD_STATE && record->kind != LSM_RECORD_EDIT &&
+        record->kind != LSM_RECORD_SEAL)
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "record kind %u is not known here: written by a newer version?",
+                       (unsigned)record->kind);
+    while (p < end) {
+        uint64_t tag = 0;
+        p = vv_varint_get(p, end, &tag);
+        if (p == NULL)
+            return vv_fail(err, VV_CORRUPT, "a field is broken");
+        vv_status st = decode_field(tag, &p, end, record, arrays, err);
+        if (st != VV_OK)
+            return st;
+    }
+    record->edit.remove = arrays->remove;
+    record->edit.add = arrays->add;
+    return VV_OK;
+}
+
+static vv_status parse_record(vv_slice bytes, lsm_manifest_info *info, edit_arrays *arrays,
+                              vv_status (*each)(void *ctx, const lsm_record *record, vv_error *err),
+                              void *ctx, vv_error *err)
+{
+    uint64_t at = info->end;
+    const uint8_t *head = bytes.data + at;
+    uint64_t len = vv_get_le32(head + 8);
+    lsm_record record = {
+        .offset = at, .synced = vv_get_le64(head + 16), .sum = vv_get_le32(head + 4)};
+    bool first = at == LSM_MANIFEST_HEAD;
+    vv_status st = decode_payload(vv_slice_of(head + RECORD_HEAD, len), &record, arrays, err);
+    if (st == VV_OK && first != (record.kind == LSM_RECORD_STATE))
+        st = vv_fail(err, VV_CORRUPT, "a state record stands at the start and nowhere else");
+    if (st == VV_OK)
+        st = each(ctx, &record, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "record at offset %" PRIu64, at);
+    info->chain = record.sum;
+    info->end = vv_min_u64(vv_align_up(at + RECORD_HEAD + len, 8), bytes.len);
+    return VV_OK;
+}
+
+vv_status lsm_manifest_parse(vv_slice bytes, lsm_manifest_info *info,
+                             vv_status (*each)(void *ctx, const lsm_record *record, vv_error *err),
+                             void *ctx, vv_error *err)
+{
+    vv_status st = check_header(bytes, info, err);
+    edit_arrays arrays = {0};
+    uint64_t work = 0;
+    while (st == VV_OK && info->end < bytes.len) {
+        uint64_t at = info->end;
+        if (!is_record(bytes, at, &work) || vv_get_le32(bytes.data + at + 12) != info->chain) {
+            if (is_damage(bytes, at))
+                st = vv_fail(err, VV_CORRUPT,
+                             "damaged at offset %" PRIu64
+                             ", below what is known to be written: restore it from a copy",
+                             at);
+            break;
+        }
+        st = parse_record(bytes, info, &arrays, each, ctx, err);
+    }
+    vv_free(arrays.remove);
+    vv_free(arrays.add);
+    if (st == VV_OK && info->end == LSM_MANIFEST_HEAD)
+        return vv_fail(err, VV_CORRUPT, "it has no state record");
+    return st;
+}
+
+/* ---- the state ---- */
+
+void lsm_state_fini(lsm_state *state)
+{
+    for (uint32_t i = 0; i < state->count; i++)
+        lsm_meta_fini(&state->runs[i]);
+    vv_free(state->runs);
+    *state = (lsm_state){0};
+}
+
+static uint32_t find_run(const lsm_state *state, uint64_t id)
+{
+    uint32_t i = 0;
+    while (i < state->count && state->runs[i].id != id)
+        i++;
+    return i;
+}
+
+static bool is_removed(const lsm_edit *edit, uint64_t id)
+{
+    for (uint32_t i = 0; i < edit->remove_count; i++)
+        if (edit->remove[i] == id)
+            return true;
+    return false;
+}
+
+static vv_status check_edit(const lsm_state *state, const lsm_edit *edit, vv_error *err)
+{
+    for (uint32_t i = 0; i < edit->remove_count; i++)
+        if (find_run(state, edit->remove[i]) == state->count)
+            return vv_fail(err, VV_CORRUPT, "run %" PRIu64 " is removed but not there",
+                           edit->remove[i]);
+    for (uint32_t i = 0; i < edit->add_count; i++) {
+        uint64_t id = edit->add[i].id;
+        bool there = find_run(state, id) < state->count && !is_removed(edit, id);
+        for (uint32_t j = 0; j < i; j++)
+            there |= edit->add[j].id == id;
+        if (there)
+            return vv_fail(err, VV_CORRUPT, "run %" PRIu64 " is added twice", id);
+    }
+    return VV_OK;
+}
+
+vv_status lsm_state_apply(lsm_state *state, const lsm_edit *edit, vv_error *err)
+{
+    vv_status st = check_edit(state, edit, err);
+    uint32_t total = state->count + edit->add_count;
+    lsm_meta *copies = NULL;
+    if (st == VV_OK && edit->add_count > 0) {
+        copies = vv_calloc(edit->add_count, sizeof *copies);
+        if (copies == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", edit->add_count);
+    }
+    for (uint32_t i = 0; st == VV_OK && i < edit->add_count; i++)
+        st = lsm_meta_copy(&edit->add[i], &copies[i], err);
+    if (st == VV_OK && total > state->cap) {
+        uint32_t cap = total + total / 2;
+        lsm_meta *runs = vv_realloc(state->runs, cap * sizeof *runs);
+        if (runs == NULL)
+            st = vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", cap);
+        else
+            state->cap = cap;
+        state->runs = runs == NULL ? state->runs : runs;
+    }
+    if (st != VV_OK) {
+        for (uint32_t i = 0; copies != NULL && i < edit->add_count; i++)
+            lsm_meta_fini(&copies[i]);
+        vv_free(copies);
+        return st;
+    }
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < state->count; i++) {
+        if (is_removed(edit, state->runs[i].id))
+            lsm_meta_fini(&state->runs[i]);
+        else
+            state->runs[kept++] = state->runs[i];
+    }
+    if (edit->add_count > 0)
+        memcpy(state->runs + kept, copies, edit->add_count * sizeof *copies);
+    vv_free(copies);
+    state->count = kept + edit->add_count;
+    if (edit->checkpoint >= 0)
+        state->checkpoint = edit->checkpoint;
+    return VV_OK;
+}

@@ -1,0 +1,268 @@
+/*
+ * lsm_read.c - a point read and a cursor over the current view.
+ *
+ * A point read looks at the parts of the view from the newest to the oldest and stops at the first
+ * that knows the key: a version at or below the snapshot, or a range deletion that covers it,
+ * because everything in later parts is older. It finds the candidate run of each level first and
+ * asks the memory for all their filter lines at once; then it opens what the filters leave.
+ *
+ * Everything happens in one epoch section while blocks are in the cache. For a block that is not,
+ * it takes a reference on the view, leaves the section, reads, and goes on where it was.
+ */
+#include "base/alloc.h"
+#include "base/epoch.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/point.h"
+#include "base/util.h"
+#include "lsm/lsm_filter.h"
+#include "lsm/lsm_int.h"
+
+#define CANDIDATES 16u /* runs whose filters are asked in one go */
+#define COPY_MAX                                                                                   \
+    1024u /* values of a memtable up to here are copied out: a reference on the                    \
+             memtable is one word that all readers would write */
+
+typedef struct lookup {
+    lsm_engine *e;
+    vv_slice key;
+    const engine_read *read;
+    uint64_t hash;
+    const lsm_view *view;
+    bool view_held;   /* a reference was taken to do I/O */
+    pgc_frame *frame; /* pinned: holds item.value */
+    engine_item item;
+    int64_t cover; /* newest range deletion at or below the snapshot over the key so far */
+} lookup;
+
+static void hold_view(lookup *l)
+{
+    if (!l->view_held)
+        lsm_view_ref((lsm_view *)(uintptr_t)l->view);
+    l->view_held = true;
+}
+
+/* The key's version in one run, read from the cache or the file. *found: item and frame are set. */
+static vv_status look_in_run(lookup *l, lsm_run *run, bool *found, vv_error *err)
+{
+    uint32_t block = lsm_fence_find(&run->fence, l->key, l->read->version);
+    pgc_frame *frame = pgc_lookup(run->pages, block);
+    if (VV_LIKELY(frame != NULL)) {
+        pgc_count(&pgc_my_counter(pgc_cache_counters(run->store->cache))->hits);
+        lsm_block_prefetch(pgc_data(frame));
+        *found = lsm_block_get(pgc_data(frame), l->key, l->read->version, &l->item);
+        if (*found) {
+            pgc_pin(frame);
+            l->frame = frame;
+        }
+        return VV_OK;
+    }
+    hold_view(l);
+    vv_epoch_exit();
+    vv_status st = lsm_run_get_block(run, block, &frame, err);
+    vv_epoch_enter();
+    if (st != VV_OK)
+        return st;
+    *found = lsm_block_get(pgc_data(frame), l->key, l->read->version, &l->item);
+    if (*found)
+        l->frame = frame;
+    else
+        pgc_unpin(frame);
+    return VV_OK;
+}
+
+static void note_cover(lookup *l, const engine_rangedels *set)
+{
+    if (VV_LIKELY(set == NULL))
+        return;
+    int64_t v = engine_rangedels_cover(set, l->key, l->read->version);
+    l->cover = v > l->cover ? v : l->cover;
+}
+
+static vv_status look_in_memtables(lookup *l, engine_memtable **holder)
+{
+    for (uint32_t i = 0; i < l->view->mem_count; i++) {
+        engine_memtable *mem = l->view->mem[i];
+        engine_rangedels *set = engine_memtable_rangedels(mem);
+        note_cover(l, set);
+        engine_rangedels_unref(set);
+        if (engine_memtable_get(mem, l->key, l->read->version, &l->item) == VV_OK) {
+            *holder = mem;
+            return VV_OK;
+        }
+        if (l->cover >= 0)
+            break; /* everything older is hidden */
+    }
+    return VV_NOT_FOUND;
+}
+
+/* Ask a few runs, newest first. */
+static vv_status look_in_runs(lookup *l, lsm_run *const *runs, const uint8_t *const *lines,
+                              uint32_t count, vv_error *err)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        note_cover(l, runs[i]->rangedels);
+        if (lines[i] == NULL)
+            continue;
+        if (!lsm_filter_test(lines[i], l->hash)) {
+            pgc_count(&l->e->store
+                           .counters[pgc_my_counter(pgc_cache_counters(l->e->store.cache)) -
+                                     pgc_cache_counters(l->e->store.cache)]
+                           .filter_skips);
+        } else {
+            bool found = false;
+            vv_status st = look_in_run(l, runs[i], &found, err);
+            if (st != VV_OK || found)
+                return st;
+        }
+        if (l->cover >= 0)
+            return VV_NOT_FOUND;
+    }
+    return VV_NOT_FOUND;
+}
+
+static vv_status look_in_levels(lookup *l, vv_error *err)
+{
+    l->hash = vv_hash64(l->key.data, l->key.len);
+    for (uint32_t i = 0; i < l->view->level_count && l->cover < 0;) {
+        lsm_run *runs[CANDIDATES];
+        const uint8_t *lines[CANDIDATES];
+        uint32_t count = 0;
+        for (; i < l->view->level_count && count < CANDIDATES; i++) {
+            lsm_run *run = lsm_level_find(l->view->level[i], l->key);
+            if (run == NULL)
+                continue;
+            runs[count] = run;
+            lines[count] = NULL;
+            if (run->filter != NULL) {
+                lines[count] = lsm_filter_line(run->filter, run->filter_lines, l->hash);
+                __builtin_prefetch(lines[count]);
+            }
+            count++;
+        }
+        vv_status st = look_in_runs(l, runs, lines, count, err);
+        if (st != VV_NOT_FOUND)
+            return st;
+    }
+    return VV_NOT_FOUND;
+}
+
+static void unpin_memtable(void *pin)
+{
+    engine_memtable_unref(pin);
+}
+
+/* The value of an item in a memtable, so that it outlives the section. */
+static void give_from_memtable(const engine_item *item, engine_memtable *holder, engine_value *out)
+{
+    uint8_t *copy = item->value.len <= COPY_MAX ? vv_alloc(item->value.len) : NULL;
+    if (copy != NULL) {
+        if (item->value.len > 0)
+            memcpy(copy, item->value.data, item->value.len);
+        out->data = vv_slice_of(copy, item->value.len);
+        out->pin = copy;
+        out->unpin = vv_free;
+        return;
+    }
+    engine_memtable_ref(holder);
+    out->data = item->value;
+    out->pin = holder;
+    out->unpin = unpin_memtable;
+}
+
+vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,
+                  vv_error *err)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    lookup l = {.e = e, .key = key, .read = read, .cover = -1};
+    engine_memtable *holder = NULL;
+    vv_epoch_enter();
+    l.view = atomic_load_explicit(&e->view, memory_order_acquire);
+    vv_status st = look_in_memtables(&l, &holder);
+    if (st == VV_NOT_FOUND && l.cover < 0)
+        st = look_in_levels(&l, err);
+    if (st == VV_OK && !engine_item_is_live(&l.item, l.cover, read))
+        st = VV_NOT_FOUND;
+    if (st == VV_OK) {
+        *out = (engine_value){.version = l.item.version, .expires_ns = l.item.expires_ns};
+        if (holder != NULL) {
+            give_from_memtable(&l.item, holder, out);
+        } else {
+            out->data = l.item.value;
+            out->pin = l.frame;
+            out->unpin = pgc_unpin;
+        }
+    }
+    vv_epoch_exit();
+    if (l.frame != NULL && st != VV_OK)
+        pgc_unpin(l.frame);
+    if (l.view_held)
+        lsm_view_release(e, (lsm_view *)(uintptr_t)l.view);
+    return st;
+}
+
+/* ---- cursors ---- */
+
+typedef struct cursor_hold {
+    lsm_engine *e;
+    lsm_view *view;
+} cursor_hold;
+
+static void release_hold(void *ctx)
+{
+    cursor_hold *hold = ctx;
+    lsm_view_release(hold->e, hold->view);
+    vv_free(hold);
+}
+
+/* Sources over all parts of the view that the bounds touch, newest first. */
+static vv_status make_sources(const lsm_view *view, const engine_cursor_options *opt,
+                              engine_source **sources, size_t *count, vv_error *err)
+{
+    vv_status st = VV_OK;
+    size_t n = 0;
+    for (uint32_t i = 0; st == VV_OK && i < view->mem_count; i++) {
+        if (VV_BUG(15) && i > 0)
+            continue;
+        st = engine_memtable_source(view->mem[i], &sources[n], err);
+        n += st == VV_OK;
+    }
+    for (uint32_t i = 0; st == VV_OK && i < view->level_count; i++) {
+        if (!lsm_level_overlaps(view->level[i], opt->lower, opt->upper))
+            continue;
+        st = lsm_source_create(view->level[i], false, &sources[n], err);
+        n += st == VV_OK;
+    }
+    *count = n;
+    return st;
+}
+
+vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_cursor **out,
+                     vv_error *err)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    lsm_view *view = lsm_view_acquire(e);
+    cursor_hold *hold = vv_alloc(sizeof *hold);
+    engine_source **sources =
+        vv_calloc((size_t)view->mem_count + view->level_count, sizeof(engine_source *));
+    size_t count = 0;
+    vv_status st = VV_OK;
+    if (hold == NULL || sources == NULL)
+        st = vv_fail(err, VV_NO_MEMORY, "cursor: no memory");
+    if (st == VV_OK)
+        st = make_sources(view, opt, sources, &count, err);
+    if (st != VV_OK) {
+        for (size_t i = 0; i < count; i++)
+            engine_source_close(sources[i]);
+        vv_free(sources);
+        vv_free(hold);
+        lsm_view_release(e, view);
+        return st;
+    }
+    *hold = (cursor_hold){e, view};
+    st = engine_cursor_create(sources, count, opt, release_hold, hold, out, err);
+    vv_free(sources);
+    if (st != VV_OK)
+        release_hold(hold);
+    return st;
+}

@@ -1,0 +1,178 @@
+/*
+ * lsm_run.h - runs: immutable sorted files. Writing one, opening one, asking one.
+ *
+ *     | block 0 | block 1 | ... | index | ranges | properties | filter | footer 4 KiB |
+ *
+ * The footer names the sections with their sums; the manifest names the run with the sum of its
+ * footer, so every byte hangs on the manifest. Bytes: docs/format/run.md.
+ */
+#ifndef VARVE_LSM_LSM_RUN_H
+#define VARVE_LSM_LSM_RUN_H
+
+#include <stdatomic.h>
+
+#include "base/lock.h"
+#include "base/util.h"
+#include "codec/codec_block.h"
+#include "engine/rangedel.h"
+#include "io/env.h"
+#include "lsm/lsm_block.h"
+#include "lsm/lsm_fence.h"
+#include "page/pgc.h"
+
+#define LSM_RUN_FORMAT 1u
+#define LSM_FOOTER_SIZE 4096u
+#define LSM_LEVELS 8u /* 0: flushed sets that overlap; 1..7 sorted */
+#define LSM_BOUND_MAX (ENGINE_KEY_MAX + 1u)
+
+/* What the manifest says of a run. The bounds are one block of memory: lsm_meta_fini. */
+typedef struct lsm_meta {
+    uint64_t id;
+    uint32_t level;
+    uint32_t table_count; /* tables with entries in it */
+    uint64_t group;       /* level 0: the flush it came from, newer is larger; else 0 */
+    uint64_t size;        /* bytes of the file */
+    uint64_t footer_sum;
+    uint64_t entries;
+    uint64_t deletes;   /* of the entries */
+    uint64_t ranges;    /* range deletions */
+    uint64_t raw_bytes; /* of keys and values */
+    int64_t version_min;
+    int64_t version_max;
+    vv_slice lower;  /* inclusive */
+    vv_slice upper;  /* exclusive */
+    uint8_t *bounds; /* owns lower and upper */
+} lsm_meta;
+
+/** Copy with bounds of its own. VV_NO_MEMORY. */
+VV_MUST_CHECK vv_status lsm_meta_copy(const lsm_meta *from, lsm_meta *out, vv_error *err);
+void lsm_meta_fini(lsm_meta *meta);
+static inline bool lsm_meta_overlaps(const lsm_meta *m, vv_slice lower, vv_slice upper)
+{
+    return vv_slice_cmp(m->lower, upper) < 0 && vv_slice_cmp(lower, m->upper) < 0;
+}
+
+/** "<dir>/run-<id>". */
+void lsm_run_path(char out[VIO_PATH_MAX], const char *dir, uint64_t id);
+
+/* ---- the world of a shard's runs ---- */
+
+typedef struct lsm_run lsm_run;
+
+typedef struct lsm_counter {
+    _Alignas(64) _Atomic uint64_t filter_skips;
+} lsm_counter;
+
+typedef struct lsm_store {
+    vv_env *env;
+    char dir[VIO_PATH_MAX];
+    uint32_t shard;
+    pgc_cache *cache;
+    vv_budget *budget;
+    vv_mutex codec_lock;          /* VV_RANK_LEAF */
+    codec_block_ctx *codecs[4];   /* idle contexts, under codec_lock */
+    _Atomic(lsm_run *) trash;     /* runs without a reference, to be closed by lsm_store_sweep */
+    _Atomic uint64_t index_bytes; /* indexes, filters, reference arrays */
+    lsm_counter counters[PGC_COUNTERS];
+} lsm_store;
+
+VV_MUST_CHECK vv_status lsm_store_init(lsm_store *s, vv_env *env, const char *dir, uint32_t shard,
+                                       uint64_t cache_size, vv_budget *budget, vv_error *err);
+/** All runs are released. Closes what waits in the trash. */
+void lsm_store_fini(lsm_store *s);
+/** Close the runs that lost their last reference; remove the files of the doomed ones. Returns how
+ * many. Not in an epoch section, no lock held. */
+unsigned lsm_store_sweep(lsm_store *s);
+
+/** An idle context, or a new one. */
+VV_MUST_CHECK vv_status lsm_store_take_codec(lsm_store *s, codec_block_ctx **out, vv_error *err);
+void lsm_store_give_codec(lsm_store *s, codec_block_ctx *ctx);
+
+/* ---- writing ---- */
+
+typedef struct lsm_writer lsm_writer;
+
+typedef struct lsm_writer_options {
+    lsm_store *store;
+    uint64_t id;
+    uint64_t group;
+    uint32_t level;
+    uint32_t block_size; /* raw bytes */
+    codec_kind codec;
+    unsigned filter_bits;
+} lsm_writer_options;
+
+/** A new file; it must not exist. */
+VV_MUST_CHECK vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out,
+                                        vv_error *err);
+/** The next entry: key ascending, version descending. */
+VV_MUST_CHECK vv_status lsm_writer_add(lsm_writer *w, const engine_item *item, vv_error *err);
+/** A range deletion, in any order; start < end. */
+VV_MUST_CHECK vv_status lsm_writer_add_range(lsm_writer *w, const engine_range *range,
+                                             vv_error *err);
+/** Bytes of the file so far, about. */
+uint64_t lsm_writer_size(const lsm_writer *w);
+bool lsm_writer_is_empty(const lsm_writer *w);
+/** Write what is left, index to footer. Not synced yet. Gives *meta: lsm_meta_fini. */
+VV_MUST_CHECK vv_status lsm_writer_finish(lsm_writer *w, lsm_meta *meta, vv_error *err);
+VV_MUST_CHECK vv_status lsm_writer_sync(lsm_writer *w, vv_error *err);
+/** Frees it and closes the file, which stays. Accepts NULL. */
+void lsm_writer_close(lsm_writer *w);
+
+/* ---- reading ---- */
+
+struct lsm_run {
+    _Atomic uint32_t refs;
+    _Atomic bool doomed; /* its file goes with the last reference */
+    lsm_store *store;
+    lsm_meta meta;
+    vio_file *file;
+    pgc_file *pages;
+    lsm_fence fence;
+    uint64_t *place; /* per block: offset / 512 << 24 | stored length */
+    uint8_t *codec;  /* per block */
+    uint32_t block_count;
+    uint32_t block_size;
+    uint64_t data_size; /* bytes of all blocks */
+    uint8_t *filter;    /* 64-byte lines; NULL in a run without entries */
+    uint32_t filter_lines;
+    engine_rangedels *rangedels; /* NULL: none */
+    uint64_t memory;             /* bytes counted in the budget */
+    lsm_run *trash_next;
+};
+
+/** Open, verify footer and sections, load index and filter. expect: what the manifest says, or NULL
+ * when nothing is known (dump). VV_UNSUPPORTED for a newer format. Gives *out with one reference.
+ */
+VV_MUST_CHECK vv_status lsm_run_open(lsm_store *store, uint64_t id, const lsm_meta *expect,
+                                     lsm_run **out, vv_error *err);
+static inline void lsm_run_ref(lsm_run *run)
+{
+    atomic_fetch_add_explicit(&run->refs, 1, memory_order_relaxed);
+}
+/** The last one puts it into the store's trash. Takes no lock, does no I/O. Accepts NULL. */
+void lsm_run_unref(lsm_run *run);
+
+static inline uint64_t lsm_run_block_offset(const lsm_run *run, uint32_t block)
+{
+    return (run->place[block] >> 24) * VV_SECTOR;
+}
+static inline uint32_t lsm_run_block_stored(const lsm_run *run, uint32_t block)
+{
+    return (uint32_t)(run->place[block] & 0xffffff);
+}
+
+/** Read, decompress and verify a block into a private pinned frame. Not in a section. */
+VV_MUST_CHECK vv_status lsm_run_read_block(lsm_run *run, uint32_t block, pgc_frame **out,
+                                           vv_error *err);
+/** The same, from bytes of the file that the caller has read. */
+VV_MUST_CHECK vv_status lsm_run_decode_block(lsm_run *run, uint32_t block, const uint8_t *stored,
+                                             pgc_frame **out, vv_error *err);
+/** A pinned frame of a block, from the cache or from the file. Not in a section. */
+VV_MUST_CHECK vv_status lsm_run_get_block(lsm_run *run, uint32_t block, pgc_frame **out,
+                                          vv_error *err);
+
+/** Bytes of its blocks that lie between two keys, from the index. */
+uint64_t lsm_run_size_between(const lsm_run *run, vv_slice lower, vv_slice upper);
+
+#endif

@@ -1,0 +1,65 @@
+/*
+ * lsm_run_format.h - where the parts of a run's footer lie; shared by its writer and its reader.
+ */
+#ifndef VARVE_LSM_LSM_RUN_FORMAT_H
+#define VARVE_LSM_LSM_RUN_FORMAT_H
+
+#include "base/hash.h"
+#include "lsm/lsm_run.h"
+
+#define LSM_RUN_MAGIC "VARVERUN"
+
+/* Offsets in the footer. */
+enum {
+    FOOT_MAGIC = 0,     /* 8 bytes */
+    FOOT_FORMAT = 8,    /* u32 */
+    FOOT_FEATURES = 12, /* u32, all bits zero today */
+    FOOT_KEY_ID = 16,   /* u64, zero: not encrypted */
+    FOOT_NONCE = 24,    /* 24 bytes, zero */
+    FOOT_ID = 48,       /* u64 */
+    FOOT_SHARD = 56,    /* u32 */
+    FOOT_LEVEL = 60,    /* u32 */
+    FOOT_GROUP = 64,    /* u64 */
+    FOOT_ENTRIES = 72,  /* u64 */
+    FOOT_DELETES = 80,
+    FOOT_RANGES = 88,
+    FOOT_RAW = 96,
+    FOOT_VERSION_MIN = 104, /* i64 */
+    FOOT_VERSION_MAX = 112,
+    FOOT_BLOCK_SIZE = 120,  /* u32 */
+    FOOT_BLOCK_COUNT = 124, /* u32 */
+    FOOT_SECTIONS = 128,    /* 4 x {offset u64, length u64, sum u64} */
+    FOOT_TABLES = 224,      /* u32 */
+    FOOT_LOWER_LEN = 228,   /* u16 */
+    FOOT_UPPER_LEN = 230,   /* u16 */
+    FOOT_BOUNDS = 232,      /* lower, then upper; zeros up to the sum */
+    FOOT_SUM = LSM_FOOTER_SIZE - 8,
+};
+
+typedef enum lsm_section {
+    LSM_SECTION_INDEX,
+    LSM_SECTION_RANGES,
+    LSM_SECTION_PROPERTIES,
+    LSM_SECTION_FILTER,
+    LSM_SECTIONS,
+} lsm_section;
+
+#define LSM_SECTION_MAX (UINT64_C(1) << 32)
+#define LSM_INDEX_BLOCK_SIZE 9u /* offset u40 / 512, length u24, codec u8 */
+#define LSM_INDEX_RESTART 64u
+#define LSM_FILTER_TAIL 16u    /* line count u32, bits a key u32, hash seed u64 */
+#define LSM_TABLE_SIZE 20u     /* table id u32, entries u64, bytes u64 */
+#define LSM_COMPRESSED_HEAD 4u /* raw length u32, in front of compressed bytes */
+
+static inline uint64_t lsm_section_sum(const uint8_t *p, size_t len, uint64_t run_id,
+                                       lsm_section section)
+{
+    return vv_hash64_seed(p, len, ~run_id * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)section);
+}
+
+static inline uint64_t lsm_footer_sum(const uint8_t *p, uint64_t run_id)
+{
+    return vv_hash64_seed(p, FOOT_SUM, ~run_id);
+}
+
+#endif

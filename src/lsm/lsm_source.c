@@ -1,0 +1,263 @@
+/*
+ * lsm_source.c - a level as an ordered stream of versions.
+ *
+ * It stands on entry `index` of block `block` of run `run` and keeps that block pinned, so a step
+ * inside a block touches nothing shared. A cursor reads blocks through the cache; a scan
+ * (compaction, check) reads the file in pieces of SCAN_SIZE into memory of its own and leaves the
+ * cache alone.
+ */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "lsm/lsm_view.h"
+
+#define SCAN_SIZE (512 * VV_KIB)
+
+typedef struct level_source {
+    engine_source base;
+    lsm_level *level;
+    uint32_t run;
+    uint32_t block;
+    unsigned index;
+    unsigned count;   /* entries of the block */
+    pgc_frame *frame; /* pinned, or NULL */
+    bool scan;
+    /* A scan's window over the current run's file. */
+    vio_file *file; /* its own handle, past the page cache */
+    uint64_t file_id;
+    uint8_t *window;
+    uint64_t window_at; /* offset of window in the file */
+    uint64_t window_len;
+    uint64_t window_cap;
+    uint8_t key[LSM_KEY_BUF];
+} level_source;
+
+static level_source *source_of(engine_source *src)
+{
+    return VV_CONTAINER_OF(src, level_source, base);
+}
+
+static void drop_block(level_source *s)
+{
+    if (s->frame != NULL)
+        pgc_unpin(s->frame);
+    s->frame = NULL;
+    s->base.valid = false;
+}
+
+/* ---- reading a block in a scan ---- */
+
+static vv_status open_window(level_source *s, const lsm_run *run, uint64_t need, vv_error *err)
+{
+    if (s->file == NULL || s->file_id != run->meta.id) {
+        char path[VIO_PATH_MAX];
+        lsm_run_path(path, run->store->dir, run->meta.id);
+        vio_close(s->file);
+        s->file = NULL;
+        s->window_len = 0;
+        vv_status st = vio_open(run->store->env->io, path, VIO_READ | VIO_DIRECT, &s->file, err);
+        if (st != VV_OK)
+            return st;
+        s->file_id = run->meta.id;
+    }
+    uint64_t cap = vv_max_u64(SCAN_SIZE, vv_align_up(need, VV_BLOCK));
+    if (cap > s->window_cap) {
+        vv_free(s->window);
+        s->window_cap = s->window_len = 0;
+        s->window = vv_alloc_aligned(VV_BLOCK, cap);
+        if (s->window == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "scan: no memory for %llu bytes",
+                           (unsigned long long)cap);
+        s->window_cap = cap;
+    }
+    return VV_OK;
+}
+
+static vv_status scan_block(level_source *s, lsm_run *run, uint32_t block, pgc_frame **out,
+                            vv_error *err)
+{
+    uint64_t offset = lsm_run_block_offset(run, block);
+    uint64_t end = offset + lsm_run_block_stored(run, block);
+    uint64_t from = offset & ~(uint64_t)(VV_BLOCK - 1);
+    vv_status st = open_window(s, run, end - from, err);
+    if (st != VV_OK)
+        return st;
+    if (s->window_len == 0 || offset < s->window_at || end > s->window_at + s->window_len) {
+        s->window_len = 0;
+        size_t want = (size_t)vv_min_u64(s->window_cap, run->meta.size - from);
+        size_t got = 0;
+        st = vio_pread(s->file, from, s->window, want, &got, err);
+        if (st == VV_OK && end > from + got)
+            st = vv_fail(err, VV_CORRUPT, "run %llu ends inside block %u",
+                         (unsigned long long)run->meta.id, block);
+        if (st != VV_OK)
+            return st;
+        s->window_at = from;
+        s->window_len = got;
+    }
+    return lsm_run_decode_block(run, block, s->window + (offset - s->window_at), out, err);
+}
+
+/* ---- moving ---- */
+
+/* Stand on a block, at no entry yet. */
+static vv_status enter_block(level_source *s, uint32_t run_index, uint32_t block, vv_error *err)
+{
+    lsm_run *run = s->level->run[run_index];
+    if (s->frame != NULL && s->run == run_index && s->block == block)
+        return VV_OK;
+    drop_block(s);
+    pgc_frame *frame = NULL;
+    vv_status st = s->scan ? scan_block(s, run, block, &frame, err)
+                           : lsm_run_get_block(run, block, &frame, err);
+    if (st != VV_OK)
+        return st;
+    s->frame = frame;
+    s->run = run_index;
+    s->block = block;
+    s->count = lsm_block_count(pgc_data(frame));
+    lsm_block_load_prefix(pgc_data(frame), s->key);
+    return VV_OK;
+}
+
+static void show(level_source *s, unsigned index)
+{
+    s->index = index;
+    lsm_block_item(pgc_data(s->frame), index, s->key, &s->base.item);
+    s->base.valid = true;
+}
+
+/* The first entry of the first block at or after (run, block). */
+static vv_status show_first_from(level_source *s, uint32_t run, uint64_t block, vv_error *err)
+{
+    while (run < s->level->run_count && block >= s->level->run[run]->block_count) {
+        run++; /* also over runs that hold only range deletions */
+        block = 0;
+    }
+    if (run == s->level->run_count) {
+        drop_block(s);
+        return VV_OK;
+    }
+    vv_status st = enter_block(s, run, (uint32_t)block, err);
+    if (st == VV_OK)
+        show(s, 0);
+    return st;
+}
+
+/* The last entry of the last block before (run, block). */
+static vv_status show_last_before(level_source *s, uint32_t run, uint32_t block, vv_error *err)
+{
+    while (block == 0 && run > 0) {
+        run--;
+        block = s->level->run[run]->block_count;
+    }
+    if (block == 0) {
+        drop_block(s);
+        return VV_OK;
+    }
+    vv_status st = enter_block(s, run, block - 1, err);
+    if (st == VV_OK)
+        show(s, s->count - 1);
+    return st;
+}
+
+static vv_status level_seek(engine_source *src, vv_slice key, int64_t version, vv_error *err)
+{
+    level_source *s = source_of(src);
+    s->base.valid = false;
+    uint32_t run_index = lsm_level_first(s->level, key);
+    if (run_index == s->level->run_count) {
+        drop_block(s);
+        return VV_OK;
+    }
+    lsm_run *run = s->level->run[run_index];
+    if (run->block_count == 0 || vv_slice_cmp(key, run->meta.lower) < 0)
+        return show_first_from(s, run_index, 0, err);
+    uint32_t block = lsm_fence_find(&run->fence, key, version);
+    vv_status st = enter_block(s, run_index, block, err);
+    if (st != VV_OK)
+        return st;
+    unsigned i = lsm_block_seek(pgc_data(s->frame), key, version);
+    if (i == s->count)
+        return show_first_from(s, run_index, (uint64_t)block + 1, err);
+    show(s, i);
+    return VV_OK;
+}
+
+static vv_status level_seek_below(engine_source *src, vv_slice key, vv_error *err)
+{
+    level_source *s = source_of(src);
+    s->base.valid = false;
+    uint32_t run_index = s->level->run_count;
+    if (key.data != NULL || key.len > 0)
+        run_index = lsm_level_first(s->level, key);
+    if (run_index == s->level->run_count)
+        return show_last_before(s, run_index, 0, err);
+    lsm_run *run = s->level->run[run_index];
+    if (run->block_count == 0)
+        return show_last_before(s, run_index, 0, err);
+    uint32_t block = lsm_fence_find(&run->fence, key, INT64_MAX);
+    vv_status st = enter_block(s, run_index, block, err);
+    if (st != VV_OK)
+        return st;
+    unsigned i = lsm_block_seek(pgc_data(s->frame), key, INT64_MAX);
+    if (i == 0)
+        return show_last_before(s, run_index, block, err);
+    show(s, i - 1);
+    return VV_OK;
+}
+
+static vv_status level_next(engine_source *src, vv_error *err)
+{
+    level_source *s = source_of(src);
+    assert(s->base.valid);
+    if (VV_LIKELY(s->index + 1 < s->count)) {
+        show(s, s->index + 1);
+        return VV_OK;
+    }
+    s->base.valid = false;
+    return show_first_from(s, s->run, (uint64_t)s->block + 1, err);
+}
+
+static vv_status level_prev(engine_source *src, vv_error *err)
+{
+    level_source *s = source_of(src);
+    assert(s->base.valid);
+    if (VV_LIKELY(s->index > 0)) {
+        show(s, s->index - 1);
+        return VV_OK;
+    }
+    s->base.valid = false;
+    return show_last_before(s, s->run, s->block, err);
+}
+
+static void level_close(engine_source *src)
+{
+    level_source *s = source_of(src);
+    drop_block(s);
+    vio_close(s->file);
+    vv_free(s->window);
+    vv_free(s);
+}
+
+static const engine_source_ops level_source_ops = {
+    .seek = level_seek,
+    .seek_below = level_seek_below,
+    .next = level_next,
+    .prev = level_prev,
+    .close = level_close,
+};
+
+vv_status lsm_source_create(lsm_level *level, bool scan, engine_source **out, vv_error *err)
+{
+    level_source *s = vv_alloc(sizeof *s);
+    if (s == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "cursor: no memory for level %u", level->number);
+    memset(s, 0, offsetof(level_source, key));
+    s->base.ops = &level_source_ops;
+    s->base.rangedels = level->rangedels;
+    s->level = level;
+    s->scan = scan;
+    *out = &s->base;
+    return VV_OK;
+}

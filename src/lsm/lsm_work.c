@@ -1,0 +1,112 @@
+/*
+ * lsm_work.c - who does the next piece of background work, and what a failure means.
+ *
+ * Any thread may come; each takes one piece of the flush or of the compaction that no other thread
+ * is in. Flushes go first, unless level 0 is so full that readers would suffer: then they wait for
+ * the compaction that makes room, and writers wait for them.
+ *
+ * Failures. Short memory: the job is given up and begun again by a later call. A full disk: the
+ * same, and prepare answers VV_NO_SPACE until a piece succeeds. Anything else is latched: the disk
+ * or the data is not what it should be, and a reopen has to look at it. A job whose edit may be in
+ * the manifest is never given up, only tried again.
+ */
+#include "base/epoch.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "lsm/lsm_int.h"
+
+typedef enum turn { TURN_NONE, TURN_FLUSH, TURN_COMPACTION } turn;
+
+static bool has_frozen(lsm_engine *e) VV_REQUIRES(e->lock)
+{
+    return atomic_load_explicit(&e->view, memory_order_relaxed)->mem_count > 1;
+}
+
+/* Take a slot that is free. */
+static turn take_turn(lsm_engine *e, bool flush_held)
+{
+    turn t = TURN_NONE;
+    vv_mutex_lock(&e->lock);
+    bool may_flush = !e->flush_busy && (e->flush != NULL || (has_frozen(e) && !flush_held));
+    if (may_flush) {
+        e->flush_busy = true;
+        t = TURN_FLUSH;
+    } else if (!e->compaction_busy) {
+        e->compaction_busy = true;
+        t = TURN_COMPACTION;
+    }
+    vv_mutex_unlock(&e->lock);
+    return t;
+}
+
+/* A piece of the job in *slot, which is begun when there is none. VV_NOT_FOUND: nothing to do. */
+static vv_status do_piece(lsm_engine *e, turn t, lsm_job **slot, vv_error *err)
+{
+    if (*slot == NULL) {
+        vv_status st =
+            t == TURN_FLUSH ? lsm_job_flush(e, slot, err) : lsm_compact_pick(e, slot, err);
+        if (st != VV_OK)
+            return st;
+        if (*slot == NULL)
+            return VV_NOT_FOUND;
+    }
+    bool done = false;
+    vv_status st = lsm_job_step(*slot, &done, err);
+    bool keep = st == VV_OK ? !done : lsm_job_is_committing(*slot) || st == VV_BUSY;
+    if (!keep) {
+        lsm_job_destroy(*slot);
+        *slot = NULL;
+    }
+    return st;
+}
+
+/* Remember what happened for prepare and stats. */
+static void note_outcome(lsm_engine *e, vv_status st, const vv_error *err) VV_REQUIRES(e->lock)
+{
+    vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_relaxed);
+    bool latched = now != VV_OK && now != VV_NO_SPACE;
+    if (latched || st == VV_NOT_FOUND || st == VV_NO_MEMORY || st == VV_BUSY)
+        return;
+    if (st != VV_OK && now != st)
+        e->failed = *err;
+    atomic_store_explicit(&e->background, st, memory_order_release);
+}
+
+static vv_status latched_error(lsm_engine *e, vv_error *err)
+{
+    vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_acquire);
+    if (now == VV_OK || now == VV_NO_SPACE)
+        return VV_OK;
+    vv_mutex_lock(&e->lock);
+    if (err != NULL)
+        *err = e->failed;
+    vv_mutex_unlock(&e->lock);
+    return now;
+}
+
+vv_status lsm_work(engine *base, vv_error *err)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    if (e->opt.read_only)
+        return VV_NOT_FOUND;
+    vv_status st = latched_error(e, err);
+    if (st != VV_OK)
+        return st;
+    (void)vv_epoch_collect();
+    bool swept = lsm_store_sweep(&e->store) > 0;
+    turn t = take_turn(e, lsm_is_flush_held(e));
+    if (t == TURN_NONE)
+        return swept ? VV_OK : VV_NOT_FOUND;
+    vv_error why = {0};
+    st = do_piece(e, t, t == TURN_FLUSH ? &e->flush : &e->compaction, &why);
+    vv_mutex_lock(&e->lock);
+    if (t == TURN_FLUSH)
+        e->flush_busy = false;
+    else
+        e->compaction_busy = false;
+    note_outcome(e, st, &why);
+    vv_mutex_unlock(&e->lock);
+    if (st != VV_OK && st != VV_NOT_FOUND && err != NULL)
+        *err = why;
+    return st == VV_NOT_FOUND && swept ? VV_OK : st;
+}
