@@ -1,0 +1,32 @@
+/*
+ * engine_suite.h - the one conformance suite of engine_ops, run on every engine.
+ *
+ * A test program fills a subject and calls engine_suite_run; what it needs of the world comes from
+ * the subject, so that the same tests run on the posix backend, on the simulated disk and on none.
+ * VV_SUITE_SEED-like control comes from vv_test.h: VV_SEED, and VV_MODEL_OPS for the model test.
+ */
+#ifndef VARVE_ENGINE_ENGINE_SUITE_H
+#define VARVE_ENGINE_ENGINE_SUITE_H
+
+#include "engine/engine.h"
+
+typedef struct engine_suite_subject {
+    const char *name; /* shown before each test */
+    const engine_ops *ops;
+    /* A world with an empty disk, and the end of it; the engine under test is closed by then. The
+     * env's threads may be NULL: then what needs several is left out. */
+    vv_env *(*env_create)(void *ctx);
+    void (*env_destroy)(void *ctx, vv_env *env);
+    void *ctx;
+    /* Set what this subject wants in the options (small blocks, files and caches find more); env,
+     * dir, hooks, budget and memtable sizes are set before. May be NULL. Random ones by the seed.
+     */
+    void (*tune)(engine_options *opt, uint64_t seed);
+    bool apply_may_fail; /* with VV_NO_MEMORY: only the reference model may */
+    uint64_t model_ops;  /* random operations of the model test; 0: 20,000 */
+} engine_suite_subject;
+
+/** Run all; the number of tests that failed. Prints as cmocka does. */
+int engine_suite_run(const engine_suite_subject *subject);
+
+#endif
