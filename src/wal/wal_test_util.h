@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/crc32c.h"
 #include "base/rng.h"
 #include "io/env.h"
@@ -44,11 +45,11 @@ static inline wal_record util_entry(uint8_t *buf, uint32_t shard, uint64_t index
 static inline vv_status util_append(wal *log, uint32_t shard, uint64_t index, size_t spread,
                                     uint64_t *end, vv_error *err)
 {
-    uint8_t *buf = malloc(UTIL_PAYLOAD_MAX);
+    uint8_t *buf = vv_alloc(UTIL_PAYLOAD_MAX);
     assert_non_null(buf);
     wal_record rec = util_entry(buf, shard, index, spread);
     vv_status st = wal_append(log, &rec, 1, end, err);
-    free(buf);
+    vv_free(buf);
     return st;
 }
 
