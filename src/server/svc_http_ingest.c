@@ -1,0 +1,243 @@
+/*
+ * svc_http_ingest.c - POST /api/v1/ingest/record and /batch, GET /api/v1/status.
+ *
+ * JSON becomes wire bytes and goes the way of every message; the answer's bytes become JSON. What
+ * is a fault of the whole request over gRPC is an HTTP status here, and so is the fault of the one
+ * record of /record.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "server/pb_util.h"
+#include "server/svc_ingest.h"
+#include "server/svc_json.h"
+#include "storage/ingestion.pb-c.h"
+
+#define JSON_MAX (64u * 1024 * 1024)
+#define STATUS_MAX (64u * 1024)
+#define JSON_TYPE "application/json"
+
+static void reply_error(srv_call *call, vv_status status, const char *message)
+{
+    vv_buf out;
+    vv_buf_init(&out, 4096);
+    vv_buf_printf(&out,
+                  "{\"error\":{\"code\":%d,\"status\":\"%s\",\"message\":", vv_status_grpc(status),
+                  vv_status_name(status));
+    svc_json_put_string(&out, vv_slice_str(message == NULL ? vv_status_name(status) : message));
+    vv_buf_append_str(&out, "}}\n");
+    srv_call_reply(call, vv_status_http(status), JSON_TYPE, &out, NULL);
+    vv_buf_fini(&out);
+}
+
+/* ---- ingest
+ * ----------------------------------------------------------------------------------------- */
+
+typedef struct post {
+    node *n;
+    srv_call *call; /* referenced */
+    svc_ingest_who who;
+    ingest_kind kind;
+    vv_buf wire; /* the request */
+} post;
+
+static vv_status post_resolve(void *ctx, vv_slice tenant, vv_slice table, vv_table **out,
+                              vv_error *err)
+{
+    post *p = ctx;
+    return svc_ingest_resolve(p->n, &p->who, tenant, table, out, err);
+}
+
+static vv_status put_answer(const post *p, const ingest_item *item, vv_buf *json, vv_error *err)
+{
+    int64_t now = vv_clock_wall(p->n->env.clock);
+    const ProtobufCMessageDescriptor *desc = &storage__ingest_record_response__descriptor;
+    vv_buf wire;
+    vv_buf_init(&wire, SVC_INGEST_ANSWER_MAX);
+    if (p->kind == INGEST_RECORD) {
+        svc_ingest_put_record_answer(&wire, item, now);
+    } else {
+        svc_ingest_put_batch_answer(&wire, item, now);
+        desc = &storage__ingest_batch_response__descriptor;
+    }
+    vv_status st = wire.status;
+    if (st == VV_OK)
+        st = svc_json_from_wire(desc, vv_buf_slice(&wire), json, err);
+    else
+        (void)vv_fail(err, st, "the records are stored, their results have no room");
+    vv_buf_fini(&wire);
+    return st;
+}
+
+static void post_settled(void *ctx, const ingest_item *item)
+{
+    const post *p = ctx;
+    vv_error err;
+    vv_buf json;
+    char header[64];
+    ingest_outcome o;
+    ingest_item_outcome(item, &o);
+    if (o.status != VV_OK) {
+        reply_error(p->call, o.status, o.message);
+        return;
+    }
+    if (p->kind == INGEST_RECORD && o.failed > 0) {
+        const ingest_result *r = ingest_item_result(item, 0);
+        reply_error(p->call, r->status, r->message);
+        return;
+    }
+    vv_buf_init(&json, JSON_MAX);
+    vv_status st = put_answer(p, item, &json, &err);
+    if (st != VV_OK) {
+        reply_error(p->call, st, err.msg);
+    } else {
+        vv_buf_append_u8(&json, '\n');
+        (void)snprintf(header, sizeof header, "Varve-Durability: %s",
+                       ingest_durability_name(o.durability));
+        srv_call_reply(p->call, 200, JSON_TYPE, &json, header);
+    }
+    vv_buf_fini(&json);
+}
+
+static void post_closed(void *ctx)
+{
+    post *p = ctx;
+    srv_call_unref(p->call);
+    svc_ingest_who_fini(&p->who);
+    vv_buf_fini(&p->wire);
+    vv_free(p);
+}
+
+static const ingest_producer_ops post_ops = {
+    .resolve = post_resolve, .settled = post_settled, .closed = post_closed};
+
+static vv_status begin_post(srv_call *call, ingest_kind kind, vv_slice body, vv_error *err)
+{
+    ingest_producer *producer = NULL;
+    post *p = vv_alloc(sizeof *p);
+    if (p == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for a call");
+    srv_call_ref(call);
+    *p = (post){.n = srv_call_ctx(call), .call = call, .kind = kind};
+    vv_buf_init(&p->wire, JSON_MAX);
+    vv_status st =
+        svc_json_to_wire(kind == INGEST_RECORD ? &storage__ingest_record_request__descriptor
+                                               : &storage__ingest_batch_request__descriptor,
+                         body, &p->wire, err);
+    if (st == VV_OK)
+        st = svc_ingest_who_init(&p->who, call, err);
+    if (st == VV_OK)
+        st = svc_ingest_open(p->n, &p->who, &post_ops, p, &producer, err);
+    if (st != VV_OK) {
+        post_closed(p);
+        return st;
+    }
+    ingest_message message = {.data = vv_buf_slice(&p->wire)};
+    st = ingest_submit(producer, kind, &message, err);
+    ingest_producer_close(producer);
+    return st;
+}
+
+static void post_message(srv_call *call, ingest_kind kind, srv_message *msg)
+{
+    vv_error err;
+    vv_status st = begin_post(call, kind, msg->data, &err);
+    srv_message_release(msg);
+    if (st != VV_OK)
+        reply_error(call, st, err.msg);
+}
+
+static void record_message(srv_call *call, srv_message msg)
+{
+    post_message(call, INGEST_RECORD, &msg);
+}
+
+static void batch_message(srv_call *call, srv_message msg)
+{
+    post_message(call, INGEST_BATCH, &msg);
+}
+
+/* ---- status
+ * -------------------------------------------------------------------------------------------- */
+
+static vv_status put_node(vv_buf *json, node *n, vv_error *err)
+{
+    char why[160];
+    vv_buf wire;
+    vv_stats s = {.size = sizeof s};
+    bool ready = node_is_ready(n, why, sizeof why);
+    int64_t up_ns = vv_clock_mono(n->env.clock) - n->started_mono_ns;
+    vv_stats_read(n->db, &s);
+    vv_buf_printf(json, "{\"version\":\"%s\",\"uptimeSeconds\":%.3f,\"ready\":%s,\"reason\":",
+                  vv_version(), (double)up_ns / 1e9, ready ? "true" : "false");
+    svc_json_put_string(json, vv_slice_str(why));
+    vv_buf_append_str(json, ",\"ingestion\":");
+    vv_buf_init(&wire, STATUS_MAX);
+    svc_ingest_put_metrics(&wire, 2, n, vv_slice_of(NULL, 0));
+    pb_reader r = pb_reader_of(vv_buf_slice(&wire));
+    pb_field metrics = {0};
+    vv_status st = wire.status;
+    if (st == VV_OK && pb_next(&r, &metrics))
+        st = svc_json_from_wire(&storage__ingestion_metrics__descriptor, metrics.bytes, json, err);
+    vv_buf_fini(&wire);
+    vv_buf_printf(json,
+                  ",\"storage\":{\"tables\":%llu,\"diskBytes\":%llu,\"logBytes\":%llu,"
+                  "\"memtableBytes\":%llu,\"memoryUsed\":%llu,\"memoryLimit\":%llu}}\n",
+                  (unsigned long long)s.tables, (unsigned long long)s.disk_bytes,
+                  (unsigned long long)s.log_retained_bytes, (unsigned long long)s.memtable_bytes,
+                  (unsigned long long)s.memory_used, (unsigned long long)s.memory_limit);
+    if (st == VV_OK && json->status != VV_OK)
+        st = vv_fail(err, json->status, "no memory for the status");
+    return st;
+}
+
+static void status_message(srv_call *call, srv_message msg)
+{
+    node *n = srv_call_ctx(call);
+    vv_error err = {0};
+    vv_buf json;
+    gate_identity who = {.loopback = srv_call_from_loopback(call),
+                         .token = srv_call_header(call, "authorization")};
+    gate_op op = {.kind = GATE_STATUS};
+    gate_grant grant;
+    srv_message_release(&msg);
+    vv_buf_init(&json, STATUS_MAX);
+    vv_status st = gate_authorize(n->gate, &who, &op, 1, &grant, &err);
+    if (st == VV_OK)
+        st = put_node(&json, n, &err);
+    if (st == VV_OK)
+        srv_call_reply(call, 200, JSON_TYPE, &json, NULL);
+    else
+        reply_error(call, st, err.msg);
+    vv_buf_fini(&json);
+}
+
+size_t svc_http_ingest_methods(node *n, srv_method *out, size_t max)
+{
+    const srv_method methods[] = {
+        {.kind = SRV_HTTP,
+         .verb = "POST",
+         .path = "/api/v1/ingest/record",
+         .ports = SVC_INGEST_PORTS,
+         .ctx = n,
+         .message = record_message},
+        {.kind = SRV_HTTP,
+         .verb = "POST",
+         .path = "/api/v1/ingest/batch",
+         .ports = SVC_INGEST_PORTS,
+         .ctx = n,
+         .message = batch_message},
+        {.kind = SRV_HTTP,
+         .verb = "GET",
+         .path = "/api/v1/status",
+         .ctx = n,
+         .message = status_message},
+    };
+    size_t count = 0;
+    for (; count < ARRAY_LEN(methods) && count < max; count++)
+        out[count] = methods[count];
+    return count;
+}
