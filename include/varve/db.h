@@ -61,10 +61,23 @@ typedef struct vv_options {
     int log_level; /* 0 error .. 3 debug; default 1 */
 } vv_options;
 
+#ifndef __cplusplus
 #define VV_OPTIONS_INIT                                                                            \
     {                                                                                              \
         .size = sizeof(vv_options), .create_if_missing = true, .compress = true, .log_level = 1    \
     }
+#else
+#define VV_OPTIONS_INIT vv_options_init()
+static inline vv_options vv_options_init()
+{
+    vv_options o = {};
+    o.size = sizeof o;
+    o.create_if_missing = true;
+    o.compress = true;
+    o.log_level = 1;
+    return o;
+}
+#endif
 
 /**
  * Open the store in dir, recovering what the log holds beyond the last checkpoint.
@@ -97,10 +110,22 @@ typedef struct vv_table_options {
     bool if_not_exists;           /* VV_OK with the existing table instead of VV_CONFLICT */
 } vv_table_options;
 
+#ifndef __cplusplus
 #define VV_TABLE_OPTIONS_INIT                                                                      \
     {                                                                                              \
         .size = sizeof(vv_table_options), .kind = VV_TABLE_KV, .version_retention_ns = -1          \
     }
+#else
+#define VV_TABLE_OPTIONS_INIT vv_table_options_init()
+static inline vv_table_options vv_table_options_init()
+{
+    vv_table_options o = {};
+    o.size = sizeof o;
+    o.kind = VV_TABLE_KV;
+    o.version_retention_ns = -1;
+    return o;
+}
+#endif
 
 typedef struct vv_table_info {
     char tenant[VV_NAME_MAX + 1];
@@ -257,10 +282,20 @@ typedef struct vv_cursor_options {
     vv_slice prefix;             /* instead of bounds; empty: no prefix */
 } vv_cursor_options;
 
+#ifndef __cplusplus
 #define VV_CURSOR_OPTIONS_INIT                                                                     \
     {                                                                                              \
         .size = sizeof(vv_cursor_options)                                                          \
     }
+#else
+#define VV_CURSOR_OPTIONS_INIT vv_cursor_options_init()
+static inline vv_cursor_options vv_cursor_options_init()
+{
+    vv_cursor_options o = {};
+    o.size = sizeof o;
+    return o;
+}
+#endif
 
 /** A cursor, not yet positioned. opt may be NULL. Gives *out: vv_cursor_close. */
 VV_API VV_MUST_CHECK vv_status vv_cursor_open(vv_table *table, const vv_cursor_options *opt,

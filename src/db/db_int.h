@@ -17,6 +17,7 @@
 #include "catalog/catalog.h"
 #include "db/db.h"
 #include "engine/engine.h"
+#include "lsm/lsm.h"
 #include "txn/txn.h"
 #include "wal/wal.h"
 
@@ -227,7 +228,7 @@ struct vv_snapshot {
 /* ---- db_open.c --------------------------------------------------------------------------------
  */
 
-#define DB_ENGINE_DEFAULT engine_memory_ops
+#define DB_ENGINE_DEFAULT lsm_ops
 
 /* Remember that the log failed; the first sentence stays. Returns st. */
 vv_status db_latch(vv_db *db, vv_status st, const vv_error *err);

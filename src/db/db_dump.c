@@ -1,0 +1,147 @@
+/*
+ * db_dump.c - a file of a store as text; which kind it is, its first bytes tell.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "db/db_int.h"
+
+typedef void line_fn(void *ctx, const char *text);
+
+/* ---- the identity file and the catalog ----------------------------------------------------------
+ */
+
+static vv_status dump_identity(vio *io, line_fn *line, void *ctx, vv_error *err)
+{
+    db_identity id;
+    vv_status st = db_identity_read(io, &id, err);
+    if (st != VV_OK)
+        return st;
+    char text[128];
+    int n = snprintf(text, sizeof text, "store: %u shards, uuid ", id.shard_count);
+    for (size_t i = 0; i < sizeof id.uuid; i++)
+        n += snprintf(text + n, sizeof text - (size_t)n, "%02x", id.uuid[i]);
+    line(ctx, text);
+    return VV_OK;
+}
+
+typedef struct lines {
+    line_fn *line;
+    void *ctx;
+} lines;
+
+static int dump_table(void *ctx, const vv_table_info *t)
+{
+    const lines *l = ctx;
+    char text[512];
+    (void)snprintf(text, sizeof text,
+                   "table %s/%s: id %u, kind %s, engine %s, shard %u, version_retention_ns %" PRId64
+                   ", created_ns %" PRId64 ", about %" PRIu64 " bytes in runs",
+                   t->tenant, t->name, t->id, t->kind == VV_TABLE_RECORD ? "record" : "kv",
+                   t->engine, t->shard, t->version_retention_ns, t->created_ns, t->bytes_estimate);
+    l->line(l->ctx, text);
+    return 0;
+}
+
+/* A store's directory: what it is and the tables in its catalog. */
+static vv_status dump_store(vv_env *env, line_fn *line, void *ctx, vv_error *err)
+{
+    vv_db *db = NULL;
+    vv_options opt = VV_OPTIONS_INIT;
+    opt.read_only = true;
+    opt.memory_limit = UINT64_MAX / 4;
+    opt.cache_size = VV_MIB;
+    vv_status st = dump_identity(env->io, line, ctx, err);
+    if (st == VV_OK)
+        st = db_open_env(env, &opt, &db, err);
+    if (st != VV_OK)
+        return st;
+    lines l = {line, ctx};
+    st = vv_table_list(db, NULL, dump_table, &l, err);
+    (void)db_close(db, NULL);
+    return st;
+}
+
+/* ---- files -------------------------------------------------------------------------------------
+ */
+
+static vv_status dump_file(vv_env *env, const char *name, line_fn *line, void *ctx, vv_error *err)
+{
+    static const struct {
+        const char *magic;
+        vv_status (*dump)(vv_env *env, const char *path, line_fn *line, void *ctx, vv_error *err);
+    } kinds[] = {
+        {"VARVEWAL", wal_dump_file},
+        {"VARVERNG", wal_dump_file},
+        {"VARVEMAN", lsm_dump_manifest},
+    };
+    uint8_t head[8] = {0};
+    size_t got = 0;
+    vio_file *file = NULL;
+    vv_status st = vio_open(env->io, name, VIO_READ, &file, err);
+    if (st == VV_OK)
+        st = vio_pread(file, 0, head, sizeof head, &got, err);
+    vio_close(file);
+    if (st != VV_OK)
+        return st;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (memcmp(head, kinds[i].magic, sizeof head) == 0)
+            return kinds[i].dump(env, name, line, ctx, err);
+    if (memcmp(head, "VARVEDB\n", sizeof head) == 0 && strcmp(name, DB_IDENTITY_FILE) == 0)
+        return dump_identity(env->io, line, ctx, err);
+    if (strncmp(name, "run-", 4) == 0) /* a run begins with its data and has its magic at the end */
+        return lsm_dump_run(env, name, line, ctx, err);
+    return vv_fail(err, VV_INVALID, "it is no file of a varve store");
+}
+
+/* The directory part of path, "." when it has none. Gives *out: vv_free. */
+static vv_status split(const char *path, char **out, const char **name, vv_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    vv_slice dir = slash == NULL   ? vv_slice_str(".")
+                   : slash == path ? vv_slice_str("/")
+                                   : vv_slice_of(path, (size_t)(slash - path));
+    *name = slash == NULL ? path : slash + 1;
+    *out = vv_slice_strdup(dir);
+    return *out != NULL ? VV_OK : vv_fail(err, VV_NO_MEMORY, "no memory");
+}
+
+static vv_status dump_in_parent(const char *path, line_fn *line, void *ctx, vv_error *err)
+{
+    char *dir = NULL;
+    const char *name = NULL;
+    db_world *world = NULL;
+    vv_status st = split(path, &dir, &name, err);
+    if (st == VV_OK && name[0] == '\0')
+        st = vv_fail(err, VV_INVALID, "it names no file");
+    if (st == VV_OK)
+        st = db_world_create(dir, NULL, &world, err);
+    if (st == VV_OK)
+        st = dump_file(db_world_env(world), name, line, ctx, err);
+    db_world_destroy(world);
+    vv_free(dir);
+    return st;
+}
+
+static bool is_store(vio *io)
+{
+    db_identity id;
+    vv_status st = db_identity_read(io, &id, NULL);
+    return st == VV_OK || st == VV_CORRUPT || st == VV_UNSUPPORTED;
+}
+
+vv_status vv_dump(const char *path, void (*line)(void *ctx, const char *text), void *ctx,
+                  vv_error *err)
+{
+    db_world *world = NULL;
+    vv_status st = db_world_create(path, NULL, &world, err);
+    if (st == VV_OK && is_store(db_world_env(world)->io))
+        st = dump_store(db_world_env(world), line, ctx, err);
+    else if (st == VV_OK)
+        st = dump_in_parent(path, line, ctx, err);
+    db_world_destroy(world);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "dump '%s'", path);
+}
