@@ -22,6 +22,8 @@
  */
 #include "engine/memtable_tree_int.h"
 
+#include "base/point.h"
+
 /* Heads whose first and last agree in this many bits are about used up: 5 of 8 bytes. */
 #define CROWDED_SHIFT 24
 
@@ -362,6 +364,7 @@ static void split_inner(mt_tree *t, mt_nodes *nodes, const path *p, unsigned dep
 
     lock_node(&inner->node);
     hang(t, nodes, p, depth, up, &inner->node, &sibling->node);
+    VV_POINT("memtable.split_inner");
     fill_node(&inner->node, inner->head, inner->separator, &hl, heads, keys, cut, MT_INNER_KEYS);
     for (uint32_t i = 0; i <= cut; i++)
         PUBLISH(inner->child[i], children[i]);
@@ -411,6 +414,7 @@ static void split_leaf(mt_tree *t, mt_nodes *nodes, const path *p, uint32_t at, 
 
     lock_node(&leaf->node);
     hang(t, nodes, p, p->depth, separator, &leaf->node, &sibling->node);
+    VV_POINT("memtable.split_leaf");
     fill_node(&leaf->node, leaf->head, leaf->record, &hl, heads, keys, cut, MT_LEAF_KEYS);
     PUBLISH(leaf->node.next, &sibling->node);
     unlock_node(&leaf->node);
