@@ -24,6 +24,16 @@ void vv_bug_plant(int n);
 #else
 #define VV_POINT(name) ((void)0)
 #define VV_BUG(n) false
+/* So that tests compile without the hooks; they skip what they cannot do then. */
+static inline void vv_point_set(void (*handler)(void *ctx, const char *name), void *ctx)
+{
+    (void)handler;
+    (void)ctx;
+}
+static inline void vv_bug_plant(int n)
+{
+    (void)n;
+}
 #endif
 
 #endif

@@ -143,7 +143,7 @@ void cli_stream_close(cli_stream *s)
 vv_status cli_unary(cli_conn *conn, const char *method, vv_slice request, int64_t timeout_ns,
                     vv_buf *reply, cli_result *result, vv_error *err)
 {
-    cli_stream *s;
+    cli_stream *s = NULL;
     vv_status st = cli_stream_open(conn, method, timeout_ns, &s, err);
     if (st != VV_OK)
         return st;

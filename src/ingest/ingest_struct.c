@@ -72,7 +72,7 @@ ingest_fault ingest_check_struct(vv_slice body)
                 return worst;
             top--;
         }
-        wire_field f;
+        wire_field f = {0};
         c.end = stack[top].end;
         if (VV_UNLIKELY(!wire_more(&c, &f)))
             return c.fault;

@@ -25,7 +25,7 @@ vv_status ingest_fault_fail(ingest_fault fault, vv_error *err)
 static ingest_fault walk_id(vv_slice bytes, vv_slice *out, bool *utf8)
 {
     wire_cursor c = wire_cursor_of(bytes);
-    wire_field f;
+    wire_field f = {0};
     while (wire_more(&c, &f))
         if (f.number == 1 && wire_is(&c, &f, WIRE_BYTES)) {
             *out = f.bytes;
@@ -37,7 +37,7 @@ static ingest_fault walk_id(vv_slice bytes, vv_slice *out, bool *utf8)
 static ingest_fault walk_record_id(vv_slice bytes, ingest_view *v, bool *utf8)
 {
     wire_cursor c = wire_cursor_of(bytes);
-    wire_field f;
+    wire_field f = {0};
     while (wire_more(&c, &f))
         if (f.number == 3)
             (void)wire_is(&c, &f, WIRE_VARINT);
@@ -49,7 +49,7 @@ static ingest_fault walk_record_id(vv_slice bytes, ingest_view *v, bool *utf8)
 static ingest_fault walk_schema(vv_slice bytes, ingest_schema *s, bool *utf8)
 {
     wire_cursor c = wire_cursor_of(bytes);
-    wire_field f;
+    wire_field f = {0};
     while (wire_more(&c, &f))
         if (f.number == 1 && wire_is(&c, &f, WIRE_BYTES)) {
             wire_note(&c, walk_id(f.bytes, &s->tenant, utf8));
@@ -65,7 +65,7 @@ static ingest_fault walk_schema(vv_slice bytes, ingest_schema *s, bool *utf8)
 static ingest_fault walk_timestamp(vv_slice bytes, ingest_view *v)
 {
     wire_cursor c = wire_cursor_of(bytes);
-    wire_field f;
+    wire_field f = {0};
     v->has_timestamp = true;
     while (wire_more(&c, &f))
         if (f.number == 1 && wire_is(&c, &f, WIRE_VARINT))
@@ -79,7 +79,7 @@ static ingest_fault walk_timestamp(vv_slice bytes, ingest_view *v)
 static ingest_fault walk_pair(vv_slice bytes, vv_slice *key, vv_slice *value, bool *utf8)
 {
     wire_cursor c = wire_cursor_of(bytes);
-    wire_field f;
+    wire_field f = {0};
     *key = *value = vv_slice_of("", 0);
     while (wire_more(&c, &f))
         if ((f.number == 1 || f.number == 2) && wire_is(&c, &f, WIRE_BYTES)) {
@@ -112,7 +112,7 @@ static ingest_fault walk_metadata_entry(vv_slice bytes, ingest_view *v, bool *ut
 ingest_fault ingest_walk_record(vv_slice raw, ingest_view *out)
 {
     wire_cursor c = wire_cursor_of(raw);
-    wire_field f;
+    wire_field f = {0};
     bool utf8 = true;
     *out = (ingest_view){.raw = raw};
     while (wire_more(&c, &f)) {
@@ -154,7 +154,7 @@ ingest_fault ingest_walk_body(const ingest_view *view, vv_arena *arena, vv_slice
     if (joined == NULL)
         return INGEST_NO_ROOM;
     wire_cursor c = wire_cursor_of(view->raw);
-    wire_field f;
+    wire_field f = {0};
     while (wire_more(&c, &f))
         if (f.number == 2 && f.bytes.len > 0) {
             memcpy(joined + len, f.bytes.data, f.bytes.len);
@@ -168,7 +168,7 @@ ingest_fault ingest_walk_body(const ingest_view *view, vv_arena *arena, vv_slice
 static bool next_accepted(vv_slice *rest, uint32_t number, vv_slice *out)
 {
     wire_cursor c = wire_cursor_of(*rest);
-    wire_field f;
+    wire_field f = {0};
     bool found = false;
     while (!found && wire_more(&c, &f))
         if (f.number == number) {
@@ -234,7 +234,7 @@ static ingest_fault merge_record(vv_arena *arena, vv_slice *whole, vv_slice piec
 ingest_fault ingest_walk_record_request(vv_slice raw, vv_arena *arena, ingest_request *out)
 {
     wire_cursor c = wire_cursor_of(raw);
-    wire_field f;
+    wire_field f = {0};
     *out = (ingest_request){.raw = raw};
     while (wire_more(&c, &f)) {
         if (f.number > 2 || !wire_is(&c, &f, WIRE_BYTES))
@@ -253,7 +253,7 @@ ingest_fault ingest_walk_record_request(vv_slice raw, vv_arena *arena, ingest_re
 ingest_fault ingest_walk_batch_request(vv_slice raw, ingest_request *out)
 {
     wire_cursor c = wire_cursor_of(raw);
-    wire_field f;
+    wire_field f = {0};
     *out = (ingest_request){.raw = raw};
     while (wire_more(&c, &f)) {
         if (VV_LIKELY(f.number == 1))
@@ -271,7 +271,7 @@ ingest_fault ingest_walk_batch_request(vv_slice raw, ingest_request *out)
 static ingest_fault walk_init(vv_slice bytes, ingest_stream_request *out)
 {
     wire_cursor c = wire_cursor_of(bytes);
-    wire_field f;
+    wire_field f = {0};
     bool utf8 = true;
     while (wire_more(&c, &f)) {
         if (f.number > 3 || !wire_is(&c, &f, WIRE_BYTES))
@@ -289,7 +289,7 @@ static ingest_fault walk_init(vv_slice bytes, ingest_stream_request *out)
 static ingest_fault walk_commit(vv_slice bytes, ingest_stream_request *out)
 {
     wire_cursor c = wire_cursor_of(bytes);
-    wire_field f;
+    wire_field f = {0};
     while (wire_more(&c, &f))
         if (f.number == 1 && wire_is_bool(&c, &f))
             out->force_flush = f.value != 0;
@@ -299,7 +299,7 @@ static ingest_fault walk_commit(vv_slice bytes, ingest_stream_request *out)
 ingest_fault ingest_walk_stream_request(vv_slice raw, ingest_stream_request *out)
 {
     wire_cursor c = wire_cursor_of(raw);
-    wire_field f;
+    wire_field f = {0};
     *out = (ingest_stream_request){.kind = INGEST_STREAM_NOTHING};
     while (wire_more(&c, &f)) {
         if (f.number > 3 || !wire_is(&c, &f, WIRE_BYTES))
