@@ -140,14 +140,29 @@ static uint64_t new_log_id(wal *log)
     return vv_rng_next(&rng);
 }
 
+/* The name of the log's own directory is durable before anything in it is acknowledged. */
+static vv_status sync_parent(wal *log, vv_error *err)
+{
+    char parent[VIO_PATH_MAX];
+    (void)snprintf(parent, sizeof parent, "%s", log->dir);
+    char *slash = strrchr(parent, '/');
+    if (slash == NULL)
+        slash = parent;
+    *slash = '\0';
+    return log->dir[0] == '\0' ? VV_OK : vio_sync_dir(log->env->io, parent, err);
+}
+
 /* The first segment of a new log. What an interrupted creation left behind is written over. */
 static vv_status create_files(wal *log, vv_error *err)
 {
     wal_ring_close(log);
+    vv_status st = sync_parent(log, err);
+    if (st != VV_OK)
+        return st;
     log->log_id = new_log_id(log);
     log->seed = wal_seed(log->log_id);
     log->epoch = 1;
-    vv_status st = wal_ring_create(log, log->opt.ring_size, err);
+    st = wal_ring_create(log, log->opt.ring_size, err);
     if (st == VV_OK)
         st = wal_ring_open(log, err);
     if (st == VV_OK)
@@ -174,11 +189,8 @@ static vv_status create_files(wal *log, vv_error *err)
 static vv_status open_files(wal *log, vv_error *err)
 {
     vv_status st = VV_OK;
-    if (!log->opt.read_only) {
+    if (!log->opt.read_only)
         st = vio_mkdir(log->env->io, log->dir, err);
-        if (st == VV_OK && log->dir[0] != '\0')
-            st = vio_sync_dir(log->env->io, "", err);
-    }
     bool fresh = false;
     if (st == VV_OK)
         st = wal_load(log, &fresh, err);

@@ -1,13 +1,13 @@
 /*
  * wal.h - the commit log: one log a node for all shards, also the Raft log.
  *
- *   appenders ---- wal_append ----> ring (mapped file, the `os` copy) ---- leader or drain ---->
- * segments O_DIRECT|O_DSYNC, pre-written
+ *   appenders --wal_append--> ring (mapped file, the `os` copy) --leader or drain--> segments
+ *                                                                 O_DIRECT|O_DSYNC, pre-written
  *
  * A position is a byte offset in the endless log; ring offset is position mod ring size. Records
  * travel in batches: header {crc, length, position, crc of the batch before, known-synced
- * position}, then the records. A sync pads the log to VV_BLOCK, and a block that holds synced bytes
- * is never written again. Bytes: docs/format/wal.md.
+ * position}, then the records. A write pads the log to VV_BLOCK, and a block that holds synced
+ * bytes is never written again. Bytes: docs/format/wal.md.
  *
  * Threads: wal_append and wal_sync from any thread. The caller that finds no write in flight leads:
  * it writes everything appended so far with one pwrite and wakes those it covers, then the next
@@ -59,7 +59,8 @@ typedef struct wal_options {
     bool read_only;          /* for check and dump: writes nothing, wal_append is VV_UNSUPPORTED */
     vv_budget *budget;       /* counts the ring under VV_BUDGET_LOG */
     /* Called by the leader after each write, before it wakes anyone: everything below position is
-     * durable. Holds no lock of the wal. May be NULL. */
+     * durable. Holds no lock of the wal. The leader may be any caller of wal_append, too (a full
+     * ring): it must not take a lock that is held around wal_append. May be NULL. */
     void (*on_durable)(void *ctx, uint64_t position);
     void *ctx;
 } wal_options;
@@ -69,7 +70,7 @@ typedef struct wal wal;
 typedef struct wal_recovery {
     uint64_t segments;
     uint64_t bytes;      /* of log read */
-    uint64_t entries;    /* delivered */
+    uint64_t entries;    /* delivered: records of kind WAL_ENTRY */
     uint64_t end;        /* position after the last whole batch */
     uint64_t cut_bytes;  /* of an unfinished write dropped behind it; 0 at a clean end */
     uint64_t ring_bytes; /* recovered from the ring alone (`os` writes after SIGKILL) */
@@ -77,30 +78,38 @@ typedef struct wal_recovery {
 } wal_recovery;
 
 /**
- * Open the log in dir and find its end. VV_CORRUPT when a record below the position known to be
- * synced does not check: the message names segment, offset and next step; nothing is changed then.
- * An unfinished tail above it is dropped and reported. Gives *out: wal_close.
+ * Open the log in dir and find its end; make it when there is none. VV_CORRUPT when a record below
+ * the position known to be synced does not check: the message names segment, offset and next step.
+ * An unfinished tail above it is dropped and reported. Checks the headers and the last segment;
+ * wal_replay checks the others. Changes nothing of a log that is there. Gives *out: wal_close.
  */
 VV_MUST_CHECK vv_status wal_open(const wal_options *opt, wal **out, vv_error *err);
 
 /**
- * Deliver every retained record in log order. Once, after wal_open and before the first append.
- * Memory is bounded by one record. each() may return a failure, which ends the replay. Borrows the
- * record for the call.
+ * Deliver every retained record in log order, then make the recovered tail durable. Once, after
+ * wal_open and before the first append (of a log just made it may be left out). Also those that
+ * were released and lie in a segment with others: skip what the manifest covers. position is that
+ * of the record's batch. Memory is bounded by one batch. each() may be NULL, or return a failure,
+ * which ends the replay. Borrows the record for the call. VV_CORRUPT as wal_open; the disk is
+ * changed only when everything was delivered.
  */
 VV_MUST_CHECK vv_status wal_replay(wal *log,
                                    vv_status (*each)(void *ctx, const wal_record *rec,
                                                      uint64_t position, vv_error *err),
                                    void *ctx, vv_error *err);
 
-/** What recovery found. Valid after wal_replay. */
+/** What recovery found. Whole after wal_replay. */
 const wal_recovery *wal_recovery_stats(const wal *log);
 
 /**
  * Append count records as one batch (all or nothing after a crash). When it returns, the bytes are
  * in the ring: they survive SIGKILL (`os`). *end is the position to pass to wal_sync. Callers that
- * need an order call it under their own lock. May wait for the drain when the ring is full; a batch
- * larger than a quarter of the ring is written through with a sync. O(bytes).
+ * need an order call it under their own lock. May lead or wait for a write when the ring is full,
+ * or make a segment when no spare is ready; a batch larger than a quarter of the ring is written
+ * through with a sync. VV_INVALID for records or batches over their limits and for a payload in
+ * anything but an entry. VV_NO_SPACE when no segment can be made: nothing was appended, the log is
+ * not latched, and space or wal_release helps. A wrong payload_crc makes the log unreadable: debug
+ * builds assert it. O(bytes), no allocation.
  */
 VV_MUST_CHECK vv_status wal_append(wal *log, const wal_record *recs, size_t count, uint64_t *end,
                                    vv_error *err);
@@ -113,21 +122,26 @@ uint64_t wal_durable_position(const wal *log);
 /** The end of what was appended. */
 uint64_t wal_end_position(wal *log);
 
-/** A shard exists from here on: its entries are retained until wal_release. Idempotent. */
+/** A shard exists from here on: its entries are retained until wal_release. Idempotent. Entries of
+ * a shard nobody opened are retained, too. */
 void wal_shard_open(wal *log, uint32_t shard);
 
 /**
- * Entries of shard up to index are in runs and durable there: append a CHECKPOINT record, and let
- * segments go that no shard needs (they are recycled). Call after the manifest is durable.
+ * Entries of shard up to index are in runs and durable there: let segments go that no shard needs
+ * (they are recycled, each with a directory sync), and append a CHECKPOINT record when the index is
+ * news. Call after the manifest is durable. Only entries keep a segment: whoever relies on another
+ * kind of record writes it anew before it releases.
  */
 VV_MUST_CHECK vv_status wal_release(wal *log, uint32_t shard, uint64_t index, vv_error *err);
 
-/** Over log_limit: a bit set of the shards that hold the oldest segment (flush them); else 0. */
+/** Over log_limit (of the segments' size on disk): a bit set of the shards that hold the oldest
+ * segment (flush them); else 0. */
 uint64_t wal_pressure(wal *log);
 
 /**
- * One step of background work: pre-write a spare segment, drain the ring when a quarter of it
- * waits. VV_OK when it did something, VV_NOT_FOUND when there was nothing to do.
+ * One step of background work: drain the ring when a quarter of it waits, let a segment go that
+ * nobody needs, pre-write 4 MiB of a spare one. VV_OK when it did something, VV_NOT_FOUND when
+ * there was nothing to do. From one thread or many.
  */
 VV_MUST_CHECK vv_status wal_work(wal *log, vv_error *err);
 

@@ -1,6 +1,5 @@
 /*
- * wal_crash_test.c - the log on the simulated disk: every power cut, every fault, every flipped
- * bit.
+ * wal_crash_test.c - the log on the simulated disk: power cuts, faults, flipped bits, each walked.
  *
  * The model is the list of entries in the order they were appended. After any end, what a replay
  * delivers must be one piece of that list: from no later than the first entry that was not

@@ -27,8 +27,7 @@
  *      +--------+-------+-----------+
  *
  * Why filler is a batch: a reader needs no second rule for padding, and the chain runs through it.
- * Less than its smallest size is left in a block now and then: such filler takes the next block
- * too.
+ * Where a block has less room than its smallest size, filler takes the next block, too.
  *
  * Why filler has an epoch, one higher after each opening of the log: every opening writes filler
  * first, so what follows it chains to a checksum no earlier life of the log knew. Without it, the

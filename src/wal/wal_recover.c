@@ -12,10 +12,11 @@
  * ring still holds what the segment lost: the log goes on in a new segment from P.
  *
  * Then, in wal_finish and in this order: the last segment is synced (what was read may be in a
- * volatile cache), the ring's tail is written and synced, and only then are appends taken. A log
- * that ends inside a block or before an unfinished write goes on in a new segment, whose header
- * says at which byte: the old block may hold bytes that were acknowledged and is not written again,
- * and what is left of the unfinished write can never be read as a part of the log.
+ * volatile cache), the ring's tail is written and synced with filler of a new epoch behind it, and
+ * only then are appends taken. A log that ends inside a block or before an unfinished write goes
+ * on in a new segment, whose header says at which byte: the old block may hold bytes that were
+ * acknowledged and is not written again, and what is left of the unfinished write can never be
+ * read as a part of the log.
  */
 #include <inttypes.h>
 

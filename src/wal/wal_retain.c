@@ -57,24 +57,6 @@ vv_status wal_spare_step(wal *log, unsigned want, uint64_t step, vv_error *err)
     return st;
 }
 
-vv_status wal_work(wal *log, vv_error *err)
-{
-    vv_mutex_lock(&log->lock);
-    vv_status st = VV_NOT_FOUND;
-    uint64_t waiting = log->end - atomic_load_explicit(&log->durable, memory_order_relaxed);
-    if (atomic_load_explicit(&log->failed, memory_order_relaxed)) {
-        st = wal_latched(log, err);
-    } else if (log->state != WAL_READY) {
-        st = VV_NOT_FOUND;
-    } else if (waiting >= log->ring.size / 4 && !log->writing) {
-        return wal_lead(log, err);
-    } else {
-        st = wal_spare_step(log, log->opt.spare_segments, BUILD_STEP, err);
-    }
-    vv_mutex_unlock(&log->lock);
-    return st;
-}
-
 void wal_shard_open(wal *log, uint32_t shard)
 {
     assert(shard < WAL_SHARD_MAX);
@@ -97,9 +79,13 @@ static uint64_t holders(const wal *log, const wal_segment *seg) VV_REQUIRES(log-
     return need;
 }
 
+/* Of the disk: a segment that recovery left early takes its whole file. */
 static uint64_t retained(const wal *log) VV_REQUIRES(log->lock)
 {
-    return log->seg_count == 0 ? 0 : log->end - log->segs[0]->first;
+    uint64_t sum = 0;
+    for (size_t i = 0; i + 1 < log->seg_count; i++)
+        sum += log->segs[i]->capacity;
+    return log->seg_count == 0 ? 0 : sum + log->end - log->segs[log->seg_count - 1]->first;
 }
 
 uint64_t wal_pressure(wal *log)
@@ -219,6 +205,28 @@ vv_status wal_release(wal *log, uint32_t shard, uint64_t index, vv_error *err)
     if (st != VV_OK || !news)
         return st;
     return append_checkpoint(log, shard, index, err);
+}
+
+vv_status wal_work(wal *log, vv_error *err)
+{
+    vv_mutex_lock(&log->lock);
+    vv_status st = VV_NOT_FOUND;
+    bool gone = false;
+    uint64_t waiting = log->end - atomic_load_explicit(&log->durable, memory_order_relaxed);
+    if (atomic_load_explicit(&log->failed, memory_order_relaxed)) {
+        st = wal_latched(log, err);
+    } else if (log->state != WAL_READY) {
+        st = VV_NOT_FOUND;
+    } else if (waiting >= log->ring.size / 4 && !log->writing) {
+        return wal_lead(log, err);
+    } else {
+        if (!log->upkeep) /* what a replay found released, or holds no entry */
+            st = release_oldest(log, &gone, err);
+        if ((st == VV_OK || st == VV_NOT_FOUND) && !gone)
+            st = wal_spare_step(log, log->opt.spare_segments, BUILD_STEP, err);
+    }
+    vv_mutex_unlock(&log->lock);
+    return st;
 }
 
 void wal_stats_read(wal *log, wal_stats *out)

@@ -2,9 +2,8 @@
  * wal_segment.c - segment files: their header, and their life from spare to recycled spare.
  *
  *      0        4096                                  4096 + capacity
- *      +--------+-------------------------------------+        header block, all of it under its
- * crc | header | log bytes from position `base` on   |        at 4092; the fields:
- * docs/format/wal.md
+ *      +--------+-------------------------------------+
+ *      | header | log bytes from position `base` on   |   fields: docs/format/wal.md
  *      +--------+-------------------------------------+
  *
  *   spare.new --(pre-written with zeros, synced, renamed)--> N.seg, a spare

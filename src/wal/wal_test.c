@@ -1,47 +1,14 @@
-/* The log on real files: group commit, reopening, retention, batches of every size. */
+/* The log on real files: reopening, retention, batches of every size, options and misuse. */
 #include "wal/wal_test_util.h"
 
 #include <inttypes.h>
-#include <stdatomic.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "wal/wal_record.h"
 
-typedef struct fixture {
-    char root[64];
-    vv_env env;
-    wal_options opt;
-} fixture;
-
-static int setup(void **state)
-{
-    fixture *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    (void)snprintf(f->root, sizeof f->root, "/tmp/wal_test.XXXXXX");
-    assert_non_null(mkdtemp(f->root));
-    vv_error err;
-    assert_ok(env_posix_init(&f->env, f->root, NULL, &err), err);
-    f->opt = (wal_options){
-        .env = &f->env, .dir = "wal", .segment_size = 256 * 1024, .ring_size = 64 * 1024};
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture *f = *state;
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -rf '%s'", f->root);
-    int rc = system(command);
-    vio_destroy(f->env.io);
-    free(f);
-    return rc;
-}
-
 static void a_new_log_is_empty_and_reopens_empty(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     for (int i = 0; i < 3; i++) {
         wal *log = NULL;
@@ -56,7 +23,7 @@ static void a_new_log_is_empty_and_reopens_empty(void **state)
 
 static void what_was_closed_is_there_again(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     uint64_t next = 1;
     for (int round = 0; round < 5; round++) {
@@ -81,7 +48,7 @@ static void what_was_closed_is_there_again(void **state)
 
 static void after_sigkill_all_that_was_appended_is_there(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     vv_rng rng;
     vv_rng_init(&rng, vv_test_seed(11));
@@ -106,7 +73,7 @@ static void after_sigkill_all_that_was_appended_is_there(void **state)
 
 static void batches_of_every_size_pass(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     wal *log = NULL;
     util_seen seen = {.spread = UTIL_PAYLOAD_MAX};
@@ -125,7 +92,7 @@ static void batches_of_every_size_pass(void **state)
 
 static void a_batch_of_many_records_is_delivered_in_order(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     wal *log = NULL;
     util_seen seen = {.spread = 300};
@@ -149,96 +116,11 @@ static void a_batch_of_many_records_is_delivered_in_order(void **state)
     assert_ok(wal_close(log, &err), err);
 }
 
-/* ---- threads ---- */
-
-typedef struct committer {
-    wal *log;
-    uint32_t shard;
-    uint64_t count;
-    vv_status st;
-    vv_error err;
-} committer;
-
-static void commit_many(void *arg)
-{
-    committer *c = arg;
-    for (uint64_t i = 1; i <= c->count && c->st == VV_OK; i++) {
-        uint64_t end = 0;
-        c->st = util_append(c->log, c->shard, i, c->shard == 7 ? 40000 : 500, &end, &c->err);
-        if (c->st == VV_OK && (c->shard & 1) == 0)
-            c->st = wal_sync(c->log, end, &c->err);
-        if (c->st == VV_OK && (c->shard & 1) == 0 && wal_durable_position(c->log) < end)
-            c->st = VV_CORRUPT;
-    }
-}
-
-static _Atomic uint64_t told_durable;
-
-static void note_durable(void *ctx, uint64_t position)
-{
-    (void)ctx;
-    assert_true(atomic_exchange(&told_durable, position) < position);
-}
-
-static void see_in_threads(util_seen *seen, uint64_t count)
-{
-    assert_null(seen->wrong);
-    for (uint32_t s = 0; s < 8; s++)
-        assert_int_equal(seen->last[s], count);
-}
-
-static vv_status see_any(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
-{
-    util_seen *seen = ctx;
-    seen->spread = rec->shard == 7 ? 40000 : 500;
-    return util_see(ctx, rec, position, err);
-}
-
-static void group_commit_of_eight_threads(void **state)
-{
-    fixture *f = *state;
-    vv_error err;
-    const uint64_t count = 200;
-    f->opt.on_durable = note_durable;
-    atomic_store(&told_durable, 0);
-    util_seen none = {0};
-    wal *log = NULL;
-    assert_ok(util_open(&f->opt, &log, &none, &err), err);
-    committer c[8];
-    vv_thread *threads[8];
-    for (uint32_t i = 0; i < 8; i++) {
-        c[i] = (committer){.log = log, .shard = i, .count = count};
-        assert_ok(f->env.threads->create("committer", VV_THREAD_NORMAL, commit_many, &c[i],
-                                         &threads[i], &err),
-                  err);
-    }
-    for (int i = 0; i < 300; i++) { /* background work beside them */
-        vv_status st = wal_work(log, &err);
-        assert_true(st == VV_OK || st == VV_NOT_FOUND);
-    }
-    for (int i = 0; i < 8; i++) {
-        f->env.threads->join(threads[i]);
-        assert_ok(c[i].st, c[i].err);
-    }
-    wal_stats stats;
-    wal_stats_read(log, &stats);
-    assert_int_equal(stats.appended_records, 8 * count);
-    assert_int_equal(stats.durable, atomic_load(&told_durable));
-    wal_abandon(log);
-
-    f->opt.on_durable = NULL;
-    util_seen seen = {0};
-    assert_ok(wal_open(&f->opt, &log, &err), err);
-    assert_ok(wal_replay(log, see_any, &seen, &err), err);
-    see_in_threads(&seen, count);
-    assert_ok(wal_close(log, &err), err);
-}
-
 /* ---- retention ---- */
 
 static void released_segments_go_and_are_recycled(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     f->opt.segment_size = 32 * 1024;
     f->opt.ring_size = 32 * 1024;
@@ -282,7 +164,7 @@ static void released_segments_go_and_are_recycled(void **state)
 
 static void spares_are_made_in_the_background(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     f->opt.spare_segments = 3;
     f->opt.segment_size = 8 * 1024 * 1024; /* two steps each */
@@ -303,7 +185,7 @@ static void spares_are_made_in_the_background(void **state)
 
 static void the_background_drains_the_ring(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     util_seen seen = {0};
     wal *log = NULL;
@@ -323,7 +205,7 @@ static void the_background_drains_the_ring(void **state)
 
 static void a_changed_ring_and_segment_size_keep_the_log(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     const uint32_t sizes[][2] = {{256, 64}, {8, 32}, {64, 256}, {12, 32}, {1024, 64}};
     uint64_t next = 1;
@@ -345,7 +227,7 @@ static void a_changed_ring_and_segment_size_keep_the_log(void **state)
 
 static void a_lost_ring_costs_only_what_was_not_synced(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     util_seen seen = {0};
     wal *log = NULL;
@@ -368,7 +250,7 @@ static void a_lost_ring_costs_only_what_was_not_synced(void **state)
 
 static void wrong_options_are_refused(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     wal *log = NULL;
     wal_options opt = f->opt;
@@ -390,7 +272,7 @@ static void wrong_options_are_refused(void **state)
 
 static void wrong_calls_are_refused(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     uint64_t end = 77;
     wal *log = NULL;
@@ -435,7 +317,7 @@ static vv_status fail_at_second(void *ctx, const wal_record *rec, uint64_t posit
 
 static void a_failing_consumer_ends_the_replay(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     util_seen seen = {0};
     wal *log = NULL;
@@ -457,7 +339,7 @@ static void a_failing_consumer_ends_the_replay(void **state)
 
 static void a_read_only_log_changes_nothing(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     util_seen seen = {0};
     wal *log = NULL;
@@ -481,7 +363,7 @@ static void a_read_only_log_changes_nothing(void **state)
 
 static void the_ring_counts_in_the_budget(void **state)
 {
-    fixture *f = *state;
+    util_dir *f = *state;
     vv_error err;
     vv_budget budget;
     vv_budget_init(&budget, 0);
@@ -494,7 +376,7 @@ static void the_ring_counts_in_the_budget(void **state)
     assert_int_equal(vv_budget_used(&budget), 0);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, util_setup, util_teardown)
 
 int main(void)
 {
@@ -504,7 +386,6 @@ int main(void)
         T(after_sigkill_all_that_was_appended_is_there),
         T(batches_of_every_size_pass),
         T(a_batch_of_many_records_is_delivered_in_order),
-        T(group_commit_of_eight_threads),
         T(released_segments_go_and_are_recycled),
         T(spares_are_made_in_the_background),
         T(the_background_drains_the_ring),

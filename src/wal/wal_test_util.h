@@ -8,6 +8,7 @@
 #include "vv_test.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/crc32c.h"
@@ -102,6 +103,38 @@ static inline vv_status util_open(const wal_options *opt, wal **out, util_seen *
     }
     *out = log;
     return VV_OK;
+}
+
+/* A directory of its own on real files. */
+typedef struct util_dir {
+    char root[64];
+    vv_env env;
+    wal_options opt;
+} util_dir;
+
+static inline int util_setup(void **state)
+{
+    util_dir *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    (void)snprintf(f->root, sizeof f->root, "/tmp/wal_test.XXXXXX");
+    assert_non_null(mkdtemp(f->root));
+    vv_error err;
+    assert_ok(env_posix_init(&f->env, f->root, NULL, &err), err);
+    f->opt = (wal_options){
+        .env = &f->env, .dir = "wal", .segment_size = 256 * 1024, .ring_size = 64 * 1024};
+    *state = f;
+    return 0;
+}
+
+static inline int util_teardown(void **state)
+{
+    util_dir *f = *state;
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", f->root);
+    int rc = system(command);
+    vio_destroy(f->env.io);
+    free(f);
+    return rc;
 }
 
 #endif

@@ -5,9 +5,10 @@
  *                  |                              |
  *                  v                              v
  *    [ring: the open group fills] --wal_lead--> pad, fix target --unlock--> pwrite segment(s)
- *                  ^                                                            |
- *                  |                                              on_durable, lock, durable =
- * target next leader waits  <--- then it is woken <--- its group is woken first
+ *                  ^                                                          |
+ *                  |                                     on_durable, lock, durable = target
+ *                  |                                                          |
+ *           next leader waits <---- then it is woken <---- its group is woken first
  *
  * One write is in flight at a time: more of them only make the groups smaller. The group is woken
  * before the next leader, because the commits its threads make next still reach the group that the
