@@ -269,6 +269,21 @@ static const config_key *find_env(const char *variable, size_t len)
     return NULL;
 }
 
+/* Whether a variable begins like one of ours: "VARVE_SERVER_". Others may belong to anybody: an
+ * orchestrator that runs a service called varve sets VARVE_SERVICE_HOST. */
+static bool names_section(const char *variable)
+{
+    for (size_t i = 0; i < config_key_count; i++) {
+        char name[128];
+        env_name(&config_keys[i], name);
+        size_t len =
+            strlen("VARVE_") + (size_t)(strchr(config_keys[i].name, '.') - config_keys[i].name) + 1;
+        if (strncmp(name, variable, len) == 0)
+            return true;
+    }
+    return false;
+}
+
 vv_status config_load_env(config *c, char *const *environment, vv_error *err)
 {
     for (char *const *e = environment; *e != NULL; e++) {
@@ -276,6 +291,8 @@ vv_status config_load_env(config *c, char *const *environment, vv_error *err)
         if (eq == NULL || strncmp(*e, "VARVE_", 6) != 0)
             continue;
         const config_key *key = find_env(*e, (size_t)(eq - *e));
+        if (key == NULL && !names_section(*e))
+            continue;
         if (key == NULL) {
             char name[96] = "";
             size_t n = 0;

@@ -70,6 +70,8 @@ static void the_environment_wins_over_the_file_and_set_over_both(void **state)
     assert_status(VV_INVALID, config_set(&c, "server.pot=3", &err));
     assert_non_null(strstr(err.msg, "did you mean 'server.port'"));
     assert_status(VV_INVALID, config_set(&c, "server.port", &err));
+    char *foreign[] = {"VARVE_SERVICE_HOST=10.0.0.1", "VARVE_PORT=tcp://10.0.0.1:80", NULL};
+    assert_ok(config_load_env(&c, foreign, &err), err);
     char *typo[] = {"VARVE_SERVER_PROT=2", NULL};
     assert_status(VV_INVALID, config_load_env(&c, typo, &err));
     assert_non_null(strstr(err.msg, "VARVE_SERVER_PORT"));
