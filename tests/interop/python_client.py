@@ -346,8 +346,11 @@ def protocol_edges(c):
         size += len(head) - len(values)
         heads.append(head)
     inner = b"".join(reversed(heads))
-    deep = field(1, field(2, field(1, field(1, b"k") + field(2, inner))))
-    expect(grpc.StatusCode.INVALID_ARGUMENT, lambda: raw(deep))
+    ident = field(1, field(2, field(1, b"deep")))
+    deep = field(1, ident + field(2, field(1, field(1, b"k") + field(2, inner))))
+    reply = PB.ingestion.IngestRecordResponse.FromString(raw(deep))
+    assert reply.status.code == 3 and reply.version == 0, reply  # a fault of the one record
+    assert "nest" in reply.status.message or "deep" in reply.status.message, reply
     expect(grpc.StatusCode.RESOURCE_EXHAUSTED, lambda: raw(b"\x00" * (65 << 20)))
     gz = method(c.ingest, "unary_unary", ING + "IngestRecord", PB.ingestion.IngestRecordResponse)
     assert gz(PB.ingestion.IngestRecordRequest(record=record("gz", text="z" * 100000)),
