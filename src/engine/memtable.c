@@ -150,8 +150,19 @@ static mt_tree *tree_for(engine_memtable *mt, vv_slice key)
 typedef struct survey {
     uint32_t op_count;
     size_t range_count;
-    size_t new_tables; /* no fewer than it brings */
+    size_t new_tables; /* exact up to NEW_TABLES_MAX, no fewer than there are above it */
+    uint32_t new_ids[NEW_TABLES_MAX];
 } survey;
+
+static void note_new_table(survey *found, uint32_t id)
+{
+    for (size_t i = vv_min_u64(found->new_tables, NEW_TABLES_MAX); i-- > 0;)
+        if (found->new_ids[i] == id)
+            return;
+    if (found->new_tables < NEW_TABLES_MAX)
+        found->new_ids[found->new_tables] = id;
+    found->new_tables++;
+}
 
 static vv_status look_through(engine_memtable *mt, vv_slice payload, engine_entry_iter *it,
                               survey *out, vv_error *err)
@@ -161,15 +172,14 @@ static vv_status look_through(engine_memtable *mt, vv_slice payload, engine_entr
         return st;
     engine_entry_iter check = *it;
     engine_op op;
-    int64_t last_new = -1;
-    *out = (survey){.op_count = it->left};
+    out->op_count = it->left;
+    out->range_count = 0;
+    out->new_tables = 0;
     while ((st = engine_entry_next(&check, &op, err)) == VV_OK) {
         uint32_t id = engine_key_table(op.key);
         out->range_count += op.kind == ENGINE_RANGE_DELETE;
-        if (id != last_new && known_table(mt, id) == NULL) {
-            out->new_tables++;
-            last_new = id;
-        }
+        if (VV_UNLIKELY(known_table(mt, id) == NULL))
+            note_new_table(out, id);
     }
     return st == VV_NOT_FOUND ? VV_OK : st;
 }

@@ -190,6 +190,9 @@ void mt_arena_fini(mt_arena *a)
 
 vv_status mt_arena_more(mt_arena *a, size_t bytes, vv_error *err)
 {
+    size_t size = vv_align_up(sizeof(mt_block) + bytes, COUNT_STEP);
+    if (a->spare != NULL && a->spare->size >= size)
+        return VV_OK; /* first, so that a second and smaller request never counts anything */
     if ((size_t)(a->end - a->next) >= bytes) {
         if (!count_block(a->block, (size_t)(a->next - (uint8_t *)a->block) + bytes, a->budget))
             return vv_fail(err, VV_NO_MEMORY, "memtable: the memory limit is reached");
@@ -197,9 +200,6 @@ vv_status mt_arena_more(mt_arena *a, size_t bytes, vv_error *err)
         return VV_OK;
     }
     /* The block is at its end: have one beside it that takes all of it. */
-    size_t size = vv_align_up(sizeof(mt_block) + bytes, COUNT_STEP);
-    if (a->spare != NULL && a->spare->size >= size)
-        return VV_OK;
     mt_block *b = block_create(size);
     if (b == NULL)
         return vv_fail(err, VV_NO_MEMORY, "memtable: no memory for %zu bytes", size);
@@ -210,6 +210,9 @@ vv_status mt_arena_more(mt_arena *a, size_t bytes, vv_error *err)
     if (a->spare != NULL)
         block_free(a->spare, a->budget);
     a->spare = b;
+    /* Use up what is left of this one before. */
+    if (count_block(a->block, a->block->size, a->budget))
+        a->limit = a->end;
     return VV_OK;
 }
 

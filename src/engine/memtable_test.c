@@ -235,10 +235,336 @@ static void prop_agrees_with_the_model(void **state)
     }
 }
 
+/* -- memory -- */
+
+static void put_numbered(vv_buf *buf, uint32_t table, uint64_t n, size_t value_len)
+{
+    static const uint8_t value[4096];
+    char key[24];
+    (void)snprintf(key, sizeof key, "%016llu", (unsigned long long)n);
+    engine_entry_add_key(buf, ENGINE_PUT, table, vv_slice_str(key), vv_slice_of(value, value_len),
+                         0);
+}
+
+/* After prepare every allocation fails, and apply does not mind: splits, segments that double, new
+ * tables and range deletions included. */
+static void prop_apply_takes_no_memory(void **state)
+{
+    (void)state;
+    vv_rng rng;
+    vv_rng_init(&rng, vv_test_seed(12));
+    for (int round = 0; round < 12; round++) {
+        static universe u;
+        universe_init(&u, vv_test_seed(12) + (uint64_t)round);
+        vv_error err;
+        vv_budget budget;
+        vv_budget_init(&budget, 0);
+        engine_memtable *mt;
+        assert_ok(engine_memtable_create(VV_KIB << round, &budget, &mt, &err), err);
+        vv_buf buf;
+        vv_buf_init(&buf, 16 * VV_MIB);
+        uint32_t next_table = 100;
+        uint64_t number = 0;
+        for (int64_t version = 1; version < 60; version++) {
+            vv_buf_reset(&buf);
+            size_t begin = engine_entry_begin(&buf);
+            uint32_t count = 0;
+            uint64_t size = vv_rng_one_in(&rng, 10) ? 3000 : vv_rng_one_in(&rng, 3) ? 300 : 3;
+            for (uint64_t i = 1 + vv_rng_below(&rng, size); i > 0; i--, count++)
+                put_numbered(&buf, 1, version % 2 == 0 ? number++ : vv_rng_next(&rng), 10);
+            for (uint64_t i = vv_rng_below(&rng, 59); i > 0; i--, count++) /* and six more */
+                put_numbered(&buf, next_table++, 1, 0);
+            if (version % 3 == 0)
+                count += add_random_ops(&u, &buf, 400);
+            engine_entry_finish(&buf, begin, count);
+            assert_ok(engine_memtable_prepare(mt, buf.len, count, &err), err);
+            uint64_t counted = vv_budget_used(&budget);
+            vv_alloc_fail_after(0, 1);
+            vv_status st = engine_memtable_apply(mt, version, vv_buf_slice(&buf), &err);
+            vv_alloc_fail_after(-1, 0);
+            assert_ok(st, err);
+            assert_int_equal(vv_budget_used(&budget), counted);
+            assert_true(engine_memtable_bytes(mt) <= counted);
+        }
+        vv_buf_fini(&buf);
+        engine_memtable_unref(mt);
+        assert_int_equal(vv_budget_used(&budget), 0);
+    }
+}
+
+static void prepare_refuses_and_changes_nothing(void **state)
+{
+    (void)state;
+    vv_error err;
+    vv_budget budget;
+    vv_budget_init(&budget, 0);
+    engine_memtable *mt;
+    assert_ok(engine_memtable_create(64 * VV_KIB, &budget, &mt, &err), err);
+    vv_buf buf;
+    vv_buf_init(&buf, VV_MIB);
+    size_t begin = engine_entry_begin(&buf);
+    put_numbered(&buf, 1, 1, 100);
+    engine_entry_finish(&buf, begin, 1);
+    assert_ok(engine_memtable_apply(mt, 1, vv_buf_slice(&buf), &err), err);
+    budget.limit = vv_budget_used(&budget);
+    assert_status(VV_NO_MEMORY, engine_memtable_prepare(mt, 10 * VV_MIB, 1000, &err));
+    assert_int_equal(vv_budget_used(&budget), budget.limit);
+    budget.limit = 0;
+    vv_alloc_fail_after(0, 0);
+    vv_status st = engine_memtable_prepare(mt, 10 * VV_MIB, 1000, &err);
+    vv_alloc_fail_after(-1, 0);
+    if (vv_alloc_count() > 0)
+        assert_int_equal(st, VV_NO_MEMORY);
+    assert_ok(engine_memtable_prepare(mt, 10 * VV_MIB, 1000, &err), err);
+    assert_int_equal(engine_memtable_items(mt), 1);
+    vv_buf_fini(&buf);
+    engine_memtable_unref(mt);
+    engine_memtable_unref(NULL);
+    assert_int_equal(vv_budget_used(&budget), 0);
+}
+
+static void creating_survives_failed_allocations(void **state)
+{
+    (void)state;
+    vv_error err;
+    vv_budget budget;
+    vv_budget_init(&budget, 0);
+    engine_memtable_pool *pool = NULL;
+    vv_status st = VV_NO_MEMORY;
+    for (int n = 0; st != VV_OK; n++) {
+        vv_alloc_fail_after(n, 0);
+        engine_memtable *mt = NULL;
+        engine_source *src = NULL;
+        st = engine_memtable_pool_create(&budget, 1, 1, &pool, &err);
+        if (st == VV_OK)
+            st = engine_memtable_create_in(pool, VV_MIB, &mt, &err);
+        if (st == VV_OK)
+            st = engine_memtable_source(mt, &src, &err);
+        vv_alloc_fail_after(-1, 0);
+        assert_true(st == VV_OK || st == VV_NO_MEMORY);
+        engine_source_close(src);
+        engine_memtable_unref(mt);
+        engine_memtable_pool_unref(pool);
+        pool = NULL;
+        assert_int_equal(vv_budget_used(&budget), 0);
+    }
+    budget.limit = 10;
+    engine_memtable *mt;
+    assert_status(VV_NO_MEMORY, engine_memtable_create(VV_MIB, &budget, &mt, &err));
+}
+
+static void a_pool_passes_memory_on(void **state)
+{
+    (void)state;
+    vv_error err;
+    vv_budget budget;
+    vv_budget_init(&budget, 0);
+    engine_memtable_pool *pool;
+    assert_ok(engine_memtable_pool_create(&budget, 9, 1, &pool, &err), err);
+    vv_buf buf;
+    vv_buf_init(&buf, VV_MIB);
+    engine_memtable *old[2] = {NULL, NULL};
+    uint64_t filled = 0;
+    for (int round = 0; round < 6; round++) {
+        engine_memtable *mt;
+        assert_ok(engine_memtable_create_in(pool, 2 * VV_MIB, &mt, &err), err);
+        for (int64_t version = 1; !engine_memtable_is_full(mt); version++) {
+            vv_buf_reset(&buf);
+            size_t begin = engine_entry_begin(&buf);
+            put_numbered(&buf, 1, (uint64_t)version * 7919, 100);
+            engine_entry_finish(&buf, begin, 1);
+            assert_ok(engine_memtable_prepare(mt, buf.len, 1, &err), err);
+            assert_ok(engine_memtable_apply(mt, version, vv_buf_slice(&buf), &err), err);
+        }
+        assert_true(engine_memtable_bytes(mt) >= 2 * VV_MIB);
+        /* What is in the recycled memory from before does not show. */
+        assert_int_equal(engine_memtable_items(mt), (uint64_t)engine_memtable_max_version(mt));
+        engine_item item;
+        assert_status(VV_NOT_FOUND, engine_memtable_get(mt, vv_slice_str("none"), 1, &item));
+        engine_memtable_unref(old[0]);
+        old[0] = old[1];
+        old[1] = mt;
+        if (round == 2)
+            filled = vv_budget_used(&budget);
+        if (round > 2) /* two live, one kept: no more than that */
+            assert_true(vv_budget_used(&budget) <= filled + 2 * VV_MIB);
+    }
+    engine_memtable_pool_unref(pool); /* the memtables hold it */
+    engine_memtable_unref(old[0]);
+    engine_memtable_unref(old[1]);
+    vv_buf_fini(&buf);
+    assert_int_equal(vv_budget_used(&budget), 0);
+}
+
+/* -- size -- */
+
+/* Enough keys for three levels of nodes and segments that double many times. */
+static void many_keys_in_every_order(void **state)
+{
+    (void)state;
+    enum { COUNT = 60000 };
+    for (int order = 0; order < 4; order++) {
+        vv_error err;
+        engine_memtable *mt;
+        assert_ok(engine_memtable_create(VV_MIB, NULL, &mt, &err), err);
+        vv_buf buf;
+        vv_buf_init(&buf, 64 * VV_MIB);
+        for (uint64_t i = 0; i < COUNT;) {
+            vv_buf_reset(&buf);
+            size_t begin = engine_entry_begin(&buf);
+            uint32_t count = 0;
+            for (; i < COUNT && count < 997; i++, count++) {
+                uint64_t n = order == 0   ? i
+                             : order == 1 ? COUNT - 1 - i
+                             : order == 2 ? i * 7919 % COUNT
+                                          : (i % 2 == 0 ? i / 2 : COUNT - 1 - i / 2);
+                put_numbered(&buf, 1, n, 8);
+            }
+            engine_entry_finish(&buf, begin, count);
+            assert_ok(engine_memtable_prepare(mt, buf.len, count, &err), err);
+            assert_ok(engine_memtable_apply(mt, (int64_t)i, vv_buf_slice(&buf), &err), err);
+        }
+        engine_read read = {.version = INT64_MAX};
+        engine_cursor *c = cursor_on(mt, &read);
+        char key[24];
+        assert_ok(engine_cursor_seek(c, vv_slice_of(NULL, 0), &err), err);
+        for (uint64_t i = 0; i < COUNT; i++) {
+            (void)snprintf(key, sizeof key, "%016llu", (unsigned long long)i);
+            assert_true(engine_cursor_valid(c));
+            vv_slice at = engine_cursor_item(c)->key;
+            assert_int_equal(at.len, 20);
+            assert_memory_equal(at.data + 4, key, 16);
+            engine_item item;
+            assert_status(VV_OK, engine_memtable_get(mt, at, INT64_MAX, &item));
+            assert_ok(engine_cursor_next(c, &err), err);
+        }
+        assert_false(engine_cursor_valid(c));
+        assert_ok(engine_cursor_seek_below(c, vv_slice_of(NULL, 0), &err), err);
+        uint64_t back = 0;
+        for (; engine_cursor_valid(c); back++)
+            assert_ok(engine_cursor_prev(c, &err), err);
+        assert_int_equal(back, COUNT);
+        engine_cursor_close(c);
+        vv_buf_fini(&buf);
+        engine_memtable_unref(mt);
+    }
+}
+
+static void many_tables(void **state)
+{
+    (void)state;
+    enum { TABLE_COUNT = 3000 };
+    vv_error err;
+    engine_memtable *mt;
+    assert_ok(engine_memtable_create(VV_MIB, NULL, &mt, &err), err);
+    vv_buf buf;
+    vv_buf_init(&buf, VV_MIB);
+    size_t begin = engine_entry_begin(&buf); /* all in one entry */
+    for (uint32_t i = 0; i < TABLE_COUNT; i++) {
+        uint32_t table = i * 77 % TABLE_COUNT * 1000003; /* over the whole range of ids */
+        put_numbered(&buf, table, 2, 4);
+        put_numbered(&buf, table, 1, 4);
+    }
+    engine_entry_finish(&buf, begin, 2 * TABLE_COUNT);
+    assert_ok(engine_memtable_apply(mt, 1, vv_buf_slice(&buf), &err), err);
+    engine_source *src;
+    assert_ok(engine_memtable_source(mt, &src, &err), err);
+    for (int reverse = 0; reverse < 2; reverse++) {
+        uint32_t seen = 0;
+        uint32_t last = 0;
+        assert_ok(reverse ? engine_source_seek_below(src, vv_slice_of(NULL, 0), &err)
+                          : engine_source_seek(src, vv_slice_str(""), INT64_MAX, &err),
+                  err);
+        for (; src->valid; seen++) {
+            uint32_t table = engine_key_table(src->item.key);
+            if (seen > 0)
+                assert_true(reverse ? table <= last : table >= last);
+            last = table;
+            assert_ok(reverse ? engine_source_prev(src, &err) : engine_source_next(src, &err), err);
+        }
+        assert_int_equal(seen, 2 * TABLE_COUNT);
+    }
+    engine_source_close(src);
+    vv_buf_fini(&buf);
+    engine_memtable_unref(mt);
+}
+
+static void range_deletions_fill_a_memtable(void **state)
+{
+    (void)state;
+    vv_error err;
+    engine_memtable *mt;
+    assert_ok(engine_memtable_create(64 * VV_MIB, NULL, &mt, &err), err);
+    assert_null(engine_memtable_rangedels(mt));
+    vv_buf buf;
+    vv_buf_init(&buf, VV_MIB);
+    int64_t version = 0;
+    while (!engine_memtable_is_full(mt) && version < 100000) {
+        uint8_t key[8];
+        uint8_t end[8];
+        vv_put_be32(key, 1);
+        vv_put_be32(end, 1);
+        vv_put_be32(key + 4, (uint32_t)(version * 7919 % 10007));
+        vv_put_be32(end + 4, (uint32_t)(version * 7919 % 10007) + 3);
+        vv_buf_reset(&buf);
+        size_t begin = engine_entry_begin(&buf);
+        engine_entry_add(&buf, &(engine_op){.kind = ENGINE_RANGE_DELETE,
+                                            .key = vv_slice_of(key, 8),
+                                            .value = vv_slice_of(end, 8)});
+        engine_entry_finish(&buf, begin, 1);
+        assert_ok(engine_memtable_prepare(mt, buf.len, 1, &err), err);
+        assert_ok(engine_memtable_apply(mt, ++version, vv_buf_slice(&buf), &err), err);
+        assert_int_equal(engine_memtable_last_version(mt, vv_slice_of(key, 8)), version);
+    }
+    assert_true(version < 100000);
+    engine_rangedels *set = engine_memtable_rangedels(mt);
+    assert_int_equal(engine_rangedels_count(set), version);
+    for (size_t i = 1; i < engine_rangedels_count(set); i++)
+        assert_true(vv_slice_cmp(engine_rangedels_at(set, i - 1)->start,
+                                 engine_rangedels_at(set, i)->start) <= 0);
+    engine_memtable_unref(mt); /* the set holds it */
+    uint8_t key[8] = {0, 0, 0, 1, 0, 0, 0, 1};
+    assert_true(engine_rangedels_cover(set, vv_slice_of(key, 8), INT64_MAX) > 0);
+    engine_rangedels_unref(set);
+    vv_buf_fini(&buf);
+}
+
+static void a_malformed_payload_is_refused_whole(void **state)
+{
+    (void)state;
+    static universe u;
+    universe_init(&u, vv_test_seed(13));
+    vv_error err;
+    engine_memtable *mt;
+    assert_ok(engine_memtable_create(VV_MIB, NULL, &mt, &err), err);
+    vv_buf buf;
+    vv_buf_init(&buf, VV_MIB);
+    uint32_t ops;
+    vv_slice payload = random_entry(&u, &buf, 30, &ops);
+    for (size_t len = 0; len < payload.len; len++)
+        assert_status(VV_CORRUPT,
+                      engine_memtable_apply(mt, 1, vv_slice_of(payload.data, len), &err));
+    assert_int_equal(engine_memtable_items(mt), 0);
+    assert_int_equal(engine_memtable_max_version(mt), 0);
+    assert_null(engine_memtable_rangedels(mt));
+    assert_ok(engine_memtable_apply(mt, 1, payload, &err), err);
+    assert_int_equal(engine_memtable_min_version(mt), 1);
+    vv_buf_fini(&buf);
+    engine_memtable_unref(mt);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prop_agrees_with_the_model),
+        cmocka_unit_test(prop_apply_takes_no_memory),
+        cmocka_unit_test(prepare_refuses_and_changes_nothing),
+        cmocka_unit_test(creating_survives_failed_allocations),
+        cmocka_unit_test(a_pool_passes_memory_on),
+        cmocka_unit_test(many_keys_in_every_order),
+        cmocka_unit_test(many_tables),
+        cmocka_unit_test(range_deletions_fill_a_memtable),
+        cmocka_unit_test(a_malformed_payload_is_refused_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

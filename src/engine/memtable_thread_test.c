@@ -153,7 +153,7 @@ static void write_keys(arena_of_truth *a, vv_rng *rng)
 static void run_readers_beside_writer(bool ascending)
 {
     vv_error err;
-    arena_of_truth a = {.key_count = vv_test_count("VV_THREAD_KEYS", 250000),
+    arena_of_truth a = {.key_count = vv_test_count("VV_THREAD_KEYS", 100000),
                         .ascending = ascending};
     assert_ok(engine_memtable_create(16 * VV_MIB, NULL, &a.mt, &err), err);
     const vv_threads *threads = vv_threads_real();
