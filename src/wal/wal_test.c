@@ -376,6 +376,134 @@ static void the_ring_counts_in_the_budget(void **state)
     assert_int_equal(vv_budget_used(&budget), 0);
 }
 
+/* ---- check and dump of what is not well ---- */
+
+typedef struct lines {
+    int count;
+    char all[8192];
+} lines;
+
+static void note_line(void *ctx, const char *text)
+{
+    lines *l = ctx;
+    size_t used = strlen(l->all);
+    l->count++;
+    (void)snprintf(l->all + used, sizeof l->all - used, "%s\n", text);
+}
+
+static void flip_byte(util_dir *f, const char *path, uint64_t offset)
+{
+    vv_error err;
+    vio_file *file = NULL;
+    uint8_t byte;
+    assert_ok(vio_open(f->env.io, path, VIO_READ | VIO_WRITE, &file, &err), err);
+    assert_ok(vio_pread_full(file, offset, &byte, 1, &err), err);
+    byte ^= 0x10;
+    assert_ok(vio_pwrite(file, offset, &byte, 1, &err), err);
+    vio_close(file);
+}
+
+static void check_names_every_damaged_segment(void **state)
+{
+    util_dir *f = *state;
+    vv_error err;
+    f->opt.segment_size = 32 * 1024;
+    f->opt.ring_size = 32 * 1024;
+    util_seen seen = {0};
+    wal *log = NULL;
+    uint64_t end = 0;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    for (uint64_t i = 1; end < 200000; i++)
+        assert_ok(util_append(log, 0, i, 0, &end, &err), err);
+    assert_ok(wal_close(log, &err), err);
+    flip_byte(f, "wal/0000000000000002.seg", VV_BLOCK + 5000);
+    flip_byte(f, "wal/0000000000000004.seg", VV_BLOCK + 20);
+    lines l = {0};
+    assert_status(VV_CORRUPT, wal_check(&f->env, "wal", note_line, &l, NULL, &err));
+    assert_int_equal(l.count, 2);
+    assert_non_null(strstr(l.all, "segment 2: offset"));
+    assert_non_null(strstr(l.all, "segment 4: offset 4096"));
+    assert_non_null(strstr(err.msg, "segment 2: offset"));
+
+    l = (lines){0};
+    assert_ok(wal_dump_file(&f->env, "wal/0000000000000004.seg", note_line, &l, &err), err);
+    assert_int_equal(l.count, 2);
+    assert_non_null(strstr(l.all, "end at position"));
+    assert_status(VV_NOT_FOUND, wal_dump_file(&f->env, "wal/nothing", NULL, NULL, &err));
+    /* The replay stops at the first, and the log stays as it is. */
+    seen = (util_seen){0};
+    assert_status(VV_CORRUPT, util_open(&f->opt, &log, &seen, &err));
+    assert_non_null(strstr(err.msg, "segment 2: offset"));
+    assert_non_null(strstr(err.msg, "restore"));
+}
+
+static void check_tells_what_opening_would_do(void **state)
+{
+    util_dir *f = *state;
+    vv_error err;
+    util_seen seen = {0};
+    wal *log = NULL;
+    uint64_t end = 0;
+    lines l = {0};
+    assert_status(VV_NOT_FOUND, wal_check(&f->env, "wal", note_line, &l, NULL, &err));
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    for (uint64_t i = 1; i <= 10; i++)
+        assert_ok(util_append(log, 0, i, 0, &end, &err), err);
+    wal_abandon(log);
+    wal_recovery found;
+    assert_ok(wal_check(&f->env, "wal", note_line, &l, &found, &err), err);
+    assert_int_equal(l.count, 1);
+    assert_non_null(strstr(l.all, "in the ring alone"));
+    assert_int_equal(found.entries, 10);
+    assert_int_equal(found.ring_bytes, end);
+    l = (lines){0};
+    assert_ok(wal_dump_file(&f->env, "wal/ring", note_line, &l, &err), err);
+    assert_int_equal(l.count, 1 + 2 * 10 + 1);
+
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_ok(util_append(log, 0, 11, 0, &end, &err), err); /* it says what was synced before */
+    assert_ok(wal_close(log, &err), err);
+    flip_byte(f, "wal/0000000000000001.seg", VV_BLOCK + 100); /* the ring still has it */
+    l = (lines){0};
+    assert_status(VV_CORRUPT, wal_check(&f->env, "wal", note_line, &l, NULL, &err));
+    assert_non_null(strstr(l.all, "the ring still has them"));
+    seen = (util_seen){0};
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_int_equal(seen.count, 11);
+    assert_ok(wal_close(log, &err), err);
+    assert_ok(wal_check(&f->env, "wal", note_line, &l, NULL, &err), err);
+}
+
+static void missing_and_cut_segments_are_damage(void **state)
+{
+    util_dir *f = *state;
+    vv_error err;
+    f->opt.segment_size = 32 * 1024;
+    util_seen seen = {0};
+    wal *log = NULL;
+    uint64_t end = 0;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    for (uint64_t i = 1; end < 150000; i++)
+        assert_ok(util_append(log, 0, i, 0, &end, &err), err);
+    assert_ok(wal_close(log, &err), err);
+    vv_error why;
+    vio *io = f->env.io;
+    assert_ok(vio_rename(io, "wal/0000000000000003.seg", "wal/x", &err), err);
+    assert_status(VV_CORRUPT, util_open(&f->opt, &log, &seen, &why));
+    assert_non_null(strstr(why.msg, "segment 3 is missing"));
+    assert_ok(vio_rename(io, "wal/x", "wal/0000000000000003.seg", &err), err);
+    flip_byte(f, "wal/0000000000000002.seg", 70);
+    assert_status(VV_CORRUPT, util_open(&f->opt, &log, &seen, &why));
+    assert_non_null(strstr(why.msg, "header of segment 2"));
+    flip_byte(f, "wal/0000000000000002.seg", 70);
+    vio_file *file = NULL;
+    assert_ok(vio_open(io, "wal/0000000000000002.seg", VIO_READ | VIO_WRITE, &file, &err), err);
+    assert_ok(vio_truncate(file, 20000, &err), err);
+    vio_close(file);
+    assert_status(VV_CORRUPT, util_open(&f->opt, &log, &seen, &why));
+    assert_non_null(strstr(why.msg, "20000 bytes of 32768"));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, util_setup, util_teardown)
 
 int main(void)
@@ -396,6 +524,9 @@ int main(void)
         T(a_failing_consumer_ends_the_replay),
         T(a_read_only_log_changes_nothing),
         T(the_ring_counts_in_the_budget),
+        T(check_names_every_damaged_segment),
+        T(check_tells_what_opening_would_do),
+        T(missing_and_cut_segments_are_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
