@@ -166,7 +166,8 @@ VV_MUST_CHECK vv_status lsm_job_compact(lsm_engine *e, lsm_view *view, lsm_run *
 /** Change the level of a run without rewriting it. */
 VV_MUST_CHECK vv_status lsm_job_move(lsm_engine *e, lsm_view *view, lsm_run *run, uint32_t output,
                                      lsm_job **out, vv_error *err);
-/** One bounded piece. VV_OK and *done when the job has ended and can be destroyed. */
+/** One bounded piece: about a MiB merged, or what follows the last of them. VV_OK and *done when
+ * the job has ended and can be destroyed. */
 VV_MUST_CHECK vv_status lsm_job_step(lsm_job *job, bool *done, vv_error *err);
 /** True when a failed step may be tried again as it is: its files are complete. */
 bool lsm_job_is_committing(const lsm_job *job);

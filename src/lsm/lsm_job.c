@@ -399,12 +399,13 @@ bool lsm_job_is_committing(const lsm_job *job)
 vv_status lsm_job_step(lsm_job *job, bool *done, vv_error *err)
 {
     bool stay = false;
-    vv_status st = run_phase(job, &stay, err);
-    if (st != VV_OK)
-        return vv_wrap(err, st, job->mem_count > 0 ? "flush" : "compaction to level %u",
-                       job->output);
-    if (!stay)
-        job->phase++;
+    while (!stay && job->phase != LSM_DONE) {
+        vv_status st = run_phase(job, &stay, err);
+        if (st != VV_OK)
+            return vv_wrap(err, st, job->mem_count > 0 ? "flush" : "compaction to level %u",
+                           job->output);
+        job->phase += stay ? 0 : 1;
+    }
     if (job->phase == LSM_DONE)
         finish(job);
     *done = job->phase == LSM_DONE;

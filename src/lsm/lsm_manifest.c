@@ -121,6 +121,15 @@ static vv_status write_new_file(lsm_manifest *m, const char *path, vio_file **ou
     return VV_OK;
 }
 
+/* CURRENT could not be replaced. Only when it still names another file is the new one of no use. */
+static void remove_if_not_current(lsm_manifest *m, uint64_t number, const char *path)
+{
+    uint64_t named = 0;
+    vv_status st = read_current(m, &named, NULL);
+    if (st == VV_NOT_FOUND || (st == VV_OK && named != number))
+        (void)!vio_remove(m->env->io, path, NULL);
+}
+
 /* Start manifest-<number+1> with the state and edit in it. On failure the old one stays in force,
  * or, if CURRENT was already replaced, nobody knows: the next commit tries with a further number.
  */
@@ -156,6 +165,7 @@ static vv_status rotate(lsm_manifest *m, const lsm_edit *edit, vv_error *err) VV
     st = vio_write_file_atomic(m->env->io, current_path, vv_slice_of(current, (size_t)n), err);
     if (st != VV_OK) {
         vio_close(file);
+        remove_if_not_current(m, number, path);
         return st;
     }
     VV_POINT("lsm.manifest.switched");
