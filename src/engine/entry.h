@@ -2,7 +2,7 @@
  * entry.h - the payload of a log ENTRY: operations on keys, ready to apply. Bytes:
  * docs/format/entry.md.
  *
- *   payload   u8 format (1) | varint op count | ops
+ *   payload   u8 format (1) | varint op count, five bytes | ops
  *   op        u8 kind | flags << 4 | varint key length | varint value length | [i64 expires_ns] |
  *             key | value
  *
