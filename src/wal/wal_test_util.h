@@ -114,7 +114,7 @@ typedef struct util_dir {
 
 static inline int util_setup(void **state)
 {
-    util_dir *f = calloc(1, sizeof *f);
+    util_dir *f = vv_calloc(1, sizeof *f);
     assert_non_null(f);
     (void)snprintf(f->root, sizeof f->root, "/tmp/wal_test.XXXXXX");
     assert_non_null(mkdtemp(f->root));
@@ -133,7 +133,7 @@ static inline int util_teardown(void **state)
     (void)snprintf(command, sizeof command, "rm -rf '%s'", f->root);
     int rc = system(command);
     vio_destroy(f->env.io);
-    free(f);
+    vv_free(f);
     return rc;
 }
 
