@@ -159,6 +159,8 @@ VV_API VV_MUST_CHECK vv_status vv_table_drop(vv_db *db, const char *tenant, cons
                                              vv_error *err);
 VV_API VV_MUST_CHECK vv_status vv_table_describe(vv_table *table, vv_table_info *out,
                                                  vv_error *err);
+/** What the table was created as; it never changes. */
+VV_API vv_table_kind vv_table_kind_of(const vv_table *table);
 
 /** Call each() for every table of tenant (NULL: of all), sorted; a nonzero return ends the walk. */
 VV_API VV_MUST_CHECK vv_status vv_table_list(vv_db *db, const char *tenant,

@@ -93,6 +93,11 @@ vv_status vv_table_describe(vv_table *table, vv_table_info *out, vv_error *err)
     return st;
 }
 
+vv_table_kind vv_table_kind_of(const vv_table *table)
+{
+    return table->cat->kind;
+}
+
 vv_status vv_table_list(vv_db *db, const char *tenant,
                         int (*each)(void *ctx, const vv_table_info *info), void *ctx, vv_error *err)
 {

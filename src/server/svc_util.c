@@ -1,0 +1,86 @@
+#include "server/svc_util.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "server/svc_json.h"
+
+#define ERROR_MAX 8192u
+
+gate_identity svc_identity(const srv_call *call)
+{
+    return (gate_identity){.loopback = srv_call_from_loopback(call),
+                           .token = srv_call_header(call, "authorization")};
+}
+
+void svc_reply_error(srv_call *call, vv_status status, const char *message)
+{
+    vv_buf out;
+    vv_buf_init(&out, ERROR_MAX);
+    vv_buf_printf(&out,
+                  "{\"error\":{\"code\":%d,\"status\":\"%s\",\"message\":", vv_status_grpc(status),
+                  vv_status_name(status));
+    svc_json_put_string(&out, vv_slice_str(message == NULL ? vv_status_name(status) : message));
+    vv_buf_append_str(&out, "}}\n");
+    srv_call_reply(call, vv_status_http(status), "application/json", &out, NULL);
+    vv_buf_fini(&out);
+}
+
+static int hex_digit(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+bool svc_percent_decode(vv_slice text, vv_buf *out)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = text.data[i];
+        if (c == '%') {
+            int high = i + 1 < text.len ? hex_digit(text.data[i + 1]) : -1;
+            int low = i + 2 < text.len ? hex_digit(text.data[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return false;
+            c = (uint8_t)(high << 4 | low);
+            i += 2;
+        }
+        vv_buf_append_u8(out, c);
+    }
+    return true;
+}
+
+vv_slice svc_query_value(vv_slice query, const char *name)
+{
+    size_t name_len = strlen(name);
+    const uint8_t *at = query.data;
+    const uint8_t *end = query.len == 0 ? at : at + query.len;
+    while (at != end) {
+        const uint8_t *stop = memchr(at, '&', (size_t)(end - at));
+        const uint8_t *next = stop == NULL ? end : stop + 1;
+        size_t len = (size_t)((stop == NULL ? end : stop) - at);
+        if (len > name_len && memcmp(at, name, name_len) == 0 && at[name_len] == '=')
+            return vv_slice_of(at + name_len + 1, len - name_len - 1);
+        at = next;
+    }
+    return vv_slice_of(NULL, 0);
+}
+
+bool svc_parse_uint(vv_slice text, uint64_t *out)
+{
+    uint64_t value = 0;
+    if (text.len == 0)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t digit = (uint8_t)(text.data[i] - '0');
+        if (digit > 9 || __builtin_mul_overflow(value, (uint64_t)10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)digit, &value))
+            return false;
+    }
+    *out = value;
+    return true;
+}

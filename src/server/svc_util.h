@@ -1,0 +1,28 @@
+/*
+ * svc_util.h - what services of several protocols share: who calls, and how HTTP says no.
+ */
+#ifndef VARVE_SERVER_SVC_UTIL_H
+#define VARVE_SERVER_SVC_UTIL_H
+
+#include "server/gate.h"
+#include "server/srv.h"
+
+/** The identity that a call comes with. Borrows from the call's headers. */
+gate_identity svc_identity(const srv_call *call);
+
+/** Answer an HTTP call with the status's code and {"error":{"code","status","message"}}, where code
+ * is the gRPC one. message may be NULL. */
+void svc_reply_error(srv_call *call, vv_status status, const char *message);
+
+/** Append text with %XX replaced; other bytes stay as they are ('+' too). False when a '%' lacks
+ * its two digits. A failure to grow latches in out. */
+bool svc_percent_decode(vv_slice text, vv_buf *out);
+
+/** The value of name in a query string "a=1&b=2", undecoded; NULL data when it is not there, the
+ * first when it is there twice. */
+vv_slice svc_query_value(vv_slice query, const char *name);
+
+/** All of text as decimal digits. False when it is not, or over UINT64_MAX. */
+bool svc_parse_uint(vv_slice text, uint64_t *out);
+
+#endif
