@@ -76,14 +76,14 @@ static vv_status place_wal(const config *c, vv_error *err)
     return st;
 }
 
-/* The library's log lines become lines of the daemon as they are: they have the same form. */
+/* The library's log lines become lines of the daemon as they are: they have the same form. They come
+ * under the lock of the library's own log, a leaf, so ours cannot be taken: the sink writes a line
+ * whole, which is what the lock is for. */
 static void store_log(void *ctx, int level, const char *line, size_t len)
 {
     vv_log *log = ctx;
     (void)level;
-    vv_mutex_lock(&log->lock);
     log->write(log->ctx, line, len);
-    vv_mutex_unlock(&log->lock);
 }
 
 static vv_status open_store(varve_daemon *d, vv_error *err)
@@ -162,6 +162,7 @@ static vv_status start_parts(varve_daemon *d, vv_error *err)
     if (st == VV_OK)
         st = srv_pool_create(vv_threads_real(), (uint32_t)c->query_threads, POOL_QUEUE_MAX,
                              &n->pool, err);
+    (void)svc_kv_start(n);
     ingest_options ingest_opt = {.db = n->db,
                                  .clock = vv_clock_real(),
                                  .threads = vv_threads_real(),
@@ -217,6 +218,7 @@ vv_status daemon_stop(varve_daemon *d, vv_error *err)
     srv_pool_destroy(n->pool);
     gate_destroy(n->gate);
     vv_status st = vv_db_close(n->db, err);
+    svc_kv_stop(n); /* the commit thread ended the last write */
     vv_free(d);
     return st;
 }

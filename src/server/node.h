@@ -10,6 +10,7 @@
 #include "server/srv.h"
 
 struct ingest_pipeline;
+struct svc_kv_lanes;
 
 typedef struct node {
     vv_env env;
@@ -19,12 +20,13 @@ typedef struct node {
     gate *gate;
     struct ingest_pipeline *pipeline;
     srv *server;
-    srv_pool *pool;          /* blocking reads and queries */
+    srv_pool *pool; /* blocking reads and queries */
     int64_t started_mono_ns;
-    uint64_t query_memory_limit; /* bytes one query may hold for order_by */
-    _Atomic int draining;    /* set by SIGTERM: /ready answers 503 */
-    vv_hist get_ns;          /* GetRecord and Kv.Get, arrival to answer */
-    vv_hist put_ns;          /* Kv.Put */
+    uint64_t query_memory_limit;   /* bytes one query may hold for order_by */
+    _Atomic int draining;          /* set by SIGTERM: /ready answers 503 */
+    struct svc_kv_lanes *kv_lanes; /* svc_kv_write.c; may be NULL */
+    vv_hist get_ns;                /* GetRecord and Kv.Get, arrival to answer */
+    vv_hist put_ns;                /* Kv.Put */
     vv_hist query_ns;
     _Atomic uint64_t queries_total;
 } node;
@@ -34,12 +36,26 @@ size_t svc_ingestion_methods(node *n, srv_method *out, size_t max);
 size_t svc_kv_methods(node *n, srv_method *out, size_t max);
 size_t svc_admin_methods(node *n, srv_method *out, size_t max);
 size_t svc_query_methods(node *n, srv_method *out, size_t max);
-size_t svc_health_methods(node *n, srv_method *out, size_t max);     /* grpc.health.v1, /health, /ready */
 size_t svc_reflection_methods(node *n, srv_method *out, size_t max);
-size_t svc_http_ingest_methods(node *n, srv_method *out, size_t max); /* /api/v1/ingest/..., status */
-size_t svc_http_kv_methods(node *n, srv_method *out, size_t max);     /* /api/v1/kv/... */
-size_t svc_http_query_methods(node *n, srv_method *out, size_t max);  /* /api/v1/query */
-size_t svc_metrics_methods(node *n, srv_method *out, size_t max);     /* /metrics */
+/* grpc.health.v1, /health, /ready */
+size_t svc_health_methods(node *n, srv_method *out, size_t max);
+/* /api/v1/ingest/..., /api/v1/status */
+size_t svc_http_ingest_methods(node *n, srv_method *out, size_t max);
+/* /api/v1/kv/... */
+size_t svc_http_kv_methods(node *n, srv_method *out, size_t max);
+/* /api/v1/query */
+size_t svc_http_query_methods(node *n, srv_method *out, size_t max);
+/* /metrics */
+size_t svc_metrics_methods(node *n, srv_method *out, size_t max);
+
+/** Let Kv recycle what its writes need; without it, or when it fails, each takes memory anew.
+ * Before the first call; svc_kv_stop when the store is closed, for its commit thread ends the last.
+ */
+bool svc_kv_start(node *n);
+void svc_kv_stop(node *n);
+
+/** Append all figures in the Prometheus text format. */
+void svc_metrics_text(node *n, vv_buf *out);
 
 /** True, and why is "", when the node can take writes: the store is open and not latched. */
 bool node_is_ready(node *n, char *why, size_t why_len);

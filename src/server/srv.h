@@ -129,7 +129,8 @@ void srv_call_trailer(srv_call *call, const char *name, const char *value);
 void srv_call_finish(srv_call *call, vv_status status, const char *message);
 /** The same with a code of google.rpc.Code, for those no vv_status has (UNIMPLEMENTED 12, ...). */
 void srv_call_finish_grpc(srv_call *call, int code, const char *message);
-/** Answer an HTTP call. Takes body. Extra header may be NULL ("Name: value"). Any thread. */
+/** Answer an HTTP call. Takes body. extra_header may be NULL: up to four of "Name: value" with CRLF
+ * between them. Any thread. */
 void srv_call_reply(srv_call *call, int http_status, const char *content_type, vv_buf *body,
                     const char *extra_header);
 /** Run fn(call) on the call's loop soon, also when it is closed by then. Any thread. */

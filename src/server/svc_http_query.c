@@ -9,22 +9,11 @@
 #include "base/error.h"
 #include "server/svc_json.h"
 #include "server/svc_query.h"
+#include "server/svc_util.h"
 #include "storage/query.pb-c.h"
 
 #define REQUEST_MAX (16u * 1024 * 1024)
 #define JSON_MAX (256u * 1024 * 1024)
-
-static void reply_error(srv_call *call, vv_status st, const char *message)
-{
-    vv_buf out;
-    vv_buf_init(&out, 4096);
-    vv_buf_printf(&out,
-                  "{\"error\":{\"code\":%d,\"status\":\"%s\",\"message\":", vv_status_grpc(st),
-                  vv_status_name(st));
-    svc_json_put_string(&out, vv_slice_str(message));
-    vv_buf_append_str(&out, "}}\n");
-    srv_call_reply(call, vv_status_http(st), "application/json", &out, NULL);
-}
 
 static void run_query(void *arg)
 {
@@ -43,7 +32,7 @@ static void run_query(void *arg)
         vv_buf_append_u8(&json, '\n');
         srv_call_reply(a->call, 200, "application/json", &json, NULL);
     } else {
-        reply_error(a->call, st, err.msg);
+        svc_reply_error(a->call, st, err.msg);
     }
     vv_buf_fini(&json);
     svc_ask_count(a);
@@ -67,7 +56,7 @@ static void http_query_message(srv_call *call, srv_message msg)
             return;
         vv_fail(&err, st, "query: too many queries wait for a thread; retry after a pause");
     }
-    reply_error(call, st, err.msg);
+    svc_reply_error(call, st, err.msg);
     svc_ask_unref(a);
 }
 

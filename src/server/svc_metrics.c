@@ -192,21 +192,25 @@ static void process(vv_buf *out, node *n)
           node_is_ready(n, why, sizeof why) ? 1 : 0);
 }
 
+void svc_metrics_text(node *n, vv_buf *out)
+{
+    process(out, n);
+    store(out, n);
+    pipeline(out, n);
+    transport(out, n);
+    counter(out, "varve_queries_total", "Queries answered.",
+            (double)atomic_load_explicit(&n->queries_total, memory_order_relaxed));
+    histogram(out, "varve_get_seconds", "GetRecord and Kv.Get.", &n->get_ns);
+    histogram(out, "varve_put_seconds", "Kv.Put, to its acknowledgement.", &n->put_ns);
+    histogram(out, "varve_query_seconds", "Query and QueryStream.", &n->query_ns);
+}
+
 static void metrics(srv_call *call, srv_message msg)
 {
     srv_message_release(&msg);
-    node *n = srv_call_ctx(call);
     vv_buf out;
     vv_buf_init(&out, METRICS_MAX);
-    process(&out, n);
-    store(&out, n);
-    pipeline(&out, n);
-    transport(&out, n);
-    counter(&out, "varve_queries_total", "Queries answered.",
-            (double)atomic_load_explicit(&n->queries_total, memory_order_relaxed));
-    histogram(&out, "varve_get_seconds", "GetRecord and Kv.Get.", &n->get_ns);
-    histogram(&out, "varve_put_seconds", "Kv.Put, to its acknowledgement.", &n->put_ns);
-    histogram(&out, "varve_query_seconds", "Query and QueryStream.", &n->query_ns);
+    svc_metrics_text(srv_call_ctx(call), &out);
     bool whole = out.status == VV_OK;
     srv_call_reply(call, whole ? 200 : 507, "text/plain; version=0.0.4; charset=utf-8", &out, NULL);
     vv_buf_fini(&out);

@@ -1,0 +1,317 @@
+/*
+ * svc_admin.c - varve.v1.Admin: tables, and the state of the node. Every call runs on the pool: a
+ * table is durable when CreateTable answers, and a checkpoint takes as long as it takes.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "server/pb_util.h"
+#include "server/svc_kv.h"
+#include "server/svc_util.h"
+
+#define REQUEST_MAX (64u * 1024u)
+#define ANSWER_MAX (64u * 1024u * 1024u)
+#define FIGURES_MAX (256u * 1024u)
+
+typedef struct admin_job {
+    node *n;
+    srv_call *call; /* referenced */
+    srv_message msg;
+    vv_status (*answer)(struct admin_job *job, vv_buf *out, vv_error *err);
+} admin_job;
+
+static void run_job(void *arg)
+{
+    admin_job *job = arg;
+    vv_error err = {0};
+    vv_buf out;
+    vv_buf_init(&out, ANSWER_MAX);
+    vv_status st = job->answer(job, &out, &err);
+    if (st == VV_OK && out.status != VV_OK)
+        st = vv_fail(&err, out.status, "no memory for the answer");
+    if (st == VV_OK)
+        srv_call_send(job->call, &out);
+    srv_call_finish(job->call, st, st == VV_OK ? NULL : err.msg);
+    vv_buf_fini(&out);
+    srv_message_release(&job->msg);
+    srv_call_unref(job->call);
+    vv_free(job);
+}
+
+static void start_job(srv_call *call, srv_message msg,
+                      vv_status (*answer)(admin_job *job, vv_buf *out, vv_error *err))
+{
+    node *n = srv_call_ctx(call);
+    vv_status st = VV_NO_MEMORY;
+    admin_job *job = vv_alloc(sizeof *job);
+    if (job != NULL) {
+        *job = (admin_job){n, call, msg, answer};
+        srv_call_ref(call);
+        st = srv_pool_submit(n->pool, run_job, job);
+        if (st == VV_OK)
+            return;
+        srv_call_unref(call);
+        vv_free(job);
+    }
+    srv_message_release(&msg);
+    srv_call_finish(call, st, "too many requests wait for a thread: retry after a pause");
+}
+
+static vv_status authorize(const admin_job *job, const gate_op *op, gate_grant *out, vv_error *err)
+{
+    gate_identity who = svc_identity(job->call);
+    return gate_authorize(job->n->gate, &who, op, 1, out, err);
+}
+
+/* ---- tables ------------------------------------------------------------------------------------
+ */
+
+static void put_info(vv_buf *out, const vv_table_info *info)
+{
+    size_t mark = pb_begin(out, 1);
+    pb_put_str(out, 1, info->tenant);
+    pb_put_str(out, 2, info->name);
+    pb_end(out, mark);
+    pb_put_varint(out, 2, (uint64_t)info->kind);
+    pb_put_str(out, 3, info->engine);
+    pb_put_varint(out, 4, info->id);
+    pb_put_varint(out, 5, info->shard);
+    pb_put_varint(out, 6, (uint64_t)(info->version_retention_ns / VV_NS_PER_MS));
+    pb_put_varint(out, 7, (uint64_t)(info->created_ns / VV_NS_PER_MS));
+    pb_put_varint(out, 8, info->bytes_estimate);
+}
+
+static vv_status describe(vv_table *table, vv_buf *out, vv_error *err)
+{
+    vv_table_info info;
+    vv_status st = vv_table_describe(table, &info, err);
+    if (st == VV_OK)
+        put_info(out, &info);
+    vv_table_close(table);
+    return st;
+}
+
+typedef struct create_request {
+    svc_table_ref table;
+    uint64_t kind;
+    uint64_t retention_ms; /* as int64 */
+    uint64_t retention_is_set;
+    uint64_t if_not_exists;
+} create_request;
+
+static bool read_create(vv_slice message, create_request *out)
+{
+    pb_reader r = pb_reader_of(message);
+    pb_field f;
+    uint64_t *const numbers[] = {[2] = &out->kind,
+                                 [3] = &out->retention_ms,
+                                 [4] = &out->retention_is_set,
+                                 [5] = &out->if_not_exists};
+    *out = (create_request){0};
+    while (pb_next(&r, &f)) {
+        if (f.number >= ARRAY_LEN(numbers))
+            continue;
+        if (!(f.number == 1 ? f.wire == PB_BYTES && svc_kv_read_table(f.bytes, &out->table)
+                            : svc_kv_take_uint(&f, numbers[f.number])))
+            return false;
+    }
+    return !r.bad;
+}
+
+static vv_status table_options(const create_request *req, vv_table_options *out, vv_error *err)
+{
+    int64_t ms = (int64_t)req->retention_ms;
+    *out = (vv_table_options)VV_TABLE_OPTIONS_INIT;
+    if (req->kind > VV_TABLE_RECORD)
+        return vv_fail(err, VV_INVALID, "kind %llu is none: 1 (kv) and 2 (record) are allowed",
+                       (unsigned long long)req->kind);
+    if (req->kind != 0)
+        out->kind = (vv_table_kind)req->kind;
+    if (ms > INT64_MAX / VV_NS_PER_MS)
+        return vv_fail(err, VV_INVALID, "version_retention_ms %lld is over %lld", (long long)ms,
+                       (long long)(INT64_MAX / VV_NS_PER_MS));
+    if (req->retention_is_set != 0 && ms >= 0)
+        out->version_retention_ns = ms * VV_NS_PER_MS;
+    out->if_not_exists = req->if_not_exists != 0;
+    return VV_OK;
+}
+
+static vv_status create_table(admin_job *job, vv_buf *out, vv_error *err)
+{
+    create_request req;
+    vv_table_options opt;
+    gate_grant grant;
+    vv_table *table = NULL;
+    if (!read_create(job->msg.data, &req))
+        return svc_kv_fail_malformed("CreateTableRequest", err);
+    vv_status st = table_options(&req, &opt, err);
+    gate_op op = {.kind = GATE_TABLE, .tenant = req.table.tenant, .table = req.table.table};
+    if (st == VV_OK)
+        st = authorize(job, &op, &grant, err);
+    if (st == VV_OK)
+        st = gate_create_table(&grant, 0, &opt, &table, err);
+    return st == VV_OK ? describe(table, out, err) : st;
+}
+
+/* The grant for the table that the message, a TableRef, names. op is borrowed by it. */
+static vv_status manage(const admin_job *job, gate_op *op, gate_grant *out, vv_error *err)
+{
+    svc_table_ref ref = {{0}, {0}};
+    if (!svc_kv_read_table(job->msg.data, &ref))
+        return svc_kv_fail_malformed("TableRef", err);
+    *op = (gate_op){.kind = GATE_TABLE, .tenant = ref.tenant, .table = ref.table};
+    return authorize(job, op, out, err);
+}
+
+static vv_status describe_table(admin_job *job, vv_buf *out, vv_error *err)
+{
+    gate_op op;
+    gate_grant grant;
+    vv_table *table = NULL;
+    vv_status st = manage(job, &op, &grant, err);
+    if (st == VV_OK)
+        st = gate_find_table(&grant, 0, VV_TABLE_KV, &table, err);
+    return st == VV_OK ? describe(table, out, err) : st;
+}
+
+static vv_status drop_table(admin_job *job, vv_buf *out, vv_error *err)
+{
+    gate_op op;
+    gate_grant grant;
+    (void)out; /* DropTableResponse has no fields */
+    vv_status st = manage(job, &op, &grant, err);
+    return st == VV_OK ? gate_drop_table(&grant, 0, err) : st;
+}
+
+static int list_one(void *ctx, const vv_table_info *info)
+{
+    vv_buf *out = ctx;
+    size_t mark = pb_begin(out, 1);
+    put_info(out, info);
+    pb_end(out, mark);
+    return out->status != VV_OK;
+}
+
+static vv_status list_tables(admin_job *job, vv_buf *out, vv_error *err)
+{
+    gate_op op = {.kind = GATE_LIST};
+    gate_grant grant;
+    char tenant[VV_NAME_MAX + 1];
+    pb_reader r = pb_reader_of(job->msg.data);
+    pb_field f;
+    while (pb_next(&r, &f))
+        if (f.number == 1 && !svc_kv_take_bytes(&f, &op.tenant))
+            return svc_kv_fail_malformed("ListTablesRequest", err);
+    if (r.bad)
+        return svc_kv_fail_malformed("ListTablesRequest", err);
+    vv_status st = authorize(job, &op, &grant, err);
+    if (st != VV_OK)
+        return st;
+    if (op.tenant.len > 0) /* the gate knows that it fits */
+        memcpy(tenant, op.tenant.data, op.tenant.len);
+    tenant[op.tenant.len] = '\0';
+    return vv_table_list(gate_db(&grant), op.tenant.len > 0 ? tenant : NULL, list_one, out, err);
+}
+
+/* ---- the node ----------------------------------------------------------------------------------
+ */
+
+static void put_figure(vv_buf *out, const char *name, size_t name_len, const char *value)
+{
+    size_t mark = pb_begin(out, 5);
+    pb_put_bytes(out, 1, vv_slice_of(name, name_len));
+    pb_put_double(out, 2, strtod(value, NULL));
+    pb_end(out, mark);
+}
+
+/* The samples of /metrics, one a line: "name{labels} value". Buckets of histograms stay out, their
+ * counts and sums come. Names are the same because they are the same text. */
+static void put_figures(vv_buf *out, char *text)
+{
+    char *rest = NULL;
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        const char *space = strrchr(line, ' ');
+        if (line[0] != '#' && space != NULL && strstr(line, "_bucket{") == NULL)
+            put_figure(out, line, (size_t)(space - line), space + 1);
+    }
+}
+
+static vv_status status(admin_job *job, vv_buf *out, vv_error *err)
+{
+    node *n = job->n;
+    gate_op op = {.kind = GATE_STATUS};
+    gate_grant grant;
+    char why[160];
+    vv_buf text;
+    vv_status st = authorize(job, &op, &grant, err);
+    if (st != VV_OK)
+        return st;
+    vv_buf_init(&text, FIGURES_MAX);
+    svc_metrics_text(n, &text);
+    vv_buf_append_u8(&text, 0);
+    if (text.status != VV_OK) {
+        st = vv_fail(err, text.status, "no memory for the figures");
+    } else {
+        int64_t up_ns = vv_clock_mono(n->env.clock) - n->started_mono_ns;
+        pb_put_str(out, 1, vv_version());
+        pb_put_varint(out, 2, (uint64_t)(up_ns / VV_NS_PER_MS));
+        pb_put_varint(out, 3, node_is_ready(n, why, sizeof why));
+        pb_put_str(out, 4, why);
+        put_figures(out, (char *)text.data);
+    }
+    vv_buf_fini(&text);
+    return st;
+}
+
+static vv_status checkpoint(admin_job *job, vv_buf *out, vv_error *err)
+{
+    gate_op op = {.kind = GATE_ADMIN};
+    gate_grant grant;
+    (void)out; /* CheckpointResponse has no fields */
+    vv_status st = authorize(job, &op, &grant, err);
+    return st == VV_OK ? vv_checkpoint(gate_db(&grant), err) : st;
+}
+
+/* ---- the table ---------------------------------------------------------------------------------
+ */
+
+#define ADMIN_CALL(handler)                                                                        \
+    static void handler##_message(srv_call *call, srv_message msg)                                 \
+    {                                                                                              \
+        start_job(call, msg, handler);                                                             \
+    }
+
+ADMIN_CALL(create_table)
+ADMIN_CALL(list_tables)
+ADMIN_CALL(describe_table)
+ADMIN_CALL(drop_table)
+ADMIN_CALL(status)
+ADMIN_CALL(checkpoint)
+
+#define ADMIN_METHOD(name, on_message)                                                             \
+    {                                                                                              \
+        .kind = SRV_GRPC_UNARY, .path = "/varve.v1.Admin/" name, .message_max = REQUEST_MAX,       \
+        .message = (on_message)                                                                    \
+    }
+
+size_t svc_admin_methods(node *n, srv_method *out, size_t max)
+{
+    static const srv_method methods[] = {
+        ADMIN_METHOD("CreateTable", create_table_message),
+        ADMIN_METHOD("ListTables", list_tables_message),
+        ADMIN_METHOD("DescribeTable", describe_table_message),
+        ADMIN_METHOD("DropTable", drop_table_message),
+        ADMIN_METHOD("Status", status_message),
+        ADMIN_METHOD("Checkpoint", checkpoint_message),
+    };
+    size_t count = 0;
+    for (; count < ARRAY_LEN(methods) && count < max; count++) {
+        out[count] = methods[count];
+        out[count].ctx = n;
+    }
+    return count;
+}

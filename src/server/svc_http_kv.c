@@ -1,0 +1,227 @@
+/*
+ * svc_http_kv.c - GET, PUT and DELETE /api/v1/kv/{tenant}/{table}/{key}: the bytes of a value as
+ * the body, what else is known of it in headers.
+ *
+ *   request   ?ttl_ms=N (PUT), ?durability=sync|os|none (PUT, DELETE), ?version=N (GET)
+ *   answer    Varve-Version; Varve-Durability (PUT, DELETE); Varve-Expires (GET, milliseconds since
+ *             1970, when the key expires)
+ *
+ * Each segment is percent-decoded, so a key may be any bytes: %00 and %2F are a NUL and a slash.
+ * What follows the third segment's slash is the key whole, further slashes included.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/util.h"
+#include "ingest/ingest.h"
+#include "server/svc_kv.h"
+
+#define PREFIX "/api/v1/kv/"
+#define SMALL_BODY_MAX 1024u
+#define HEADERS_MAX 160u
+
+/* The address of a key, decoded into a buffer. */
+typedef struct address {
+    vv_slice tenant;
+    vv_slice table;
+    vv_slice key;
+} address;
+
+/* The text up to the next slash, which is passed over; *rest is what follows. */
+static vv_slice cut(vv_slice *rest, bool *found)
+{
+    const uint8_t *slash = rest->len == 0 ? NULL : memchr(rest->data, '/', rest->len);
+    *found = slash != NULL;
+    size_t len = slash == NULL ? rest->len : (size_t)(slash - rest->data);
+    vv_slice head = vv_slice_of(rest->data, len);
+    if (slash != NULL)
+        *rest = vv_slice_of(slash + 1, rest->len - len - 1);
+    return head;
+}
+
+static vv_status decode_address(srv_call *call, vv_buf *buf, address *out, vv_error *err)
+{
+    vv_slice rest = srv_call_path(call);
+    size_t skip = strlen(PREFIX);
+    bool has_table = false;
+    bool has_key = false;
+    rest = vv_slice_of(rest.data + skip, rest.len - skip); /* the route ends in the prefix */
+    vv_slice tenant = cut(&rest, &has_table);
+    vv_slice table = cut(&rest, &has_key);
+    if (!has_table || !has_key || tenant.len == 0 || table.len == 0)
+        return vv_fail(err, VV_INVALID, "the path is " PREFIX "{tenant}/{table}/{key}");
+    vv_buf_reset(buf);
+    bool good = svc_percent_decode(tenant, buf);
+    size_t tenant_end = buf->len;
+    good = good && svc_percent_decode(table, buf);
+    size_t table_end = buf->len;
+    good = good && svc_percent_decode(rest, buf);
+    if (!good)
+        return vv_fail(err, VV_INVALID, "the path has a '%%' without two hexadecimal digits");
+    if (buf->status != VV_OK)
+        return vv_fail(err, buf->status, "no memory for a path of %zu bytes",
+                       srv_call_path(call).len);
+    out->tenant = vv_slice_of(buf->data, tenant_end);
+    out->table = vv_slice_of(buf->data + tenant_end, table_end - tenant_end);
+    out->key = vv_slice_of(buf->data + table_end, buf->len - table_end);
+    return VV_OK;
+}
+
+/* A number of the query string; default_value when it is not there. */
+static vv_status number(srv_call *call, const char *name, uint64_t *out, vv_error *err)
+{
+    vv_slice text = svc_query_value(srv_call_query(call), name);
+    *out = 0;
+    if (text.data == NULL || svc_parse_uint(text, out))
+        return VV_OK;
+    return vv_fail(err, VV_INVALID, "%s: '%.*s' is no number", name, (int)vv_min_u64(text.len, 40),
+                   text.data);
+}
+
+/* ---- GET ---------------------------------------------------------------------------------------
+ */
+
+static vv_status read_value(srv_call *call, bool *found, vv_value *value, vv_error *err)
+{
+    address at;
+    uint64_t version = 0;
+    vv_buf buf;
+    vv_buf_init(&buf, UINT16_MAX);
+    vv_status st = decode_address(call, &buf, &at, err);
+    if (st == VV_OK)
+        st = number(call, "version", &version, err);
+    if (st == VV_OK) {
+        gate_op op = {
+            .kind = GATE_READ, .tenant = at.tenant, .table = at.table, .key_begin = at.key};
+        st = svc_kv_get(call, &op, (int64_t)version, found, value, err);
+    }
+    vv_buf_fini(&buf);
+    return st;
+}
+
+static void reply_value(srv_call *call, const vv_value *value)
+{
+    char headers[HEADERS_MAX];
+    vv_buf body;
+    int len = snprintf(headers, sizeof headers, "Varve-Version: %" PRId64, value->version);
+    if (value->expires_ns != 0)
+        (void)snprintf(headers + len, sizeof headers - (size_t)len, "\r\nVarve-Expires: %" PRId64,
+                       value->expires_ns / VV_NS_PER_MS);
+    vv_buf_init(&body, VV_VALUE_MAX);
+    vv_buf_append_slice(&body, value->data);
+    srv_call_reply(call, 200, "application/octet-stream", &body, headers);
+    vv_buf_fini(&body);
+}
+
+static void get_message(srv_call *call, srv_message msg)
+{
+    node *n = srv_call_ctx(call);
+    int64_t begin = vv_clock_mono(n->env.clock);
+    vv_error err = {0};
+    vv_value value = {0};
+    bool found = false;
+    srv_message_release(&msg);
+    vv_status st = read_value(call, &found, &value, &err);
+    if (found) {
+        reply_value(call, &value);
+        vv_value_release(&value);
+    } else {
+        svc_reply_error(call, st == VV_OK ? VV_NOT_FOUND : st,
+                        st == VV_OK ? "the key is not in the table" : err.msg);
+    }
+    vv_hist_add(&n->get_ns, (uint64_t)(vv_clock_mono(n->env.clock) - begin));
+}
+
+/* ---- PUT and DELETE ----------------------------------------------------------------------------
+ */
+
+/* The table of a write, and the key; buf is w->scratch. */
+static vv_status open_table(svc_kv_write *w, bool creates, bool may_wait, vv_table **out,
+                            vv_slice *key, vv_error *err)
+{
+    address at;
+    vv_slice durability = svc_query_value(srv_call_query(w->call), "durability");
+    vv_status st = decode_address(w->call, &w->scratch, &at, err);
+    if (st == VV_OK)
+        st = ingest_durability_parse(durability, &w->durability, err);
+    if (st != VV_OK)
+        return st;
+    gate_op op = {.kind = GATE_WRITE, .tenant = at.tenant, .table = at.table, .key_begin = at.key};
+    *key = at.key;
+    return svc_kv_write_open(w, &op, creates, may_wait, out, err);
+}
+
+static vv_status fill_put(svc_kv_write *w, bool may_wait, vv_error *err)
+{
+    vv_table *table = NULL;
+    vv_slice key;
+    uint64_t ttl_ms = 0;
+    int64_t expires_ns = 0;
+    vv_status st = number(w->call, "ttl_ms", &ttl_ms, err);
+    if (st == VV_OK)
+        st = svc_kv_expiry(w->n, ttl_ms, &expires_ns, err);
+    if (st == VV_OK)
+        st = open_table(w, true, may_wait, &table, &key, err);
+    if (st == VV_OK)
+        st = vv_batch_put(w->batch, table, key, w->msg.data, expires_ns, err);
+    vv_table_close(table);
+    return st;
+}
+
+static vv_status fill_delete(svc_kv_write *w, bool may_wait, vv_error *err)
+{
+    vv_table *table = NULL;
+    vv_slice key;
+    vv_status st = open_table(w, false, may_wait, &table, &key, err);
+    if (st == VV_OK)
+        st = vv_batch_delete(w->batch, table, key, err);
+    vv_table_close(table);
+    return st;
+}
+
+static void answer(svc_kv_write *w, const vv_write_result *result)
+{
+    char headers[HEADERS_MAX];
+    vv_buf none;
+    vv_buf_init(&none, 0);
+    (void)snprintf(headers, sizeof headers, "Varve-Version: %" PRId64 "\r\nVarve-Durability: %s",
+                   result->version, ingest_durability_name(result->durability));
+    srv_call_reply(w->call, 204, NULL, &none, headers);
+}
+
+static void put_message(srv_call *call, srv_message msg)
+{
+    static const svc_kv_write_ops ops = {
+        .fill = fill_put, .answer = answer, .refuse = svc_reply_error, .is_put = true};
+    svc_kv_write_begin(call, msg, &ops);
+}
+
+static void delete_message(srv_call *call, srv_message msg)
+{
+    static const svc_kv_write_ops ops = {
+        .fill = fill_delete, .answer = answer, .refuse = svc_reply_error};
+    svc_kv_write_begin(call, msg, &ops);
+}
+
+#define HTTP_METHOD(what, limit, on_message)                                                       \
+    {                                                                                              \
+        .kind = SRV_HTTP, .verb = (what), .path = PREFIX "*", .message_max = (limit),              \
+        .message = (on_message)                                                                    \
+    }
+
+size_t svc_http_kv_methods(node *n, srv_method *out, size_t max)
+{
+    static const srv_method methods[] = {
+        HTTP_METHOD("GET", SMALL_BODY_MAX, get_message),
+        HTTP_METHOD("PUT", VV_VALUE_MAX, put_message),
+        HTTP_METHOD("DELETE", SMALL_BODY_MAX, delete_message),
+    };
+    size_t count = 0;
+    for (; count < ARRAY_LEN(methods) && count < max; count++) {
+        out[count] = methods[count];
+        out[count].ctx = n;
+    }
+    return count;
+}

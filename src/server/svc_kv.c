@@ -1,0 +1,325 @@
+/*
+ * svc_kv.c - varve.v1.Kv: its methods, the parts of their requests, Get, and the plain writes.
+ *
+ * Requests are read field by field where they lie: no message is unpacked, and a Put copies its
+ * value once, into the log entry it becomes. A Get is answered on the loop that received it: a look
+ * at the memtable and at most one block of each level, which the cache mostly holds.
+ *
+ * A write creates its missing table while ingest.auto_create is on; a delete never does.
+ */
+#include "server/svc_kv.h"
+
+#include "base/error.h"
+#include "base/util.h"
+
+#define SMALL_REQUEST_MAX (64u * 1024u) /* of a request without a value */
+#define PUT_ANSWER_MAX 64u
+
+/* ---- parts of requests ------------------------------------------------------------------------
+ */
+
+bool svc_kv_take_bytes(const pb_field *f, vv_slice *out)
+{
+    *out = f->bytes;
+    return f->wire == PB_BYTES;
+}
+
+bool svc_kv_take_uint(const pb_field *f, uint64_t *out)
+{
+    *out = f->value;
+    return f->wire == PB_VARINT;
+}
+
+bool svc_kv_read_table(vv_slice message, svc_table_ref *out)
+{
+    pb_reader r = pb_reader_of(message);
+    pb_field f;
+    while (pb_next(&r, &f)) {
+        bool ok = true;
+        if (f.number == 1)
+            ok = svc_kv_take_bytes(&f, &out->tenant);
+        else if (f.number == 2)
+            ok = svc_kv_take_bytes(&f, &out->table);
+        if (!ok)
+            return false;
+    }
+    return !r.bad;
+}
+
+vv_status svc_kv_fail_malformed(const char *request, vv_error *err)
+{
+    return vv_fail(err, VV_INVALID, "the bytes are not a varve.v1.%s", request);
+}
+
+vv_status svc_kv_durability(uint64_t value, vv_durability *out, vv_error *err)
+{
+    if (value > VV_DURABLE_NONE)
+        return vv_fail(err, VV_INVALID,
+                       "durability %llu is none: 0 (the server's), 1 (sync), 2 (os) and 3 (none) "
+                       "are allowed",
+                       (unsigned long long)value);
+    *out = (vv_durability)value;
+    return VV_OK;
+}
+
+vv_status svc_kv_expiry(node *n, uint64_t ttl_ms, int64_t *out, vv_error *err)
+{
+    *out = 0;
+    if (ttl_ms == 0)
+        return VV_OK;
+    int64_t now = vv_clock_wall(n->env.clock);
+    if (ttl_ms > (uint64_t)((INT64_MAX - now) / VV_NS_PER_MS))
+        return vv_fail(err, VV_INVALID, "ttl_ms %llu ends after the year 2262: leave it out",
+                       (unsigned long long)ttl_ms);
+    *out = now + (int64_t)ttl_ms * VV_NS_PER_MS;
+    return VV_OK;
+}
+
+/* GetRequest, DeleteRequest and PutRequest, which share their first fields. */
+typedef struct plain_request {
+    svc_table_ref table;
+    vv_slice key;
+    vv_slice range_end; /* Delete */
+    vv_slice value;     /* Put */
+    uint64_t version;   /* Get */
+    uint64_t ttl_ms;    /* Put */
+    uint64_t durability;
+} plain_request;
+
+/* The two fields of each request that all three have, and what field 3 is in each. */
+static bool read_common(const pb_field *f, plain_request *out)
+{
+    if (f->number == 1)
+        return f->wire == PB_BYTES && svc_kv_read_table(f->bytes, &out->table);
+    return f->number != 2 || svc_kv_take_bytes(f, &out->key);
+}
+
+static bool read_put(vv_slice message, plain_request *out)
+{
+    pb_reader r = pb_reader_of(message);
+    pb_field f;
+    *out = (plain_request){0};
+    while (pb_next(&r, &f)) {
+        bool ok = read_common(&f, out);
+        if (f.number == 3)
+            ok = svc_kv_take_bytes(&f, &out->value);
+        else if (f.number == 4)
+            ok = svc_kv_take_uint(&f, &out->ttl_ms);
+        else if (f.number == 5)
+            ok = svc_kv_take_uint(&f, &out->durability);
+        if (!ok)
+            return false;
+    }
+    return !r.bad;
+}
+
+static bool read_get(vv_slice message, plain_request *out)
+{
+    pb_reader r = pb_reader_of(message);
+    pb_field f;
+    *out = (plain_request){0};
+    while (pb_next(&r, &f))
+        if (!(f.number == 3 ? svc_kv_take_uint(&f, &out->version) : read_common(&f, out)))
+            return false;
+    return !r.bad;
+}
+
+static bool read_delete(vv_slice message, plain_request *out)
+{
+    pb_reader r = pb_reader_of(message);
+    pb_field f;
+    *out = (plain_request){0};
+    while (pb_next(&r, &f)) {
+        bool ok = read_common(&f, out);
+        if (f.number == 3)
+            ok = svc_kv_take_bytes(&f, &out->range_end);
+        else if (f.number == 4)
+            ok = svc_kv_take_uint(&f, &out->durability);
+        if (!ok)
+            return false;
+    }
+    return !r.bad;
+}
+
+/* ---- Put and Delete ----------------------------------------------------------------------------
+ */
+
+static void refuse_grpc(srv_call *call, vv_status st, const char *message)
+{
+    srv_call_finish(call, st, message);
+}
+
+/* PutResponse and DeleteResponse are the same. */
+static void answer_version(svc_kv_write *w, const vv_write_result *result)
+{
+    vv_buf out;
+    vv_buf_init(&out, PUT_ANSWER_MAX);
+    pb_put_varint(&out, 1, (uint64_t)result->version);
+    svc_kv_answer(w->call, result->durability, &out);
+}
+
+static vv_status fill_put(svc_kv_write *w, bool may_wait, vv_error *err)
+{
+    plain_request req;
+    int64_t expires_ns = 0;
+    vv_table *table = NULL;
+    if (!read_put(w->msg.data, &req))
+        return svc_kv_fail_malformed("PutRequest", err);
+    vv_status st = svc_kv_durability(req.durability, &w->durability, err);
+    if (st == VV_OK)
+        st = svc_kv_expiry(w->n, req.ttl_ms, &expires_ns, err);
+    gate_op op = {.kind = GATE_WRITE,
+                  .tenant = req.table.tenant,
+                  .table = req.table.table,
+                  .key_begin = req.key};
+    if (st == VV_OK)
+        st = svc_kv_write_open(w, &op, true, may_wait, &table, err);
+    if (st == VV_OK)
+        st = vv_batch_put(w->batch, table, req.key, req.value, expires_ns, err);
+    vv_table_close(table);
+    return st;
+}
+
+static vv_status fill_delete(svc_kv_write *w, bool may_wait, vv_error *err)
+{
+    plain_request req;
+    vv_table *table = NULL;
+    if (!read_delete(w->msg.data, &req))
+        return svc_kv_fail_malformed("DeleteRequest", err);
+    vv_status st = svc_kv_durability(req.durability, &w->durability, err);
+    gate_op op = {.kind = GATE_WRITE,
+                  .tenant = req.table.tenant,
+                  .table = req.table.table,
+                  .key_begin = req.key,
+                  .key_end = req.range_end};
+    if (st == VV_OK)
+        st = svc_kv_write_open(w, &op, false, may_wait, &table, err);
+    if (st == VV_OK)
+        st = req.range_end.len > 0
+                 ? vv_batch_delete_range(w->batch, table, req.key, req.range_end, err)
+                 : vv_batch_delete(w->batch, table, req.key, err);
+    vv_table_close(table);
+    return st;
+}
+
+static void put_message(srv_call *call, srv_message msg)
+{
+    static const svc_kv_write_ops ops = {
+        .fill = fill_put, .answer = answer_version, .refuse = refuse_grpc, .is_put = true};
+    svc_kv_write_begin(call, msg, &ops);
+}
+
+static void delete_message(srv_call *call, srv_message msg)
+{
+    static const svc_kv_write_ops ops = {
+        .fill = fill_delete, .answer = answer_version, .refuse = refuse_grpc};
+    svc_kv_write_begin(call, msg, &ops);
+}
+
+/* ---- Get ---------------------------------------------------------------------------------------
+ */
+
+vv_status svc_kv_get(srv_call *call, const gate_op *op, int64_t version, bool *found,
+                     vv_value *value, vv_error *err)
+{
+    const node *n = srv_call_ctx(call);
+    gate_identity who = svc_identity(call);
+    gate_grant grant;
+    vv_table *table = NULL;
+    *found = false;
+    vv_status st = VV_OK;
+    if (version < 0)
+        st = vv_fail(err, VV_INVALID, "version is negative");
+    if (st == VV_OK)
+        st = gate_authorize(n->gate, &who, op, 1, &grant, err);
+    if (st == VV_OK)
+        st = gate_find_table(&grant, 0, VV_TABLE_KV, &table, err);
+    if (st != VV_OK)
+        return st;
+    st = version == 0 ? vv_get(table, NULL, op->key_begin, value, err)
+                      : vv_get_at(table, version, op->key_begin, value, err);
+    vv_table_close(table);
+    *found = st == VV_OK;
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+static void put_value(vv_buf *out, const vv_value *value)
+{
+    pb_put_varint(out, 1, true);
+    pb_put_bytes(out, 2, value->data);
+    pb_put_varint(out, 3, (uint64_t)value->version);
+    if (value->expires_ns != 0)
+        pb_put_varint(out, 4, (uint64_t)(value->expires_ns / VV_NS_PER_MS));
+}
+
+static vv_status answer_get(srv_call *call, vv_slice message, vv_buf *out, vv_error *err)
+{
+    plain_request req;
+    vv_value value = {0};
+    bool found = false;
+    if (!read_get(message, &req))
+        return svc_kv_fail_malformed("GetRequest", err);
+    gate_op op = {.kind = GATE_READ,
+                  .tenant = req.table.tenant,
+                  .table = req.table.table,
+                  .key_begin = req.key};
+    vv_status st = svc_kv_get(call, &op, (int64_t)req.version, &found, &value, err);
+    if (!found)
+        return st;
+    vv_buf_init(out, value.data.len + PUT_ANSWER_MAX);
+    if (vv_buf_reserve(out, value.data.len + PUT_ANSWER_MAX) == NULL)
+        st = vv_fail(err, VV_NO_MEMORY, "no memory for a value of %zu bytes", value.data.len);
+    else
+        put_value(out, &value);
+    vv_value_release(&value);
+    return st;
+}
+
+static void get_message(srv_call *call, srv_message msg)
+{
+    node *n = srv_call_ctx(call);
+    int64_t begin = vv_clock_mono(n->env.clock);
+    vv_error err = {0};
+    vv_buf out;
+    vv_buf_init(&out, PUT_ANSWER_MAX);
+    vv_status st = answer_get(call, msg.data, &out, &err);
+    srv_message_release(&msg);
+    if (st == VV_OK)
+        srv_call_send(call, &out);
+    srv_call_finish(call, st, st == VV_OK ? NULL : err.msg);
+    vv_buf_fini(&out);
+    vv_hist_add(&n->get_ns, (uint64_t)(vv_clock_mono(n->env.clock) - begin));
+}
+
+/* ---- the table ---------------------------------------------------------------------------------
+ */
+
+#define KV_METHOD(name, limit, on_message)                                                         \
+    {                                                                                              \
+        .kind = SRV_GRPC_UNARY, .path = "/varve.v1.Kv/" name, .message_max = (limit),              \
+        .message = (on_message)                                                                    \
+    }
+
+size_t svc_kv_methods(node *n, srv_method *out, size_t max)
+{
+    static const srv_method methods[] = {
+        KV_METHOD("Put", 0, put_message),
+        KV_METHOD("Get", SMALL_REQUEST_MAX, get_message),
+        KV_METHOD("Delete", SMALL_REQUEST_MAX, delete_message),
+        KV_METHOD("CompareAndSwap", 0, svc_kv_cas_message),
+        KV_METHOD("Batch", 0, svc_kv_batch_message),
+        {.kind = SRV_GRPC_STREAM,
+         .path = "/varve.v1.Kv/Scan",
+         .message_max = SMALL_REQUEST_MAX,
+         .message = svc_kv_scan_message,
+         .half_close = svc_kv_scan_half_close,
+         .drained = svc_kv_scan_drained,
+         .closed = svc_kv_scan_closed},
+    };
+    size_t count = 0;
+    for (; count < ARRAY_LEN(methods) && count < max; count++) {
+        out[count] = methods[count];
+        out[count].ctx = n;
+    }
+    return count;
+}

@@ -1,0 +1,103 @@
+/*
+ * svc_kv.h - what the files of varve.v1.Kv and its HTTP form share: the parts of requests, and a
+ * write from its request to its answer.
+ */
+#ifndef VARVE_SERVER_SVC_KV_H
+#define VARVE_SERVER_SVC_KV_H
+
+#include "server/node.h"
+#include "server/pb_util.h"
+#include "server/svc_util.h"
+
+/* ---- parts of requests ------------------------------------------------------------------------
+ */
+
+/* varve.v1.TableRef; empty names are "default". */
+typedef struct svc_table_ref {
+    vv_slice tenant;
+    vv_slice table;
+} svc_table_ref;
+
+/** Read a TableRef over what *out has, as protobuf merges. False: malformed. */
+bool svc_kv_read_table(vv_slice message, svc_table_ref *out);
+/** A field that must be bytes, or a varint. False: it has another wire type. */
+bool svc_kv_take_bytes(const pb_field *f, vv_slice *out);
+bool svc_kv_take_uint(const pb_field *f, uint64_t *out);
+/** The sentence for bytes that are no request of this name. */
+vv_status svc_kv_fail_malformed(const char *request, vv_error *err);
+/** The enum varve.v1.Durability. VV_INVALID for a value it has not. */
+VV_MUST_CHECK vv_status svc_kv_durability(uint64_t value, vv_durability *out, vv_error *err);
+/** When a key written now with this ttl expires; 0: never. VV_INVALID past the year 2262. */
+VV_MUST_CHECK vv_status svc_kv_expiry(node *n, uint64_t ttl_ms, int64_t *out, vv_error *err);
+
+/** Authorize op, a GATE_READ of one key, and read it as of version (0: now). *found tells whether
+ * the key is there; then *value: vv_value_release. VV_NOT_FOUND: the table is not. */
+VV_MUST_CHECK vv_status svc_kv_get(srv_call *call, const gate_op *op, int64_t version, bool *found,
+                                   vv_value *value, vv_error *err);
+
+/* ---- writes ------------------------------------------------------------------------------------
+ */
+
+typedef struct svc_kv_write svc_kv_write;
+
+/*
+ * A kind of write. None of them waits, but fill when may_wait is set.
+ *
+ *   loop: begin --> fill --> vv_write_async ... commit thread: answer or refuse --> recycled
+ *                     |                              |
+ *        a table to be created, or a large     a conflict, when there is a retry: fill again,
+ *        request: fill again on the pool       on the loop
+ */
+typedef struct svc_kv_write_ops {
+    /* Parse w->msg, authorize, add to w->batch (empty) and set w->durability. It may settle the
+     * call without writing: true in w->is_settled. On VV_NOT_FOUND with w->needs_creation it is
+     * called again where it may wait. */
+    vv_status (*fill)(svc_kv_write *w, bool may_wait, vv_error *err);
+    void (*answer)(svc_kv_write *w, const vv_write_result *result); /* success; any thread */
+    void (*refuse)(srv_call *call, vv_status status, const char *message);
+    uint32_t retries;   /* how often a VV_CONFLICT begins anew; then it is the answer */
+    bool keeps_message; /* answer or a retry needs w->msg; else it goes back when it was filled */
+    bool is_put;        /* counts in node.put_ns */
+} svc_kv_write_ops;
+
+/* Recycled: its batch keeps its memory. */
+struct svc_kv_write {
+    node *n;
+    srv_call *call; /* referenced */
+    const svc_kv_write_ops *ops;
+    vv_batch *batch;
+    srv_message msg;
+    bool has_msg;
+    bool is_settled;
+    bool needs_creation;
+    vv_durability durability;
+    int64_t begin_ns;
+    size_t request_len; /* of the message and the path */
+    uint32_t tries;
+    uint32_t lane;
+    svc_kv_write *next;
+    vv_buf scratch; /* HTTP: the decoded path */
+};
+
+/** Begin a write for a call. Takes msg. Loop thread. */
+void svc_kv_write_begin(srv_call *call, srv_message msg, const svc_kv_write_ops *ops);
+
+/** Authorize one operation, a GATE_WRITE on a table of keys and values, and open its table,
+ * creating it when `creates` and the gate allow. As fill has it otherwise. Gives *out. */
+VV_MUST_CHECK vv_status svc_kv_write_open(svc_kv_write *w, const gate_op *op, bool creates,
+                                          bool may_wait, vv_table **out, vv_error *err);
+
+/** The trailer "varve-durability", the message and VV_OK. Takes out. */
+void svc_kv_answer(srv_call *call, vv_durability durability, vv_buf *out);
+
+/* ---- the methods of other files ----------------------------------------------------------------
+ */
+
+void svc_kv_cas_message(srv_call *call, srv_message msg);
+void svc_kv_batch_message(srv_call *call, srv_message msg);
+void svc_kv_scan_message(srv_call *call, srv_message msg);
+void svc_kv_scan_half_close(srv_call *call);
+void svc_kv_scan_drained(srv_call *call);
+void svc_kv_scan_closed(srv_call *call);
+
+#endif
