@@ -307,36 +307,54 @@ static bool submit_grpc(srv_call *call, nghttp2_session *session)
     return nghttp2_submit_response(session, call->stream_id, nv, n, &source) == 0;
 }
 
-/* "Name: value" as HTTP/2 has it. name is at least as long as the pair. */
-static bool extra_pair(const char *extra, char *name, size_t name_max, nghttp2_nv *out)
+#define EXTRA_MAX 4u
+#define EXTRA_NAME_MAX 64u
+
+/* One line "Name: value" as HTTP/2 has it. False: it is none. */
+static bool extra_pair(const char *line, size_t len, char name[EXTRA_NAME_MAX], nghttp2_nv *out)
 {
-    const char *colon = extra == NULL ? NULL : strchr(extra, ':');
-    size_t len = colon == NULL ? 0 : (size_t)(colon - extra);
-    if (len == 0 || len >= name_max)
+    const char *colon = memchr(line, ':', len);
+    size_t name_len = colon == NULL ? 0 : (size_t)(colon - line);
+    if (name_len == 0 || name_len >= EXTRA_NAME_MAX)
         return false;
-    for (size_t i = 0; i < len; i++)
-        name[i] = (char)(extra[i] >= 'A' && extra[i] <= 'Z' ? extra[i] + 32 : extra[i]);
-    name[len] = '\0';
-    colon++;
-    while (*colon == ' ')
-        colon++;
-    *out = pair(name, colon, strlen(colon));
+    for (size_t i = 0; i < name_len; i++)
+        name[i] = (char)(line[i] >= 'A' && line[i] <= 'Z' ? line[i] + 32 : line[i]);
+    name[name_len] = '\0';
+    const char *end = line + len;
+    const char *value = colon + 1;
+    while (value < end && *value == ' ')
+        value++;
+    *out = pair(name, value, (size_t)(end - value));
     return true;
+}
+
+/* The handler's own headers. Returns how many. */
+static size_t extra_pairs(const char *extra, char names[EXTRA_MAX][EXTRA_NAME_MAX], nghttp2_nv *out)
+{
+    size_t n = 0;
+    while (extra != NULL && n < EXTRA_MAX) {
+        const char *stop = strstr(extra, "\r\n");
+        size_t len = stop == NULL ? strlen(extra) : (size_t)(stop - extra);
+        if (extra_pair(extra, len, names[n], &out[n]))
+            n++;
+        extra = stop == NULL ? NULL : stop + 2;
+    }
+    return n;
 }
 
 static bool submit_http(srv_call *call, nghttp2_session *session)
 {
-    nghttp2_nv nv[4];
-    char status[8], length[24], name[64];
+    nghttp2_nv nv[3 + EXTRA_MAX];
+    char status[8], length[24], names[EXTRA_MAX][EXTRA_NAME_MAX];
     size_t n = 0;
     (void)snprintf(status, sizeof status, "%d", call->reply_status);
     (void)snprintf(length, sizeof length, "%zu", call->reply_len);
     nv[n++] = pair(":status", status, strlen(status));
-    nv[n++] = pair("content-length", length, strlen(length));
+    if (call->reply_status != 204 && call->reply_status != 304)
+        nv[n++] = pair("content-length", length, strlen(length));
     if (call->reply_type != NULL)
         nv[n++] = pair("content-type", call->reply_type, strlen(call->reply_type));
-    if (extra_pair(call->reply_extra, name, sizeof name, &nv[n]))
-        n++;
+    n += extra_pairs(call->reply_extra, names, &nv[n]);
     nghttp2_data_provider source = {.source.ptr = call, .read_callback = read_output};
     bool empty = call->out_bytes == 0;
     call->response_ended = empty;
