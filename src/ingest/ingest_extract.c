@@ -131,7 +131,9 @@ static void extract_record(ingest_worker *w, ingest_item *item, const ingest_vie
                            ingest_rec *rec, int64_t now_ns)
 {
     vv_error err;
-    *rec = (ingest_rec){.result = {.id = v->entity}, .schema_version = (uint32_t)v->schema.version};
+    *rec = (ingest_rec){.result = {.id = v->entity},
+                        .metadata = vv_slice_of("", 0),
+                        .schema_version = (uint32_t)v->schema.version};
     vv_status st = check_content(v, &err);
     if (st == VV_OK)
         st = take_time(v, now_ns, &rec->timestamp_ns, &err);

@@ -43,7 +43,8 @@ static inline void wire_wrap(vv_buf *b, size_t mark, unsigned number)
     size_t len = b->len - mark;
     uint8_t *copy = malloc(len + 1);
     assert_non_null(copy);
-    memcpy(copy, b->data + mark, len);
+    if (len > 0)
+        memcpy(copy, b->data + mark, len);
     b->len = mark;
     wire_bytes(b, number, copy, len);
     free(copy);
@@ -148,7 +149,7 @@ typedef struct bed {
     held held[HELD_MAX];
     size_t held_count;
     bool store_may_fail;
-    unsigned resolves;
+    _Atomic unsigned resolves;
     unsigned released;
 } bed;
 
