@@ -177,8 +177,10 @@ def main():
     with TempDir() as tmp:
         data = tmp / "data"
         old = {}
+        kv = {}
         for n in range(ROUNDS):
             book = Book()
+            book.kv = kv  # few keys, overwritten in every round
             book.acked.update(rng.sample(sorted(old.items()), min(len(old), 100)))
             # Small memtables, so that kills fall into flushes and compactions too.
             with Varved(data, ["storage.memtable_size=256KB", "storage.log_segment_size=1MB",
