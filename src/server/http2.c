@@ -87,36 +87,36 @@ static void refill_idle_frames(http2 *h, int64_t now_ns)
         h->idle_frames = IDLE_FRAMES_BURST;
 }
 
-/* One more frame without use. False when it is one too many. */
-static bool allow_idle_frame(srv_conn *conn)
+static bool moves_nothing(const nghttp2_frame_hd *hd)
 {
-    http2 *h = state_of(conn);
-    if (--h->idle_frames >= 0)
-        return true;
-    refill_idle_frames(h, conn->loop->now_ns);
-    if (--h->idle_frames >= 0)
-        return true;
-    (void)nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
-    return false;
-}
-
-static bool moves_nothing(const nghttp2_frame *frame)
-{
-    switch (frame->hd.type) {
+    switch (hd->type) {
     case NGHTTP2_DATA:
-        return frame->hd.length == 0 && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0;
+        return hd->length == 0 && (hd->flags & NGHTTP2_FLAG_END_STREAM) == 0;
     case NGHTTP2_PING:
-        return (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0;
     case NGHTTP2_SETTINGS:
-        return (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0;
+        return (hd->flags & NGHTTP2_FLAG_ACK) == 0;
     case NGHTTP2_HEADERS:
-    case NGHTTP2_RST_STREAM:
+    case NGHTTP2_CONTINUATION: /* nghttp2 has its own limit */
+    case NGHTTP2_RST_STREAM:   /* likewise */
     case NGHTTP2_WINDOW_UPDATE:
     case NGHTTP2_GOAWAY:
         return false;
     default:
         return true;
     }
+}
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
+{
+    srv_conn *conn = user;
+    if (!moves_nothing(hd))
+        return 0;
+    http2 *h = state_of(conn);
+    if (--h->idle_frames < 0)
+        refill_idle_frames(h, conn->loop->now_ns);
+    if (h->idle_frames < 0)
+        (void)nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
+    return 0;
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
@@ -126,8 +126,6 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         conn->proto_ready = true;
     if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0)
         conn->ping_sent = false;
-    if (moves_nothing(frame) && !allow_idle_frame(conn))
-        return 0;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     srv_call *call = call_of(session, frame->hd.stream_id);
@@ -523,6 +521,7 @@ static nghttp2_session_callbacks *make_callbacks(void)
     if (nghttp2_session_callbacks_new(&cbs) != 0)
         return NULL;
     nghttp2_session_callbacks_set_on_begin_headers_callback(cbs, on_begin_headers);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cbs, on_begin_frame);
     nghttp2_session_callbacks_set_on_header_callback(cbs, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cbs, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cbs, on_data_chunk);

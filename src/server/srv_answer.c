@@ -206,7 +206,10 @@ static void apply(srv_call *call, srv_item *item)
         call->trailers = item;
         break;
     case SRV_ITEM_FINISH:
-        srv_call_end(call, item->code, item->http, (const char *)item->body.data);
+        if (item->at_once)
+            srv_call_abort(call, item->code, item->http, (const char *)item->body.data);
+        else
+            srv_call_end(call, item->code, item->http, (const char *)item->body.data);
         srv_item_free(call, item);
         break;
     default:
@@ -239,8 +242,12 @@ void srv_call_run(srv_loop *loop, srv_post *post)
 
 void srv_call_credit(srv_call *call)
 {
-    if (!call->attached || call->conn->proto->credit == NULL)
+    if (!call->attached)
         return;
+    if (call->conn->proto->credit == NULL) { /* no windows: the socket is the only brake */
+        call->owed = 0;
+        return;
+    }
     uint64_t released = atomic_load_explicit(&call->released, memory_order_acquire);
     call->owed += (size_t)(released - call->credited);
     call->credited = released;

@@ -313,6 +313,22 @@ static bool is_over(srv_call *call)
     return !srv_call_is_open(call) || atomic_load_explicit(&call->finishing, memory_order_acquire);
 }
 
+static void finish(srv_call *call, int grpc_code, int http_status, const char *message,
+                   bool at_once)
+{
+    if (!srv_call_is_open(call) || atomic_exchange(&call->finishing, true))
+        return;
+    srv_item *item = &call->finish_item;
+    item->kind = SRV_ITEM_FINISH;
+    item->code = grpc_code >= 0 && grpc_code <= GRPC_CODE_MAX ? grpc_code : 2;
+    item->http = http_status;
+    item->at_once = at_once;
+    vv_buf_init(&item->body, 4096);
+    if (message != NULL) /* without memory the code goes alone */
+        vv_buf_append(&item->body, message, strlen(message) + 1);
+    push_item(call, item);
+}
+
 void srv_call_send(srv_call *call, vv_buf *body)
 {
     if (is_over(call) || call->is_http) {
@@ -338,7 +354,7 @@ void srv_call_send(srv_call *call, vv_buf *body)
     item->prefix_len = GRPC_PREFIX_LEN;
     if (!charge_item(call, item)) {
         srv_item_free(call, item);
-        srv_call_finish(call, VV_BUSY, "the client does not read its answers");
+        finish(call, GRPC_RESOURCE_EXHAUSTED, 429, "the client does not read its answers", true);
         return;
     }
     push_item(call, item);
@@ -358,23 +374,9 @@ void srv_call_trailer(srv_call *call, const char *name, const char *value)
         srv_item_free(call, item);
 }
 
-static void finish(srv_call *call, int grpc_code, int http_status, const char *message)
-{
-    if (!srv_call_is_open(call) || atomic_exchange(&call->finishing, true))
-        return;
-    srv_item *item = &call->finish_item;
-    item->kind = SRV_ITEM_FINISH;
-    item->code = grpc_code >= 0 && grpc_code <= GRPC_CODE_MAX ? grpc_code : 2;
-    item->http = http_status;
-    vv_buf_init(&item->body, 4096);
-    if (message != NULL) /* without memory the code goes alone */
-        vv_buf_append(&item->body, message, strlen(message) + 1);
-    push_item(call, item);
-}
-
 void srv_call_finish(srv_call *call, vv_status status, const char *message)
 {
-    finish(call, vv_status_grpc(status), vv_status_http(status), message);
+    finish(call, vv_status_grpc(status), vv_status_http(status), message, false);
 }
 
 /* google.rpc.Code as HTTP has it, for codes that no vv_status gives. */
@@ -387,7 +389,7 @@ static int http_of_grpc(int code)
 
 void srv_call_finish_grpc(srv_call *call, int code, const char *message)
 {
-    finish(call, code, http_of_grpc(code), message);
+    finish(call, code, http_of_grpc(code), message, false);
 }
 
 void srv_call_reply(srv_call *call, int http_status, const char *content_type, vv_buf *body,

@@ -210,10 +210,11 @@ static void linger_read(srv_conn *conn)
 }
 
 /* One read. True when there may be more at once. */
-static bool read_once(srv_conn *conn, size_t *total)
+static bool read_once(srv_conn *conn, size_t max, size_t *total)
 {
     srv_loop *loop = conn->loop;
     size_t want = conn->proto == NULL ? FIRST_READ : conn->proto->want_input(conn);
+    want = vv_min_u64(want, max);
     if (want == 0 || conn->input_ended)
         return false;
     ssize_t n = conn->io->read(conn, loop->in, want);
@@ -247,7 +248,7 @@ static void read_input(srv_conn *conn)
             park(conn);
             break;
         }
-    } while (read_once(conn, &total));
+    } while (read_once(conn, SRV_READ_SIZE, &total));
     srv_conn_dirty(conn);
 }
 
@@ -354,7 +355,8 @@ static uint32_t wanted_events(const srv_conn *conn)
         return EPOLLIN;
     uint32_t events = conn->write_blocked ? EPOLLOUT : 0;
     if (!conn->input_ended && !conn->parked &&
-        atomic_load_explicit(&conn->queued, memory_order_relaxed) < SRV_CONN_OUT_PAUSE &&
+        !(conn->write_blocked &&
+          atomic_load_explicit(&conn->queued, memory_order_relaxed) >= SRV_CONN_OUT_PAUSE) &&
         (conn->proto == NULL || conn->proto->want_input(conn) > 0))
         events |= EPOLLIN;
     return events;
@@ -434,6 +436,11 @@ static void check_parked(srv_conn *conn, int64_t now)
     if (is_starved(conn)) {
         if (now - conn->parked_ns >= conn->server->opt.body_timeout_ns)
             srv_conn_kill(conn); /* what it holds is better given to others */
+        size_t total = 0;
+        if (conn->state == SRV_CONN_OPEN && atomic_load(&conn->queued) > 0) {
+            (void)read_once(conn, SRV_PARK_READ, &total);
+            srv_conn_dirty(conn);
+        }
         return;
     }
     conn->parked = false;

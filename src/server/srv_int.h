@@ -50,8 +50,11 @@ typedef struct srv_routes srv_routes;
 /* With the memory budget used up, connections that hold more than this are not read. */
 #define SRV_PARK_HELD (64u * 1024u)
 #define SRV_PARK_RETRY_NS (5 * VV_NS_PER_MS)
-/* Output: above the first a connection is not read, at the second a call that sends is ended. */
+#define SRV_PARK_READ 4096u /* each retry, so that window updates let output drain */
+/* Output of a connection: above the first it is not read while its socket is full, at the second no
+ * call begins, at the third a call that sends is cut off. */
 #define SRV_CONN_OUT_PAUSE (8u * 1024u * 1024u)
+#define SRV_CONN_OUT_REFUSE (32u * 1024u * 1024u)
 #define SRV_CONN_OUT_MAX (64u * 1024u * 1024u)
 /* A release wakes the loop once in each 512 KiB of its call: far below the window. */
 #define SRV_CREDIT_STEP_SHIFT 19
@@ -283,6 +286,7 @@ struct srv_item {
     srv_item *next;
     srv_item_kind kind;
     bool embedded; /* part of its call: not freed */
+    bool at_once;  /* FINISH: drop what is queued */
     uint8_t prefix_len;
     uint8_t prefix[GRPC_PREFIX_LEN];
     int code;      /* FINISH: gRPC code */

@@ -54,7 +54,6 @@ static void refuse_http(srv_call *call, vv_buf *allow)
 
 static void begin_http(srv_call *call)
 {
-    call->is_http = true;
     call->verb_head = vv_slice_eq(call->verb, vv_slice_str("HEAD"));
     if (call->header_overflow) {
         srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 431, NULL);
@@ -91,10 +90,14 @@ void srv_request_begin(srv_call *call, bool http2)
 {
     call->verb = srv_call_header(call, ":method");
     split_query(call, srv_call_header(call, ":path"));
-    if (http2 && grpc_content_type(srv_call_header(call, "content-type")) && !call->header_overflow)
-        grpc_request_begin(call);
-    else
+    call->is_http = !http2 || call->header_overflow ||
+                    !grpc_content_type(srv_call_header(call, "content-type"));
+    if (atomic_load_explicit(&call->conn->queued, memory_order_relaxed) >= SRV_CONN_OUT_REFUSE)
+        srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 429, "read the answers before asking more");
+    else if (call->is_http)
         begin_http(call);
+    else
+        grpc_request_begin(call);
 }
 
 static void http_data(srv_call *call, vv_slice data)
