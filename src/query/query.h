@@ -82,6 +82,8 @@ VV_MUST_CHECK vv_status query_aggregate_parse(vv_slice bytes, vv_arena *arena, q
 
 /** Append a serialized storage.QueryRequest that asks the same. Failures latch in out. */
 void query_request_put(vv_buf *out, const query_ask *ask);
+/** The same as a storage.AggregateRequest. */
+void query_aggregate_put(vv_buf *out, const query_ask *ask);
 
 /** How far a query may go, and when it must stop. */
 typedef struct query_env {

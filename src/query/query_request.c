@@ -306,19 +306,30 @@ vv_status query_aggregate_parse(vv_slice bytes, vv_arena *arena, query_ask *out,
     return parse(bytes, true, arena, out, err);
 }
 
-static void put_option(vv_buf *out, const char *key, int64_t value)
+static void put_option(vv_buf *out, uint32_t number, const char *key, int64_t value)
 {
     char digits[24];
     if (value == 0)
         return;
     snprintf(digits, sizeof digits, "%lld", (long long)value);
-    size_t begin = wire_begin(out, REQUEST_OPTIONS);
+    size_t begin = wire_begin(out, number);
     wire_put_string(out, 1, vv_slice_str(key));
     wire_put_string(out, 2, vv_slice_str(digits));
     wire_end(out, begin);
 }
 
-void query_request_put(vv_buf *out, const query_ask *ask)
+static void put_filter(vv_buf *out, uint32_t number, const query_filter *asked)
+{
+    size_t begin = wire_begin(out, number);
+    wire_put_string(out, 1, asked->column);
+    wire_put_string(out, 2, asked->op);
+    if (asked->value.data != NULL)
+        wire_put_bytes(out, 3, asked->value);
+    wire_end(out, begin);
+}
+
+/* What both requests begin with. */
+static void put_common(vv_buf *out, const query_ask *ask)
 {
     size_t begin = wire_begin(out, REQUEST_TENANT);
     wire_put_string(out, 1, ask->tenant);
@@ -326,18 +337,29 @@ void query_request_put(vv_buf *out, const query_ask *ask)
     begin = wire_begin(out, REQUEST_SCHEMA);
     wire_put_string(out, 2, ask->table);
     wire_end(out, begin);
-    for (size_t i = 0; i < ask->filter_count; i++) {
-        begin = wire_begin(out, REQUEST_FILTERS);
-        wire_put_string(out, 1, ask->filters[i].column);
-        wire_put_string(out, 2, ask->filters[i].op);
-        if (ask->filters[i].value.data != NULL)
-            wire_put_bytes(out, 3, ask->filters[i].value);
-        wire_end(out, begin);
-    }
+    for (size_t i = 0; i < ask->filter_count; i++)
+        put_filter(out, REQUEST_FILTERS, &ask->filters[i]);
+}
+
+static void put_range(vv_buf *out, uint32_t number, const query_ask *ask)
+{
+    if (!ask->has_start && !ask->has_end)
+        return;
+    size_t begin = wire_begin(out, number);
+    if (ask->has_start)
+        wire_put_time(out, 1, ask->start_ns);
+    if (ask->has_end)
+        wire_put_time(out, 2, ask->end_ns);
+    wire_end(out, begin);
+}
+
+void query_request_put(vv_buf *out, const query_ask *ask)
+{
+    put_common(out, ask);
     for (size_t i = 0; i < ask->projection_count; i++)
         wire_put_bytes(out, REQUEST_PROJECTION, ask->projection[i]);
     for (size_t i = 0; i < ask->order_count; i++) {
-        begin = wire_begin(out, REQUEST_ORDER);
+        size_t begin = wire_begin(out, REQUEST_ORDER);
         wire_put_string(out, 1, ask->order[i].column);
         wire_put_uint(out, 2, ask->order[i].descending);
         wire_end(out, begin);
@@ -345,14 +367,25 @@ void query_request_put(vv_buf *out, const query_ask *ask)
     if (ask->limit != QUERY_NO_LIMIT)
         wire_put_int(out, REQUEST_LIMIT, ask->limit);
     wire_put_int(out, REQUEST_OFFSET, ask->offset);
-    if (ask->has_start || ask->has_end) {
-        begin = wire_begin(out, REQUEST_TIME);
-        if (ask->has_start)
-            wire_put_time(out, 1, ask->start_ns);
-        if (ask->has_end)
-            wire_put_time(out, 2, ask->end_ns);
+    put_range(out, REQUEST_TIME, ask);
+    put_option(out, REQUEST_OPTIONS, "version", ask->version);
+    put_option(out, REQUEST_OPTIONS, "page_bytes", ask->page_bytes);
+}
+
+void query_aggregate_put(vv_buf *out, const query_ask *ask)
+{
+    put_common(out, ask);
+    for (size_t i = 0; i < ask->aggregate_count; i++) {
+        size_t begin = wire_begin(out, REQUEST_PROJECTION);
+        wire_put_string(out, 1, ask->aggregates[i].function);
+        wire_put_string(out, 2, ask->aggregates[i].column);
+        wire_put_string(out, 3, ask->aggregates[i].alias);
         wire_end(out, begin);
     }
-    put_option(out, "version", ask->version);
-    put_option(out, "page_bytes", ask->page_bytes);
+    for (size_t i = 0; i < ask->group_count; i++)
+        wire_put_bytes(out, REQUEST_ORDER, ask->group_by[i]);
+    for (size_t i = 0; i < ask->having_count; i++)
+        put_filter(out, REQUEST_LIMIT, &ask->having[i]);
+    put_range(out, REQUEST_OFFSET, ask);
+    put_option(out, REQUEST_TIME, "version", ask->version);
 }

@@ -1,0 +1,319 @@
+/*
+ * cmd_args.c - options: from the tables to getopt_long, to --help, and to typed values.
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+#include "cmd.h"
+#include "query/time_text.h"
+
+#define OPTIONS_MAX 64
+#define DEFAULT_SERVER "127.0.0.1:8080"
+
+static const struct {
+    unsigned with;
+    cmd_opt opt;
+} common_options[] = {
+    {CMD_WITH_SERVER,
+     {"server", 's', CMD_TEXT, offsetof(cmd_common, server), "HOST:PORT",
+      "the server; default $VARVE_SERVER or " DEFAULT_SERVER}},
+    {CMD_WITH_DATA,
+     {"data", 'd', CMD_TEXT, offsetof(cmd_common, data), "DIR",
+      "open this store instead; no server may have it open"}},
+    {CMD_WITH_TENANT,
+     {"tenant", 't', CMD_TEXT, offsetof(cmd_common, tenant), "NAME", "default \"default\""}},
+    {CMD_WITH_TABLE, {"table", 'T', CMD_TEXT, offsetof(cmd_common, table), "NAME", "the table"}},
+    {CMD_WITH_TABLE,
+     {"schema", 0, CMD_TEXT, offsetof(cmd_common, table), "NAME", "another name for --table"}},
+    {CMD_WITH_OUTPUT,
+     {"output", 'o', CMD_CHOICE, offsetof(cmd_common, output), "table|json|csv",
+      "default table; json is one object a line"}},
+    {CMD_WITH_SERVER,
+     {"timeout", 0, CMD_DURATION, offsetof(cmd_common, timeout_ns), "TIME",
+      "give up after this long; default 30s, long-running commands: never"}},
+    {0, {"help", 'h', CMD_FLAG, offsetof(cmd_common, help), NULL, "this text"}},
+};
+
+const cmd_opt *cmd_option_at(const cmd_command *command, size_t index, bool *common)
+{
+    *common = index >= command->opt_count;
+    if (!*common)
+        return &command->opts[index];
+    index -= command->opt_count;
+    for (size_t i = 0; i < ARRAY_LEN(common_options); i++) {
+        unsigned with = common_options[i].with;
+        if ((with == 0 || (command->with & with) != 0) && index-- == 0)
+            return &common_options[i].opt;
+    }
+    return NULL;
+}
+
+void cmd_help(const cmd_command *command, FILE *to)
+{
+    (void)fprintf(to, "usage: varve %s [options]%s%s\n\n%s.\n", command->name,
+                  command->synopsis[0] == 0 ? "" : " ", command->synopsis, command->summary);
+    if (command->details != NULL)
+        (void)fprintf(to, "\n%s", command->details);
+    (void)fputs("\noptions:\n", to);
+    bool common;
+    const cmd_opt *o;
+    for (size_t i = 0; (o = cmd_option_at(command, i, &common)) != NULL; i++) {
+        char left[80];
+        char letter[8] = "    ";
+        if (o->letter != 0)
+            (void)snprintf(letter, sizeof letter, "-%c, ", o->letter);
+        (void)snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->meta == NULL ? "" : " ",
+                       o->meta == NULL ? "" : o->meta);
+        (void)fprintf(to, "  %-30s %s%s", left,
+                      strlen(left) > 30 ? "\n                                 " : "", o->help);
+        (void)fputc('\n', to);
+    }
+}
+
+int cmd_usage(const cmd_ctx *ctx, const char *fmt, ...)
+{
+    va_list args;
+    (void)fprintf(stderr, "varve %s: ", ctx->command->name);
+    va_start(args, fmt);
+    (void)vfprintf(stderr, fmt, args);
+    va_end(args);
+    (void)fprintf(stderr, "; see varve %s --help\n", ctx->command->name);
+    return CMD_USAGE;
+}
+
+int cmd_fail(const cmd_ctx *ctx, vv_status st, const vv_error *err)
+{
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "varve %s: %s\n", ctx->command->name, err->msg);
+    if (err->sys == 401 || err->sys == 403)
+        return CMD_DENIED;
+    switch (st) {
+    case VV_OK:
+        return CMD_OK;
+    case VV_NOT_FOUND:
+        return CMD_NOT_FOUND;
+    case VV_CLOSED:
+    case VV_TIMEOUT:
+        return CMD_UNAVAILABLE;
+    default:
+        return CMD_ERROR;
+    }
+}
+
+bool cmd_parse_count(const char *text, uint64_t *out)
+{
+    char *end;
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return *end == 0 && errno == 0;
+}
+
+bool cmd_parse_size(const char *text, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    size_t len = strlen(text);
+    char digits[24];
+    uint64_t factor = 1;
+    if (len > 0 && (text[len - 1] == 'B' || text[len - 1] == 'b'))
+        len--; /* 64KB */
+    if (len > 1 && text[len - 1] == 'i')
+        len--; /* 64KiB */
+    const char *unit = len == 0 ? NULL : strchr(units, text[len - 1] & ~0x20);
+    if (unit != NULL && *unit != 0 && text[len - 1] > '9') {
+        factor = UINT64_C(1) << (10 * (unit - units + 1));
+        len--;
+    }
+    if (len == 0 || len >= sizeof digits)
+        return false;
+    memcpy(digits, text, len);
+    digits[len] = 0;
+    return cmd_parse_count(digits, out) && !__builtin_mul_overflow(*out, factor, out);
+}
+
+bool cmd_parse_duration(const char *text, int64_t *out_ns)
+{
+    static const struct {
+        const char *unit;
+        int64_t ns;
+    } units[] = {
+        {"ns", 1},
+        {"us", VV_NS_PER_US},
+        {"ms", VV_NS_PER_MS},
+        {"s", VV_NS_PER_S},
+        {"m", 60 * VV_NS_PER_S},
+        {"h", 3600 * VV_NS_PER_S},
+        {"d", 86400 * VV_NS_PER_S},
+        {"", VV_NS_PER_S},
+    };
+    size_t digits = strspn(text, "0123456789.");
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        char *end;
+        if (strcmp(text + digits, units[i].unit) != 0)
+            continue;
+        double ns = strtod(text, &end) * (double)units[i].ns;
+        if (digits == 0 || end != text + digits || ns > 9e18)
+            return false;
+        *out_ns = (int64_t)ns;
+        return true;
+    }
+    return false;
+}
+
+static bool is_choice(const char *choices, const char *text)
+{
+    size_t len = strlen(text);
+    for (const char *at = choices; *at != 0;) {
+        size_t n = strcspn(at, "|");
+        if (n == len && memcmp(at, text, n) == 0)
+            return true;
+        at += n + (at[n] == '|');
+    }
+    return false;
+}
+
+/* Store one value; false with *why when the text is no such value. */
+static bool set_value(const cmd_opt *o, void *base, const char *text, const char **why)
+{
+    void *at = (char *)base + o->offset;
+    cmd_list *list = at;
+    switch (o->type) {
+    case CMD_FLAG:
+        *(bool *)at = true;
+        return true;
+    case CMD_TEXT:
+        *(const char **)at = text;
+        return true;
+    case CMD_CHOICE:
+        *(const char **)at = text;
+        *why = "is not one of";
+        return is_choice(o->meta, text);
+    case CMD_LIST:
+        *why = "is given too often; at most 64 times,";
+        if (list->count == CMD_LIST_MAX)
+            return false;
+        list->item[list->count++] = text;
+        return true;
+    case CMD_COUNT:
+        *why = "is no whole number:";
+        return cmd_parse_count(text, at);
+    case CMD_SIZE:
+        *why = "is no size such as 4096, 64K or 1M:";
+        return cmd_parse_size(text, at);
+    case CMD_DURATION:
+        *why = "is no time such as 10s, 200ms or 5m:";
+        return cmd_parse_duration(text, at);
+    }
+    return false;
+}
+
+/* The tables as getopt_long wants them. */
+typedef struct parser {
+    struct option longs[OPTIONS_MAX + 1];
+    const cmd_opt *opts[OPTIONS_MAX];
+    bool common[OPTIONS_MAX];
+    char shorts[OPTIONS_MAX * 2 + 2];
+} parser;
+
+#define LONG_BASE 1000 /* what getopt_long returns for option 0 */
+
+static void parser_init(parser *p, const cmd_command *command)
+{
+    size_t n = 0;
+    size_t letters = 0;
+    bool common;
+    const cmd_opt *o;
+    *p = (parser){0};
+    p->shorts[letters++] = ':';
+    for (; (o = cmd_option_at(command, n, &common)) != NULL; n++) {
+        assert(n < OPTIONS_MAX);
+        p->opts[n] = o;
+        p->common[n] = common;
+        p->longs[n] =
+            (struct option){o->name, o->type == CMD_FLAG ? no_argument : required_argument, NULL,
+                            LONG_BASE + (int)n};
+        if (o->letter != 0) {
+            p->shorts[letters++] = o->letter;
+            if (o->type != CMD_FLAG)
+                p->shorts[letters++] = ':';
+        }
+    }
+}
+
+static size_t option_index(const parser *p, int c)
+{
+    size_t i = 0;
+    if (c >= LONG_BASE)
+        return (size_t)(c - LONG_BASE);
+    while (p->opts[i]->letter != c)
+        i++;
+    return i;
+}
+
+static int parse(cmd_ctx *ctx, void *args, int argc, char **argv)
+{
+    parser p;
+    parser_init(&p, ctx->command);
+    optind = 1;
+    for (;;) {
+        int c = getopt_long(argc, argv, p.shorts, p.longs, NULL);
+        if (c == -1)
+            return CMD_OK;
+        if (c == ':')
+            return cmd_usage(ctx, "option '%s' needs a value", argv[optind - 1]);
+        if (c == '?')
+            return cmd_usage(ctx, "there is no option '%s'", argv[optind - 1]);
+        size_t i = option_index(&p, c);
+        const char *why = "";
+        if (!set_value(p.opts[i], p.common[i] ? (void *)&ctx->common : args, optarg, &why))
+            return cmd_usage(ctx, "--%s: '%s' %s %s", p.opts[i]->name, optarg, why,
+                             p.opts[i]->meta);
+    }
+}
+
+static int check_common(cmd_ctx *ctx, const char *server_asked)
+{
+    cmd_common *c = &ctx->common;
+    if (c->data != NULL && server_asked != NULL)
+        return cmd_usage(ctx, "--data and --server exclude each other");
+    if (c->output != NULL)
+        c->format = strcmp(c->output, "json") == 0  ? CMD_JSON
+                    : strcmp(c->output, "csv") == 0 ? CMD_CSV
+                                                    : CMD_TABLE;
+    return CMD_OK;
+}
+
+int cmd_run(const cmd_command *command, int argc, char **argv)
+{
+    const char *env = getenv("VARVE_SERVER");
+    cmd_ctx ctx = {.command = command, .common = {.tenant = "default"}};
+    void *args = vv_calloc(1, command->args_size + 1);
+    if (args == NULL) {
+        (void)fprintf(stderr, "varve: out of memory\n");
+        return CMD_ERROR;
+    }
+    int code = parse(&ctx, args, argc, argv);
+    if (code == CMD_OK && ctx.common.help) {
+        cmd_help(command, stdout);
+        vv_free(args);
+        return CMD_OK;
+    }
+    if (code == CMD_OK)
+        code = check_common(&ctx, ctx.common.server);
+    if (ctx.common.server == NULL)
+        ctx.common.server = env != NULL && env[0] != 0 ? env : DEFAULT_SERVER;
+    if (code == CMD_OK)
+        code = command->run(&ctx, args, argc - optind, argv + optind);
+    if (fflush(stdout) != 0 && code == CMD_OK) {
+        (void)fprintf(stderr, "varve %s: standard output cannot be written\n", command->name);
+        code = CMD_ERROR;
+    }
+    vv_free(args);
+    return code;
+}

@@ -1,0 +1,90 @@
+/* cmd_put.c - store a value under a key. */
+#include "base/util.h"
+#include "key_text.h"
+#include "out.h"
+#include "store.h"
+
+#define VALUE_READ_MAX (VV_VALUE_MAX + 131072u)
+
+typedef struct args {
+    const char *file;
+    int64_t ttl_ns;
+    const char *durability;
+    bool hex;
+    bool quiet;
+} args;
+
+static const cmd_opt opts[] = {
+    {"file", 'f', CMD_TEXT, offsetof(args, file), "FILE", "take the value from FILE; - is stdin"},
+    {"ttl", 0, CMD_DURATION, offsetof(args, ttl_ns), "TIME", "the key is gone after this long"},
+    {"durability", 0, CMD_CHOICE, offsetof(args, durability), "sync|os|none",
+     "what must have happened before it is done; default sync"},
+    {"hex", 'x', CMD_FLAG, offsetof(args, hex), NULL, "KEY and VALUE are hexadecimal"},
+    {"quiet", 'q', CMD_FLAG, offsetof(args, quiet), NULL, "print nothing"},
+};
+
+static int read_value(cmd_ctx *ctx, const args *a, int argc, char **argv, vv_buf *value)
+{
+    vv_error err = {0};
+    if (argc != (a->file == NULL ? 2 : 1))
+        return cmd_usage(ctx, a->file == NULL ? "KEY and VALUE are needed"
+                                              : "KEY is needed, and no VALUE beside --file");
+    if (a->file == NULL)
+        return key_text_read(argv[1], a->hex, value)
+                   ? CMD_OK
+                   : cmd_usage(ctx, "VALUE '%s' is not hexadecimal", argv[1]);
+    vv_status st = key_text_read_file(a->file, value, &err);
+    return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
+}
+
+static int put(cmd_ctx *ctx, const args *a, vv_slice key, vv_slice value)
+{
+    vv_error err = {0};
+    store *s = NULL;
+    int64_t version = 0;
+    store_write how = {.ttl_ms = (uint64_t)((a->ttl_ns + VV_NS_PER_MS - 1) / VV_NS_PER_MS)};
+    if (a->durability != NULL)
+        (void)store_parse_durability(a->durability, &how.durability);
+    vv_status st = store_open(ctx, "default", true, &s, &err);
+    if (st == VV_OK)
+        st = s->ops->put(s, key, value, &how, &version, &err);
+    store_close(s);
+    if (st != VV_OK)
+        return cmd_fail(ctx, st, &err);
+    if (!a->quiet) {
+        out_writer o;
+        const char *const names[] = {"key", "version"};
+        out_init_names(&o, ctx->common.format, names, 2);
+        out_row(&o, (const out_cell[]){out_bytes(key), out_int(version)});
+        out_end(&o);
+    }
+    return CMD_OK;
+}
+
+static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
+{
+    const args *a = opaque;
+    vv_buf key;
+    vv_buf value;
+    vv_buf_init(&key, 2 * VV_KEY_MAX + 64);
+    vv_buf_init(&value, VALUE_READ_MAX);
+    int code = read_value(ctx, a, argc, argv, &value);
+    if (code == CMD_OK && !key_text_read(argv[0], a->hex, &key))
+        code = cmd_usage(ctx, "KEY is %s", a->hex ? "not hexadecimal" : "over 1024 bytes");
+    if (code == CMD_OK)
+        code = put(ctx, a, vv_buf_slice(&key), vv_buf_slice(&value));
+    vv_buf_fini(&key);
+    vv_buf_fini(&value);
+    return code;
+}
+
+const cmd_command cmd_put = {
+    .name = "put",
+    .summary = "store a value under a key",
+    .synopsis = "KEY VALUE | KEY --file FILE",
+    .with = CMD_WITH_STORE | CMD_WITH_TABLE,
+    .opts = opts,
+    .opt_count = ARRAY_LEN(opts),
+    .args_size = sizeof(args),
+    .run = run,
+};

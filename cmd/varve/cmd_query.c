@@ -1,0 +1,495 @@
+/*
+ * cmd_query.c - ask for records: conditions, order, projection, aggregates.
+ *
+ * As a table or CSV the columns are those of --select, otherwise the fields of the first thousand
+ * records in the order they appear; as JSON each record is a line of its own shape.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+#include "io/env.h"
+#include "out.h"
+#include "query/struct_json.h"
+#include "query/time_text.h"
+#include "query_text.h"
+#include "store.h"
+
+#define ARENA_MAX (64u * 1024 * 1024)
+#define WAITING_MAX (1024u * 1024 * 1024)
+#define LIST_MAX CMD_LIST_MAX
+
+typedef struct args {
+    cmd_list where;
+    cmd_list select;
+    cmd_list order;
+    cmd_list agg;
+    cmd_list group;
+    cmd_list having;
+    const char *since;
+    const char *until;
+    uint64_t limit;
+    uint64_t offset;
+    uint64_t version;
+    bool count;
+    bool explain;
+    bool stats;
+} args;
+
+static const cmd_opt opts[] = {
+    {"where", 'w', CMD_LIST, offsetof(args, where), "'COLUMN OP VALUE'",
+     "a condition; repeated, all must hold"},
+    {"select", 'S', CMD_LIST, offsetof(args, select), "COLUMN,...", "only these columns"},
+    {"order-by", 'O', CMD_LIST, offsetof(args, order), "COLUMN,...",
+     "-COLUMN or COLUMN:desc for descending"},
+    {"limit", 'n', CMD_COUNT, offsetof(args, limit), "N", "at most so many records; default all"},
+    {"offset", 0, CMD_COUNT, offsetof(args, offset), "N", "leave out the first N"},
+    {"since", 0, CMD_TEXT, offsetof(args, since), "TIME", "records from this time on"},
+    {"until", 0, CMD_TEXT, offsetof(args, until), "TIME", "records before this time"},
+    {"agg", 'A', CMD_LIST, offsetof(args, agg), "'FUNC(COLUMN) [as NAME]'",
+     "count, sum, avg, min or max instead of records"},
+    {"group-by", 'G', CMD_LIST, offsetof(args, group), "COLUMN,...", "one answer for each group"},
+    {"having", 0, CMD_LIST, offsetof(args, having), "'NAME OP VALUE'", "a condition on groups"},
+    {"count", 'c', CMD_FLAG, offsetof(args, count), NULL, "the same as --agg count"},
+    {"version", 0, CMD_COUNT, offsetof(args, version), "N", "as of this version; default newest"},
+    {"explain", 0, CMD_FLAG, offsetof(args, explain), NULL,
+     "how it would be found, not the records"},
+    {"stats", 0, CMD_FLAG, offsetof(args, stats), NULL, "what it took, on standard error"},
+};
+
+/* The question, and what it points to. */
+typedef struct question {
+    vv_arena arena;
+    query_ask ask;
+    query_filter where[LIST_MAX];
+    query_filter having[LIST_MAX];
+    vv_slice select[QUERY_PROJECTION_MAX];
+    vv_slice order_text[QUERY_ORDER_MAX];
+    query_order order[QUERY_ORDER_MAX];
+    query_aggregate agg[QUERY_AGGREGATES_MAX];
+    vv_slice group[QUERY_GROUP_MAX];
+} question;
+
+static bool split_all(const cmd_list *from, vv_slice *list, size_t max, size_t *count)
+{
+    for (size_t i = 0; i < from->count; i++)
+        if (!query_text_split(from->item[i], list, max, count))
+            return false;
+    return true;
+}
+
+static vv_status read_lists(const args *a, question *q, vv_error *err)
+{
+    vv_status st = VV_OK;
+    for (size_t i = 0; i < a->where.count && st == VV_OK; i++)
+        st = query_text_filter(a->where.item[i], &q->arena, &q->where[i], err);
+    for (size_t i = 0; i < a->having.count && st == VV_OK; i++)
+        st = query_text_filter(a->having.item[i], &q->arena, &q->having[i], err);
+    for (size_t i = 0; i < a->agg.count && st == VV_OK; i++)
+        st = query_text_aggregate(a->agg.item[i], &q->agg[i], err);
+    q->ask.filter_count = a->where.count;
+    q->ask.having_count = a->having.count;
+    q->ask.aggregate_count = a->agg.count;
+    if (st == VV_OK && a->count && a->agg.count == 0)
+        q->agg[q->ask.aggregate_count++] =
+            (query_aggregate){.function = vv_slice_str("count"), .alias = vv_slice_str("count")};
+    return st;
+}
+
+static int read_question(cmd_ctx *ctx, const args *a, question *q)
+{
+    vv_error err = {0};
+    int64_t now = vv_clock_wall(vv_clock_real());
+    query_ask *ask = &q->ask;
+    if (read_lists(a, q, &err) != VV_OK)
+        return cmd_usage(ctx, "%s", err.msg);
+    if (!split_all(&a->select, q->select, QUERY_PROJECTION_MAX, &ask->projection_count) ||
+        !split_all(&a->order, q->order_text, QUERY_ORDER_MAX, &ask->order_count) ||
+        !split_all(&a->group, q->group, QUERY_GROUP_MAX, &ask->group_count))
+        return cmd_usage(ctx, "too many columns");
+    for (size_t i = 0; i < ask->order_count; i++)
+        q->order[i] = query_text_order(q->order_text[i]);
+    ask->has_start = a->since != NULL;
+    ask->has_end = a->until != NULL;
+    if (a->since != NULL && !query_text_time(a->since, now, &ask->start_ns))
+        return cmd_usage(ctx, "--since: '%s' is no time (2026-07-01T12:00:00Z, seconds, 90m)",
+                         a->since);
+    if (a->until != NULL && !query_text_time(a->until, now, &ask->end_ns))
+        return cmd_usage(ctx, "--until: '%s' is no time (2026-07-01T12:00:00Z, seconds, 90m)",
+                         a->until);
+    if (a->limit > INT32_MAX || a->offset > INT32_MAX)
+        return cmd_usage(ctx, "--limit and --offset are at most 2147483647");
+    if (ask->group_count > 0 && ask->aggregate_count == 0)
+        return cmd_usage(ctx, "--group-by needs --agg or --count");
+    ask->tenant = vv_slice_str(ctx->common.tenant);
+    ask->table = vv_slice_str(ctx->common.table != NULL ? ctx->common.table : "records");
+    ask->filters = q->where;
+    ask->having = q->having;
+    ask->projection = q->select;
+    ask->order = q->order;
+    ask->aggregates = q->agg;
+    ask->group_by = q->group;
+    ask->limit = a->limit == 0 ? QUERY_NO_LIMIT : (int64_t)a->limit;
+    ask->offset = (int64_t)a->offset;
+    ask->version = (int64_t)a->version;
+    return CMD_OK;
+}
+
+/* ---- records
+ * --------------------------------------------------------------------------------------- */
+
+typedef struct printer {
+    const question *q;
+    cmd_format format;
+    out_writer out;
+    bool started;
+    vv_slice column[OUT_COLUMNS_MAX];
+    size_t column_count;
+    vv_arena arena; /* column names */
+    vv_buf waiting; /* records behind varint lengths, until the columns are known */
+    uint64_t waiting_count;
+    vv_buf text;
+    vv_buf line;
+    bool left_out; /* a later record had a field that is no column */
+} printer;
+
+static vv_slice time_slice(int64_t ns, char text[TIME_TEXT_MAX])
+{
+    time_text_format(ns, text);
+    return vv_slice_str(text);
+}
+
+static void put_meta_json(vv_buf *out, const record_parts *r)
+{
+    vv_slice key;
+    vv_slice value;
+    bool first = true;
+    vv_buf_append_u8(out, '{');
+    for (wire_reader w = wire_reader_of(r->raw); record_next_meta(&w, &key, &value);
+         first = false) {
+        vv_buf_append_str(out, first ? "" : ",");
+        json_put_string(out, key);
+        vv_buf_append_u8(out, ':');
+        json_put_string(out, value);
+    }
+    vv_buf_append_u8(out, '}');
+}
+
+static void print_json(printer *p, const record_parts *r)
+{
+    char text[TIME_TEXT_MAX];
+    vv_buf *l = &p->line;
+    vv_buf_reset(l);
+    vv_buf_append_str(l, "{\"id\":");
+    json_put_string(l, r->id);
+    vv_buf_append_str(l, ",\"timestamp\":");
+    json_put_string(l, time_slice(r->time_ns, text));
+    vv_buf_printf(l, ",\"version\":%lld,\"metadata\":", (long long)r->version);
+    put_meta_json(l, r);
+    vv_buf_append_str(l, ",\"data\":");
+    size_t before = l->len;
+    if (json_put_struct(l, r->body) != VV_OK) {
+        l->len = before;
+        vv_buf_append_str(l, "null");
+    }
+    vv_buf_append_str(l, "}\n");
+    (void)fwrite(l->data, 1, l->len, stdout);
+}
+
+static bool is_column(const printer *p, vv_slice name)
+{
+    for (size_t i = 0; i < p->column_count; i++)
+        if (vv_slice_eq(p->column[i], name))
+            return true;
+    return false;
+}
+
+static void add_column(printer *p, vv_slice name)
+{
+    if (p->column_count == OUT_COLUMNS_MAX || is_column(p, name))
+        return;
+    vv_slice copy = vv_arena_dup(&p->arena, name);
+    if (copy.data != NULL)
+        p->column[p->column_count++] = copy;
+}
+
+/* The cell of a field or nested field; JSON for what is no scalar. */
+static out_cell field_cell(printer *p, vv_slice body, const vv_slice *path, size_t depth)
+{
+    struct_value v;
+    if (depth == 0 || struct_find(body, path, depth, &v) != VV_OK)
+        return (out_cell){.type = OUT_NULL};
+    switch (v.type) {
+    case STRUCT_NUMBER:
+        return out_double(v.number);
+    case STRUCT_STRING:
+        return out_bytes(v.bytes);
+    case STRUCT_BOOL:
+        return out_bool(v.boolean);
+    case STRUCT_LIST:
+    case STRUCT_STRUCT: {
+        size_t at = p->text.len;
+        if (json_put_value(&p->text, &v) != VV_OK || p->text.status != VV_OK)
+            return (out_cell){.type = OUT_NULL};
+        return (out_cell){.type = OUT_JSON,
+                          .bytes = {(const uint8_t *)(uintptr_t)at, p->text.len - at}};
+    }
+    default:
+        return (out_cell){.type = OUT_NULL};
+    }
+}
+
+static out_cell meta_cell(const record_parts *r, vv_slice key)
+{
+    vv_slice name;
+    vv_slice value;
+    out_cell cell = {.type = OUT_NULL};
+    for (wire_reader w = wire_reader_of(r->raw); record_next_meta(&w, &name, &value);)
+        if (vv_slice_eq(name, key))
+            cell = out_bytes(value);
+    return cell;
+}
+
+static out_cell column_cell(printer *p, const record_parts *r, vv_slice column,
+                            char time_text[TIME_TEXT_MAX])
+{
+    vv_slice path[STRUCT_DEPTH_MAX];
+    if (vv_slice_eq(column, vv_slice_str("_id")))
+        return out_bytes(r->id);
+    if (vv_slice_eq(column, vv_slice_str("_timestamp")))
+        return (out_cell){.type = OUT_TEXT, .bytes = time_slice(r->time_ns, time_text)};
+    if (vv_slice_eq(column, vv_slice_str("_version")))
+        return out_int(r->version);
+    if (vv_slice_has_prefix(column, vv_slice_str("_metadata.")))
+        return meta_cell(r, vv_slice_of(column.data + 10, column.len - 10));
+    if (vv_slice_eq(column, vv_slice_str("_metadata"))) {
+        size_t at = p->text.len;
+        put_meta_json(&p->text, r);
+        return (out_cell){.type = OUT_JSON,
+                          .bytes = {(const uint8_t *)(uintptr_t)at, p->text.len - at}};
+    }
+    /* Columns that were collected are field names as they stand; those of --select are paths. */
+    if (p->q->ask.projection_count == 0)
+        return field_cell(p, r->body, &column, 1);
+    vv_arena arena;
+    vv_arena_init(&arena, 1 << 16);
+    size_t depth = query_text_path(column, &arena, path, STRUCT_DEPTH_MAX);
+    out_cell cell = field_cell(p, r->body, path, depth);
+    vv_arena_fini(&arena);
+    return cell;
+}
+
+static void print_row(printer *p, const record_parts *r)
+{
+    out_cell cells[OUT_COLUMNS_MAX];
+    char time_text[TIME_TEXT_MAX];
+    vv_buf_reset(&p->text);
+    for (size_t i = 0; i < p->column_count; i++)
+        cells[i] = column_cell(p, r, p->column[i], time_text);
+    for (size_t i = 0; i < p->column_count; i++) /* the buffer may have moved: offsets until now */
+        if (cells[i].type == OUT_JSON)
+            cells[i].bytes.data = p->text.data + (uintptr_t)cells[i].bytes.data;
+    out_row(&p->out, cells);
+}
+
+static void note_fields(printer *p, const record_parts *r, bool add)
+{
+    vv_slice key;
+    vv_slice value;
+    for (wire_reader w = wire_reader_of(r->body); struct_next_entry(&w, &key, &value) > 0;) {
+        if (add)
+            add_column(p, key);
+        else if (!p->left_out && !is_column(p, key))
+            p->left_out = true;
+    }
+}
+
+/* The columns are known: print what waits. */
+static void start(printer *p)
+{
+    p->started = true;
+    out_init(&p->out, p->format, p->column, p->column_count);
+    const uint8_t *at = p->waiting.data;
+    const uint8_t *end = p->waiting.len == 0 ? at : at + p->waiting.len;
+    while (at < end) {
+        uint64_t len = 0;
+        record_parts r;
+        at = vv_varint_get(at, end, &len);
+        if (record_parse(vv_slice_of(at, (size_t)len), &r))
+            print_row(p, &r);
+        at += len;
+    }
+    vv_buf_fini(&p->waiting);
+}
+
+static int take_record(void *ctx, vv_slice record)
+{
+    printer *p = ctx;
+    record_parts r;
+    if (!record_parse(record, &r))
+        return 0;
+    if (p->format == CMD_JSON) {
+        print_json(p, &r);
+        return 0;
+    }
+    if (p->started) {
+        if (p->q->ask.projection_count == 0)
+            note_fields(p, &r, false);
+        print_row(p, &r);
+        return 0;
+    }
+    if (p->q->ask.projection_count == 0)
+        note_fields(p, &r, true);
+    vv_buf_append_varint(&p->waiting, record.len);
+    vv_buf_append_slice(&p->waiting, record);
+    if (++p->waiting_count == OUT_LOOK_ROWS)
+        start(p);
+    return 0;
+}
+
+static void print_stats(const query_stats *s)
+{
+    (void)fprintf(stderr,
+                  "%llu returned, %llu scanned, %llu filtered out, %llu bytes read, %.3f ms, "
+                  "index: %s\n",
+                  (unsigned long long)s->returned_rows, (unsigned long long)s->scanned_rows,
+                  (unsigned long long)s->filtered_rows, (unsigned long long)s->scanned_bytes,
+                  (double)s->execution_ns / 1e6, s->index[0] == 0 ? "none" : s->index);
+}
+
+static vv_status print_records(const cmd_ctx *ctx, store *s, const question *q, query_stats *stats,
+                               vv_error *err)
+{
+    printer p = {.q = q, .format = ctx->common.format};
+    vv_arena_init(&p.arena, ARENA_MAX);
+    vv_buf_init(&p.waiting, WAITING_MAX);
+    vv_buf_init(&p.text, ARENA_MAX);
+    vv_buf_init(&p.line, WAITING_MAX);
+    if (q->ask.projection_count == 0) {
+        add_column(&p, vv_slice_str("_id"));
+        add_column(&p, vv_slice_str("_timestamp"));
+    }
+    for (size_t i = 0; i < q->ask.projection_count; i++)
+        add_column(&p, q->ask.projection[i]);
+    vv_status st = s->ops->query(s, &q->ask, take_record, &p, stats, err);
+    if (p.format != CMD_JSON && (st == VV_OK || p.waiting_count > 0)) {
+        if (!p.started)
+            start(&p);
+        out_end(&p.out);
+    }
+    if (p.left_out)
+        (void)fprintf(stderr, "varve query: later records have fields that are no columns here; "
+                              "name them with --select or use -o json\n");
+    vv_arena_fini(&p.arena);
+    vv_buf_fini(&p.waiting);
+    vv_buf_fini(&p.text);
+    vv_buf_fini(&p.line);
+    return st;
+}
+
+/* ---- aggregates
+ * -------------------------------------------------------------------------------------- */
+
+typedef struct group_printer {
+    out_writer out;
+    cmd_format format;
+    bool started;
+} group_printer;
+
+static int take_group(void *ctx, const store_cell *cells, size_t count)
+{
+    group_printer *g = ctx;
+    vv_slice names[OUT_COLUMNS_MAX];
+    out_cell row[OUT_COLUMNS_MAX];
+    char times[OUT_COLUMNS_MAX][TIME_TEXT_MAX];
+    for (size_t i = 0; i < count && i < OUT_COLUMNS_MAX; i++) {
+        const struct_value *v = &cells[i].value;
+        names[i] = cells[i].name;
+        row[i] = v->type == STRUCT_NUMBER   ? out_double(v->number)
+                 : v->type == STRUCT_STRING ? out_bytes(v->bytes)
+                 : v->type == STRUCT_BOOL   ? out_bool(v->boolean)
+                                            : (out_cell){.type = OUT_NULL};
+        if (v->type == STRUCT_TIME)
+            row[i] = (out_cell){.type = OUT_TEXT, .bytes = time_slice(v->time_ns, times[i])};
+    }
+    if (!g->started)
+        out_init(&g->out, g->format, names, count);
+    g->started = true;
+    out_row(&g->out, row);
+    return 0;
+}
+
+static vv_status print_groups(const cmd_ctx *ctx, store *s, const question *q, query_stats *stats,
+                              vv_error *err)
+{
+    group_printer g = {.format = ctx->common.format};
+    vv_status st = s->ops->aggregate(s, &q->ask, take_group, &g, stats, err);
+    if (g.started)
+        out_end(&g.out);
+    return st;
+}
+
+static vv_status print_plan(store *s, const question *q, vv_error *err)
+{
+    vv_buf text;
+    vv_buf_init(&text, 1 << 20);
+    vv_status st = s->ops->explain(s, &q->ask, &text, err);
+    if (st == VV_OK)
+        (void)fwrite(text.data, 1, text.len, stdout);
+    vv_buf_fini(&text);
+    return st;
+}
+
+static int answer(cmd_ctx *ctx, const args *a, const question *q)
+{
+    vv_error err = {0};
+    store *s = NULL;
+    query_stats stats = {.index = ""};
+    vv_status st = store_open(ctx, "records", false, &s, &err);
+    if (st == VV_OK && a->explain)
+        st = print_plan(s, q, &err);
+    else if (st == VV_OK && q->ask.aggregate_count > 0)
+        st = print_groups(ctx, s, q, &stats, &err);
+    else if (st == VV_OK)
+        st = print_records(ctx, s, q, &stats, &err);
+    (void)fflush(stdout);
+    if (st == VV_OK && a->stats && !a->explain)
+        print_stats(&stats);
+    store_close(s);
+    return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
+}
+
+static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
+{
+    if (argc != 0)
+        return cmd_usage(ctx, "'%s': conditions are given with --where", argv[0]);
+    question *q = vv_calloc(1, sizeof *q);
+    if (q == NULL)
+        return cmd_fail(ctx, VV_NO_MEMORY, &(vv_error){.msg = "out of memory"});
+    vv_arena_init(&q->arena, ARENA_MAX);
+    int code = read_question(ctx, opaque, q);
+    if (code == CMD_OK)
+        code = answer(ctx, opaque, q);
+    vv_arena_fini(&q->arena);
+    vv_free(q);
+    return code;
+}
+
+const cmd_command cmd_query = {
+    .name = "query",
+    .summary = "ask for records",
+    .synopsis = "",
+    .details =
+        "Columns are the fields of a record, a.b for nested ones, _id, _timestamp, _version and\n"
+        "_metadata.KEY. Operators: = != < <= > >= in contains. A value is JSON where it reads as\n"
+        "such, otherwise text:\n\n"
+        "  varve query --where 'value > 24' --where 'site in north,south' --order-by -value -n 5\n"
+        "  varve query --since 90m --select _timestamp,value -o csv\n"
+        "  varve query --agg 'avg(value) as mean' --agg count --group-by site --having 'mean > "
+        "5'\n",
+    .with = CMD_WITH_STORE | CMD_WITH_TABLE,
+    .opts = opts,
+    .opt_count = ARRAY_LEN(opts),
+    .args_size = sizeof(args),
+    .run = run,
+};

@@ -1,0 +1,114 @@
+/* cmd_scan.c - print keys and values in order, from one snapshot. */
+#include "base/util.h"
+#include "key_text.h"
+#include "out.h"
+#include "store.h"
+
+typedef struct args {
+    const char *from;
+    const char *to;
+    const char *prefix;
+    uint64_t limit;
+    uint64_t version;
+    bool reverse;
+    bool keys_only;
+    bool count;
+    bool hex;
+} args;
+
+static const cmd_opt opts[] = {
+    {"from", 0, CMD_TEXT, offsetof(args, from), "KEY", "the first key; default the first of all"},
+    {"to", 0, CMD_TEXT, offsetof(args, to), "KEY", "stop before this key"},
+    {"prefix", 'p', CMD_TEXT, offsetof(args, prefix), "TEXT", "keys that begin so"},
+    {"limit", 'n', CMD_COUNT, offsetof(args, limit), "N", "at most so many; default all"},
+    {"version", 0, CMD_COUNT, offsetof(args, version), "N", "as of this version; default newest"},
+    {"reverse", 'r', CMD_FLAG, offsetof(args, reverse), NULL, "from the last key to the first"},
+    {"keys-only", 'k', CMD_FLAG, offsetof(args, keys_only), NULL, "no values"},
+    {"count", 'c', CMD_FLAG, offsetof(args, count), NULL, "print only how many there are"},
+    {"hex", 'x', CMD_FLAG, offsetof(args, hex), NULL, "the keys given are hexadecimal"},
+};
+
+typedef struct printer {
+    out_writer out;
+    bool keys_only;
+    bool count_only;
+    uint64_t count;
+} printer;
+
+static int print_one(void *ctx, const store_kv *kv)
+{
+    printer *p = ctx;
+    p->count++;
+    if (!p->count_only)
+        out_row(&p->out,
+                (const out_cell[]){out_bytes(kv->key), out_int(kv->version), out_bytes(kv->value)});
+    return 0;
+}
+
+static int scan(cmd_ctx *ctx, const args *a, const store_range *range)
+{
+    static const char *const names[] = {"key", "version", "value"};
+    vv_error err = {0};
+    store *s = NULL;
+    printer p = {.keys_only = a->keys_only, .count_only = a->count};
+    vv_status st = store_open(ctx, "default", false, &s, &err);
+    if (st == VV_OK) {
+        if (!a->count)
+            out_init_names(&p.out, ctx->common.format, names, a->keys_only ? 2 : 3);
+        st = s->ops->scan(s, range, print_one, &p, &err);
+        if (!a->count)
+            out_end(&p.out);
+    }
+    if (st == VV_OK && a->count) {
+        out_writer o;
+        out_init_names(&o, ctx->common.format, (const char *const[]){"count"}, 1);
+        out_row(&o, (const out_cell[]){out_uint(p.count)});
+        out_end(&o);
+    }
+    store_close(s);
+    return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
+}
+
+static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
+{
+    const args *a = opaque;
+    const char *text[3] = {a->from, a->to, a->prefix};
+    vv_buf key[3];
+    int code = CMD_OK;
+    (void)argv;
+    if (argc != 0)
+        return cmd_usage(ctx, "it takes no arguments; use --prefix, --from and --to");
+    if (a->prefix != NULL && (a->from != NULL || a->to != NULL))
+        return cmd_usage(ctx, "--prefix excludes --from and --to");
+    for (size_t i = 0; i < 3; i++) {
+        vv_buf_init(&key[i], 2 * VV_KEY_MAX + 64);
+        if (text[i] != NULL && !key_text_read(text[i], a->hex, &key[i]))
+            code = cmd_usage(ctx, "'%s' is no key", text[i]);
+    }
+    const store_range range = {.begin = vv_buf_slice(&key[0]),
+                               .end = vv_buf_slice(&key[1]),
+                               .prefix = vv_buf_slice(&key[2]),
+                               .reverse = a->reverse,
+                               .keys_only = a->keys_only || a->count,
+                               .limit = a->limit,
+                               .version = (int64_t)a->version};
+    if (code == CMD_OK)
+        code = scan(ctx, a, &range);
+    for (size_t i = 0; i < 3; i++)
+        vv_buf_fini(&key[i]);
+    return code;
+}
+
+const cmd_command cmd_scan = {
+    .name = "scan",
+    .summary = "print keys and values in order",
+    .synopsis = "",
+    .details =
+        "All of it comes from one snapshot. Bytes that are no text are printed as \\xNN (in\n"
+        "JSON as {\"base64\": ...}); a table cuts long values, JSON and CSV do not.\n",
+    .with = CMD_WITH_STORE | CMD_WITH_TABLE,
+    .opts = opts,
+    .opt_count = ARRAY_LEN(opts),
+    .args_size = sizeof(args),
+    .run = run,
+};

@@ -1,0 +1,145 @@
+/* cmd_table.c - create, list, describe and drop tables. */
+#include <string.h>
+
+#include "base/util.h"
+#include "out.h"
+#include "query/time_text.h"
+#include "store.h"
+
+typedef struct args {
+    const char *kind;
+    int64_t retention_ns;
+    bool no_retention;
+    bool if_not_exists;
+    bool all_tenants;
+} args;
+
+static const cmd_opt opts[] = {
+    {"kind", 'k', CMD_CHOICE, offsetof(args, kind), "kv|record", "of create; default kv"},
+    {"retention", 0, CMD_DURATION, offsetof(args, retention_ns), "TIME",
+     "of create: how long old versions can be read; default 0 for kv, 1h for record"},
+    {"no-retention", 0, CMD_FLAG, offsetof(args, no_retention), NULL,
+     "of create: keep no old versions of records"},
+    {"if-not-exists", 0, CMD_FLAG, offsetof(args, if_not_exists), NULL,
+     "of create: an existing table is no error"},
+    {"all", 'a', CMD_FLAG, offsetof(args, all_tenants), NULL, "of list: the tables of all tenants"},
+};
+
+static const char *const columns[] = {"tenant", "table",        "kind",    "engine", "id",
+                                      "shard",  "retention_ms", "created", "bytes"};
+
+static int print_table(void *ctx, const store_table_info *t)
+{
+    char created[TIME_TEXT_MAX] = "";
+    char kind[16];
+    int64_t ns;
+    if (!__builtin_mul_overflow(t->created_ms, VV_NS_PER_MS, &ns))
+        time_text_format(ns, created);
+    (void)snprintf(kind, sizeof kind, "%s",
+                   t->kind == VV_TABLE_KV       ? "kv"
+                   : t->kind == VV_TABLE_RECORD ? "record"
+                                                : "unknown");
+    out_row(ctx,
+            (const out_cell[]){out_text(t->tenant), out_text(t->name), out_text(kind),
+                               out_text(t->engine), out_uint(t->id), out_uint(t->shard),
+                               out_int(t->retention_ms), out_text(created), out_uint(t->bytes)});
+    return 0;
+}
+
+static int print_one(const cmd_ctx *ctx, vv_status st, const store_table_info *info,
+                     const vv_error *err)
+{
+    if (st != VV_OK)
+        return cmd_fail(ctx, st, err);
+    out_writer o;
+    out_init_names(&o, ctx->common.format, columns, ARRAY_LEN(columns));
+    (void)print_table(&o, info);
+    out_end(&o);
+    return CMD_OK;
+}
+
+static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
+{
+    vv_error err = {0};
+    store_table_info info;
+    int kind = a->kind != NULL && strcmp(a->kind, "record") == 0 ? VV_TABLE_RECORD : VV_TABLE_KV;
+    int64_t retention_ms = a->no_retention       ? 0
+                           : a->retention_ns > 0 ? a->retention_ns / VV_NS_PER_MS
+                                                 : -1;
+    vv_status st = s->ops->table_create(s, name, kind, retention_ms, a->if_not_exists, &info, &err);
+    return print_one(ctx, st, &info, &err);
+}
+
+static int list(cmd_ctx *ctx, const args *a, store *s)
+{
+    vv_error err = {0};
+    out_writer o;
+    out_init_names(&o, ctx->common.format, columns, ARRAY_LEN(columns));
+    vv_status st =
+        s->ops->table_list(s, a->all_tenants ? NULL : ctx->common.tenant, print_table, &o, &err);
+    if (st == VV_OK)
+        out_end(&o);
+    return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
+}
+
+static int describe(cmd_ctx *ctx, store *s, const char *name)
+{
+    vv_error err = {0};
+    store_table_info info;
+    vv_status st = s->ops->table_describe(s, name, &info, &err);
+    return print_one(ctx, st, &info, &err);
+}
+
+static int drop(cmd_ctx *ctx, store *s, const char *name)
+{
+    vv_error err = {0};
+    vv_status st = s->ops->table_drop(s, name, &err);
+    if (st != VV_OK)
+        return cmd_fail(ctx, st, &err);
+    if (ctx->common.output == NULL)
+        (void)printf("dropped %s\n", name);
+    return CMD_OK;
+}
+
+static const char *const words[] = {"create", "list", "describe", "drop", NULL};
+
+static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
+{
+    const args *a = opaque;
+    vv_error err = {0};
+    store *s = NULL;
+    size_t verb = 0;
+    if (argc == 0)
+        return cmd_usage(ctx, "one of create, list, describe and drop is needed");
+    while (words[verb] != NULL && strcmp(words[verb], argv[0]) != 0)
+        verb++;
+    if (words[verb] == NULL)
+        return cmd_usage(ctx, "there is no 'table %s'; it is create, list, describe or drop",
+                         argv[0]);
+    if (argc != (verb == 1 ? 1 : 2))
+        return cmd_usage(ctx, verb == 1 ? "table list takes no name" : "one table NAME is needed");
+    vv_status st = store_open(ctx, "", verb == 0 || verb == 3, &s, &err);
+    if (st != VV_OK)
+        return cmd_fail(ctx, st, &err);
+    int code = verb == 0   ? create(ctx, a, s, argv[1])
+               : verb == 1 ? list(ctx, a, s)
+               : verb == 2 ? describe(ctx, s, argv[1])
+                           : drop(ctx, s, argv[1]);
+    store_close(s);
+    return code;
+}
+
+const cmd_command cmd_table = {
+    .name = "table",
+    .summary = "create, list, describe and drop tables",
+    .synopsis = "create NAME | list | describe NAME | drop NAME",
+    .details =
+        "A kv table maps bytes to bytes; a record table holds records with fields, indexed by\n"
+        "their time. Dropping a table drops its data.\n",
+    .with = CMD_WITH_STORE,
+    .opts = opts,
+    .opt_count = ARRAY_LEN(opts),
+    .args_size = sizeof(args),
+    .words = words,
+    .run = run,
+};

@@ -1,0 +1,85 @@
+/*
+ * varve - the command line of Varve: talks to a server or opens a store that no server has open.
+ *
+ *     varve COMMAND [options] [arguments]
+ *
+ * Exit codes: 0 done, 1 failed, 2 bad usage, 3 nobody answers, 4 other credentials are wanted,
+ * 5 not there.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "cmd.h"
+
+const cmd_command *const cmd_commands[] = {
+    &cmd_put,   &cmd_get,   &cmd_del,  &cmd_scan,  &cmd_import,     &cmd_query,   &cmd_status,
+    &cmd_table, &cmd_check, &cmd_dump, &cmd_bench, &cmd_completion, &cmd_version,
+};
+const size_t cmd_command_count = ARRAY_LEN(cmd_commands);
+
+static void usage(FILE *to)
+{
+    (void)fputs("usage: varve COMMAND [options] [arguments]\n\n", to);
+    for (size_t i = 0; i < cmd_command_count; i++)
+        (void)fprintf(to, "  %-11s %s\n", cmd_commands[i]->name, cmd_commands[i]->summary);
+    (void)fputs(
+        "\n`varve COMMAND --help` explains a command. Without --data a command talks to the\n"
+        "server at --server HOST:PORT, by default $VARVE_SERVER or 127.0.0.1:8080.\n\n"
+        "exit codes: 0 done, 1 failed, 2 bad usage, 3 nobody answers, 4 other credentials\n"
+        "are wanted, 5 the key, record or table is not there\n",
+        to);
+}
+
+static const cmd_command *find(const char *name)
+{
+    for (size_t i = 0; i < cmd_command_count; i++)
+        if (strcmp(cmd_commands[i]->name, name) == 0)
+            return cmd_commands[i];
+    return NULL;
+}
+
+/* Letters two words have in common at the same place: enough to guess what was meant. */
+static const cmd_command *nearest(const char *name)
+{
+    const cmd_command *best = NULL;
+    size_t best_score = 1;
+    for (size_t i = 0; i < cmd_command_count; i++) {
+        size_t score = 0;
+        const char *other = cmd_commands[i]->name;
+        for (size_t j = 0; name[j] != 0 && other[j] != 0; j++)
+            score += name[j] == other[j];
+        if (score > best_score) {
+            best = cmd_commands[i];
+            best_score = score;
+        }
+    }
+    return best;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return CMD_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        const cmd_command *about = argc > 2 ? find(argv[2]) : NULL;
+        if (about != NULL)
+            cmd_help(about, stdout);
+        else
+            usage(stdout);
+        return CMD_OK;
+    }
+    const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
+    const cmd_command *command = find(name);
+    if (command == NULL) {
+        const cmd_command *guess = nearest(name);
+        (void)fprintf(stderr, "varve: there is no command '%s'%s%s%s; see varve --help\n", name,
+                      guess == NULL ? "" : ", did you mean '", guess == NULL ? "" : guess->name,
+                      guess == NULL ? "" : "'?");
+        return CMD_USAGE;
+    }
+    return cmd_run(command, argc - 1, argv + 1);
+}

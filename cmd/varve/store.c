@@ -1,0 +1,133 @@
+/*
+ * store.c - choosing between server and directory, and records as wire bytes.
+ */
+#include "store.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/util.h"
+#include "query/time_text.h"
+
+#define TIMEOUT_DEFAULT (30 * VV_NS_PER_S)
+
+vv_status store_open(const cmd_ctx *ctx, const char *default_table, bool writes, store **out,
+                     vv_error *err)
+{
+    const cmd_common *c = &ctx->common;
+    vv_status st =
+        c->data != NULL ? store_open_local(c, writes, out, err) : store_open_remote(c, out, err);
+    if (st != VV_OK)
+        return st;
+    (*out)->tenant = c->tenant;
+    (*out)->table = c->table != NULL ? c->table : default_table;
+    (*out)->timeout_ns = c->timeout_ns > 0 ? c->timeout_ns : TIMEOUT_DEFAULT;
+    (*out)->stream_timeout_ns = c->timeout_ns;
+    return VV_OK;
+}
+
+bool store_parse_durability(const char *text, int *out)
+{
+    static const char *const names[] = {"default", "sync", "os", "none"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(text, names[i]) == 0) {
+            *out = (int)i;
+            return true;
+        }
+    return false;
+}
+
+/* string id = 1 */
+static bool read_id(vv_slice message, vv_slice *out)
+{
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
+    while (wire_next(&r, &f) > 0)
+        if (f.number == 1 && f.type == WIRE_BYTES)
+            *out = f.bytes;
+    return true;
+}
+
+static bool read_time(vv_slice message, int64_t *out_ns)
+{
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
+    int64_t part[2] = {0};
+    while (wire_next(&r, &f) > 0)
+        if (f.number <= 2 && f.type == WIRE_VARINT)
+            part[f.number - 1] = (int64_t)f.value;
+    return time_from_parts(part[0], part[1], out_ns);
+}
+
+bool record_parse(vv_slice record, record_parts *out)
+{
+    wire_reader r = wire_reader_of(record);
+    wire_field f = {0};
+    int more;
+    *out = (record_parts){.raw = record};
+    while ((more = wire_next(&r, &f)) > 0) {
+        if (f.number == 5 && f.type == WIRE_VARINT)
+            out->version = (int64_t)f.value;
+        if (f.type != WIRE_BYTES)
+            continue;
+        if (f.number == 2)
+            out->body = f.bytes;
+        if (f.number == 4 && !read_time(f.bytes, &out->time_ns))
+            return false;
+        if (f.number == 1) {
+            wire_reader id = wire_reader_of(f.bytes);
+            wire_field g = {0};
+            while (wire_next(&id, &g) > 0)
+                if (g.number == 2 && g.type == WIRE_BYTES && !read_id(g.bytes, &out->id))
+                    return false;
+        }
+    }
+    return more == 0;
+}
+
+bool record_next_meta(wire_reader *r, vv_slice *key, vv_slice *value)
+{
+    wire_field f = {0};
+    while (wire_next(r, &f) > 0) {
+        if (f.number != 6 || f.type != WIRE_BYTES)
+            continue;
+        wire_reader pair = wire_reader_of(f.bytes);
+        wire_field g = {0};
+        *key = *value = (vv_slice){0};
+        while (wire_next(&pair, &g) > 0) {
+            if (g.number == 1 && g.type == WIRE_BYTES)
+                *key = g.bytes;
+            if (g.number == 2 && g.type == WIRE_BYTES)
+                *value = g.bytes;
+        }
+        return true;
+    }
+    return false;
+}
+
+static void put_id(vv_buf *out, uint32_t number, vv_slice id)
+{
+    size_t begin = wire_begin(out, number);
+    wire_put_string(out, 1, id);
+    wire_end(out, begin);
+}
+
+void record_put(vv_buf *out, vv_slice tenant, vv_slice table, const store_record *record)
+{
+    size_t begin = wire_begin(out, 1);
+    put_id(out, 1, tenant);
+    put_id(out, 2, record->id);
+    wire_end(out, begin);
+    wire_put_bytes(out, 2, record->body);
+    begin = wire_begin(out, 3);
+    wire_put_string(out, 2, table);
+    wire_end(out, begin);
+    if (record->has_time)
+        wire_put_time(out, 4, record->time_ns);
+    for (size_t i = 0; i < record->meta_count; i++) {
+        begin = wire_begin(out, 6);
+        wire_put_string(out, 1, record->meta[2 * i]);
+        wire_put_string(out, 2, record->meta[2 * i + 1]);
+        wire_end(out, begin);
+    }
+}

@@ -1,0 +1,157 @@
+/*
+ * store.h - what the commands do things to: a server (store_remote.c) or a directory
+ * (store_local.c). One const table of functions, so that each command is written once.
+ */
+#ifndef VARVE_CMD_VARVE_STORE_H
+#define VARVE_CMD_VARVE_STORE_H
+
+#include "base/buf.h"
+#include "cmd.h"
+#include "query/query.h"
+
+typedef struct store store;
+
+typedef struct store_kv {
+    vv_slice key;
+    vv_slice value;
+    int64_t version;
+    int64_t expires_ms; /* 0: never */
+} store_kv;
+
+typedef struct store_write {
+    uint64_t ttl_ms;
+    int durability; /* vv_durability */
+} store_write;
+
+typedef struct store_range {
+    vv_slice begin;
+    vv_slice end;
+    vv_slice prefix;
+    bool reverse;
+    bool keys_only;
+    uint64_t limit; /* 0: all */
+    int64_t version;
+} store_range;
+
+typedef struct store_table_info {
+    char tenant[VV_NAME_MAX + 1];
+    char name[VV_NAME_MAX + 1];
+    char engine[16];
+    uint32_t id;
+    uint32_t shard;
+    int kind; /* vv_table_kind */
+    int64_t retention_ms;
+    int64_t created_ms;
+    uint64_t bytes;
+} store_table_info;
+
+/* One answered value with its name. */
+typedef struct store_cell {
+    vv_slice name;
+    struct_value value;
+} store_cell;
+
+/* One record on its way in. Borrowed for the call. */
+typedef struct store_record {
+    vv_slice id;
+    bool has_time; /* otherwise the time of arrival */
+    int64_t time_ns;
+    const vv_slice *meta; /* key, value, key, value ... */
+    size_t meta_count;    /* pairs */
+    vv_slice body;        /* a serialized Struct */
+} store_record;
+
+/* How far a load has come. */
+typedef struct store_progress {
+    uint64_t sent;  /* records handed over */
+    uint64_t acked; /* of those, durable */
+    uint64_t failed;
+} store_progress;
+
+/* A record that was refused, while the others go on. */
+typedef void (*store_refused)(void *ctx, uint64_t sequence, const char *why);
+
+typedef struct store_ops {
+    void (*close)(store *s);
+    vv_status (*put)(store *s, vv_slice key, vv_slice value, const store_write *how,
+                     int64_t *version, vv_error *err);
+    /* Appends the value to out. */
+    vv_status (*get)(store *s, vv_slice key, int64_t version, vv_buf *out, store_kv *kv,
+                     vv_error *err);
+    /* An empty end deletes key alone. */
+    vv_status (*del)(store *s, vv_slice key, vv_slice end, const store_write *how, int64_t *version,
+                     vv_error *err);
+    /* A nonzero return of each() ends the scan. */
+    vv_status (*scan)(store *s, const store_range *range,
+                      int (*each)(void *ctx, const store_kv *kv), void *ctx, vv_error *err);
+    /* each() gets a serialized storage.DataRecord. */
+    vv_status (*query)(store *s, const query_ask *ask, int (*each)(void *ctx, vv_slice record),
+                       void *ctx, query_stats *stats, vv_error *err);
+    vv_status (*aggregate)(store *s, const query_ask *ask,
+                           int (*each)(void *ctx, const store_cell *cells, size_t count), void *ctx,
+                           query_stats *stats, vv_error *err);
+    vv_status (*explain)(store *s, const query_ask *ask, vv_buf *text, vv_error *err);
+    vv_status (*status)(store *s, void (*text)(void *ctx, const char *name, vv_slice value),
+                        void (*figure)(void *ctx, const char *name, double value), void *ctx,
+                        vv_error *err);
+    vv_status (*table_create)(store *s, const char *name, int kind, int64_t retention_ms,
+                              bool if_not_exists, store_table_info *out, vv_error *err);
+    /* tenant NULL: all. */
+    vv_status (*table_list)(store *s, const char *tenant,
+                            int (*each)(void *ctx, const store_table_info *info), void *ctx,
+                            vv_error *err);
+    vv_status (*table_describe)(store *s, const char *name, store_table_info *out, vv_error *err);
+    vv_status (*table_drop)(store *s, const char *name, vv_error *err);
+    /* Records into one table, in order, acknowledged in groups. begin, record..., end. */
+    vv_status (*load_begin)(store *s, store_refused refused, void *ctx, int durability,
+                            vv_error *err);
+    vv_status (*load_record)(store *s, const store_record *record, store_progress *at,
+                             vv_error *err);
+    /* Wait until everything is acknowledged. */
+    vv_status (*load_end)(store *s, store_progress *at, vv_error *err);
+} store_ops;
+
+struct store {
+    const store_ops *ops;
+    const char *tenant;
+    const char *table;         /* of the command, never NULL */
+    int64_t timeout_ns;        /* of one request */
+    int64_t stream_timeout_ns; /* of scans, queries and loads; 0: none */
+};
+
+/** Open what the common options name: default_table when --table is not given. Gives *out:
+ * store_close. */
+VV_MUST_CHECK vv_status store_open(const cmd_ctx *ctx, const char *default_table, bool writes,
+                                   store **out, vv_error *err);
+VV_MUST_CHECK vv_status store_open_remote(const cmd_common *c, store **out, vv_error *err);
+/** VV_UNSUPPORTED in a build without the engine. */
+VV_MUST_CHECK vv_status store_open_local(const cmd_common *c, bool writes, store **out,
+                                         vv_error *err);
+
+static inline void store_close(store *s)
+{
+    if (s != NULL)
+        s->ops->close(s);
+}
+
+/** "sync", "os", "none", "default" to a vv_durability; false for anything else. */
+bool store_parse_durability(const char *text, int *out);
+
+/* A storage.DataRecord taken apart. Borrows the bytes. */
+typedef struct record_parts {
+    vv_slice id;
+    vv_slice body;
+    int64_t version;
+    int64_t time_ns;
+    vv_slice raw; /* for record_next_meta */
+} record_parts;
+
+/** False when malformed. */
+bool record_parse(vv_slice record, record_parts *out);
+/** Walk the metadata; *r starts as wire_reader_of(parts.raw). */
+bool record_next_meta(wire_reader *r, vv_slice *key, vv_slice *value);
+
+/** Append a record as storage.DataRecord fields. */
+void record_put(vv_buf *out, vv_slice tenant, vv_slice table, const store_record *record);
+
+#endif

@@ -1,0 +1,501 @@
+/*
+ * store_local.c - a directory as a store, through the public library.
+ *
+ * Reading commands open it read-only: the log is replayed into memory and nothing is written.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "files.h"
+#include "io/env.h"
+#include "store.h"
+
+#define LOAD_BATCH_BYTES (1024u * 1024) /* of records that become one commit */
+#define LOAD_BATCH_COUNT 1000u
+#define ROW_MAX (64u * 1024 * 1024)
+#define META_MAX (64u * 1024)
+
+typedef struct local {
+    store base;
+    vv_db *db;
+    vv_table *table; /* the command's, once it was needed */
+    vv_batch *batch;
+    uint64_t batched;
+    vv_durability durability;
+    store_refused refused;
+    void *refused_ctx;
+    store_progress progress;
+    vv_buf meta;
+} local;
+
+static local *local_of(store *s)
+{
+    return (local *)(void *)s;
+}
+
+static void local_close(store *s)
+{
+    local *l = local_of(s);
+    vv_error err;
+    vv_batch_destroy(l->batch);
+    vv_table_close(l->table);
+    vv_buf_fini(&l->meta);
+    if (l->db != NULL && vv_db_close(l->db, &err) != VV_OK)
+        (void)fprintf(stderr, "varve: closing the store: %s\n", err.msg);
+    vv_free(l);
+}
+
+static vv_status open_table(local *l, bool create, vv_table_kind kind, vv_error *err)
+{
+    if (l->table != NULL)
+        return VV_OK;
+    if (!create)
+        return vv_table_open(l->db, l->base.tenant, l->base.table, &l->table, err);
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.kind = kind;
+    opt.if_not_exists = true;
+    return vv_table_create(l->db, l->base.tenant, l->base.table, &opt, &l->table, err);
+}
+
+/* ---- keys and values
+ * ----------------------------------------------------------------------------- */
+
+static int64_t expiry_of(uint64_t ttl_ms)
+{
+    if (ttl_ms == 0)
+        return 0;
+    int64_t ns;
+    if (ttl_ms > INT64_MAX / 1000000 ||
+        __builtin_add_overflow(vv_clock_wall(vv_clock_real()), (int64_t)ttl_ms * VV_NS_PER_MS, &ns))
+        return INT64_MAX;
+    return ns;
+}
+
+static vv_status write_one(local *l, vv_slice key, const vv_slice *value, vv_slice end,
+                           const store_write *how, int64_t *version, vv_error *err)
+{
+    vv_write_result result = {0};
+    vv_status st = open_table(l, value != NULL, VV_TABLE_KV, err);
+    vv_batch *batch = st == VV_OK ? vv_batch_create(l->db) : NULL;
+    if (st == VV_OK && batch == NULL)
+        st = vv_fail(err, VV_NO_MEMORY, "a batch");
+    if (st == VV_OK && value != NULL)
+        st = vv_batch_put(batch, l->table, key, *value, expiry_of(how->ttl_ms), err);
+    else if (st == VV_OK && end.len > 0)
+        st = vv_batch_delete_range(batch, l->table, key, end, err);
+    else if (st == VV_OK)
+        st = vv_batch_delete(batch, l->table, key, err);
+    if (st == VV_OK)
+        st = vv_write(l->db, batch, (vv_durability)how->durability, &result, err);
+    vv_batch_destroy(batch);
+    *version = result.version;
+    return st;
+}
+
+static vv_status local_put(store *s, vv_slice key, vv_slice value, const store_write *how,
+                           int64_t *version, vv_error *err)
+{
+    return write_one(local_of(s), key, &value, (vv_slice){0}, how, version, err);
+}
+
+static vv_status local_del(store *s, vv_slice key, vv_slice end, const store_write *how,
+                           int64_t *version, vv_error *err)
+{
+    return write_one(local_of(s), key, NULL, end, how, version, err);
+}
+
+static vv_status local_get(store *s, vv_slice key, int64_t version, vv_buf *out, store_kv *kv,
+                           vv_error *err)
+{
+    local *l = local_of(s);
+    vv_value value;
+    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    if (st == VV_OK)
+        st = version == 0 ? vv_get(l->table, NULL, key, &value, err)
+                          : vv_get_at(l->table, version, key, &value, err);
+    if (st != VV_OK)
+        return st;
+    vv_buf_append_slice(out, value.data);
+    *kv = (store_kv){.key = key,
+                     .value = vv_buf_slice(out),
+                     .version = value.version,
+                     .expires_ms = value.expires_ns / VV_NS_PER_MS};
+    vv_value_release(&value);
+    return out->status == VV_OK ? VV_OK : vv_fail(err, out->status, "a value of this size");
+}
+
+static vv_status local_scan(store *s, const store_range *range,
+                            int (*each)(void *ctx, const store_kv *kv), void *ctx, vv_error *err)
+{
+    local *l = local_of(s);
+    vv_cursor *c = NULL;
+    vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
+    opt.version = range->version;
+    opt.lower = range->begin;
+    opt.upper = range->end;
+    opt.prefix = range->prefix;
+    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    if (st == VV_OK)
+        st = vv_cursor_open(l->table, &opt, &c, err);
+    if (st == VV_OK)
+        st = range->reverse ? vv_cursor_seek_below(c, (vv_slice){0}, err)
+                            : vv_cursor_seek(c, (vv_slice){0}, err);
+    for (uint64_t n = 0;
+         st == VV_OK && vv_cursor_valid(c) && (range->limit == 0 || n < range->limit); n++) {
+        const store_kv kv = {.key = vv_cursor_key(c),
+                             .value = range->keys_only ? (vv_slice){0} : vv_cursor_value(c),
+                             .version = vv_cursor_version(c),
+                             .expires_ms = vv_cursor_expires_ns(c) / VV_NS_PER_MS};
+        if (each(ctx, &kv) != 0)
+            break;
+        st = range->reverse ? vv_cursor_prev(c, err) : vv_cursor_next(c, err);
+    }
+    vv_cursor_close(c);
+    return st;
+}
+
+/* ---- queries
+ * -------------------------------------------------------------------------------------- */
+
+static query_env env_of(local *l)
+{
+    return (query_env){.table = l->table,
+                       .clock = vv_clock_real(),
+                       .memory_limit = 256 * VV_MIB,
+                       .deadline_ns = INT64_MAX};
+}
+
+static vv_status local_query(store *s, const query_ask *ask,
+                             int (*each)(void *ctx, vv_slice record), void *ctx, query_stats *stats,
+                             vv_error *err)
+{
+    local *l = local_of(s);
+    query *q = NULL;
+    query_row row;
+    vv_buf record;
+    vv_buf_init(&record, ROW_MAX);
+    *stats = (query_stats){.index = ""};
+    vv_status st = open_table(l, false, VV_TABLE_RECORD, err);
+    if (st == VV_OK) {
+        query_env env = env_of(l);
+        st = query_open(ask, &env, &q, err);
+    }
+    while (st == VV_OK && (st = query_next(q, &row, err)) == VV_OK) {
+        vv_buf_reset(&record);
+        query_row_put(&record, vv_slice_str(s->tenant), vv_slice_str(s->table), &row);
+        if (record.status != VV_OK)
+            st = vv_fail(err, record.status, "a record of %zu bytes", row.body.len);
+        else if (each(ctx, vv_buf_slice(&record)) != 0)
+            break;
+    }
+    if (q != NULL)
+        query_stats_read(q, stats);
+    query_close(q);
+    vv_buf_fini(&record);
+    /* The end of the records, not a table that is not there. */
+    return st == VV_NOT_FOUND && q != NULL ? VV_OK : st;
+}
+
+typedef struct aggregator {
+    const query_ask *ask;
+    int (*each)(void *ctx, const store_cell *cells, size_t count);
+    void *ctx;
+} aggregator;
+
+static int take_group(void *ctx, const struct_value *values)
+{
+    const aggregator *a = ctx;
+    store_cell cells[QUERY_GROUP_MAX + QUERY_AGGREGATES_MAX];
+    char names[QUERY_AGGREGATES_MAX][128];
+    size_t n = 0;
+    for (; n < a->ask->group_count; n++)
+        cells[n] = (store_cell){a->ask->group_by[n], values[n]};
+    for (size_t i = 0; i < a->ask->aggregate_count; i++, n++)
+        cells[n] = (store_cell){
+            query_aggregate_name(&a->ask->aggregates[i], names[i], sizeof names[i]), values[n]};
+    return a->each(a->ctx, cells, n);
+}
+
+static vv_status local_aggregate(store *s, const query_ask *ask,
+                                 int (*each)(void *ctx, const store_cell *cells, size_t count),
+                                 void *ctx, query_stats *stats, vv_error *err)
+{
+    local *l = local_of(s);
+    aggregator a = {ask, each, ctx};
+    vv_status st = open_table(l, false, VV_TABLE_RECORD, err);
+    if (st != VV_OK)
+        return st;
+    query_env env = env_of(l);
+    return query_aggregate_run(ask, &env, take_group, &a, stats, err);
+}
+
+static vv_status local_explain(store *s, const query_ask *ask, vv_buf *text, vv_error *err)
+{
+    local *l = local_of(s);
+    query *q;
+    query_plan_step steps[QUERY_PLAN_STEPS_MAX];
+    vv_status st = open_table(l, false, VV_TABLE_RECORD, err);
+    if (st != VV_OK)
+        return st;
+    query_env env = env_of(l);
+    st = query_open(ask, &env, &q, err);
+    if (st != VV_OK)
+        return st;
+    size_t count = query_explain(q, steps);
+    for (size_t i = 0; i < count; i++)
+        vv_buf_printf(text, "%*s%s: %s\n", (int)(2 * i), "", steps[i].node, steps[i].description);
+    query_close(q);
+    return VV_OK;
+}
+
+/* ---- administration
+ * -------------------------------------------------------------------------------- */
+
+static void fill_info(const vv_table_info *from, store_table_info *out)
+{
+    *out = (store_table_info){.id = from->id,
+                              .shard = from->shard,
+                              .kind = (int)from->kind,
+                              .retention_ms = from->version_retention_ns / VV_NS_PER_MS,
+                              .created_ms = from->created_ns / VV_NS_PER_MS,
+                              .bytes = from->bytes_estimate};
+    (void)snprintf(out->tenant, sizeof out->tenant, "%s", from->tenant);
+    (void)snprintf(out->name, sizeof out->name, "%s", from->name);
+    (void)snprintf(out->engine, sizeof out->engine, "%s", from->engine);
+}
+
+static vv_status describe(vv_table *table, store_table_info *out, vv_error *err)
+{
+    vv_table_info info;
+    vv_status st = vv_table_describe(table, &info, err);
+    if (st == VV_OK)
+        fill_info(&info, out);
+    return st;
+}
+
+static vv_status local_table_create(store *s, const char *name, int kind, int64_t retention_ms,
+                                    bool if_not_exists, store_table_info *out, vv_error *err)
+{
+    local *l = local_of(s);
+    vv_table *table = NULL;
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.kind = (vv_table_kind)kind;
+    opt.if_not_exists = if_not_exists;
+    opt.version_retention_ns = retention_ms < 0 ? -1 : retention_ms * VV_NS_PER_MS;
+    vv_status st = vv_table_create(l->db, s->tenant, name, &opt, &table, err);
+    if (st == VV_OK)
+        st = describe(table, out, err);
+    vv_table_close(table);
+    return st;
+}
+
+typedef struct lister {
+    int (*each)(void *ctx, const store_table_info *info);
+    void *ctx;
+} lister;
+
+static int list_one(void *ctx, const vv_table_info *info)
+{
+    const lister *l = ctx;
+    store_table_info out;
+    fill_info(info, &out);
+    return l->each(l->ctx, &out);
+}
+
+static vv_status local_table_list(store *s, const char *tenant,
+                                  int (*each)(void *ctx, const store_table_info *info), void *ctx,
+                                  vv_error *err)
+{
+    lister l = {each, ctx};
+    return vv_table_list(local_of(s)->db, tenant, list_one, &l, err);
+}
+
+static vv_status local_table_describe(store *s, const char *name, store_table_info *out,
+                                      vv_error *err)
+{
+    vv_table *table = NULL;
+    vv_status st = vv_table_open(local_of(s)->db, s->tenant, name, &table, err);
+    if (st == VV_OK)
+        st = describe(table, out, err);
+    vv_table_close(table);
+    return st;
+}
+
+static vv_status local_table_drop(store *s, const char *name, vv_error *err)
+{
+    return vv_table_drop(local_of(s)->db, s->tenant, name, err);
+}
+
+static vv_status local_status(store *s, void (*text)(void *ctx, const char *name, vv_slice value),
+                              void (*figure)(void *ctx, const char *name, double value), void *ctx,
+                              vv_error *err)
+{
+    vv_stats v = {.size = sizeof v};
+    (void)err;
+    vv_stats_read(local_of(s)->db, &v);
+    text(ctx, "version", vv_slice_str(vv_version()));
+    figure(ctx, "tables", (double)v.tables);
+    figure(ctx, "shards", v.shards);
+    figure(ctx, "disk_bytes", (double)v.disk_bytes);
+    figure(ctx, "log_retained_bytes", (double)v.log_retained_bytes);
+    figure(ctx, "log_segments", (double)v.log_segments);
+    figure(ctx, "memtable_bytes", (double)v.memtable_bytes);
+    for (size_t i = 0; i < ARRAY_LEN(v.level_files); i++) {
+        char name[40];
+        if (v.level_files[i] == 0)
+            continue;
+        (void)snprintf(name, sizeof name, "level%zu_files", i);
+        figure(ctx, name, (double)v.level_files[i]);
+        (void)snprintf(name, sizeof name, "level%zu_bytes", i);
+        figure(ctx, name, (double)v.level_bytes[i]);
+    }
+    figure(ctx, "recovery_entries", (double)v.recovery_entries);
+    figure(ctx, "recovery_seconds", (double)v.recovery_ns / 1e9);
+    figure(ctx, "recovery_cut_bytes", (double)v.recovery_cut_bytes);
+    return VV_OK;
+}
+
+/* ---- loading
+ * ---------------------------------------------------------------------------------------- */
+
+static vv_status local_load_begin(store *s, store_refused refused, void *ctx, int durability,
+                                  vv_error *err)
+{
+    local *l = local_of(s);
+    l->refused = refused;
+    l->refused_ctx = ctx;
+    l->progress = (store_progress){0};
+    l->durability = (vv_durability)durability;
+    vv_buf_init(&l->meta, META_MAX);
+    l->batch = vv_batch_create(l->db);
+    if (l->batch == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "a batch");
+    return open_table(l, true, VV_TABLE_RECORD, err);
+}
+
+static vv_status commit(local *l, vv_error *err)
+{
+    vv_status st = VV_OK;
+    while (l->batched > 0) {
+        st = vv_write(l->db, l->batch, l->durability, NULL, err);
+        if (st != VV_BUSY)
+            break;
+        vv_clock_sleep(vv_clock_real(), 5 * VV_NS_PER_MS);
+    }
+    if (st != VV_OK)
+        return st;
+    l->progress.acked += l->batched;
+    l->batched = 0;
+    vv_batch_clear(l->batch);
+    return VV_OK;
+}
+
+static bool encode_meta(local *l, const store_record *record)
+{
+    vv_buf_reset(&l->meta);
+    for (size_t i = 0; i < 2 * record->meta_count; i++) {
+        vv_buf_append_varint(&l->meta, record->meta[i].len);
+        vv_buf_append_slice(&l->meta, record->meta[i]);
+    }
+    return l->meta.status == VV_OK;
+}
+
+static vv_status local_load_record(store *s, const store_record *record, store_progress *at,
+                                   vv_error *err)
+{
+    local *l = local_of(s);
+    vv_error why = {0};
+    if (!encode_meta(l, record))
+        return vv_fail(err, VV_INVALID, "the metadata has over %u bytes", META_MAX);
+    const vv_record r = {.timestamp_ns =
+                             record->has_time ? record->time_ns : vv_clock_wall(vv_clock_real()),
+                         .metadata = vv_buf_slice(&l->meta),
+                         .metadata_count = (uint32_t)record->meta_count,
+                         .body = record->body};
+    l->progress.sent++;
+    vv_status st = vv_batch_put_record(l->batch, l->table, record->id, &r, &why);
+    if (st == VV_BUSY) { /* full: commit, and try again in an empty one */
+        st = commit(l, err);
+        if (st != VV_OK)
+            return st;
+        st = vv_batch_put_record(l->batch, l->table, record->id, &r, &why);
+    }
+    if (st == VV_OK) {
+        l->batched++;
+        if (l->batched >= LOAD_BATCH_COUNT || vv_batch_bytes(l->batch) >= LOAD_BATCH_BYTES)
+            st = commit(l, err);
+    } else if (st == VV_INVALID || st == VV_BUSY) {
+        l->progress.failed++;
+        l->refused(l->refused_ctx, l->progress.sent, why.msg);
+        st = VV_OK;
+    } else if (err != NULL) {
+        *err = why;
+    }
+    *at = l->progress;
+    return st;
+}
+
+static vv_status local_load_end(store *s, store_progress *at, vv_error *err)
+{
+    local *l = local_of(s);
+    vv_status st = commit(l, err);
+    *at = l->progress;
+    return st;
+}
+
+/* -------------------------------------------------------------------------------------------------
+ */
+
+static const store_ops local_ops = {
+    .close = local_close,
+    .put = local_put,
+    .get = local_get,
+    .del = local_del,
+    .scan = local_scan,
+    .query = local_query,
+    .aggregate = local_aggregate,
+    .explain = local_explain,
+    .status = local_status,
+    .table_create = local_table_create,
+    .table_list = local_table_list,
+    .table_describe = local_table_describe,
+    .table_drop = local_table_drop,
+    .load_begin = local_load_begin,
+    .load_record = local_load_record,
+    .load_end = local_load_end,
+};
+
+vv_status store_open_local(const cmd_common *c, bool writes, store **out, vv_error *err)
+{
+    vv_options opt = VV_OPTIONS_INIT;
+    opt.read_only = !writes;
+    opt.create_if_missing = writes;
+    local *l = vv_calloc(1, sizeof *l);
+    if (l == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "store %s", c->data);
+    l->base.ops = &local_ops;
+    vv_status st = vv_db_open(c->data, &opt, &l->db, err);
+    if (st != VV_OK) {
+        l->db = NULL;
+        local_close(&l->base);
+        return st;
+    }
+    *out = &l->base;
+    return VV_OK;
+}
+
+vv_status files_check(const char *dir, void (*finding)(void *ctx, const char *text), void *ctx,
+                      vv_error *err)
+{
+    return vv_check(dir, finding, ctx, err);
+}
+
+vv_status files_dump(const char *path, void (*line)(void *ctx, const char *text), void *ctx,
+                     vv_error *err)
+{
+    return vv_dump(path, line, ctx, err);
+}

@@ -1,0 +1,34 @@
+/*
+ * store_none.c - --data in a build of the client alone.
+ */
+#include "base/error.h"
+#include "files.h"
+#include "store.h"
+
+vv_status store_open_local(const cmd_common *c, bool writes, store **out, vv_error *err)
+{
+    (void)writes;
+    (void)out;
+    return vv_fail(err, VV_UNSUPPORTED,
+                   "this varve was built without the engine and cannot open %s; use --server, or a "
+                   "build without -Dclient_only=true",
+                   c->data);
+}
+
+vv_status files_check(const char *dir, void (*finding)(void *ctx, const char *text), void *ctx,
+                      vv_error *err)
+{
+    (void)finding;
+    (void)ctx;
+    return vv_fail(err, VV_UNSUPPORTED,
+                   "this varve was built without the engine and cannot check %s", dir);
+}
+
+vv_status files_dump(const char *path, void (*line)(void *ctx, const char *text), void *ctx,
+                     vv_error *err)
+{
+    (void)line;
+    (void)ctx;
+    return vv_fail(err, VV_UNSUPPORTED,
+                   "this varve was built without the engine and cannot read %s", path);
+}

@@ -1,0 +1,592 @@
+/*
+ * store_remote.c - a server as a store: requests written and answers read field by field.
+ *
+ * Field numbers are those of proto/varve/v1/ and proto/storage/.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "client/client.h"
+#include "query/time_text.h"
+#include "store.h"
+
+#define MESSAGE_MAX (80u * 1024 * 1024)
+#define CELLS_MAX (QUERY_GROUP_MAX + QUERY_AGGREGATES_MAX)
+
+typedef struct remote {
+    store base;
+    cli_conn *conn;
+    vv_buf request;
+    vv_buf reply;
+    cli_stream *load;
+    store_refused refused;
+    void *refused_ctx;
+    store_progress progress;
+    uint64_t settled; /* the highest sequence acknowledged or refused */
+} remote;
+
+static remote *remote_of(store *s)
+{
+    return (remote *)(void *)s;
+}
+
+static void remote_close(store *s)
+{
+    remote *r = remote_of(s);
+    cli_stream_close(r->load);
+    cli_close(r->conn);
+    vv_buf_fini(&r->request);
+    vv_buf_fini(&r->reply);
+    vv_free(r);
+}
+
+/* UNAUTHENTICATED and PERMISSION_DENIED have no vv_status: the HTTP status tells the exit code. */
+static vv_status denied(vv_status st, const cli_result *result, vv_error *err)
+{
+    if (err != NULL && result->code == 16)
+        err->sys = 401;
+    if (err != NULL && result->code == 7)
+        err->sys = 403;
+    return st;
+}
+
+static vv_status unary(remote *r, const char *method, vv_error *err)
+{
+    cli_result result = {0};
+    if (r->request.status != VV_OK)
+        return vv_fail(err, VV_NO_MEMORY, "the request does not fit into memory");
+    vv_status st = cli_unary(r->conn, method, vv_buf_slice(&r->request), r->base.timeout_ns,
+                             &r->reply, &result, err);
+    return st == VV_OK ? VV_OK : denied(st, &result, err);
+}
+
+static vv_status malformed(vv_error *err, const char *method)
+{
+    return vv_fail(err, VV_IO, "%s: the answer is malformed", method);
+}
+
+/* TableRef in field 1 begins most requests. */
+static void put_ref(remote *r, uint32_t number, const char *tenant, const char *table)
+{
+    size_t begin = wire_begin(&r->request, number);
+    wire_put_string(&r->request, 1, vv_slice_str(tenant));
+    wire_put_string(&r->request, 2, vv_slice_str(table));
+    wire_end(&r->request, begin);
+}
+
+static void begin_request(remote *r)
+{
+    vv_buf_reset(&r->request);
+    put_ref(r, 1, r->base.tenant, r->base.table);
+}
+
+/* The varint field `number` of a message; 0 when absent. */
+static uint64_t varint_of(vv_slice message, uint32_t number)
+{
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
+    uint64_t v = 0;
+    while (wire_next(&r, &f) > 0)
+        if (f.number == number && f.type == WIRE_VARINT)
+            v = f.value;
+    return v;
+}
+
+static vv_slice bytes_of(vv_slice message, uint32_t number)
+{
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
+    vv_slice v = {0};
+    while (wire_next(&r, &f) > 0)
+        if (f.number == number && f.type == WIRE_BYTES)
+            v = f.bytes;
+    return v;
+}
+
+/* ---- keys and values ----------------------------------------------------------------------------
+ */
+
+static vv_status remote_put(store *s, vv_slice key, vv_slice value, const store_write *how,
+                            int64_t *version, vv_error *err)
+{
+    remote *r = remote_of(s);
+    begin_request(r);
+    wire_put_string(&r->request, 2, key);
+    wire_put_string(&r->request, 3, value);
+    wire_put_uint(&r->request, 4, how->ttl_ms);
+    wire_put_uint(&r->request, 5, (uint64_t)how->durability);
+    vv_status st = unary(r, "/varve.v1.Kv/Put", err);
+    if (st == VV_OK)
+        *version = (int64_t)varint_of(vv_buf_slice(&r->reply), 1);
+    return st;
+}
+
+static vv_status remote_get(store *s, vv_slice key, int64_t version, vv_buf *out, store_kv *kv,
+                            vv_error *err)
+{
+    remote *r = remote_of(s);
+    begin_request(r);
+    wire_put_string(&r->request, 2, key);
+    wire_put_int(&r->request, 3, version);
+    vv_status st = unary(r, "/varve.v1.Kv/Get", err);
+    if (st != VV_OK)
+        return st;
+    vv_slice reply = vv_buf_slice(&r->reply);
+    if (varint_of(reply, 1) == 0)
+        return vv_fail(err, VV_NOT_FOUND, "the key is not in table '%s' of tenant '%s'", s->table,
+                       s->tenant);
+    vv_buf_append_slice(out, bytes_of(reply, 2));
+    *kv = (store_kv){.key = key,
+                     .value = vv_buf_slice(out),
+                     .version = (int64_t)varint_of(reply, 3),
+                     .expires_ms = (int64_t)varint_of(reply, 4)};
+    return out->status == VV_OK ? VV_OK : vv_fail(err, out->status, "a value of this size");
+}
+
+static vv_status remote_del(store *s, vv_slice key, vv_slice end, const store_write *how,
+                            int64_t *version, vv_error *err)
+{
+    remote *r = remote_of(s);
+    begin_request(r);
+    wire_put_string(&r->request, 2, key);
+    wire_put_string(&r->request, 3, end);
+    wire_put_uint(&r->request, 4, (uint64_t)how->durability);
+    vv_status st = unary(r, "/varve.v1.Kv/Delete", err);
+    if (st == VV_OK)
+        *version = (int64_t)varint_of(vv_buf_slice(&r->reply), 1);
+    return st;
+}
+
+/* Open a stream that takes one request and gives many answers. */
+static vv_status stream_of(remote *r, const char *method, cli_stream **out, vv_error *err)
+{
+    cli_stream *stream;
+    if (r->request.status != VV_OK)
+        return vv_fail(err, VV_NO_MEMORY, "the request does not fit into memory");
+    vv_status st = cli_stream_open(r->conn, method, r->base.stream_timeout_ns, &stream, err);
+    if (st != VV_OK)
+        return st;
+    st = cli_stream_send(stream, vv_buf_slice(&r->request), err);
+    if (st != VV_OK) {
+        cli_stream_close(stream);
+        return st;
+    }
+    cli_stream_half_close(stream);
+    *out = stream;
+    return VV_OK;
+}
+
+static int take_page(vv_slice page, int (*each)(void *ctx, const store_kv *kv), void *ctx)
+{
+    wire_reader r = wire_reader_of(page);
+    wire_field f = {0};
+    while (wire_next(&r, &f) > 0) {
+        if (f.number != 1 || f.type != WIRE_BYTES)
+            continue;
+        const store_kv kv = {.key = bytes_of(f.bytes, 1),
+                             .value = bytes_of(f.bytes, 2),
+                             .version = (int64_t)varint_of(f.bytes, 3),
+                             .expires_ms = (int64_t)varint_of(f.bytes, 4)};
+        if (each(ctx, &kv) != 0)
+            return 1;
+    }
+    return 0;
+}
+
+static vv_status remote_scan(store *s, const store_range *range,
+                             int (*each)(void *ctx, const store_kv *kv), void *ctx, vv_error *err)
+{
+    remote *r = remote_of(s);
+    cli_stream *stream;
+    begin_request(r);
+    wire_put_string(&r->request, 2, range->begin);
+    wire_put_string(&r->request, 3, range->end);
+    wire_put_string(&r->request, 4, range->prefix);
+    wire_put_uint(&r->request, 5, range->reverse);
+    wire_put_uint(&r->request, 6, range->limit);
+    wire_put_int(&r->request, 7, range->version);
+    wire_put_uint(&r->request, 8, range->keys_only);
+    vv_status st = stream_of(r, "/varve.v1.Kv/Scan", &stream, err);
+    if (st != VV_OK)
+        return st;
+    while ((st = cli_stream_receive(stream, true, &r->reply, err)) == VV_OK)
+        if (take_page(vv_buf_slice(&r->reply), each, ctx) != 0)
+            break;
+    if (st == VV_NOT_FOUND && cli_stream_result(stream)->code == 0)
+        st = VV_OK; /* the clean end */
+    cli_stream_close(stream);
+    return st;
+}
+
+/* ---- queries
+ * ------------------------------------------------------------------------------------- */
+
+static void read_stats(vv_slice message, query_stats *out)
+{
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
+    *out = (query_stats){.index = ""};
+    while (wire_next(&r, &f) > 0) {
+        if (f.number == 1)
+            out->scanned_rows = f.value;
+        else if (f.number == 2)
+            out->filtered_rows = f.value;
+        else if (f.number == 3)
+            out->returned_rows = f.value;
+        else if (f.number == 4)
+            out->scanned_bytes = f.value;
+        else if (f.number == 5 && f.type == WIRE_FIXED64)
+            out->execution_ns = (int64_t)(wire_double(f.value) * 1e6);
+        else if (f.number == 6 && f.type == WIRE_FIXED64)
+            out->planning_ns = (int64_t)(wire_double(f.value) * 1e6);
+        else if (f.number == 10 && f.type == WIRE_BYTES)
+            out->index = vv_slice_eq(f.bytes, vv_slice_str("time")) ? "time" : "primary";
+    }
+}
+
+static vv_status remote_query(store *s, const query_ask *ask,
+                              int (*each)(void *ctx, vv_slice record), void *ctx,
+                              query_stats *stats, vv_error *err)
+{
+    remote *r = remote_of(s);
+    cli_stream *stream;
+    *stats = (query_stats){.index = ""};
+    vv_buf_reset(&r->request);
+    query_request_put(&r->request, ask);
+    vv_status st = stream_of(r, "/storage.QueryService/QueryStream", &stream, err);
+    if (st != VV_OK)
+        return st;
+    while ((st = cli_stream_receive(stream, true, &r->reply, err)) == VV_OK) {
+        wire_reader at = wire_reader_of(vv_buf_slice(&r->reply));
+        wire_field f = {0};
+        bool stop = false;
+        while (wire_next(&at, &f) > 0 && !stop) {
+            if (f.number == 1 && f.type == WIRE_BYTES)
+                stop = each(ctx, f.bytes) != 0;
+            else if (f.number == 2 && f.type == WIRE_BYTES)
+                read_stats(f.bytes, stats);
+        }
+        if (stop)
+            break;
+    }
+    if (st == VV_NOT_FOUND && cli_stream_result(stream)->code == 0)
+        st = VV_OK;
+    cli_stream_close(stream);
+    return st;
+}
+
+/* One AggregateResult: two maps of name to Value. */
+static bool read_group(vv_slice group, store_cell *cells, size_t *count)
+{
+    wire_reader r = wire_reader_of(group);
+    wire_field f = {0};
+    *count = 0;
+    while (wire_next(&r, &f) > 0) {
+        if (f.type != WIRE_BYTES || *count == CELLS_MAX)
+            return false;
+        store_cell *c = &cells[(*count)++];
+        c->name = bytes_of(f.bytes, 1);
+        if (struct_value_parse(bytes_of(f.bytes, 2), &c->value) != VV_OK)
+            return false;
+    }
+    return true;
+}
+
+static vv_status remote_aggregate(store *s, const query_ask *ask,
+                                  int (*each)(void *ctx, const store_cell *cells, size_t count),
+                                  void *ctx, query_stats *stats, vv_error *err)
+{
+    remote *r = remote_of(s);
+    store_cell cells[CELLS_MAX];
+    size_t count;
+    vv_buf_reset(&r->request);
+    query_aggregate_put(&r->request, ask);
+    vv_status st = unary(r, "/storage.QueryService/Aggregate", err);
+    if (st != VV_OK)
+        return st;
+    *stats = (query_stats){.index = ""};
+    wire_reader at = wire_reader_of(vv_buf_slice(&r->reply));
+    wire_field f = {0};
+    while (wire_next(&at, &f) > 0) {
+        if (f.number == 3 && f.type == WIRE_BYTES)
+            read_stats(f.bytes, stats);
+        if (f.number != 2 || f.type != WIRE_BYTES)
+            continue;
+        if (!read_group(f.bytes, cells, &count))
+            return malformed(err, "Aggregate");
+        if (each(ctx, cells, count) != 0)
+            break;
+    }
+    return VV_OK;
+}
+
+static vv_status remote_explain(store *s, const query_ask *ask, vv_buf *text, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    query_request_put(&r->request, ask);
+    vv_status st = unary(r, "/storage.QueryService/ExplainQuery", err);
+    if (st == VV_OK)
+        vv_buf_append_slice(text, bytes_of(bytes_of(vv_buf_slice(&r->reply), 2), 1));
+    return st;
+}
+
+/* ---- administration
+ * ------------------------------------------------------------------------------ */
+
+static void copy_text(char *to, size_t size, vv_slice text)
+{
+    size_t n = text.len < size - 1 ? text.len : size - 1;
+    if (n > 0)
+        memcpy(to, text.data, n);
+    to[n] = 0;
+}
+
+static void read_table(vv_slice m, store_table_info *out)
+{
+    vv_slice ref = bytes_of(m, 1);
+    *out = (store_table_info){.kind = (int)varint_of(m, 2),
+                              .id = (uint32_t)varint_of(m, 4),
+                              .shard = (uint32_t)varint_of(m, 5),
+                              .retention_ms = (int64_t)varint_of(m, 6),
+                              .created_ms = (int64_t)varint_of(m, 7),
+                              .bytes = varint_of(m, 8)};
+    copy_text(out->tenant, sizeof out->tenant, bytes_of(ref, 1));
+    copy_text(out->name, sizeof out->name, bytes_of(ref, 2));
+    copy_text(out->engine, sizeof out->engine, bytes_of(m, 3));
+}
+
+static vv_status remote_table_create(store *s, const char *name, int kind, int64_t retention_ms,
+                                     bool if_not_exists, store_table_info *out, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    put_ref(r, 1, s->tenant, name);
+    wire_put_uint(&r->request, 2, (uint64_t)kind);
+    wire_put_int(&r->request, 3, retention_ms < 0 ? 0 : retention_ms);
+    wire_put_uint(&r->request, 4, retention_ms >= 0);
+    wire_put_uint(&r->request, 5, if_not_exists);
+    vv_status st = unary(r, "/varve.v1.Admin/CreateTable", err);
+    if (st == VV_OK)
+        read_table(vv_buf_slice(&r->reply), out);
+    return st;
+}
+
+static vv_status remote_table_list(store *s, const char *tenant,
+                                   int (*each)(void *ctx, const store_table_info *info), void *ctx,
+                                   vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    wire_put_string(&r->request, 1, vv_slice_str(tenant == NULL ? "" : tenant));
+    vv_status st = unary(r, "/varve.v1.Admin/ListTables", err);
+    if (st != VV_OK)
+        return st;
+    wire_reader at = wire_reader_of(vv_buf_slice(&r->reply));
+    wire_field f = {0};
+    while (wire_next(&at, &f) > 0) {
+        store_table_info info;
+        if (f.number != 1 || f.type != WIRE_BYTES)
+            continue;
+        read_table(f.bytes, &info);
+        if (each(ctx, &info) != 0)
+            break;
+    }
+    return VV_OK;
+}
+
+static vv_status remote_table_describe(store *s, const char *name, store_table_info *out,
+                                       vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    wire_put_string(&r->request, 1, vv_slice_str(s->tenant));
+    wire_put_string(&r->request, 2, vv_slice_str(name));
+    vv_status st = unary(r, "/varve.v1.Admin/DescribeTable", err);
+    if (st == VV_OK)
+        read_table(vv_buf_slice(&r->reply), out);
+    return st;
+}
+
+static vv_status remote_table_drop(store *s, const char *name, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    wire_put_string(&r->request, 1, vv_slice_str(s->tenant));
+    wire_put_string(&r->request, 2, vv_slice_str(name));
+    return unary(r, "/varve.v1.Admin/DropTable", err);
+}
+
+static vv_status remote_status(store *s, void (*text)(void *ctx, const char *name, vv_slice value),
+                               void (*figure)(void *ctx, const char *name, double value), void *ctx,
+                               vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    vv_status st = unary(r, "/varve.v1.Admin/Status", err);
+    if (st != VV_OK)
+        return st;
+    vv_slice reply = vv_buf_slice(&r->reply);
+    vv_slice reason = bytes_of(reply, 4);
+    text(ctx, "server", vv_slice_str(cli_address(r->conn)));
+    text(ctx, "version", bytes_of(reply, 1));
+    text(ctx, "ready", varint_of(reply, 3) != 0 ? vv_slice_str("yes") : reason);
+    figure(ctx, "uptime_seconds", (double)varint_of(reply, 2) / 1000);
+    wire_reader at = wire_reader_of(reply);
+    wire_field f = {0};
+    while (wire_next(&at, &f) > 0) {
+        char name[128];
+        double value = 0;
+        if (f.number != 5 || f.type != WIRE_BYTES)
+            continue;
+        copy_text(name, sizeof name, bytes_of(f.bytes, 1));
+        wire_reader pair = wire_reader_of(f.bytes);
+        wire_field g = {0};
+        while (wire_next(&pair, &g) > 0)
+            if (g.number == 2 && g.type == WIRE_FIXED64)
+                value = wire_double(g.value);
+        figure(ctx, name, value);
+    }
+    return VV_OK;
+}
+
+/* ---- loading
+ * -------------------------------------------------------------------------------------- */
+
+static vv_status remote_load_begin(store *s, store_refused refused, void *ctx, int durability,
+                                   vv_error *err)
+{
+    static const char *const names[] = {"", "sync", "os", "none"};
+    remote *r = remote_of(s);
+    vv_status st = cli_stream_open(r->conn, "/storage.IngestionService/IngestStream",
+                                   s->stream_timeout_ns, &r->load, err);
+    if (st != VV_OK)
+        return st;
+    r->refused = refused;
+    r->refused_ctx = ctx;
+    r->progress = (store_progress){0};
+    r->settled = 0;
+    vv_buf_reset(&r->request);
+    size_t init = wire_begin(&r->request, 1); /* StreamInit */
+    size_t begin = wire_begin(&r->request, 1);
+    wire_put_string(&r->request, 1, vv_slice_str(s->tenant));
+    wire_end(&r->request, begin);
+    begin = wire_begin(&r->request, 2);
+    wire_put_string(&r->request, 2, vv_slice_str(s->table));
+    wire_end(&r->request, begin);
+    for (int i = 0; i < (durability > 0 ? 2 : 1); i++) {
+        begin = wire_begin(&r->request, 3);
+        wire_put_string(&r->request, 1, vv_slice_str(i == 0 ? "ack" : "durability"));
+        wire_put_string(&r->request, 2, vv_slice_str(i == 0 ? "batch" : names[durability]));
+        wire_end(&r->request, begin);
+    }
+    wire_end(&r->request, init);
+    return cli_stream_send(r->load, vv_buf_slice(&r->request), err);
+}
+
+/* Take the acks that are there; wait for one when wait is set. VV_NOT_FOUND at the end. */
+static vv_status take_acks(remote *r, bool wait, vv_error *err)
+{
+    vv_status st;
+    while ((st = cli_stream_receive(r->load, wait, &r->reply, err)) == VV_OK) {
+        vv_slice reply = vv_buf_slice(&r->reply);
+        vv_slice ack = bytes_of(reply, 1);
+        vv_slice error = bytes_of(reply, 2);
+        wait = false;
+        uint64_t sequence = ack.len > 0 ? varint_of(ack, 3) : varint_of(error, 2);
+        r->settled = sequence > r->settled ? sequence : r->settled;
+        if (error.len > 0) {
+            char why[300];
+            copy_text(why, sizeof why, bytes_of(bytes_of(error, 1), 2));
+            r->progress.failed++;
+            r->refused(r->refused_ctx, sequence, why);
+        }
+        if (r->settled > r->progress.failed)
+            r->progress.acked = r->settled - r->progress.failed;
+    }
+    return st == VV_TIMEOUT ? VV_OK : st;
+}
+
+static vv_status remote_load_record(store *s, const store_record *record, store_progress *at,
+                                    vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    size_t begin = wire_begin(&r->request, 2);
+    record_put(&r->request, vv_slice_str(s->tenant), vv_slice_str(s->table), record);
+    wire_end(&r->request, begin);
+    if (r->request.status != VV_OK)
+        return vv_fail(err, VV_NO_MEMORY, "a record of %zu bytes", record->body.len);
+    vv_status st = cli_stream_send(r->load, vv_buf_slice(&r->request), err);
+    if (st == VV_OK && ++r->progress.sent % 64 == 0)
+        st = take_acks(r, false, err);
+    if (st == VV_NOT_FOUND)
+        st = vv_fail(err, VV_CLOSED, "the server ended the stream before all records were sent");
+    *at = r->progress;
+    return st;
+}
+
+static vv_status remote_load_end(store *s, store_progress *at, vv_error *err)
+{
+    remote *r = remote_of(s);
+    cli_stream_half_close(r->load);
+    vv_status st = VV_OK;
+    while (st == VV_OK) {
+        st = take_acks(r, true, err);
+        *at = r->progress;
+    }
+    if (st == VV_NOT_FOUND && cli_stream_result(r->load)->code == 0)
+        st = VV_OK;
+    else if (st == VV_NOT_FOUND)
+        st = vv_fail(err, cli_stream_result(r->load)->status, "%s",
+                     cli_stream_result(r->load)->message);
+    at->acked = r->progress.acked;
+    if (st == VV_OK && r->settled < r->progress.sent)
+        st = vv_fail(err, VV_IO, "%" PRIu64 " of %" PRIu64 " records were acknowledged",
+                     r->progress.acked, r->progress.sent);
+    return st;
+}
+
+/* -------------------------------------------------------------------------------------------------
+ */
+
+static const store_ops remote_ops = {
+    .close = remote_close,
+    .put = remote_put,
+    .get = remote_get,
+    .del = remote_del,
+    .scan = remote_scan,
+    .query = remote_query,
+    .aggregate = remote_aggregate,
+    .explain = remote_explain,
+    .status = remote_status,
+    .table_create = remote_table_create,
+    .table_list = remote_table_list,
+    .table_describe = remote_table_describe,
+    .table_drop = remote_table_drop,
+    .load_begin = remote_load_begin,
+    .load_record = remote_load_record,
+    .load_end = remote_load_end,
+};
+
+vv_status store_open_remote(const cmd_common *c, store **out, vv_error *err)
+{
+    remote *r = vv_calloc(1, sizeof *r);
+    if (r == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "connection to %s", c->server);
+    r->base.ops = &remote_ops;
+    vv_buf_init(&r->request, MESSAGE_MAX);
+    vv_buf_init(&r->reply, MESSAGE_MAX);
+    const cli_options opt = {.connect_timeout_ns =
+                                 c->timeout_ns > 0 ? c->timeout_ns : 3 * VV_NS_PER_S};
+    vv_status st = cli_open(c->server, &opt, &r->conn, err);
+    if (st != VV_OK) {
+        remote_close(&r->base);
+        return st;
+    }
+    *out = &r->base;
+    return VV_OK;
+}
