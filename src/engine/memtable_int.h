@@ -109,7 +109,15 @@ struct engine_memtable {
     mt_nodes nodes;
     mt_table *recent[MT_RECENT_TABLES]; /* by id, so that most operations find their tree at once */
     uint64_t key_count;
+    bool keys_are_new; /* those of the last group were, for the most part */
 };
+
+#define MT_NEW_TABLES_MAX 64u /* in one entry, that prepare provides for */
+
+/** Make sure of the memory for an entry of so many bytes and operations that brings so many tables.
+ */
+VV_MUST_CHECK vv_status mt_reserve(engine_memtable *mt, size_t payload_len, size_t op_count,
+                                   size_t tables, vv_error *err);
 
 /** The tree of a table, or NULL. Any thread. */
 const mt_table *mt_find_table(const engine_memtable *mt, uint32_t id);

@@ -26,6 +26,7 @@
 
 /* Heads whose first and last agree in this many bits are about used up: 5 of 8 bytes. */
 #define CROWDED_SHIFT 24
+#define FIND_MAX 16u /* keys looked for together */
 
 static_assert(MT_LEAF_KEYS % 2 == 0 && MT_INNER_KEYS % 2 == 0, "heads are searched by halves");
 
@@ -202,7 +203,8 @@ size_t mt_tree_need(const mt_nodes *nodes, size_t key_count, size_t tree_count)
            (splits + above) * (sizeof(mt_inner) + MT_NODE_ALIGN);
 }
 
-static void descend(const mt_tree *t, vv_slice key, path *p)
+/* The way to the leaf of key, for a split. */
+static void find_path(const mt_tree *t, vv_slice key, path *p)
 {
     mt_node *n = RELAXED(t->root);
     mt_record *low = NULL;
@@ -220,7 +222,6 @@ static void descend(const mt_tree *t, vv_slice key, path *p)
             low = RELAXED(inner->separator[at - 1]);
         if (at < RELAXED(n->count))
             high = RELAXED(inner->separator[at]);
-        mt_prefetch_node(RELAXED(inner->child[at]), n->level - 1u);
         n = RELAXED(inner->child[at]);
     }
     p->low[p->depth] = low;
@@ -438,28 +439,71 @@ static void plant(mt_tree *t, mt_nodes *nodes, mt_record *r)
     PUBLISH(t->root, &leaf->node);
 }
 
-void mt_tree_insert(mt_tree *t, mt_nodes *nodes, mt_record *r)
+static inline bool is_behind_tail(const mt_tree *t, vv_slice key)
+{
+    uint32_t count = RELAXED(t->tail->node.count);
+    return vv_slice_cmp(key, mt_key(RELAXED(t->tail->record[count - 1]))) > 0;
+}
+
+static inline mt_node *step_down(const mt_node *n, vv_slice key)
+{
+    const mt_inner *inner = (const mt_inner *)n;
+    mt_node *child = RELAXED(inner->child[mt_child_index(inner, key)]);
+    mt_prefetch_node(child, n->level - 1u);
+    return child;
+}
+
+void mt_tree_find_leaves(mt_tree *const *trees, const vv_slice *keys, mt_tree_hint *const *hints,
+                         size_t count)
+{
+    mt_node *at[FIND_MAX];
+    assert(count <= FIND_MAX);
+    for (size_t i = 0; i < count; i++) {
+        mt_tree *t = trees[i];
+        at[i] = t->tail == NULL              ? NULL
+                : is_behind_tail(t, keys[i]) ? &t->tail->node
+                                             : RELAXED(t->root);
+    }
+    for (bool on_the_way = true; on_the_way;) {
+        on_the_way = false;
+        for (size_t i = 0; i < count; i++) {
+            if (at[i] == NULL || at[i]->level == 0)
+                continue;
+            at[i] = step_down(at[i], keys[i]);
+            on_the_way = true;
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        if (at[i] != NULL)
+            *hints[i] = (mt_tree_hint){.leaf = (mt_leaf *)at[i], .splits = at[i]->splits};
+}
+
+void mt_tree_insert(mt_tree *t, mt_nodes *nodes, mt_record *r, const mt_tree_hint *hint)
 {
     vv_slice key = mt_key(r);
     if (t->tail == NULL) {
         plant(t, nodes, r);
         return;
     }
-    path p;
-    uint32_t count = RELAXED(t->tail->node.count);
-    bool at_tail = vv_slice_cmp(key, mt_key(RELAXED(t->tail->record[count - 1]))) > 0;
-    if (at_tail && count < MT_LEAF_KEYS)
-        p.leaf = t->tail;
-    else
-        descend(t, key, &p);
-    mt_node *n = &p.leaf->node;
-    count = RELAXED(n->count);
+    bool at_tail = is_behind_tail(t, key);
+    mt_leaf *leaf = at_tail ? t->tail : hint->leaf;
+    if (leaf == NULL || (!at_tail && leaf->node.splits != hint->splits)) {
+        mt_node *n = RELAXED(t->root);
+        while (n->level > 0)
+            n = step_down(n, key);
+        leaf = (mt_leaf *)n;
+    }
+    uint32_t count = RELAXED(leaf->node.count);
     bool new_tail = at_tail && count == MT_LEAF_KEYS; /* the key goes to a leaf of its own */
-    if (RELAXED(n->is_edge) && !new_tail)
-        fit_edge(n, p.leaf->head, p.leaf->record, key);
-    uint32_t at = at_tail ? count : mt_leaf_index(p.leaf, key);
-    if (count < MT_LEAF_KEYS)
-        leaf_put(p.leaf, at, r);
-    else
-        split_leaf(t, nodes, &p, at, r, new_tail ? MT_LEAF_KEYS : MT_LEAF_KEYS / 2);
+    if (RELAXED(leaf->node.is_edge) && !new_tail)
+        fit_edge(&leaf->node, leaf->head, leaf->record, key);
+    uint32_t at = at_tail ? count : mt_leaf_index(leaf, key);
+    if (count < MT_LEAF_KEYS) {
+        leaf_put(leaf, at, r);
+        return;
+    }
+    path p;
+    find_path(t, key, &p);
+    assert(p.leaf == leaf);
+    split_leaf(t, nodes, &p, at, r, new_tail ? MT_LEAF_KEYS : MT_LEAF_KEYS / 2);
 }

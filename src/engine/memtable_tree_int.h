@@ -119,8 +119,17 @@ typedef struct mt_nodes {
     size_t inner_count;
 } mt_nodes;
 
+/* The leaf of a key as it was found some inserts ago. */
+typedef struct mt_tree_hint {
+    mt_leaf *leaf; /* NULL: not looked for */
+    uint32_t splits;
+} mt_tree_hint;
+
 /** Insert a key that is not there. The arena has mt_tree_need bytes. Writer. */
-void mt_tree_insert(mt_tree *t, mt_nodes *nodes, mt_record *r);
+void mt_tree_insert(mt_tree *t, mt_nodes *nodes, mt_record *r, const mt_tree_hint *hint);
+/** Look for the leaves of count keys, all at the same pace, and prefetch them. Writer. */
+void mt_tree_find_leaves(mt_tree *const *trees, const vv_slice *keys, mt_tree_hint *const *hints,
+                         size_t count);
 /** Bytes for key_count new keys, tree_count of them the first of their trees. */
 size_t mt_tree_need(const mt_nodes *nodes, size_t key_count, size_t tree_count);
 
