@@ -273,6 +273,70 @@ static vv_status raw_row(bench *b, const char *name, unsigned flags, bool prewri
     return VV_OK;
 }
 
+/* ---- opening ---- */
+
+static vv_status count_record(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
+{
+    (void)position;
+    (void)err;
+    *(uint64_t *)ctx += rec->payload.len;
+    return VV_OK;
+}
+
+static vv_status open_row(bench *b, const char *dir, const char *what, wal **out, vv_error *err)
+{
+    wal_options opt = {.env = &b->env, .dir = dir};
+    uint64_t bytes = 0;
+    wal *log = NULL;
+    int64_t start = now(b);
+    vv_status st = wal_open(&opt, &log, err);
+    if (st == VV_OK)
+        st = wal_replay(log, count_record, &bytes, err);
+    if (st != VV_OK) {
+        wal_abandon(log);
+        return st;
+    }
+    printf("{\"bench\":\"wal\",\"row\":\"%s\",\"log_bytes\":%" PRIu64 ",\"payload_bytes\":%" PRIu64
+           ",\"ms\":%.1f,\"commit\":\"%s\"}\n",
+           what, wal_recovery_stats(log)->end, bytes, (double)(now(b) - start) / 1e6, b->commit);
+    *out = log;
+    return VV_OK;
+}
+
+static vv_status fill_log(wal *log, uint64_t bytes, vv_error *err)
+{
+    static uint8_t value[1024];
+    vv_status st = VV_OK;
+    for (uint64_t i = 0; i < bytes / sizeof value && st == VV_OK; i++) {
+        uint64_t end;
+        memcpy(value, &i, sizeof i);
+        wal_record rec = {.kind = WAL_ENTRY,
+                          .index = i + 1,
+                          .payload = {value, sizeof value},
+                          .payload_crc = vv_crc32c(0, value, sizeof value)};
+        st = wal_append(log, &rec, 1, &end, err);
+    }
+    return st;
+}
+
+static vv_status recovery_rows(bench *b, uint64_t bytes, vv_error *err)
+{
+    wal *log = NULL;
+    vv_status st = open_row(b, "wal-recovery", "create", &log, err);
+    if (st != VV_OK)
+        return st;
+    st = wal_close(log, err);
+    if (st == VV_OK)
+        st = open_row(b, "wal-recovery", "open an empty log", &log, err);
+    if (st == VV_OK)
+        st = fill_log(log, bytes, err);
+    wal_abandon(log); /* as SIGKILL leaves it */
+    log = NULL;
+    if (st == VV_OK)
+        st = open_row(b, "wal-recovery", "recover after a kill", &log, err);
+    return st == VV_OK ? wal_close(log, err) : st;
+}
+
 static vv_status run(bench *b, vv_error *err)
 {
     static const unsigned threads[] = {1, 8, 64};
@@ -289,6 +353,8 @@ static vv_status run(bench *b, vv_error *err)
         st = append_row(b, false, 30000, err); /* fits the ring */
     if (st == VV_OK)
         st = append_row(b, true, 2000000, err);
+    if (st == VV_OK)
+        st = recovery_rows(b, VV_GIB, err);
     return st;
 }
 

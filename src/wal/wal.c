@@ -209,6 +209,7 @@ vv_status wal_open(const wal_options *opt, wal **out, vv_error *err)
     vv_status st = wal_create(opt, &log, err);
     if (st != VV_OK)
         return st;
+    assert(log != NULL);
     int64_t start = vv_clock_mono(log->env->clock);
     st = open_files(log, err);
     if (st != VV_OK) {

@@ -290,7 +290,19 @@ static void wrong_calls_are_refused(void **state)
     assert_int_equal(end, 77);
     assert_status(VV_INVALID, wal_sync(log, 1, &err));
     assert_status(VV_INVALID, wal_release(log, WAL_SHARD_MAX, 1, &err));
-    rec = util_entry(bytes, 0, 1, 0);
+    wal_abandon(log);
+    assert_ok(wal_close(NULL, &err), err);
+}
+
+static void calls_out_of_order_are_refused(void **state)
+{
+    util_dir *f = *state;
+    vv_error err;
+    uint64_t end;
+    wal *log = NULL;
+    assert_ok(wal_open(&f->opt, &log, &err), err);
+    static uint8_t bytes[UTIL_PAYLOAD_MAX];
+    wal_record rec = util_entry(bytes, 0, 1, 0);
     assert_ok(wal_append(log, &rec, 1, &end, &err), err);
     wal_abandon(log);
 
@@ -300,7 +312,6 @@ static void wrong_calls_are_refused(void **state)
     assert_ok(wal_replay(log, util_see, &seen, &err), err);
     assert_status(VV_INVALID, wal_replay(log, util_see, &seen, &err));
     assert_ok(wal_close(log, &err), err);
-    assert_ok(wal_close(NULL, &err), err);
 }
 
 static vv_status fail_at_second(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
@@ -459,12 +470,23 @@ static void check_tells_what_opening_would_do(void **state)
     l = (lines){0};
     assert_ok(wal_dump_file(&f->env, "wal/ring", note_line, &l, &err), err);
     assert_int_equal(l.count, 1 + 2 * 10 + 1);
+}
 
+static void check_tells_what_the_ring_makes_good(void **state)
+{
+    util_dir *f = *state;
+    vv_error err;
+    util_seen seen = {0};
+    wal *log = NULL;
+    uint64_t end = 0;
+    lines l = {0};
     assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    for (uint64_t i = 1; i <= 10; i++)
+        assert_ok(util_append(log, 0, i, 0, &end, &err), err);
+    assert_ok(wal_sync(log, end, &err), err);
     assert_ok(util_append(log, 0, 11, 0, &end, &err), err); /* it says what was synced before */
     assert_ok(wal_close(log, &err), err);
     flip_byte(f, "wal/0000000000000001.seg", VV_BLOCK + 100); /* the ring still has it */
-    l = (lines){0};
     assert_status(VV_CORRUPT, wal_check(&f->env, "wal", note_line, &l, NULL, &err));
     assert_non_null(strstr(l.all, "the ring still has them"));
     seen = (util_seen){0};
@@ -521,11 +543,13 @@ int main(void)
         T(a_lost_ring_costs_only_what_was_not_synced),
         T(wrong_options_are_refused),
         T(wrong_calls_are_refused),
+        T(calls_out_of_order_are_refused),
         T(a_failing_consumer_ends_the_replay),
         T(a_read_only_log_changes_nothing),
         T(the_ring_counts_in_the_budget),
         T(check_names_every_damaged_segment),
         T(check_tells_what_opening_would_do),
+        T(check_tells_what_the_ring_makes_good),
         T(missing_and_cut_segments_are_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
