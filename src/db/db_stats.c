@@ -30,7 +30,6 @@ static void add_engines(vv_db *db, vv_stats *out)
         out->cache_hits += e.cache_hits;
         out->cache_misses += e.cache_misses;
         out->filter_skips += e.filter_skips;
-        out->failed |= e.failed;
     }
 }
 

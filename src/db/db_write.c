@@ -148,6 +148,13 @@ static vv_status append(vv_db *db, vv_batch *batch, vv_error *err)
             st = append_plain(db, batch, err);
         if (again)
             continue;
+        if (VV_UNLIKELY(st == VV_NO_SPACE) && tries == 0 && db->bg.worker_count == 0) {
+            /* Nobody but the caller finds out that space returned: the engine refuses until a
+             * piece of its work succeeds. */
+            if (db_background_make_room(db, batch->shard, 0, err) == VV_OK)
+                continue;
+            return VV_NO_SPACE;
+        }
         if (st != VV_BUSY)
             return st;
         if (deadline == 0)

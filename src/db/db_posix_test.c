@@ -1,0 +1,331 @@
+/*
+ * db_posix_test.c - stores on real directories: who may open them, what closes leave, and what is
+ * said of bad ones. Also the full disk, on a simulated one.
+ */
+#include "db/db_test_util.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "db/db_int.h"
+
+static char root[64];
+
+static int setup(void **state)
+{
+    (void)state;
+    (void)snprintf(root, sizeof root, "/tmp/varve-db-test-XXXXXX");
+    return mkdtemp(root) == NULL;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", root);
+    return system(command);
+}
+
+static const char *dir_of(const char *name)
+{
+    static char path[160];
+    (void)snprintf(path, sizeof path, "%s/%s", root, name);
+    return path;
+}
+
+static vv_options small(void)
+{
+    vv_options opt = VV_OPTIONS_INIT;
+    opt.memory_limit = 32u << 20;
+    opt.log_segment_size = 1u << 20;
+    opt.log_ring_size = 1u << 20;
+    return opt;
+}
+
+static vv_db *open_db(const char *dir)
+{
+    vv_error err = {0};
+    vv_db *db = NULL;
+    vv_options opt = small();
+    assert_ok(vv_db_open(dir, &opt, &db, &err), err);
+    return db;
+}
+
+static void close_db(vv_db *db)
+{
+    vv_error err = {0};
+    assert_ok(vv_db_close(db, &err), err);
+}
+
+static void a_store_lives_in_a_new_directory(void **state)
+{
+    (void)state;
+    const char *dir = dir_of("a/b/store");
+    vv_db *db = open_db(dir);
+    vv_table *t = make_table(db, "plant", "kv", VV_TABLE_KV);
+    put(t, "k", "v");
+    vv_table_close(t);
+    close_db(db);
+    db = open_db(dir);
+    t = make_table(db, "plant", "kv", VV_TABLE_KV);
+    expect(t, NULL, "k", "v");
+    vv_table_close(t);
+    close_db(db);
+    assert_ok(vv_db_close(NULL, NULL), (vv_error){0});
+}
+
+static void the_second_opener_is_told_who_was_first(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    vv_db *second = NULL;
+    char pid[24];
+    const char *dir = dir_of("locked");
+    vv_db *db = open_db(dir);
+    assert_status(VV_BUSY, vv_db_open(dir, NULL, &second, &err));
+    (void)snprintf(pid, sizeof pid, "%d", (int)getpid());
+    assert_non_null(strstr(err.msg, pid));
+    assert_status(VV_BUSY, vv_check(dir, NULL, NULL, &err));
+    close_db(db);
+    assert_ok(vv_check(dir, NULL, NULL, &err), err);
+}
+
+/* Root may write anywhere: the child gives its rights up. */
+static void a_directory_without_rights_is_an_error(void **state)
+{
+    (void)state;
+    close_db(open_db(dir_of("theirs")));
+    if (geteuid() != 0)
+        assert_int_equal(chmod(root, 0500), 0);
+    else
+        assert_int_equal(chmod(root, 0755), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        vv_error err = {0};
+        vv_db *db = NULL;
+        if (geteuid() == 0 && setuid(65534) != 0)
+            _exit(1);
+        vv_status in_new = vv_db_open(dir_of("new"), NULL, &db, &err);
+        bool names_dir = strstr(err.msg, "new") != NULL;
+        vv_status in_old = vv_db_open(dir_of("theirs"), NULL, &db, &err);
+        _exit(in_new == VV_IO && names_dir && in_old == VV_IO ? 0 : 2);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(chmod(root, 0700), 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void what_is_no_directory_is_named(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    vv_db *db = NULL;
+    FILE *f = fopen(dir_of("file"), "w");
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+    assert_status(VV_IO, vv_db_open(dir_of("file"), NULL, &db, &err));
+    assert_non_null(strstr(err.msg, "/file"));
+    assert_status(VV_INVALID, vv_db_open("", NULL, &db, &err));
+    vv_options opt = small();
+    opt.create_if_missing = false;
+    assert_status(VV_NOT_FOUND, vv_db_open(dir_of("absent"), &opt, &db, &err));
+    assert_status(VV_NOT_FOUND, vv_check(dir_of("absent"), NULL, NULL, &err));
+    struct stat info;
+    assert_int_equal(stat(dir_of("absent"), &info), -1); /* and nothing was made */
+}
+
+typedef struct text {
+    char bytes[1 << 16];
+    size_t len;
+} text;
+
+static void add_line(void *ctx, const char *line)
+{
+    text *t = ctx;
+    int n = snprintf(t->bytes + t->len, sizeof t->bytes - t->len, "%s\n", line);
+    t->len += (size_t)n < sizeof t->bytes - t->len ? (size_t)n : 0;
+}
+
+static void find_first(void *ctx, const char *name)
+{
+    char *out = ctx;
+    if (strncmp(name, "run-", 4) == 0 || strncmp(name, "manifest-", 9) == 0 ||
+        strstr(name, ".seg") != NULL)
+        (void)snprintf(out, 64, "%s", name);
+}
+
+static void every_file_can_be_dumped(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    static text t;
+    const char *dir = dir_of("dumped");
+    vv_db *db = open_db(dir);
+    vv_table *table = make_table(db, "plant", "sensors", VV_TABLE_KV);
+    put(table, "k", "v");
+    assert_ok(vv_checkpoint(db, &err), err);
+    put(table, "k", "w");
+    vv_table_close(table);
+    close_db(db);
+
+    static const struct {
+        const char *path;
+        const char *has;
+    } files[] = {
+        {"dumped", "plant/sensors"},
+        {"dumped/VARVE", "uuid"},
+        {"dumped/wal/ring", ""},
+        {"dumped/wal/0000000000000001.seg", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        t.len = 0;
+        assert_ok(vv_dump(dir_of(files[i].path), add_line, &t, &err), err);
+        assert_true(t.len > 0);
+        assert_non_null(strstr(t.bytes, files[i].has));
+    }
+    vio *io = NULL;
+    assert_ok(vio_posix_create(dir_of("dumped"), &io, &err), err);
+    char name[64] = "";
+    char path[128];
+    assert_ok(vio_list(io, "shard-000", find_first, name, &err), err);
+    vio_destroy(io);
+    assert_true(name[0] != '\0');
+    (void)snprintf(path, sizeof path, "dumped/shard-000/%s", name);
+    t.len = 0;
+    assert_ok(vv_dump(dir_of(path), add_line, &t, &err), err);
+    assert_true(t.len > 0);
+    assert_status(VV_INVALID, vv_dump(dir_of("dumped/LOCK"), add_line, &t, &err));
+    assert_status(VV_NOT_FOUND, vv_dump(dir_of("dumped/none"), add_line, &t, &err));
+}
+
+static char logged[4096];
+static int logged_level;
+
+static void keep_line(void *ctx, int level, const char *line, size_t len)
+{
+    (void)ctx;
+    logged_level = level;
+    (void)snprintf(logged, sizeof logged, "%.*s", (int)len, line);
+}
+
+static void log_lines_reach_the_caller(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    vv_db *db = NULL;
+    vv_options opt = small();
+    opt.log = keep_line;
+    opt.log_level = 2;
+    logged_level = -1;
+    assert_ok(vv_db_open(dir_of("logged"), &opt, &db, &err), err);
+    close_db(db);
+    assert_non_null(strstr(logged, "module="));
+    assert_in_range(logged_level, 0, 3);
+}
+
+static void options_out_of_range_are_named(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    vv_db *db = NULL;
+    vv_options opt = small();
+    opt.shard_count = 65;
+    assert_status(VV_INVALID, vv_db_open(dir_of("opt"), &opt, &db, &err));
+    assert_non_null(strstr(err.msg, "shard_count"));
+    opt = small();
+    opt.memory_limit = 1;
+    assert_status(VV_INVALID, vv_db_open(dir_of("opt"), &opt, &db, &err));
+    assert_non_null(strstr(err.msg, "memory_limit"));
+    opt = (vv_options){0};
+    assert_status(VV_INVALID, vv_db_open(dir_of("opt"), &opt, &db, &err));
+    assert_non_null(strstr(err.msg, "VV_OPTIONS_INIT"));
+}
+
+/* ---- the full disk
+ * -------------------------------------------------------------------------------- */
+
+static vv_status fill(vv_table *t, int *written, int more, vv_error *err)
+{
+    static uint8_t value[2000];
+    char key[16];
+    for (int i = *written, end = i + more; i < end; i++) {
+        (void)snprintf(key, sizeof key, "k%06d", i);
+        vv_status st = vv_put(t, vv_slice_str(key), vv_slice_of(value, sizeof value), err);
+        if (st != VV_OK) {
+            *written = i;
+            return st;
+        }
+    }
+    return VV_OK;
+}
+
+static void expect_all(vv_table *t, int count)
+{
+    vv_error err = {0};
+    char key[16];
+    for (int i = 0; i < count; i++) {
+        vv_value v;
+        (void)snprintf(key, sizeof key, "k%06d", i);
+        vv_status st = vv_get(t, NULL, vv_slice_str(key), &v, &err);
+        if (st != VV_OK)
+            fail_msg("%s of %d: %s: %s", key, count, vv_status_name(st), err.msg);
+        vv_value_release(&v);
+    }
+}
+
+static void a_full_disk_refuses_writes_and_recovers(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    int written = 0;
+    sim_world w = {.disk = vio_sim_disk_create(), .ops = &DB_ENGINE_DEFAULT};
+    w.opt = (vv_options)SIM_TINY_OPTIONS;
+    vio_sim_options sim = {.seed = 3, .capacity = 4u << 20};
+    assert_ok(sim_on(&w, &sim, &err), err);
+    vio_file *ballast = NULL;
+    assert_ok(vio_open(w.env.io, "ballast", VIO_WRITE | VIO_CREATE, &ballast, &err), err);
+    assert_ok(vio_allocate(ballast, 2u << 20, &err), err);
+    vio_close(ballast);
+    assert_ok(sim_open_db(&w, &err), err);
+    vv_table *t = make_table(w.db, "plant", "kv", VV_TABLE_KV);
+    assert_status(VV_NO_SPACE, fill(t, &written, 20000, &err));
+    assert_true(written > 100);
+    expect_all(t, written); /* reads go on */
+    vv_value v;
+    char refused[16];
+    (void)snprintf(refused, sizeof refused, "k%06d", written);
+    assert_status(VV_NOT_FOUND, vv_get(t, NULL, vv_slice_str(refused), &v, &err));
+    assert_status(VV_NO_SPACE, fill(t, &written, 20000, &err));
+    assert_ok(vio_remove(w.env.io, "ballast", &err), err);
+    vv_status st = fill(t, &written, 100, &err); /* the same store, not reopened */
+    assert_ok(st, err);
+    written += 100;
+    expect_all(t, written);
+    vv_table_close(t);
+    assert_ok(vv_db_close(w.db, &err), err);
+    assert_ok(sim_open_db(&w, &err), err);
+    t = make_table(w.db, "plant", "kv", VV_TABLE_KV);
+    expect_all(t, written);
+    vv_table_close(t);
+    sim_end(&w);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(a_store_lives_in_a_new_directory),
+        T(the_second_opener_is_told_who_was_first),
+        T(a_directory_without_rights_is_an_error),
+        T(what_is_no_directory_is_named),
+        T(every_file_can_be_dumped),
+        T(log_lines_reach_the_caller),
+        T(options_out_of_range_are_named),
+        T(a_full_disk_refuses_writes_and_recovers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

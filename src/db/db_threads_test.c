@@ -1,0 +1,259 @@
+/*
+ * db_threads_test.c - one store, many threads: what each must see whatever the others do. Run it
+ * under the thread sanitizer too.
+ *
+ *   writers    own a pair of keys written in one batch: equal in every snapshot, never going back
+ *   swappers   all increment one counter by compare-and-swap: no increment is lost
+ *   async      queue batches; done runs once for each, in order
+ *   readers    gets, snapshots, walks
+ *   tables     one thread creates, fills and drops a table
+ */
+#include "db/db_test_util.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+
+#define WRITERS 8
+#define SWAPPERS 2
+#define ASYNC 2
+#define READERS 2
+#define ASYNC_DEPTH 200
+#define DONE_MAX 1000000
+
+static vv_db *db;
+static vv_table *kv;
+static atomic_bool stop;
+static atomic_uint_fast64_t swapped;
+static atomic_uint_fast64_t answered;
+static atomic_uint_fast64_t queued;
+static atomic_uint_fast64_t commits;
+static atomic_int failures;
+
+/* cmocka's checks belong to the main thread: others count and tell. */
+#define CHECK(cond)                                                                                \
+    do {                                                                                           \
+        if (!(cond)) {                                                                             \
+            atomic_fetch_add(&failures, 1);                                                        \
+            (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                       \
+        }                                                                                          \
+    } while (0)
+
+static uint64_t read_number(const vv_snapshot *snap, const char *key)
+{
+    vv_value v;
+    vv_error err = {0};
+    vv_status st = vv_get(kv, snap, vv_slice_str(key), &v, &err);
+    CHECK(st == VV_OK || st == VV_NOT_FOUND);
+    if (st != VV_OK)
+        return 0;
+    uint64_t n = vv_get_le64(v.data.data);
+    vv_value_release(&v);
+    return n;
+}
+
+static vv_slice number(uint64_t n, uint8_t out[200])
+{
+    memset(out, (int)n, 200);
+    vv_put_le64(out, n);
+    return vv_slice_of(out, 200);
+}
+
+static void writer(void *arg)
+{
+    long id = (long)(intptr_t)arg;
+    char a[16];
+    char b[16];
+    uint8_t bytes[200];
+    vv_error err = {0};
+    (void)snprintf(a, sizeof a, "a%ld", id);
+    (void)snprintf(b, sizeof b, "z%ld", id);
+    vv_batch *batch = vv_batch_create(db);
+    for (uint64_t n = 1; !atomic_load(&stop); n++) {
+        vv_batch_clear(batch);
+        CHECK(vv_batch_put(batch, kv, vv_slice_str(a), number(n, bytes), 0, &err) == VV_OK);
+        CHECK(vv_batch_put(batch, kv, vv_slice_str(b), number(n, bytes), 0, &err) == VV_OK);
+        vv_durability d = (n + (uint64_t)id) % 4 == 0 ? VV_DURABLE_OS : VV_DURABLE_SYNC;
+        CHECK(vv_write(db, batch, d, NULL, &err) == VV_OK);
+        CHECK(read_number(NULL, a) == n); /* one reads one's own writes */
+        atomic_fetch_add(&commits, 1);
+    }
+    vv_batch_destroy(batch);
+}
+
+static void swapper(void *arg)
+{
+    uint8_t old_bytes[200];
+    uint8_t new_bytes[200];
+    (void)arg;
+    while (!atomic_load(&stop)) {
+        uint64_t n = read_number(NULL, "counter");
+        vv_error err = {0};
+        vv_status st =
+            vv_compare_and_swap(kv, vv_slice_str("counter"), n > 0, number(n, old_bytes),
+                                number(n + 1, new_bytes), 0, VV_DURABLE_DEFAULT, NULL, &err);
+        CHECK(st == VV_OK || st == VV_CONFLICT);
+        if (st == VV_OK)
+            atomic_fetch_add(&swapped, 1);
+    }
+}
+
+static void batch_done(void *ctx, vv_status status, const vv_write_result *result,
+                       const vv_error *err)
+{
+    (void)err;
+    CHECK(status == VV_OK && result->version > 0);
+    atomic_fetch_add(&answered, 1);
+    vv_batch_destroy(ctx);
+}
+
+static void async_writer(void *arg)
+{
+    long id = (long)(intptr_t)arg;
+    char key[32];
+    uint8_t bytes[200];
+    for (uint64_t n = 1; !atomic_load(&stop); n++) {
+        vv_error err = {0};
+        vv_batch *batch = vv_batch_create(db);
+        (void)snprintf(key, sizeof key, "q%ld/%" PRIu64, id, n % 500);
+        CHECK(vv_batch_put(batch, kv, vv_slice_str(key), number(n, bytes), 0, &err) == VV_OK);
+        vv_status st;
+        while ((st = vv_write_async(db, batch, n % 3 == 0 ? VV_DURABLE_NONE : VV_DURABLE_SYNC,
+                                    batch_done, batch, &err)) == VV_BUSY)
+            (void)usleep(100);
+        CHECK(st == VV_OK);
+        atomic_fetch_add(&queued, 1);
+        while (atomic_load(&queued) - atomic_load(&answered) > ASYNC_DEPTH)
+            (void)usleep(50);
+    }
+}
+
+static void check_pairs(const vv_snapshot *snap, uint64_t seen[WRITERS])
+{
+    for (long id = 0; id < WRITERS; id++) {
+        char a[16];
+        char b[16];
+        (void)snprintf(a, sizeof a, "a%ld", id);
+        (void)snprintf(b, sizeof b, "z%ld", id);
+        uint64_t n = read_number(snap, a);
+        CHECK(n == read_number(snap, b));
+        CHECK(n >= seen[id]);
+        seen[id] = n;
+    }
+}
+
+static void walk(const vv_snapshot *snap)
+{
+    vv_error err = {0};
+    vv_cursor *c = NULL;
+    vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
+    opt.snapshot = snap;
+    CHECK(vv_cursor_open(kv, &opt, &c, &err) == VV_OK);
+    CHECK(vv_cursor_seek(c, vv_slice_of(NULL, 0), &err) == VV_OK);
+    uint8_t before[64] = {0};
+    size_t before_len = 0;
+    while (vv_cursor_valid(c)) {
+        vv_slice key = vv_cursor_key(c);
+        CHECK(vv_slice_cmp(vv_slice_of(before, before_len), key) < 0);
+        before_len = key.len;
+        memcpy(before, key.data, key.len);
+        CHECK(vv_cursor_next(c, &err) == VV_OK);
+    }
+    vv_cursor_close(c);
+}
+
+static void reader(void *arg)
+{
+    uint64_t seen[WRITERS] = {0};
+    (void)arg;
+    for (unsigned n = 0; !atomic_load(&stop); n++) {
+        vv_error err = {0};
+        vv_snapshot *snap = NULL;
+        CHECK(vv_snapshot_create(db, &snap, &err) == VV_OK);
+        check_pairs(snap, seen);
+        if (n % 8 == 0)
+            walk(n % 16 == 0 ? snap : NULL);
+        vv_snapshot_release(snap);
+    }
+}
+
+static void table_maker(void *arg)
+{
+    (void)arg;
+    for (unsigned n = 0; !atomic_load(&stop); n++) {
+        vv_error err = {0};
+        vv_table *t = NULL;
+        vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+        opt.kind = n % 2 == 0 ? VV_TABLE_RECORD : VV_TABLE_KV;
+        CHECK(vv_table_create(db, "brief", "visit", &opt, &t, &err) == VV_OK);
+        if (opt.kind == VV_TABLE_KV)
+            CHECK(vv_put(t, vv_slice_str("k"), vv_slice_str("v"), &err) == VV_OK);
+        if (n % 5 == 0)
+            CHECK(vv_checkpoint(db, &err) == VV_OK);
+        CHECK(vv_table_drop(db, "brief", "visit", &err) == VV_OK);
+        vv_table_close(t);
+        vv_stats s = {.size = sizeof s};
+        vv_stats_read(db, &s);
+        CHECK(!s.failed);
+    }
+}
+
+static void all_at_once(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/varve-threads-test-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    vv_error err = {0};
+    vv_options opt = VV_OPTIONS_INIT;
+    opt.memory_limit = 32u << 20;
+    opt.memtable_size = 128u << 10;
+    opt.log_segment_size = 1u << 20;
+    opt.log_ring_size = 256u << 10;
+    opt.log_limit = 4u << 20;
+    opt.background_threads = 2;
+    opt.shard_count = 3;
+    assert_ok(vv_db_open(dir, &opt, &db, &err), err);
+    kv = make_table(db, "plant", "kv", VV_TABLE_KV);
+
+    static const struct {
+        void (*run)(void *arg);
+        int count;
+    } roles[] = {{writer, WRITERS},
+                 {swapper, SWAPPERS},
+                 {async_writer, ASYNC},
+                 {reader, READERS},
+                 {table_maker, 1}};
+    vv_thread *thread[WRITERS + SWAPPERS + ASYNC + READERS + 1];
+    size_t started = 0;
+    for (size_t r = 0; r < ARRAY_LEN(roles); r++)
+        for (int i = 0; i < roles[r].count; i++)
+            assert_ok(vv_threads_real()->create("test", VV_THREAD_NORMAL, roles[r].run,
+                                                (void *)(intptr_t)i, &thread[started++], &err),
+                      err);
+    (void)usleep((unsigned)vv_test_count("VV_THREADS_MS", 2000) * 1000);
+    atomic_store(&stop, true);
+    for (size_t i = 0; i < started; i++)
+        vv_threads_real()->join(thread[i]);
+    while (atomic_load(&answered) < atomic_load(&queued))
+        (void)usleep(1000);
+    assert_int_equal(atomic_load(&failures), 0);
+    assert_int_equal(read_number(NULL, "counter"), atomic_load(&swapped));
+    print_message(
+        "%llu commits, %llu swaps, %llu queued\n", (unsigned long long)atomic_load(&commits),
+        (unsigned long long)atomic_load(&swapped), (unsigned long long)atomic_load(&queued));
+    vv_table_close(kv);
+    assert_ok(vv_db_close(db, &err), err);
+    assert_ok(vv_check(dir, NULL, NULL, &err), err);
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    assert_int_equal(system(command), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(all_at_once)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
