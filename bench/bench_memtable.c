@@ -24,6 +24,7 @@
 #define TABLE 7u
 #define KEY_LEN 20u
 #define BATCH 1000u
+#define SAMPLE 64u
 
 typedef struct bench {
     uint32_t keys;
@@ -103,13 +104,23 @@ static void fill(bench *b, const char *figure, uint32_t batch, bool ascending)
 {
     int64_t start = now();
     for (uint32_t i = 0; i + batch <= b->keys; i += batch) {
-        bool timed = i / batch % 64 == 0;
+        bool timed = i / batch % SAMPLE == 0;
         int64_t before = timed ? now() : 0;
         put(b, i, batch, ascending);
         if (timed)
             vv_hist_add(&b->hist, (uint64_t)(now() - before) / batch);
     }
     report(b, figure, now() - start, b->keys / batch * batch);
+}
+
+/* Note the mean of the block of operations that ends with the i-th. */
+static inline void sample(bench *b, uint32_t i, int64_t *since)
+{
+    if (i % SAMPLE != SAMPLE - 1)
+        return;
+    int64_t t = now();
+    vv_hist_add(&b->hist, (uint64_t)(t - *since) / SAMPLE);
+    *since = t;
 }
 
 static void bench_get(bench *b, const char *figure, uint32_t offset, bool dependent)
@@ -119,6 +130,7 @@ static void bench_get(bench *b, const char *figure, uint32_t offset, bool depend
     uint32_t carry = 0;
     uint64_t found = 0;
     int64_t start = now();
+    int64_t since = start;
     for (uint32_t i = 0; i < b->keys; i++) {
         put_key(key, b->order[(uint64_t)(i + carry) * 7919 % b->keys] + offset);
         if (engine_memtable_get(b->mt, vv_slice_of(key, KEY_LEN), INT64_MAX, &item) == VV_OK) {
@@ -126,6 +138,7 @@ static void bench_get(bench *b, const char *figure, uint32_t offset, bool depend
             if (dependent)
                 carry = item.value.data[8]; /* zero, but only the load knows */
         }
+        sample(b, i, &since);
     }
     int64_t ns = now() - start;
     if (found != (offset == 0 ? b->keys : 0))
@@ -157,6 +170,7 @@ static void bench_seek(bench *b, uint32_t steps)
     uint8_t key[KEY_LEN];
     uint32_t rounds = b->keys / 5;
     int64_t start = now();
+    int64_t since = start;
     for (uint32_t i = 0; i < rounds; i++) {
         put_key(key, b->order[(uint64_t)i * 7919 % b->keys]);
         must(engine_cursor_seek(c, vv_slice_of(key, KEY_LEN), &err), &err);
@@ -164,6 +178,7 @@ static void bench_seek(bench *b, uint32_t steps)
             b->sink += engine_cursor_item(c)->value.data[0];
             must(engine_cursor_next(c, &err), &err);
         }
+        sample(b, i, &since);
     }
     int64_t ns = now() - start;
     engine_cursor_close(c);
@@ -174,13 +189,15 @@ static void bench_scan(bench *b, bool reverse)
 {
     vv_error err;
     engine_cursor *c = open_cursor(b);
-    uint64_t count = 0;
+    uint32_t count = 0;
     int64_t start = now();
+    int64_t since = start;
     must(reverse ? engine_cursor_seek_below(c, vv_slice_of(NULL, 0), &err)
                  : engine_cursor_seek(c, vv_slice_of(NULL, 0), &err),
          &err);
     for (; engine_cursor_valid(c); count++) {
         b->sink += engine_cursor_item(c)->value.data[0];
+        sample(b, count, &since);
         must(reverse ? engine_cursor_prev(c, &err) : engine_cursor_next(c, &err), &err);
     }
     int64_t ns = now() - start;
@@ -221,8 +238,11 @@ int main(int argc, char **argv)
         b.order[i] = b.order[at];
         b.order[at] = i;
     }
-    renew(&b, pool);
+    must(engine_memtable_create(b.size, NULL, &b.mt, &err), &err);
     fill(&b, "fill, fresh memory", 1, false);
+    int64_t start = now();
+    must(engine_memtable_pool_warm(pool, b.size, &err), &err);
+    report(&b, "populate an arena", now() - start, 1);
     renew(&b, pool);
     fill(&b, "fill", 1, false);
     (void)printf("{\"bench\":\"memtable\",\"figure\":\"bytes an entry\",\"keys\":%u,"

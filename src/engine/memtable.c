@@ -18,14 +18,12 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
-#define SIZE_MIN (4 * VV_KIB)
-
 /* -- life -- */
 
 static vv_status create(uint64_t size, vv_budget *budget, engine_memtable_pool *pool,
                         engine_memtable **out, vv_error *err)
 {
-    size = vv_max_u64(size, SIZE_MIN);
+    size = vv_max_u64(size, MT_SIZE_MIN);
     engine_memtable *mt = vv_calloc(1, sizeof *mt);
     if (mt == NULL)
         return vv_fail(err, VV_NO_MEMORY, "memtable: no memory");

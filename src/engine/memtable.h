@@ -31,6 +31,14 @@ VV_MUST_CHECK vv_status engine_memtable_pool_create(vv_budget *budget, uint64_t 
 /** Accepts NULL. */
 void engine_memtable_pool_unref(engine_memtable_pool *pool);
 
+/**
+ * Have a populated arena for a memtable of size bytes in the pool, unless it keeps enough. Touching
+ * fresh memory costs a writer more than its inserts; here a background thread pays, for some ten
+ * milliseconds. VV_NO_MEMORY is no harm. Any thread.
+ */
+VV_MUST_CHECK vv_status engine_memtable_pool_warm(engine_memtable_pool *pool, uint64_t size,
+                                                  vv_error *err);
+
 /** As engine_memtable_create, with the pool's budget and its memory when it has some of the size.
  */
 VV_MUST_CHECK vv_status engine_memtable_create_in(engine_memtable_pool *pool, uint64_t size,

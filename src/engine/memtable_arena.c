@@ -141,6 +141,40 @@ static mt_block *block_create(size_t size)
     return b;
 }
 
+/* The size of the first block of a memtable of so many bytes, with something over for the entry
+ * that fills it. */
+static size_t first_block_size(uint64_t memtable_size)
+{
+    uint64_t over = vv_min_u64(vv_max_u64(memtable_size / 8, OVER_MIN), OVER_MAX);
+    return vv_align_up(memtable_size + over, COUNT_STEP);
+}
+
+static bool has_enough(engine_memtable_pool *pool)
+{
+    vv_mutex_lock(&pool->lock);
+    bool enough = pool->kept_count >= pool->keep_max;
+    vv_mutex_unlock(&pool->lock);
+    return enough;
+}
+
+vv_status engine_memtable_pool_warm(engine_memtable_pool *pool, uint64_t size, vv_error *err)
+{
+    if (has_enough(pool))
+        return VV_OK;
+    mt_block *b = block_create(first_block_size(vv_max_u64(size, MT_SIZE_MIN)));
+    if (b == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "memtable pool: no memory");
+    if (!count_block(b, b->size, pool->budget)) {
+        block_free(b, pool->budget);
+        return vv_fail(err, VV_NO_MEMORY, "memtable pool: the memory limit is reached");
+    }
+    for (volatile uint8_t *p = (uint8_t *)(b + 1); p < (uint8_t *)b + b->size; p += VV_BLOCK)
+        *p = 0;
+    if (!pool_give(pool, b))
+        block_free(b, pool->budget);
+    return VV_OK;
+}
+
 static void fill_block(mt_arena *a, mt_block *b)
 {
     b->older = a->block;
@@ -154,10 +188,9 @@ vv_status mt_arena_init(mt_arena *a, uint64_t size, vv_budget *budget, engine_me
                         vv_error *err)
 {
     *a = (mt_arena){.budget = budget, .pool = pool};
-    uint64_t over = vv_min_u64(vv_max_u64(size / 8, OVER_MIN), OVER_MAX);
     if (size > SIZE_MAX / 2)
         return vv_fail(err, VV_INVALID, "memtable: the size is absurd");
-    size_t want = vv_align_up(size + over, COUNT_STEP);
+    size_t want = first_block_size(size);
     mt_block *b = pool == NULL ? NULL : pool_take(pool, want);
     if (b == NULL)
         b = block_create(want);

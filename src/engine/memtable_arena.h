@@ -8,9 +8,11 @@
 #ifndef VARVE_ENGINE_MEMTABLE_ARENA_H
 #define VARVE_ENGINE_MEMTABLE_ARENA_H
 
+#include "base/util.h"
 #include "engine/memtable.h"
 
 #define MT_NODE_ALIGN 64u
+#define MT_SIZE_MIN (4 * VV_KIB) /* of a memtable */
 
 typedef struct mt_block mt_block;
 

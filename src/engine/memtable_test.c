@@ -337,6 +337,8 @@ static void creating_survives_failed_allocations(void **state)
         engine_source *src = NULL;
         st = engine_memtable_pool_create(&budget, 1, 1, &pool, &err);
         if (st == VV_OK)
+            st = engine_memtable_pool_warm(pool, VV_MIB, &err);
+        if (st == VV_OK)
             st = engine_memtable_create_in(pool, VV_MIB, &mt, &err);
         if (st == VV_OK)
             st = engine_memtable_source(mt, &src, &err);
@@ -361,6 +363,10 @@ static void a_pool_passes_memory_on(void **state)
     vv_budget_init(&budget, 0);
     engine_memtable_pool *pool;
     assert_ok(engine_memtable_pool_create(&budget, 9, 1, &pool, &err), err);
+    for (int i = 0; i < 3; i++) /* no more than it keeps */
+        assert_ok(engine_memtable_pool_warm(pool, 2 * VV_MIB, &err), err);
+    uint64_t warm = vv_budget_used(&budget);
+    assert_true(warm >= 2 * VV_MIB && warm < 3 * VV_MIB);
     vv_buf buf;
     vv_buf_init(&buf, VV_MIB);
     engine_memtable *old[2] = {NULL, NULL};
@@ -368,6 +374,8 @@ static void a_pool_passes_memory_on(void **state)
     for (int round = 0; round < 6; round++) {
         engine_memtable *mt;
         assert_ok(engine_memtable_create_in(pool, 2 * VV_MIB, &mt, &err), err);
+        if (round == 0)
+            assert_int_equal(vv_budget_used(&budget), warm);
         for (int64_t version = 1; !engine_memtable_is_full(mt); version++) {
             vv_buf_reset(&buf);
             size_t begin = engine_entry_begin(&buf);

@@ -226,8 +226,8 @@ static inline uint32_t mt_child_index(const mt_inner *n, vv_slice key)
 static VV_ALWAYS_INLINE void mt_prefetch_node(const mt_node *n, uint32_t level)
 {
     const char *p = (const char *)n;
-    size_t heads = (level == 0 ? MT_LEAF_KEYS : MT_INNER_KEYS) * sizeof(uint64_t);
-    for (size_t at = 0; at <= heads; at += 64)
+    size_t len = level == 0 ? sizeof(mt_leaf) : offsetof(mt_inner, separator);
+    for (size_t at = 0; at < len; at += 64)
         __builtin_prefetch(p + at);
 }
 
