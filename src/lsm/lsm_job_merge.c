@@ -20,6 +20,7 @@
 #include "lsm/lsm_job_int.h"
 
 #define PIECE_BYTES (1 * VV_MIB)
+#define WRITE_SIZE (1 * VV_MIB)
 #define LARGE_TABLE (1 * VV_MIB) /* a table with more in a flush gets files of its own */
 #define COMPRESSED_BLOCK 16384u
 #define PLAIN_BLOCK 4096u
@@ -206,6 +207,7 @@ static vv_status open_file(lsm_job *job, vv_error *err)
                       : compress             ? COMPRESSED_BLOCK
                                              : PLAIN_BLOCK,
         .codec = compress ? CODEC_LZ4 : CODEC_NONE,
+        .buffer_size = (size_t)vv_min_u64(WRITE_SIZE, e->opt.target_file_size / 4 + 1),
         .filter_bits = job->output == 0 ? LSM_FILTER_BITS_YOUNG : LSM_FILTER_BITS,
     };
     vv_status st = lsm_manifest_new_id(&e->manifest, &opt.id, err);

@@ -100,6 +100,7 @@ typedef struct lsm_writer_options {
     uint32_t block_size; /* raw bytes */
     codec_kind codec;
     unsigned filter_bits;
+    size_t buffer_size; /* bytes written at a time */
 } lsm_writer_options;
 
 /** A new file; it must not exist. */

@@ -18,7 +18,6 @@
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_run_format.h"
 
-#define OUT_SIZE VV_MIB
 #define STORED_MAX 0xffffffu
 
 typedef struct table_count {
@@ -30,9 +29,10 @@ typedef struct table_count {
 struct lsm_writer {
     lsm_writer_options opt;
     vio_file *file;
-    uint8_t *out; /* OUT_SIZE bytes, aligned; out_len of them filled */
+    uint8_t *out;    /* out_size bytes, aligned; out_len of them filled */
+    size_t out_size; /* a multiple of VV_BLOCK */
     size_t out_len;
-    uint64_t written; /* bytes in the file, a multiple of OUT_SIZE until the end */
+    uint64_t written; /* bytes in the file, a multiple of out_size until the end */
     codec_block_ctx *codec;
     lsm_block_builder block;
     vv_buf raw;        /* the block laid out */
@@ -94,7 +94,8 @@ vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out, vv_er
                          .version_max = 0};
     init_buffers(w);
     vv_status st = VV_OK;
-    w->out = vv_alloc_aligned(VV_BLOCK, OUT_SIZE);
+    w->out_size = vv_align_up(opt->buffer_size, VV_BLOCK);
+    w->out = vv_alloc_aligned(VV_BLOCK, w->out_size);
     if (w->out == NULL)
         st = vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory for its buffer", opt->id);
     if (st == VV_OK && opt->codec != CODEC_NONE)
@@ -145,7 +146,7 @@ static uint64_t position(const lsm_writer *w)
 static vv_status emit(lsm_writer *w, const uint8_t *data, size_t len, vv_error *err)
 {
     while (len > 0) {
-        size_t n = (size_t)vv_min_u64(len, OUT_SIZE - w->out_len);
+        size_t n = (size_t)vv_min_u64(len, w->out_size - w->out_len);
         if (data != NULL) {
             memcpy(w->out + w->out_len, data, n);
             data += n;
@@ -154,7 +155,7 @@ static vv_status emit(lsm_writer *w, const uint8_t *data, size_t len, vv_error *
         }
         w->out_len += n;
         len -= n;
-        if (w->out_len == OUT_SIZE) {
+        if (w->out_len == w->out_size) {
             vv_status st = flush_out(w, err);
             if (st != VV_OK)
                 return st;
