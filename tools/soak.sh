@@ -1,0 +1,16 @@
+#!/bin/sh
+# The long forms: power cuts, model, SIGKILL rounds, fuzzing and threads. Hours, not minutes.
+# VV_SEED draws other cases; SOAK_FACTOR (10) scales the push sizes.
+set -eu
+cd "$(dirname "$0")/.."
+factor=${SOAK_FACTOR:-10}
+[ -f build-test/build.ninja ] || CC=gcc meson setup build-test -Dtest_hooks=true \
+    --buildtype=debugoptimized >/dev/null
+ninja -C build-test --quiet
+make --no-print-directory build
+VV_CUTS=$((100000 * factor)) VV_CRASH_SECONDS=$((3600 * factor)) VV_MODEL_OPS=$((1000000 * factor)) \
+    meson test -C build-test --no-rebuild --timeout-multiplier 0 --print-errorlogs \
+    --suite crash --suite model
+VV_KILL_ROUNDS=$((300 * factor)) tests/kill/kill_test.py
+tools/test.sh tsan
+FUZZ_SECONDS=$((60 * factor)) tools/fuzz.sh
