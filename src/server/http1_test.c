@@ -293,7 +293,7 @@ static void test_idle_connections_are_small(void **state)
     assert_true(WITHIN(1000, fixture_stats(&f).calls == 0));
     assert_int_equal(fixture_stats(&f).connections, 1000);
     env_process_stats_read(&after);
-    assert_true(after.rss_bytes - before.rss_bytes < 40 * VV_MIB);
+    assert_true(!RSS_COUNTS || after.rss_bytes - before.rss_bytes < 40 * VV_MIB);
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         (void)close(fds[i]);
     vv_buf_fini(&in);

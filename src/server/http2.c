@@ -543,7 +543,7 @@ static nghttp2_session *make_session(srv_conn *conn)
         goto done;
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
-    nghttp2_option_set_server_fallback_rfc7540_priorities(option, 0);
+
     if (nghttp2_session_server_new3(&session, cbs, conn, option, &mem) != 0)
         session = NULL;
 done:
@@ -552,6 +552,8 @@ done:
     return session;
 }
 
+/* SETTINGS_NO_RFC7540_PRIORITIES stays unset: with it, nghttp2 1.52 frees an item twice when memory
+ * runs out while a response is queued. */
 static bool greet(nghttp2_session *session, const srv_options *opt)
 {
     const nghttp2_settings_entry settings[] = {
@@ -559,7 +561,6 @@ static bool greet(nghttp2_session *session, const srv_options *opt)
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, SRV_STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, SRV_FRAME_MAX},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, opt->header_max},
-        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     return nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings)) ==
                0 &&

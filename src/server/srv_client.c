@@ -252,8 +252,8 @@ cli *cli_open(uint16_t port, uint32_t window)
     must(c != NULL, "memory");
     c->fd = raw_connect(port);
     must(fcntl(c->fd, F_SETFL, O_NONBLOCK) == 0, "nonblocking");
-    nghttp2_session_callbacks *cbs;
-    nghttp2_option *option;
+    nghttp2_session_callbacks *cbs = NULL;
+    nghttp2_option *option = NULL;
     must(nghttp2_session_callbacks_new(&cbs) == 0 && nghttp2_option_new(&option) == 0, "session");
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_session_callbacks_set_on_header_callback(cbs, on_header);

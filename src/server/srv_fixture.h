@@ -44,13 +44,11 @@ static inline void fixture_start(fixture *f)
 /* Everything that was received or queued must be given back. */
 static inline void fixture_stop(fixture *f)
 {
-    srv_stats st;
     srv_stop(f->server);
     srv_pool_destroy(f->echo.pool);
     srv_call *keeper = atomic_exchange(&f->echo.keeper, NULL);
     if (keeper != NULL)
         srv_call_unref(keeper);
-    (void)st;
     assert_int_equal(vv_budget_part_used(&f->budget, VV_BUDGET_NETWORK), 0);
 }
 
@@ -60,6 +58,18 @@ static inline srv_stats fixture_stats(fixture *f)
     srv_stats_read(f->server, &st);
     return st;
 }
+
+/* Resident bytes mean something only without a sanitizer's shadow. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RSS_COUNTS false
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define RSS_COUNTS false
+#endif
+#endif
+#ifndef RSS_COUNTS
+#define RSS_COUNTS true
+#endif
 
 /* True once cond holds, or false after ms. */
 #define WITHIN(ms, cond)                                                                           \

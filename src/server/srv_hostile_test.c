@@ -298,14 +298,14 @@ static void test_a_huge_message_costs_nothing(void **state)
     cli_send(c, s, BYTES(0, 0x11, 0xe1, 0xa3, 0x00), false); /* 300 MB */
     assert_true(cli_wait(c, s, 2000));
     assert_int_equal(s->grpc_status, 8);
-    assert_true(rss_kib() < before + 4096);
+    assert_true(!RSS_COUNTS || rss_kib() < before + 4096);
     /* announced and sent are different things: no memory is taken ahead of the bytes */
     for (int i = 0; i < 100; i++) {
         s = cli_call(c, "/test.Echo/Unary", NULL);
         cli_send(c, s, BYTES(0, 0x03, 0xff, 0xff, 0xff, 'x'), false); /* 64 MiB less a bit */
     }
     (void)cli_pump(c, 100);
-    assert_true(rss_kib() < before + 16 * 1024);
+    assert_true(!RSS_COUNTS || rss_kib() < before + 16 * 1024);
     cli_close(c);
     good_call(&f);
     fixture_stop(&f);
