@@ -2,7 +2,7 @@
  * ingest_test.c - the pipeline: what becomes of records, in which order, and what happens when the
  * store is slow, full, or loses a table.
  */
-#include "ingest/ingest_test_util.h"
+#include "ingest/ingest_test_suite.h"
 
 #include "base/rng.h"
 #include "io/env.h"

@@ -1,9 +1,9 @@
 /*
- * ingest_test_util.h - a pipeline over a store on the simulated disk, stepped by the test, whose
+ * ingest_test_suite.h - a pipeline over a store on the simulated disk, stepped by the test, whose
  * commits the test can hold, refuse and let go; and messages for it.
  */
-#ifndef VARVE_INGEST_INGEST_TEST_UTIL_H
-#define VARVE_INGEST_INGEST_TEST_UTIL_H
+#ifndef VARVE_INGEST_INGEST_TEST_SUITE_H
+#define VARVE_INGEST_INGEST_TEST_SUITE_H
 
 #include "vv_test.h"
 
