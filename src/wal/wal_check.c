@@ -223,15 +223,19 @@ static vv_status next_in_ring(wal *log, wal_reader *r, uint64_t from, wal_batch 
     return VV_OK;
 }
 
-static vv_status dump_ring(const printer *out, wal *log, vio_file *file, const wal_file_header *h,
-                           vv_error *err)
+static vv_status dump_ring(const printer *out, wal *log, vio_file *file, vv_error *err)
 {
-    print(out, "ring of log %016" PRIx64 ": size %" PRIu64, h->log_id, h->capacity);
-    log->ring.size = h->capacity;
-    log->ring.data = vv_alloc_aligned(VV_BLOCK, (size_t)h->capacity);
+    wal_file_header h = {0};
+    vv_status st = wal_ring_header(log, file, &h, err);
+    if (st != VV_OK)
+        return st;
+    print(out, "ring of log %016" PRIx64 ": size %" PRIu64, h.log_id, h.capacity);
+    log->seed = wal_seed(h.log_id);
+    log->ring.size = h.capacity;
+    log->ring.data = vv_alloc_aligned(VV_BLOCK, (size_t)h.capacity);
     if (log->ring.data == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "no memory for %" PRIu64 " bytes", h->capacity);
-    vv_status st = vio_pread_full(file, VV_BLOCK, log->ring.data, (size_t)h->capacity, err);
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %" PRIu64 " bytes", h.capacity);
+    st = vio_pread_full(file, VV_BLOCK, log->ring.data, (size_t)h.capacity, err);
     wal_reader r;
     wal_reader_init(&r, log, NULL, 0, UINT64_MAX);
     uint64_t at = 0;
@@ -259,8 +263,9 @@ static vv_status dump_file(const printer *out, wal *log, vio_file *file, vv_erro
     vv_status st = vio_pread_full(file, 0, log->block, VV_BLOCK, err);
     if (st != VV_OK)
         return st;
-    bool is_ring = memcmp(log->block, WAL_MAGIC_RING, 8) == 0;
-    st = wal_header_get(log->block, is_ring ? WAL_MAGIC_RING : WAL_MAGIC_SEGMENT, &h, err);
+    if (memcmp(log->block, WAL_MAGIC_RING, 8) == 0)
+        return dump_ring(out, log, file, err);
+    st = wal_header_get(log->block, WAL_MAGIC_SEGMENT, &h, err);
     if (st == VV_NOT_FOUND) {
         print(out, "a spare segment: never used");
         return VV_OK;
@@ -268,7 +273,7 @@ static vv_status dump_file(const printer *out, wal *log, vio_file *file, vv_erro
     if (st != VV_OK)
         return st;
     log->seed = wal_seed(h.log_id);
-    return is_ring ? dump_ring(out, log, file, &h, err) : dump_segment(out, log, file, &h, err);
+    return dump_segment(out, log, file, &h, err);
 }
 
 vv_status wal_dump_file(vv_env *env, const char *path, void (*line)(void *ctx, const char *text),

@@ -188,6 +188,9 @@ VV_MUST_CHECK vv_status wal_prewrite(vio_file *file, uint64_t offset, uint64_t s
 
 /* wal_ring.c */
 VV_MUST_CHECK vv_status wal_ring_create(wal *log, uint64_t size, vv_error *err);
+/** Read the header; VV_CORRUPT also when the file is shorter than the header says. */
+VV_MUST_CHECK vv_status wal_ring_header(wal *log, vio_file *file, wal_file_header *h,
+                                        vv_error *err);
 /** VV_NOT_FOUND when there is no ring file. */
 VV_MUST_CHECK vv_status wal_ring_open(wal *log, vv_error *err);
 void wal_ring_close(wal *log);

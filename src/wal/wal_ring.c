@@ -78,14 +78,14 @@ static vv_status copy_ring(wal *log, vv_error *err)
     return vio_pread_full(log->ring.file, VV_BLOCK, log->ring.data, (size_t)log->ring.size, err);
 }
 
-static vv_status read_ring_header(wal *log, wal_file_header *h, vv_error *err)
+vv_status wal_ring_header(wal *log, vio_file *file, wal_file_header *h, vv_error *err)
 {
-    vv_status st = vio_pread_full(log->ring.file, 0, log->block, VV_BLOCK, err);
+    vv_status st = vio_pread_full(file, 0, log->block, VV_BLOCK, err);
     if (st == VV_OK)
         st = wal_header_get(log->block, WAL_MAGIC_RING, h, err);
     uint64_t size = 0;
     if (st == VV_OK)
-        st = vio_size(log->ring.file, &size, err);
+        st = vio_size(file, &size, err);
     if (st == VV_OK && size < VV_BLOCK + h->capacity)
         st =
             vv_fail(err, VV_CORRUPT, "%" PRIu64 " bytes of %" PRIu64, size, VV_BLOCK + h->capacity);
@@ -103,7 +103,7 @@ vv_status wal_ring_open(wal *log, vv_error *err)
     if (st != VV_OK)
         return st;
     wal_file_header h = {0};
-    st = read_ring_header(log, &h, err);
+    st = wal_ring_header(log, log->ring.file, &h, err);
     if (st == VV_OK) {
         log->log_id = h.log_id;
         log->ring.size = h.capacity;
