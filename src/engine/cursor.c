@@ -302,9 +302,11 @@ static inline vv_status step_top(engine_cursor *c, vv_error *err)
 /* A planted mistake: an expired put gives way to the version beneath it. */
 static bool resurrect(engine_cursor *c, vv_error *err)
 {
+    if (!VV_BUG(20))
+        return false;
     const engine_item *item = &c->top->src->item;
-    if (!VV_BUG(20) || item->kind != ENGINE_PUT || item->expires_ns == 0 ||
-        item->expires_ns > c->read.now_ns || item->version == 0)
+    if (item->kind != ENGINE_PUT || item->expires_ns == 0 || item->expires_ns > c->read.now_ns ||
+        item->version == 0)
         return false;
     save_key(c);
     vv_slice key = vv_slice_of(c->key, c->key_len);
@@ -454,7 +456,7 @@ vv_status engine_cursor_create(engine_source **sources, size_t count,
     assert(opt->lower.len > 0 && opt->upper.len > 0);
     /* One block: the cursor, its arrays in order of alignment, then bytes. */
     engine_cursor *c =
-        vv_alloc(sizeof *c + count * (sizeof(slot) + sizeof c->sets[0] + sizeof(uint32_t)) +
+        vv_alloc(sizeof *c + count * (sizeof(slot) + sizeof(void *) + sizeof(uint32_t)) +
                  (count + 1) * ENGINE_KEY_MAX + opt->lower.len + opt->upper.len);
     if (c == NULL) {
         for (size_t i = 0; i < count; i++)

@@ -146,11 +146,12 @@ void bed_reopen(bed *b)
 
 vv_slice table_key(uint32_t table, const char *key, uint8_t *buf, size_t buf_len)
 {
-    size_t len = strlen(key);
-    assert_true(len + ENGINE_TABLE_PREFIX <= buf_len);
+    vv_slice user = vv_slice_str(key);
+    assert_true(user.len + ENGINE_TABLE_PREFIX <= buf_len);
     vv_put_be32(buf, table);
-    memcpy(buf + ENGINE_TABLE_PREFIX, key, len);
-    return vv_slice_of(buf, ENGINE_TABLE_PREFIX + len);
+    if (user.len > 0)
+        memcpy(buf + ENGINE_TABLE_PREFIX, user.data, user.len);
+    return vv_slice_of(buf, ENGINE_TABLE_PREFIX + user.len);
 }
 
 static void begin_op(bed *b)

@@ -371,10 +371,8 @@ static void every_allocation_may_fail(bed *b)
     for (int n = 0; failed && n < 4000; n++) {
         vv_alloc_fail_after(n, 0);
         bool clean = try_everything(b, n);
-        uint64_t before = vv_alloc_count();
         vv_alloc_fail_after(-1, 0);
         failed = !clean;
-        (void)before;
         engine_stats stats;
         b->e->ops->stats(b->e, &stats);
         if (stats.failed || n % 16 == 15)

@@ -23,7 +23,7 @@ static const engine_rangedels *current_set(const engine_memtable *mt)
 size_t mt_ranges_need(const engine_memtable *mt, size_t count)
 {
     size_t all = engine_rangedels_count(current_set(mt)) + count;
-    return (all + count) * sizeof(rangedel_node) + (RECENT_MAX + count) * sizeof(engine_range *) +
+    return (all + count) * sizeof(rangedel_node) + (RECENT_MAX + count) * sizeof(void *) +
            count * 16 + /* keys are padded */
            sizeof(engine_rangedels) + MT_NODE_ALIGN;
 }
@@ -71,7 +71,7 @@ bool mt_ranges_kill(const mt_entry_ranges *ranges, uint32_t op_index, vv_slice k
 static void extend_recent(engine_memtable *mt, engine_rangedels *set, const mt_entry_ranges *add)
 {
     const engine_range **recent =
-        mt_arena_alloc(&mt->arena, (set->recent_count + add->count) * sizeof *recent, 8);
+        mt_arena_alloc(&mt->arena, (set->recent_count + add->count) * sizeof(void *), 8);
     size_t old = 0;
     size_t n = 0;
     for (size_t i = 0; i < add->count; i++) {
