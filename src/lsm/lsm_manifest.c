@@ -320,9 +320,9 @@ static void see_name(void *ctx, const char *name)
  * by the next open. */
 static void remove_orphans(lsm_manifest *m, const listing *seen)
 {
-    const char *name = (const char *)seen->names.data;
-    const char *end = name + seen->names.len;
-    for (; name < end; name += strlen(name) + 1) {
+    size_t at = 0;
+    for (const char *name; at < seen->names.len; at += strlen(name) + 1) {
+        name = (const char *)seen->names.data + at;
         if (belongs(m, name))
             continue;
         char path[VIO_PATH_MAX];
