@@ -49,8 +49,10 @@ bool vv_record_metadata_add(uint8_t *out, size_t cap, size_t *len, vv_slice key,
 static bool take_bytes(vv_slice *rest, vv_slice *out)
 {
     uint64_t len = 0;
+    if (rest->len == 0) /* perhaps NULL, to which nothing may be added */
+        return false;
     const uint8_t *end = rest->data + rest->len;
-    const uint8_t *p = rest->len == 0 ? NULL : vv_varint_get(rest->data, end, &len);
+    const uint8_t *p = vv_varint_get(rest->data, end, &len);
     if (p == NULL || len > (size_t)(end - p))
         return false;
     *out = vv_slice_of(p, (size_t)len);
