@@ -58,6 +58,21 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
+/* Between the two transports; no handler asks for it. */
+static bool is_ours(const uint8_t *name, size_t len)
+{
+    switch (len) {
+    case 2:
+        return memcmp(name, "te", 2) == 0;
+    case 7:
+        return memcmp(name, ":scheme", 7) == 0;
+    case 20:
+        return memcmp(name, "grpc-accept-encoding", 20) == 0;
+    default:
+        return false;
+    }
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *user)
@@ -71,7 +86,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         return 0;
     call->headers_size += (uint32_t)(name_len + value_len + 32);
     if (call->headers_size > conn->server->opt.header_max ||
-        !srv_call_header_add(call, vv_slice_of(name, name_len), vv_slice_of(value, value_len)))
+        (!is_ours(name, name_len) &&
+         !srv_call_header_add(call, vv_slice_of(name, name_len), vv_slice_of(value, value_len))))
         call->header_overflow = true;
     return 0;
 }
@@ -218,11 +234,12 @@ static nghttp2_nv fixed_pair(const char *name, const char *value)
 #define TRAILERS_MAX 32u
 
 /* grpc-status, grpc-message and the handler's own pairs. text has room for the status. */
-static size_t status_pairs(const srv_call *call, nghttp2_nv *nv, char text[4])
+static size_t status_pairs(const srv_call *call, nghttp2_nv *nv, char text[2])
 {
     size_t n = 0;
-    (void)snprintf(text, 4, "%d", call->code);
-    nv[n++] = pair("grpc-status", text, strlen(text));
+    text[0] = (char)('0' + call->code / 10);
+    text[1] = (char)('0' + call->code % 10);
+    nv[n++] = call->code < 10 ? pair("grpc-status", text + 1, 1) : pair("grpc-status", text, 2);
     if (call->message != NULL)
         nv[n++] = pair("grpc-message", call->message, strlen(call->message));
     for (const srv_item *t = call->trailers; t != NULL && n < TRAILERS_MAX; t = t->next) {
@@ -249,7 +266,7 @@ static ssize_t read_output(nghttp2_session *session, int32_t stream_id, uint8_t 
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (!call->is_http) {
         nghttp2_nv nv[TRAILERS_MAX];
-        char text[4];
+        char text[2];
         size_t count = status_pairs(call, nv, text);
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
         if (nghttp2_submit_trailer(session, stream_id, nv, count) != 0)
@@ -291,7 +308,7 @@ static ssize_t frame_length(nghttp2_session *session, uint8_t frame_type, int32_
 static bool submit_grpc(srv_call *call, nghttp2_session *session)
 {
     nghttp2_nv nv[3 + TRAILERS_MAX];
-    char text[4];
+    char text[2];
     size_t n = 0;
     nv[n++] = fixed_pair(":status", "200");
     nv[n++] = fixed_pair("content-type", "application/grpc");

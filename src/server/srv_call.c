@@ -64,8 +64,10 @@ void srv_item_free(srv_call *call, srv_item *item)
         atomic_fetch_sub_explicit(&call->queued, item->charge, memory_order_relaxed);
     }
     vv_buf_fini(&item->body);
-    vv_free(item->type);
-    vv_free(item->extra);
+    if (item->kind == SRV_ITEM_REPLY) {
+        vv_free(item->type);
+        vv_free(item->extra);
+    }
     if (!item->embedded)
         vv_free(item);
 }
@@ -409,6 +411,7 @@ void srv_call_reply(srv_call *call, int http_status, const char *content_type, v
     srv_item *item = &call->finish_item;
     item->kind = SRV_ITEM_REPLY;
     item->http = http_status;
+    item->type = item->extra = NULL;
     take_body(item, body);
     if (content_type != NULL)
         item->type = vv_strdup(content_type);
@@ -418,6 +421,8 @@ void srv_call_reply(srv_call *call, int http_status, const char *content_type, v
                 (extra_header != NULL && item->extra == NULL);
     if (lost || !charge_item(call, item)) {
         vv_buf_fini(&item->body);
+        vv_free(item->type);
+        vv_free(item->extra);
         item->kind = SRV_ITEM_FINISH;
         item->http = 507;
     }

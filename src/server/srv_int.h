@@ -294,13 +294,21 @@ struct srv_item {
     vv_buf body;   /* SEND, REPLY: the bytes; FINISH: the message */
     size_t charge; /* bytes counted in queued and in the budget */
     size_t done;   /* bytes of prefix and body already given to the connection */
-    char *type;    /* REPLY: content type */
-    char *extra;   /* REPLY: one more header */
-    void (*fn)(srv_call *call, void *arg);
-    void *arg;
+    union {
+        struct {
+            char *type;  /* REPLY: content type */
+            char *extra; /* REPLY: one more header */
+        };
+        struct {
+            void (*fn)(srv_call *call, void *arg); /* POST */
+            void *arg;
+        };
+    };
 };
 
-#define SRV_HEADERS_INLINE 448u
+/* Most requests' headers fit, and with them a call stays below the 1,032 bytes up to which malloc
+ * keeps freed memory at hand. */
+#define SRV_HEADERS_INLINE 256u
 
 struct srv_call {
     srv_post post; /* first: the loop finds the call from it */
@@ -367,6 +375,8 @@ struct srv_call {
     srv_item post_item;   /* for when there is none */
     uint8_t headers_inline[SRV_HEADERS_INLINE];
 };
+
+static_assert(sizeof(srv_call) <= 1032, "a call fits malloc's quick lists");
 
 /* srv_call.c. srv_call_create and srv_call_header_add: loop thread. */
 srv_call *srv_call_create(srv_conn *conn, int32_t stream_id);
