@@ -122,7 +122,8 @@ static void chain_one(uint64_t seed, uint64_t budget)
     uint64_t count = budget < CHAIN_CUTS ? budget : CHAIN_CUTS;
     for (uint64_t i = 0; i < count; i++) {
         bool kill = vv_rng_one_in(&m.rng, 6);
-        uint64_t after = kill ? 0 : 1 + vv_rng_below(&m.rng, 80);
+        bool is_long = vv_rng_one_in(&m.rng, 12);
+        uint64_t after = kill ? 0 : 1 + vv_rng_below(&m.rng, is_long ? 500 : 80);
         if (m.world.db != NULL) {
             vv_error err = {0};
             if (vv_rng_one_in(&m.rng, 4)) { /* go on in the recovered store first */
@@ -141,7 +142,7 @@ static void chain_one(uint64_t seed, uint64_t budget)
             model_abandon(&m);
             vio_sim_disk_kill(m.world.disk);
         }
-        one_crash(&m, after, 10 + (unsigned)vv_rng_below(&m.rng, 40), kill);
+        one_crash(&m, after, (is_long ? 200 : 10) + (unsigned)vv_rng_below(&m.rng, 40), kill);
         if (i % 16 == 15) {
             vv_error err = {0};
             assert_ok(model_close(&m, &err), err);
