@@ -211,7 +211,8 @@ typedef struct vv_write_result {
 } vv_write_result;
 
 /**
- * Commit a batch. @param result may be NULL. The batch can be cleared and reused afterwards.
+ * Commit a batch. @param result may be NULL. The batch can be cleared and reused afterwards. An
+ * empty batch writes nothing; with VV_DURABLE_SYNC it makes every earlier write durable.
  * @return VV_CONFLICT (a vv_batch_require failed), VV_BUSY (memory_limit: retry after a pause),
  *         VV_NO_SPACE (refused whole; reads go on), VV_IO (the log failed: reopen the store;
  * whether this batch is there is unknown until then), VV_NOT_FOUND (a table was dropped).

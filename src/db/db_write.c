@@ -54,6 +54,13 @@ static vv_status check_tables(const vv_batch *batch, vv_error *err)
     return VV_OK;
 }
 
+/* Nothing to write: with sync it still makes durable what was written before. */
+static void answer_empty(vv_db *db, vv_batch *batch)
+{
+    if (batch->durability == VV_DURABLE_SYNC)
+        batch->need = wal_end_position(db->log);
+}
+
 /* A producer's retry: the first try may not be durable yet, and must be before we say yes. */
 static void answer_duplicate(vv_db *db, vv_batch *batch, const txn_verdict *verdict)
 {
@@ -61,8 +68,7 @@ static void answer_duplicate(vv_db *db, vv_batch *batch, const txn_verdict *verd
     bool is_pending = atomic_load_explicit(&db->fifo.count, memory_order_acquire) > 0;
     batch->need = is_pending ? db->fifo.tail_need : 0;
     vv_mutex_unlock(&db->commit_lock);
-    if (batch->durability == VV_DURABLE_SYNC)
-        batch->need = wal_end_position(db->log);
+    answer_empty(db, batch);
     batch->result.version = verdict->version;
     batch->result.duplicate = true;
     atomic_fetch_add_explicit(&db->counters.duplicates, 1, memory_order_relaxed);
@@ -104,14 +110,16 @@ static vv_status append_judged(vv_db *db, vv_batch *batch, bool judge_locked, bo
     } else {
         *again = !txn_is_current(shard->eng, batch->conds, batch->cond_count, as_of);
     }
-    bool has_place = st == VV_OK && !*again && !verdict.is_duplicate && batch->op_count > 0;
-    if (has_place)
+    bool is_judged = st == VV_OK && !*again;
+    if (is_judged && !verdict.is_duplicate)
         st = check_tables(batch, err);
-    if (has_place && st == VV_OK)
+    if (is_judged && st == VV_OK && !verdict.is_duplicate && batch->op_count > 0)
         st = db_append(db, &batch, 1, err);
     vv_mutex_unlock(&db->commit_lock);
-    if (st == VV_OK && !*again && verdict.is_duplicate)
+    if (is_judged && verdict.is_duplicate)
         answer_duplicate(db, batch, &verdict);
+    else if (is_judged && st == VV_OK && batch->op_count == 0)
+        answer_empty(db, batch);
     return st;
 }
 
@@ -173,7 +181,7 @@ static vv_status append(vv_db *db, vv_batch *batch, vv_error *err)
 
 static void count_commit(vv_db *db, const vv_batch *batch)
 {
-    if (batch->is_internal || batch->result.duplicate)
+    if (batch->is_internal || batch->result.duplicate || batch->op_count == 0)
         return;
     db_counters *c = &db->counters;
     atomic_fetch_add_explicit(&c->entries, 1, memory_order_relaxed);
@@ -197,10 +205,13 @@ vv_status db_commit(vv_db *db, vv_batch *batch, vv_durability durability, vv_err
 {
     db_commit_begin(db, batch, durability);
     vv_status st = db_check_writable(db, err);
-    if (st == VV_OK && batch->op_count + batch->cond_count > 0) {
+    if (st == VV_OK) {
         if (!batch->is_internal)
             throttle(db, batch);
-        st = append(db, batch, err);
+        if (batch->op_count + batch->cond_count > 0)
+            st = append(db, batch, err);
+        else
+            answer_empty(db, batch);
         if (st == VV_OK)
             st = db_await(db, batch->need, err);
         if (st == VV_OK)
@@ -281,7 +292,9 @@ void db_commit_chain(vv_db *db, vv_batch *head)
             st = append(db, group[0], &why);
             if (st != VV_OK)
                 fail_one(group[0], st, &why);
-        } else if (count > 1) {
+        } else if (count == 1) {
+            answer_empty(db, group[0]);
+        } else {
             append_group(db, group, count);
         }
     }
