@@ -23,7 +23,7 @@ static struct {
     node n;
     vv_log log;
     srv_method methods[32];
-    h2c *c;
+    cli *c;
     uint16_t port;
 } world;
 
@@ -72,7 +72,7 @@ static int setup(void **state)
                       .drain_timeout_ns = VV_NS_PER_S};
     assert_ok(srv_start(&so, &n->server, &err), err);
     world.port = srv_port_bound(n->server, 0);
-    world.c = h2c_open(world.port, 0);
+    world.c = cli_open(world.port, 0);
     assert_non_null(world.c);
     return 0;
 }
@@ -83,7 +83,7 @@ static int teardown(void **state)
     vv_error err = {0};
     char command[64];
     node *n = &world.n;
-    h2c_close(world.c);
+    cli_close(world.c);
     srv_stop(n->server);
     ingest_stats s;
     ingest_stats_read(n->pipeline, vv_slice_of(NULL, 0), &s);
@@ -146,9 +146,9 @@ static vv_buf new_buf(void)
 }
 
 /* Calls, expects the gRPC status; the first answer in *out (its bytes belong to the stream). */
-static h2c_stream *unary(const char *method, vv_buf *request, int want, vv_slice *out)
+static cli_stream *unary(const char *method, vv_buf *request, int want, vv_slice *out)
 {
-    h2c_stream *s = h2c_unary(world.c, method, vv_buf_slice(request), NULL);
+    cli_stream *s = cli_unary(world.c, method, vv_buf_slice(request), NULL);
     vv_buf_fini(request);
     if (s->grpc_status != want)
         fail_msg("%s: status %d instead of %d: %s", method, s->grpc_status, want, s->message);
@@ -238,7 +238,7 @@ static void requests_that_are_refused_whole(void **state)
     vv_slice out;
     vv_buf b = new_buf();
     vv_buf_append(&b, "\x0a\xff", 2);
-    h2c_stream *s = unary(SERVICE "IngestRecord", &b, 3, &out);
+    cli_stream *s = unary(SERVICE "IngestRecord", &b, 3, &out);
     assert_int_equal(out.len, 0);
     b = new_buf();
     vv_buf_append(&b, "\x08\x01", 2);
@@ -350,27 +350,27 @@ static void state_and_health(void **state)
 /* ---- streams
  * -------------------------------------------------------------------------------------------- */
 
-static void send_record(h2c_stream *s, const char *entity)
+static void send_record(cli_stream *s, const char *entity)
 {
     vv_buf b = new_buf();
     put_record_field(&b, 2, entity, NULL);
-    h2c_message(world.c, s, vv_buf_slice(&b), false);
+    cli_message(world.c, s, vv_buf_slice(&b), false);
     vv_buf_fini(&b);
 }
 
-static void send_control(h2c_stream *s, uint32_t number, const char *ack)
+static void send_control(cli_stream *s, uint32_t number, const char *ack)
 {
     vv_buf b = new_buf();
     size_t mark = pb_begin(&b, number);
     if (ack != NULL)
         put_option(&b, 3, "ack", ack);
     pb_end(&b, mark);
-    h2c_message(world.c, s, vv_buf_slice(&b), false);
+    cli_message(world.c, s, vv_buf_slice(&b), false);
     vv_buf_fini(&b);
 }
 
 /* Whole answers that have come, as text: "ack a 1|error 3 2|". Statistics are left out. */
-static void read_answers(const h2c_stream *s, char *out, size_t out_len)
+static void read_answers(const cli_stream *s, char *out, size_t out_len)
 {
     size_t at = 0, len = 0;
     out[0] = '\0';
@@ -394,14 +394,14 @@ static void read_answers(const h2c_stream *s, char *out, size_t out_len)
     }
 }
 
-static void wait_for(h2c_stream *s, const char *what)
+static void wait_for(cli_stream *s, const char *what)
 {
     char text[4096] = "";
-    int64_t until = h2c_now_ms() + 5000;
+    int64_t until = cli_now_ms() + 5000;
     while (strstr(text, what) == NULL) {
-        if (h2c_now_ms() > until)
+        if (cli_now_ms() > until)
             fail_msg("\"%s\" did not come: %s", what, text);
-        (void)h2c_pump(world.c, 20);
+        (void)cli_pump(world.c, 20);
         read_answers(s, text, sizeof text);
     }
 }
@@ -410,14 +410,14 @@ static void each_record_of_a_stream_is_acknowledged(void **state)
 {
     (void)state;
     char text[4096];
-    h2c_stream *s = h2c_call(world.c, SERVICE "IngestStream", NULL);
+    cli_stream *s = cli_call(world.c, SERVICE "IngestStream", NULL);
     send_record(s, "a");
     send_record(s, NULL);
     send_record(s, "b");
     wait_for(s, "ack b 3|");
     send_record(s, "c");
-    h2c_send(world.c, s, vv_slice_of(NULL, 0), true);
-    assert_true(h2c_wait(world.c, s, 5000));
+    cli_send(world.c, s, vv_slice_of(NULL, 0), true);
+    assert_true(cli_wait(world.c, s, 5000));
     assert_int_equal(s->grpc_status, 0);
     read_answers(s, text, sizeof text);
     assert_string_equal(text, "ack a 1|error 3 2|ack b 3|ack c 4|");
@@ -427,7 +427,7 @@ static void a_group_of_a_stream_is_acknowledged_once(void **state)
 {
     (void)state;
     char text[65536];
-    h2c_stream *s = h2c_call(world.c, SERVICE "IngestStream", NULL);
+    cli_stream *s = cli_call(world.c, SERVICE "IngestStream", NULL);
     send_control(s, 1, "batch");
     for (unsigned i = 0; i < 500; i++)
         send_record(s, "r");
@@ -435,8 +435,8 @@ static void a_group_of_a_stream_is_acknowledged_once(void **state)
     wait_for(s, "ack r 500|");
     send_control(s, 3, NULL); /* nothing new: the commit is answered all the same */
     send_record(s, "last");
-    h2c_send(world.c, s, vv_slice_of(NULL, 0), true);
-    assert_true(h2c_wait(world.c, s, 5000));
+    cli_send(world.c, s, vv_slice_of(NULL, 0), true);
+    assert_true(cli_wait(world.c, s, 5000));
     assert_int_equal(s->grpc_status, 0);
     read_answers(s, text, sizeof text);
     size_t acks = 0;
@@ -449,12 +449,12 @@ static void a_group_of_a_stream_is_acknowledged_once(void **state)
 static void statistics_come_every_second(void **state)
 {
     (void)state;
-    h2c_stream *s = h2c_call(world.c, SERVICE "IngestStream", NULL);
+    cli_stream *s = cli_call(world.c, SERVICE "IngestStream", NULL);
     send_record(s, "a");
-    int64_t until = h2c_now_ms() + 5000;
+    int64_t until = cli_now_ms() + 5000;
     bool seen = false;
-    while (!seen && h2c_now_ms() < until) {
-        (void)h2c_pump(world.c, 50);
+    while (!seen && cli_now_ms() < until) {
+        (void)cli_pump(world.c, 50);
         for (size_t at = 0; at + 5 <= s->in.len;) {
             size_t n = vv_get_be32(s->in.data + at + 1);
             if (at + 5 + n > s->in.len)
@@ -479,11 +479,11 @@ static void a_malformed_message_ends_a_stream(void **state)
 {
     (void)state;
     char text[4096];
-    h2c_stream *s = h2c_call(world.c, SERVICE "IngestStream", NULL);
+    cli_stream *s = cli_call(world.c, SERVICE "IngestStream", NULL);
     send_record(s, "a");
-    h2c_message(world.c, s, vv_slice_of("\x12\x7f", 2), false);
+    cli_message(world.c, s, vv_slice_of("\x12\x7f", 2), false);
     send_record(s, "b");
-    assert_true(h2c_wait(world.c, s, 5000));
+    assert_true(cli_wait(world.c, s, 5000));
     assert_int_equal(s->grpc_status, 3);
     read_answers(s, text, sizeof text);
     assert_string_equal(text, "ack a 1|");
@@ -492,10 +492,10 @@ static void a_malformed_message_ends_a_stream(void **state)
 static void a_client_that_does_not_read_is_stopped(void **state)
 {
     (void)state;
-    h2c *slow = h2c_open(world.port, 1024);
+    cli *slow = cli_open(world.port, 1024);
     assert_non_null(slow);
     slow->no_consume = true; /* the first window of answers, and no more */
-    h2c_stream *s = h2c_call(slow, SERVICE "IngestStream", NULL);
+    cli_stream *s = cli_call(slow, SERVICE "IngestStream", NULL);
     vv_buf b = new_buf();
     char id[900];
     memset(id, 'i', sizeof id - 1);
@@ -503,10 +503,10 @@ static void a_client_that_does_not_read_is_stopped(void **state)
     put_record_field(&b, 2, id, NULL);
     const unsigned count = 12000; /* over 10 MB of acknowledgements */
     for (unsigned i = 0; i < count; i++)
-        h2c_message(slow, s, vv_buf_slice(&b), false);
+        cli_message(slow, s, vv_buf_slice(&b), false);
     size_t most = 0;
     for (unsigned i = 0; i < 40; i++) {
-        (void)h2c_pump(slow, 25);
+        (void)cli_pump(slow, 25);
         uint64_t used = vv_budget_part_used(world.n.budget, VV_BUDGET_NETWORK);
         most = used > most ? (size_t)used : most;
     }
@@ -514,7 +514,7 @@ static void a_client_that_does_not_read_is_stopped(void **state)
     ingest_stats_read(world.n.pipeline, vv_slice_of(NULL, 0), &stats);
     assert_true(stats.records < count); /* the rest waits with the client */
     assert_true(most < 32u << 20);
-    h2c_close(slow);
+    cli_close(slow);
     vv_buf_fini(&b);
     for (unsigned i = 0; i < 100 && stats.streams > 0; i++) {
         vv_clock_sleep(world.n.env.clock, 20 * VV_NS_PER_MS);
@@ -527,13 +527,13 @@ static void a_client_that_leaves(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < 20; i++) {
-        h2c_stream *s = h2c_call(world.c, SERVICE "IngestStream", NULL);
+        cli_stream *s = cli_call(world.c, SERVICE "IngestStream", NULL);
         for (unsigned k = 0; k < 50; k++)
             send_record(s, "gone");
-        (void)h2c_pump(world.c, (int)(i % 3));
-        h2c_reset(world.c, s);
+        (void)cli_pump(world.c, (int)(i % 3));
+        cli_reset(world.c, s);
     }
-    (void)h2c_pump(world.c, 50);
+    (void)cli_pump(world.c, 50);
     vv_slice out;
     vv_buf b = new_buf();
     put_record_field(&b, 1, "after", NULL);
