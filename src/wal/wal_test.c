@@ -53,7 +53,7 @@ static void after_sigkill_all_that_was_appended_is_there(void **state)
     vv_rng rng;
     vv_rng_init(&rng, vv_test_seed(11));
     uint64_t next = 1;
-    for (int round = 0; round < 40; round++) {
+    for (int round = 0; round < 15; round++) {
         wal *log = NULL;
         util_seen seen = {.spread = 2000};
         assert_ok(util_open(&f->opt, &log, &seen, &err), err);
