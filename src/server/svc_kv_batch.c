@@ -117,12 +117,12 @@ static vv_status add(batch_fill *b, const operation *op, vv_error *err)
 {
     vv_batch *batch = b->w->batch;
     int64_t expires_ns = 0;
+    vv_status st = svc_kv_expiry(b->w->n, op->ttl_ms, &expires_ns, err);
+    if (st != VV_OK)
+        return st;
     switch (op->kind) {
-    case OP_PUT: {
-        vv_status st = svc_kv_expiry(b->w->n, op->ttl_ms, &expires_ns, err);
-        return st != VV_OK ? st
-                           : vv_batch_put(batch, b->table, op->key, op->value, expires_ns, err);
-    }
+    case OP_PUT:
+        return vv_batch_put(batch, b->table, op->key, op->value, expires_ns, err);
     case OP_DELETE:
         return vv_batch_delete(batch, b->table, op->key, err);
     case OP_DELETE_RANGE:
@@ -134,7 +134,7 @@ static vv_status add(batch_fill *b, const operation *op, vv_error *err)
     case OP_NONE:
         break;
     }
-    return vv_fail(err, VV_INVALID, "it is empty: put, delete, delete_range or require is needed");
+    return VV_OK;
 }
 
 static vv_status add_operation(batch_fill *b, vv_slice message, vv_error *err)
@@ -142,13 +142,16 @@ static vv_status add_operation(batch_fill *b, vv_slice message, vv_error *err)
     operation op;
     if (!read_operation(message, &op))
         return vv_fail(err, VV_INVALID, "its bytes are not a varve.v1.Operation");
+    if (op.kind == OP_NONE)
+        return vv_fail(err, VV_INVALID,
+                       "it is empty: put, delete, delete_range or require is needed");
     vv_slice tenant = or_default(op.table.tenant);
     if (b->tenant.len == 0)
         b->tenant = tenant;
     if (!vv_slice_eq(tenant, b->tenant))
         return vv_fail(err, VV_INVALID,
                        "it is on another tenant than the first: a batch is of one tenant");
-    vv_status st = op.kind == OP_NONE ? VV_OK : take_table(b, &op, err);
+    vv_status st = take_table(b, &op, err);
     return st == VV_OK ? add(b, &op, err) : st;
 }
 

@@ -1,0 +1,228 @@
+#include "server/svc_suite.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void expect_code(svc_suite *s, int code, const char *words)
+{
+    if (s->result.code != code)
+        fail_msg("code %d instead of %d: %s", s->result.code, code, s->result.message);
+    if (words != NULL && strstr(s->result.message, words) == NULL)
+        fail_msg("'%s' is not in: %s", words, s->result.message);
+}
+
+static vv_status create(svc_suite *s, const char *tenant, const char *table,
+                        Varve__V1__CreateTableRequest req)
+{
+    SUITE_REF(ref, tenant, table);
+    req.table = &ref;
+    return svc_suite_call(s, "Admin/CreateTable", &req);
+}
+
+#define CREATE(...)                                                                                \
+    (Varve__V1__CreateTableRequest)                                                                \
+    {                                                                                              \
+        .base = PROTOBUF_C_MESSAGE_INIT(&varve__v1__create_table_request__descriptor), __VA_ARGS__ \
+    }
+
+static Varve__V1__TableInfo *info_of(svc_suite *s)
+{
+    return svc_suite_reply(s, &varve__v1__table_info__descriptor);
+}
+
+static void test_tables_come_and_go(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, &(svc_suite_options){.no_auto_create = true});
+    int64_t before = vv_clock_wall(s.n.env.clock) / VV_NS_PER_MS;
+    assert_ok(create(&s, "t", "x", CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_UNSPECIFIED)),
+              s.err);
+    Varve__V1__TableInfo *info = info_of(&s);
+    assert_string_equal(info->table->tenant, "t");
+    assert_string_equal(info->table->table, "x");
+    assert_int_equal(info->kind, VARVE__V1__TABLE_KIND__TABLE_KIND_KV);
+    assert_int_equal(info->version_retention_ms, 0);
+    assert_true(info->created_unix_ms >= before);
+    assert_string_not_equal(info->engine, "");
+    uint32_t id = info->id;
+    varve__v1__table_info__free_unpacked(info, NULL);
+
+    SUITE_REF(ref, "t", "x");
+    assert_ok(svc_suite_call(&s, "Admin/DescribeTable", &ref), s.err);
+    info = info_of(&s);
+    assert_int_equal(info->id, id);
+    varve__v1__table_info__free_unpacked(info, NULL);
+
+    assert_status(VV_CONFLICT, create(&s, "t", "x", CREATE(.if_not_exists = false)));
+    expect_code(&s, 10, "exists");
+    assert_ok(create(&s, "t", "x", CREATE(.if_not_exists = true)), s.err);
+    assert_status(VV_CONFLICT, create(&s, "t", "x",
+                                      CREATE(.if_not_exists = true,
+                                             .kind = VARVE__V1__TABLE_KIND__TABLE_KIND_RECORD)));
+    assert_ok(svc_suite_call(&s, "Admin/DropTable", &ref), s.err);
+    assert_status(VV_NOT_FOUND, svc_suite_call(&s, "Admin/DropTable", &ref));
+    assert_status(VV_NOT_FOUND, svc_suite_call(&s, "Admin/DescribeTable", &ref));
+    expect_code(&s, 5, "'x'");
+    svc_suite_stop(&s);
+}
+
+static void test_retention(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    const struct {
+        Varve__V1__CreateTableRequest req;
+        int64_t want_ms;
+    } rows[] = {
+        {CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_RECORD), 3600000},
+        {CREATE(.version_retention_ms = 5000), 0}, /* not set: the kind's */
+        {CREATE(.version_retention_ms = 5000, .retention_is_set = true), 5000},
+        {CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_RECORD, .retention_is_set = true), 0},
+        {CREATE(.version_retention_ms = -7, .retention_is_set = true), 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "x%zu", i);
+        assert_ok(create(&s, "t", name, rows[i].req), s.err);
+        Varve__V1__TableInfo *info = info_of(&s);
+        if (info->version_retention_ms != rows[i].want_ms)
+            fail_msg("row %zu: %lld", i, (long long)info->version_retention_ms);
+        varve__v1__table_info__free_unpacked(info, NULL);
+    }
+    assert_status(
+        VV_INVALID,
+        create(&s, "t", "y", CREATE(.version_retention_ms = INT64_MAX, .retention_is_set = true)));
+    expect_code(&s, 3, "version_retention_ms");
+    assert_status(VV_INVALID, create(&s, "t", "y", CREATE(.kind = (Varve__V1__TableKind)3)));
+    expect_code(&s, 3, "kind 3");
+    assert_status(VV_INVALID, create(&s, "t", "a b", CREATE(.if_not_exists = true)));
+    expect_code(&s, 3, "0x20");
+    svc_suite_stop(&s);
+}
+
+static void list(svc_suite *s, const char *tenant, char *out, size_t out_len)
+{
+    Varve__V1__ListTablesRequest req = VARVE__V1__LIST_TABLES_REQUEST__INIT;
+    req.tenant = (char *)(uintptr_t)tenant;
+    assert_ok(svc_suite_call(s, "Admin/ListTables", &req), s->err);
+    Varve__V1__ListTablesResponse *r =
+        svc_suite_reply(s, &varve__v1__list_tables_response__descriptor);
+    size_t len = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < r->n_tables; i++)
+        len += (size_t)snprintf(out + len, out_len - len, "%s/%s ", r->tables[i]->table->tenant,
+                                r->tables[i]->table->table);
+    varve__v1__list_tables_response__free_unpacked(r, NULL);
+}
+
+static void test_lists_are_sorted_and_by_tenant(void **state)
+{
+    (void)state;
+    svc_suite s;
+    char got[256];
+    svc_suite_start(&s, NULL);
+    list(&s, "", got, sizeof got);
+    assert_string_equal(got, "");
+    assert_ok(create(&s, "u", "b", CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_RECORD)),
+              s.err);
+    assert_ok(create(&s, "t", "b", CREATE(.if_not_exists = false)), s.err);
+    assert_ok(create(&s, "t", "a", CREATE(.if_not_exists = false)), s.err);
+    assert_ok(create(&s, "", "", CREATE(.if_not_exists = false)), s.err);
+    list(&s, "", got, sizeof got);
+    assert_string_equal(got, "default/default t/a t/b u/b ");
+    list(&s, "t", got, sizeof got);
+    assert_string_equal(got, "t/a t/b ");
+    list(&s, "nobody", got, sizeof got);
+    assert_string_equal(got, "");
+    svc_suite_stop(&s);
+}
+
+static double figure(const Varve__V1__StatusResponse *r, const char *name)
+{
+    for (size_t i = 0; i < r->n_figures; i++)
+        if (strcmp(r->figures[i]->key, name) == 0)
+            return r->figures[i]->value;
+    fail_msg("there is no figure %s", name);
+    return 0;
+}
+
+static void test_status(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    for (int i = 0; i < 3; i++)
+        assert_ok(svc_suite_put(&s, "t", "x", vv_slice_str("k"), vv_slice_str("v"), NULL), s.err);
+    Varve__V1__StatusRequest req = VARVE__V1__STATUS_REQUEST__INIT;
+    assert_ok(svc_suite_call(&s, "Admin/Status", &req), s.err);
+    Varve__V1__StatusResponse *r = svc_suite_reply(&s, &varve__v1__status_response__descriptor);
+    assert_string_equal(r->version, vv_version());
+    assert_in_range(r->uptime_ms, 0, 60000);
+    assert_true(r->ready);
+    assert_string_equal(r->not_ready_reason, "");
+    assert_true(figure(r, "varve_put_seconds_count") == 3);
+    assert_true(figure(r, "varve_tables") == 1);
+    assert_true(figure(r, "varve_ready") == 1);
+    assert_true(figure(r, "varve_grpc_finished_total{code=\"0\"}") >= 3);
+    assert_true(figure(r, "varve_memory_limit_bytes") == 256 << 20);
+    assert_true(figure(r, "varve_level_files{level=\"0\"}") == 0);
+    for (size_t i = 0; i < r->n_figures; i++)
+        assert_null(strstr(r->figures[i]->key, "_bucket"));
+    varve__v1__status_response__free_unpacked(r, NULL);
+
+    s.n.draining = 1;
+    assert_ok(svc_suite_call(&s, "Admin/Status", &req), s.err);
+    r = svc_suite_reply(&s, &varve__v1__status_response__descriptor);
+    assert_false(r->ready);
+    assert_non_null(strstr(r->not_ready_reason, "draining"));
+    varve__v1__status_response__free_unpacked(r, NULL);
+    svc_suite_stop(&s);
+}
+
+static void test_checkpoint_writes_the_memtables_out(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    assert_ok(svc_suite_put(&s, "t", "x", vv_slice_str("k"), vv_slice_str("v"), NULL), s.err);
+    Varve__V1__CheckpointRequest req = VARVE__V1__CHECKPOINT_REQUEST__INIT;
+    assert_ok(svc_suite_call(&s, "Admin/Checkpoint", &req), s.err);
+    vv_stats stats = {.size = sizeof stats};
+    vv_stats_read(s.n.db, &stats);
+    assert_true(stats.flushes > 0);
+    assert_true(stats.disk_bytes > 0);
+    svc_suite_expect(&s, "t", "x", "k", "v");
+    svc_suite_stop(&s);
+}
+
+static void test_malformed_requests(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"Admin/CreateTable", "Admin/DescribeTable",
+                                          "Admin/DropTable", "Admin/ListTables"};
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+        const vv_slice bad[] = {BYTES(0x0a, 0x05, 'a'), BYTES(0x0b), BYTES(0x08, 0x01)};
+        for (size_t k = 0; k < ARRAY_LEN(bad); k++) {
+            assert_status(VV_INVALID, svc_suite_call_raw(&s, methods[i], bad[k]));
+            expect_code(&s, 3, "the bytes are not a varve.v1.");
+        }
+    }
+    svc_suite_stop(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tables_come_and_go),
+        cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_lists_are_sorted_and_by_tenant),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_checkpoint_writes_the_memtables_out),
+        cmocka_unit_test(test_malformed_requests),
+    };
+    return cmocka_run_group_tests_name("svc_admin", tests, NULL, NULL);
+}

@@ -1,0 +1,263 @@
+/*
+ * svc_http_kv_test.c - the HTTP form of Kv, as text over a socket.
+ */
+#include "server/svc_kv.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "server/svc_suite.h"
+
+#define STR(text) vv_slice_str(text)
+
+typedef struct answer {
+    int status;
+    char head[1024]; /* with the status line */
+    vv_buf all;
+    vv_slice body;
+} answer;
+
+static int dial(const svc_suite *s)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(s->port)};
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct timeval limit = {.tv_sec = 30};
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
+    return fd;
+}
+
+static void send_all(int fd, vv_slice bytes)
+{
+    while (bytes.len > 0) {
+        ssize_t n = send(fd, bytes.data, bytes.len, MSG_NOSIGNAL);
+        if (n <= 0)
+            return; /* refused before the body was read: the answer tells */
+        bytes = vv_slice_of(bytes.data + n, bytes.len - (size_t)n);
+    }
+}
+
+/* One request on a connection of its own. Free with done(). */
+static void ask(svc_suite *s, const char *verb, const char *path, vv_slice body, answer *out)
+{
+    int fd = dial(s);
+    vv_buf head;
+    vv_buf_init(&head, 65536);
+    vv_buf_printf(&head, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", verb, path);
+    if (body.data != NULL)
+        vv_buf_printf(&head, "Content-Length: %zu\r\n", body.len);
+    vv_buf_append_str(&head, "\r\n");
+    send_all(fd, vv_buf_slice(&head));
+    send_all(fd, body);
+    vv_buf_fini(&head);
+    *out = (answer){0};
+    vv_buf_init(&out->all, 32u << 20);
+    ssize_t n;
+    do {
+        uint8_t *to = vv_buf_reserve(&out->all, 65536);
+        assert_non_null(to);
+        n = recv(fd, to, 65536, 0);
+        if (n > 0)
+            vv_buf_advance(&out->all, (size_t)n);
+    } while (n > 0);
+    (void)close(fd);
+    vv_buf_append_u8(&out->all, 0);
+    const char *text = (const char *)out->all.data;
+    const char *end = strstr(text, "\r\n\r\n");
+    assert_non_null(end);
+    size_t len = (size_t)(end - text) + 4;
+    assert_true(len < sizeof out->head);
+    memcpy(out->head, text, len);
+    assert_int_equal(sscanf(text, "HTTP/1.1 %d", &out->status), 1);
+    out->body = vv_slice_of(text + len, out->all.len - 1 - len);
+}
+
+static void done(answer *a)
+{
+    vv_buf_fini(&a->all);
+}
+
+static void expect(svc_suite *s, const char *verb, const char *path, vv_slice body, int status,
+                   const char *words)
+{
+    answer a;
+    ask(s, verb, path, body, &a);
+    if (a.status != status)
+        fail_msg("%s %s: %d instead of %d: %s", verb, path, a.status, status, a.all.data);
+    if (words != NULL && strstr((const char *)a.all.data, words) == NULL)
+        fail_msg("%s %s: '%s' is not in: %s", verb, path, words, a.all.data);
+    done(&a);
+}
+
+static const vv_slice no_body;
+
+/* ---- */
+
+static void test_a_value_goes_in_and_out(void **state)
+{
+    (void)state;
+    svc_suite s;
+    answer a;
+    svc_suite_start(&s, NULL);
+    ask(&s, "PUT", "/api/v1/kv/t/x/k", BYTES('v', 0, 0xff, '\n'), &a);
+    assert_int_equal(a.status, 204);
+    assert_non_null(strstr(a.head, "Varve-Version: "));
+    assert_non_null(strstr(a.head, "Varve-Durability: sync"));
+    assert_null(strstr(a.head, "Content-Length"));
+    assert_int_equal(a.body.len, 0);
+    done(&a);
+    ask(&s, "GET", "/api/v1/kv/t/x/k", no_body, &a);
+    assert_int_equal(a.status, 200);
+    assert_true(vv_slice_eq(a.body, BYTES('v', 0, 0xff, '\n')));
+    assert_non_null(strstr(a.head, "Content-Type: application/octet-stream"));
+    assert_non_null(strstr(a.head, "Varve-Version: "));
+    assert_null(strstr(a.head, "Varve-Expires"));
+    done(&a);
+    ask(&s, "HEAD", "/api/v1/kv/t/x/k", no_body, &a);
+    assert_int_equal(a.status, 200);
+    assert_int_equal(a.body.len, 0);
+    assert_non_null(strstr(a.head, "Content-Length: 4"));
+    done(&a);
+    expect(&s, "DELETE", "/api/v1/kv/t/x/k", no_body, 204, "Varve-Durability: sync");
+    expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 404, "\"status\":\"NOT_FOUND\"");
+    expect(&s, "DELETE", "/api/v1/kv/t/x/k", no_body, 204, NULL);
+    assert_int_equal(vv_hist_count(&s.n.put_ns), 1);
+    assert_int_equal(vv_hist_count(&s.n.get_ns), 3);
+    svc_suite_stop(&s);
+}
+
+/* Keys over HTTP are those of gRPC. */
+static void test_keys_are_percent_decoded(void **state)
+{
+    (void)state;
+    const struct {
+        const char *path;
+        vv_slice key;
+    } rows[] = {
+        {"a%2Fb", STR("a/b")},
+        {"%00", BYTES(0)},
+        {"a%00%ff", BYTES('a', 0, 0xff)},
+        {"caf%C3%A9", STR("caf\xc3\xa9")},
+        {"a/b/c", STR("a/b/c")},
+        {"a+b", STR("a+b")},
+        {"%3Fq", STR("?q")},
+        {"100%25", STR("100%")},
+    };
+    svc_suite s;
+    vv_buf got;
+    svc_suite_start(&s, &(svc_suite_options){.durability = VV_DURABLE_OS});
+    vv_buf_init(&got, 64);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char path[64], value[16];
+        bool found = false;
+        (void)snprintf(path, sizeof path, "/api/v1/kv/t/x/%s", rows[i].path);
+        (void)snprintf(value, sizeof value, "%zu", i);
+        expect(&s, "PUT", path, STR(value), 204, NULL);
+        expect(&s, "GET", path, no_body, 200, value);
+        assert_ok(svc_suite_get(&s, "t", "x", rows[i].key, &found, &got, NULL), s.err);
+        if (!found || !vv_slice_eq(vv_buf_slice(&got), STR(value)))
+            fail_msg("%s", rows[i].path);
+    }
+    expect(&s, "GET", "/api/v1/kv/%74/%78/a%2fb", no_body, 200, "0"); /* names too */
+    vv_buf_fini(&got);
+    svc_suite_stop(&s);
+}
+
+static void test_parameters(void **state)
+{
+    (void)state;
+    svc_suite s;
+    answer a;
+    svc_suite_start(&s, NULL);
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.version_retention_ns = 60 * VV_NS_PER_S;
+    assert_ok(vv_table_create(s.n.db, "t", "x", &opt, NULL, &s.err), s.err);
+    expect(&s, "PUT", "/api/v1/kv/t/x/k?durability=os", STR("one"), 204, "Varve-Durability: os");
+    expect(&s, "PUT", "/api/v1/kv/t/x/l?durability=none", STR("l"), 204, "Varve-Durability: none");
+    expect(&s, "DELETE", "/api/v1/kv/t/x/l?durability=os", no_body, 204, "Varve-Durability: os");
+    ask(&s, "GET", "/api/v1/kv/t/x/k", no_body, &a);
+    long long version = atoll(strstr(a.head, "Varve-Version: ") + strlen("Varve-Version: "));
+    assert_true(version > 0);
+    done(&a);
+    expect(&s, "PUT", "/api/v1/kv/t/x/k?ttl_ms=600000&durability=os", STR("two"), 204, NULL);
+    expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 200, "Varve-Expires: ");
+    char path[64];
+    (void)snprintf(path, sizeof path, "/api/v1/kv/t/x/k?version=%lld", version);
+    expect(&s, "GET", path, no_body, 200, "one");
+    expect(&s, "PUT", "/api/v1/kv/t/x/m?ttl_ms=30&durability=os", STR("m"), 204, NULL);
+    vv_clock_sleep(s.n.env.clock, 40 * VV_NS_PER_MS);
+    expect(&s, "GET", "/api/v1/kv/t/x/m", no_body, 404, NULL);
+    svc_suite_stop(&s);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    char long_key[1200] = "/api/v1/kv/t/x/";
+    memset(long_key + strlen(long_key), 'k', 1025);
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    uint8_t *large = test_calloc(1, VV_VALUE_MAX + 1);
+    assert_ok(svc_suite_put(&s, "t", "x", STR("k"), STR("v"), NULL), s.err);
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.kind = VV_TABLE_RECORD;
+    assert_ok(vv_table_create(s.n.db, "t", "rec", &opt, NULL, &s.err), s.err);
+    const struct {
+        const char *verb, *path;
+        vv_slice body;
+        int status;
+        const char *words;
+    } rows[] = {
+        {"GET", "/api/v1/kv/t/x", no_body, 400, "{tenant}/{table}/{key}"},
+        {"GET", "/api/v1/kv/", no_body, 400, "\"code\":3"},
+        {"GET", "/api/v1/kv//x/k", no_body, 400, NULL},
+        {"GET", "/api/v1/kv/t/x/", no_body, 400, "empty"},
+        {"GET", "/api/v1/kv/t/x/%2", no_body, 400, "hexadecimal"},
+        {"GET", "/api/v1/kv/t/x/k?version=abc", no_body, 400, "version"},
+        {"GET", "/api/v1/kv/t/x/k?version=-1", no_body, 400, "version"},
+        {"GET", "/api/v1/kv/t/x/k?version=99999999999999", no_body, 400, "not written yet"},
+        {"GET", "/api/v1/kv/t/nope/k", no_body, 404, "'nope'"},
+        {"GET", "/api/v1/kv/t/a%20b/k", no_body, 400, "0x20"},
+        {"GET", long_key, no_body, 400, "at most 1024"},
+        {"PUT", long_key, STR("v"), 400, "at most 1024"},
+        {"PUT", "/api/v1/kv/t/x/k?ttl_ms=soon", STR("v"), 400, "ttl_ms"},
+        {"PUT", "/api/v1/kv/t/x/k?ttl_ms=18446744073709551615", STR("v"), 400, "ttl_ms"},
+        {"PUT", "/api/v1/kv/t/x/k?durability=maybe", STR("v"), 400, "durability"},
+        {"PUT", "/api/v1/kv/t/rec/k", STR("v"), 400, "'rec'"},
+        {"PUT", "/api/v1/kv/t/x/k", vv_slice_of(large, VV_VALUE_MAX + 1), 413, NULL},
+        {"DELETE", "/api/v1/kv/t/nope/k", no_body, 404, "'nope'"},
+        {"DELETE", "/api/v1/kv/t/x/k?durability=x", no_body, 400, "durability"},
+        {"POST", "/api/v1/kv/t/x/k", STR("v"), 405, "Allow: "},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        expect(&s, rows[i].verb, rows[i].path, rows[i].body, rows[i].status, rows[i].words);
+    expect(&s, "PUT", "/api/v1/kv/t/x/k", vv_slice_of(large, VV_VALUE_MAX), 204, NULL);
+    test_free(large);
+    svc_suite_stop(&s);
+}
+
+static void test_a_missing_table(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, &(svc_suite_options){.no_auto_create = true});
+    expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("v"), 404, "create it first");
+    svc_suite_stop(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_value_goes_in_and_out),
+        cmocka_unit_test(test_keys_are_percent_decoded),
+        cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_a_missing_table),
+    };
+    return cmocka_run_group_tests_name("svc_http_kv", tests, NULL, NULL);
+}
