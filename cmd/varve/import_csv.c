@@ -79,8 +79,10 @@ typedef struct search {
 /* The offset of the newline that ends the record, or false when it is not in the buffer. */
 static bool find_end(const import_input *in, bool quotes, search *s)
 {
-    const uint8_t *p = in->buf.data + in->at;
     size_t len = in->buf.len - in->at;
+    if (len == 0) /* perhaps nothing was read yet: no bytes to point at */
+        return false;
+    const uint8_t *p = in->buf.data + in->at;
     for (; s->offset < len; s->offset++) {
         uint8_t c = p[s->offset];
         if (c == '"' && quotes)

@@ -39,19 +39,40 @@ static const cmd_command *find(const char *name)
     return NULL;
 }
 
-/* Letters two words have in common at the same place: enough to guess what was meant. */
+#define WORD_MAX 16u
+
+/* Insertions, deletions, replacements and swaps of neighbours that make one word the other. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t d[WORD_MAX + 1][WORD_MAX + 1];
+    size_t n = strlen(a);
+    size_t m = strlen(b);
+    if (n > WORD_MAX || m > WORD_MAX)
+        return WORD_MAX;
+    for (size_t i = 0; i <= n; i++) {
+        for (size_t j = 0; j <= m; j++) {
+            size_t best = i + j;
+            if (i > 0 && j > 0) {
+                best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+                best = vv_min_u64(best, vv_min_u64(d[i - 1][j], d[i][j - 1]) + 1);
+            }
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                best = vv_min_u64(best, d[i - 2][j - 2] + 1);
+            d[i][j] = best;
+        }
+    }
+    return d[n][m];
+}
+
 static const cmd_command *nearest(const char *name)
 {
     const cmd_command *best = NULL;
-    size_t best_score = 1;
+    size_t least = 3;
     for (size_t i = 0; i < cmd_command_count; i++) {
-        size_t score = 0;
-        const char *other = cmd_commands[i]->name;
-        for (size_t j = 0; name[j] != 0 && other[j] != 0; j++)
-            score += name[j] == other[j];
-        if (score > best_score) {
+        size_t far = distance(name, cmd_commands[i]->name);
+        if (far < least) {
             best = cmd_commands[i];
-            best_score = score;
+            least = far;
         }
     }
     return best;

@@ -1,0 +1,311 @@
+#!/usr/bin/python3
+"""The varve command line: every command against a server and against a closed store, its formats, its
+exit codes, and what it says about bad input. Both ways of reaching a store must print the same.
+"""
+import base64
+import csv
+import io
+import json
+import os
+import pathlib
+import pty
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from varvelib import BUILD, ROOT, TempDir, Varved, varve  # noqa: E402
+
+KITCHEN = ROOT / "examples/data/house/kitchen_temp_c.csv"
+
+
+def ok(*args, **kwargs):
+    done = varve(*args, **kwargs)
+    assert done.returncode == 0, f"varve {' '.join(map(str, args))}: {done}"
+    return done.stdout
+
+
+def fails(code, *args, words=(), **kwargs):
+    done = varve(*args, **kwargs)
+    assert done.returncode == code, f"exit {done.returncode} instead of {code}: {done}"
+    assert done.stderr.startswith("varve"), done.stderr
+    for w in words:
+        assert w in done.stderr, f"'{w}' is not in: {done.stderr}"
+    return done
+
+
+def rows(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def keys_and_values(where):
+    ok("put", *where, "a", "one")
+    ok("put", *where, "--hex", "00ff", "fe01")
+    ok("put", *where, "b", "--file", "-", input="line 1\nline 2\n")
+    ok("put", *where, "c", "x" * 300, "-q")
+    assert ok("get", *where, "a") == "one\n"
+    assert ok("get", *where, "--raw", "b") == "line 1\nline 2\n"
+    got = rows(ok("get", *where, "--hex", "00ff", "-o", "json"))[0]
+    assert base64.b64decode(got["key"]["base64"]) == b"\x00\xff", got
+    assert base64.b64decode(got["value"]["base64"]) == b"\xfe\x01", got
+    fails(5, "get", *where, "nope", words=["key"])
+    fails(5, "get", *where, "--table", "nope", "a", words=["'nope'"])
+    keys = [r["key"] for r in rows(ok("scan", *where, "-o", "json", "--from", "a"))]
+    assert keys == ["a", "b", "c"], keys
+    assert [r["key"] for r in rows(ok("scan", *where, "-o", "json", "-r", "-n", "2"))] == ["c", "b"]
+    assert [r["key"] for r in rows(ok("scan", *where, "-o", "json", "--prefix", "b"))] == ["b"]
+    assert [r["key"] for r in rows(ok("scan", *where, "-o", "json", "--from", "a", "--to", "b"))] \
+        == ["a"]
+    assert list(rows(ok("scan", *where, "-o", "json", "-k", "--prefix", "a"))[0]) == ["key", "version"]
+    assert rows(ok("scan", *where, "--count", "-o", "json")) == [{"count": 4}]
+    got = list(csv.DictReader(io.StringIO(ok("scan", *where, "-o", "csv", "--prefix", "b"))))
+    assert got[0]["value"] == "line 1\nline 2\n", got
+    table = ok("scan", *where).splitlines()
+    assert table[0].split() == ["key", "version", "value"] and "\\x00\\xff" in table[1], table
+    assert "line 1\\x0aline 2" in table[3] and "..." in table[4] and len(table) == 5, table
+    ok("del", *where, "a")
+    fails(5, "get", *where, "a")
+    ok("del", *where, "b", "--to", "d")
+    assert rows(ok("scan", *where, "--count", "-o", "json")) == [{"count": 1}]
+    ok("put", *where, "brief", "x", "--ttl", "1h")
+    assert rows(ok("get", *where, "brief", "-o", "json"))[0]["expires_ms"] > 0
+
+
+def tables(where):
+    info = rows(ok("table", *where, "create", "made", "-o", "json"))[0]
+    assert info["table"] == "made" and info["kind"] == "kv" and info["retention_ms"] == 0, info
+    fails(1, "table", *where, "create", "made", words=["made"])
+    ok("table", *where, "create", "made", "--if-not-exists")
+    info = rows(ok("table", *where, "create", "typed", "--kind", "record", "--retention", "2m", "-o",
+                   "json"))[0]
+    assert info["kind"] == "record" and info["retention_ms"] == 120000, info
+    names = [r["table"] for r in rows(ok("table", *where, "list", "-o", "json"))]
+    assert names == sorted(names) and {"default", "made", "typed"} <= set(names), names
+    assert rows(ok("table", *where, "describe", "typed", "-o", "json"))[0] == info
+    ok("table", *where, "drop", "typed")
+    fails(5, "table", *where, "describe", "typed", words=["typed"])
+    fails(5, "table", *where, "drop", "typed")
+    fails(1, "table", *where, "create", "bad name!")
+    fails(2, "table", *where, "rename", "x", words=["create, list, describe or drop"])
+
+
+def records(where, tmp):
+    args = ["--tenant", "home", "--schema", "sensors", *where]
+    out = ok("import", *args, "--id", "kitchen/{timestamp}", "--timestamp", "timestamp",
+             "--timestamp-unit", "ms", "--set", "sensor=kitchen", KITCHEN)
+    assert "imported 4932 records into home/sensors" in out, out
+    readings = [(int(t), float(v)) for t, v in list(csv.reader(open(KITCHEN)))[1:]]
+    # The same again changes nothing: ids come from the data.
+    ok("import", *args, "--id", "kitchen/{timestamp}", "--set", "sensor=kitchen", KITCHEN)
+    got = rows(ok("query", *args, "--agg", "count as n", "--agg", "avg(value)", "--agg", "max(value)",
+                  "-o", "json"))[0]
+    assert got["n"] == len(set(t for t, _ in readings)) == 4932, got
+    assert abs(got["avg(value)"] - sum(v for _, v in readings) / len(readings)) < 1e-9, got
+    assert got["max(value)"] == max(v for _, v in readings), got
+    top = rows(ok("query", *args, "--where", "value > 24", "--order-by", "-value", "--limit", "5", "-o",
+                  "json"))
+    assert [r["data"]["value"] for r in top] == sorted((v for _, v in readings), reverse=True)[:5]
+    assert top[0]["id"].startswith("kitchen/") and top[0]["data"]["sensor"] == "kitchen", top
+    assert top[0]["timestamp"].startswith("2016-05-"), top
+    done = varve("query", *args, "--since", "2016-05-20", "--until", "2016-05-21T00:00:00Z",
+                 "--select", "_timestamp,value", "-o", "csv", "--stats")
+    want = [v for t, v in readings if 1463702400000 <= t < 1463788800000]
+    got = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [float(r["value"]) for r in got] == want and list(got[0]) == ["_timestamp", "value"]
+    assert "index: time" in done.stderr, done.stderr
+    newest = ok("query", *args, "-O", "_timestamp:desc", "-n", "1").splitlines()
+    assert newest[0].split() == ["_id", "_timestamp", "value", "sensor"], newest
+    assert f"kitchen/{max(t for t, _ in readings)}" in newest[1], newest
+    plan = ok("query", *args, "--explain", "--where", "_id = kitchen/1")
+    assert "KeyLookup" in plan, plan
+    assert rows(ok("query", *args, "--where", "value in 26.26,26.1", "--count", "-o", "json"))[0]
+    fails(2, "query", *args, "--where", "value", words=["no operator"])
+    fails(2, "query", *args, "--where", "value >", words=["no value"])
+    fails(2, "query", *args, "--since", "yesterday", words=["yesterday"])
+    fails(2, "query", *args, "value > 3", words=["--where"])
+    fails(1, "query", *args, "--where", "value ~ 3", words=["unknown operator '~'"])
+    fails(5, "query", *where, "--tenant", "home", "--schema", "nope", words=["nope"])
+
+    lines = tmp / "events.jsonl"
+    lines.write_text('{"id":"e1","ts":1700000000,"n":1,"deep":{"x":[1,null]}}\n\n'
+                     '{"id":"e2","ts":"2023-11-14T22:13:21Z","n":2.5,"more":true}\n')
+    ok("import", *where, "--schema", "events", lines)
+    got = rows(ok("query", *where, "--schema", "events", "-o", "json"))
+    assert [r["id"] for r in got] == ["e1", "e2"], got
+    assert got[0]["data"]["deep"] == {"x": [1, None]}, got
+    assert [r["timestamp"] for r in got] == ["2023-11-14T22:13:20Z", "2023-11-14T22:13:21Z"], got
+    got = list(csv.DictReader(io.StringIO(ok("query", *where, "--schema", "events", "-o", "csv"))))
+    assert list(got[0]) == ["_id", "_timestamp", "id", "ts", "n", "deep", "more"], got
+    assert got[0]["deep"] == '{"x":[1,null]}' and got[1]["more"] == "true", got
+    got = rows(ok("query", *where, "--schema", "events", "--where", "deep.x contains 1", "-o", "json"))
+    assert [r["id"] for r in got] == ["e1"], got
+
+
+def bad_files(where, tmp):
+    """file:line: cause, exit code 1, and everything before the bad line is there."""
+    def write(name, text):
+        (tmp / name).write_bytes(text)
+        return tmp / name
+    head = b"id,v,note\n"
+    good = b"".join(b"r%d,%d,text\n" % (i, i) for i in range(1, 101))
+    cases = [
+        ("cut.csv", head + good + b"r101,5", "cut.csv:102: 2 fields where the header has 3"),
+        ("open.csv", head + good + b'r101,5,"never closed\n', "open.csv:102: a quoted field"),
+        ("more.csv", head + good + b"r101,5,a,b\n" + good, "more.csv:102: 4 fields"),
+        ("quote.csv", head + good + b'r101,5,"a"b\n', "quote.csv:102: something follows"),
+        ("utf8.csv", head + good + b"r101,5,\xff\n", "utf8.csv:102: column 'note' is not UTF-8"),
+        ("noid.csv", head + good + b",5,a\n", "noid.csv:102: the id is empty"),
+        ("bad.jsonl", b'{"id":"r1","v":1}\n' * 100 + b'{"id":"r2",\n', "bad.jsonl:101: JSON: column"),
+        ("list.jsonl", b'{"id":"r1"}\n[1]\n', "list.jsonl:2: JSON: column 1: expected '{'"),
+    ]
+    for name, text, words in cases:
+        table = name.split(".")[0]
+        f = write(name, text)
+        done = fails(1, "import", *where, "--schema", table, f, words=[words])
+        assert "imported" in done.stdout, done
+        count = rows(ok("query", *where, "--schema", table, "--count", "-o", "json"))[0]
+        assert count["count"] == (100 if name.endswith(".csv") else 1), (name, count)
+        done = fails(1, "import", *where, "--schema", table, "--skip-bad", f, words=[table])
+        assert ", 1 refused" in done.stdout or "cut" in name or "open" in name, done
+    f = write("time.csv", b"id,when\na,noon\n")
+    fails(1, "import", *where, "--schema", "time", "--timestamp", "when", f,
+          words=["time.csv:2: 'noon' in column 'when' is no time"])
+    fails(1, "import", *where, "--timestamp", "then", f, words=["no column 'then'", "id, when"])
+    fails(1, "import", *where, "--id", "{x}", f, words=["no column 'x'"])
+    fails(1, "import", *where, write("empty.csv", b""), words=["empty.csv", "no header"])
+    fails(1, "import", *where, tmp / "missing.csv", words=["missing.csv", "No such file"])
+    fails(1, "import", *where, tmp, words=["is a directory"])
+    fails(2, "import", *where)
+    # Quotes, delimiters, byte order mark, no newline at the end, a header given by hand.
+    f = write("odd.csv", b'\xef\xbb\xbfid;t;n\r\na;"x ""y"";\nz";01\r\nb;;-2.5e1')
+    ok("import", *where, "--schema", "odd", "--delimiter", ";", "--text", "n", f)
+    got = rows(ok("query", *where, "--schema", "odd", "-o", "json"))
+    assert [r["data"] for r in got] == [{"t": 'x "y";\nz', "n": "01"}, {"n": "-2.5e1"}], got
+    f = write("plain.csv", b"a,1,blue\nb,2,red\n")
+    ok("import", *where, "--schema", "plain", "--no-header", "--columns", "id,n,colour", "--meta",
+       "colour", f)
+    got = rows(ok("query", *where, "--schema", "plain", "-o", "json"))
+    assert [(r["id"], r["data"], r["metadata"]) for r in got] == \
+        [("a", {"n": 1}, {"colour": "blue"}), ("b", {"n": 2}, {"colour": "red"})], got
+    ok("import", *where, "--schema", "piped", "-", input="id,n\nx,1\n")
+    assert rows(ok("query", *where, "--schema", "piped", "--count", "-o", "json")) == [{"count": 1}]
+
+
+def everything(where, tmp):
+    keys_and_values(where)
+    tables(where)
+    records(where, tmp)
+    bad_files(where, tmp)
+    names = {r["name"] for r in rows(ok("status", *[w for w in where], "--all", "-o", "json"))}
+    assert "version" in names and len(names) > 5, names
+
+
+def against_a_server(tmp):
+    with Varved(tmp / "data") as server:
+        everything(["--server", server.ingest], tmp)
+        busy = fails(1, "scan", "--data", tmp / "data", words=[str(server.process.pid)])
+        assert busy.stdout == ""
+        assert ok("get", "brief", env=dict(os.environ, VARVE_SERVER=server.ingest)) == "x\n"
+        progress(server, tmp)
+        loads(server)
+        assert server.stop() == 0
+    assert "no damage found" in ok("check", "--data", tmp / "data")
+    assert ok("get", "--data", tmp / "data", "brief") == "x\n"
+
+
+def against_a_directory(tmp):
+    everything(["--data", tmp / "data"], tmp)
+    assert "no damage found" in ok("check", tmp / "data")
+    files = [p for p in (tmp / "data").rglob("*") if p.is_file() and p.suffix == ".seg"]
+    assert files and ok("dump", files[0]).strip(), files
+    fails(5, "scan", "--data", tmp / "nothing-there")
+    assert not (tmp / "nothing-there").exists()
+
+
+def progress(server, tmp):
+    """A bar with rate and ETA on a terminal; without one, and with -q, no control bytes."""
+    big = tmp / "big.csv"
+    with open(big, "w", encoding="ascii") as f:
+        f.write("id,n,text\n")
+        f.writelines(f"id{i},{i},{'t' * 60}\n" for i in range(150000))
+    main, side = pty.openpty()
+    args = [str(BUILD / "varve"), "import", "--server", server.ingest, "--schema", "bar", str(big)]
+    done = subprocess.Popen(args, stderr=side, stdout=subprocess.PIPE, text=True)
+    os.close(side)
+    shown = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    assert done.wait(60) == 0 and "150000 records" in done.stdout.read()
+    assert b"%" in shown and b"/s" in shown and b"ETA" in shown and b"#" in shown, shown[-300:]
+    done = varve("import", "--server", server.ingest, "--schema", "bar", "-q", big)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout == "", done
+
+
+def loads(server):
+    for load in ("put", "get", "scan", "ingest-batch", "ingest-stream", "get-record", "query"):
+        got = rows(ok("bench", load, "--server", server.ingest, "--tenant", "load", "--seconds", "300ms",
+                      "--warmup", "100ms", "--keys", "2000", "--clients", "2", "-o", "json"))[0]
+        assert got["items"] > 0 and got["errors"] == 0 and got["p99_us"] > 0, got
+        assert got["p50_us"] <= got["p99_us"] <= got["p999_us"] <= got["max_us"] * 1.07, got
+
+
+def usage_and_help(_tmp):
+    assert "usage: varve" in ok("--help")
+    listed = [line.split()[0] for line in ok("--help").splitlines() if line.startswith("  ")]
+    for command in listed:
+        text = ok(command, "--help")
+        assert text.startswith(f"usage: varve {command}") and "options:" in text, text
+        assert ok("help", command) == text
+    assert ok("version") == ok("--version")
+    done = varve()
+    assert done.returncode == 2
+    fails(2, "gte", words=["did you mean 'get'"])
+    fails(2, "get", words=["KEY"])
+    fails(2, "get", "--nope", "x", words=["--nope"])
+    fails(2, "get", "--server", words=["needs a value"])
+    fails(2, "put", "k", "v", "--ttl", "soon", words=["soon", "10s"])
+    fails(2, "put", "k", "v", "-o", "xml", words=["xml", "table|json|csv"])
+    fails(2, "scan", "-n", "many", words=["many"])
+    fails(2, "put", "--hex", "zz", "00", words=["hexadecimal"])
+    fails(2, "get", "--data", "x", "--server", "y", "k", words=["exclude"])
+    fails(2, "bench", "dance", words=["ingest-stream"])
+    fails(2, "completion", "fish", words=["bash or zsh"])
+    fails(3, "get", "--server", "127.0.0.1:1", "--timeout", "300ms", "x", words=["127.0.0.1:1"])
+    fails(1, "get", "--server", "host:port", "x", words=["port"])
+
+
+def completion_is_a_script(tmp):
+    script = tmp / "varve.bash"
+    script.write_text(ok("completion", "bash"))
+    probe = ('source "$1"; COMP_WORDS=(varve im); COMP_CWORD=1; _varve; echo "${COMPREPLY[*]}";'
+             'COMP_WORDS=(varve import --ti); COMP_CWORD=2; _varve; echo "${COMPREPLY[*]}";'
+             'COMP_WORDS=(varve scan -o js); COMP_CWORD=3; _varve; echo "${COMPREPLY[*]}";'
+             'COMP_WORDS=(varve table cr); COMP_CWORD=2; _varve; echo "${COMPREPLY[*]}"')
+    done = subprocess.run(["bash", "-c", probe, "bash", str(script)], capture_output=True, text=True,
+                          check=True)
+    got = done.stdout.splitlines()
+    assert got[0] == "import" and "--timestamp" in got[1] and got[2] == "json", done
+    assert got[3] == "create", done
+    assert ok("completion", "zsh").startswith("#compdef varve")
+
+
+def main():
+    cases = [usage_and_help, completion_is_a_script, against_a_directory, against_a_server]
+    only = sys.argv[1:]
+    with TempDir() as tmp:
+        for case in cases:
+            if only and case.__name__ not in only:
+                continue
+            sub = pathlib.Path(tmp) / case.__name__
+            sub.mkdir()
+            case(sub)
+            print(f"ok {case.__name__}")
+
+
+if __name__ == "__main__":
+    main()
