@@ -25,7 +25,7 @@ configure = @test -f $(1)/build.ninja || meson setup $(1) $(2) $(MESON_FLAGS) >/
 
 build: setup ## release build: build/varved, build/varve, build/libvarve.so
 	$(call configure,$(BUILD),--buildtype=release)
-	@ninja -C $(BUILD) --quiet
+	@ninja -C $(BUILD) --quiet programs
 	@ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so $(BUILD)/
 
 build-server: build ## the same, under its other name
@@ -43,6 +43,7 @@ run-client: build ## the example gRPC client against a running server
 	@$(BUILD)/examples/ingest_client 127.0.0.1:8080 127.0.0.1:8081
 
 bench: build ## the short form of the benchmarks, JSON lines
+	@ninja -C $(BUILD) --quiet benches
 	@tools/bench.sh $(BUILD)
 
 lint: setup-lint ## format, clang-tidy, cppcheck, layers, exported names
@@ -64,6 +65,7 @@ doc: ## check that every link of the documentation leads somewhere
 	@tools/check_docs.py
 
 install: build ## install under the prefix of the build directory
+	@ninja -C $(BUILD) --quiet
 	@meson install -C $(BUILD) --no-rebuild
 
 clean: ## remove the build directories

@@ -9,10 +9,11 @@ dirs=""
 configure() {
     dir=$1
     compiler=$2
-    shift 2
+    target=$3
+    shift 3
     [ -f "$dir/build.ninja" ] || CC=$compiler meson setup "$dir" "$@" >/dev/null ||
         { cat "$dir/meson-logs/meson-log.txt"; exit 1; }
-    ninja -C "$dir" --quiet
+    ninja -C "$dir" --quiet "$target"
     dirs="$dirs $dir"
 }
 
@@ -26,20 +27,20 @@ run() {
 
 if [ "$what" = all ]; then
     tools/setup_node.sh
-    configure build-test gcc -Dtest_hooks=true --buildtype=debugoptimized
-    configure build gcc --buildtype=release
+    configure build-test gcc all -Dtest_hooks=true --buildtype=debugoptimized
+    configure build gcc programs --buildtype=release
     ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so build/
     run build-test
 fi
 if [ "$what" = all ] || [ "$what" = asan ]; then
-    configure build-asan clang -Dtest_hooks=true --buildtype=debugoptimized \
+    configure build-asan clang all -Dtest_hooks=true --buildtype=debugoptimized \
         -Db_sanitize=address,undefined -Db_lundef=false
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
         ASAN_OPTIONS=detect_stack_use_after_return=1 \
         run build-asan --suite unit --suite fuzz
 fi
 if [ "$what" = tsan ]; then
-    configure build-tsan clang -Dtest_hooks=true --buildtype=debugoptimized \
+    configure build-tsan clang all -Dtest_hooks=true --buildtype=debugoptimized \
         -Db_sanitize=thread -Db_lundef=false
     TSAN_OPTIONS=halt_on_error=1 run build-tsan --suite unit
 fi
