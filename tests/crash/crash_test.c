@@ -8,7 +8,7 @@
  *   chains   a store that lives through many cuts: each continues on what the last one left
  *
  * VV_CUTS sets how many cuts, VV_CRASH_SECONDS how long at most; the run prints what it did. A
- * failure prints the seed that repeats it.
+ * failure prints the seed that repeats it. "crash_test 1 2" is the second half of the work.
  */
 #include "crash/crash_model.h"
 
@@ -18,6 +18,8 @@
 #define CHAIN_CUTS 40u
 #define WALK_STEPS 40u
 
+static uint64_t part;
+static uint64_t parts = 1;
 static uint64_t cuts;
 static uint64_t kills;
 static uint64_t recovery_cuts;
@@ -157,7 +159,8 @@ static void law_holds_at_every_write(void **state)
 {
     (void)state;
     uint64_t seed = vv_test_seed(0x5eed);
-    uint64_t limit = vv_test_count("VV_CUTS", 100000) / 4;
+    uint64_t limit = vv_test_count("VV_CUTS", 100000) / parts / 4;
+    seed += part;
     uint64_t sites = count_sites(seed);
     uint64_t step = sites > limit && limit > 0 ? sites / limit + 1 : 1;
     for (uint64_t n = 1; n <= sites; n += step) {
@@ -171,8 +174,8 @@ static void law_holds_at_every_write(void **state)
 static void law_holds_over_many_lives(void **state)
 {
     (void)state;
-    uint64_t seed = vv_test_seed(0xc4a5);
-    uint64_t want = vv_test_count("VV_CUTS", 100000);
+    uint64_t seed = vv_test_seed(0xc4a5) + part * (UINT64_C(1) << 32);
+    uint64_t want = vv_test_count("VV_CUTS", 100000) / parts;
     double end = seconds() + (double)vv_test_count("VV_CRASH_SECONDS", 75);
     while (cuts + kills + recovery_cuts < want && seconds() < end) {
         print_message("\rchain: VV_SEED=0x%llx, %llu cuts ", (unsigned long long)seed,
@@ -185,8 +188,12 @@ static void law_holds_over_many_lives(void **state)
                   (unsigned long long)kills, (unsigned long long)operations);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc == 3) {
+        part = strtoull(argv[1], NULL, 10);
+        parts = strtoull(argv[2], NULL, 10);
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(law_holds_at_every_write),
         cmocka_unit_test(law_holds_over_many_lives),
