@@ -43,6 +43,13 @@ static srv_call *call_of(nghttp2_session *session, int32_t stream_id)
     return nghttp2_session_get_stream_user_data(session, stream_id);
 }
 
+/* A failure that nghttp2 calls fatal (in effect: no memory) leaves its session unusable. */
+static void must(srv_conn *conn, int rc)
+{
+    if (rc < 0 && nghttp2_is_fatal(rc))
+        srv_conn_kill(conn);
+}
+
 /* ---- requests in ------------------------------------------------------------------------------
  */
 
@@ -131,7 +138,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     if (--h->idle_frames < 0)
         refill_idle_frames(h, conn->loop->now_ns);
     if (h->idle_frames < 0)
-        (void)nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
+        must(conn, nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM));
     return 0;
 }
 
@@ -162,7 +169,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     srv_conn_received(conn, len);
     srv_call *call = call_of(session, stream_id);
     if (call == NULL)
-        (void)nghttp2_session_consume_stream(session, stream_id, len);
+        must(conn, nghttp2_session_consume_stream(session, stream_id, len));
     else
         srv_request_data(call, vv_slice_of(data, len));
     return 0;
@@ -379,8 +386,8 @@ static bool submit_http(srv_call *call, nghttp2_session *session)
 static void reset(srv_call *call)
 {
     call->response_begun = call->response_ended = true;
-    (void)nghttp2_submit_rst_stream(state_of(call->conn)->session, NGHTTP2_FLAG_NONE,
-                                    call->stream_id, NGHTTP2_CANCEL);
+    must(call->conn, nghttp2_submit_rst_stream(state_of(call->conn)->session, NGHTTP2_FLAG_NONE,
+                                               call->stream_id, NGHTTP2_CANCEL));
     srv_conn_dirty(call->conn);
 }
 
@@ -389,8 +396,8 @@ static void call_ready(srv_call *call)
     nghttp2_session *session = state_of(call->conn)->session;
     srv_conn_dirty(call->conn);
     if (call->response_begun) {
-        (void)nghttp2_session_resume_data(session, call->stream_id); /* fails when not deferred */
-        return;
+        must(call->conn, nghttp2_session_resume_data(session, call->stream_id));
+        return; /* that it was not deferred is no failure */
     }
     if (call->is_http && !call->ended)
         return;
@@ -416,8 +423,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
         return 0;
     srv_call *call = call_of(session, frame->hd.stream_id);
     if (call != NULL && !call->request_ended)
-        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
-                                        NGHTTP2_NO_ERROR);
+        must(conn, nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                             NGHTTP2_NO_ERROR));
     return 0;
 }
 
@@ -444,29 +451,30 @@ static bool output(srv_conn *conn, vv_buf *out)
 
 static void credit(srv_call *call, size_t bytes)
 {
-    (void)nghttp2_session_consume_stream(state_of(call->conn)->session, call->stream_id, bytes);
+    must(call->conn,
+         nghttp2_session_consume_stream(state_of(call->conn)->session, call->stream_id, bytes));
 }
 
 static void credit_conn(srv_conn *conn, size_t bytes)
 {
-    (void)nghttp2_session_consume_connection(state_of(conn)->session, bytes);
+    must(conn, nghttp2_session_consume_connection(state_of(conn)->session, bytes));
 }
 
 static void drain(srv_conn *conn, bool final)
 {
     nghttp2_session *session = state_of(conn)->session;
     if (final)
-        (void)nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE,
-                                    nghttp2_session_get_last_proc_stream_id(session),
-                                    NGHTTP2_NO_ERROR, NULL, 0);
+        must(conn, nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE,
+                                         nghttp2_session_get_last_proc_stream_id(session),
+                                         NGHTTP2_NO_ERROR, NULL, 0));
     else
-        (void)nghttp2_submit_shutdown_notice(session);
+        must(conn, nghttp2_submit_shutdown_notice(session));
     srv_conn_dirty(conn);
 }
 
 static void ping(srv_conn *conn)
 {
-    (void)nghttp2_submit_ping(state_of(conn)->session, NGHTTP2_FLAG_NONE, NULL);
+    must(conn, nghttp2_submit_ping(state_of(conn)->session, NGHTTP2_FLAG_NONE, NULL));
     srv_conn_dirty(conn);
 }
 

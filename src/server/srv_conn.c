@@ -342,7 +342,8 @@ static bool write_output(srv_conn *conn)
 static void begin_linger(srv_conn *conn)
 {
     conn->state = SRV_CONN_LINGER;
-    conn->linger_end_ns = conn->loop->now_ns + SRV_LINGER_NS;
+    conn->linger_end_ns =
+        conn->loop->now_ns + (conn->loop->draining ? SRV_LINGER_NS / 4 : SRV_LINGER_NS);
     srv_conn_arm(conn, conn->linger_end_ns);
     (void)shutdown(conn->fd, SHUT_WR);
     if (conn->input_ended)
@@ -401,8 +402,8 @@ static bool awaits_input(const srv_call *call)
 {
     if (call->request_ignored || call->request_ended || call->conn->parked || call->owed > 0)
         return false;
-    if (call->is_http || call->method->kind == SRV_GRPC_UNARY)
-        return true;
+    if (call->is_http || call->method == NULL || call->method->kind == SRV_GRPC_UNARY)
+        return true; /* without a method the headers are not whole yet */
     uint64_t released = atomic_load_explicit(&call->released, memory_order_relaxed);
     return !grpc_frame_is_clean(&call->frame) && released == call->delivered;
 }
@@ -410,10 +411,13 @@ static bool awaits_input(const srv_call *call)
 static void check_call(srv_call *call, int64_t now)
 {
     const srv_options *opt = &call->conn->server->opt;
-    if (call->out_bytes > 0 && now - call->last_output_ns >= opt->idle_timeout_ns)
+    bool late =
+        !call->ended && awaits_input(call) && now - call->last_input_ns >= opt->body_timeout_ns;
+    if (late && !call->is_http && call->method == NULL)
+        srv_conn_kill(call->conn); /* half a header block: nothing else can come through */
+    else if (call->out_bytes > 0 && now - call->last_output_ns >= opt->idle_timeout_ns)
         srv_call_abort(call, GRPC_CANCELLED, 408, "the client does not read its answers");
-    else if (!call->ended && awaits_input(call) &&
-             now - call->last_input_ns >= opt->body_timeout_ns)
+    else if (late)
         srv_call_abort(call, GRPC_DEADLINE_EXCEEDED, 408, "the rest of the request did not come");
 }
 

@@ -2,7 +2,10 @@
  * srv_hostile_test.c - raw frames that no client would send. Each probe is followed by a good call
  * on a new connection: the server must have kept its head, and its memory.
  */
+#include <arpa/inet.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 
 #include "server/srv_fixture.h"
 
@@ -235,6 +238,57 @@ static void test_frames_out_of_place(void **state)
     fixture_stop(&f);
 }
 
+/* Headers that never end block everything behind them: after a while the connection goes. */
+static void test_unfinished_headers_time_out(void **state)
+{
+    (void)state;
+    fixture f = {.opt.body_timeout_ns = 200 * VV_NS_PER_MS};
+    fixture_start(&f);
+    bufs b;
+    bufs_init(&b);
+    raw_headers(&b.out, 1, "/test.Echo/Never", 0);
+    assert_true(probe(&f, &b.out, &b.in, 3000));
+    assert_true(WITHIN(1000, fixture_stats(&f).calls == 0));
+    bufs_fini(&b);
+    good_call(&f);
+    fixture_stop(&f);
+}
+
+/* Without descriptors the server waits, and goes on when there are some again. */
+static void test_descriptors_run_out(void **state)
+{
+    (void)state;
+    fixture f = {0};
+    fixture_start(&f);
+    good_call(&f);
+    struct rlimit before, low;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int fds[8];
+    fds[0] = raw_connect(f.bound);
+    assert_true(WITHIN(1000, fixture_stats(&f).connections == 1));
+    int next = dup(fds[0]); /* the lowest free one */
+    assert_true(next >= 0);
+    (void)close(next);
+    for (size_t i = 1; i < ARRAY_LEN(fds); i++) /* ours are open before the limit falls */
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    low = before;
+    low.rlim_cur = (rlim_t)fds[7] + 1;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    struct sockaddr_in addr = {.sin_family = AF_INET,
+                               .sin_port = htons(f.bound),
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    for (size_t i = 1; i < ARRAY_LEN(fds); i++)
+        assert_int_equal(connect(fds[i], (struct sockaddr *)&addr, sizeof addr), 0);
+    (void)poll(NULL, 0, 300);
+    assert_int_equal(fixture_stats(&f).connections, 1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(WITHIN(2000, fixture_stats(&f).connections == ARRAY_LEN(fds)));
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        (void)close(fds[i]);
+    good_call(&f);
+    fixture_stop(&f);
+}
+
 static void test_frame_over_the_size(void **state)
 {
     (void)state;
@@ -405,6 +459,8 @@ int main(void)
         cmocka_unit_test(test_continuation_flood),
         cmocka_unit_test(test_headers_over_the_limit),
         cmocka_unit_test(test_frames_out_of_place),
+        cmocka_unit_test(test_unfinished_headers_time_out),
+        cmocka_unit_test(test_descriptors_run_out),
         cmocka_unit_test(test_frame_over_the_size),
         cmocka_unit_test(test_window_overflow),
         cmocka_unit_test(test_a_huge_message_costs_nothing),
