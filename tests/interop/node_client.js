@@ -115,7 +115,7 @@ const cases = {
         .on('end', () => resolve(got));
     });
     assert(rows.at(-1).stats && rows.length > 10);
-    const reply = await call(query, 'Query', request);
+    const reply = await call(query, 'Query', { ...request, limit: 10000 }); // 0 means 1,000
     assert.strictEqual(reply.records.length, rows.filter((r) => r.record).length);
   },
   async ten_megabytes() {
