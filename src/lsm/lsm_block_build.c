@@ -140,6 +140,7 @@ vv_status lsm_block_builder_add(lsm_block_builder *b, const engine_item *item, b
                                              .kind = (uint32_t)item->kind,
                                              .version = item->version,
                                              .expires_ns = item->expires_ns};
+    (void)vv_buf_reserve(&b->bytes, 1); /* an empty key has an address too */
     vv_buf_append_slice(&b->bytes, item->key);
     vv_buf_append_slice(&b->bytes, item->value);
     if (b->bytes.status != VV_OK)
