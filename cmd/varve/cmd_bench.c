@@ -43,6 +43,13 @@ static const cmd_opt opts[] = {
     {"no-fill", 0, CMD_FLAG, offsetof(args, no_fill), NULL, "what is read is there already"},
 };
 
+/* Nanoseconds as microseconds with two places. */
+static out_cell microseconds(uint64_t ns)
+{
+    uint64_t hundredths = ns / 10;
+    return out_double((double)hundredths / 100);
+}
+
 static void print(const cmd_ctx *ctx, bench *b)
 {
     static const char *const names[] = {
@@ -70,10 +77,10 @@ static void print(const cmd_ctx *ctx, bench *b)
         out_double((double)(uint64_t)(items / seconds)),
         out_double((double)(uint64_t)(items * (double)b->value_size / seconds / 1e4) / 100),
         out_uint(atomic_load(&b->errors)),
-        out_double((double)(at[0] / 10) / 100),
-        out_double((double)(at[1] / 10) / 100),
-        out_double((double)(at[2] / 10) / 100),
-        out_double((double)(vv_hist_max(&b->latency_ns) / 10) / 100),
+        microseconds(at[0]),
+        microseconds(at[1]),
+        microseconds(at[2]),
+        microseconds(vv_hist_max(&b->latency_ns)),
     };
     out_row(&o, cells);
     out_end(&o);
@@ -83,12 +90,15 @@ static vv_status run_clients(bench *b, vv_error *err)
 {
     const vv_threads *threads = vv_threads_real();
     bench_client *clients = vv_calloc(b->clients, sizeof *clients);
-    vv_thread **running = vv_calloc(b->clients, sizeof *running);
-    vv_status st = clients == NULL || running == NULL
-                       ? vv_fail(err, VV_NO_MEMORY, "%" PRIu64 " clients", b->clients)
-                       : VV_OK;
+    vv_thread **running = vv_calloc(b->clients, sizeof(void *));
+    vv_status st = VV_OK;
     uint64_t n = 0;
-    for (; n < b->clients && st == VV_OK; n++) {
+    if (clients == NULL || running == NULL) {
+        vv_free(clients);
+        vv_free(running);
+        return vv_fail(err, VV_NO_MEMORY, "%" PRIu64 " clients", b->clients);
+    }
+    for (; n < b->clients; n++) {
         clients[n] = (bench_client){.bench = b, .index = n};
         st = threads->create("bench", VV_THREAD_NORMAL, bench_client_run, &clients[n], &running[n],
                              err);

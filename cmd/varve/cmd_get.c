@@ -27,9 +27,10 @@ static void print(const cmd_ctx *ctx, const args *a, const store_kv *kv)
     out_writer o;
     const char *const names[] = {"key", "version", "expires_ms", "value"};
     out_init_names(&o, ctx->common.format, names, ARRAY_LEN(names));
-    out_row(&o, (const out_cell[]){out_bytes(kv->key), out_int(kv->version),
-                                   kv->expires_ms == 0 ? (out_cell){.type = OUT_NULL}
-                                                       : out_int(kv->expires_ms),
+    out_cell expires = {.type = OUT_NULL};
+    if (kv->expires_ms != 0)
+        expires = out_int(kv->expires_ms);
+    out_row(&o, (const out_cell[]){out_bytes(kv->key), out_int(kv->version), expires,
                                    out_bytes(kv->value)});
     out_end(&o);
 }

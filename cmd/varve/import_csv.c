@@ -142,9 +142,9 @@ static vv_status bad_line(const import_input *in, vv_error *err, const char *cau
 /* A quoted field at *at, unescaped in place; *at moves behind its closing quote. */
 static bool take_quoted(uint8_t *line, size_t len, size_t *at, vv_slice *out)
 {
-    size_t to = *at + 1;
-    size_t from = *at + 1;
-    size_t begin = to;
+    size_t begin = *at + 1;
+    size_t to = begin;
+    size_t from = begin;
     for (; from < len; from++) {
         if (line[from] == '"') {
             if (from + 1 < len && line[from + 1] == '"')

@@ -146,10 +146,11 @@ static vv_status local_scan(store *s, const store_range *range,
                             : vv_cursor_seek(c, (vv_slice){0}, err);
     for (uint64_t n = 0;
          st == VV_OK && vv_cursor_valid(c) && (range->limit == 0 || n < range->limit); n++) {
-        const store_kv kv = {.key = vv_cursor_key(c),
-                             .value = range->keys_only ? (vv_slice){0} : vv_cursor_value(c),
-                             .version = vv_cursor_version(c),
-                             .expires_ms = vv_cursor_expires_ns(c) / VV_NS_PER_MS};
+        store_kv kv = {.key = vv_cursor_key(c),
+                       .version = vv_cursor_version(c),
+                       .expires_ms = vv_cursor_expires_ns(c) / VV_NS_PER_MS};
+        if (!range->keys_only)
+            kv.value = vv_cursor_value(c);
         if (each(ctx, &kv) != 0)
             break;
         st = range->reverse ? vv_cursor_prev(c, err) : vv_cursor_next(c, err);

@@ -163,7 +163,7 @@ static vv_status remote_del(store *s, vv_slice key, vv_slice end, const store_wr
 /* Open a stream that takes one request and gives many answers. */
 static vv_status stream_of(remote *r, const char *method, cli_stream **out, vv_error *err)
 {
-    cli_stream *stream;
+    cli_stream *stream = NULL;
     if (r->request.status != VV_OK)
         return vv_fail(err, VV_NO_MEMORY, "the request does not fit into memory");
     vv_status st = cli_stream_open(r->conn, method, r->base.stream_timeout_ns, &stream, err);
@@ -200,7 +200,7 @@ static vv_status remote_scan(store *s, const store_range *range,
                              int (*each)(void *ctx, const store_kv *kv), void *ctx, vv_error *err)
 {
     remote *r = remote_of(s);
-    cli_stream *stream;
+    cli_stream *stream = NULL;
     begin_request(r);
     wire_put_string(&r->request, 2, range->begin);
     wire_put_string(&r->request, 3, range->end);
@@ -252,7 +252,7 @@ static vv_status remote_query(store *s, const query_ask *ask,
                               query_stats *stats, vv_error *err)
 {
     remote *r = remote_of(s);
-    cli_stream *stream;
+    cli_stream *stream = NULL;
     *stats = (query_stats){.index = ""};
     vv_buf_reset(&r->request);
     query_request_put(&r->request, ask);

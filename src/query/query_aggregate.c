@@ -78,9 +78,9 @@ vv_slice query_aggregate_name(const query_aggregate *a, char *buf, size_t buf_le
     if (a->alias.len > 0)
         return a->alias;
     vv_slice c = a->column.len > 0 ? a->column : vv_slice_str("*");
-    snprintf(buf, buf_len, "%.*s(%.*s)", (int)(a->function.len < 16 ? a->function.len : 16),
-             (const char *)a->function.data, (int)(c.len < 100 ? c.len : 100),
-             (const char *)c.data);
+    (void)snprintf(buf, buf_len, "%.*s(%.*s)", (int)(a->function.len < 16 ? a->function.len : 16),
+                   (const char *)a->function.data, (int)(c.len < 100 ? c.len : 100),
+                   (const char *)c.data);
     return vv_slice_str(buf);
 }
 
@@ -230,12 +230,12 @@ static void runner_fini(runner *r)
 static vv_status grow(runner *r, vv_error *err)
 {
     size_t cap = r->cap == 0 ? 64 : r->cap * 2;
-    vv_status st = take(r, cap * sizeof *r->table, err);
+    vv_status st = take(r, cap * sizeof(void *), err);
     if (st != VV_OK)
         return st;
-    group **table = vv_calloc(cap, sizeof *table);
+    group **table = vv_calloc(cap, sizeof(void *));
     if (table == NULL) {
-        give_back(r, cap * sizeof *table);
+        give_back(r, cap * sizeof(void *));
         return vv_fail(err, VV_NO_MEMORY, "group_by: %zu groups", r->count);
     }
     for (size_t i = 0; i < r->cap; i++) {
@@ -247,7 +247,7 @@ static vv_status grow(runner *r, vv_error *err)
         table[at] = r->table[i];
     }
     vv_free(r->table);
-    give_back(r, r->cap * sizeof *table);
+    give_back(r, r->cap * sizeof(void *));
     r->table = table;
     r->cap = cap;
     return VV_OK;
@@ -471,7 +471,7 @@ static uint64_t hand_out(runner *r, int (*each)(void *ctx, const struct_value *v
     for (size_t i = n; i < r->cap; i++)
         r->table[i] = NULL;
     if (n > 1)
-        qsort_r(r->table, n, sizeof *r->table, compare_groups, &columns);
+        qsort_r(r->table, n, sizeof(void *), compare_groups, &columns);
     for (size_t i = 0; i < n; i++) {
         compute(r, r->table[i]);
         if (!has_all(r, r->table[i]))

@@ -17,13 +17,13 @@ static void describe_path(const plan *p, query_plan_step *out)
     switch (w->kind) {
     case PATH_EMPTY:
         out->node = "Empty";
-        snprintf(out->description, sizeof out->description,
-                 "the conditions exclude each other: nothing is read");
+        (void)snprintf(out->description, sizeof out->description,
+                       "the conditions exclude each other: nothing is read");
         return;
     case PATH_KEYS:
         out->node = "KeyLookup";
-        snprintf(out->description, sizeof out->description, "look up %zu key%s%s", w->key_count,
-                 w->key_count == 1 ? "" : "s", order);
+        (void)snprintf(out->description, sizeof out->description, "look up %zu key%s%s",
+                       w->key_count, w->key_count == 1 ? "" : "s", order);
         return;
     case PATH_TIME:
         if (w->start_ns != INT64_MIN)
@@ -31,18 +31,19 @@ static void describe_path(const plan *p, query_plan_step *out)
         if (w->end_ns != INT64_MAX)
             time_text_format(w->end_ns, to);
         out->node = "TimeIndexScan";
-        snprintf(out->description, sizeof out->description, "the time index from %s to before %s%s",
-                 from, to, order);
+        (void)snprintf(out->description, sizeof out->description,
+                       "the time index from %s to before %s%s", from, to, order);
         return;
     case PATH_RANGE:
         out->node = w->narrowed ? "KeyRangeScan" : "TableScan";
         if (w->narrowed)
-            snprintf(
+            (void)snprintf(
                 out->description, sizeof out->description, "keys from '%.*s' to before '%.*s'%s",
                 (int)(w->lower.len < 60 ? w->lower.len : 60), (const char *)w->lower.data,
                 (int)(w->upper.len < 60 ? w->upper.len : 60), (const char *)w->upper.data, order);
         else
-            snprintf(out->description, sizeof out->description, "every record by key%s", order);
+            (void)snprintf(out->description, sizeof out->description, "every record by key%s",
+                           order);
         return;
     }
 }
@@ -51,7 +52,7 @@ static void append(char *text, size_t size, const char *fmt, const char *a, cons
                    const char *c)
 {
     size_t at = strlen(text);
-    snprintf(text + at, size - at, fmt, a, b, c);
+    (void)snprintf(text + at, size - at, fmt, a, b, c);
 }
 
 static void describe_filters(const plan *p, query_plan_step *out)
@@ -62,9 +63,9 @@ static void describe_filters(const plan *p, query_plan_step *out)
         char name[64];
         char value[80];
         const filter *f = &p->filters[i];
-        snprintf(name, sizeof name, "%s%.*s", i == 0 ? "" : " and ",
-                 (int)(f->column.text.len < 50 ? f->column.text.len : 50),
-                 (const char *)f->column.text.data);
+        (void)snprintf(name, sizeof name, "%s%.*s", i == 0 ? "" : " and ",
+                       (int)(f->column.text.len < 50 ? f->column.text.len : 50),
+                       (const char *)f->column.text.data);
         filter_value_text(f, value, sizeof value);
         append(out->description, sizeof out->description, "%s %s %s", name, filter_op_text(f->op),
                value);
@@ -78,15 +79,15 @@ static void describe_sort(const plan *p, query_plan_step *out)
     out->description[0] = 0;
     for (size_t i = 0; i < p->order_count; i++) {
         char name[64];
-        snprintf(name, sizeof name, "%.*s",
-                 (int)(p->order[i].text.len < 50 ? p->order[i].text.len : 50),
-                 (const char *)p->order[i].text.data);
+        (void)snprintf(name, sizeof name, "%.*s",
+                       (int)(p->order[i].text.len < 50 ? p->order[i].text.len : 50),
+                       (const char *)p->order[i].text.data);
         append(out->description, sizeof out->description, "%s%s%s", i == 0 ? "by " : ", ", name,
                p->descending[i] ? " descending" : "");
     }
     if (top) {
         char keep[64];
-        snprintf(keep, sizeof keep, ", keeping %" PRIu64, p->limit + p->offset);
+        (void)snprintf(keep, sizeof keep, ", keeping %" PRIu64, p->limit + p->offset);
         append(out->description, sizeof out->description, "%s%s%s", keep, "", "");
     }
 }
@@ -97,26 +98,27 @@ size_t plan_explain(const plan *p, query_plan_step out[QUERY_PLAN_STEPS_MAX])
     if (p->limit != UINT64_MAX || p->offset > 0) {
         out[n].node = "Limit";
         if (p->limit == UINT64_MAX)
-            snprintf(out[n].description, sizeof out[n].description, "skip %" PRIu64, p->offset);
+            (void)snprintf(out[n].description, sizeof out[n].description, "skip %" PRIu64,
+                           p->offset);
         else
-            snprintf(out[n].description, sizeof out[n].description,
-                     "skip %" PRIu64 ", then at most %" PRIu64, p->offset, p->limit);
+            (void)snprintf(out[n].description, sizeof out[n].description,
+                           "skip %" PRIu64 ", then at most %" PRIu64, p->offset, p->limit);
         n++;
     }
     if (!p->path.ordered)
         describe_sort(p, &out[n++]);
     if (!p->projection.all) {
         out[n].node = "Project";
-        snprintf(out[n].description, sizeof out[n].description,
-                 "cut fields and metadata out of the stored bytes");
+        (void)snprintf(out[n].description, sizeof out[n].description,
+                       "cut fields and metadata out of the stored bytes");
         n++;
     }
     bool range =
         p->path.kind != PATH_TIME && (p->path.start_ns != INT64_MIN || p->path.end_ns != INT64_MAX);
     if (range && p->path.kind != PATH_EMPTY) {
         out[n].node = "TimeFilter";
-        snprintf(out[n].description, sizeof out[n].description,
-                 "timestamps within the asked range");
+        (void)snprintf(out[n].description, sizeof out[n].description,
+                       "timestamps within the asked range");
         n++;
     }
     if (p->filter_count > 0)

@@ -229,26 +229,26 @@ void filter_value_text(const filter *f, char *out, size_t len)
     char text[TIME_TEXT_MAX];
     const struct_value *v = &f->value;
     if (f->op == OP_IN) {
-        snprintf(out, len, "[%zu values]", f->set_count);
+        (void)snprintf(out, len, "[%zu values]", f->set_count);
         return;
     }
     switch (v->type) {
     case STRUCT_NUMBER:
-        snprintf(out, len, "%.15g", v->number);
+        (void)snprintf(out, len, "%.15g", v->number);
         return;
     case STRUCT_TIME:
         time_text_format(v->time_ns, text);
-        snprintf(out, len, "%s", text);
+        (void)snprintf(out, len, "%s", text);
         return;
     case STRUCT_STRING:
-        snprintf(out, len, "'%.*s'", (int)(v->bytes.len < 60 ? v->bytes.len : 60),
-                 (const char *)v->bytes.data);
+        (void)snprintf(out, len, "'%.*s'", (int)(v->bytes.len < 60 ? v->bytes.len : 60),
+                       (const char *)v->bytes.data);
         return;
     case STRUCT_BOOL:
-        snprintf(out, len, "%s", v->boolean ? "true" : "false");
+        (void)snprintf(out, len, "%s", v->boolean ? "true" : "false");
         return;
     default:
-        snprintf(out, len, "null");
+        (void)snprintf(out, len, "null");
         return;
     }
 }

@@ -171,6 +171,14 @@ static vv_status too_many(vv_error *err, const char *what, size_t count, size_t 
     return vv_fail(err, VV_INVALID, "request: %zu %s, at most %zu are allowed", count, what, max);
 }
 
+/* The next place of a list; NULL when it is full, which the first pass has ruled out. */
+static void *next_of(void *list, size_t size, size_t *used, size_t count)
+{
+    if (list == NULL || *used >= count)
+        return NULL;
+    return (char *)list + size * (*used)++;
+}
+
 /* What both requests begin with. */
 static vv_status read_common(const wire_field *f, lists *l, query_ask *out, vv_error *err)
 {
@@ -180,24 +188,34 @@ static vv_status read_common(const wire_field *f, lists *l, query_ask *out, vv_e
         return read_text(f->bytes, 1, &out->tenant) ? VV_OK : malformed(err, "tenant_id");
     if (f->number == REQUEST_SCHEMA)
         return read_schema(f->bytes, out) ? VV_OK : malformed(err, "schema");
-    return read_filter(f->bytes, &l->filters[out->filter_count++]) ? VV_OK
-                                                                   : malformed(err, "filters");
+    query_filter *next =
+        next_of(l->filters, sizeof *next, &out->filter_count, l->count[REQUEST_FILTERS]);
+    return next != NULL && read_filter(f->bytes, next) ? VV_OK : malformed(err, "filters");
+}
+
+static bool take_text(const wire_field *f, vv_slice *out)
+{
+    if (out != NULL)
+        *out = f->bytes;
+    return out != NULL;
 }
 
 static vv_status read_query_field(const wire_field *f, lists *l, query_ask *out, vv_error *err)
 {
     bool varint = f->number == REQUEST_LIMIT || f->number == REQUEST_OFFSET;
+    void *next;
     if (f->number > REQUEST_OPTIONS)
         return VV_OK; /* unknown */
     if (f->type != (varint ? WIRE_VARINT : WIRE_BYTES))
         return malformed(err, "a field");
     switch (f->number) {
     case REQUEST_PROJECTION:
-        l->projection[out->projection_count++] = f->bytes;
-        return VV_OK;
+        next =
+            next_of(l->projection, sizeof(vv_slice), &out->projection_count, l->count[f->number]);
+        return take_text(f, next) ? VV_OK : malformed(err, "projection");
     case REQUEST_ORDER:
-        return read_order(f->bytes, &l->order[out->order_count++]) ? VV_OK
-                                                                   : malformed(err, "order_by");
+        next = next_of(l->order, sizeof(query_order), &out->order_count, l->count[f->number]);
+        return next != NULL && read_order(f->bytes, next) ? VV_OK : malformed(err, "order_by");
     case REQUEST_LIMIT:
         out->limit = (int32_t)f->value;
         return VV_OK;
@@ -215,21 +233,23 @@ static vv_status read_query_field(const wire_field *f, lists *l, query_ask *out,
 
 static vv_status read_aggregate_field(const wire_field *f, lists *l, query_ask *out, vv_error *err)
 {
+    void *next;
     if (f->number >= REQUEST_OPTIONS)
         return VV_OK;
     if (f->type != WIRE_BYTES)
         return malformed(err, "a field");
     switch (f->number) {
     case REQUEST_PROJECTION:
-        return read_aggregate(f->bytes, &l->aggregates[out->aggregate_count++])
-                   ? VV_OK
-                   : malformed(err, "aggregates");
+        next = next_of(l->aggregates, sizeof(query_aggregate), &out->aggregate_count,
+                       l->count[f->number]);
+        return next != NULL && read_aggregate(f->bytes, next) ? VV_OK
+                                                              : malformed(err, "aggregates");
     case REQUEST_ORDER:
-        l->group_by[out->group_count++] = f->bytes;
-        return VV_OK;
+        next = next_of(l->group_by, sizeof(vv_slice), &out->group_count, l->count[f->number]);
+        return take_text(f, next) ? VV_OK : malformed(err, "group_by");
     case REQUEST_LIMIT:
-        return read_filter(f->bytes, &l->having[out->having_count++]) ? VV_OK
-                                                                      : malformed(err, "having");
+        next = next_of(l->having, sizeof(query_filter), &out->having_count, l->count[f->number]);
+        return next != NULL && read_filter(f->bytes, next) ? VV_OK : malformed(err, "having");
     case REQUEST_OFFSET:
         return read_range(f->bytes, out, err);
     case REQUEST_TIME:
@@ -311,7 +331,7 @@ static void put_option(vv_buf *out, uint32_t number, const char *key, int64_t va
     char digits[24];
     if (value == 0)
         return;
-    snprintf(digits, sizeof digits, "%lld", (long long)value);
+    (void)snprintf(digits, sizeof digits, "%lld", (long long)value);
     size_t begin = wire_begin(out, number);
     wire_put_string(out, 1, vv_slice_str(key));
     wire_put_string(out, 2, vv_slice_str(digits));

@@ -146,12 +146,12 @@ static void sift_down(sorter *s, size_t i, size_t count)
 static vv_status grow(sorter *s, vv_error *err)
 {
     size_t cap = s->cap == 0 ? 64 : s->cap * 2;
-    vv_status st = take(s, (cap - s->cap) * sizeof *s->heap, err);
+    vv_status st = take(s, (cap - s->cap) * sizeof(void *), err);
     if (st != VV_OK)
         return st;
-    sorted_row **heap = vv_realloc(s->heap, cap * sizeof *heap);
+    sorted_row **heap = vv_realloc(s->heap, cap * sizeof(void *));
     if (heap == NULL) {
-        give_back(s, (cap - s->cap) * sizeof *s->heap);
+        give_back(s, (cap - s->cap) * sizeof(void *));
         return vv_fail(err, VV_NO_MEMORY, "order_by: %zu records", s->count);
     }
     s->heap = heap;
@@ -207,14 +207,14 @@ vv_status sorter_add(sorter *s, const row_view *view, const query_row *row, vv_e
     for (size_t i = 0; i < p->order_count; i++)
         if (!column_read(&p->order[i], view, &s->probe[i]))
             s->probe[i] = (struct_value){.type = STRUCT_NULL};
-    bool full = s->count >= s->keep;
+    bool full = s->count > 0 && s->count >= s->keep;
     if (full && compare_rows(p, s->probe, row->key, s->heap[0]->value, s->heap[0]->row.key) >= 0)
         return VV_OK;
     sorted_row *copy = NULL;
-    vv_status st = s->count == s->cap && !full ? grow(s, err) : VV_OK;
+    vv_status st = !full && (s->heap == NULL || s->count == s->cap) ? grow(s, err) : VV_OK;
     if (st == VV_OK)
         st = copy_row(s, row, &copy, err);
-    if (st != VV_OK)
+    if (st != VV_OK || copy == NULL || s->heap == NULL)
         return st;
     if (full) {
         give_back(s, s->heap[0]->cost);

@@ -313,7 +313,7 @@ static void check_question(const fixture *f, const model_row *rows, size_t count
         .offset = (int64_t)vv_rng_below(rng, 3) == 0 ? (int64_t)vv_rng_below(rng, 20) : 0,
         .has_start = vv_rng_below(rng, 2),
         .start_ns = floor_ns};
-    model_row sorted[MODEL_MAX];
+    model_row sorted[MODEL_MAX] = {0};
     size_t n = 0;
     for (size_t i = 0; i < count; i++)
         if (!ask.has_start || rows[i].ts >= floor_ns)

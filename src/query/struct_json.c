@@ -63,12 +63,12 @@ void json_put_number(vv_buf *out, double number)
         return;
     }
     if (number == floor(number) && fabs(number) <= 9007199254740992.0) {
-        snprintf(text, sizeof text, "%.0f", number);
+        (void)snprintf(text, sizeof text, "%.0f", number);
         vv_buf_append_str(out, text);
         return;
     }
     for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, number);
+        (void)snprintf(text, sizeof text, "%.*g", digits, number);
         if (strtod(text, NULL) == number)
             break;
     }
