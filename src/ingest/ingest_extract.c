@@ -235,13 +235,17 @@ static size_t metadata_room(const ingest_view *v)
 /* ---- messages
  * ---------------------------------------------------------------------------------------- */
 
-/* Records of a message: memory for them, within the budget. */
+/* Records of a message: memory for them. As much as the message itself takes was counted when it
+ * was let in; what many tiny records take beyond that must fit the budget. */
 static bool take_recs(ingest_item *item, uint32_t count)
 {
     ingest_pipeline *p = item->producer->p;
     uint64_t bytes = (uint64_t)count * sizeof *item->recs;
     if (count > 1) {
-        if (!vv_budget_reserve(p->opt.budget, VV_BUDGET_QUEUE, bytes)) {
+        uint64_t counted = 2 * (uint64_t)item->message.data.len;
+        if (bytes <= counted) {
+            vv_budget_take(p->opt.budget, VV_BUDGET_QUEUE, bytes);
+        } else if (!vv_budget_reserve(p->opt.budget, VV_BUDGET_QUEUE, bytes)) {
             refuse_item(item, VV_BUSY, "memory_limit is reached: send smaller batches");
             return false;
         }

@@ -189,6 +189,7 @@ struct ingest_producer {
 
     /* The writer's. */
     ingest_list unsettled;
+    uint64_t written_order; /* of the newest batch that holds records of it */
     ingest_producer *touched_next;
     bool is_touched;
 
@@ -224,7 +225,9 @@ typedef struct ingest_wbatch {
     uint32_t shard;
     ingest_segment *segs;
     uint32_t seg_count, seg_cap;
-    size_t bytes; /* when it was submitted */
+    size_t bytes;       /* when it was submitted */
+    uint64_t order;     /* of its submission: rises */
+    int64_t give_up_ns; /* monotonic: until then VV_BUSY is tried again; 0: not yet submitted */
     /* What done() said. */
     vv_status status;
     vv_write_result result;
@@ -248,7 +251,10 @@ typedef struct ingest_writer {
     uint32_t in_flight[INGEST_SHARDS_MAX]; /* batches */
     uint64_t in_flight_bytes;
     uint32_t in_flight_count;
-    ingest_wbatch *stalled_head, *stalled_tail; /* refused with VV_BUSY: tried again in order */
+    ingest_wbatch *stalled_head, *stalled_tail;   /* to be tried again, in order */
+    ingest_wbatch *deferred_head, *deferred_tail; /* failed with VV_BUSY, in order */
+    uint64_t next_order;
+    int64_t retry_ns; /* not before */
     ingest_wbatch *spare;
     uint32_t spare_count;
     ingest_producer *touched;

@@ -113,7 +113,7 @@ vv_status ingest_submit(ingest_producer *producer, ingest_kind kind, const inges
     *item = (ingest_item){.producer = producer,
                           .message = *message,
                           .kind = kind,
-                          .cost = sizeof *item + message->data.len,
+                          .cost = sizeof *item + message->data.len * (kind == INGEST_BATCH ? 2 : 1),
                           .arrival_ns = vv_clock_mono(p->opt.clock),
                           .given = VV_DURABLE_DEFAULT};
     item->recs = &item->one;

@@ -465,6 +465,98 @@ static void a_busy_store_is_asked_again(void **state)
     assert_text(&rec, "ok a|ok a|ok a|ok a|ok a|");
 }
 
+/* Fail the first so many of the held batches with VV_BUSY, commit the others. */
+static void let_go_busy(size_t busy)
+{
+    held all[8];
+    size_t count = world.held_count;
+    vv_error err;
+    assert_true(count <= ARRAY_LEN(all));
+    memcpy(all, world.held, count * sizeof *all);
+    world.held_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (i >= busy) {
+            assert_ok(vv_write_async(world.db, all[i].batch, all[i].durability, all[i].done,
+                                     all[i].ctx, &err),
+                      err);
+            continue;
+        }
+        (void)vv_fail(&err, VV_BUSY, "memory_limit is reached");
+        all[i].done(all[i].ctx, VV_BUSY, NULL, &err);
+    }
+}
+
+static void a_commit_that_is_busy_goes_again_in_order(void **state)
+{
+    (void)state;
+    world.hold = true;
+    for (unsigned i = 0; i < 4; i++) { /* two on their way, two records in one behind them */
+        char id[2] = {(char)('a' + i), 0};
+        give_stream_record(&rec, &(rec_spec){.entity = id});
+        bed_run(&world);
+    }
+    assert_int_equal(world.held_count, 2);
+    let_go_busy(2);
+    bed_run(&world);
+    assert_text(&rec, "");
+    assert_int_equal(world.held_count, 0);
+    world.hold = false;
+    vv_clock_sleep(world.env.clock, VV_NS_PER_S);
+    bed_run(&world);
+    assert_text(&rec, "ok a|ok b|ok c|ok d|");
+}
+
+static void a_busy_commit_never_overtakes(void **state)
+{
+    (void)state;
+    recorder other;
+    recorder_open(&other, &world);
+    world.hold = true;
+    /* The first batch holds a record of each, the second one only of the first producer. */
+    give_stream_record(&rec, &(rec_spec){.entity = "a", .number = 1});
+    give_stream_record(&other, &(rec_spec){.entity = "z"});
+    bed_run(&world);
+    give_stream_record(&rec, &(rec_spec){.entity = "a", .number = 2});
+    bed_run(&world);
+    assert_int_equal(world.held_count, 2);
+    let_go_busy(1);
+    bed_run(&world);
+    assert_text(&rec, "BUSY a|ok a|");
+    assert_text(&other, "BUSY z|");
+    recorder_close(&other);
+    /* A batch of producers that wrote nothing since goes again. */
+    give_stream_record(&rec, &(rec_spec){.entity = "b"});
+    bed_run(&world);
+    recorder_open(&other, &world);
+    give_stream_record(&other, &(rec_spec){.entity = "y"});
+    bed_run(&world);
+    assert_int_equal(world.held_count, 2);
+    let_go_busy(1);
+    bed_run(&world);
+    assert_text(&other, "ok y|");
+    assert_text(&rec, "");
+    world.hold = false;
+    vv_clock_sleep(world.env.clock, VV_NS_PER_S);
+    bed_run(&world);
+    assert_text(&rec, "ok b|");
+    recorder_close(&other);
+}
+
+static void a_store_that_stays_busy_is_an_answer(void **state)
+{
+    (void)state;
+    world.hold = true;
+    give_stream_record(&rec, &(rec_spec){.entity = "a"});
+    bed_run(&world);
+    for (unsigned i = 0; i < 30 && rec.settled == 0; i++) {
+        let_go_busy(1);
+        vv_clock_sleep(world.env.clock, VV_NS_PER_S);
+        bed_run(&world);
+    }
+    assert_text(&rec, "BUSY a|");
+    assert_non_null(strstr(rec.last_message, "memory_limit"));
+}
+
 static void a_failed_commit_is_told_to_all_in_it(void **state)
 {
     (void)state;
@@ -764,6 +856,9 @@ int main(void)
         cmocka_unit_test(a_full_queue_holds_messages_back),
         cmocka_unit_test(a_message_larger_than_the_queue_passes),
         cmocka_unit_test_setup_teardown(a_busy_store_is_asked_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_commit_that_is_busy_goes_again_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_busy_commit_never_overtakes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_store_that_stays_busy_is_an_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failed_commit_is_told_to_all_in_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dropped_table_is_made_again, setup, teardown),
         cmocka_unit_test_setup_teardown(without_auto_create_the_table_is_named, setup, teardown),

@@ -9,10 +9,15 @@
  *
  *      gather               vv_write_async              done()             settle
  *   open ------> full, or few in flight -----> in flight -----> completed -----> spare
- *                      \-- VV_BUSY --> stalled --^
+ *                      \-- VV_BUSY --> stalled --^  \-- VV_BUSY --> deferred
+ *                                         ^---------- nothing in flight ---'
  *
- * A batch that failed fails all records in it. When a table was dropped under it, the records of
- * other tables are told VV_BUSY: to write them again here could overtake what followed.
+ * VV_BUSY slows: the batch is tried again, for a while, before anything newer. One that failed on
+ * its way waits until all that follow it have ended; only if none of them wrote for a producer of
+ * it can it still go without overtaking, otherwise its records are told VV_BUSY.
+ *
+ * Any other failure fails all records of the batch. When a table was dropped under it, the records
+ * of other tables are told VV_BUSY: to write them again here could overtake what followed.
  */
 #include <string.h>
 
@@ -25,6 +30,8 @@
 #define IN_FLIGHT_COUNT 1024u
 #define SPARE_MAX 16u
 #define STALL_RETRY_NS VV_NS_PER_MS
+#define BUSY_RETRY_NS (5 * VV_NS_PER_MS)
+#define GIVE_UP_NS (10 * VV_NS_PER_S)
 #define PROCESSED_BYTES (8 * VV_MIB) /* workers wait above */
 
 /* ---- batches
@@ -61,6 +68,7 @@ static ingest_wbatch *wbatch_take(ingest_pipeline *p, uint32_t shard, vv_durabil
     wb->shard = shard;
     wb->durability = durability;
     wb->seg_count = 0;
+    wb->give_up_ns = 0;
     return wb;
 }
 
@@ -210,6 +218,7 @@ static void complete(ingest_pipeline *p, ingest_wbatch *wb)
                 item->recs[i].result.version = wb->result.version;
             note_given(item, wb->result.durability);
             item->duplicate |= wb->result.duplicate;
+            item->producer->written_order = vv_max_u64(item->producer->written_order, wb->order);
         }
         finish_item(p, item);
     }
@@ -265,6 +274,9 @@ static vv_status try_write(ingest_pipeline *p, ingest_wbatch *wb)
 {
     ingest_writer *writer = &p->writer;
     vv_error err = {0};
+    if (wb->give_up_ns == 0)
+        wb->give_up_ns = vv_clock_mono(p->opt.clock) + GIVE_UP_NS;
+    wb->order = ++writer->next_order;
     count_in(writer, wb);
     atomic_fetch_add_explicit(&p->batches, 1, memory_order_relaxed);
     vv_status st = p->opt.write(p->opt.write_ctx, wb->batch, wb->durability, on_done, wb, &err);
@@ -287,9 +299,15 @@ static vv_status try_write(ingest_pipeline *p, ingest_wbatch *wb)
     return st;
 }
 
+/* Something older must go first. */
+static bool is_blocked(const ingest_writer *writer)
+{
+    return writer->stalled_head != NULL || writer->deferred_head != NULL;
+}
+
 static void submit(ingest_pipeline *p, ingest_wbatch *wb)
 {
-    if (p->writer.stalled_head != NULL || try_write(p, wb) == VV_BUSY)
+    if (is_blocked(&p->writer) || try_write(p, wb) == VV_BUSY)
         stall(&p->writer, wb);
 }
 
@@ -297,16 +315,70 @@ static bool retry_stalled(ingest_pipeline *p)
 {
     ingest_writer *writer = &p->writer;
     bool any = false;
+    if (writer->deferred_head != NULL || writer->stalled_head == NULL ||
+        vv_clock_mono(p->opt.clock) < writer->retry_ns)
+        return false;
     while (writer->stalled_head != NULL) {
         ingest_wbatch *wb = writer->stalled_head, *next = wb->next;
-        if (try_write(p, wb) == VV_BUSY)
+        if (try_write(p, wb) == VV_BUSY) {
+            writer->retry_ns = vv_clock_mono(p->opt.clock) + STALL_RETRY_NS;
             break;
+        }
         writer->stalled_head = next;
         if (next == NULL)
             writer->stalled_tail = NULL;
         any = true;
     }
     return any;
+}
+
+static void defer(ingest_writer *writer, ingest_wbatch *wb)
+{
+    wb->next = NULL;
+    if (writer->deferred_tail == NULL)
+        writer->deferred_head = wb;
+    else
+        writer->deferred_tail->next = wb;
+    writer->deferred_tail = wb;
+}
+
+/* Did none of its producers write anything newer? */
+static bool may_go_again(const ingest_wbatch *wb)
+{
+    for (uint32_t s = 0; s < wb->seg_count; s++)
+        if (wb->segs[s].item->producer->written_order > wb->order)
+            return false;
+    return true;
+}
+
+/* Everything that followed a batch that failed with VV_BUSY has ended: put what may go again in
+ * front of what waits. */
+static void release_deferred(ingest_pipeline *p)
+{
+    ingest_writer *writer = &p->writer;
+    ingest_wbatch *wb = writer->deferred_head, *behind = writer->stalled_head;
+    ingest_wbatch *tail = writer->stalled_tail;
+    if (wb == NULL || writer->in_flight_count > 0)
+        return;
+    writer->deferred_head = writer->deferred_tail = NULL;
+    writer->stalled_head = writer->stalled_tail = NULL;
+    for (ingest_wbatch *next; wb != NULL; wb = next) {
+        next = wb->next;
+        if (may_go_again(wb)) {
+            stall(writer, wb);
+        } else {
+            complete(p, wb);
+            wbatch_put(p, wb);
+        }
+    }
+    if (behind != NULL) {
+        if (writer->stalled_tail == NULL)
+            writer->stalled_head = behind;
+        else
+            writer->stalled_tail->next = behind;
+        writer->stalled_tail = tail;
+    }
+    writer->retry_ns = vv_clock_mono(p->opt.clock) + BUSY_RETRY_NS;
 }
 
 static void submit_open(ingest_pipeline *p, uint32_t shard)
@@ -473,7 +545,7 @@ static void gather(ingest_pipeline *p, ingest_item *item)
 
 static bool may_gather(const ingest_writer *writer)
 {
-    return writer->stalled_head == NULL && writer->in_flight_bytes < IN_FLIGHT_BYTES &&
+    return !is_blocked(writer) && writer->in_flight_bytes < IN_FLIGHT_BYTES &&
            writer->in_flight_count < IN_FLIGHT_COUNT;
 }
 
@@ -494,10 +566,16 @@ static void complete_all(ingest_pipeline *p, ingest_wbatch *done)
     while (done != NULL) {
         ingest_wbatch *next = done->next;
         count_out(&p->writer, done);
-        complete(p, done);
-        wbatch_put(p, done);
+        if (done->status == VV_BUSY && done->seg_count > 0 &&
+            vv_clock_mono(p->opt.clock) < done->give_up_ns) {
+            defer(&p->writer, done);
+        } else {
+            complete(p, done);
+            wbatch_put(p, done);
+        }
         done = next;
     }
+    release_deferred(p);
 }
 
 static void tick_streams(ingest_pipeline *p)
@@ -588,7 +666,7 @@ static bool has_work(const ingest_writer *writer)
 static bool is_empty(const ingest_writer *writer)
 {
     if (writer->processed.head != NULL || writer->completed != NULL ||
-        writer->in_flight_count > 0 || writer->stalled_head != NULL)
+        writer->in_flight_count > 0 || is_blocked(writer))
         return false;
     for (uint32_t s = 0; s < INGEST_SHARDS_MAX; s++)
         if (writer->open[s] != NULL)
@@ -604,8 +682,9 @@ void ingest_writer_main(void *arg)
         vv_mutex_lock(&writer->lock);
         if (!has_work(writer) && !(writer->stop && is_empty(writer))) {
             int64_t left = writer->next_tick_ns - vv_clock_mono(p->opt.clock);
-            if (writer->stalled_head != NULL && left > STALL_RETRY_NS)
-                left = STALL_RETRY_NS;
+            int64_t retry = writer->retry_ns - vv_clock_mono(p->opt.clock);
+            if (writer->stalled_head != NULL && writer->deferred_head == NULL && left > retry)
+                left = retry;
             writer->is_waiting = true;
             if (left > 0)
                 (void)vv_cond_wait_for(&writer->wake, &writer->lock, left);
