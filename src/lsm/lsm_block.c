@@ -16,17 +16,7 @@
 #include "base/hash.h"
 #include "base/util.h"
 
-/* Where the columns of a block lie; computed once a call. */
-typedef struct layout {
-    const uint8_t *p;
-    const uint8_t *offs;
-    const uint8_t *vers;
-    unsigned n;
-    unsigned plen;
-    unsigned width; /* bytes of a version */
-    unsigned flags;
-    int64_t version_min;
-} layout;
+typedef lsm_block_layout layout;
 
 static unsigned width_of(unsigned flags)
 {
@@ -109,6 +99,11 @@ static inline void entry_at(const layout *l, unsigned i, entry *e)
     if (VV_UNLIKELY(l->flags & LSM_BLOCK_WIDE))
         q = l->p + vv_align_up((uint64_t)(q - l->p), 8);
     e->value = q;
+}
+
+void lsm_block_lay_out(const uint8_t *p, lsm_block_layout *out)
+{
+    *out = layout_of(p);
 }
 
 uint64_t lsm_block_sum(const uint8_t *p, uint32_t used, uint64_t run_id, uint32_t number)
@@ -314,17 +309,23 @@ void lsm_block_load_prefix(const uint8_t *p, uint8_t key_buf[LSM_KEY_BUF])
     memcpy(key_buf, l.vers + l.width * l.n, l.plen);
 }
 
+void lsm_block_item_at(const lsm_block_layout *l, unsigned index, uint8_t key_buf[LSM_KEY_BUF],
+                       engine_item *item)
+{
+    entry e;
+    entry_at(l, index, &e);
+    vv_put_be32(key_buf + l->plen, head_at(l, index));
+    uint8_t *to = key_buf + l->plen + 4;
+    memcpy(to, e.suffix, 16); /* short keys in one move; the block's pad makes it readable */
+    if (VV_UNLIKELY(e.slen > 20))
+        memcpy(to + 16, e.suffix + 16, e.slen - 20);
+    item->key = vv_slice_of(key_buf, l->plen + e.slen);
+    item_of(l, index, &e, item);
+}
+
 void lsm_block_item(const uint8_t *p, unsigned index, uint8_t key_buf[LSM_KEY_BUF],
                     engine_item *item)
 {
     layout l = layout_of(p);
-    entry e;
-    entry_at(&l, index, &e);
-    vv_put_be32(key_buf + l.plen, head_at(&l, index));
-    uint8_t *to = key_buf + l.plen + 4;
-    memcpy(to, e.suffix, 16); /* short keys in one move; the block's pad makes it readable */
-    if (VV_UNLIKELY(e.slen > 20))
-        memcpy(to + 16, e.suffix + 16, e.slen - 20);
-    item->key = vv_slice_of(key_buf, l.plen + e.slen);
-    item_of(&l, index, &e, item);
+    lsm_block_item_at(&l, index, key_buf, item);
 }

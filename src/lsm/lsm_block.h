@@ -51,6 +51,20 @@ static inline uint32_t lsm_block_used(const uint8_t *p)
     return vv_get_le32(p + 28);
 }
 
+/* Where the columns of a checked block lie: computed once for many reads of one block. */
+typedef struct lsm_block_layout {
+    const uint8_t *p;
+    const uint8_t *offs;
+    const uint8_t *vers;
+    unsigned n;
+    unsigned plen;
+    unsigned width; /* bytes of a version */
+    unsigned flags;
+    int64_t version_min;
+} lsm_block_layout;
+
+void lsm_block_lay_out(const uint8_t *p, lsm_block_layout *out);
+
 /** The sum that a block at this address must carry. */
 uint64_t lsm_block_sum(const uint8_t *p, uint32_t used, uint64_t run_id, uint32_t number);
 
@@ -72,6 +86,10 @@ void lsm_block_load_prefix(const uint8_t *p, uint8_t key_buf[LSM_KEY_BUF]);
  * Reads up to PGC_PAD bytes behind the block. */
 void lsm_block_item(const uint8_t *p, unsigned index, uint8_t key_buf[LSM_KEY_BUF],
                     engine_item *item);
+
+/** The same with the layout at hand. */
+void lsm_block_item_at(const lsm_block_layout *l, unsigned index, uint8_t key_buf[LSM_KEY_BUF],
+                       engine_item *item);
 
 /** Ask the memory for the lines a search will touch first. */
 static inline void lsm_block_prefetch(const uint8_t *p)

@@ -648,8 +648,10 @@ vv_status lsm_run_get_block(lsm_run *run, uint32_t block, pgc_frame **out, vv_er
     pgc_counter *counter = pgc_my_counter(pgc_cache_counters(run->store->cache));
     vv_epoch_enter();
     pgc_frame *frame = pgc_lookup(run->pages, block);
-    if (frame != NULL)
+    if (frame != NULL) {
+        lsm_block_prefetch(pgc_data(frame));
         pgc_pin(frame);
+    }
     vv_epoch_exit();
     if (frame != NULL) {
         pgc_count(&counter->hits);

@@ -12,6 +12,7 @@
 #include "lsm/lsm_view.h"
 
 #define SCAN_SIZE (512 * VV_KIB)
+#define STEPS_BEFORE_SEEK 8u /* versions of one key to step over */
 
 typedef struct level_source {
     engine_source base;
@@ -19,8 +20,8 @@ typedef struct level_source {
     uint32_t run;
     uint32_t block;
     unsigned index;
-    unsigned count;   /* entries of the block */
-    pgc_frame *frame; /* pinned, or NULL */
+    lsm_block_layout at; /* of the block */
+    pgc_frame *frame;    /* pinned, or NULL */
     bool scan;
     /* A scan's window over the current run's file. */
     vio_file *file; /* its own handle, past the page cache */
@@ -115,7 +116,7 @@ static vv_status enter_block(level_source *s, uint32_t run_index, uint32_t block
     s->frame = frame;
     s->run = run_index;
     s->block = block;
-    s->count = lsm_block_count(pgc_data(frame));
+    lsm_block_lay_out(pgc_data(frame), &s->at);
     lsm_block_load_prefix(pgc_data(frame), s->key);
     return VV_OK;
 }
@@ -123,7 +124,7 @@ static vv_status enter_block(level_source *s, uint32_t run_index, uint32_t block
 static void show(level_source *s, unsigned index)
 {
     s->index = index;
-    lsm_block_item(pgc_data(s->frame), index, s->key, &s->base.item);
+    lsm_block_item_at(&s->at, index, s->key, &s->base.item);
     s->base.valid = true;
 }
 
@@ -157,7 +158,7 @@ static vv_status show_last_before(level_source *s, uint32_t run, uint32_t block,
     }
     vv_status st = enter_block(s, run, block - 1, err);
     if (st == VV_OK)
-        show(s, s->count - 1);
+        show(s, s->at.n - 1);
     return st;
 }
 
@@ -178,7 +179,7 @@ static vv_status level_seek(engine_source *src, vv_slice key, int64_t version, v
     if (st != VV_OK)
         return st;
     unsigned i = lsm_block_seek(pgc_data(s->frame), key, version);
-    if (i == s->count)
+    if (i == s->at.n)
         return show_first_from(s, run_index, (uint64_t)block + 1, err);
     show(s, i);
     return VV_OK;
@@ -211,7 +212,7 @@ static vv_status level_next(engine_source *src, vv_error *err)
 {
     level_source *s = source_of(src);
     assert(s->base.valid);
-    if (VV_LIKELY(s->index + 1 < s->count)) {
+    if (VV_LIKELY(s->index + 1 < s->at.n)) {
         show(s, s->index + 1);
         return VV_OK;
     }
@@ -231,6 +232,101 @@ static vv_status level_prev(engine_source *src, vv_error *err)
     return show_last_before(s, s->run, s->block, err);
 }
 
+/* ---- whole keys, as a snapshot sees them ---- */
+
+/* From single versions to the newest one at or below version of this or a later key. */
+static vv_status skip_newer(level_source *s, int64_t version, vv_error *err)
+{
+    vv_status st = VV_OK;
+    for (unsigned steps = 1; st == VV_OK && s->base.valid && s->base.item.version > version;
+         steps++) {
+        if (steps % STEPS_BEFORE_SEEK == 0) {
+            uint8_t key[ENGINE_KEY_MAX];
+            vv_slice at = s->base.item.key;
+            memcpy(key, at.data, at.len);
+            st = level_seek(&s->base, vv_slice_of(key, at.len), version, err);
+        } else {
+            st = level_next(&s->base, err);
+        }
+    }
+    return st;
+}
+
+/* Leave a key that has, or may have, further versions behind the current one. */
+static vv_status leave_key(level_source *s, vv_error *err)
+{
+    uint8_t key[ENGINE_KEY_MAX];
+    vv_slice left = vv_slice_of(key, s->base.item.key.len);
+    memcpy(key, s->base.item.key.data, left.len);
+    vv_status st = VV_OK;
+    unsigned steps = 0;
+    do
+        st = ++steps % STEPS_BEFORE_SEEK == 0 ? level_seek(&s->base, left, -1, err)
+                                              : level_next(&s->base, err);
+    while (st == VV_OK && s->base.valid && vv_slice_eq(s->base.item.key, left));
+    return st;
+}
+
+static vv_status level_next_key(engine_source *src, int64_t version, vv_error *err)
+{
+    level_source *s = source_of(src);
+    assert(s->base.valid);
+    /* In a block that is not multi every entry is another key than the one before it. */
+    if (VV_LIKELY(s->index + 1 < s->at.n && !(s->at.flags & LSM_BLOCK_MULTI))) {
+        show(s, s->index + 1);
+        return VV_LIKELY(s->base.item.version <= version) ? VV_OK : skip_newer(s, version, err);
+    }
+    vv_status st = leave_key(s, err);
+    return st == VV_OK ? skip_newer(s, version, err) : st;
+}
+
+/* On the oldest version of some key: to the newest one at or below version of it or of a key before
+ * it. */
+static vv_status settle_back(level_source *s, int64_t version, vv_error *err)
+{
+    vv_status st = VV_OK;
+    while (st == VV_OK && s->base.valid) {
+        bool seen = s->base.item.version <= version;
+        bool alone = s->index > 0 && !(s->at.flags & LSM_BLOCK_MULTI);
+        if (alone && seen)
+            return VV_OK;
+        if (alone) {
+            show(s, s->index - 1);
+            continue;
+        }
+        uint8_t key[ENGINE_KEY_MAX];
+        vv_slice at = vv_slice_of(key, s->base.item.key.len);
+        memcpy(key, s->base.item.key.data, at.len);
+        if (seen)
+            return level_seek(&s->base, at, version, err);
+        st = level_seek_below(&s->base, at, err);
+    }
+    return st;
+}
+
+static vv_status level_prev_key(engine_source *src, int64_t version, vv_error *err)
+{
+    level_source *s = source_of(src);
+    assert(s->base.valid);
+    vv_status st = VV_OK;
+    if (VV_LIKELY(s->index > 0 && !(s->at.flags & LSM_BLOCK_MULTI))) {
+        show(s, s->index - 1);
+    } else { /* newer versions may stand before this one */
+        uint8_t key[ENGINE_KEY_MAX];
+        vv_slice at = vv_slice_of(key, s->base.item.key.len);
+        memcpy(key, s->base.item.key.data, at.len);
+        st = level_seek_below(src, at, err);
+    }
+    return st == VV_OK ? settle_back(s, version, err) : st;
+}
+
+static vv_status level_seek_below_at(engine_source *src, vv_slice key, int64_t version,
+                                     vv_error *err)
+{
+    vv_status st = level_seek_below(src, key, err);
+    return st == VV_OK ? settle_back(source_of(src), version, err) : st;
+}
+
 static void level_close(engine_source *src)
 {
     level_source *s = source_of(src);
@@ -246,6 +342,9 @@ static const engine_source_ops level_source_ops = {
     .next = level_next,
     .prev = level_prev,
     .close = level_close,
+    .next_key = level_next_key,
+    .prev_key = level_prev_key,
+    .seek_below_at = level_seek_below_at,
 };
 
 vv_status lsm_source_create(lsm_level *level, bool scan, engine_source **out, vv_error *err)
