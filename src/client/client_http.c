@@ -68,6 +68,19 @@ static vv_status receive_all(int fd, vv_buf *out, int64_t deadline_ns, const cha
     }
 }
 
+/* The announced length of the body; false when none is. head ends with an empty line. */
+static bool content_length(const char *head, size_t len, size_t *out)
+{
+    static const char name[] = "\r\ncontent-length:";
+    for (size_t i = 0; i + sizeof name <= len; i++) {
+        if (strncasecmp(head + i, name, sizeof name - 1) == 0) {
+            *out = strtoul(head + i + sizeof name - 1, NULL, 10);
+            return true;
+        }
+    }
+    return false;
+}
+
 vv_status cli_http_get(const char *address, const char *path, int64_t timeout_ns, int *http_status,
                        vv_buf *body, vv_error *err)
 {
@@ -98,6 +111,10 @@ vv_status cli_http_get(const char *address, const char *path, int64_t timeout_ns
         return vv_fail(err, VV_IO, "%s: the answer is not HTTP/1.1", address);
     *http_status = atoi((const char *)body->data + 9);
     size_t head = (size_t)(end + 4 - body->data);
+    size_t length;
+    if (content_length((const char *)body->data, head, &length) && body->len - head < length)
+        return vv_fail(err, VV_CLOSED, "%s: the connection ended %zu bytes into a body of %zu",
+                       address, body->len - head, length);
     memmove(body->data, body->data + head, body->len - head);
     body->len -= head;
     return VV_OK;
