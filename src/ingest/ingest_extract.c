@@ -46,10 +46,10 @@ static vv_status note_table(ingest_item *item, ingest_table *table)
             return VV_OK;
     if (item->table_count == item->table_cap) {
         uint32_t cap = item->table_cap * 4;
-        ingest_table **more = vv_arena_alloc(&item->scratch, cap * sizeof *more);
+        ingest_table **more = vv_arena_alloc(&item->scratch, cap * sizeof(ingest_table *));
         if (more == NULL)
             return VV_NO_MEMORY;
-        memcpy(more, item->tables, item->table_count * sizeof *more);
+        memcpy(more, item->tables, item->table_count * sizeof(ingest_table *));
         item->tables = more;
         item->table_cap = cap;
     }

@@ -372,10 +372,10 @@ void ingest_destroy(ingest_pipeline *p)
     for (uint32_t i = 0; i < p->opt.workers; i++)
         stop_worker(&p->workers[i]);
     for (uint32_t i = 0; i < p->opt.workers; i++)
-        if (p->workers[i].thread != NULL)
+        if (threads != NULL && p->workers[i].thread != NULL)
             threads->join(p->workers[i].thread);
     stop_writer(&p->writer);
-    if (p->writer.thread != NULL)
+    if (threads != NULL && p->writer.thread != NULL)
         threads->join(p->writer.thread);
     for (uint32_t i = 0; i < p->opt.workers; i++) {
         ingest_table_cache_clear(&p->workers[i].cache);

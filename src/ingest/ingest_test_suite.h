@@ -199,7 +199,9 @@ static inline void bed_start(bed *b, const ingest_options *more)
     opt.log_ring_size = 256u << 10;
     assert_ok(db_open_env(&b->env, &opt, &b->db, &err), err);
     vv_budget_init(&b->budget, 64u << 20);
-    ingest_options io = more == NULL ? (ingest_options){.workers = 2} : *more;
+    ingest_options io = {.workers = 2};
+    if (more != NULL)
+        io = *more;
     io.db = b->db;
     io.clock = b->env.clock;
     io.budget = &b->budget;

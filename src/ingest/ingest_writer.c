@@ -231,8 +231,12 @@ static void on_done(void *ctx, vv_status status, const vv_write_result *result, 
     ingest_wbatch *wb = ctx;
     ingest_writer *writer = &wb->p->writer;
     wb->status = status;
-    wb->result = result == NULL ? (vv_write_result){0} : *result;
-    wb->error = err == NULL ? (vv_error){0} : *err;
+    memset(&wb->result, 0, sizeof wb->result);
+    memset(&wb->error, 0, sizeof wb->error);
+    if (result != NULL)
+        wb->result = *result;
+    if (err != NULL)
+        wb->error = *err;
     vv_mutex_lock(&writer->lock);
     wb->next = writer->completed;
     writer->completed = wb;
@@ -424,6 +428,7 @@ static void note_segment(ingest_wbatch *wb, ingest_item *item, uint32_t index)
         last->count++;
         return;
     }
+    assert(wb->seg_count < wb->seg_cap && wb->segs != NULL);
     wb->segs[wb->seg_count++] = (ingest_segment){item, index, 1};
     item->pending++;
 }

@@ -190,7 +190,7 @@ static bool read_digits(const uint8_t **p, const uint8_t *end, unsigned count, i
     return true;
 }
 
-static bool read_char(const uint8_t **p, const uint8_t *end, char want)
+static bool read_char(const uint8_t **p, const uint8_t *end, uint8_t want)
 {
     bool letter = want >= 'A' && want <= 'Z'; /* which may come in lower case */
     if (*p == end || (**p != want && !(letter && **p == want + ('a' - 'A'))))

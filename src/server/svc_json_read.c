@@ -258,8 +258,8 @@ static vv_status read_number_text(reader *r, vv_slice *text, bool *integral)
 
 static vv_status read_double(reader *r, const ProtobufCFieldDescriptor *fd, double *out)
 {
-    vv_slice text;
-    bool integral;
+    vv_slice text = vv_slice_of(NULL, 0);
+    bool integral = false;
     vv_status st = read_number_text(r, &text, &integral);
     if (st != VV_OK)
         return st;
@@ -326,9 +326,9 @@ static range range_of(ProtobufCType type)
 /* The 64 bits of an integer field, sign extended. */
 static vv_status read_integer(reader *r, const ProtobufCFieldDescriptor *fd, uint64_t *out)
 {
-    vv_slice text;
-    bool integral, negative;
-    uint64_t magnitude;
+    vv_slice text = vv_slice_of(NULL, 0);
+    bool integral = false, negative = false;
+    uint64_t magnitude = 0;
     vv_status st = read_number_text(r, &text, &integral);
     if (st != VV_OK)
         return st;
@@ -364,7 +364,7 @@ static int base64_digit(uint8_t c)
 
 static vv_status read_bytes(reader *r, const ProtobufCFieldDescriptor *fd)
 {
-    vv_slice text;
+    vv_slice text = vv_slice_of(NULL, 0);
     vv_status st = read_string(r, &text);
     if (st != VV_OK)
         return st;
@@ -393,7 +393,7 @@ static vv_status read_enum(reader *r, const ProtobufCFieldDescriptor *fd, uint64
 {
     if (peek(r) != '"')
         return read_integer(r, fd, out);
-    vv_slice text;
+    vv_slice text = vv_slice_of(NULL, 0);
     vv_status st = read_string(r, &text);
     if (st != VV_OK)
         return st;
@@ -408,7 +408,7 @@ static vv_status read_enum(reader *r, const ProtobufCFieldDescriptor *fd, uint64
 
 static uint64_t zigzag(uint64_t v)
 {
-    return v << 1 ^ (uint64_t)((int64_t)v >> 63);
+    return v << 1 ^ (0 - (v >> 63));
 }
 
 static vv_status read_number_field(reader *r, const ProtobufCFieldDescriptor *fd)
@@ -464,7 +464,7 @@ static vv_status read_number_field(reader *r, const ProtobufCFieldDescriptor *fd
 
 static vv_status read_timestamp(reader *r)
 {
-    vv_slice text;
+    vv_slice text = vv_slice_of(NULL, 0);
     int64_t seconds;
     int32_t nanos;
     vv_status st = read_string(r, &text);
@@ -489,7 +489,7 @@ static vv_status read_one(reader *r, const ProtobufCFieldDescriptor *fd)
     if (fd->type == PROTOBUF_C_TYPE_BYTES)
         return read_bytes(r, fd);
     if (fd->type == PROTOBUF_C_TYPE_STRING) {
-        vv_slice text;
+        vv_slice text = vv_slice_of(NULL, 0);
         vv_status st = read_string(r, &text);
         if (st == VV_OK)
             pb_put_bytes(r->out, fd->id, text);
@@ -516,7 +516,7 @@ static vv_status next_member(reader *r, char close, bool *first, bool *more)
 
 static vv_status read_array(reader *r, const ProtobufCFieldDescriptor *fd)
 {
-    bool first = true, more;
+    bool first = true, more = false;
     vv_status st;
     if (!take(r, '['))
         return bad_field(r, fd, "needs an array");
@@ -531,14 +531,14 @@ static vv_status read_array(reader *r, const ProtobufCFieldDescriptor *fd)
 static vv_status read_map(reader *r, const ProtobufCFieldDescriptor *fd)
 {
     const ProtobufCMessageDescriptor *entry = fd->descriptor;
-    bool first = true, more;
+    bool first = true, more = false;
     vv_status st;
     if (!take(r, '{'))
         return bad_field(r, fd, "needs an object");
     if (entry->fields[0].type != PROTOBUF_C_TYPE_STRING)
         return bad_field(r, fd, "has keys that are not strings");
     while ((st = next_member(r, '}', &first, &more)) == VV_OK && more) {
-        vv_slice key;
+        vv_slice key = vv_slice_of(NULL, 0);
         st = read_string(r, &key);
         if (st != VV_OK)
             return st;
@@ -586,13 +586,13 @@ static bool is_value_field(const ProtobufCFieldDescriptor *fd)
 
 static vv_status read_plain(reader *r, const ProtobufCMessageDescriptor *desc)
 {
-    bool first = true, more;
+    bool first = true, more = false;
     vv_status st;
     if (!take(r, '{'))
         return vv_fail(r->err, VV_INVALID, "JSON at byte %td: %s needs an object",
                        r->next - r->begin, desc->name);
     while ((st = next_member(r, '}', &first, &more)) == VV_OK && more) {
-        vv_slice name;
+        vv_slice name = vv_slice_of(NULL, 0);
         st = read_string(r, &name);
         if (st != VV_OK)
             return st;
