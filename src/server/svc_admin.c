@@ -8,7 +8,6 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
-#include "server/pb_util.h"
 #include "server/svc_kv.h"
 #include "server/svc_util.h"
 
@@ -96,46 +95,48 @@ static vv_status describe(vv_table *table, vv_buf *out, vv_error *err)
 
 typedef struct create_request {
     svc_table_ref table;
-    uint64_t kind;
-    uint64_t retention_ms; /* as int64 */
-    uint64_t retention_is_set;
-    uint64_t if_not_exists;
+    uint32_t kind;
+    int64_t retention_ms;
+    bool retention_is_set;
+    bool if_not_exists;
 } create_request;
 
 static bool read_create(vv_slice message, create_request *out)
 {
     pb_reader r = pb_reader_of(message);
     pb_field f;
-    uint64_t *const numbers[] = {[2] = &out->kind,
-                                 [3] = &out->retention_ms,
-                                 [4] = &out->retention_is_set,
-                                 [5] = &out->if_not_exists};
+    bool ok = true;
     *out = (create_request){0};
-    while (pb_next(&r, &f)) {
-        if (f.number >= ARRAY_LEN(numbers))
-            continue;
-        if (!(f.number == 1 ? f.wire == PB_BYTES && svc_kv_read_table(f.bytes, &out->table)
-                            : svc_kv_take_uint(&f, numbers[f.number])))
-            return false;
+    while (ok && pb_next(&r, &f)) {
+        if (f.number == 1)
+            ok = svc_kv_take_table(&f, &out->table);
+        else if (f.number == 2)
+            ok = svc_kv_take_u32(&f, &out->kind);
+        else if (f.number == 3)
+            ok = svc_kv_take_int(&f, &out->retention_ms);
+        else if (f.number == 4)
+            ok = svc_kv_take_bool(&f, &out->retention_is_set);
+        else if (f.number == 5)
+            ok = svc_kv_take_bool(&f, &out->if_not_exists);
     }
-    return !r.bad;
+    return ok && !r.bad;
 }
 
 static vv_status table_options(const create_request *req, vv_table_options *out, vv_error *err)
 {
-    int64_t ms = (int64_t)req->retention_ms;
+    int64_t ms = req->retention_ms;
     *out = (vv_table_options)VV_TABLE_OPTIONS_INIT;
     if (req->kind > VV_TABLE_RECORD)
-        return vv_fail(err, VV_INVALID, "kind %llu is none: 1 (kv) and 2 (record) are allowed",
-                       (unsigned long long)req->kind);
+        return vv_fail(err, VV_INVALID, "kind %u is none: 1 (kv) and 2 (record) are allowed",
+                       req->kind);
     if (req->kind != 0)
         out->kind = (vv_table_kind)req->kind;
     if (ms > INT64_MAX / VV_NS_PER_MS)
         return vv_fail(err, VV_INVALID, "version_retention_ms %lld is over %lld", (long long)ms,
                        (long long)(INT64_MAX / VV_NS_PER_MS));
-    if (req->retention_is_set != 0 && ms >= 0)
+    if (req->retention_is_set && ms >= 0)
         out->version_retention_ns = ms * VV_NS_PER_MS;
-    out->if_not_exists = req->if_not_exists != 0;
+    out->if_not_exists = req->if_not_exists;
     return VV_OK;
 }
 

@@ -95,7 +95,7 @@ static vv_status read_value(srv_call *call, bool *found, vv_value *value, vv_err
     if (st == VV_OK) {
         gate_op op = {
             .kind = GATE_READ, .tenant = at.tenant, .table = at.table, .key_begin = at.key};
-        st = svc_kv_get(call, &op, (int64_t)version, found, value, err);
+        st = svc_kv_read_value(call, &op, (int64_t)version, found, value, err);
     }
     vv_buf_fini(&buf);
     return st;

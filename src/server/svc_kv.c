@@ -15,49 +15,21 @@
 #define SMALL_REQUEST_MAX (64u * 1024u) /* of a request without a value */
 #define PUT_ANSWER_MAX 64u
 
-/* ---- parts of requests ------------------------------------------------------------------------
+/* ---- what requests ask for ----------------------------------------------------------------------
  */
-
-bool svc_kv_take_bytes(const pb_field *f, vv_slice *out)
-{
-    *out = f->bytes;
-    return f->wire == PB_BYTES;
-}
-
-bool svc_kv_take_uint(const pb_field *f, uint64_t *out)
-{
-    *out = f->value;
-    return f->wire == PB_VARINT;
-}
-
-bool svc_kv_read_table(vv_slice message, svc_table_ref *out)
-{
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
-    while (pb_next(&r, &f)) {
-        bool ok = true;
-        if (f.number == 1)
-            ok = svc_kv_take_bytes(&f, &out->tenant);
-        else if (f.number == 2)
-            ok = svc_kv_take_bytes(&f, &out->table);
-        if (!ok)
-            return false;
-    }
-    return !r.bad;
-}
 
 vv_status svc_kv_fail_malformed(const char *request, vv_error *err)
 {
     return vv_fail(err, VV_INVALID, "the bytes are not a varve.v1.%s", request);
 }
 
-vv_status svc_kv_durability(uint64_t value, vv_durability *out, vv_error *err)
+vv_status svc_kv_durability(uint32_t value, vv_durability *out, vv_error *err)
 {
     if (value > VV_DURABLE_NONE)
         return vv_fail(err, VV_INVALID,
-                       "durability %llu is none: 0 (the server's), 1 (sync), 2 (os) and 3 (none) "
-                       "are allowed",
-                       (unsigned long long)value);
+                       "durability %u is none: 0 (the server's), 1 (sync), 2 (os) and 3 (none) are "
+                       "allowed",
+                       value);
     *out = (vv_durability)value;
     return VV_OK;
 }
@@ -73,72 +45,6 @@ vv_status svc_kv_expiry(node *n, uint64_t ttl_ms, int64_t *out, vv_error *err)
                        (unsigned long long)ttl_ms);
     *out = now + (int64_t)ttl_ms * VV_NS_PER_MS;
     return VV_OK;
-}
-
-/* GetRequest, DeleteRequest and PutRequest, which share their first fields. */
-typedef struct plain_request {
-    svc_table_ref table;
-    vv_slice key;
-    vv_slice range_end; /* Delete */
-    vv_slice value;     /* Put */
-    uint64_t version;   /* Get */
-    uint64_t ttl_ms;    /* Put */
-    uint64_t durability;
-} plain_request;
-
-/* The two fields of each request that all three have, and what field 3 is in each. */
-static bool read_common(const pb_field *f, plain_request *out)
-{
-    if (f->number == 1)
-        return f->wire == PB_BYTES && svc_kv_read_table(f->bytes, &out->table);
-    return f->number != 2 || svc_kv_take_bytes(f, &out->key);
-}
-
-static bool read_put(vv_slice message, plain_request *out)
-{
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
-    *out = (plain_request){0};
-    while (pb_next(&r, &f)) {
-        bool ok = read_common(&f, out);
-        if (f.number == 3)
-            ok = svc_kv_take_bytes(&f, &out->value);
-        else if (f.number == 4)
-            ok = svc_kv_take_uint(&f, &out->ttl_ms);
-        else if (f.number == 5)
-            ok = svc_kv_take_uint(&f, &out->durability);
-        if (!ok)
-            return false;
-    }
-    return !r.bad;
-}
-
-static bool read_get(vv_slice message, plain_request *out)
-{
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
-    *out = (plain_request){0};
-    while (pb_next(&r, &f))
-        if (!(f.number == 3 ? svc_kv_take_uint(&f, &out->version) : read_common(&f, out)))
-            return false;
-    return !r.bad;
-}
-
-static bool read_delete(vv_slice message, plain_request *out)
-{
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
-    *out = (plain_request){0};
-    while (pb_next(&r, &f)) {
-        bool ok = read_common(&f, out);
-        if (f.number == 3)
-            ok = svc_kv_take_bytes(&f, &out->range_end);
-        else if (f.number == 4)
-            ok = svc_kv_take_uint(&f, &out->durability);
-        if (!ok)
-            return false;
-    }
-    return !r.bad;
 }
 
 /* ---- Put and Delete ----------------------------------------------------------------------------
@@ -160,10 +66,10 @@ static void answer_version(svc_kv_write *w, const vv_write_result *result)
 
 static vv_status fill_put(svc_kv_write *w, bool may_wait, vv_error *err)
 {
-    plain_request req;
+    svc_kv_put req;
     int64_t expires_ns = 0;
     vv_table *table = NULL;
-    if (!read_put(w->msg.data, &req))
+    if (!svc_kv_read_put(w->msg.data, &req))
         return svc_kv_fail_malformed("PutRequest", err);
     vv_status st = svc_kv_durability(req.durability, &w->durability, err);
     if (st == VV_OK)
@@ -182,9 +88,9 @@ static vv_status fill_put(svc_kv_write *w, bool may_wait, vv_error *err)
 
 static vv_status fill_delete(svc_kv_write *w, bool may_wait, vv_error *err)
 {
-    plain_request req;
+    svc_kv_delete req;
     vv_table *table = NULL;
-    if (!read_delete(w->msg.data, &req))
+    if (!svc_kv_read_delete(w->msg.data, &req))
         return svc_kv_fail_malformed("DeleteRequest", err);
     vv_status st = svc_kv_durability(req.durability, &w->durability, err);
     gate_op op = {.kind = GATE_WRITE,
@@ -219,8 +125,8 @@ static void delete_message(srv_call *call, srv_message msg)
 /* ---- Get ---------------------------------------------------------------------------------------
  */
 
-vv_status svc_kv_get(srv_call *call, const gate_op *op, int64_t version, bool *found,
-                     vv_value *value, vv_error *err)
+vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version, bool *found,
+                            vv_value *value, vv_error *err)
 {
     const node *n = srv_call_ctx(call);
     gate_identity who = svc_identity(call);
@@ -254,16 +160,16 @@ static void put_value(vv_buf *out, const vv_value *value)
 
 static vv_status answer_get(srv_call *call, vv_slice message, vv_buf *out, vv_error *err)
 {
-    plain_request req;
+    svc_kv_get req;
     vv_value value = {0};
     bool found = false;
-    if (!read_get(message, &req))
+    if (!svc_kv_read_get(message, &req))
         return svc_kv_fail_malformed("GetRequest", err);
     gate_op op = {.kind = GATE_READ,
                   .tenant = req.table.tenant,
                   .table = req.table.table,
                   .key_begin = req.key};
-    vv_status st = svc_kv_get(call, &op, (int64_t)req.version, &found, &value, err);
+    vv_status st = svc_kv_read_value(call, &op, req.version, &found, &value, err);
     if (!found)
         return st;
     vv_buf_init(out, value.data.len + PUT_ANSWER_MAX);

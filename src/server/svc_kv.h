@@ -6,34 +6,23 @@
 #define VARVE_SERVER_SVC_KV_H
 
 #include "server/node.h"
-#include "server/pb_util.h"
+#include "server/svc_kv_request.h"
 #include "server/svc_util.h"
 
 /* ---- parts of requests ------------------------------------------------------------------------
  */
 
-/* varve.v1.TableRef; empty names are "default". */
-typedef struct svc_table_ref {
-    vv_slice tenant;
-    vv_slice table;
-} svc_table_ref;
-
-/** Read a TableRef over what *out has, as protobuf merges. False: malformed. */
-bool svc_kv_read_table(vv_slice message, svc_table_ref *out);
-/** A field that must be bytes, or a varint. False: it has another wire type. */
-bool svc_kv_take_bytes(const pb_field *f, vv_slice *out);
-bool svc_kv_take_uint(const pb_field *f, uint64_t *out);
 /** The sentence for bytes that are no request of this name. */
 vv_status svc_kv_fail_malformed(const char *request, vv_error *err);
 /** The enum varve.v1.Durability. VV_INVALID for a value it has not. */
-VV_MUST_CHECK vv_status svc_kv_durability(uint64_t value, vv_durability *out, vv_error *err);
+VV_MUST_CHECK vv_status svc_kv_durability(uint32_t value, vv_durability *out, vv_error *err);
 /** When a key written now with this ttl expires; 0: never. VV_INVALID past the year 2262. */
 VV_MUST_CHECK vv_status svc_kv_expiry(node *n, uint64_t ttl_ms, int64_t *out, vv_error *err);
 
 /** Authorize op, a GATE_READ of one key, and read it as of version (0: now). *found tells whether
  * the key is there; then *value: vv_value_release. VV_NOT_FOUND: the table is not. */
-VV_MUST_CHECK vv_status svc_kv_get(srv_call *call, const gate_op *op, int64_t version, bool *found,
-                                   vv_value *value, vv_error *err);
+VV_MUST_CHECK vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version,
+                                          bool *found, vv_value *value, vv_error *err);
 
 /* ---- writes ------------------------------------------------------------------------------------
  */

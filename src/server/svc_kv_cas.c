@@ -17,68 +17,6 @@
 #define RETRIES 64u
 #define ANSWER_HEAD_MAX 64u
 
-typedef struct cas_request {
-    svc_table_ref table;
-    vv_slice key;
-    bool absent;       /* the key must not exist */
-    bool has_expected; /* the key must hold these bytes */
-    vv_slice expected;
-    vv_slice value;
-    uint64_t ttl_ms;
-    uint64_t durability;
-} cas_request;
-
-/* The last field of a oneof counts. */
-static bool read_expectation(const pb_field *f, cas_request *out)
-{
-    uint64_t absent = 0;
-    if (f->number == 4) {
-        out->absent = false;
-        out->has_expected = true;
-        return svc_kv_take_bytes(f, &out->expected);
-    }
-    bool ok = svc_kv_take_uint(f, &absent);
-    out->absent = absent != 0;
-    out->has_expected = false;
-    return ok;
-}
-
-static bool read_cas(vv_slice message, cas_request *out)
-{
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
-    *out = (cas_request){0};
-    while (pb_next(&r, &f)) {
-        bool ok = true;
-        switch (f.number) {
-        case 1:
-            ok = f.wire == PB_BYTES && svc_kv_read_table(f.bytes, &out->table);
-            break;
-        case 2:
-            ok = svc_kv_take_bytes(&f, &out->key);
-            break;
-        case 3:
-        case 4:
-            ok = read_expectation(&f, out);
-            break;
-        case 5:
-            ok = svc_kv_take_bytes(&f, &out->value);
-            break;
-        case 6:
-            ok = svc_kv_take_uint(&f, &out->ttl_ms);
-            break;
-        case 7:
-            ok = svc_kv_take_uint(&f, &out->durability);
-            break;
-        default:
-            break;
-        }
-        if (!ok)
-            return false;
-    }
-    return !r.bad;
-}
-
 /* The answer of a comparison that failed; value NULL: the key is absent. */
 static void answer_current(svc_kv_write *w, const vv_value *value)
 {
@@ -99,7 +37,7 @@ static void answer_current(svc_kv_write *w, const vv_value *value)
 }
 
 /* Compare; on a match *version is what the put requires (0: absent), else the call is settled. */
-static vv_status compare(svc_kv_write *w, const cas_request *req, vv_table *table, int64_t *version,
+static vv_status compare(svc_kv_write *w, const svc_kv_cas *req, vv_table *table, int64_t *version,
                          vv_error *err)
 {
     vv_value value = {0};
@@ -108,7 +46,9 @@ static vv_status compare(svc_kv_write *w, const cas_request *req, vv_table *tabl
         return st;
     bool found = st == VV_OK;
     *version = found ? value.version : 0;
-    bool match = found ? req->has_expected && vv_slice_eq(value.data, req->expected) : req->absent;
+    bool match = found
+                     ? req->expectation == SVC_KV_EXPECTED && vv_slice_eq(value.data, req->expected)
+                     : req->absent;
     if (!match)
         answer_current(w, found ? &value : NULL);
     if (found)
@@ -118,13 +58,13 @@ static vv_status compare(svc_kv_write *w, const cas_request *req, vv_table *tabl
 
 static vv_status fill_cas(svc_kv_write *w, bool may_wait, vv_error *err)
 {
-    cas_request req;
+    svc_kv_cas req;
     int64_t expires_ns = 0;
     int64_t version = 0;
     vv_table *table = NULL;
-    if (!read_cas(w->msg.data, &req))
+    if (!svc_kv_read_cas(w->msg.data, &req))
         return svc_kv_fail_malformed("CompareAndSwapRequest", err);
-    if (!req.absent && !req.has_expected)
+    if (!req.absent && req.expectation != SVC_KV_EXPECTED)
         return vv_fail(err, VV_INVALID, "expectation: set absent to true, or expected");
     vv_status st = svc_kv_durability(req.durability, &w->durability, err);
     if (st == VV_OK)

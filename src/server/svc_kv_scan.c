@@ -46,51 +46,13 @@ typedef struct scan {
     _Atomic int state;
 } scan;
 
-typedef struct scan_request {
-    svc_table_ref table;
-    vv_slice begin, end, prefix;
-    uint64_t is_reverse, limit, version, keys_only, page_bytes;
-} scan_request;
-
-static bool read_field(const pb_field *f, scan_request *out)
+static vv_status read_scan(vv_slice message, svc_kv_scan *out, vv_error *err)
 {
-    switch (f->number) {
-    case 1:
-        return f->wire == PB_BYTES && svc_kv_read_table(f->bytes, &out->table);
-    case 2:
-        return svc_kv_take_bytes(f, &out->begin);
-    case 3:
-        return svc_kv_take_bytes(f, &out->end);
-    case 4:
-        return svc_kv_take_bytes(f, &out->prefix);
-    case 5:
-        return svc_kv_take_uint(f, &out->is_reverse);
-    case 6:
-        return svc_kv_take_uint(f, &out->limit);
-    case 7:
-        return svc_kv_take_uint(f, &out->version);
-    case 8:
-        return svc_kv_take_uint(f, &out->keys_only);
-    case 9:
-        return svc_kv_take_uint(f, &out->page_bytes);
-    default:
-        return true;
-    }
-}
-
-static vv_status read_scan(vv_slice message, scan_request *out, vv_error *err)
-{
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
-    *out = (scan_request){0};
-    while (pb_next(&r, &f))
-        if (!read_field(&f, out))
-            return svc_kv_fail_malformed("ScanRequest", err);
-    if (r.bad)
+    if (!svc_kv_read_scan(message, out))
         return svc_kv_fail_malformed("ScanRequest", err);
     if (out->prefix.len > 0 && out->begin.len + out->end.len > 0)
         return vv_fail(err, VV_INVALID, "prefix stands instead of begin and end: leave out either");
-    if ((int64_t)out->version < 0)
+    if (out->version < 0)
         return vv_fail(err, VV_INVALID, "version is negative");
     return VV_OK;
 }
@@ -99,7 +61,7 @@ static vv_status read_scan(vv_slice message, scan_request *out, vv_error *err)
  */
 
 /* The operation of a request. end holds what follows the prefix. */
-static gate_op op_of(const scan_request *req, uint8_t end[VV_KEY_MAX])
+static gate_op op_of(const svc_kv_scan *req, uint8_t end[VV_KEY_MAX])
 {
     gate_op op = {.kind = GATE_READ,
                   .tenant = req->table.tenant,
@@ -149,7 +111,7 @@ static vv_status open_cursor(scan *s, const gate_grant *grant, vv_error *err)
 
 static vv_status open_scan(scan *s, vv_error *err)
 {
-    scan_request req;
+    svc_kv_scan req;
     uint8_t end[VV_KEY_MAX];
     gate_grant grant;
     gate_identity who = svc_identity(s->call);
@@ -157,10 +119,10 @@ static vv_status open_scan(scan *s, vv_error *err)
     if (st != VV_OK)
         return st;
     gate_op op = op_of(&req, end);
-    s->is_reverse = req.is_reverse != 0;
-    s->keys_only = req.keys_only != 0;
+    s->is_reverse = req.is_reverse;
+    s->keys_only = req.keys_only;
     s->left = req.limit == 0 ? UINT64_MAX : req.limit;
-    s->version = (int64_t)req.version;
+    s->version = req.version;
     s->page_bytes = req.page_bytes == 0 ? PAGE_DEFAULT : vv_min_u64(req.page_bytes, PAGE_MAX);
     st = gate_authorize(s->n->gate, &who, &op, 1, &grant, err);
     if (st == VV_OK)

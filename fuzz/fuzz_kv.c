@@ -1,0 +1,207 @@
+/*
+ * fuzz_kv.c - the readers of varve.v1.Kv's requests against protobuf-c as the oracle.
+ *
+ * The first byte chooses the message. Laws: (1) what both accept, both see alike; (2) what
+ * protobuf-c accepts and packs again, our reader accepts and sees alike, unless pb_next refuses it.
+ * Messages in pieces are compared only in (2): merging, protobuf-c loses some of the first piece.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/svc_kv_request.h"
+#include "varve/v1/kv.pb-c.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define MUST(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static bool same_bytes(ProtobufCBinaryData a, vv_slice b)
+{
+    return vv_slice_eq(vv_slice_of(a.data, a.len), b);
+}
+
+/* C sees a text up to its first NUL. */
+static bool same_text(const char *text, vv_slice s)
+{
+    size_t len = s.len == 0 ? 0 : strnlen((const char *)s.data, s.len);
+    return strlen(text) == len && (len == 0 || memcmp(text, s.data, len) == 0);
+}
+
+static bool same_table(const Varve__V1__TableRef *m, const svc_table_ref *ref)
+{
+    if (m == NULL)
+        return ref->tenant.len == 0 && ref->table.len == 0;
+    return same_text(m->tenant, ref->tenant) && same_text(m->table, ref->table);
+}
+
+static void compare_put(vv_slice in, const void *message, bool *ours)
+{
+    svc_kv_put r;
+    const Varve__V1__PutRequest *m = message;
+    *ours = svc_kv_read_put(in, &r);
+    if (!*ours || m == NULL)
+        return;
+    MUST(same_table(m->table, &r.table) && same_bytes(m->key, r.key));
+    MUST(same_bytes(m->value, r.value) && m->ttl_ms == r.ttl_ms);
+    MUST((uint32_t)m->durability == r.durability);
+}
+
+static void compare_get(vv_slice in, const void *message, bool *ours)
+{
+    svc_kv_get r;
+    const Varve__V1__GetRequest *m = message;
+    *ours = svc_kv_read_get(in, &r);
+    if (!*ours || m == NULL)
+        return;
+    MUST(same_table(m->table, &r.table) && same_bytes(m->key, r.key));
+    MUST(m->version == r.version);
+}
+
+static void compare_delete(vv_slice in, const void *message, bool *ours)
+{
+    svc_kv_delete r;
+    const Varve__V1__DeleteRequest *m = message;
+    *ours = svc_kv_read_delete(in, &r);
+    if (!*ours || m == NULL)
+        return;
+    MUST(same_table(m->table, &r.table) && same_bytes(m->key, r.key));
+    MUST(same_bytes(m->range_end, r.range_end) && (uint32_t)m->durability == r.durability);
+}
+
+static void compare_cas(vv_slice in, const void *message, bool *ours)
+{
+    svc_kv_cas r;
+    const Varve__V1__CompareAndSwapRequest *m = message;
+    *ours = svc_kv_read_cas(in, &r);
+    if (!*ours || m == NULL)
+        return;
+    MUST(same_table(m->table, &r.table) && same_bytes(m->key, r.key));
+    MUST((int)m->expectation_case == (int)r.expectation);
+    if (r.expectation == SVC_KV_ABSENT)
+        MUST((m->absent != 0) == r.absent);
+    if (r.expectation == SVC_KV_EXPECTED)
+        MUST(same_bytes(m->expected, r.expected));
+    MUST(same_bytes(m->value, r.value) && m->ttl_ms == r.ttl_ms);
+    MUST((uint32_t)m->durability == r.durability);
+}
+
+static void compare_scan(vv_slice in, const void *message, bool *ours)
+{
+    svc_kv_scan r;
+    const Varve__V1__ScanRequest *m = message;
+    *ours = svc_kv_read_scan(in, &r);
+    if (!*ours || m == NULL)
+        return;
+    MUST(same_table(m->table, &r.table) && same_bytes(m->begin, r.begin));
+    MUST(same_bytes(m->end, r.end) && same_bytes(m->prefix, r.prefix));
+    MUST((m->reverse != 0) == r.is_reverse && (m->keys_only != 0) == r.keys_only);
+    MUST(m->limit == r.limit && m->version == r.version && m->page_bytes == r.page_bytes);
+}
+
+static void compare_op(const Varve__V1__Operation *m, const svc_kv_op *r)
+{
+    MUST((int)m->operation_case == (int)r->kind);
+    switch (r->kind) {
+    case SVC_KV_OP_PUT:
+        MUST(same_table(m->put->table, &r->table) && same_bytes(m->put->key, r->key));
+        MUST(same_bytes(m->put->value, r->value) && m->put->ttl_ms == r->ttl_ms);
+        break;
+    case SVC_KV_OP_DELETE:
+        MUST(same_table(m->delete_->table, &r->table) && same_bytes(m->delete_->key, r->key));
+        break;
+    case SVC_KV_OP_DELETE_RANGE:
+        MUST(same_table(m->delete_range->table, &r->table));
+        MUST(same_bytes(m->delete_range->begin, r->key));
+        MUST(same_bytes(m->delete_range->end, r->value));
+        break;
+    case SVC_KV_OP_REQUIRE:
+        MUST(same_table(m->require->table, &r->table) && same_bytes(m->require->key, r->key));
+        MUST(m->require->version == r->version);
+        break;
+    case SVC_KV_OP_NONE:
+        break;
+    }
+}
+
+static void compare_batch(vv_slice in, const void *message, bool *ours)
+{
+    svc_kv_batch r;
+    svc_kv_op op;
+    const Varve__V1__BatchRequest *m = message;
+    *ours = svc_kv_read_batch(in, &r);
+    if (*ours && m != NULL) {
+        MUST((uint32_t)m->durability == r.durability && same_bytes(m->producer, r.producer));
+        MUST(m->sequence == r.sequence);
+    }
+    int more = 0;
+    for (size_t i = 0; *ours && (more = svc_kv_next_op(&r, &op)) > 0; i++) {
+        if (m == NULL)
+            continue;
+        MUST(i < m->n_operations);
+        compare_op(m->operations[i], &op);
+    }
+    *ours = *ours && more == 0;
+}
+
+/* Whether pb_next, which refuses field numbers over 29 bits and varints over 64, reads it all. Then
+ * *pieces tells whether a message that stands once came in more than one piece. */
+static bool is_strict(const ProtobufCMessageDescriptor *desc, vv_slice in, bool *pieces)
+{
+    pb_reader r = pb_reader_of(in);
+    pb_field f;
+    uint32_t seen = 0;
+    while (pb_next(&r, &f)) {
+        const ProtobufCFieldDescriptor *fd =
+            protobuf_c_message_descriptor_get_field(desc, f.number);
+        if (fd == NULL || fd->type != PROTOBUF_C_TYPE_MESSAGE || f.wire != PB_BYTES)
+            continue;
+        *pieces |= fd->label != PROTOBUF_C_LABEL_REPEATED && (seen & 1u << f.number) != 0;
+        seen |= 1u << f.number;
+        if (!is_strict(fd->descriptor, f.bytes, pieces))
+            return false;
+    }
+    return !r.bad;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct {
+        const ProtobufCMessageDescriptor *desc;
+        void (*compare)(vv_slice in, const void *message, bool *ours);
+    } rows[] = {
+        {&varve__v1__put_request__descriptor, compare_put},
+        {&varve__v1__get_request__descriptor, compare_get},
+        {&varve__v1__delete_request__descriptor, compare_delete},
+        {&varve__v1__compare_and_swap_request__descriptor, compare_cas},
+        {&varve__v1__scan_request__descriptor, compare_scan},
+        {&varve__v1__batch_request__descriptor, compare_batch},
+    };
+    if (size == 0)
+        return 0;
+    size_t row = data[0] % (sizeof rows / sizeof rows[0]);
+    vv_slice in = vv_slice_of(data + 1, size - 1);
+    bool ours = false;
+    ProtobufCMessage *m = protobuf_c_message_unpack(rows[row].desc, NULL, in.len, in.data);
+    bool pieces = false;
+    (void)is_strict(rows[row].desc, in, &pieces);
+    rows[row].compare(in, pieces ? NULL : m, &ours);
+    if (m == NULL)
+        return 0;
+    size_t len = protobuf_c_message_get_packed_size(m);
+    uint8_t *again = malloc(len + 1);
+    MUST(again != NULL);
+    MUST(protobuf_c_message_pack(m, again) == len);
+    in = vv_slice_of(again, len);
+    rows[row].compare(in, m, &ours);
+    MUST(ours || !is_strict(rows[row].desc, in, &pieces));
+    free(again);
+    protobuf_c_message_free_unpacked(m, NULL);
+    return 0;
+}
