@@ -52,12 +52,11 @@ size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX])
 static const uint8_t *get_u32(const uint8_t *p, const uint8_t *end, uint32_t *out)
 {
     uint64_t v = 0;
-    if (p != NULL)
-        p = vv_varint_get(p, end, &v);
-    if (p == NULL || v > UINT32_MAX)
-        return NULL;
+    const uint8_t *next = p == NULL ? NULL : vv_varint_get(p, end, &v);
+    if (next == NULL || v > UINT32_MAX || (size_t)(next - p) != vv_varint_len(v))
+        return NULL; /* a record has one encoding: varints are in their shortest form */
     *out = (uint32_t)v;
-    return p;
+    return next;
 }
 
 static const uint8_t *get_text(const uint8_t *p, const uint8_t *end, char *out, size_t max)

@@ -102,6 +102,16 @@ vv_status db_await(vv_db *db, uint64_t need, vv_error *err)
     return VV_OK;
 }
 
+/* The engine was refused memory: by the machine, or by the limit that background work can lift? */
+static vv_status name_limit(const vv_db *db, vv_status st, vv_error *err)
+{
+    if (st != VV_NO_MEMORY ||
+        vv_budget_used(&db->budget) + db->opt.memtable_size <= db->opt.memory_limit)
+        return st;
+    return vv_fail(err, VV_BUSY, "memory_limit of %llu bytes is reached",
+                   (unsigned long long)db->opt.memory_limit);
+}
+
 /* Sums for each shard of a group. */
 typedef struct group_plan {
     uint64_t bytes[WAL_SHARD_MAX];
@@ -140,7 +150,7 @@ static vv_status prepare(vv_db *db, vv_batch *const *group, size_t count, group_
         uint32_t s = (uint32_t)__builtin_ctzll(left);
         vv_status st = db->ops->prepare(db->shards[s].eng, plan->bytes[s], plan->ops[s], err);
         if (st != VV_OK)
-            return st;
+            return name_limit(db, st, err);
     }
     vv_mutex_lock(&db->publish_lock);
     vv_status st = db_fifo_reserve(&db->fifo, plan->shard_count, err);

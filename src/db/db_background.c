@@ -371,7 +371,7 @@ static vv_status make_room_alone(vv_db *db, db_shard *shard, vv_error *err)
         if (st == VV_OK)
             st = db->ops->work(shard->eng, err);
     }
-    if (st == VV_NOT_FOUND)
+    if (st == VV_NOT_FOUND || st == VV_NO_MEMORY)
         return vv_fail(err, VV_BUSY, "no background work is left that would make room");
     return st;
 }

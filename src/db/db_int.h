@@ -368,6 +368,8 @@ struct vv_cursor {
 
 #define DB_INDEX_TIME_SIZE 8u
 
+/* The stored form of a record, behind what out holds: docs/format/record.md. */
+void db_record_encode(vv_buf *out, const vv_record *record);
 void db_time_encode(int64_t timestamp_ns, uint8_t out[DB_INDEX_TIME_SIZE]);
 int64_t db_time_decode(const uint8_t *bytes);
 

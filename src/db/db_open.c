@@ -65,8 +65,14 @@ static vv_status open_lock(vv_db *db, vv_error *err)
         if (st == VV_NOT_FOUND)
             return vv_fail(err, VV_NOT_FOUND, "the directory holds no store");
     }
-    if (st == VV_OK)
-        st = vio_lock(io, DB_LOCK_FILE, &db->lock_file, err);
+    if (st != VV_OK)
+        return st;
+    vv_error why = {0};
+    st = vio_lock(io, DB_LOCK_FILE, &db->lock_file, &why);
+    if (st != VV_OK && db->opt.read_only && why.sys == EROFS)
+        return VV_OK; /* nobody can write there, so there is nobody to keep out */
+    if (st != VV_OK && err != NULL)
+        *err = why;
     return st;
 }
 

@@ -83,19 +83,23 @@ static vv_status check_metadata(const vv_record *record, vv_error *err)
     return VV_OK;
 }
 
-/* The stored form of a record, into batch->scratch. */
+void db_record_encode(vv_buf *out, const vv_record *record)
+{
+    vv_buf_append_u8(out, RECORD_FORMAT);
+    vv_buf_append_u8(out, record->body_format);
+    vv_buf_append_varint(out, record->schema_id);
+    vv_buf_append_varint(out, record->schema_version);
+    vv_buf_append_le64(out, (uint64_t)record->timestamp_ns);
+    vv_buf_append_varint(out, record->metadata_count);
+    vv_buf_append_slice(out, record->metadata);
+    vv_buf_append_slice(out, record->body);
+}
+
 static vv_status encode(vv_batch *batch, const vv_record *record, vv_error *err)
 {
     vv_buf *b = &batch->scratch;
     vv_buf_reset(b);
-    vv_buf_append_u8(b, RECORD_FORMAT);
-    vv_buf_append_u8(b, record->body_format);
-    vv_buf_append_varint(b, record->schema_id);
-    vv_buf_append_varint(b, record->schema_version);
-    vv_buf_append_le64(b, (uint64_t)record->timestamp_ns);
-    vv_buf_append_varint(b, record->metadata_count);
-    vv_buf_append_slice(b, record->metadata);
-    vv_buf_append_slice(b, record->body);
+    db_record_encode(b, record);
     if (b->status == VV_BUSY)
         return vv_fail(err, VV_INVALID, "the record has over %u bytes", VV_VALUE_MAX);
     if (b->status != VV_OK)
@@ -146,12 +150,11 @@ vv_status vv_batch_put_record(vv_batch *batch, vv_table *table, vv_slice key,
 static const uint8_t *get_u32(const uint8_t *p, const uint8_t *end, uint32_t *out)
 {
     uint64_t v = 0;
-    if (p != NULL)
-        p = vv_varint_get(p, end, &v);
-    if (p == NULL || v > UINT32_MAX)
+    const uint8_t *next = p == NULL ? NULL : vv_varint_get(p, end, &v);
+    if (next == NULL || v > UINT32_MAX || (size_t)(next - p) != vv_varint_len(v))
         return NULL;
     *out = (uint32_t)v;
-    return p;
+    return next;
 }
 
 vv_status vv_record_parse(vv_slice stored, vv_record *out, vv_error *err)

@@ -1,0 +1,334 @@
+/*
+ * cat_test.c - records of tables, names, suggestions, and the steps of create and drop over a
+ * commit path that can fail at each of them.
+ */
+#include "vv_test.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "catalog/cat_int.h"
+
+/* ---- records ------------------------------------------------------------------------------------
+ */
+
+static cat_table sample(void)
+{
+    return (cat_table){.state = CAT_READY,
+                       .kind = VV_TABLE_RECORD,
+                       .id = 300,
+                       .index_id = 301,
+                       .shard = 2,
+                       .version_retention_ns = 5,
+                       .created_ns = -1,
+                       .engine = "lsm",
+                       .tenant = "a",
+                       .name = "b.c"};
+}
+
+static void a_record_has_these_bytes(void **state)
+{
+    (void)state;
+    static const uint8_t golden[] = {
+        1,    2,    2,    0,    0xac, 2,    0xad, 2, 2,   5,   0,   0, 0,   0, 0,   0,   0,  0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 3, 'l', 's', 'm', 1, 'a', 3, 'b', '.', 'c'};
+    uint8_t bytes[CAT_RECORD_MAX];
+    cat_table t = sample();
+    assert_int_equal(cat_record_encode(&t, bytes), sizeof golden);
+    assert_memory_equal(bytes, golden, sizeof golden);
+    uint8_t key[CAT_KEY_MAX];
+    assert_int_equal(cat_record_key("a", "b.c", key), 6);
+    assert_memory_equal(key, "Ta\0b.c", 6);
+}
+
+static void prop_no_changed_byte_is_taken_for_another_table(void **state)
+{
+    (void)state;
+    uint8_t bytes[CAT_RECORD_MAX + 1];
+    uint8_t again[CAT_RECORD_MAX];
+    static cat_table back;
+    cat_table t = sample();
+    size_t len = cat_record_encode(&t, bytes);
+    for (size_t cut = 0; cut < len; cut++)
+        assert_int_not_equal(cat_record_decode(vv_slice_of(bytes, cut), &back, NULL), VV_OK);
+    bytes[len] = 0;
+    assert_int_equal(cat_record_decode(vv_slice_of(bytes, len + 1), &back, NULL), VV_CORRUPT);
+    for (size_t bit = 0; bit < len * 8; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        vv_status st = cat_record_decode(vv_slice_of(bytes, len), &back, NULL);
+        /* A field may change to another legal value; then it must say exactly what it says. */
+        if (st == VV_OK) {
+            assert_int_equal(cat_record_encode(&back, again), len);
+            assert_memory_equal(again, bytes, len);
+        }
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+}
+
+static void what_a_newer_version_wrote_is_refused(void **state)
+{
+    (void)state;
+    uint8_t bytes[CAT_RECORD_MAX];
+    static cat_table back;
+    cat_table t = sample();
+    size_t len = cat_record_encode(&t, bytes);
+    bytes[0] = 2;
+    assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+    bytes[0] = 1;
+    bytes[3] = 1;
+    assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+}
+
+static void names_are_checked(void **state)
+{
+    (void)state;
+    static char long_name[VV_NAME_MAX + 2];
+    memset(long_name, 'x', VV_NAME_MAX + 1);
+    const struct {
+        const char *name;
+        vv_status want;
+    } cases[] = {{"a", VV_OK},
+                 {"_x", VV_OK},
+                 {"9-a.b_C", VV_OK},
+                 {long_name + 1, VV_OK},
+                 {long_name, VV_INVALID},
+                 {"", VV_INVALID},
+                 {NULL, VV_INVALID},
+                 {".a", VV_INVALID},
+                 {"-a", VV_INVALID},
+                 {"a b", VV_INVALID},
+                 {"a/b", VV_INVALID},
+                 {"../x", VV_INVALID},
+                 {"\xc3\xa4", VV_INVALID}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        if (cat_name_check("table", cases[i].name, NULL) != cases[i].want)
+            fail_msg("'%s'", cases[i].name);
+}
+
+static void distances_count_edits_and_swaps(void **state)
+{
+    (void)state;
+    const struct {
+        const char *a;
+        const char *b;
+        unsigned want;
+    } cases[] = {{"", "", 0},        {"a", "", 1},        {"abc", "abc", 0},
+                 {"abc", "acb", 1},  {"abc", "abxc", 1},  {"abc", "xbc", 1},
+                 {"ab", "ba", 1},    {"abcd", "badc", 2}, {"kitten", "sitting", 3},
+                 {"aaaa", "bbbb", 4}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(cat_name_distance(cases[i].a, cases[i].b, 9), cases[i].want);
+        assert_int_equal(cat_name_distance(cases[i].b, cases[i].a, 9), cases[i].want);
+    }
+    assert_int_equal(cat_name_distance("aaaaaaaa", "bbbbbbbb", 2), 3); /* gives up early */
+}
+
+/* ---- the steps, over a commit path of the test
+ * ---------------------------------------------------- */
+
+typedef struct fake {
+    engine *shard[3];
+    int64_t version[3];
+    vv_clock *clock;
+    catalog *cat;
+    int fail_at; /* the n-th commit from now fails; 0: none */
+    int commits;
+} fake;
+
+static vv_status fake_commit(void *ctx, uint32_t shard, vv_slice payload, uint32_t op_count,
+                             cat_table *dropped, vv_error *err)
+{
+    fake *f = ctx;
+    engine *e = f->shard[shard];
+    f->commits++;
+    if (f->fail_at > 0 && --f->fail_at == 0)
+        return vv_fail(err, VV_NO_SPACE, "the test says so");
+    vv_status st = e->ops->prepare(e, payload.len, op_count, err);
+    if (st == VV_OK)
+        st = e->ops->apply(e, ++f->version[shard], 1, payload, err);
+    if (st != VV_OK)
+        return st;
+    e->ops->publish(e, f->version[shard]);
+    if (dropped != NULL)
+        atomic_store(&dropped->is_dropped, true);
+    return VV_OK;
+}
+
+static int64_t fake_time(vv_clock *clock)
+{
+    (void)clock;
+    return 1234;
+}
+
+static void fake_sleep(vv_clock *clock, int64_t ns)
+{
+    (void)clock;
+    (void)ns;
+}
+
+static void open_catalog(fake *f)
+{
+    vv_error err = {0};
+    cat_options opt = {
+        .door = {f, fake_commit}, .clock = f->clock, .engine = "memory", .shard_count = 3};
+    assert_ok(cat_open(&opt, &f->cat, &err), err);
+    assert_ok(cat_load(f->cat, f->shard[0], &err), err);
+}
+
+static int setup(void **state)
+{
+    static const vv_clock_ops ops = {fake_time, fake_time, fake_sleep};
+    static vv_clock clock = {&ops};
+    fake *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    vv_error err = {0};
+    f->clock = &clock;
+    for (int i = 0; i < 3; i++)
+        assert_ok(engine_memory_ops.open(&(engine_options){0}, &f->shard[i], &err), err);
+    open_catalog(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fake *f = *state;
+    cat_close(f->cat);
+    for (int i = 0; i < 3; i++)
+        engine_memory_ops.close(f->shard[i]);
+    free(f);
+    return 0;
+}
+
+static void reopen(fake *f)
+{
+    vv_error err = {0};
+    cat_close(f->cat);
+    open_catalog(f);
+    assert_ok(cat_resume(f->cat, &err), err);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_ok(cat_check(f->cat, i, f->shard[i], NULL, NULL, &err), err);
+}
+
+/* Tenants "a", "b", "c" ...: some lie on shard 0, some elsewhere. */
+static void every_failed_step_can_be_resumed(void **state)
+{
+    fake *f = *state;
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.kind = VV_TABLE_RECORD;
+    uint32_t last_id = 0;
+    bool seen_three_steps = false;
+    for (char tenant[2] = "a"; tenant[0] <= 'f'; tenant[0]++) {
+        for (int fail_at = 1; fail_at <= 3; fail_at++) {
+            vv_error err = {0};
+            cat_table *t = NULL;
+            f->fail_at = fail_at;
+            f->commits = 0;
+            vv_status st = cat_table_create(f->cat, tenant, "x", &opt, &t, &err);
+            seen_three_steps |= f->commits == 3;
+            if (st == VV_OK) {
+                cat_table_unref(t);
+            } else {
+                assert_int_equal(st, VV_NO_SPACE);
+                assert_status(VV_NOT_FOUND, cat_table_find(f->cat, tenant, "x", &t, &err));
+            }
+            f->fail_at = 0;
+            if (fail_at % 2 == 0)
+                reopen(f);
+            opt.if_not_exists = true;
+            assert_ok(cat_table_create(f->cat, tenant, "x", &opt, &t, &err), err);
+            opt.if_not_exists = false;
+            assert_true(t->id > last_id && t->index_id == t->id + 1);
+            last_id = t->id;
+            f->fail_at = fail_at;
+            st = cat_table_drop(f->cat, tenant, "x", &err);
+            f->fail_at = 0;
+            if (fail_at % 2 == 1)
+                reopen(f);
+            if (st != VV_OK && fail_at > 1) { /* the first step was logged: it is gone already */
+                cat_table *u = NULL;
+                assert_status(VV_NOT_FOUND, cat_table_find(f->cat, tenant, "x", &u, &err));
+            } else if (st != VV_OK) {
+                assert_ok(cat_table_drop(f->cat, tenant, "x", &err), err);
+            }
+            reopen(f);
+            assert_int_equal(cat_count(f->cat), 0);
+            cat_table_unref(t);
+        }
+    }
+    assert_true(seen_three_steps);
+}
+
+static void many_tables_are_found_listed_and_suggested(void **state)
+{
+    fake *f = *state;
+    vv_error err = {0};
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    char name[16];
+    cat_table *t = NULL;
+    for (int i = 0; i < 500; i++) {
+        (void)snprintf(name, sizeof name, "table-%03d", i);
+        opt.version_retention_ns = i;
+        assert_ok(cat_table_create(f->cat, "t", name, &opt, &t, &err), err);
+        assert_int_equal(cat_retention(f->cat, t->id), i);
+        cat_table_unref(t);
+    }
+    reopen(f);
+    cat_table **list = NULL;
+    size_t count = 0;
+    assert_ok(cat_list(f->cat, "t", &list, &count, &err), err);
+    assert_int_equal(count, 500);
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(name, sizeof name, "table-%03zu", i);
+        assert_string_equal(list[i]->name, name);
+    }
+    assert_int_equal(cat_retention_max(f->cat, list[0]->shard), 499);
+    cat_list_free(list, count);
+    assert_status(VV_NOT_FOUND, cat_table_find(f->cat, "t", "tabel-077", &t, &err));
+    assert_non_null(strstr(err.msg, "'table-077'"));
+    assert_status(VV_NOT_FOUND, cat_table_find(f->cat, "t", "entirely_else", &t, &err));
+    assert_null(strstr(err.msg, "did you mean"));
+}
+
+static void count_finding(void *ctx, const char *text)
+{
+    (void)text;
+    (*(int *)ctx)++;
+}
+
+static void check_sees_an_open_record_without_a_table(void **state)
+{
+    fake *f = *state;
+    vv_error err = {0};
+    uint8_t key[5] = {CAT_SYSTEM_OPEN, 0, 0, 1, 44};
+    uint8_t value[CAT_RECORD_MAX];
+    cat_table t = sample();
+    vv_buf buf;
+    vv_buf_init(&buf, 4096);
+    size_t begin = engine_entry_begin(&buf);
+    engine_entry_add_key(&buf, ENGINE_PUT, CAT_TABLE_SYSTEM, vv_slice_of(key, 5),
+                         vv_slice_of(value, cat_record_encode(&t, value)), 0);
+    engine_entry_finish(&buf, begin, 1);
+    assert_ok(fake_commit(f, 2, vv_buf_slice(&buf), 1, NULL, &err), err);
+    vv_buf_fini(&buf);
+    int found = 0;
+    assert_status(VV_CORRUPT, cat_check(f->cat, 2, f->shard[2], count_finding, &found, &err));
+    assert_true(found > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_record_has_these_bytes),
+        cmocka_unit_test(prop_no_changed_byte_is_taken_for_another_table),
+        cmocka_unit_test(what_a_newer_version_wrote_is_refused),
+        cmocka_unit_test(names_are_checked),
+        cmocka_unit_test(distances_count_edits_and_swaps),
+        cmocka_unit_test_setup_teardown(every_failed_step_can_be_resumed, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_tables_are_found_listed_and_suggested, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(check_sees_an_open_record_without_a_table, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
