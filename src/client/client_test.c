@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <nghttp2/nghttp2.h>
 #include <poll.h>
 #include <pthread.h>
@@ -205,6 +206,8 @@ static void *run_peer(void *arg)
         p->fd = accept(p->listener, NULL, NULL);
         if (p->fd < 0)
             continue;
+        int one = 1; /* or window updates wait for delayed acknowledgements */
+        (void)setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         atomic_fetch_add(&p->accepted, 1);
         serve(p);
     }
