@@ -216,14 +216,16 @@ static vv_status settle_back(engine_cursor *c, slot *s, vv_error *err)
             st = ++steps % STEPS_BEFORE_SEEK == 0 ? engine_source_seek_below(src, key, err)
                                                   : engine_source_prev(src, err);
         while (st == VV_OK && src->valid && vv_slice_eq(src->item.key, key));
-        if (st != VV_OK || !seen) {
-            if (st != VV_OK)
-                return st;
+        if (st != VV_OK)
+            return st;
+        if (!seen)
             continue; /* the whole key is newer than the snapshot */
-        }
         if (!src->valid || steps > 1)
             return engine_source_seek(src, key, c->read.version, err);
-        return engine_source_next(src, err); /* the one version it has */
+        st = engine_source_next(src, err); /* the one version it has, unless a newer one came */
+        if (st == VV_OK && (!src->valid || src->item.version > c->read.version))
+            st = engine_source_seek(src, key, c->read.version, err);
+        return st;
     }
     return st;
 }

@@ -172,6 +172,35 @@ static void compare_scans(universe *u, engine_memtable *mt, engine *model, const
     engine_cursor_close(b);
 }
 
+/* Every version once, in the order of a source, and as many as the memtable says. */
+static void expect_whole_order(engine_memtable *mt)
+{
+    vv_error err;
+    engine_source *src;
+    assert_ok(engine_memtable_source(mt, &src, &err), err);
+    uint8_t last[128];
+    size_t last_len = 0;
+    int64_t last_version = 0;
+    uint64_t count = 0;
+    assert_ok(engine_source_seek(src, vv_slice_str(""), INT64_MAX, &err), err);
+    for (; src->valid; count++) {
+        int c = vv_slice_cmp(vv_slice_of(last, last_len), src->item.key);
+        if (count > 0 && (c > 0 || (c == 0 && last_version <= src->item.version)))
+            fail_msg("item %llu is out of order", (unsigned long long)count);
+        last_len = src->item.key.len;
+        last_version = src->item.version;
+        memcpy(last, src->item.key.data, last_len);
+        assert_ok(engine_source_next(src, &err), err);
+    }
+    assert_int_equal(count + engine_rangedels_count(src->rangedels), engine_memtable_items(mt));
+    uint64_t back = 0;
+    assert_ok(engine_source_seek_below(src, vv_slice_of(NULL, 0), &err), err);
+    for (; src->valid; back++)
+        assert_ok(engine_source_prev(src, &err), err);
+    assert_int_equal(back, count);
+    engine_source_close(src);
+}
+
 static void compare_gets(universe *u, engine_memtable *mt, engine *model, const engine_read *read)
 {
     engine_rangedels *set = engine_memtable_rangedels(mt);
@@ -229,6 +258,7 @@ static void prop_agrees_with_the_model(void **state)
                 compare_scans(&u, mt, model, &read);
         }
         assert_int_equal(engine_memtable_max_version(mt), version);
+        expect_whole_order(mt);
         vv_buf_fini(&buf);
         engine_memtable_unref(mt);
         model->ops->close(model);
@@ -241,7 +271,7 @@ static void put_numbered(vv_buf *buf, uint32_t table, uint64_t n, size_t value_l
 {
     static const uint8_t value[4096];
     char key[24];
-    (void)snprintf(key, sizeof key, "%016llu", (unsigned long long)n);
+    (void)snprintf(key, sizeof key, "%016llx", (unsigned long long)n);
     engine_entry_add_key(buf, ENGINE_PUT, table, vv_slice_str(key), vv_slice_of(value, value_len),
                          0);
 }
@@ -406,12 +436,35 @@ static void a_pool_passes_memory_on(void **state)
 
 /* -- size -- */
 
+/* By its name and by names around it that are not there. */
+static void expect_found(engine_source *src, vv_slice key, bool is_last)
+{
+    static const char *const behind[] = {"", "\x01", "5", "~", "\xff\xff\xff\xff\xff\xff\xff\xff"};
+    vv_error err;
+    uint8_t buf[64];
+    memcpy(buf, key.data, key.len);
+    assert_ok(engine_source_seek(src, key, INT64_MAX, &err), err);
+    assert_true(src->valid && vv_slice_eq(src->item.key, key));
+    for (size_t i = 0; i < ARRAY_LEN(behind); i++) {
+        size_t len = strlen(behind[i]);
+        memcpy(buf + key.len, behind[i], len);
+        vv_slice name = vv_slice_of(buf, key.len + (i == 0 ? 1 : len));
+        buf[key.len] = i == 0 ? 0 : buf[key.len];
+        assert_ok(engine_source_seek_below(src, name, &err), err);
+        assert_true(src->valid && vv_slice_eq(src->item.key, key));
+        assert_ok(engine_source_seek(src, name, INT64_MAX, &err), err);
+        assert_int_equal(src->valid, !is_last);
+        if (src->valid)
+            assert_true(vv_slice_cmp(src->item.key, key) > 0);
+    }
+}
+
 /* Enough keys for three levels of nodes and segments that double many times. */
 static void many_keys_in_every_order(void **state)
 {
     (void)state;
-    enum { COUNT = 60000 };
-    for (int order = 0; order < 4; order++) {
+    enum { COUNT = 70200 }; /* 64 keys * 32 * 32 leaves, and a bit */
+    for (int order = 0; order < 5; order++) {
         vv_error err;
         engine_memtable *mt;
         assert_ok(engine_memtable_create(VV_MIB, NULL, &mt, &err), err);
@@ -422,11 +475,14 @@ static void many_keys_in_every_order(void **state)
             size_t begin = engine_entry_begin(&buf);
             uint32_t count = 0;
             for (; i < COUNT && count < 997; i++, count++) {
-                uint64_t n = order == 0   ? i
-                             : order == 1 ? COUNT - 1 - i
-                             : order == 2 ? i * 7919 % COUNT
-                                          : (i % 2 == 0 ? i / 2 : COUNT - 1 - i / 2);
-                put_numbered(&buf, 1, n, 8);
+                const uint64_t n[] = {
+                    i,                                      /* up */
+                    COUNT - 1 - i,                          /* down */
+                    i * 7919 % COUNT,                       /* all over */
+                    i % 2 == 0 ? i / 2 : COUNT - 1 - i / 2, /* from both ends */
+                    i / 600 * 600 + i % 600 * 7919 % 600,   /* around a moving place */
+                };
+                put_numbered(&buf, 1, n[order], 8);
             }
             engine_entry_finish(&buf, begin, count);
             assert_ok(engine_memtable_prepare(mt, buf.len, count, &err), err);
@@ -434,16 +490,19 @@ static void many_keys_in_every_order(void **state)
         }
         engine_read read = {.version = INT64_MAX};
         engine_cursor *c = cursor_on(mt, &read);
+        engine_source *src;
+        assert_ok(engine_memtable_source(mt, &src, &err), err);
         char key[24];
         assert_ok(engine_cursor_seek(c, vv_slice_of(NULL, 0), &err), err);
         for (uint64_t i = 0; i < COUNT; i++) {
-            (void)snprintf(key, sizeof key, "%016llu", (unsigned long long)i);
+            (void)snprintf(key, sizeof key, "%016llx", (unsigned long long)i);
             assert_true(engine_cursor_valid(c));
             vv_slice at = engine_cursor_item(c)->key;
             assert_int_equal(at.len, 20);
             assert_memory_equal(at.data + 4, key, 16);
             engine_item item;
             assert_status(VV_OK, engine_memtable_get(mt, at, INT64_MAX, &item));
+            expect_found(src, at, i + 1 == COUNT);
             assert_ok(engine_cursor_next(c, &err), err);
         }
         assert_false(engine_cursor_valid(c));
@@ -452,7 +511,67 @@ static void many_keys_in_every_order(void **state)
         for (; engine_cursor_valid(c); back++)
             assert_ok(engine_cursor_prev(c, &err), err);
         assert_int_equal(back, COUNT);
+        engine_source_close(src);
         engine_cursor_close(c);
+        vv_buf_fini(&buf);
+        engine_memtable_unref(mt);
+    }
+}
+
+/* A key of some components, each from few words of different lengths: nodes share prefixes of every
+ * length, and keys come that break them. */
+static size_t clustered_key(vv_rng *rng, uint8_t *key, size_t max)
+{
+    static const char *const words[] = {"",       "a",     "ab",       "abc", "zone/", "sensor-",
+                                        "000000", "00000", "99999999", "z",   "\xff",  "\xff\xff"};
+    vv_put_be32(key, 1);
+    size_t len = 4;
+    for (uint64_t parts = 1 + vv_rng_below(rng, 9); parts > 0; parts--) {
+        const char *word = words[vv_rng_below(rng, ARRAY_LEN(words))];
+        size_t word_len = strlen(word);
+        if (len + word_len + 1 > max)
+            break;
+        memcpy(key + len, word, word_len);
+        len += word_len;
+        if (vv_rng_one_in(rng, 4))
+            key[len++] = (uint8_t)vv_rng_below(rng, 3);
+    }
+    return len;
+}
+
+static void prop_clustered_keys_stay_in_order(void **state)
+{
+    (void)state;
+    vv_rng rng;
+    for (int round = 0; round < 6; round++) {
+        vv_rng_init(&rng, vv_test_seed(14) + (uint64_t)round);
+        vv_error err;
+        engine_memtable *mt;
+        assert_ok(engine_memtable_create(VV_MIB, NULL, &mt, &err), err);
+        vv_buf buf;
+        vv_buf_init(&buf, VV_MIB);
+        for (int64_t version = 1; version <= 15000; version++) {
+            uint8_t key[96];
+            vv_buf_reset(&buf);
+            size_t begin = engine_entry_begin(&buf);
+            engine_op op = {.key = vv_slice_of(key, clustered_key(&rng, key, sizeof key))};
+            engine_entry_add(&buf, &op);
+            engine_entry_finish(&buf, begin, 1);
+            assert_ok(engine_memtable_prepare(mt, buf.len, 1, &err), err);
+            assert_ok(engine_memtable_apply(mt, version, vv_buf_slice(&buf), &err), err);
+        }
+        expect_whole_order(mt);
+        vv_rng_init(&rng, vv_test_seed(14) + (uint64_t)round); /* the same keys again */
+        engine_source *src;
+        assert_ok(engine_memtable_source(mt, &src, &err), err);
+        for (int64_t version = 1; version <= 15000; version++) {
+            uint8_t buf_key[96];
+            vv_slice key = vv_slice_of(buf_key, clustered_key(&rng, buf_key, sizeof buf_key));
+            assert_ok(engine_source_seek(src, key, version, &err), err);
+            assert_true(src->valid && vv_slice_eq(src->item.key, key));
+            assert_int_equal(src->item.version, version);
+        }
+        engine_source_close(src);
         vv_buf_fini(&buf);
         engine_memtable_unref(mt);
     }
@@ -570,6 +689,7 @@ int main(void)
         cmocka_unit_test(creating_survives_failed_allocations),
         cmocka_unit_test(a_pool_passes_memory_on),
         cmocka_unit_test(many_keys_in_every_order),
+        cmocka_unit_test(prop_clustered_keys_stay_in_order),
         cmocka_unit_test(many_tables),
         cmocka_unit_test(range_deletions_fill_a_memtable),
         cmocka_unit_test(a_malformed_payload_is_refused_whole),
