@@ -3,7 +3,7 @@
  *
  * A test program fills a subject and calls engine_suite_run; what it needs of the world comes from
  * the subject, so that the same tests run on the posix backend, on the simulated disk and on none.
- * VV_SUITE_SEED-like control comes from vv_test.h: VV_SEED, and VV_MODEL_OPS for the model test.
+ * VV_SEED chooses the random sizes and operations, VV_MODEL_OPS how many of the latter.
  */
 #ifndef VARVE_ENGINE_ENGINE_SUITE_H
 #define VARVE_ENGINE_ENGINE_SUITE_H
