@@ -194,6 +194,8 @@ static void test_paths(void **state)
         {"_id", "=", "\"r5\"", "primary", 1},
         {"_id", "in", "[\"r5\",\"r6\"]", "primary", 2},
         {"_id", ">=", "\"r8\"", "primary", 2},
+        {"_id", "<", "\"r2\"", "primary", 2},
+        {"_id", "<=", "\"r2\"", "primary", 3},
         {"_id", "=", "5", "primary", 0},
         {"_timestamp", ">", "7", "time", 2},
         {"_timestamp", "=", "7", "time", 1},
@@ -227,6 +229,47 @@ static void test_paths(void **state)
     assert_string_equal(got, "r2 r3");
     assert_string_equal(stats.index, "time");
     assert_int_equal(stats.scanned_rows, 2);
+    /* Beside a time range: keys by name come first, two key bounds beat one end of time. */
+    const struct {
+        const char *op[2], *value[2], *index, *want;
+        bool end;
+    } both[] = {
+        {{"in", NULL}, {"[\"r1\",\"r3\",\"r9\"]", NULL}, "primary", "r3", true},
+        {{"in", NULL}, {"[\"r4\",\"r3\"]", NULL}, "primary", "r3", true},
+        {{">=", "<"}, {"\"r1\"", "\"r4\""}, "primary", "r2 r3", false},
+        {{">=", "<"}, {"\"r3\"", "\"r9\""}, "time", "r3", true},
+        {{">", NULL}, {"\"r2\"", NULL}, "time", "r3", true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+        vv_buf value[2] = {0};
+        query_filter filters[2];
+        query_ask ask = range;
+        ask.has_end = both[i].end;
+        ask.filters = filters;
+        for (; ask.filter_count < 2 && both[i].op[ask.filter_count] != NULL; ask.filter_count++)
+            filters[ask.filter_count] =
+                (query_filter){vv_slice_str("_id"), vv_slice_str(both[i].op[ask.filter_count]),
+                               value_of(both[i].value[ask.filter_count], &value[ask.filter_count])};
+        assert_ok(ask_ids(&ask, &env, got, sizeof got, &stats, &err), err);
+        if (strcmp(stats.index, both[i].index) != 0 || strcmp(got, both[i].want) != 0)
+            fail_msg("case %zu: '%s' by '%s'", i, got, stats.index);
+        vv_buf_fini(&value[0]);
+        vv_buf_fini(&value[1]);
+    }
+    /* A bound longer than any key still bounds. */
+    char bound[2000];
+    vv_buf value;
+    memset(bound, 'q', sizeof bound);
+    bound[0] = bound[sizeof bound - 2] = '"';
+    bound[sizeof bound - 1] = 0;
+    query_filter far = {vv_slice_str("_id"), vv_slice_str(">"), value_of(bound, &value)};
+    const query_ask beyond = {.filters = &far, .filter_count = 1};
+    assert_ok(ask_ids(&beyond, &env, got, sizeof got, &stats, &err), err);
+    assert_int_equal(stats.matched_rows, 10);
+    far.op = vv_slice_str("<");
+    assert_ok(ask_ids(&beyond, &env, got, sizeof got, &stats, &err), err);
+    assert_int_equal(stats.matched_rows, 0);
+    vv_buf_fini(&value);
     fixture_close(&f);
 }
 
@@ -417,6 +460,38 @@ static void test_has_more_and_counts(void **state)
     fixture_close(&f);
 }
 
+/* Where metadata repeats a key, the last counts. */
+static void test_repeated_metadata(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_open(&f);
+    uint8_t meta[64];
+    size_t len = 0;
+    const char *const pairs[][2] = {{"k", "first"}, {"other", "x"}, {"k", "last"}};
+    for (size_t i = 0; i < 3; i++)
+        assert_true(vv_record_metadata_add(meta, sizeof meta, &len, vv_slice_str(pairs[i][0]),
+                                           vv_slice_str(pairs[i][1])));
+    const vv_record r = {.metadata = vv_slice_of(meta, len), .metadata_count = 3};
+    vv_error err = {0};
+    vv_batch *batch = vv_batch_create(f.db);
+    assert_ok(vv_batch_put_record(batch, f.table, vv_slice_str("a"), &r, &err), err);
+    assert_ok(vv_write(f.db, batch, VV_DURABLE_DEFAULT, NULL, &err), err);
+    vv_batch_destroy(batch);
+    query_env env = fixture_env(&f);
+    for (int last = 0; last < 2; last++) {
+        vv_buf value;
+        char got[16];
+        const query_filter filter = {vv_slice_str("_metadata.k"), vv_slice_str("="),
+                                     value_of(last ? "\"last\"" : "\"first\"", &value)};
+        const query_ask ask = {.filters = &filter, .filter_count = 1};
+        assert_ok(ask_ids(&ask, &env, got, sizeof got, NULL, &err), err);
+        assert_string_equal(got, last ? "a" : "");
+        vv_buf_fini(&value);
+    }
+    fixture_close(&f);
+}
+
 static void test_projection(void **state)
 {
     (void)state;
@@ -492,12 +567,16 @@ static void test_order_by_keeps_its_memory_limit(void **state)
     assert_string_equal(got, "k00 k01 k02 k03 k04");
     assert_true(stats.memory_peak > 0 && stats.memory_peak < 50000);
     assert_int_equal(vv_budget_used(&budget), 0);
-    const vv_slice id = vv_slice_str("_id"); /* so does a projection */
+    /* Also when every record takes the place of an earlier one. */
+    const query_order newest = {vv_slice_str("_version"), true};
+    ask.order = &newest;
+    assert_ok(ask_ids(&ask, &env, got, sizeof got, &stats, &err), err);
+    assert_string_equal(got, "k99 k98 k97 k96 k95");
+    assert_true(stats.memory_peak < 50000);
+    const vv_slice id = vv_slice_str("_id"); /* a projection makes room too */
     ask.limit = 0;
     ask.projection = &id;
     ask.projection_count = 1;
-    const query_order by_time = {vv_slice_str("_version"), true};
-    ask.order = &by_time;
     assert_ok(ask_ids(&ask, &env, got, sizeof got, NULL, &err), err);
     budget.limit = 100; /* the node's own limit */
     assert_status(VV_BUSY, ask_ids(&ask, &env, got, sizeof got, NULL, &err));
@@ -646,6 +725,7 @@ int main(void)
         cmocka_unit_test(test_paths),
         cmocka_unit_test(prop_order_limit_offset_as_the_model),
         cmocka_unit_test(test_has_more_and_counts),
+        cmocka_unit_test(test_repeated_metadata),
         cmocka_unit_test(test_projection),
         cmocka_unit_test(test_order_by_keeps_its_memory_limit),
         cmocka_unit_test(test_deadline_and_cancel),
