@@ -9,9 +9,10 @@ from varvelib import ROOT, TempDir, Varved  # noqa: E402
 
 
 def main():
-    with TempDir() as tmp, Varved(tmp / "data") as server:
+    with TempDir() as tmp, Varved(tmp / "data") as server, \
+            Varved(tmp / "small", ["server.max_message_size=1MB"]) as small:
         done = subprocess.run(["node", str(ROOT / "tests/interop/node_client.js"), server.ingest,
-                               server.query], check=False, timeout=300)
+                               server.query, small.ingest], check=False, timeout=300)
         assert done.returncode == 0, "the node client failed"
         assert server.stop() == 0
 
