@@ -67,6 +67,8 @@ bool raw_write(int fd, const void *bytes, size_t len)
     return true;
 }
 
+int raw_read_errno;
+
 /* 1: bytes came, 0: closed, -1: ms passed. */
 static int read_some(int fd, vv_buf *out, int ms)
 {
@@ -76,6 +78,7 @@ static int read_some(int fd, vv_buf *out, int ms)
     uint8_t *to = vv_buf_reserve(out, 65536);
     must(to != NULL, "read buffer");
     ssize_t n = recv(fd, to, 65536, 0);
+    raw_read_errno = n < 0 ? errno : 0;
     if (n <= 0)
         return 0;
     vv_buf_advance(out, (size_t)n);
@@ -222,6 +225,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     (void)session;
     cli *c = user;
     if (frame->hd.type == NGHTTP2_GOAWAY) {
+        if (!c->goaway)
+            c->goaway_first = frame->goaway.last_stream_id;
         c->goaway = true;
         c->goaway_error = frame->goaway.error_code;
     }

@@ -35,6 +35,7 @@ typedef struct cli {
     bool eof;
     bool goaway;
     uint32_t goaway_error;
+    int32_t goaway_first; /* the last stream that the first GOAWAY named */
     bool no_read;     /* leave what the server sends in the socket */
     bool no_consume;  /* never open windows again */
     size_t chunk_max; /* split writes into pieces of at most this; 0: whole */
@@ -71,6 +72,8 @@ cli_stream *cli_unary(cli *c, const char *path, vv_slice message, const char *co
 int raw_connect(uint16_t port);
 /** False when the peer has closed. */
 bool raw_write(int fd, const void *bytes, size_t len);
+/** errno of the last read, 0 when it worked or met a clean end: tells a reset from a close. */
+extern int raw_read_errno;
 /** Read until the peer closes, or ms passed; true when it closed. */
 bool raw_read_all(int fd, vv_buf *out, int ms);
 /** Read until text was seen in what came; false when ms passed first. */

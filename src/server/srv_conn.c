@@ -258,7 +258,7 @@ static void on_event(srv_loop *loop, srv_source *source, uint32_t events)
     srv_conn *conn = VV_CONTAINER_OF(source, srv_conn, source);
     if (conn->state == SRV_CONN_DEAD)
         return;
-    if ((events & EPOLLIN) == 0 && (events & (EPOLLERR | EPOLLHUP)) != 0) {
+    if ((events & EPOLLIN) == 0 && (events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)) != 0) {
         srv_conn_kill(conn);
         return;
     }
@@ -355,6 +355,8 @@ static uint32_t wanted_events(const srv_conn *conn)
     if (conn->state == SRV_CONN_LINGER)
         return EPOLLIN;
     uint32_t events = conn->write_blocked ? EPOLLOUT : 0;
+    if (conn->parked && conn->proto != NULL && conn->proto->credit != NULL)
+        events |= EPOLLRDHUP; /* HTTP/2 has no half-closed connections: its memory is free again */
     if (!conn->input_ended && !conn->parked &&
         !(conn->write_blocked &&
           atomic_load_explicit(&conn->queued, memory_order_relaxed) >= SRV_CONN_OUT_PAUSE) &&

@@ -270,8 +270,10 @@ static void test_deadline(void **state)
     assert_int_equal(s->grpc_status, 4);
     const char *const late[] = {"grpc-timeout", "5S", NULL};
     assert_echo(cli_unary(c, "/test.Echo/Pool", vv_slice_str("x"), late), vv_slice_str("x"));
+    assert_echo(cli_unary(c, "/test.Echo/Unary", vv_slice_str("x"), soon), vv_slice_str("x"));
+    (void)cli_pump(c, 200); /* the timer of an answered call must not ring */
     assert_int_equal(fixture_stats(&f).deadline_exceeded, 2);
-    assert_true(WITHIN(1000, f.echo.closed == 3));
+    assert_true(WITHIN(1000, f.echo.closed == 4));
     cli_close(c);
     fixture_stop(&f);
 }
@@ -470,6 +472,7 @@ static void test_stop_lets_calls_finish(void **state)
     assert_int_equal(pthread_create(&stopper, NULL, stop_in_background, f.server), 0);
     (void)cli_pump(c, 200);
     assert_true(c->goaway);
+    assert_int_equal(c->goaway_first, INT32_MAX); /* a notice first, so that nothing is refused */
     assert_int_equal(c->goaway_error, NGHTTP2_NO_ERROR);
     assert_true(cli_wait_eof(idle, 2000)); /* nothing to wait for there */
     assert_true(idle->goaway);
