@@ -85,7 +85,7 @@ static vv_status number(srv_call *call, const char *name, uint64_t *out, vv_erro
 
 static vv_status read_value(srv_call *call, bool *found, vv_value *value, vv_error *err)
 {
-    address at;
+    address at = {0};
     uint64_t version = 0;
     vv_buf buf;
     vv_buf_init(&buf, UINT16_MAX);
@@ -141,7 +141,7 @@ static void get_message(srv_call *call, srv_message msg)
 static vv_status open_table(svc_kv_write *w, bool creates, bool may_wait, vv_table **out,
                             vv_slice *key, vv_error *err)
 {
-    address at;
+    address at = {0};
     vv_slice durability = svc_query_value(srv_call_query(w->call), "durability");
     vv_status st = decode_address(w->call, &w->scratch, &at, err);
     if (st == VV_OK)
