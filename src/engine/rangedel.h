@@ -2,8 +2,8 @@
  * rangedel.h - a set of range deletions: [start, end) at a version.
  *
  * Immutable once built and shared by reference count, so that a memtable can publish a new set
- * while readers hold the old one. Look-up is O(log fragments): the ranges are cut where they
- * overlap, each fragment holds its versions newest first.
+ * while readers hold the old one. Look-up is O(log n) for ranges that follow one another or nest,
+ * and never worse than a look at each; memory is linear.
  */
 #ifndef VARVE_ENGINE_RANGEDEL_H
 #define VARVE_ENGINE_RANGEDEL_H
