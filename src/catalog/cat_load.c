@@ -44,9 +44,11 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
     if (!vv_budget_reserve(cat->opt.budget, VV_BUDGET_CACHE, sizeof(cat_table)))
         return vv_fail(err, VV_BUSY, "the catalog does not fit memory_limit: raise it");
     cat_table *table = vv_calloc(1, sizeof *table);
-    vv_status st = table == NULL ? vv_fail(err, VV_NO_MEMORY, "no memory") : VV_OK;
-    if (st == VV_OK)
-        st = cat_record_decode(value, table, err);
+    if (table == NULL) {
+        vv_budget_release(cat->opt.budget, VV_BUDGET_CACHE, sizeof(cat_table));
+        return vv_fail(err, VV_NO_MEMORY, "no memory for a table");
+    }
+    vv_status st = cat_record_decode(value, table, err);
     if (st == VV_OK && table->shard >= cat->opt.shard_count)
         st = vv_fail(err, VV_CORRUPT, "table '%s' lies on shard %u of %u", table->name,
                      table->shard, cat->opt.shard_count);
@@ -123,7 +125,7 @@ vv_status cat_list(catalog *cat, const char *tenant, cat_table ***out, size_t *c
 {
     size_t n = 0;
     vv_mutex_lock(&cat->map_lock);
-    cat_table **list = vv_calloc(cat->map.count + 1, sizeof *list);
+    cat_table **list = vv_calloc(cat->map.count + 1, sizeof(cat_table *));
     for (size_t i = 0; list != NULL && i < cat->map.bucket_count; i++) {
         for (cat_table *t = cat->map.by_name[i]; t != NULL; t = t->next_by_name) {
             if (t->state != CAT_READY || (tenant != NULL && strcmp(t->tenant, tenant) != 0))
@@ -135,7 +137,7 @@ vv_status cat_list(catalog *cat, const char *tenant, cat_table ***out, size_t *c
     vv_mutex_unlock(&cat->map_lock);
     if (list == NULL)
         return vv_fail(err, VV_NO_MEMORY, "list tables: no memory");
-    qsort(list, n, sizeof *list, order_by_name);
+    qsort(list, n, sizeof(cat_table *), order_by_name);
     *out = list;
     *count = n;
     return VV_OK;

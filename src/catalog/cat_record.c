@@ -25,7 +25,8 @@ static size_t put_text(uint8_t *p, const char *text)
 {
     size_t len = strlen(text);
     p[0] = (uint8_t)len;
-    memcpy(p + 1, text, len);
+    for (size_t i = 0; i < len; i++)
+        p[1 + i] = (uint8_t)text[i];
     return len + 1;
 }
 

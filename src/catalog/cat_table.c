@@ -406,13 +406,13 @@ vv_status cat_table_find(catalog *cat, const char *tenant, const char *name, cat
 
 static vv_status drop_locked(catalog *cat, const char *tenant, const char *name, vv_error *err)
 {
-    vv_status st = VV_OK;
+    vv_status st = VV_NOT_FOUND;
     vv_mutex_lock(&cat->map_lock);
     cat_table *table = cat_map_find(&cat->map, tenant, name);
     if (table == NULL)
-        st = cat_fail_not_found(&cat->map, tenant, name, err);
+        (void)cat_fail_not_found(&cat->map, tenant, name, err);
     vv_mutex_unlock(&cat->map_lock);
-    if (st != VV_OK)
+    if (table == NULL)
         return st;
     step s;
     step_begin(&s, cat);

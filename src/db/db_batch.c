@@ -148,10 +148,10 @@ static vv_status add_table(vv_batch *batch, cat_table *table)
             return VV_OK;
     if (batch->table_count == batch->table_cap) {
         uint32_t cap = batch->table_cap * 2;
-        cat_table **more = vv_alloc(cap * sizeof *more);
+        cat_table **more = vv_alloc(cap * sizeof(cat_table *));
         if (more == NULL)
             return VV_NO_MEMORY;
-        memcpy(more, batch->tables, batch->table_count * sizeof *more);
+        memcpy(more, batch->tables, batch->table_count * sizeof(cat_table *));
         if (batch->tables != batch->few)
             vv_free(batch->tables);
         batch->tables = more;
@@ -284,11 +284,12 @@ vv_status vv_batch_require(vv_batch *batch, vv_table *table, vv_slice key, int64
         st = vv_fail(err, VV_INVALID, "the required version is negative");
     if (st == VV_OK)
         st = db_batch_bind(batch, table, err);
+    if (st != VV_OK)
+        return st;
     txn_condition *cond = NULL;
-    if (st == VV_OK)
-        st = db_batch_add_condition(batch, TXN_VERSION, table->cat->id, key, vv_slice_of(NULL, 0),
-                                    &cond, err);
-    if (st == VV_OK)
+    st = db_batch_add_condition(batch, TXN_VERSION, table->cat->id, key, vv_slice_of(NULL, 0),
+                                &cond, err);
+    if (cond != NULL)
         cond->version = version;
     return st;
 }
@@ -309,15 +310,15 @@ vv_status vv_batch_producer(vv_batch *batch, vv_slice producer, uint64_t sequenc
     txn_condition *cond = NULL;
     st = db_batch_add_condition(batch, TXN_PRODUCER, CAT_TABLE_SYSTEM, full, vv_slice_of(NULL, 0),
                                 &cond, err);
-    if (st != VV_OK)
+    if (st != VV_OK || cond == NULL)
         return st;
+    cond->sequence = sequence;
     st = db_batch_add(batch, ENGINE_PUT, CAT_TABLE_SYSTEM, full,
                       vv_slice_of(position, sizeof position), 0, err);
     if (st != VV_OK) {
         batch->cond_count--;
         return st;
     }
-    cond->sequence = sequence;
     batch->has_producer = true;
     return VV_OK;
 }

@@ -120,7 +120,7 @@ vv_status vv_cursor_open(vv_table *table, const vv_cursor_options *opt, vv_curso
                          vv_error *err)
 {
     static const vv_cursor_options defaults = VV_CURSOR_OPTIONS_INIT;
-    bounds b;
+    bounds b = {.lower_len = 0};
     bool pinned;
     if (opt == NULL)
         opt = &defaults;

@@ -67,7 +67,7 @@ vv_status db_identity_read(vio *io, db_identity *out, vv_error *err)
 vv_status db_identity_write(vio *io, const db_identity *id, vv_error *err)
 {
     uint8_t bytes[FILE_SIZE] = {0};
-    memcpy(bytes, MAGIC, 8);
+    memcpy(bytes, MAGIC, sizeof MAGIC - 1);
     vv_put_le32(bytes + 8, VERSION);
     memcpy(bytes + 20, id->uuid, sizeof id->uuid);
     vv_put_le32(bytes + 36, id->shard_count);
