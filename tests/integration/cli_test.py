@@ -166,6 +166,9 @@ def bad_files(where, tmp):
         assert count["count"] == (100 if name.endswith(".csv") else 1), (name, count)
         done = fails(1, "import", *where, "--schema", table, "--skip-bad", f, words=[table])
         assert ", 1 refused" in done.stdout or "cut" in name or "open" in name, done
+    f = write("long.csv", b"id,v\na,1\n" + b"x" * 1100 + b",2\nb,3\n")  # refused by the store
+    done = fails(1, "import", *where, "--schema", "long", f, words=["long.csv:3: ", "1024"])
+    assert "imported 2 records" in done.stdout and "1 refused" in done.stdout, done
     f = write("time.csv", b"id,when\na,noon\n")
     fails(1, "import", *where, "--schema", "time", "--timestamp", "when", f,
           words=["time.csv:2: 'noon' in column 'when' is no time"])
