@@ -25,7 +25,7 @@ static void zfree(voidpf opaque, voidpf ptr)
  * message that just fits from one that is too long. */
 static vv_status inflate_all(z_stream *z, vv_buf *out, vv_error *err)
 {
-    uint8_t scratch;
+    uint8_t scratch = 0;
     size_t step = STEP_MIN;
     for (;;) {
         size_t room = out->max - out->len < step ? out->max - out->len : step;

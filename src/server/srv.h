@@ -9,8 +9,8 @@
  *     closed(call)       the last callback            srv_call_ref / srv_call_unref
  *
  * A call belongs to one loop. Actions from other threads are posted to it through a queue and an
- * eventfd; answers are flushed once per connection and loop turn. After closed() every action on the
- * call is a harmless no-op, so a commit that ends after the client left needs no special case.
+ * eventfd; answers are flushed once per connection and loop turn. After closed() every action on
+ * the call is a harmless no-op, so a commit that ends after the client left needs no special case.
  *
  * Flow control: a message's bytes are credited to the sender only when it is released. A handler
  * that cannot go on keeps the message, and the sender stops: nothing is dropped, nothing grows.
@@ -50,9 +50,9 @@ typedef enum srv_method_kind {
 
 typedef struct srv_method {
     srv_method_kind kind;
-    const char *verb; /* SRV_HTTP: "GET" ...; NULL for gRPC, which is POST */
-    const char *path; /* "/pkg.Service/Method", "/metrics", or a prefix ending in '*' */
-    uint32_t ports;   /* bit set of srv_port indexes it is served on; 0: all */
+    const char *verb;     /* SRV_HTTP: "GET" ...; NULL for gRPC, which is POST */
+    const char *path;     /* "/pkg.Service/Method", "/metrics", or a prefix ending in '*' */
+    uint32_t ports;       /* bit set of srv_port indexes it is served on; 0: all */
     uint32_t message_max; /* bytes; 0: srv_options.message_max */
     void *ctx;            /* srv_call_ctx */
     /* All on the call's loop thread; any but message may be NULL. They must not block. */
@@ -63,7 +63,8 @@ typedef struct srv_method {
     void (*closed)(srv_call *call);  /* finished, cancelled, timed out or lost */
 } srv_method;
 
-#define SRV_OUTPUT_HIGH (1024u * 1024) /* bytes queued on a call above which a sender should stop */
+#define SRV_OUTPUT_HIGH (1024u * 1024) /* bytes queued on a call above which a sender should stop  \
+                                        */
 
 typedef struct srv_port {
     const char *host; /* numeric address */
@@ -74,10 +75,10 @@ typedef struct srv_options {
     const vv_threads *threads;
     vv_clock *clock;
     vv_log *log;
-    vv_budget *budget;            /* received and queued bytes, under VV_BUDGET_NETWORK */
+    vv_budget *budget; /* received and queued bytes, under VV_BUDGET_NETWORK */
     const srv_port *ports;
     size_t port_count;
-    const srv_method *methods;    /* borrowed for the server's life */
+    const srv_method *methods; /* borrowed for the server's life */
     size_t method_count;
     uint32_t loop_count;          /* default: 2 */
     uint32_t connections_max;     /* default 1000; over it a connection is closed at once */
@@ -99,12 +100,12 @@ void srv_stop(srv *s);
 
 /* ---- a call, as its handler sees it ------------------------------------------------------ */
 
-void *srv_call_ctx(const srv_call *call);          /* the method's */
+void *srv_call_ctx(const srv_call *call);           /* the method's */
 void srv_call_set_user(srv_call *call, void *user); /* loop thread */
 void *srv_call_user(const srv_call *call);
 const srv_method *srv_call_method(const srv_call *call);
-vv_slice srv_call_path(const srv_call *call);   /* percent-decoding is the handler's */
-vv_slice srv_call_query(const srv_call *call);  /* after '?', HTTP only */
+vv_slice srv_call_path(const srv_call *call);  /* percent-decoding is the handler's */
+vv_slice srv_call_query(const srv_call *call); /* after '?', HTTP only */
 size_t srv_call_port_index(const srv_call *call);
 /** True when the peer's address is of this machine's loopback network. */
 bool srv_call_from_loopback(const srv_call *call);
@@ -150,18 +151,18 @@ VV_MUST_CHECK vv_status srv_pool_submit(srv_pool *pool, void (*fn)(void *arg), v
 void srv_pool_destroy(srv_pool *pool); /* runs what is queued, joins; accepts NULL */
 
 typedef struct srv_stats {
-    uint64_t connections;       /* open now */
+    uint64_t connections; /* open now */
     uint64_t connections_total;
     uint64_t connections_refused;
-    uint64_t calls;             /* open now */
+    uint64_t calls; /* open now */
     uint64_t calls_total;
     uint64_t bytes_in;
     uint64_t bytes_out;
-    uint64_t resets;            /* calls cancelled by the client */
+    uint64_t resets; /* calls cancelled by the client */
     uint64_t protocol_errors;
     uint64_t deadline_exceeded;
-    uint64_t status[17];        /* finished gRPC calls by code */
-    uint64_t http_status[6];    /* finished HTTP calls by class, [2] is 2xx */
+    uint64_t status[17];     /* finished gRPC calls by code */
+    uint64_t http_status[6]; /* finished HTTP calls by class, [2] is 2xx */
 } srv_stats;
 void srv_stats_read(const srv *s, srv_stats *out);
 

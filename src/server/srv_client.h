@@ -36,9 +36,9 @@ typedef struct cli {
     bool goaway;
     uint32_t goaway_error;
     int32_t goaway_first; /* the last stream that the first GOAWAY named */
-    bool no_read;     /* leave what the server sends in the socket */
-    bool no_consume;  /* never open windows again */
-    size_t chunk_max; /* split writes into pieces of at most this; 0: whole */
+    bool no_read;         /* leave what the server sends in the socket */
+    bool no_consume;      /* never open windows again */
+    size_t chunk_max;     /* split writes into pieces of at most this; 0: whole */
     cli_stream streams[CLI_STREAMS];
 } cli;
 

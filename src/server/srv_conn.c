@@ -478,7 +478,7 @@ static int64_t check_open(srv_conn *conn, int64_t now)
     }
     if (conn->pending.len > 0 && now - conn->last_output_ns >= opt->idle_timeout_ns)
         srv_conn_kill(conn);
-    if (conn->call_count > 0) {
+    if (conn->call_count > 0 && conn->proto != NULL) {
         check_calls(conn, now);
     } else if (!conn->drain_sent && now - conn->last_use_ns >= opt->idle_timeout_ns) {
         srv_conn_begin_drain(conn);

@@ -161,7 +161,7 @@ static void on_accept(srv_loop *loop, srv_source *source, uint32_t events)
     srv_listener *l = VV_CONTAINER_OF(source, srv_listener, source);
     srv *s = l->server;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        any_addr peer;
+        any_addr peer = {.v6.sin6_family = AF_UNSPEC};
         socklen_t len = sizeof peer;
         int fd = accept4(l->fd, &peer.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {

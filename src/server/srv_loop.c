@@ -113,9 +113,10 @@ static void reap_dead(srv_loop *loop)
         loop->dead = conn->dead_next;
         if (conn->is_dirty) { /* made dirty after the flush: take it off that list */
             srv_conn **at = &loop->dirty;
-            while (*at != conn)
+            while (*at != NULL && *at != conn)
                 at = &(*at)->dirty_next;
-            *at = conn->dirty_next;
+            if (*at != NULL)
+                *at = conn->dirty_next;
             conn->is_dirty = false;
         }
         srv_conn_reap(conn);

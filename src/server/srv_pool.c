@@ -52,7 +52,7 @@ vv_status srv_pool_create(const vv_threads *threads, uint32_t thread_count, uint
 {
     if (thread_count == 0 || queue_max == 0)
         return vv_fail(err, VV_INVALID, "a pool needs a thread and a queue");
-    srv_pool *pool = vv_calloc(1, sizeof *pool + thread_count * sizeof pool->thread[0]);
+    srv_pool *pool = vv_calloc(1, sizeof *pool + thread_count * sizeof(vv_thread *));
     job *ring = vv_calloc(queue_max, sizeof *ring);
     if (pool == NULL || ring == NULL) {
         vv_free(pool);

@@ -58,7 +58,7 @@ bool srv_timer_set(srv_timers *t, srv_timer *timer, int64_t at_ns)
     }
     if (t->count == t->cap) {
         size_t cap = t->cap == 0 ? 16 : t->cap * 2;
-        srv_timer **heap = vv_realloc(t->heap, cap * sizeof *heap);
+        srv_timer **heap = vv_realloc(t->heap, cap * sizeof(srv_timer *));
         if (heap == NULL)
             return false;
         t->heap = heap;
