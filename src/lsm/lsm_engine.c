@@ -93,6 +93,7 @@ static vv_status rotate(lsm_engine *e, lsm_view **old, vv_error *err) VV_REQUIRE
     if (st != VV_OK)
         return st;
     lsm_view_publish(e, view);
+    e->is_warm = false;
     *old = now;
     return VV_OK;
 }
@@ -162,9 +163,18 @@ static vv_status lsm_apply(engine *base, int64_t version, int64_t commit_time_ns
     if (version <= atomic_load_explicit(&e->checkpoint, memory_order_relaxed))
         return VV_OK; /* replay overlaps what is in runs */
     vv_mutex_lock(&e->lock);
-    vv_status st = engine_memtable_apply(active_of(e), version, payload, err);
+    engine_memtable *mem = active_of(e);
+    vv_status st = engine_memtable_apply(mem, version, payload, err);
     e->pending_done = true;
+    /* Half full: time for a background thread to touch the memory of the next one. */
+    bool warm = !e->is_warm && engine_memtable_bytes(mem) > e->opt.memtable_size / 2;
+    if (warm) {
+        e->is_warm = true;
+        atomic_store_explicit(&e->wants_warm, true, memory_order_relaxed);
+    }
     vv_mutex_unlock(&e->lock);
+    if (warm && e->opt.hooks.on_work != NULL)
+        e->opt.hooks.on_work(e->opt.hooks.ctx);
     return st;
 }
 
@@ -366,8 +376,8 @@ static vv_status open_store(lsm_engine *e, vv_error *err)
         st = lsm_store_init(&e->store, opt->env, opt->dir, opt->shard, opt->cache_size, opt->budget,
                             err);
     if (st == VV_OK)
-        st = engine_memtable_pool_create(opt->budget, opt->env->seed ^ opt->shard,
-                                         opt->memtable_count, &e->pool, err);
+        st =
+            engine_memtable_pool_create(opt->budget, opt->env->seed ^ opt->shard, 1, &e->pool, err);
     if (st == VV_OK)
         st = lsm_manifest_open(&e->manifest, opt->env, e->store.dir, opt->shard, opt->read_only,
                                err);

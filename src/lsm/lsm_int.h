@@ -50,8 +50,10 @@ typedef struct lsm_engine {
     /* Under lock: */
     size_t pending_bytes; /* prepared and perhaps not applied yet */
     uint64_t pending_ops;
-    bool pending_done; /* an apply came since the last prepare */
-    lsm_job *flush;    /* in progress, or NULL */
+    bool pending_done;       /* an apply came since the last prepare */
+    bool is_warm;            /* the next memtable's arena was asked for: once a memtable */
+    _Atomic bool wants_warm; /* for work(): populate it. Set under lock, taken without */
+    lsm_job *flush;          /* in progress, or NULL */
     lsm_job *compaction;
     bool flush_busy; /* a thread is in a step of it */
     bool compaction_busy;

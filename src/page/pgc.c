@@ -25,6 +25,7 @@
 #include "base/error.h"
 #include "base/lock.h"
 #include "base/util.h"
+#include "page/pgc_slab.h"
 
 #define EVICT_BATCH 32u
 
@@ -35,14 +36,17 @@ struct pgc_cache {
     pgc_frame *hand;            /* under lock; NULL: the ring is empty */
     uint64_t linked;            /* bytes of the frames in the ring, under lock */
     uint64_t count;             /* frames in the ring, under lock */
-    _Atomic uint64_t bytes;     /* of all frames; any thread, relaxed */
+    pgc_slabs slabs;            /* under lock */
+    _Atomic uint64_t loose;     /* of frames outside of the slabs; any thread, relaxed */
+    _Atomic uint64_t bytes;     /* of all frames, by charge; any thread, relaxed */
     _Atomic uint64_t evictions; /* statistics */
     pgc_counter counters[PGC_COUNTERS];
 };
 
-static uint64_t charge_of(size_t len)
+/* The memory a frame takes: its slot's, or what it has by itself. */
+static uint64_t charge_of(const pgc_frame *frame)
 {
-    return sizeof(pgc_frame) + len + PGC_PAD;
+    return frame->is_slot ? pgc_slot_size(frame->len) : sizeof(pgc_frame) + frame->len + PGC_PAD;
 }
 
 vv_status pgc_cache_create(uint64_t size, vv_budget *budget, pgc_cache **out, vv_error *err)
@@ -54,6 +58,9 @@ vv_status pgc_cache_create(uint64_t size, vv_budget *budget, pgc_cache **out, vv
     cache->size = size;
     cache->budget = budget;
     vv_mutex_init(&cache->lock, VV_RANK_CACHE);
+    /* Slabs are for caches that fill many of them. A sixteenth more than the frames may take, so
+     * that two block sizes can share them without pushing each other around. */
+    pgc_slabs_init(&cache->slabs, size < 8 * PGC_SLAB_SIZE ? 0 : size + size / 16, budget);
     *out = cache;
     return VV_OK;
 }
@@ -65,6 +72,7 @@ void pgc_cache_destroy(pgc_cache *cache)
     assert(cache->hand == NULL);
     vv_epoch_drain();
     assert(atomic_load(&cache->bytes) == 0); /* a frame is still pinned */
+    pgc_slabs_fini(&cache->slabs);
     vv_mutex_fini(&cache->lock);
     vv_free(cache);
 }
@@ -95,9 +103,14 @@ void pgc_unpin(void *ptr)
     if (before > 1)
         return;
     pgc_cache *cache = frame->cache;
-    uint64_t charge = charge_of(frame->len);
-    vv_budget_release(cache->budget, VV_BUDGET_CACHE, charge);
-    vv_free(frame);
+    uint64_t charge = charge_of(frame);
+    if (frame->is_slot) {
+        pgc_slabs_put(&cache->slabs, frame);
+    } else {
+        vv_budget_release(cache->budget, VV_BUDGET_CACHE, charge);
+        atomic_fetch_sub_explicit(&cache->loose, charge, memory_order_relaxed);
+        vv_free(frame);
+    }
     atomic_fetch_sub_explicit(&cache->bytes, charge, memory_order_relaxed);
 }
 
@@ -112,7 +125,8 @@ static void ring_insert(pgc_cache *cache, pgc_frame *frame) VV_REQUIRES(cache->l
         frame->prev->next = frame;
         frame->next->prev = frame;
     }
-    cache->linked += charge_of(frame->len);
+    frame->linked = 1;
+    cache->linked += charge_of(frame);
     cache->count++;
 }
 
@@ -122,6 +136,7 @@ static void unpublish(pgc_cache *cache, pgc_frame *frame) VV_REQUIRES(cache->loc
     assert(atomic_load(frame->slot) == frame);
     atomic_store(frame->slot, NULL);
     frame->slot = NULL;
+    frame->linked = 0;
     if (frame->next == frame) {
         cache->hand = NULL;
     } else {
@@ -130,7 +145,7 @@ static void unpublish(pgc_cache *cache, pgc_frame *frame) VV_REQUIRES(cache->loc
         if (cache->hand == frame)
             cache->hand = frame->next;
     }
-    cache->linked -= charge_of(frame->len);
+    cache->linked -= charge_of(frame);
     cache->count--;
 }
 
@@ -186,19 +201,78 @@ static void make_room(pgc_cache *cache, uint64_t need)
         (void)vv_epoch_collect();
 }
 
+/* No slot of this size is left: evict what lies in a slab of another. Pinned frames keep the slab
+ * until their last unpin. Returns the evicted ones, linked by next. */
+static pgc_frame *drain_slab(pgc_cache *cache, size_t len) VV_REQUIRES(cache->lock)
+{
+    pgc_frame *evicted = NULL;
+    pgc_slab *slab = pgc_slabs_drain(&cache->slabs, len);
+    pgc_frame *frame;
+    for (size_t i = 0; slab != NULL && (frame = pgc_slab_slot(slab, i)) != NULL; i++) {
+        if (!frame->linked)
+            continue;
+        unpublish(cache, frame);
+        frame->next = evicted;
+        evicted = frame;
+    }
+    return evicted;
+}
+
+static void retire_all(pgc_cache *cache, pgc_frame *evicted)
+{
+    while (evicted != NULL) {
+        pgc_frame *next = evicted->next;
+        vv_epoch_retire(evicted, pgc_unpin);
+        atomic_fetch_add_explicit(&cache->evictions, 1, memory_order_relaxed);
+        evicted = next;
+    }
+}
+
+/* A slot of a slab; or NULL, after making room for memory outside of them. */
+static pgc_frame *take_slot(pgc_cache *cache, size_t len)
+{
+    if (cache->slabs.max == 0)
+        return NULL;
+    pgc_frame *evicted = NULL;
+    vv_mutex_lock(&cache->lock);
+    pgc_frame *frame = pgc_slabs_take(&cache->slabs, len);
+    uint64_t loose = atomic_load_explicit(&cache->loose, memory_order_relaxed);
+    if (frame == NULL && cache->slabs.bytes + loose + len > cache->size)
+        evicted = drain_slab(cache, len);
+    vv_mutex_unlock(&cache->lock);
+    retire_all(cache, evicted);
+    if (frame != NULL) {
+        memset(frame, 0, sizeof *frame);
+        frame->is_slot = 1;
+    }
+    return frame;
+}
+
+static pgc_frame *take_memory(pgc_cache *cache, size_t len)
+{
+    pgc_frame *slot = take_slot(cache, len);
+    if (slot != NULL)
+        return slot;
+    size_t size = sizeof(pgc_frame) + len + PGC_PAD;
+    pgc_frame *frame = len > UINT32_MAX ? NULL : vv_alloc_aligned(64, size);
+    if (frame == NULL)
+        return NULL;
+    memset(frame, 0, sizeof *frame);
+    vv_budget_take(cache->budget, VV_BUDGET_CACHE, size);
+    atomic_fetch_add_explicit(&cache->loose, size, memory_order_relaxed);
+    return frame;
+}
+
 vv_status pgc_frame_create(pgc_cache *cache, size_t len, pgc_frame **out, vv_error *err)
 {
-    uint64_t charge = charge_of(len);
-    pgc_frame *frame = len > UINT32_MAX ? NULL : vv_alloc_aligned(64, charge);
+    pgc_frame *frame = take_memory(cache, len);
     if (frame == NULL)
         return vv_fail(err, VV_NO_MEMORY, "page cache: no memory for a block of %zu bytes", len);
-    memset(frame, 0, sizeof *frame);
     memset(pgc_data(frame) + len, 0, PGC_PAD);
     atomic_init(&frame->refs, 1);
     frame->len = (uint32_t)len;
     frame->cache = cache;
-    atomic_fetch_add_explicit(&cache->bytes, charge, memory_order_relaxed);
-    vv_budget_take(cache->budget, VV_BUDGET_CACHE, charge);
+    atomic_fetch_add_explicit(&cache->bytes, charge_of(frame), memory_order_relaxed);
     *out = frame;
     return VV_OK;
 }
@@ -207,7 +281,7 @@ void pgc_publish(pgc_file *file, uint32_t block, pgc_frame *frame)
 {
     pgc_cache *cache = file->cache;
     assert(block < file->block_count && frame->slot == NULL);
-    uint64_t charge = charge_of(frame->len);
+    uint64_t charge = charge_of(frame);
     if (charge > cache->size / 2)
         return; /* one huge block would empty the cache: it stays private */
     make_room(cache, charge);

@@ -34,11 +34,13 @@ typedef struct pgc_cache pgc_cache;
 typedef struct pgc_frame {
     _Atomic uint32_t refs;             /* its word in a reference array, and each pin */
     _Atomic uint8_t hot;               /* set by readers, cleared by the clock hand; relaxed */
+    uint8_t is_slot;                   /* lies in a slab; fixed */
     uint32_t len;                      /* bytes of data; fixed */
     pgc_cache *cache;                  /* fixed */
     _Atomic(struct pgc_frame *) *slot; /* the word; NULL when not published; under the lock */
     struct pgc_frame *prev, *next;     /* the clock's ring, under the lock */
-    uint8_t unused[16];
+    uint8_t linked;                    /* in the ring; under the lock */
+    uint8_t unused[15];
 } pgc_frame;
 _Static_assert(sizeof(pgc_frame) == 64, "data starts on a cache line");
 

@@ -133,6 +133,48 @@ static void a_block_larger_than_half_stays_private(void **state)
     pgc_cache_destroy(cache);
 }
 
+/* A cache large enough for slabs, filled with one block size and then with another. */
+static void slabs_follow_the_block_size(void **state)
+{
+    (void)state;
+    const uint64_t size = 24 << 20;
+    vv_budget budget;
+    vv_budget_init(&budget, 0);
+    pgc_cache *cache = make_cache(size, &budget);
+    const size_t lens[] = {4096, 16384, 700, 16384, 40000};
+    for (size_t round = 0; round < ARRAY_LEN(lens); round++) {
+        uint32_t blocks = (uint32_t)(3 * size / lens[round]);
+        pgc_file *file = make_file(cache, blocks);
+        pgc_frame *pinned = load(file, 0, lens[round]);
+        for (uint32_t i = 1; i < blocks; i++) {
+            pgc_frame *frame = load(file, i, lens[round]);
+            assert_int_equal((uintptr_t)pgc_data(frame) % 64, 0);
+            pgc_unpin(frame);
+            assert_true(vv_budget_used(&budget) < size + size / 3);
+        }
+        for (size_t j = 0; j < lens[round]; j += 97)
+            assert_int_equal(pgc_data(pinned)[j], 0);
+        pgc_stats stats;
+        pgc_cache_stats(cache, &stats);
+        assert_true(stats.bytes > size / 2);
+        pgc_unpin(pinned);
+        if (round % 2 == 1) {
+            pgc_file_destroy(file);
+            continue;
+        }
+        vv_epoch_enter(); /* what is there is what was put there */
+        for (uint32_t i = 0; i < blocks; i++) {
+            pgc_frame *frame = pgc_lookup(file, i);
+            if (frame != NULL)
+                assert_int_equal(pgc_data(frame)[lens[round] - 1], (uint8_t)i);
+        }
+        vv_epoch_exit();
+        pgc_file_destroy(file);
+    }
+    pgc_cache_destroy(cache);
+    assert_int_equal(vv_budget_used(&budget), 0);
+}
+
 static void a_failed_allocation_is_an_answer(void **state)
 {
     (void)state;
@@ -151,11 +193,11 @@ static void a_failed_allocation_is_an_answer(void **state)
     pgc_cache_destroy(cache);
 }
 
-#define RACE_BLOCKS 200u
 #define RACE_ROUNDS 20000u
 
 typedef struct race {
     pgc_file *file;
+    size_t len; /* bytes of a block, or a few more */
     uint64_t seed;
     unsigned wrong;
 } race;
@@ -170,7 +212,7 @@ static void *race_reader(void *arg)
     pgc_frame *kept = NULL;
     uint8_t kept_byte = 0;
     for (unsigned i = 0; i < RACE_ROUNDS; i++) {
-        uint32_t block = (uint32_t)vv_rng_below(&rng, RACE_BLOCKS);
+        uint32_t block = (uint32_t)vv_rng_below(&rng, r->file->block_count);
         vv_epoch_enter();
         pgc_frame *frame = pgc_lookup(r->file, block);
         if (frame != NULL) {
@@ -182,13 +224,14 @@ static void *race_reader(void *arg)
             }
         }
         vv_epoch_exit();
-        if (frame == NULL && pgc_frame_create(r->file->cache, 512, &frame, NULL) == VV_OK) {
-            memset(pgc_data(frame), (int)block, 512);
+        if (frame == NULL &&
+            pgc_frame_create(r->file->cache, r->len + block % 700, &frame, NULL) == VV_OK) {
+            memset(pgc_data(frame), (int)block, r->len);
             pgc_publish(r->file, block, frame);
             pgc_unpin(frame);
         }
         if (kept != NULL && vv_rng_one_in(&rng, 5)) {
-            r->wrong += pgc_data(kept)[500] != kept_byte;
+            r->wrong += pgc_data(kept)[r->len - 1] != kept_byte;
             pgc_unpin(kept);
             kept = NULL;
         }
@@ -198,15 +241,14 @@ static void *race_reader(void *arg)
     return NULL;
 }
 
-static void prop_readers_and_evictions_agree(void **state)
+static void run_race(uint64_t cache_size, uint32_t blocks, size_t len)
 {
-    (void)state;
-    pgc_cache *cache = make_cache(RACE_BLOCKS * 600 / 10, NULL);
-    pgc_file *file = make_file(cache, RACE_BLOCKS);
+    pgc_cache *cache = make_cache(cache_size, NULL);
+    pgc_file *file = make_file(cache, blocks);
     pthread_t threads[3];
     race races[3];
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
-        races[i] = (race){.file = file, .seed = vv_test_seed(5) + i};
+        races[i] = (race){.file = file, .len = len, .seed = vv_test_seed(5) + i};
         assert_int_equal(pthread_create(&threads[i], NULL, race_reader, &races[i]), 0);
     }
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
@@ -217,6 +259,13 @@ static void prop_readers_and_evictions_agree(void **state)
     pgc_cache_destroy(cache);
 }
 
+static void prop_readers_and_evictions_agree(void **state)
+{
+    (void)state;
+    run_race(200 * 600 / 10, 200, 512); /* each frame by itself */
+    run_race(17 << 20, 10000, 8000);    /* slots of two sizes in slabs */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +274,7 @@ int main(void)
         cmocka_unit_test(the_cache_stays_within_its_size),
         cmocka_unit_test(what_is_used_again_stays_longer),
         cmocka_unit_test(a_block_larger_than_half_stays_private),
+        cmocka_unit_test(slabs_follow_the_block_size),
         cmocka_unit_test(a_failed_allocation_is_an_answer),
         cmocka_unit_test(prop_readers_and_evictions_agree),
     };
