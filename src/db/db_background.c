@@ -133,10 +133,18 @@ void db_background_wake_log(vv_db *db)
     vv_mutex_unlock(&bg->lock);
 }
 
-static void note_progress(db_background *bg)
+static void begin_piece(db_background *bg)
 {
     vv_mutex_lock(&bg->lock);
-    bg->pieces++;
+    bg->working++;
+    vv_mutex_unlock(&bg->lock);
+}
+
+static void end_piece(db_background *bg, vv_status st)
+{
+    vv_mutex_lock(&bg->lock);
+    bg->working--;
+    bg->pieces += st == VV_OK;
     vv_cond_broadcast(&bg->progress);
     vv_mutex_unlock(&bg->lock);
 }
@@ -234,12 +242,9 @@ vv_status db_step(vv_db *db, vv_error *err)
 static bool wait_for_work(db_background *bg, uint64_t *seen, int64_t at_most_ns)
 {
     vv_mutex_lock(&bg->lock);
-    bg->busy--;
-    vv_cond_broadcast(&bg->progress);
     if (!bg->stop && *seen == bg->requests)
         (void)vv_cond_wait_for(&bg->work, &bg->lock, at_most_ns);
     *seen = bg->requests;
-    bg->busy++;
     bool go_on = !bg->stop;
     vv_mutex_unlock(&bg->lock);
     return go_on;
@@ -271,24 +276,22 @@ static void worker_main(void *arg)
     uint32_t first = 0;
     while (!is_stopped(bg)) {
         vv_error why = {0};
+        vv_status st = VV_NOT_FOUND;
         relieve_log(db);
-        vv_status st =
-            failure_of(db, NULL) != VV_OK ? VV_NOT_FOUND : work_of_any(db, first++, &why);
-        if (st == VV_OK) {
-            note_progress(bg);
-        } else if (st == VV_NOT_FOUND) {
+        if (failure_of(db, NULL) == VV_OK) {
+            begin_piece(bg);
+            st = work_of_any(db, first++, &why);
+            end_piece(bg, st);
+        }
+        if (st == VV_NOT_FOUND) {
             if (!wait_for_work(bg, &seen, TICK_NS))
-                break;
-        } else {
+                return;
+        } else if (st != VV_OK) {
             note_failure(db, st, &why);
             if (pause_stopped(bg, RETRY_PAUSE_NS))
-                break;
+                return;
         }
     }
-    vv_mutex_lock(&bg->lock);
-    bg->busy--;
-    vv_cond_broadcast(&bg->progress);
-    vv_mutex_unlock(&bg->lock);
 }
 
 static void log_main(void *arg)
@@ -326,14 +329,8 @@ vv_status db_background_start(vv_db *db, vv_error *err)
     for (uint32_t i = 0; st == VV_OK && i < db->opt.background_threads; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "varve-work-%u", i % 100);
-        vv_mutex_lock(&bg->lock);
-        bg->busy++;
-        vv_mutex_unlock(&bg->lock);
         st = threads->create(name, VV_THREAD_BACKGROUND, worker_main, db, &bg->worker[i], err);
-        if (st == VV_OK)
-            bg->worker_count++;
-        else
-            bg->busy--;
+        bg->worker_count += st == VV_OK; /* read by no worker */
     }
     if (st == VV_OK)
         st = threads->create("varve-log", VV_THREAD_NORMAL, log_main, db, &bg->log_thread, err);
@@ -400,34 +397,40 @@ vv_status db_background_make_room(vv_db *db, db_shard *shard, int64_t deadline_n
     return VV_OK;
 }
 
+/* Did anybody do anything since `seen`, or is about to? Waits a little for those who are. */
+static bool is_moving(db_background *bg, uint64_t seen)
+{
+    vv_mutex_lock(&bg->lock);
+    bool moving = bg->working > 0 || bg->pieces != seen;
+    if (bg->working > 0 && bg->pieces == seen)
+        (void)vv_cond_wait_for(&bg->progress, &bg->lock, ROOM_WAIT_NS);
+    vv_mutex_unlock(&bg->lock);
+    return moving;
+}
+
 vv_status db_background_run(vv_db *db, db_shard *shard, bool (*done)(db_shard *shard, int64_t arg),
                             int64_t arg, vv_error *err)
 {
     db_background *bg = &db->bg;
-    for (;;) {
-        if (done(shard, arg))
-            return VV_OK;
+    while (!done(shard, arg)) {
         vv_error why = {0};
         vv_status st = failure_of(db, err);
         if (st != VV_OK)
             return st;
+        vv_mutex_lock(&bg->lock);
+        uint64_t seen = bg->pieces;
+        vv_mutex_unlock(&bg->lock);
+        begin_piece(bg);
         st = db->ops->work(shard->eng, &why);
-        if (st == VV_OK) {
-            note_progress(bg);
-            continue;
-        }
-        if (st != VV_NOT_FOUND) {
+        end_piece(bg, st);
+        if (st == VV_NOT_FOUND && !is_moving(bg, seen)) /* nobody has the piece we wait for */
+            return done(shard, arg) ? VV_OK : VV_NOT_FOUND;
+        if (st != VV_OK && st != VV_NOT_FOUND) {
             note_failure(db, st, &why);
             if (err != NULL)
                 *err = why;
             return st;
         }
-        vv_mutex_lock(&bg->lock);
-        bool is_idle = bg->busy == 0;
-        if (!is_idle) /* a worker has the piece we wait for */
-            (void)vv_cond_wait_for(&bg->progress, &bg->lock, ROOM_WAIT_NS);
-        vv_mutex_unlock(&bg->lock);
-        if (is_idle)
-            return done(shard, arg) ? VV_OK : VV_NOT_FOUND;
     }
+    return VV_OK;
 }

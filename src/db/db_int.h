@@ -102,6 +102,7 @@ typedef struct db_queue {
     vv_batch *tail;
     uint64_t bytes; /* under lock: payload bytes queued or being committed */
     uint64_t bytes_max;
+    uint64_t chain_max; /* bytes committed with one sync */
     bool is_waiting; /* the thread sleeps; under lock */
     bool stop;       /* under lock */
     vv_thread *thread;
@@ -119,7 +120,7 @@ typedef struct db_background {
     vv_cond progress;  /* a piece of work was done, or the workers went to sleep */
     uint64_t requests; /* under lock: counts calls of on_work */
     uint64_t pieces;   /* under lock: work done */
-    uint32_t busy;     /* under lock: workers not asleep */
+    uint32_t working;  /* under lock: threads in a piece of work */
     bool stop;         /* under lock */
     bool log_wanted;   /* under lock */
     vv_error error;    /* under lock: the first that will not go away by itself */

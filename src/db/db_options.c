@@ -98,4 +98,5 @@ void db_options_scale(vv_db *db)
     db->group_bytes_max = vv_min_u64(
         GROUP_MAX_BYTES, vv_min_u64(db->opt.log_ring_size / 8, db->opt.memtable_size / 4));
     db->queue.bytes_max = db->opt.memory_limit / 8;
+    db->queue.chain_max = vv_max_u64(db->opt.log_ring_size / 4, db->group_bytes_max);
 }

@@ -1,12 +1,13 @@
 /*
  * db_queue.c - vv_write_async: a bounded queue of batches and the thread that commits them.
  *
- *   any thread --lock, link--> queue --take all--> commit thread: append groups, one sync, publish,
- *                                                  then done() for each in order
+ *   any thread --lock, link--> queue --take a chain--> commit thread: append groups, one sync,
+ *                                                      publish, then done() for each in order
  *
  * The list runs through the batches themselves, so queueing takes no memory. While one chain is
- * synced the next gathers: the deeper the queue, the larger the groups. The bound counts bytes from
- * queueing to done(); a refused batch costs the caller nothing but the answer.
+ * synced the next gathers: the deeper the queue, the larger the groups, up to a part of the log's
+ * ring, so that the first of a long queue are not answered with its last. The bound counts bytes
+ * from queueing to done(); a refused batch costs the caller nothing but the answer.
  */
 #include "base/error.h"
 #include "db/db_int.h"
@@ -41,6 +42,7 @@ static void finish_chain(vv_db *db, vv_batch *head)
     vv_budget_release(&db->budget, VV_BUDGET_QUEUE, bytes);
 }
 
+/* The front of the queue, some chain_max bytes of it; NULL: stopped and empty. */
 static vv_batch *take_chain(db_queue *q)
 {
     vv_mutex_lock(&q->lock);
@@ -50,8 +52,17 @@ static vv_batch *take_chain(db_queue *q)
         q->is_waiting = false;
     }
     vv_batch *head = q->head;
-    q->head = NULL;
-    q->tail = NULL;
+    vv_batch *last = head;
+    uint64_t bytes = head == NULL ? 0 : cost(head);
+    while (last != NULL && last->next != NULL && bytes + cost(last->next) <= q->chain_max) {
+        last = last->next;
+        bytes += cost(last);
+    }
+    q->head = last == NULL ? NULL : last->next;
+    if (q->head == NULL)
+        q->tail = NULL;
+    if (last != NULL)
+        last->next = NULL;
     vv_mutex_unlock(&q->lock);
     return head;
 }

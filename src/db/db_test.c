@@ -428,6 +428,36 @@ static void a_batch_over_its_limit_is_refused_whole(void **state)
     vv_table_close(t);
 }
 
+/* Larger than a memtable, a segment and the ring. */
+static void a_large_value_goes_through(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    static uint8_t big[5 * 1024 * 1024];
+    memset(big, 'x', sizeof big);
+    vv_table *t = make_table(w->db, "plant", "kv", VV_TABLE_KV);
+    for (int i = 0; i < 3; i++) {
+        vv_value v;
+        big[0] = (uint8_t)i;
+        assert_ok(vv_put(t, vv_slice_str("big"), vv_slice_of(big, sizeof big), &err), err);
+        put(t, "small", "v");
+        assert_ok(vv_get(t, NULL, vv_slice_str("big"), &v, &err), err);
+        assert_true(vv_slice_eq(v.data, vv_slice_of(big, sizeof big)));
+        vv_value_release(&v);
+        if (i == 1)
+            assert_ok(vv_checkpoint(w->db, &err), err);
+    }
+    vv_table_close(t);
+    sim_reopen(w);
+    t = make_table(w->db, "plant", "kv", VV_TABLE_KV);
+    vv_value v;
+    assert_ok(vv_get(t, NULL, vv_slice_str("big"), &v, &err), err);
+    assert_true(vv_slice_eq(v.data, vv_slice_of(big, sizeof big)));
+    vv_value_release(&v);
+    expect(t, NULL, "small", "v");
+    vv_table_close(t);
+}
+
 static void expiry_hides_a_key(void **state)
 {
     sim_world *w = *state;
@@ -644,6 +674,7 @@ static int run(const engine_ops *ops)
         T(a_chain_commits_in_order_with_one_sync),
         T(bad_arguments_are_named),
         T(a_batch_over_its_limit_is_refused_whole),
+        T(a_large_value_goes_through),
         T(expiry_hides_a_key),
         T(old_versions_answer_within_retention),
         T(a_read_only_store_writes_nothing),

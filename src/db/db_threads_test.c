@@ -6,7 +6,7 @@
  *   swappers   all increment one counter by compare-and-swap: no increment is lost
  *   async      queue batches; done runs once for each, in order
  *   readers    gets, snapshots, walks
- *   tables     one thread creates, fills and drops a table
+ *   tables     two threads create, fill and drop tables, and ask for checkpoints and compactions
  */
 #include "db/db_test_util.h"
 
@@ -21,6 +21,7 @@
 #define SWAPPERS 2
 #define ASYNC 2
 #define READERS 2
+#define MAKERS 2
 #define ASYNC_DEPTH 200
 #define DONE_MAX 1000000
 
@@ -182,18 +183,21 @@ static void reader(void *arg)
 
 static void table_maker(void *arg)
 {
-    (void)arg;
+    char name[16];
+    (void)snprintf(name, sizeof name, "visit%d", (int)(intptr_t)arg);
     for (unsigned n = 0; !atomic_load(&stop); n++) {
         vv_error err = {0};
         vv_table *t = NULL;
         vv_table_options opt = VV_TABLE_OPTIONS_INIT;
         opt.kind = n % 2 == 0 ? VV_TABLE_RECORD : VV_TABLE_KV;
-        CHECK(vv_table_create(db, "brief", "visit", &opt, &t, &err) == VV_OK);
+        CHECK(vv_table_create(db, "brief", name, &opt, &t, &err) == VV_OK);
         if (opt.kind == VV_TABLE_KV)
             CHECK(vv_put(t, vv_slice_str("k"), vv_slice_str("v"), &err) == VV_OK);
         if (n % 5 == 0)
             CHECK(vv_checkpoint(db, &err) == VV_OK);
-        CHECK(vv_table_drop(db, "brief", "visit", &err) == VV_OK);
+        if (n % 7 == 0)
+            CHECK(vv_compact(kv, vv_slice_of(NULL, 0), vv_slice_of(NULL, 0), &err) == VV_OK);
+        CHECK(vv_table_drop(db, "brief", name, &err) == VV_OK);
         vv_table_close(t);
         vv_stats s = {.size = sizeof s};
         vv_stats_read(db, &s);
@@ -225,8 +229,8 @@ static void all_at_once(void **state)
                  {swapper, SWAPPERS},
                  {async_writer, ASYNC},
                  {reader, READERS},
-                 {table_maker, 1}};
-    vv_thread *thread[WRITERS + SWAPPERS + ASYNC + READERS + 1];
+                 {table_maker, MAKERS}};
+    vv_thread *thread[WRITERS + SWAPPERS + ASYNC + READERS + MAKERS];
     size_t started = 0;
     for (size_t r = 0; r < ARRAY_LEN(roles); r++)
         for (int i = 0; i < roles[r].count; i++)
