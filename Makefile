@@ -26,7 +26,7 @@ configure = @test -f $(1)/build.ninja || meson setup $(1) $(2) $(MESON_FLAGS) >/
 build: setup ## release build: build/varved, build/varve, build/libvarve.so
 	$(call configure,$(BUILD),--buildtype=release)
 	@ninja -C $(BUILD) --quiet programs
-	@ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so $(BUILD)/
+	@ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so src/db/libvarve.so.0 $(BUILD)/
 
 build-server: build ## the same, under its other name
 

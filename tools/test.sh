@@ -29,7 +29,7 @@ if [ "$what" = all ]; then
     tools/setup_node.sh
     configure build-test gcc all -Dtest_hooks=true --buildtype=debugoptimized
     configure build gcc programs --buildtype=release
-    ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so build/
+    ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so src/db/libvarve.so.0 build/
     run build-test
 fi
 if [ "$what" = all ] || [ "$what" = asan ]; then

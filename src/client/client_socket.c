@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -51,7 +52,8 @@ vv_status cli_parse_target(const char *address, cli_target *out, vv_error *err)
     out->host[host_len] = '\0';
     if (colon != NULL) {
         size_t len = strlen(colon + 1);
-        if (len == 0 || len > 5 || strspn(colon + 1, "0123456789") != len)
+        if (len == 0 || len > 5 || strspn(colon + 1, "0123456789") != len ||
+            strtoul(colon + 1, NULL, 10) > 65535 || strtoul(colon + 1, NULL, 10) == 0)
             return vv_fail(err, VV_INVALID, "address '%s': '%s' is no port", address, colon + 1);
         memcpy(out->port, colon + 1, len + 1);
     }
