@@ -22,7 +22,7 @@ failed=0
 run() {
     dir=$1
     shift
-    meson test -C "$dir" --no-rebuild --print-errorlogs "$@" || failed=1
+    meson test -C "$dir" --no-rebuild --timeout-multiplier 5 --print-errorlogs "$@" || failed=1
 }
 
 if [ "$what" = all ]; then
