@@ -159,8 +159,9 @@ static bool end_message(srv_call *call)
     }
     if (call->frame.compressed && call->frame.length > 0 && !inflate_block(call))
         return false;
+    call->block->wire = call->wire;
     call->block->credit = call->uncredited;
-    call->uncredited = 0;
+    call->wire = call->uncredited = 0;
     if (call->method->kind == SRV_GRPC_UNARY) {
         call->unary = call->block;
         call->block = NULL;
@@ -179,6 +180,7 @@ void grpc_request_data(srv_call *call, vv_slice data)
     for (;;) {
         size_t before = data.len;
         grpc_event event = grpc_frame_next(&call->frame, &data, &piece);
+        call->wire += before - data.len;
         call->uncredited += before - data.len;
         bool go_on = true;
         switch (event) {

@@ -248,13 +248,17 @@ void srv_call_credit(srv_call *call)
         call->owed = 0;
         return;
     }
-    uint64_t released = atomic_load_explicit(&call->released, memory_order_acquire);
-    call->owed += (size_t)(released - call->credited);
-    call->credited = released;
-    if (call->uncredited > 0 && call->delivered - released <= SRV_LARGE_HELD_MAX &&
-        call->frame.length > SRV_LARGE_MESSAGE) {
-        call->owed += call->uncredited;
-        call->uncredited = 0;
+    uint64_t returned = atomic_load_explicit(&call->returned, memory_order_acquire);
+    call->owed += (size_t)(returned - call->credited);
+    call->credited = returned;
+    if (call->uncredited > 0 && call->frame.length > SRV_LARGE_MESSAGE) {
+        /* The mark first: a release that this reading misses sees it and comes back. */
+        atomic_store(&call->held_back, true);
+        if (call->delivered - atomic_load(&call->released) <= SRV_LARGE_HELD_MAX) {
+            atomic_store(&call->held_back, false);
+            call->owed += call->uncredited;
+            call->uncredited = 0;
+        }
     }
     if (call->owed == 0 || (srv_call_queued(call) >= SRV_OUTPUT_HIGH && !call->request_ignored))
         return; /* the client does not read its answers: take no more from it */

@@ -56,7 +56,7 @@ void srv_block_deliver(srv_call *call, srv_block **block)
     srv_conn *conn = call->conn;
     conn->partial -= b->charge;
     atomic_fetch_add_explicit(&conn->held, b->charge, memory_order_relaxed);
-    call->delivered += b->credit;
+    call->delivered += b->wire;
     srv_call_ref(call);
     b->call = call;
     call->method->message(call, (srv_message){vv_slice_of(b->bytes, b->len), {b, NULL}});
@@ -95,16 +95,18 @@ void srv_message_release(srv_message *msg)
     *msg = (srv_message){0};
     srv_call *call = b->call;
     srv_conn *conn = call->conn;
-    size_t credit = b->credit, charge = b->charge;
+    size_t wire = b->wire, credit = b->credit, charge = b->charge;
     vv_budget_release(conn->server->opt.budget, VV_BUDGET_NETWORK, charge);
     vv_free(b);
 
     size_t held = atomic_fetch_sub_explicit(&conn->held, charge, memory_order_acq_rel);
     if (held >= SRV_CONN_HELD_MAX && held - charge < SRV_CONN_HELD_MAX)
         post_credit(conn);
-    uint64_t before = atomic_fetch_add_explicit(&call->released, credit, memory_order_acq_rel);
-    if (before >> SRV_CREDIT_STEP_SHIFT != (before + credit) >> SRV_CREDIT_STEP_SHIFT &&
-        srv_call_is_open(call))
+    if (credit > 0)
+        atomic_fetch_add_explicit(&call->returned, credit, memory_order_relaxed);
+    uint64_t before = atomic_fetch_add(&call->released, wire);
+    bool step = before >> SRV_CREDIT_STEP_SHIFT != (before + wire) >> SRV_CREDIT_STEP_SHIFT;
+    if ((step || atomic_load(&call->held_back)) && srv_call_is_open(call))
         srv_call_schedule(call);
     srv_call_unref(call);
 }

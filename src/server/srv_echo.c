@@ -87,6 +87,26 @@ static void pool_message(srv_call *call, srv_message msg)
     }
 }
 
+static void pool_release(void *arg)
+{
+    pool_job *job = arg;
+    srv_message_release(&job->msg);
+    vv_free(job);
+}
+
+static void sink_message(srv_call *call, srv_message msg)
+{
+    srv_echo *echo = srv_call_ctx(call);
+    note(call, &msg);
+    pool_job *job = vv_alloc(sizeof *job);
+    if (job != NULL)
+        *job = (pool_job){call, msg};
+    if (job == NULL || srv_pool_submit(echo->pool, pool_release, job) != VV_OK) {
+        srv_message_release(&msg);
+        vv_free(job);
+    }
+}
+
 static void drop_message(srv_call *call, srv_message msg)
 {
     note(call, &msg);
@@ -154,6 +174,20 @@ static void keep_half_close(srv_call *call)
     let_go(call);
     srv_call_send(call, &body);
     srv_call_finish(call, VV_OK, NULL);
+}
+
+static void let_go_posted(srv_call *call, void *arg)
+{
+    (void)arg;
+    if (srv_call_is_open(call))
+        let_go(call);
+}
+
+void srv_echo_let_go(srv_echo *echo)
+{
+    srv_call *call = atomic_load(&echo->keeper);
+    if (call != NULL)
+        srv_call_post(call, let_go_posted, NULL);
 }
 
 static void keep_closed(srv_call *call)
@@ -250,6 +284,10 @@ size_t srv_echo_methods(srv_echo *echo, srv_method out[SRV_ECHO_METHODS])
         {.kind = SRV_GRPC_STREAM,
          .path = "/test.Echo/Stream",
          .message = stream_message,
+         .half_close = stream_half_close},
+        {.kind = SRV_GRPC_STREAM,
+         .path = "/test.Echo/Sink",
+         .message = sink_message,
          .half_close = stream_half_close},
         {.kind = SRV_GRPC_STREAM, .path = "/test.Echo/Never", .message = drop_message},
         {.kind = SRV_GRPC_STREAM,

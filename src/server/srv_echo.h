@@ -20,16 +20,20 @@ typedef struct srv_echo {
     _Atomic(srv_call *) keeper;   /* the last Keep call, referenced */
 } srv_echo;
 
-#define SRV_ECHO_METHODS 12u
+#define SRV_ECHO_METHODS 13u
 
 /*
  * /test.Echo/Unary   echoes                       /test.Echo/Pool   echoes from another thread
  * /test.Echo/Stream  echoes each message          /test.Echo/Never  never answers
+ * /test.Echo/Sink    another thread lets go of the messages, nothing else
  * /test.Echo/Keep    keeps messages until half-close, then answers their count
  * /test.Echo/Flood   answers one message with kilobytes without end, pausing at SRV_OUTPUT_HIGH
  * /test.Echo/Reckless  the same without pausing   /test.Echo/Fail   status 9 and a trailer
  * GET /hello, POST /echo, GET and PUT under /kv/  (answers the path), POST /large: 3 MB
  */
 size_t srv_echo_methods(srv_echo *echo, srv_method out[SRV_ECHO_METHODS]);
+
+/** Release what the last Keep call keeps, on its loop, soon. Any thread. */
+void srv_echo_let_go(srv_echo *echo);
 
 #endif

@@ -340,9 +340,10 @@ struct srv_call {
     grpc_frame frame;
     srv_block *block;
     srv_block *unary;   /* the whole message of a unary call, until the client ends */
-    size_t uncredited;  /* wire bytes of the current message that are not credited */
+    size_t wire;        /* bytes of the current message so far, its prefix included */
+    size_t uncredited;  /* of these, not given back to the sender */
     uint64_t delivered; /* wire bytes of messages given to the handler */
-    uint64_t credited;  /* of these, given back to the sender */
+    uint64_t credited;  /* what of returned was given back */
     size_t owed;        /* to be given back once output is taken */
     int64_t last_input_ns;
     int64_t deadline_ns;
@@ -363,6 +364,8 @@ struct srv_call {
     /* any thread */
     _Atomic(srv_item *) inbox; /* newest first */
     _Atomic uint64_t released; /* wire bytes of messages released */
+    _Atomic uint64_t returned; /* their credit */
+    _Atomic bool held_back;    /* a large message waits for releases */
     _Atomic size_t queued;
     _Atomic bool scheduled; /* in the loop's posts */
     _Atomic bool was_high;  /* queued passed SRV_OUTPUT_HIGH: drained() is due */
@@ -407,7 +410,8 @@ struct srv_block {
     srv_call *call; /* counted, once delivered */
     size_t len;
     size_t cap;
-    size_t credit; /* wire bytes it stands for */
+    size_t wire;   /* bytes it took on the wire */
+    size_t credit; /* of these, not yet given back to the sender */
     size_t charge; /* counted in the budget */
     uint8_t bytes[];
 };

@@ -341,6 +341,54 @@ static void test_back_pressure_on_the_sender(void **state)
     fixture_stop(&f);
 }
 
+/* Releases alone, by another thread, keep a stream going: small messages and large ones. */
+static void test_releases_credit_the_sender(void **state)
+{
+    (void)state;
+    static uint8_t piece[3000000];
+    static const struct {
+        size_t len, count;
+    } runs[] = {{100, 100000}, {40000, 1000}, {3000000, 12}};
+    fixture f = {0};
+    fixture_start(&f);
+    cli *c = cli_open(f.bound, 0);
+    for (size_t r = 0; r < ARRAY_LEN(runs); r++) {
+        cli_stream *s = cli_call(c, "/test.Echo/Sink", NULL);
+        for (size_t i = 0; i < runs[r].count; i++)
+            cli_message(c, s, vv_slice_of(piece, runs[r].len), i + 1 == runs[r].count);
+        assert_true(cli_wait(c, s, 20000));
+        assert_int_equal(s->grpc_status, 0);
+        vv_buf_fini(&s->out);
+    }
+    cli_close(c);
+    fixture_stop(&f);
+}
+
+/* Messages as large as the window are credited while they arrive, but one at a time. */
+static void test_back_pressure_on_large_messages(void **state)
+{
+    (void)state;
+    static uint8_t piece[3000000];
+    fixture f = {0};
+    fixture_start(&f);
+    cli *c = cli_open(f.bound, 0);
+    cli_stream *s = cli_call(c, "/test.Echo/Keep", NULL);
+    for (size_t i = 0; i < 10; i++)
+        cli_message(c, s, vv_slice_of(piece, sizeof piece), i == 9);
+    (void)cli_pump(c, 500);
+    assert_true(f.echo.kept >= 1 && f.echo.kept <= 3);
+    assert_true(vv_budget_part_used(&f.budget, VV_BUDGET_NETWORK) < 14000000);
+    srv_echo_let_go(&f.echo); /* from this thread, as often as it takes */
+    for (int i = 0; i < 500 && !s->closed; i++) {
+        (void)cli_pump(c, 10);
+        srv_echo_let_go(&f.echo);
+    }
+    assert_true(s->closed);
+    assert_int_equal(s->grpc_status, 0);
+    cli_close(c);
+    fixture_stop(&f);
+}
+
 /* A client that does not read: output stays bounded, drained() starts the handler again. */
 static void test_slow_reader(void **state)
 {
@@ -647,6 +695,8 @@ int main(void)
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_back_pressure_on_the_sender),
+        cmocka_unit_test(test_back_pressure_on_large_messages),
+        cmocka_unit_test(test_releases_credit_the_sender),
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_a_stream_of_acks_that_nobody_reads_stops_its_sender),
         cmocka_unit_test(test_bytes_may_be_split_anywhere),
