@@ -308,7 +308,7 @@ void db_queue_stop(vv_db *db); /* commits what is queued first */
 /* ---- db_read.c ---------------------------------------------------------------------------------
  */
 
-/* Wall time, but never earlier than what another read was given. */
+/* Wall time, but never earlier (by more than a millisecond) than what another read was given. */
 int64_t db_read_time(vv_db *db);
 /* VV_NOT_FOUND when the table was dropped. */
 VV_MUST_CHECK vv_status db_check_table(const vv_table *table, vv_error *err);
