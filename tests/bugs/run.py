@@ -34,7 +34,7 @@ def run(build, command, bug):
     while "=" in words[0]:
         name, value = words.pop(0).split("=", 1)
         env[name] = value
-    words[0] = str(build / words[0])
+    words[0] = str(build / words[0].removesuffix(".c"))
     start = time.monotonic()
     try:
         done = subprocess.run(words, env=env, stdout=subprocess.DEVNULL,
