@@ -51,7 +51,8 @@ typedef struct vv_options {
     uint64_t memory_limit;    /* bytes for memtables, cache, queues; default 512 MiB, min 16 MiB */
     uint64_t memtable_size;   /* bytes a shard; default 64 MiB, at most an eighth of memory_limit */
     uint64_t cache_size;      /* bytes of all block caches; default a quarter of memory_limit */
-    uint64_t log_limit;       /* retained log bytes before shards are flushed; default 1 GiB */
+    uint64_t log_limit;       /* retained log bytes before shards are flushed; default 1 GiB,
+                                 at least two segments */
     uint32_t log_segment_size;   /* default 64 MiB, rounded to 4 KiB, min 64 KiB */
     uint32_t log_ring_size;      /* default 8 MiB, min 64 KiB */
     uint32_t background_threads; /* flush and compaction; default 1 */

@@ -191,16 +191,22 @@ vv_status db_freeze(vv_db *db, db_shard *shard, vv_error *err)
     return st;
 }
 
-/* Flush the shards that keep the log over its limit. */
+/* Flush the shards that keep the log over its limit. A shard with a frozen memtable is being
+ * flushed already, and what it holds is older than the active one: freezing again at every piece of
+ * work would only make many small memtables. */
 static void relieve_log(vv_db *db)
 {
     uint64_t shards = wal_pressure(db->log);
     for (; shards != 0; shards &= shards - 1) {
         uint32_t s = (uint32_t)__builtin_ctzll(shards);
-        if (s < db->shard_count) {
-            vv_status st = db_freeze(db, &db->shards[s], NULL);
-            (void)st; /* too many frozen already: their flush comes first */
-        }
+        if (s >= db->shard_count)
+            continue;
+        engine_stats stats;
+        db->ops->stats(db->shards[s].eng, &stats);
+        if (stats.memtable_count > 1)
+            continue;
+        vv_status st = db_freeze(db, &db->shards[s], NULL);
+        (void)st; /* no memory for a new memtable: the next round tries again */
     }
 }
 

@@ -86,6 +86,9 @@ vv_status db_options_resolve(const vv_options *opt, vv_options *out, vv_error *e
     if (st != VV_OK)
         return vv_wrap(err, st, "options");
     out->log_segment_size = (uint32_t)vv_align_up(out->log_segment_size, VV_BLOCK);
+    /* The log holds the segment being filled and the one before: less would be pressure for ever.
+     */
+    out->log_limit = vv_max_u64(out->log_limit, 2 * (uint64_t)out->log_segment_size);
     out->log_ring_size = (uint32_t)vv_align_up(out->log_ring_size, VV_BLOCK);
     return VV_OK;
 }

@@ -244,6 +244,27 @@ static void durability_is_asked_and_given(void **state)
     assert_non_null(strstr(rec.last_message, "sync, os or none"));
 }
 
+static void producers_of_two_tenants_do_not_meet(void **state)
+{
+    (void)state;
+    const char *ten[] = {"producer", "p", "sequence", "10", NULL};
+    const char *five[] = {"producer", "p", "sequence", "5", NULL};
+    rec_spec acme = {.tenant = "acme", .entity = "e"}, beta = {.tenant = "beta", .entity = "e"};
+    assert_int_equal(give_batch(&rec, &acme, 1, true, ten), VV_OK);
+    bed_run(&world);
+    assert_false(rec.last.duplicate);
+    assert_int_equal(give_batch(&rec, &beta, 1, true, five), VV_OK);
+    bed_run(&world);
+    assert_false(rec.last.duplicate);
+    vv_table *table = open_table("beta", "records");
+    vv_value v;
+    vv_error err;
+    assert_ok(vv_get(table, NULL, vv_slice_str("e"), &v, &err), err);
+    vv_value_release(&v);
+    vv_table_close(table);
+    rec.len = 0;
+}
+
 static void a_retried_sequence_is_written_once(void **state)
 {
     (void)state;
@@ -845,6 +866,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_transaction_over_the_entry_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(malformed_bytes_refuse_the_request, setup, teardown),
         cmocka_unit_test_setup_teardown(durability_is_asked_and_given, setup, teardown),
+        cmocka_unit_test_setup_teardown(producers_of_two_tenants_do_not_meet, setup, teardown),
         cmocka_unit_test_setup_teardown(a_retried_sequence_is_written_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stream_is_answered_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(a_malformed_message_ends_the_stream, setup, teardown),

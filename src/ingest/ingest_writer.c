@@ -498,6 +498,24 @@ static void refuse_atomic(ingest_item *item, vv_status st, const vv_error *err)
     }
 }
 
+/* The positions of producers are one list for a shard, so the tenant goes into the name: no tenant
+ * can hold up another's writes. The tenant is that of the first record, and has no NUL in it. */
+static vv_status add_producer(const ingest_wbatch *wb, const ingest_item *item, vv_error *err)
+{
+    uint8_t name[VV_KEY_MAX];
+    const ingest_table *table = item->recs[0].table;
+    vv_slice tenant = vv_slice_of(table->text + table->identity_len, table->tenant_len);
+    vv_slice producer = item->producer_name;
+    if (producer.len > sizeof name - VV_NAME_MAX - 1)
+        return vv_fail(err, VV_INVALID, "options: producer has %zu bytes, at most %zu are allowed",
+                       producer.len, sizeof name - VV_NAME_MAX - 1);
+    memcpy(name, tenant.data, tenant.len);
+    name[tenant.len] = 0;
+    memcpy(name + tenant.len + 1, producer.data, producer.len);
+    return vv_batch_producer(wb->batch, vv_slice_of(name, tenant.len + 1 + producer.len),
+                             item->sequence, err);
+}
+
 /* All or nothing: one batch of its own, behind what its producer sent before. */
 static void gather_atomic(ingest_pipeline *p, ingest_item *item)
 {
@@ -509,7 +527,7 @@ static void gather_atomic(ingest_pipeline *p, ingest_item *item)
     if (wb == NULL || !reserve_segment(wb))
         st = vv_fail(&err, VV_NO_MEMORY, "no memory for a batch");
     if (st == VV_OK && item->producer_name.len > 0)
-        st = vv_batch_producer(wb->batch, item->producer_name, item->sequence, &err);
+        st = add_producer(wb, item, &err);
     for (uint32_t i = 0; i < item->count && st == VV_OK; i++) {
         st = put(wb, &item->recs[i], &err);
         if (st == VV_BUSY)
