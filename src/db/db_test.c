@@ -609,6 +609,49 @@ static void what_is_no_store_is_refused(void **state)
     sim_start(w);
 }
 
+static void a_failed_log_latches_and_reads_go_on(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_table *t = make_table(w->db, "plant", "kv", VV_TABLE_KV);
+    put(t, "k", "v");
+    vv_table_close(t);
+    sim_reopen(w);
+    uint64_t sites = vio_sim_fault_sites(w->disk, VIO_SIM_EIO_STICKY);
+    sim_close(w);
+    vio_sim_options sim = {.seed = 1, .fault = VIO_SIM_EIO_STICKY, .fault_at = sites + 1};
+    assert_ok(sim_on(w, &sim, &err), err);
+    assert_ok(sim_open_db(w, &err), err);
+    assert_ok(vv_table_open(w->db, "plant", "kv", &t, &err), err);
+    vv_status st = VV_OK;
+    for (int i = 0; i < 10 && st == VV_OK; i++)
+        st = vv_put(t, vv_slice_str("lost"), vv_slice_str("w"), &err);
+    assert_int_equal(st, VV_IO);
+    for (int i = 0; i < 3; i++) { /* the disk answers again, the log does not believe it */
+        vio_sim_heal(w->disk);
+        assert_status(VV_IO, vv_put(t, vv_slice_str("lost"), vv_slice_str("w"), &err));
+        assert_non_null(strstr(err.msg, "reopen"));
+        expect(t, NULL, "k", "v");
+    }
+    done_log log = {0};
+    vv_batch *b = new_batch(w->db);
+    assert_status(VV_IO, vv_write_async(w->db, b, VV_DURABLE_OS, note_done, &log, &err));
+    vv_batch_destroy(b);
+    assert_status(VV_IO, vv_table_create(w->db, "plant", "more", NULL, NULL, &err));
+    vv_stats s = {.size = sizeof s};
+    vv_stats_read(w->db, &s);
+    assert_true(s.failed);
+    vv_table_close(t);
+    assert_status(VV_IO, vv_db_close(w->db, &err));
+    w->db = NULL;
+    sim_off(w);
+    sim_start(w);
+    t = make_table(w->db, "plant", "kv", VV_TABLE_KV);
+    expect(t, NULL, "k", "v");
+    put(t, "k", "again");
+    vv_table_close(t);
+}
+
 static void statistics_add_up(void **state)
 {
     sim_world *w = *state;
@@ -679,6 +722,7 @@ static int run(const engine_ops *ops)
         T(old_versions_answer_within_retention),
         T(a_read_only_store_writes_nothing),
         T(what_is_no_store_is_refused),
+        T(a_failed_log_latches_and_reads_go_on),
         T(statistics_add_up),
         T(the_memory_limit_is_named_and_lifts),
     };
