@@ -8,7 +8,11 @@
 #include "server/daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -39,46 +43,64 @@ bool daemon_failed_at_listen(const vv_error *err)
     return strncmp(err->msg, LISTEN_MARK, strlen(LISTEN_MARK)) == 0;
 }
 
-/* storage.wal_directory: the store's "wal" becomes a link to it, made before the store is. */
+/* A name counts after its directory is synced: a log whose directory a power cut takes is lost. */
+static bool sync_parent(const char *path)
+{
+    char parent[2 * CONFIG_TEXT_MAX];
+    (void)snprintf(parent, sizeof parent, "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (slash == NULL)
+        (void)snprintf(parent, sizeof parent, ".");
+    else
+        slash[slash == parent] = '\0';
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        (void)close(fd);
+    return ok;
+}
+
+static bool make_directory(const char *path)
+{
+    return mkdir(path, 0777) == 0 || errno == EEXIST;
+}
+
+/* storage.wal_directory: the store's "wal" becomes a link to it, made before the store is. The link
+ * holds the whole path, since a relative one would be read from inside the data directory. */
 static vv_status place_wal(const config *c, vv_error *err)
 {
     if (c->storage_wal_directory[0] == '\0')
         return VV_OK;
-    vv_buf link;
-    vv_buf_init(&link, 2 * CONFIG_TEXT_MAX);
-    vv_buf_printf(&link, "%s/wal", c->storage_data_directory);
-    vv_buf_append_u8(&link, 0);
-    if (link.status != VV_OK) {
-        vv_buf_fini(&link);
-        return vv_fail(err, link.status, "storage.wal_directory");
-    }
-    const char *path = (const char *)link.data;
-    char now[CONFIG_TEXT_MAX];
-    ssize_t len = readlink(path, now, sizeof now - 1);
-    vv_status st = VV_OK;
+    char link[CONFIG_TEXT_MAX + 8];
+    char target[PATH_MAX];
+    char now[PATH_MAX];
+    (void)snprintf(link, sizeof link, "%s/wal", c->storage_data_directory);
+    if (!make_directory(c->storage_data_directory) || !make_directory(c->storage_wal_directory) ||
+        realpath(c->storage_wal_directory, target) == NULL)
+        return vv_fail_sys(err, VV_IO, errno, "storage.wal_directory %s", c->storage_wal_directory);
+    ssize_t len = readlink(link, now, sizeof now - 1);
     if (len >= 0) {
         now[len] = '\0';
-        if (strcmp(now, c->storage_wal_directory) != 0)
-            st = vv_fail(err, VV_INVALID,
-                         "storage.wal_directory: %s points to %s: stop varved, move the log there "
-                         "and change the link, or set the key back",
-                         path, now);
-    } else if (errno == EINVAL) {
-        st = vv_fail(err, VV_INVALID,
-                     "storage.wal_directory: %s is a directory already: move it to %s first", path,
-                     c->storage_wal_directory);
-    } else if ((mkdir(c->storage_data_directory, 0777) != 0 && errno != EEXIST) ||
-               (mkdir(c->storage_wal_directory, 0777) != 0 && errno != EEXIST) ||
-               symlink(c->storage_wal_directory, path) != 0) {
-        st = vv_fail_sys(err, VV_IO, errno, "storage.wal_directory %s", c->storage_wal_directory);
+        return strcmp(now, target) == 0
+                   ? VV_OK
+                   : vv_fail(err, VV_INVALID,
+                             "storage.wal_directory: %s points to %s: stop varved, move the log "
+                             "there and change the link, or set the key back",
+                             link, now);
     }
-    vv_buf_fini(&link);
-    return st;
+    if (errno == EINVAL)
+        return vv_fail(err, VV_INVALID,
+                       "storage.wal_directory: %s is a directory already: move it to %s first",
+                       link, target);
+    if (symlink(target, link) != 0 || !sync_parent(target) || !sync_parent(link) ||
+        !sync_parent(c->storage_data_directory))
+        return vv_fail_sys(err, VV_IO, errno, "storage.wal_directory %s", target);
+    return VV_OK;
 }
 
-/* The library's log lines become lines of the daemon as they are: they have the same form. They come
- * under the lock of the library's own log, a leaf, so ours cannot be taken: the sink writes a line
- * whole, which is what the lock is for. */
+/* The library's log lines become lines of the daemon as they are: they have the same form. They
+ * come under the lock of the library's own log, a leaf, so ours cannot be taken: the sink writes a
+ * line whole, which is what the lock is for. */
 static void store_log(void *ctx, int level, const char *line, size_t len)
 {
     vv_log *log = ctx;

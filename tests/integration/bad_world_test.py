@@ -108,6 +108,19 @@ def a_file_where_the_directory_should_be(tmp):
     assert (tmp / "foreign" / "precious.txt").read_text() == "mine"
 
 
+def the_log_can_lie_elsewhere(tmp):
+    elsewhere = os.path.relpath(tmp / "log", os.getcwd())
+    for round_number in range(2):
+        with Varved(tmp / "data", [f"storage.wal_directory={elsewhere}"]) as server:
+            with grpc.insecure_channel(server.ingest) as channel:
+                if round_number == 1:
+                    assert get(channel, b"k0").value == b"v"
+                put(channel, b"k%d" % round_number, b"v")
+            server.kill()
+    assert list((tmp / "log").glob("*.seg")) and (tmp / "data" / "wal").is_symlink()
+    start_fails(tmp / "data", 3, "points to", settings=[f"storage.wal_directory={tmp}/other"])
+
+
 def fill(data, count=400):
     """A store with every kind of file: runs, a manifest, log behind the checkpoint. The settings
     keep the log small, so that flips find something."""
@@ -256,7 +269,7 @@ def a_read_only_directory_is_named(tmp):
 
 def main():
     cases = [bad_configurations, two_servers_on_one_directory, a_file_where_the_directory_should_be,
-             newer_stores_are_refused, one_flipped_bit_in_each_file_kind,
+             the_log_can_lie_elsewhere,              newer_stores_are_refused, one_flipped_bit_in_each_file_kind,
              a_full_disk_refuses_and_recovers, a_read_only_directory_is_named]
     only = sys.argv[1:]
     with TempDir() as tmp:
