@@ -74,7 +74,8 @@ void *vv_alloc_aligned(size_t align, size_t size)
     size = vv_align_up(size == 0 ? 1 : size, align);
     void *ptr = must_fail() ? NULL : aligned_alloc(align, size);
     if (ptr != NULL && align >= HUGE_PAGE)
-        (void)madvise(ptr, size, MADV_HUGEPAGE); /* only a hint: small pages are slower, not wrong */
+        (void)madvise(ptr, size,
+                      MADV_HUGEPAGE); /* only a hint: small pages are slower, not wrong */
     return ptr;
 }
 

@@ -64,9 +64,9 @@ void vv_cond_signal(vv_cond *cond);
 void vv_cond_broadcast(vv_cond *cond);
 
 /**
- * One turn of a loop that waits for another thread's few instructions (a sequence lock): pauses, and
- * after some hundred turns gives the CPU away, since the other thread may have lost its own. *turns
- * starts at 0 and counts.
+ * One turn of a loop that waits for another thread's few instructions (a sequence lock): pauses,
+ * and after some hundred turns gives the CPU away, since the other thread may have lost its own.
+ * *turns starts at 0 and counts.
  */
 void vv_spin_wait(unsigned *turns);
 

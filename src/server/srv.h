@@ -63,8 +63,9 @@ typedef struct srv_method {
     void (*closed)(srv_call *call);  /* finished, cancelled, timed out or lost */
 } srv_method;
 
-#define SRV_OUTPUT_HIGH (1024u * 1024) /* bytes queued on a call above which a sender should stop  \
-                                        */
+#define SRV_OUTPUT_HIGH                                                                            \
+    (1024u * 1024) /* bytes queued on a call above which a sender should stop                      \
+                    */
 
 typedef struct srv_port {
     const char *host; /* numeric address */
