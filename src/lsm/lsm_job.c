@@ -194,9 +194,11 @@ static vv_status gather_levels(lsm_job *job, vv_error *err)
     lsm_view *view = job->view;
     lsm_run **runs = vv_calloc(job->input_count, sizeof(lsm_run *));
     job->levels = vv_calloc(view->level_count, sizeof(lsm_level *));
+    if (runs == NULL || job->levels == NULL) {
+        vv_free(runs);
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", job->input_count);
+    }
     vv_status st = VV_OK;
-    if (runs == NULL || job->levels == NULL)
-        st = vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", job->input_count);
     for (uint32_t i = 0; st == VV_OK && i < view->level_count; i++) {
         lsm_level *level = view->level[i];
         uint32_t n = 0;
@@ -237,7 +239,7 @@ static vv_status begin_compaction(lsm_job *job, vv_error *err)
 
 static vv_status copy_inputs(lsm_job *job, lsm_run *const *inputs, uint32_t count, vv_error *err)
 {
-    job->inputs = vv_calloc(count, sizeof *job->inputs);
+    job->inputs = vv_calloc(count, sizeof(lsm_run *));
     if (job->inputs == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", count);
     memcpy(job->inputs, inputs, count * sizeof(lsm_run *));

@@ -225,7 +225,7 @@ static vv_status grow_files(lsm_job *job, vv_error *err)
     lsm_meta *metas = vv_realloc(job->metas, cap * sizeof *metas);
     if (metas != NULL)
         job->metas = metas;
-    lsm_run **runs = vv_realloc(job->runs, cap * sizeof *runs);
+    lsm_run **runs = vv_realloc(job->runs, cap * sizeof(lsm_run *));
     if (runs != NULL)
         job->runs = runs;
     if (metas == NULL || runs == NULL)

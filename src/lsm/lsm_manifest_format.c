@@ -32,7 +32,7 @@ enum { TAG_ID_LIMIT = 1, TAG_CHECKPOINT = 2, TAG_REMOVE = 3, TAG_ADD = 4 };
 uint32_t lsm_manifest_put_header(vv_buf *out, uint64_t number, uint32_t shard)
 {
     uint8_t head[LSM_MANIFEST_HEAD] = {0};
-    memcpy(head, MANIFEST_MAGIC, 8);
+    memcpy(head, (const uint8_t[8]){'V', 'A', 'R', 'V', 'E', 'M', 'A', 'N'}, 8);
     vv_put_le32(head + 8, LSM_MANIFEST_FORMAT);
     vv_put_le64(head + 48, number); /* 12: features, 16: key id, 24: nonce, all zero */
     vv_put_le32(head + 56, shard);
@@ -246,7 +246,8 @@ static vv_status decode_field(uint64_t tag, const uint8_t **at, const uint8_t *e
         if (st != VV_OK)
             return st;
         p = vv_varint_get(p, end, &number);
-        arrays->remove[record->edit.remove_count++] = number;
+        if (arrays->remove != NULL) /* always: there is room */
+            arrays->remove[record->edit.remove_count++] = number;
         break;
     case TAG_ADD:
         st = make_room((void **)&arrays->add, &arrays->add_cap, record->edit.add_count,

@@ -49,7 +49,7 @@ static void sift_down(lsm_merge *m, uint32_t i)
 vv_status lsm_merge_init(lsm_merge *m, engine_source **sources, uint32_t count, vv_error *err)
 {
     *m = (lsm_merge){0};
-    m->heap = vv_calloc(count, sizeof *m->heap);
+    m->heap = vv_calloc(count, sizeof(engine_source *));
     m->rank = vv_calloc(count, sizeof *m->rank);
     if (m->heap == NULL || m->rank == NULL) {
         for (uint32_t i = 0; i < count; i++)

@@ -143,12 +143,16 @@ vv_status lsm_ranges_reduce(lsm_readers *readers, const engine_range *in, size_t
     *out_count = 0;
     if (count == 0)
         return VV_OK;
-    vv_status st = VV_OK;
     striped *all = vv_calloc(count, sizeof *all);
-    sweep w = {.open = vv_calloc(count, sizeof *w.open),
+    sweep w = {.open = vv_calloc(count, sizeof(striped *)),
                .out = vv_calloc(count, 2 * sizeof *w.out)};
-    if (all == NULL || w.open == NULL || w.out == NULL)
-        st = vv_fail(err, VV_NO_MEMORY, "no memory for %zu range deletions", count);
+    if (all == NULL || w.open == NULL || w.out == NULL) {
+        vv_free(all);
+        vv_free(w.open);
+        vv_free(w.out);
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %zu range deletions", count);
+    }
+    vv_status st = VV_OK;
     for (size_t i = 0; st == VV_OK && i < count; i++) {
         all[i].range = in[i];
         st = assign_stripe(readers, &all[i], err);

@@ -245,22 +245,21 @@ vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_curs
     cursor_hold *hold = vv_alloc(sizeof *hold);
     engine_source **sources =
         vv_calloc((size_t)view->mem_count + view->level_count, sizeof(engine_source *));
-    size_t count = 0;
-    vv_status st = VV_OK;
-    if (hold == NULL || sources == NULL)
-        st = vv_fail(err, VV_NO_MEMORY, "cursor: no memory");
-    if (st == VV_OK)
-        st = make_sources(view, opt, sources, &count, err);
-    if (st != VV_OK) {
-        for (size_t i = 0; i < count; i++)
-            engine_source_close(sources[i]);
+    if (hold == NULL || sources == NULL) {
         vv_free(sources);
         vv_free(hold);
         lsm_view_release(e, view);
-        return st;
+        return vv_fail(err, VV_NO_MEMORY, "cursor: no memory");
     }
     *hold = (cursor_hold){e, view};
-    st = engine_cursor_create(sources, count, opt, release_hold, hold, out, err);
+    size_t count = 0;
+    vv_status st = make_sources(view, opt, sources, &count, err);
+    if (st == VV_OK) {
+        st = engine_cursor_create(sources, count, opt, release_hold, hold, out, err);
+        count = 0; /* taken */
+    }
+    for (size_t i = 0; i < count; i++)
+        engine_source_close(sources[i]);
     vv_free(sources);
     if (st != VV_OK)
         release_hold(hold);

@@ -463,7 +463,7 @@ static vv_status emit_section(lsm_writer *w, lsm_section section, uint8_t *foote
 
 static void fill_footer(lsm_writer *w, uint8_t *f)
 {
-    memcpy(f + FOOT_MAGIC, LSM_RUN_MAGIC, 8);
+    memcpy(f + FOOT_MAGIC, (const uint8_t[8]){'V', 'A', 'R', 'V', 'E', 'R', 'U', 'N'}, 8);
     vv_put_le32(f + FOOT_FORMAT, LSM_RUN_FORMAT);
     vv_put_le64(f + FOOT_ID, w->opt.id);
     vv_put_le32(f + FOOT_SHARD, w->opt.store->shard);
