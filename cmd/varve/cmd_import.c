@@ -320,6 +320,8 @@ static void summarize(load *l)
 {
     double seconds = (double)(vv_clock_mono(l->clock) - l->begin_ns) / 1e9;
     double rate = seconds > 0 ? (double)l->at.acked / seconds : 0;
+    if (l->bar && l->every_ns != 0 && l->size > 0) /* a short load has shown nothing yet */
+        show_bar(l, (double)l->done_bytes / (double)l->size, seconds, rate);
     clear_bar(l);
     if (l->ctx->common.output == NULL) {
         if (!l->args->quiet)

@@ -158,6 +158,7 @@ static vv_status listen_on_ports(varve_daemon *d, vv_error *err)
         .port_count = ARRAY_LEN(d->ports),
         .methods = d->methods,
         .method_count = d->method_count,
+        .loopback_names_only = !c->server_allow_anonymous,
         .loop_count = (uint32_t)c->server_loops,
         .connections_max = (uint32_t)c->server_max_connections,
         .streams_max = (uint32_t)c->server_max_streams,

@@ -81,6 +81,8 @@ typedef struct srv_options {
     size_t port_count;
     const srv_method *methods; /* borrowed for the server's life */
     size_t method_count;
+    bool loopback_names_only;     /* HTTP requests must name loopback in Host: a page whose name was
+                                     rebound to it is refused */
     uint32_t loop_count;          /* default: 2 */
     uint32_t connections_max;     /* default 1000; over it a connection is closed at once */
     uint32_t streams_max;         /* per connection, default 1000 */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/util.h"
 #include "server/srv_int.h"
 
 static void split_query(srv_call *call, vv_slice target)
@@ -52,8 +53,50 @@ static void refuse_http(srv_call *call, vv_buf *allow)
     }
 }
 
+/* "127.0.0.1:8080", "[::1]:80", "localhost": the ways to name this machine over loopback. */
+static bool names_loopback(vv_slice authority)
+{
+    static const char *const names[] = {"localhost", "127.", "[::1]"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        vv_slice name = vv_slice_str(names[i]);
+        if (!vv_slice_has_prefix(authority, name))
+            continue;
+        vv_slice rest = vv_slice_of(authority.data + name.len, authority.len - name.len);
+        if (i == 1) /* the rest of a dotted quad */
+            while (rest.len > 0 &&
+                   ((rest.data[0] >= '0' && rest.data[0] <= '9') || rest.data[0] == '.'))
+                rest = vv_slice_of(rest.data + 1, rest.len - 1);
+        return rest.len == 0 || rest.data[0] == ':';
+    }
+    return false;
+}
+
+/*
+ * A page that a browser on this machine shows can send requests to loopback, credentials or not.
+ * Its Origin gives it away; a name that was rebound to 127.0.0.1 gives itself away in Host.
+ * Programs send no Origin.
+ */
+static bool is_foreign_page(const srv_call *call)
+{
+    vv_slice host = srv_call_header(call, ":authority");
+    if (host.len == 0)
+        host = srv_call_header(call, "host");
+    if (call->conn->server->opt.loopback_names_only && host.len > 0 && !names_loopback(host))
+        return true;
+    vv_slice origin = srv_call_header(call, "origin");
+    if (origin.len == 0)
+        return false;
+    vv_slice scheme = vv_slice_str("http://");
+    return !vv_slice_has_prefix(origin, scheme) ||
+           !vv_slice_eq(vv_slice_of(origin.data + scheme.len, origin.len - scheme.len), host);
+}
+
 static void begin_http(srv_call *call)
 {
+    if (is_foreign_page(call)) {
+        srv_call_abort(call, GRPC_INVALID_ARGUMENT, 403, NULL);
+        return;
+    }
     call->verb_head = vv_slice_eq(call->verb, vv_slice_str("HEAD"));
     if (call->header_overflow) {
         srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 431, NULL);

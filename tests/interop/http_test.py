@@ -61,6 +61,17 @@ def ingest_and_query(base, query):
     assert code == 404 and b"nope" in body, (code, body)
 
 
+def pages_of_others_are_refused(base):
+    """What a browser on this machine could be made to send; programs and our own pages may."""
+    host = base.removeprefix("http://")
+    for headers, want in ((["Origin: http://evil.example"], 403), (["Origin: null"], 403),
+                          (["Host: evil.example"], 403), (["Host: 127.0.0.1.evil.example"], 403),
+                          (["Host: localhost"], 200), ([f"Origin: http://{host}"], 200)):
+        args = [x for h in headers for x in ("-H", h)]
+        code, _, _ = curl(base + "/api/v1/status", *args)
+        assert code == want, (headers, code)
+
+
 def keys_and_values(base):
     url = base + "/api/v1/kv/web/things/a%2Fb%20%00"
     code, _, head = curl(url, "-X", "PUT", "--data-binary", "@-", data=b"\x00\x01value")
@@ -116,7 +127,8 @@ def load(server):
 def main():
     with TempDir() as tmp, Varved(tmp / "data") as server:
         base, query = f"http://{server.ingest}", f"http://{server.query}"
-        for case in (lambda: ingest_and_query(base, query), lambda: keys_and_values(base),
+        for case in (lambda: pages_of_others_are_refused(base),
+                     lambda: ingest_and_query(base, query), lambda: keys_and_values(base),
                      lambda: state(base, query), lambda: load(server)):
             case()
         assert server.stop() == 0
