@@ -103,8 +103,8 @@ typedef struct db_queue {
     uint64_t bytes; /* under lock: payload bytes queued or being committed */
     uint64_t bytes_max;
     uint64_t chain_max; /* bytes committed with one sync */
-    bool is_waiting; /* the thread sleeps; under lock */
-    bool stop;       /* under lock */
+    bool is_waiting;    /* the thread sleeps; under lock */
+    bool stop;          /* under lock */
     vv_thread *thread;
 } db_queue;
 
