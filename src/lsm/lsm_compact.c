@@ -6,8 +6,10 @@
  *   level n     over its target (memtable_size * level0_runs_max * 10^(n-1)): the run that overlaps
  *               least of level n+1 for its size goes down; alone, it is only moved
  *   on demand   compact_range: every level that the range touches, down to the last
+ *   garbage     a run half of whose entries are deletions, or whose range deletions cover more
+ * below than merging it would read, goes down though no level is over its size
  *
- * The highest score goes first. Sizes are of files, so compression counts.
+ * In this order; among sizes the highest score first. Sizes are of files, so compression counts.
  *
  * Writers are slowed from twice level0_runs_max sets on, quadratically, and by compaction debt. At
  * the far end flushing itself waits, so that readers never face more sets than that.
@@ -22,6 +24,7 @@
 #define SLOWEST_NS_A_BYTE 200 /* 5 MB/s */
 #define DEBT_FROM 8u          /* times the target of level 1 */
 #define DEBT_TO 64u
+#define RANGES_LOOKED_AT 64u
 
 typedef struct selection {
     lsm_run **runs;
@@ -140,8 +143,7 @@ static vv_status start_run(lsm_engine *e, lsm_view *view, lsm_run *run, uint32_t
     return st;
 }
 
-/* Bytes of the next level that a run overlaps, for each MiB of its own. */
-static uint64_t overlap_cost(const lsm_run *run, const lsm_level *below)
+static uint64_t overlap_bytes(const lsm_run *run, const lsm_level *below)
 {
     uint64_t bytes = 0;
     if (below != NULL)
@@ -150,7 +152,14 @@ static uint64_t overlap_cost(const lsm_run *run, const lsm_level *below)
              lsm_meta_overlaps(&below->run[i]->meta, run->meta.lower, run->meta.upper);
              i++)
             bytes += below->run[i]->meta.size;
-    return (uint64_t)((double)bytes * (double)VV_MIB / (double)run->meta.size);
+    return bytes;
+}
+
+/* What a run overlaps of the next level, for each MiB of its own. */
+static uint64_t overlap_cost(const lsm_run *run, const lsm_level *below)
+{
+    double bytes = (double)overlap_bytes(run, below);
+    return (uint64_t)(bytes * (double)VV_MIB / (double)run->meta.size);
 }
 
 static lsm_run *cheapest(const lsm_level *level, const lsm_level *below)
@@ -319,6 +328,72 @@ static vv_status pick_by_size(lsm_engine *e, lsm_view *view, lsm_job **out, vv_e
     return start_run(e, view, run, level->number, true, out, err);
 }
 
+/* ---- garbage ---- */
+
+/* Bytes in deeper levels that the run's range deletions cover, about. Looks at the first few. */
+static uint64_t covered_below(const lsm_view *view, uint32_t from, const lsm_run *run)
+{
+    uint64_t bytes = 0;
+    size_t count = vv_min_u64(engine_rangedels_count(run->rangedels), RANGES_LOOKED_AT);
+    for (size_t i = 0; i < count; i++) {
+        const engine_range *r = engine_rangedels_at(run->rangedels, i);
+        for (uint32_t j = from; j < view->level_count; j++) {
+            const lsm_level *level = view->level[j];
+            for (uint32_t k = lsm_level_first(level, r->start);
+                 k < level->run_count && lsm_meta_overlaps(&level->run[k]->meta, r->start, r->end);
+                 k++)
+                bytes += lsm_run_size_between(level->run[k], r->start, r->end);
+        }
+    }
+    return bytes;
+}
+
+/* Bytes in deeper levels that the run's deletions hide: as many entries of the size usual there. */
+static uint64_t hidden_below(const lsm_view *view, uint32_t from, const lsm_run *run)
+{
+    uint64_t bytes = 0;
+    uint64_t entries = 0;
+    for (uint32_t j = from; j < view->level_count; j++) {
+        const lsm_level *level = view->level[j];
+        for (uint32_t k = lsm_level_first(level, run->meta.lower);
+             k < level->run_count &&
+             lsm_meta_overlaps(&level->run[k]->meta, run->meta.lower, run->meta.upper);
+             k++) {
+            bytes += level->run[k]->meta.size;
+            entries += level->run[k]->meta.entries;
+        }
+    }
+    uint64_t hidden = vv_min_u64(run->meta.deletes, entries);
+    return entries == 0 ? 0 : (uint64_t)((double)hidden * (double)bytes / (double)entries);
+}
+
+/* Would merging the run into the next level free half of what it reads? Nothing beneath: then what
+ * deletions are still here are those some reader needs. */
+static bool is_garbage(const lsm_view *view, uint32_t level_index, const lsm_run *run)
+{
+    const lsm_level *level = view->level[level_index];
+    uint32_t below = level->number == 0 ? view->level0_count : level_index + 1;
+    if (level->number + 1 >= LSM_LEVELS)
+        return false;
+    uint64_t frees = hidden_below(view, below, run) + covered_below(view, below, run);
+    uint64_t reads = run->meta.size + overlap_bytes(run, level_of(view, level->number + 1));
+    return frees > reads / 2;
+}
+
+static vv_status pick_garbage(lsm_engine *e, lsm_view *view, lsm_job **out, vv_error *err)
+{
+    for (uint32_t i = 0; i < view->level_count; i++)
+        for (uint32_t j = 0; j < view->level[i]->run_count; j++) {
+            lsm_run *run = view->level[i]->run[j];
+            if ((run->meta.deletes == 0 && run->rangedels == NULL) || !is_garbage(view, i, run))
+                continue;
+            return view->level[i]->number == 0
+                       ? start_level0(e, view, run, false, out, err)
+                       : start_run(e, view, run, view->level[i]->number, false, out, err);
+        }
+    return VV_OK;
+}
+
 vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err)
 {
     *out = NULL;
@@ -326,6 +401,8 @@ vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err)
     vv_status st = pick_by_size(e, view, out, err);
     if (st == VV_OK && *out == NULL)
         st = pick_manual(e, view, out, err);
+    if (st == VV_OK && *out == NULL)
+        st = pick_garbage(e, view, out, err);
     lsm_view_release(e, view);
     return st;
 }

@@ -124,10 +124,277 @@ static void what_is_flushed_is_read_and_survives_a_reopen(void **state)
     stop(&w);
 }
 
+static void put_range_delete(world *w, uint32_t table)
+{
+    vv_error err;
+    vv_buf buf;
+    uint8_t lower[4];
+    uint8_t upper[4];
+    vv_put_be32(lower, table);
+    vv_put_be32(upper, table + 1);
+    vv_buf_init(&buf, 4096);
+    size_t at = engine_entry_begin(&buf);
+    engine_entry_add(&buf, &(engine_op){.kind = ENGINE_RANGE_DELETE,
+                                        .key = vv_slice_of(lower, 4),
+                                        .value = vv_slice_of(upper, 4)});
+    engine_entry_finish(&buf, at, 1);
+    assert_ok(lsm_ops.prepare(w->e, buf.len, 1, &err), err);
+    assert_ok(lsm_ops.apply(w->e, ++w->version, 0, vv_buf_slice(&buf), &err), err);
+    lsm_ops.publish(w->e, w->version);
+    vv_buf_fini(&buf);
+}
+
+static void fill(world *w, uint32_t table, unsigned keys, size_t value_len)
+{
+    char *value = malloc(value_len + 1);
+    memset(value, 'v', value_len);
+    value[value_len] = '\0';
+    for (unsigned i = 0; i < keys; i++) {
+        char key[32];
+        (void)snprintf(key, sizeof key, "key-%07u", i);
+        value[0] = (char)('a' + i % 26);
+        put(w, table, key, value);
+    }
+    free(value);
+}
+
+static engine_stats stats_of(world *w)
+{
+    engine_stats stats;
+    lsm_ops.stats(w->e, &stats);
+    return stats;
+}
+
+static void flush(world *w)
+{
+    vv_error err;
+    assert_ok(lsm_ops.freeze(w->e, &err), err);
+    work(w);
+}
+
+static void a_large_table_has_runs_of_its_own(void **state)
+{
+    (void)state;
+    world w;
+    start(&w, 8 << 20);
+    w.opt.target_file_size = 32 << 20;
+    reopen(&w);
+    fill(&w, 1, 10, 10);
+    fill(&w, 2, 10, 10);
+    fill(&w, 3, 300, 5000); /* 1.5 MB */
+    fill(&w, 4, 10, 10);
+    fill(&w, 5, 10, 10);
+    flush(&w);
+    engine_stats stats = stats_of(&w);
+    assert_int_equal(stats.flushes, 1);
+    assert_int_equal(stats.level_runs[0], 3); /* tables 1 and 2, table 3, tables 4 and 5 */
+    expect(&w, 2, "key-0000003", "dvvvvvvvvv");
+    expect(&w, 5, "key-0000009", "jvvvvvvvvv");
+    stop(&w);
+}
+
+static void a_read_only_engine_writes_nothing(void **state)
+{
+    (void)state;
+    world w;
+    start(&w, 64 << 10);
+    fill(&w, 1, 500, 100);
+    flush(&w);
+    int64_t version = w.version;
+    fill(&w, 1, 100, 100); /* only in the log */
+    w.opt.read_only = true;
+    reopen(&w);
+    uint64_t writes = vio_sim_write_count(w.disk);
+    w.version = lsm_ops.checkpoint(w.e);
+    assert_true(w.version >= version);
+    fill(&w, 1, 2000, 100); /* replay goes into memtables without bound */
+    vv_error err;
+    assert_status(VV_NOT_FOUND, lsm_ops.work(w.e, &err));
+    assert_ok(lsm_ops.check(w.e, NULL, NULL, &err), err);
+    assert_true(stats_of(&w).memtable_count > 3);
+    lsm_ops.close(w.e);
+    w.e = NULL;
+    assert_int_equal(vio_sim_write_count(w.disk), writes);
+    w.opt.dir = "nothing";
+    assert_true(lsm_ops.open(&w.opt, &w.e, &err) != VV_OK);
+    stop(&w);
+}
+
+static void a_dropped_table_gives_its_space_back(void **state)
+{
+    (void)state;
+    world w;
+    start(&w, 64 << 10);
+    fill(&w, 1, 5000, 100);
+    fill(&w, 2, 500, 100);
+    flush(&w);
+    uint64_t before = stats_of(&w).disk_bytes;
+    put_range_delete(&w, 1);
+    flush(&w); /* nobody asked for a compaction */
+    expect(&w, 1, "key-0000001", NULL);
+    assert_true(stats_of(&w).disk_bytes < before / 3);
+    put_range_delete(&w, 2);
+    vv_error err;
+    flush(&w);
+    assert_ok(lsm_ops.compact_range(w.e, vv_slice_str("\x00"), vv_slice_str("\xff"), &err), err);
+    work(&w);
+    engine_stats stats = stats_of(&w);
+    assert_int_equal(stats.disk_bytes, 0); /* the deletions went too */
+    assert_int_equal(stats.range_deletes, 0);
+    reopen(&w);
+    expect(&w, 2, "key-0000001", NULL);
+    stop(&w);
+}
+
+static void data_in_order_is_moved_and_not_rewritten(void **state)
+{
+    (void)state;
+    world w;
+    start(&w, 64 << 10);
+    w.opt.compress = false;
+    w.opt.target_file_size = 1 << 20;
+    reopen(&w);
+    fill(&w, 1, 30000, 100);
+    flush(&w);
+    engine_stats stats = stats_of(&w);
+    assert_true(stats.compactions > 0 && stats.level_runs[1] + stats.level_runs[2] > 10);
+    assert_int_equal(stats.compaction_write_bytes, 0);
+    stop(&w);
+}
+
+static void writers_are_slowed_smoothly_and_freed_again(void **state)
+{
+    (void)state;
+    world w;
+    vv_error err;
+    start(&w, 64 << 10);
+    w.opt.level0_runs_max = 2;
+    reopen(&w);
+    int64_t last = 0;
+    unsigned steps = 0;
+    for (unsigned i = 0; i < 40; i++) { /* flushes only: one piece of work each */
+        char key[16];
+        (void)snprintf(key, sizeof key, "%u", i);
+        put(&w, 1, "key", key);
+        assert_ok(lsm_ops.freeze(w.e, &err), err);
+        if (stats_of(&w).level_runs[0] >= 15)
+            break;
+        assert_ok(lsm_ops.work(w.e, &err), err);
+        int64_t ns = lsm_ops.throttle_ns(w.e, 1000);
+        assert_true(ns >= last && ns - last < 100000); /* no cliff: below 0.1 ms for a KB */
+        steps += ns > last;
+        last = ns;
+    }
+    assert_true(steps > 8);
+    work(&w);
+    assert_int_equal(lsm_ops.throttle_ns(w.e, 1000), 0);
+    stop(&w);
+}
+
+/* The first reads of a fresh run find its blocks in the cache while there is room. */
+static void what_was_just_flushed_is_in_the_cache(void **state)
+{
+    (void)state;
+    world w;
+    start(&w, 256 << 10);
+    fill(&w, 1, 1000, 100);
+    flush(&w);
+    for (unsigned i = 0; i < 1000; i++) {
+        char key[32];
+        uint8_t full[64];
+        (void)snprintf(key, sizeof key, "key-%07u", i);
+        vv_put_be32(full, 1);
+        memcpy(full + 4, key, strlen(key));
+        vv_error err;
+        engine_value got;
+        engine_read read = {.version = w.version};
+        assert_ok(lsm_ops.get(w.e, vv_slice_of(full, 4 + strlen(key)), &read, &got, &err), err);
+        engine_value_release(&got);
+    }
+    engine_stats stats = stats_of(&w);
+    assert_int_equal(stats.cache_misses, 0);
+    assert_int_equal(stats.cache_hits, 1000);
+    stop(&w);
+}
+
+static void count_finding(void *ctx, const char *text)
+{
+    assert_true(strlen(text) > 10);
+    ++*(unsigned *)ctx;
+}
+
+typedef struct file_list {
+    char path[40][64];
+    uint64_t size[40];
+    unsigned count;
+} file_list;
+
+static void note_file(void *ctx, const char *path, uint64_t size)
+{
+    file_list *l = ctx;
+    if (l->count < ARRAY_LEN(l->path)) {
+        (void)snprintf(l->path[l->count], sizeof l->path[0], "%s", path);
+        l->size[l->count++] = size;
+    }
+}
+
+/* Check one damaged copy of a closed store. */
+static bool is_found(vio_sim_disk *copy, unsigned *findings)
+{
+    vv_env env = {.clock = vio_sim_clock(copy)};
+    vv_error err;
+    assert_ok(vio_sim_open(copy, &(vio_sim_options){.seed = 1}, &env.io, &err), err);
+    vv_status st = lsm_check_dir(&env, "shard-0", 0, count_finding, findings, &err);
+    assert_true(st == VV_OK || st == VV_CORRUPT);
+    vio_destroy(env.io);
+    vio_sim_disk_destroy(copy);
+    return st == VV_CORRUPT;
+}
+
+static void damage_of_each_file_is_found_by_check(void **state)
+{
+    (void)state;
+    world w;
+    start(&w, 64 << 10);
+    fill(&w, 1, 1500, 60);
+    put_range_delete(&w, 2);
+    flush(&w);
+    lsm_ops.close(w.e);
+    w.e = NULL;
+    vio_destroy(w.env.io);
+    w.env.io = NULL;
+    vio_sim_disk_settle(w.disk);
+    unsigned findings = 0;
+    assert_false(is_found(vio_sim_disk_clone(w.disk), &findings));
+    assert_int_equal(findings, 0);
+    file_list files = {0};
+    vio_sim_each_file(w.disk, note_file, &files);
+    assert_true(files.count >= 4);
+    for (unsigned f = 0; f < files.count; f++) {
+        unsigned found = 0;
+        for (uint64_t bit = 11; bit < files.size[f] * 8; bit += files.size[f] * 8 / 60 + 1) {
+            vio_sim_disk *copy = vio_sim_disk_clone(w.disk);
+            assert_int_equal(vio_sim_flip_bit(copy, files.path[f], bit), VV_OK);
+            found += is_found(copy, &findings);
+        }
+        if (found < 30)
+            fail_msg("%s: only %u of 60 flips found", files.path[f], found);
+    }
+    assert_true(findings > 0);
+    stop(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_flushed_is_read_and_survives_a_reopen),
+        cmocka_unit_test(a_large_table_has_runs_of_its_own),
+        cmocka_unit_test(a_read_only_engine_writes_nothing),
+        cmocka_unit_test(a_dropped_table_gives_its_space_back),
+        cmocka_unit_test(data_in_order_is_moved_and_not_rewritten),
+        cmocka_unit_test(writers_are_slowed_smoothly_and_freed_again),
+        cmocka_unit_test(what_was_just_flushed_is_in_the_cache),
+        cmocka_unit_test(damage_of_each_file_is_found_by_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,6 +65,7 @@ void lsm_job_destroy(lsm_job *job)
             discard_file(job, job->metas[i].id);
         }
         lsm_meta_fini(&job->metas[i]);
+        lsm_prefill_fini(&job->prefills[i]);
     }
     for (uint32_t i = 0; i < job->level_count; i++)
         lsm_level_unref(job->levels[i]);
@@ -75,6 +76,7 @@ void lsm_job_destroy(lsm_job *job)
     vv_free(job->levels);
     vv_free(job->sizes);
     vv_free(job->metas);
+    vv_free(job->prefills);
     vv_free(job->runs);
     lsm_view_release(job->e, job->view);
     vv_free(job);
@@ -293,6 +295,8 @@ static vv_status open_runs(lsm_job *job, vv_error *err)
     for (; st == VV_OK && job->opened < job->file_count; job->opened += st == VV_OK) {
         const lsm_meta *meta = &job->metas[job->opened];
         st = lsm_run_open(store, meta->id, meta, &job->runs[job->opened], err);
+        if (st == VV_OK)
+            lsm_prefill_publish(&job->prefills[job->opened], job->runs[job->opened]);
     }
     VV_POINT("lsm.run.opened");
     return st;

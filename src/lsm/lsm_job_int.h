@@ -61,8 +61,9 @@ struct lsm_job {
     uint32_t size_count;
     uint32_t size_cap;
 
-    lsm_meta *metas; /* finished files */
-    lsm_run **runs;  /* opened: the first `opened` */
+    lsm_meta *metas;       /* finished files */
+    lsm_run **runs;        /* opened: the first `opened` */
+    lsm_prefill *prefills; /* of the files */
     uint32_t file_count;
     uint32_t file_cap;
     uint32_t opened;

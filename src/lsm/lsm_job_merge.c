@@ -228,7 +228,10 @@ static vv_status grow_files(lsm_job *job, vv_error *err)
     lsm_run **runs = vv_realloc(job->runs, cap * sizeof(lsm_run *));
     if (runs != NULL)
         job->runs = runs;
-    if (metas == NULL || runs == NULL)
+    lsm_prefill *prefills = vv_realloc(job->prefills, cap * sizeof *prefills);
+    if (prefills != NULL)
+        job->prefills = prefills;
+    if (metas == NULL || runs == NULL || prefills == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", cap);
     job->file_cap = cap;
     return VV_OK;
@@ -248,6 +251,7 @@ static vv_status finish_file(lsm_job *job, const vv_slice *end, vv_error *err)
         st = lsm_writer_finish(job->writer, &meta, err);
     if (st != VV_OK)
         return st; /* destroy removes the file */
+    lsm_writer_take_prefill(job->writer, &job->prefills[job->file_count]);
     job->metas[job->file_count++] = meta;
     job->written_bytes += meta.size;
     if (!VV_BUG(8))

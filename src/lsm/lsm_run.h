@@ -120,6 +120,24 @@ VV_MUST_CHECK vv_status lsm_writer_sync(lsm_writer *w, vv_error *err);
 /** Frees it and closes the file, which stays. Accepts NULL. */
 void lsm_writer_close(lsm_writer *w);
 
+/* ---- the blocks of a new run, for the cache (lsm_prefill.c) ---- */
+
+typedef struct lsm_prefill {
+    pgc_frame **frames; /* by block; NULL where there is none */
+    uint32_t count;
+    uint32_t cap;
+    bool is_over; /* the cache was full */
+} lsm_prefill;
+
+/** Keep a block if the cache has room. A failure is only a block less. */
+void lsm_prefill_add(lsm_prefill *p, pgc_cache *cache, uint32_t block, vv_slice raw);
+/** Give the blocks to the cache as those of the run, which is not yet in any view; as fini. */
+void lsm_prefill_publish(lsm_prefill *p, lsm_run *run);
+void lsm_prefill_fini(lsm_prefill *p);
+
+/** What a finished writer kept. */
+void lsm_writer_take_prefill(lsm_writer *w, lsm_prefill *out);
+
 /* ---- reading ---- */
 
 struct lsm_run {

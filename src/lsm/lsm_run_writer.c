@@ -53,6 +53,7 @@ struct lsm_writer {
     int64_t border_version;
     lsm_meta meta;                   /* counts; bounds at the end */
     vv_buf range_lower, range_upper; /* of all ranges */
+    lsm_prefill prefill;
     bool finished;
 };
 
@@ -98,6 +99,8 @@ vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out, vv_er
     w->out = vv_alloc_aligned(VV_BLOCK, w->out_size);
     if (w->out == NULL)
         st = vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory for its buffer", opt->id);
+    else
+        vv_budget_take(opt->store->budget, VV_BUDGET_CACHE, w->out_size);
     if (st == VV_OK && opt->codec != CODEC_NONE)
         st = lsm_store_take_codec(opt->store, &w->codec, err);
     if (st == VV_OK)
@@ -117,8 +120,11 @@ void lsm_writer_close(lsm_writer *w)
         return;
     vio_close(w->file);
     lsm_store_give_codec(w->opt.store, w->codec);
+    if (w->out != NULL)
+        vv_budget_release(w->opt.store->budget, VV_BUDGET_CACHE, w->out_size);
     vv_free(w->out);
     lsm_block_builder_fini(&w->block);
+    lsm_prefill_fini(&w->prefill);
     vv_buf *const bufs[] = {&w->raw,        &w->packed,    &w->places,   &w->separators,
                             &w->hashes,     &w->ranges,    &w->tables,   &w->last_separator,
                             &w->border,     &w->first_key, &w->last_key, &w->range_lower,
@@ -263,6 +269,8 @@ static vv_status finish_block(lsm_writer *w, bool wide, vv_error *err)
         st = emit_block(w, stored, codec, err);
     if (st == VV_OK)
         st = set_buf(&w->border, vv_buf_slice(&w->last_key), err);
+    if (st == VV_OK)
+        lsm_prefill_add(&w->prefill, w->opt.store->cache, w->block_count, vv_buf_slice(&w->raw));
     w->border_version = w->last_version;
     w->block_count++;
     lsm_block_builder_reset(&w->block);
@@ -529,6 +537,12 @@ vv_status lsm_writer_finish(lsm_writer *w, lsm_meta *meta, vv_error *err)
     *meta = w->meta;
     w->meta.bounds = NULL;
     return VV_OK;
+}
+
+void lsm_writer_take_prefill(lsm_writer *w, lsm_prefill *out)
+{
+    *out = w->prefill;
+    w->prefill = (lsm_prefill){0};
 }
 
 vv_status lsm_writer_sync(lsm_writer *w, vv_error *err)

@@ -48,6 +48,16 @@ static void drop_block(level_source *s)
 
 /* ---- reading a block in a scan ---- */
 
+static void free_window(level_source *s)
+{
+    if (s->window != NULL)
+        vv_budget_release(s->level->run[0]->store->budget, VV_BUDGET_CACHE, s->window_cap);
+    vv_free(s->window);
+    s->window = NULL;
+    s->window_cap = 0;
+    s->window_len = 0;
+}
+
 static vv_status open_window(level_source *s, const lsm_run *run, uint64_t need, vv_error *err)
 {
     if (s->file == NULL || s->file_id != run->meta.id) {
@@ -63,13 +73,13 @@ static vv_status open_window(level_source *s, const lsm_run *run, uint64_t need,
     }
     uint64_t cap = vv_max_u64(SCAN_SIZE, vv_align_up(need, VV_BLOCK));
     if (cap > s->window_cap) {
-        vv_free(s->window);
-        s->window_cap = s->window_len = 0;
+        free_window(s);
         s->window = vv_alloc_aligned(VV_BLOCK, cap);
         if (s->window == NULL)
             return vv_fail(err, VV_NO_MEMORY, "scan: no memory for %llu bytes",
                            (unsigned long long)cap);
         s->window_cap = cap;
+        vv_budget_take(run->store->budget, VV_BUDGET_CACHE, cap);
     }
     return VV_OK;
 }
@@ -332,7 +342,7 @@ static void level_close(engine_source *src)
     level_source *s = source_of(src);
     drop_block(s);
     vio_close(s->file);
-    vv_free(s->window);
+    free_window(s);
     vv_free(s);
 }
 

@@ -277,6 +277,12 @@ vv_status pgc_frame_create(pgc_cache *cache, size_t len, pgc_frame **out, vv_err
     return VV_OK;
 }
 
+bool pgc_has_room(const pgc_cache *cache, size_t len)
+{
+    uint64_t bytes = atomic_load_explicit(&cache->bytes, memory_order_relaxed);
+    return bytes + sizeof(pgc_frame) + len + PGC_PAD <= cache->size;
+}
+
 void pgc_publish(pgc_file *file, uint32_t block, pgc_frame *frame)
 {
     pgc_cache *cache = file->cache;

@@ -119,6 +119,9 @@ void pgc_unpin(void *frame);
 VV_MUST_CHECK vv_status pgc_frame_create(pgc_cache *cache, size_t len, pgc_frame **out,
                                          vv_error *err);
 
+/** True while len bytes more fit without evicting anything. */
+bool pgc_has_room(const pgc_cache *cache, size_t len);
+
 /** Offer a filled frame as the copy of a block; it stays pinned by the caller. When another thread
  * was faster nothing happens: the frame stays private. Makes room first. Not in a section. */
 void pgc_publish(pgc_file *file, uint32_t block, pgc_frame *frame);
