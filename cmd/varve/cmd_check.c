@@ -21,7 +21,11 @@ static void take_finding(void *ctx, const char *text)
 {
     findings *f = ctx;
     f->count++;
-    if (!f->quiet)
+    if (f->quiet)
+        return;
+    if (f->out.format == CMD_TABLE) /* a column of sentences would need no header and no width */
+        out_sentence(text);
+    else
         out_row(&f->out, (const out_cell[]){out_text(text)});
 }
 
@@ -33,11 +37,9 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     const char *dir = ctx->common.data != NULL ? ctx->common.data : argc == 1 ? argv[0] : NULL;
     if (dir == NULL || (ctx->common.data != NULL && argc > 0))
         return cmd_usage(ctx, "a data directory is needed: --data DIR");
-    /* A sound store has no rows to print: the header would say nothing. */
-    cmd_format format = ctx->common.format;
-    out_init_names(&f.out, format, (const char *const[]){"finding"}, 1);
+    out_init_names(&f.out, ctx->common.format, (const char *const[]){"finding"}, 1);
     vv_status st = files_check(dir, take_finding, &f, &err);
-    if (f.count > 0 && !a->quiet)
+    if (f.out.format != CMD_TABLE && !a->quiet)
         out_end(&f.out);
     if (st == VV_OK) {
         if (!a->quiet && ctx->common.output == NULL)
@@ -57,7 +59,9 @@ const cmd_command cmd_check = {
     .details =
         "Reads every log segment, run and manifest, verifies all checksums and the structure,\n"
         "and writes nothing. Exit code 0: sound. 1: damaged, with one sentence for each\n"
-        "place. No server may have the store open.\n",
+        "place. What a crash left and the next open removes (an unfinished log tail, files\n"
+        "that no manifest names) is told too and is no damage. No server may have the store\n"
+        "open.\n",
     .with = CMD_WITH_DATA | CMD_WITH_OUTPUT,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

@@ -6,6 +6,8 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "query/struct_json.h"
@@ -315,6 +317,33 @@ void out_row(out_writer *o, const out_cell *cells)
     else
         table_row(o, cells);
     o->rows++;
+}
+
+/* Columns of the terminal on standard output, 0 when it is none. */
+static size_t terminal_width(void)
+{
+    struct winsize size;
+    if (isatty(STDOUT_FILENO) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0)
+        return 0;
+    return size.ws_col;
+}
+
+void out_sentence(const char *text)
+{
+    size_t width = terminal_width();
+    size_t column = 0;
+    while (*text != '\0') {
+        size_t len = strcspn(text, " ");
+        size_t columns = text_width(vv_slice_of(text, len));
+        if (column > 0 && width > 0 && column + 1 + columns > width) {
+            (void)fputs("\n ", stdout);
+            column = 1;
+        }
+        (void)printf("%s%.*s", column > 0 ? " " : "", (int)len, text);
+        column += columns + (column > 0);
+        text += len + (text[len] == ' ');
+    }
+    (void)fputs("\n", stdout);
 }
 
 void out_end(out_writer *o)

@@ -86,6 +86,8 @@ void out_row(out_writer *o, const out_cell *cells);
 /** Print what waits. A table without rows prints nothing but its header. */
 void out_end(out_writer *o);
 
+/** One sentence on a line of its own, whole; on a terminal it is wrapped between words. */
+void out_sentence(const char *text);
 /** Printable text of bytes: control bytes, backslashes and what is no UTF-8 as \xNN. */
 void out_escape(vv_buf *to, vv_slice bytes);
 /** Base64 with padding. */

@@ -371,8 +371,9 @@ typedef struct vv_stats {
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 
-/** Verify every byte of a closed store. finding() gets one sentence for each problem, in order; may
- * be NULL. VV_CORRUPT when there was one. Writes nothing. */
+/** Verify every byte of a closed store. finding() gets one sentence for each problem, in order, and
+ * for what a crash left that the next open removes (an unfinished log tail, files that no manifest
+ * names); may be NULL. VV_CORRUPT when there was a problem. Writes nothing. */
 VV_API VV_MUST_CHECK vv_status vv_check(const char *dir,
                                         void (*finding)(void *ctx, const char *text), void *ctx,
                                         vv_error *err);

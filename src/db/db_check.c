@@ -168,20 +168,18 @@ static vv_status check_opened(vv_env *env, checker *chk, vv_error *err)
     return st;
 }
 
-static vv_status check_parts(vv_env *env, checker *chk, vv_error *err)
+static vv_status check_parts(vv_env *env, uint32_t shard_count, checker *chk, vv_error *err)
 {
-    db_identity id;
     vv_error why = {0};
-    vv_status st = db_identity_read(env->io, &id, &why);
-    if (st != VV_OK)
-        return settle(chk, st, chk->count, &why, err);
-    st = check_log(env, chk, err);
-    for (uint32_t i = 0; st == VV_OK && i < id.shard_count; i++) {
+    vv_status st = check_log(env, chk, err);
+    for (uint32_t i = 0; st == VV_OK && i < shard_count; i++) {
         char dir[DB_SHARD_DIR_SIZE];
         db_shard_dir(i, dir);
         uint64_t before = chk->count;
         st = lsm_check_dir(env, dir, i, note, chk, &why);
         st = settle(chk, st, before, &why, err);
+        if (st == VV_OK && chk->finding != NULL)
+            st = lsm_list_leftovers(env, dir, i, chk->finding, chk->ctx, err);
     }
     return st;
 }
@@ -198,9 +196,12 @@ vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text)
     st = vio_lock(env->io, DB_LOCK_FILE, &lock, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "check");
-    st = check_parts(env, &chk, err);
+    vv_error why = {0};
+    st = db_identity_read(env->io, &id, &why);
+    bool is_known = st == VV_OK;
+    st = is_known ? check_parts(env, id.shard_count, &chk, err) : settle(&chk, st, 0, &why, err);
     vio_close(lock); /* the store takes it itself */
-    if (st == VV_OK)
+    if (st == VV_OK && is_known)
         st = check_opened(env, &chk, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "check");

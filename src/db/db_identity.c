@@ -37,8 +37,8 @@ static vv_status decode(const uint8_t *p, size_t len, db_identity *out, vv_error
     /* Before the checksum: a newer version may have another layout. */
     if (version > VERSION || features != 0)
         return vv_fail(err, VV_UNSUPPORTED,
-                       "the store has format version %u with feature bits %#x, this varve knows "
-                       "version %u without any: open it with a newer varve",
+                       "file '" DB_IDENTITY_FILE "': format version %u with feature bits %#x, this "
+                       "build reads version %u without any: use the version of varve that wrote it",
                        version, features, VERSION);
     if (len != FILE_SIZE || vv_get_le32(p + CRC_AT) != vv_crc32c(0, p, CRC_AT))
         return vv_fail(err, VV_CORRUPT, "file '" DB_IDENTITY_FILE "' fails its checksum");

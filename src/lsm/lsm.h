@@ -21,6 +21,14 @@ VV_MUST_CHECK vv_status lsm_check_dir(vv_env *env, const char *dir, uint32_t sha
                                       void (*finding)(void *ctx, const char *text), void *ctx,
                                       vv_error *err);
 
+/** A sentence for each file of a closed store that its manifest does not name: what a flush or a
+ * compaction left when a crash ended it, and what the next open for writing removes. Nothing is
+ * damaged by them. Says nothing of a directory whose manifest cannot be read: lsm_check_dir does.
+ */
+VV_MUST_CHECK vv_status lsm_list_leftovers(vv_env *env, const char *dir, uint32_t shard,
+                                           void (*each)(void *ctx, const char *text), void *ctx,
+                                           vv_error *err);
+
 /** A run file as lines of text: footer, sections, and each entry of each block. path is
  * "<dir>/run-<id>". What was printed before a fault stays printed. */
 VV_MUST_CHECK vv_status lsm_dump_run(vv_env *env, const char *path,

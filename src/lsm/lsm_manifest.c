@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "base/point.h"
 #include "base/util.h"
+#include "lsm/lsm.h"
 
 #define ID_RESERVE (UINT64_C(1) << 16)
 #define ROTATE_SIZE (1 * VV_MIB) /* a file is renewed past this and past four times its start */
@@ -400,6 +401,42 @@ vv_status lsm_manifest_open(lsm_manifest *m, vv_env *env, const char *dir, uint3
     }
     vv_buf_fini(&seen.names);
     return st;
+}
+
+static void tell_leftovers(const lsm_manifest *m, const listing *seen,
+                           void (*each)(void *ctx, const char *text), void *ctx)
+{
+    size_t at = 0;
+    for (const char *name; at < seen->names.len; at += strlen(name) + 1) {
+        name = (const char *)seen->names.data + at;
+        if (belongs(m, name))
+            continue;
+        char text[VIO_PATH_MAX + 120];
+        (void)snprintf(
+            text, sizeof text,
+            "'%s/%s' is a leftover of work that a crash ended: no manifest names it, and "
+            "the next open removes it",
+            m->dir, name);
+        each(ctx, text);
+    }
+}
+
+vv_status lsm_list_leftovers(vv_env *env, const char *dir, uint32_t shard,
+                             void (*each)(void *ctx, const char *text), void *ctx, vv_error *err)
+{
+    lsm_manifest m;
+    listing seen = {0};
+    vv_buf_init(&seen.names, LSM_MANIFEST_MAX);
+    vv_status st = lsm_manifest_open(&m, env, dir, shard, true, err);
+    if (st == VV_OK)
+        st = vio_list(env->io, dir, see_name, &seen, err);
+    if (st == VV_OK && seen.names.status != VV_OK)
+        st = vv_fail(err, VV_NO_MEMORY, "no memory to list '%s'", dir);
+    if (st == VV_OK && m.number > 0)
+        tell_leftovers(&m, &seen, each, ctx);
+    lsm_manifest_close(&m);
+    vv_buf_fini(&seen.names);
+    return st == VV_CORRUPT || st == VV_UNSUPPORTED || st == VV_NOT_FOUND ? VV_OK : st;
 }
 
 void lsm_manifest_close(lsm_manifest *m)

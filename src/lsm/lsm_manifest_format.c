@@ -120,11 +120,13 @@ static vv_status check_header(vv_slice bytes, lsm_manifest_info *info, vv_error 
         return vv_fail(err, VV_CORRUPT, "header: its sum does not match");
     if (vv_get_le32(p + 8) != LSM_MANIFEST_FORMAT)
         return vv_fail(err, VV_UNSUPPORTED,
-                       "format %u is not known here, only %u: written by a newer version?",
+                       "format version %u, this build reads version %u: use the version of varve "
+                       "that wrote it",
                        vv_get_le32(p + 8), LSM_MANIFEST_FORMAT);
     if (vv_get_le32(p + 12) != 0)
         return vv_fail(err, VV_UNSUPPORTED,
-                       "feature bits %#x are not known here: written by a newer version?",
+                       "feature bits %#x, which this build does not know: use the version of "
+                       "varve that wrote it",
                        vv_get_le32(p + 12));
     for (size_t i = 16; i < 48; i++)
         if (p[i] != 0)

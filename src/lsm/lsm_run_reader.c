@@ -199,11 +199,13 @@ static vv_status check_footer(const uint8_t *f, uint64_t id, uint64_t file_size,
     uint32_t format = vv_get_le32(f + FOOT_FORMAT);
     if (format != LSM_RUN_FORMAT)
         return vv_fail(err, VV_UNSUPPORTED,
-                       "format %u is not known here, only %u: written by a newer version?", format,
-                       LSM_RUN_FORMAT);
+                       "format version %u, this build reads version %u: use the version of varve "
+                       "that wrote it",
+                       format, LSM_RUN_FORMAT);
     if (vv_get_le32(f + FOOT_FEATURES) != 0)
         return vv_fail(err, VV_UNSUPPORTED,
-                       "feature bits %#x are not known here: written by a newer version?",
+                       "feature bits %#x, which this build does not know: use the version of "
+                       "varve that wrote it",
                        vv_get_le32(f + FOOT_FEATURES));
     if (!is_zero(f + FOOT_KEY_ID, FOOT_ID - FOOT_KEY_ID))
         return vv_fail(err, VV_UNSUPPORTED, "encrypted, which this version cannot read");
@@ -528,7 +530,9 @@ vv_status lsm_run_open(lsm_store *store, uint64_t id, const lsm_meta *expect, ls
     vv_free(footer);
     if (st != VV_OK) {
         destroy_run(run);
-        return vv_wrap(err, st, "run %" PRIu64, id);
+        char path[VIO_PATH_MAX];
+        lsm_run_path(path, store->dir, id);
+        return vv_wrap(err, st, "run '%s'", path);
     }
     count_memory(run);
     *out = run;
@@ -578,7 +582,9 @@ static vv_status unpack_block(lsm_run *run, uint32_t block, const uint8_t *store
 
 static vv_status place_of(const lsm_run *run, uint32_t block, vv_status st, vv_error *err)
 {
-    return vv_wrap(err, st, "run %" PRIu64 ": block %u at offset %" PRIu64, run->meta.id, block,
+    char path[VIO_PATH_MAX];
+    lsm_run_path(path, run->store->dir, run->meta.id);
+    return vv_wrap(err, st, "run '%s': block %u at offset %" PRIu64, path, block,
                    lsm_run_block_offset(run, block));
 }
 

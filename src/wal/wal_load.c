@@ -78,9 +78,13 @@ static vv_status read_info(wal *log, file_info *info, vv_error *err)
     if (st == VV_OK && info->size >= VV_BLOCK)
         st = classify(log, info, err);
     vio_close(file);
-    if (st != VV_OK)
-        return vv_wrap(err, st, "log '%s': segment %" PRIu64, log->dir, info->number);
-    return VV_OK;
+    if (st == VV_OK)
+        return VV_OK;
+    char name[32];
+    char path[VIO_PATH_MAX];
+    wal_segment_name(info->number, name);
+    wal_path(log, name, path);
+    return vv_wrap(err, st, "log segment '%s'", path);
 }
 
 static vv_status add_segment(wal *log, const file_info *info, vv_error *err)

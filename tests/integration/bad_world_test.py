@@ -6,10 +6,13 @@ that names cause and place; nothing is lost, nothing crashes.
 The full disk and the read-only directory need root for a mount; without it they are skipped, aloud.
 """
 import contextlib
+import ctypes
 import os
 import pathlib
 import random
+import re
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -136,75 +139,133 @@ def fill(data, count=400):
     return {b"k%05d" % i: b"value %05d " % i * 100 for i in range(count + 50)}
 
 
+def live_files(store):
+    """{kind: [path]} of the files that count: what a killed flush or compaction left is not one of
+    them, nor is a log file that was never begun."""
+    kinds = {"store": [store / "VARVE"], "ring": [store / "wal/ring"], "segment": [],
+             "current": [], "manifest": [], "run": []}
+    for path in sorted((store / "wal").glob("*.seg")):
+        if path.read_bytes()[:8] == b"VARVEWAL":
+            kinds["segment"].append(path)
+    for current in sorted(store.glob("shard-*/CURRENT")):
+        manifest = current.parent / current.read_text().split()[0]
+        kinds["current"].append(current)
+        kinds["manifest"].append(manifest)
+        live = set()
+        for verb, number in re.findall(r"^ +(add|remove) run (\d+)", varve("dump", manifest).stdout,
+                                       re.M):
+            (live.add if verb == "add" else live.remove)(int(number))
+        kinds["run"] += [current.parent / f"run-{n:012}" for n in sorted(live)]
+    assert all(kinds.values()), kinds
+    return kinds
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def xxh3(data, seed):
+    function = ctypes.CDLL("libxxhash.so.0").XXH3_64bits_withSeed
+    function.restype = ctypes.c_uint64
+    return function(data, ctypes.c_size_t(len(data)), ctypes.c_uint64(seed))
+
+
+def make_newer(kind, path):
+    """Give a file a format version of the future, under a checksum that is right: docs/format."""
+    data = bytearray(path.read_bytes())
+    at = len(data) - 4096 if kind == "run" else 0
+    data[at + 8:at + 12] = struct.pack("<I", 0x7fff)
+    if kind == "run":
+        seed = ~int(path.name[4:]) & 0xffffffffffffffff
+        data[-8:] = struct.pack("<Q", xxh3(bytes(data[-4096:-8]), seed))
+    else:
+        crc_at = {"store": 68, "ring": 4092, "segment": 4092, "manifest": 60}[kind]
+        data[crc_at:crc_at + 4] = struct.pack("<I", crc32c(data[:crc_at]))
+    path.write_bytes(data)
+
+
 def newer_stores_are_refused(tmp):
-    """Set the version field behind each magic to a high number, one kind of file at a time."""
-    want = fill(tmp / "new")
-    assert want
-    seen = set()
-    for path in sorted((tmp / "new").rglob("*")):
-        if not path.is_file() or path.stat().st_size < 64:
-            continue
-        head = path.read_bytes()[:8]
-        if head in seen or not head.strip(b"\0"):
-            continue
-        seen.add(head)
+    """One kind of file at a time: check and the server name the file, the version and what to do."""
+    fill(tmp / "new")
+    kinds = live_files(tmp / "new")
+    del kinds["current"]  # one line without a version; its manifest has it
+    for kind, paths in kinds.items():
         copy = tmp / "newer"
         shutil.copytree(tmp / "new", copy)
-        target = copy / path.relative_to(tmp / "new")
-        with open(target, "r+b") as f:
-            f.seek(8)
-            f.write(b"\xff\x7f")
+        target = copy / paths[-1].relative_to(tmp / "new")
+        make_newer(kind, target)
+        words = [str(target.relative_to(copy)), "version 32767", "version 1", "use the version of"]
         done = varve("check", "--data", copy)
-        assert done.returncode == 1, f"{path.name} of a newer version: {done.stdout}{done.stderr}"
+        assert done.returncode == 1, f"{target.name} of a newer version: {done}"
+        for w in words:
+            assert w in done.stdout, f"'{w}' is not in: {done.stdout}"
+        start_fails(copy, 3, *words)
         shutil.rmtree(copy)
-    assert len(seen) >= 3, seen
+
+
+def leftovers_are_told_and_go(tmp):
+    """Files that no manifest names are no damage: check says what they are, the next open removes
+    them."""
+    fill(tmp / "left", 100)
+    orphan = tmp / "left/shard-000/run-000000000999"
+    shutil.copy(live_files(tmp / "left")["run"][0], orphan)
+    done = varve("check", "--data", tmp / "left")
+    assert done.returncode == 0 and "no damage found" in done.stdout, done
+    line = [text for text in done.stdout.splitlines() if "run-000000000999" in text]
+    assert len(line) == 1 and "no manifest names it" in line[0] and "next open" in line[0], done
+    assert orphan.exists()
+    with Varved(tmp / "left") as server:
+        assert server.stop() == 0
+    assert not orphan.exists()
+    done = varve("check", "--data", tmp / "left")
+    assert done.returncode == 0 and "no manifest" not in done.stdout, done
 
 
 def one_flipped_bit_in_each_file_kind(tmp):
     """Detected by check or harmless to every answer; a server never gives a wrong value."""
     want = fill(tmp / "flip")
     rng = random.Random(int(os.environ.get("VV_SEED", "7"), 0))
-    kinds = {}
-    for path in sorted((tmp / "flip").rglob("*")):
-        if path.is_file() and path.name != "LOCK" and path.stat().st_size > 0:
-            kinds.setdefault((path.parent.name, path.suffix, path.read_bytes()[:8]), path)
-    detected = 0
-    for path in kinds.values():
-        for _ in range(2):
-            copy = tmp / "flipped"
-            shutil.copytree(tmp / "flip", copy)
-            target = copy / path.relative_to(tmp / "flip")
-            data = bytearray(target.read_bytes())
-            used = len(bytes(data).rstrip(b"\0")) or 1
-            bit = rng.randrange(used * 8)
-            data[bit // 8] ^= 1 << bit % 8
-            target.write_bytes(data)
-            found = varve("check", "--data", copy).returncode
-            assert found in (0, 1), (path, bit, found)
-            detected += found
-            server = Varved(copy, wait=False)
+    kinds = live_files(tmp / "flip")
+    detected = total = 0
+    for path in (rng.choice(paths) for paths in kinds.values() for _ in range(3)):
+        copy = tmp / "flipped"
+        shutil.copytree(tmp / "flip", copy)
+        target = copy / path.relative_to(tmp / "flip")
+        data = bytearray(target.read_bytes())
+        used = len(bytes(data).rstrip(b"\0")) or 1
+        bit = rng.randrange(used * 8)
+        data[bit // 8] ^= 1 << bit % 8
+        target.write_bytes(data)
+        found = varve("check", "--data", copy).returncode
+        assert found in (0, 1), (path, bit, found)
+        total += 1
+        detected += found
+        with Varved(copy, wait=False) as server:
             try:
-                try:
-                    server.wait_ready()
-                except RuntimeError:
-                    continue
-                with grpc.insecure_channel(server.ingest) as channel:
-                    for key in rng.sample(sorted(want), 60):
-                        try:
-                            got = get(channel, key)
-                        except grpc.RpcError as e:
-                            assert e.code() in (grpc.StatusCode.DATA_LOSS,
-                                                grpc.StatusCode.INTERNAL), e
-                            continue
-                        assert not got.found or got.value == want[key], (path, bit, key)
-                        assert got.found or found, f"{path} bit {bit}: {key} is gone, unnoticed"
-                server.kill()
-            finally:
-                if server.process.poll() is None:
-                    server.kill()
-                shutil.rmtree(copy)
+                server.wait_ready()
+                answers_are_right(server, want, rng.sample(sorted(want), 60), found, (path, bit))
+            except RuntimeError:  # it does not start
+                assert found, f"{path} bit {bit}: check finds nothing, the server refuses it"
+        shutil.rmtree(copy)
     assert detected > 0
-    print(f"   {len(kinds)} kinds of file, {detected} of {2 * len(kinds)} flips found by check")
+    print(f"   {len(kinds)} kinds of file, {detected} of {total} flips found by check")
+
+
+def answers_are_right(server, want, keys, found, where):
+    with grpc.insecure_channel(server.ingest) as channel:
+        for key in keys:
+            try:
+                got = get(channel, key)
+            except grpc.RpcError as e:
+                assert e.code() in (grpc.StatusCode.DATA_LOSS, grpc.StatusCode.INTERNAL), e
+                continue
+            assert not got.found or got.value == want[key], (where, key)
+            assert got.found or found, f"{where}: {key} is gone, unnoticed"
 
 
 def a_full_disk_refuses_and_recovers(tmp):
@@ -269,7 +330,8 @@ def a_read_only_directory_is_named(tmp):
 
 def main():
     cases = [bad_configurations, two_servers_on_one_directory, a_file_where_the_directory_should_be,
-             the_log_can_lie_elsewhere,              newer_stores_are_refused, one_flipped_bit_in_each_file_kind,
+             the_log_can_lie_elsewhere, newer_stores_are_refused, leftovers_are_told_and_go,
+             one_flipped_bit_in_each_file_kind,
              a_full_disk_refuses_and_recovers, a_read_only_directory_is_named]
     only = sys.argv[1:]
     with TempDir() as tmp:
