@@ -138,8 +138,9 @@ static vv_status refuse(lsm_engine *e, vv_error *err)
     vv_mutex_lock(&e->lock);
     vv_error first = e->failed;
     vv_mutex_unlock(&e->lock);
-    vv_status st = first.status == VV_NO_SPACE ? VV_NO_SPACE : VV_IO;
-    return vv_fail(err, st, "background work failed: %s", first.msg);
+    if (first.status == VV_NO_SPACE)
+        return vv_fail(err, VV_NO_SPACE, "writes return when there is room: %s", first.msg);
+    return vv_fail(err, VV_IO, "background work failed: %s", first.msg);
 }
 
 static vv_status lsm_prepare(engine *base, size_t payload_len, uint32_t op_count, vv_error *err)

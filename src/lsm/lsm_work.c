@@ -6,9 +6,9 @@
  * the compaction that makes room, and writers wait for them.
  *
  * Failures. Short memory: the job is given up and begun again by a later call. A full disk: the
- * same, and prepare answers VV_NO_SPACE until a piece succeeds. Anything else is latched: the disk
- * or the data is not what it should be, and a reopen has to look at it. A job whose edit may be in
- * the manifest is never given up, only tried again.
+ * same, and prepare answers VV_NO_SPACE until a piece succeeds or none is left to do. Anything else
+ * is latched: the disk or the data is not what it should be, and a reopen has to look at it. A job
+ * whose edit may be in the manifest is never given up, only tried again.
  */
 #include "base/epoch.h"
 #include "base/error.h"
@@ -65,6 +65,10 @@ static void note_outcome(lsm_engine *e, vv_status st, const vv_error *err) VV_RE
 {
     vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_relaxed);
     bool latched = now != VV_OK && now != VV_NO_SPACE;
+    bool is_idle =
+        st == VV_NOT_FOUND && e->flush == NULL && e->compaction == NULL && !has_frozen(e);
+    if (now == VV_NO_SPACE && is_idle) /* what had no room is not wanted any more */
+        atomic_store_explicit(&e->background, VV_OK, memory_order_release);
     if (latched || st == VV_NOT_FOUND || st == VV_NO_MEMORY || st == VV_BUSY)
         return;
     if (st != VV_OK && now != st)
