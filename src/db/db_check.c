@@ -53,13 +53,14 @@ static vv_status settle(checker *chk, vv_status st, uint64_t before, const vv_er
     return st;
 }
 
-static vv_status check_log(vv_env *env, checker *chk, vv_error *err)
+static vv_status check_log(vv_env *env, checker *chk, uint64_t *log_bytes, vv_error *err)
 {
     vv_error why = {0};
-    wal_recovery recovery;
+    wal_recovery recovery = {0};
     /* The log tells harmless things too (an unfinished tail): only its status says damage. */
     checker quiet = {chk->finding, chk->ctx, 0};
     vv_status st = wal_check(env, DB_LOG_DIR, note, &quiet, &recovery, &why);
+    *log_bytes = recovery.bytes;
     if (st == VV_CORRUPT)
         chk->count += quiet.count == 0 ? 1 : quiet.count;
     if (st == VV_CORRUPT && quiet.count == 0 && chk->finding != NULL)
@@ -147,14 +148,15 @@ static vv_status check_shards(vv_db *db, checker *chk, vv_error *err)
     return st;
 }
 
-static vv_status check_opened(vv_env *env, checker *chk, vv_error *err)
+static vv_status check_opened(vv_env *env, uint64_t log_bytes, checker *chk, vv_error *err)
 {
     vv_db *db = NULL;
     vv_error why = {0};
     vv_options opt = VV_OPTIONS_INIT;
     opt.read_only = true;
     opt.memory_limit = UINT64_MAX / 4; /* all of the log has to fit: nothing can be flushed */
-    opt.memtable_size = 64 * VV_MIB;
+    /* Few memtables for a long log, no large ones for a short log. */
+    opt.memtable_size = vv_max_u64(VV_MIB, vv_min_u64(log_bytes, 64 * VV_MIB));
     opt.cache_size = 32 * VV_MIB;
     vv_status st = db_open_env(env, &opt, &db, &why);
     if (st != VV_OK)
@@ -168,10 +170,11 @@ static vv_status check_opened(vv_env *env, checker *chk, vv_error *err)
     return st;
 }
 
-static vv_status check_parts(vv_env *env, uint32_t shard_count, checker *chk, vv_error *err)
+static vv_status check_parts(vv_env *env, uint32_t shard_count, checker *chk, uint64_t *log_bytes,
+                             vv_error *err)
 {
     vv_error why = {0};
-    vv_status st = check_log(env, chk, err);
+    vv_status st = check_log(env, chk, log_bytes, err);
     for (uint32_t i = 0; st == VV_OK && i < shard_count; i++) {
         char dir[DB_SHARD_DIR_SIZE];
         db_shard_dir(i, dir);
@@ -199,10 +202,12 @@ vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text)
     vv_error why = {0};
     st = db_identity_read(env->io, &id, &why);
     bool is_known = st == VV_OK;
-    st = is_known ? check_parts(env, id.shard_count, &chk, err) : settle(&chk, st, 0, &why, err);
+    uint64_t log_bytes = 0;
+    st = is_known ? check_parts(env, id.shard_count, &chk, &log_bytes, err)
+                  : settle(&chk, st, 0, &why, err);
     vio_close(lock); /* the store takes it itself */
     if (st == VV_OK && is_known)
-        st = check_opened(env, &chk, err);
+        st = check_opened(env, log_bytes, &chk, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "check");
     if (chk.count > 0)
