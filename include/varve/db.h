@@ -137,7 +137,7 @@ typedef struct vv_table_info {
     vv_table_kind kind;
     int64_t version_retention_ns;
     int64_t created_ns;      /* wall time */
-    uint64_t bytes_estimate; /* on disk, without the memtable */
+    uint64_t bytes_estimate; /* on disk and in memtables */
 } vv_table_info;
 
 /**
@@ -214,7 +214,8 @@ typedef struct vv_write_result {
 /**
  * Commit a batch. @param result may be NULL. The batch can be cleared and reused afterwards. An
  * empty batch writes nothing; with VV_DURABLE_SYNC it makes every earlier write durable.
- * @return VV_CONFLICT (a vv_batch_require failed), VV_BUSY (memory_limit: retry after a pause),
+ * @return VV_CONFLICT (a vv_batch_require failed), VV_BUSY (waited 10 s for memory in vain: retry
+ *         after a pause), VV_NO_MEMORY (it never fits memory_limit: write less at once),
  *         VV_NO_SPACE (refused whole; reads go on), VV_IO (the log failed: reopen the store;
  * whether this batch is there is unknown until then), VV_NOT_FOUND (a table was dropped).
  */
@@ -343,7 +344,7 @@ typedef struct vv_stats {
     uint64_t log_syncs;
     uint64_t memory_used; /* of memory_limit */
     uint64_t memory_limit;
-    uint64_t memory_part[8]; /* memtable, cache, queue, log, query, network */
+    uint64_t memory_part[8]; /* memtable, cache, queue, log, query, network, index, work */
     uint64_t memtable_bytes;
     uint64_t memtable_count;
     uint64_t level_files[8];

@@ -41,11 +41,11 @@ static vv_status open_tag(engine *eng, uint32_t table_id, uint8_t tag, engine_cu
 
 static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
 {
-    if (!vv_budget_reserve(cat->opt.budget, VV_BUDGET_CACHE, sizeof(cat_table)))
+    if (!vv_budget_reserve(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table)))
         return vv_fail(err, VV_BUSY, "the catalog does not fit memory_limit: raise it");
     cat_table *table = vv_calloc(1, sizeof *table);
     if (table == NULL) {
-        vv_budget_release(cat->opt.budget, VV_BUDGET_CACHE, sizeof(cat_table));
+        vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table));
         return vv_fail(err, VV_NO_MEMORY, "no memory for a table");
     }
     vv_status st = cat_record_decode(value, table, err);
@@ -59,7 +59,7 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
         st = vv_fail(err, VV_CORRUPT, "table '%s' of tenant '%s' with id %u is there twice",
                      table->name, table->tenant, table->id);
     if (st != VV_OK) {
-        vv_budget_release(cat->opt.budget, VV_BUDGET_CACHE, sizeof(cat_table));
+        vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table));
         vv_free(table);
         return st;
     }

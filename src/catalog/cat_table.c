@@ -39,7 +39,7 @@ void cat_close(catalog *cat)
 {
     if (cat == NULL)
         return;
-    vv_budget_release(cat->opt.budget, VV_BUDGET_CACHE, cat->map.count * sizeof(cat_table));
+    vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, cat->map.count * sizeof(cat_table));
     cat_map_fini(&cat->map);
     vv_mutex_fini(&cat->ddl_lock);
     vv_mutex_fini(&cat->map_lock);
@@ -202,7 +202,7 @@ static void forget(catalog *cat, cat_table *table)
     vv_mutex_lock(&cat->map_lock);
     cat_map_remove(&cat->map, table);
     vv_mutex_unlock(&cat->map_lock);
-    vv_budget_release(cat->opt.budget, VV_BUDGET_CACHE, sizeof(cat_table));
+    vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table));
     cat_table_unref(table);
 }
 
@@ -308,7 +308,7 @@ static vv_status create_new(catalog *cat, const char *tenant, const char *name,
 {
     if (cat->next_id > CAT_TABLE_LAST - 2)
         return vv_fail(err, VV_UNSUPPORTED, "all table ids are used up");
-    if (!vv_budget_reserve(cat->opt.budget, VV_BUDGET_CACHE, sizeof(cat_table)))
+    if (!vv_budget_reserve(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table)))
         return vv_fail(err, VV_BUSY, "memory_limit is reached: no room for another table");
     cat_table *table = new_table(cat, tenant, name, opt);
     vv_status st = table == NULL ? vv_fail(err, VV_NO_MEMORY, "no memory") : VV_OK;
@@ -331,7 +331,7 @@ static vv_status create_new(catalog *cat, const char *tenant, const char *name,
         *out = table;
     return st;
 fail:
-    vv_budget_release(cat->opt.budget, VV_BUDGET_CACHE, sizeof(cat_table));
+    vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table));
     cat_table_unref(table);
     return st;
 }

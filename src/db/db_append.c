@@ -19,6 +19,7 @@
 #include "db/db_int.h"
 
 #define FIFO_MIN 256u
+#define ENTRY_OP_MIN 32u /* memory of an operation beside its bytes, about */
 
 vv_status db_fifo_init(db_fifo *fifo, vv_error *err)
 {
@@ -102,14 +103,25 @@ vv_status db_await(vv_db *db, uint64_t need, vv_error *err)
     return VV_OK;
 }
 
-/* The engine was refused memory: by the machine, or by the limit that background work can lift? */
-static vv_status name_limit(const vv_db *db, vv_status st, vv_error *err)
+/* Memory that no write can have, however much is flushed. */
+static uint64_t held_by_others(const vv_db *db)
 {
-    if (st != VV_NO_MEMORY ||
-        vv_budget_used(&db->budget) + db->opt.memtable_size <= db->opt.memory_limit)
+    const vv_budget *b = &db->budget;
+    uint64_t held = b->share[VV_BUDGET_CACHE] + b->share[VV_BUDGET_WORK];
+    held += vv_max_u64(b->share[VV_BUDGET_INDEX], vv_budget_part_used(b, VV_BUDGET_INDEX));
+    return held + vv_budget_part_used(b, VV_BUDGET_LOG);
+}
+
+/* The engine has no room now. Will it have some when everything before is flushed? */
+static vv_status name_limit(const vv_db *db, vv_status st, uint64_t bytes, uint32_t ops,
+                            vv_error *err)
+{
+    uint64_t at_least = bytes + (uint64_t)ops * ENTRY_OP_MIN;
+    if (st != VV_BUSY || at_least + held_by_others(db) <= db->opt.memory_limit)
         return st;
-    return vv_fail(err, VV_BUSY, "memory_limit of %llu bytes is reached",
-                   (unsigned long long)db->opt.memory_limit);
+    return vv_fail(err, VV_NO_MEMORY,
+                   "a write of %llu bytes never fits a memory_limit of %llu: write less at once",
+                   (unsigned long long)bytes, (unsigned long long)db->opt.memory_limit);
 }
 
 /* Sums for each shard of a group. */
@@ -150,7 +162,7 @@ static vv_status prepare(vv_db *db, vv_batch *const *group, size_t count, group_
         uint32_t s = (uint32_t)__builtin_ctzll(left);
         vv_status st = db->ops->prepare(db->shards[s].eng, plan->bytes[s], plan->ops[s], err);
         if (st != VV_OK)
-            return name_limit(db, st, err);
+            return name_limit(db, st, plan->bytes[s], plan->ops[s], err);
     }
     vv_mutex_lock(&db->publish_lock);
     vv_status st = db_fifo_reserve(&db->fifo, plan->shard_count, err);

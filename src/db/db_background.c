@@ -2,6 +2,7 @@
  * db_background.c - flush, compaction and the log's upkeep: who runs them, and who waits for them.
  *
  *   worker x n:  wait for work --> log over its limit? freeze the shards that hold it
+ *                              --> a writer out of memory? freeze the largest memtable
  *                              --> a piece of engine work of some shard --> tell those who wait
  *   log thread:  drain the ring when a quarter of it waits; keep a spare segment ready
  *
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/epoch.h"
 #include "base/error.h"
 #include "db/db_int.h"
 
@@ -210,6 +212,31 @@ static void relieve_log(vv_db *db)
     }
 }
 
+/* A writer found no memory: flush the largest memtable, so that its memory comes back. Not while a
+ * flush is under way, which gives some back, and not for a small one: then others hold the memory.
+ */
+static void relieve_memory(vv_db *db)
+{
+    vv_mutex_lock(&db->bg.lock);
+    bool wanted = db->bg.room_wanted;
+    db->bg.room_wanted = false;
+    vv_mutex_unlock(&db->bg.lock);
+    db_shard *largest = NULL;
+    uint64_t bytes = db->opt.memtable_size / 8;
+    for (uint32_t i = 0; wanted && i < db->shard_count; i++) {
+        engine_stats stats;
+        db->ops->stats(db->shards[i].eng, &stats);
+        if (stats.memtable_count > 1)
+            return;
+        if (stats.memtable_bytes >= bytes) {
+            bytes = stats.memtable_bytes;
+            largest = &db->shards[i];
+        }
+    }
+    if (largest != NULL)
+        (void)!db_freeze(db, largest, NULL); /* no memory: the writer asks again */
+}
+
 /* A piece of some shard's work, beginning with shard first. VV_NOT_FOUND: nobody has any. */
 static vv_status work_of_any(vv_db *db, uint32_t first, vv_error *err)
 {
@@ -228,8 +255,10 @@ vv_status db_step(vv_db *db, vv_error *err)
     vv_status st = failure_of(db, err);
     if (st != VV_OK)
         return st;
-    if (!db->opt.read_only)
+    if (!db->opt.read_only) {
         relieve_log(db);
+        relieve_memory(db);
+    }
     st = work_of_any(db, db->bg.next_shard++, &why);
     if (st == VV_NOT_FOUND && !db->opt.read_only)
         st = wal_work(db->log, &why);
@@ -284,6 +313,7 @@ static void worker_main(void *arg)
         vv_error why = {0};
         vv_status st = VV_NOT_FOUND;
         relieve_log(db);
+        relieve_memory(db);
         if (failure_of(db, NULL) == VV_OK) {
             begin_piece(bg);
             st = work_of_any(db, first++, &why);
@@ -368,11 +398,17 @@ void db_background_stop(vv_db *db)
 /* Without threads the caller does the work. */
 static vv_status make_room_alone(vv_db *db, db_shard *shard, vv_error *err)
 {
+    uint64_t used = vv_budget_used(&db->budget);
     vv_status st = db->ops->work(shard->eng, err);
     if (st == VV_NOT_FOUND) {
         st = db_freeze(db, shard, err);
         if (st == VV_OK)
             st = db->ops->work(shard->eng, err);
+    }
+    if (st == VV_NOT_FOUND) {
+        vv_epoch_drain(); /* what the last piece let go comes back only now */
+        if (vv_budget_used(&db->budget) < used)
+            return VV_OK;
     }
     if (st == VV_NOT_FOUND || st == VV_NO_MEMORY)
         return vv_fail(err, VV_BUSY, "no background work is left that would make room");
@@ -394,10 +430,10 @@ vv_status db_background_make_room(vv_db *db, db_shard *shard, int64_t deadline_n
     if (vv_clock_mono(db->env->clock) >= deadline_ns)
         return vv_fail(err, VV_BUSY, "background work makes no room");
     vv_mutex_lock(&bg->lock);
-    uint64_t before = bg->pieces;
     bg->requests++;
+    bg->room_wanted = true;
     vv_cond_broadcast(&bg->work);
-    if (before == bg->pieces && !bg->stop)
+    if (!bg->stop)
         (void)vv_cond_wait_for(&bg->progress, &bg->lock, ROOM_WAIT_NS);
     vv_mutex_unlock(&bg->lock);
     return VV_OK;

@@ -123,6 +123,7 @@ typedef struct db_background {
     uint32_t working;  /* under lock: threads in a piece of work */
     bool stop;         /* under lock */
     bool log_wanted;   /* under lock */
+    bool room_wanted;  /* under lock: a writer waits for memory */
     vv_error error;    /* under lock: the first that will not go away by itself */
     _Atomic bool failed;
     vv_thread *worker[DB_WORKERS_MAX];
@@ -170,6 +171,8 @@ struct vv_db {
     db_queue queue;
     db_background bg;
     db_counters counters;
+    uint64_t work_size;       /* a shard's part of the buffers of background work */
+    uint64_t file_size;       /* of a run, about */
     uint64_t group_bytes_max; /* payload bytes the commit thread logs in one piece */
     uint64_t log_wake_bytes;  /* unwritten log bytes that wake the log thread; 0: there is none */
     uint64_t replayed_entries;
@@ -242,6 +245,7 @@ vv_status db_close(vv_db *db, vv_error *err);
  */
 
 VV_MUST_CHECK vv_status db_options_resolve(const vv_options *opt, vv_options *out, vv_error *err);
+void db_options_divide(vv_db *db); /* memory_limit, among the parts of the budget */
 void db_options_scale(vv_db *db);
 
 /* ---- db_posix.c: the world of a store that was opened by its directory's name -------------------
@@ -343,7 +347,8 @@ void db_background_fini(vv_db *db);
 /* Something to do may have come. Takes only a leaf lock. */
 void db_background_wake(vv_db *db);
 void db_background_wake_log(vv_db *db);
-/* The shard's memtables are full: let work be done, at most until deadline (monotonic). */
+/* The shard's memtables are full, or there is no memory for more in them: let work be done, at most
+ * until deadline (monotonic). */
 VV_MUST_CHECK vv_status db_background_make_room(vv_db *db, db_shard *shard, int64_t deadline_ns,
                                                 vv_error *err);
 /* Freeze the shard's active memtable, not while a writer is between prepare and apply. */

@@ -152,6 +152,8 @@ static vv_status open_shard(vv_db *db, uint32_t i, vv_error *err)
                           .shard = i,
                           .memtable_size = db->opt.memtable_size,
                           .cache_size = vv_max_u64(db->opt.cache_size / db->shard_count, VV_KIB),
+                          .work_size = db->work_size,
+                          .target_file_size = db->file_size,
                           .compress = db->opt.compress,
                           .read_only = db->opt.read_only,
                           .budget = &db->budget,
@@ -185,9 +187,9 @@ static vv_status replay_entry(vv_db *db, db_shard *shard, const wal_record *rec,
     vv_status st = engine_entry_open(rec->payload, &it, err);
     if (st == VV_OK)
         st = db->ops->prepare(shard->eng, rec->payload.len, it.left, err);
-    while (st == VV_BUSY && !db->opt.read_only) {
-        st = db->ops->work(shard->eng, err);
-        if (st == VV_NOT_FOUND)
+    while (st == VV_BUSY) {
+        st = db->opt.read_only ? VV_BUSY : db_background_make_room(db, shard, 0, err);
+        if (st == VV_BUSY)
             return vv_fail(err, VV_BUSY, "shard %u: no room to replay the log: raise memory_limit",
                            shard->id);
         if (st == VV_OK)
@@ -389,7 +391,7 @@ vv_status db_open_engine(vv_env *env, const vv_options *opt, const engine_ops *o
     if (st == VV_OK)
         st = db_fifo_init(&db->fifo, err);
     if (st == VV_OK) {
-        vv_budget_init(&db->budget, db->opt.memory_limit);
+        db_options_divide(db);
         st = open_parts(db, err);
     }
     if (st != VV_OK) {

@@ -18,6 +18,14 @@
 #define RING_DEFAULT (8 * VV_MIB)
 #define RING_MIN (64 * VV_KIB)
 #define GROUP_MAX_BYTES VV_MIB
+#define FILE_MIN (8 * VV_MIB)
+#define FILE_MAX (32 * VV_MIB)
+/* What others may not take of memory_limit: see docs/memory.md. */
+#define MEMTABLE_SHARE 4u
+#define WORK_SHARE 16u
+#define INDEX_SHARE 32u
+#define HEADROOM 32u
+#define WORK_MIN (64 * VV_KIB)
 
 static uint64_t or_default(uint64_t value, uint64_t fallback)
 {
@@ -44,7 +52,8 @@ static void fill(vv_options *o)
     o->cache_size = or_default(o->cache_size, o->memory_limit / 4);
     o->log_limit = or_default(o->log_limit, LOG_LIMIT_DEFAULT);
     o->log_segment_size = (uint32_t)or_default(o->log_segment_size, SEGMENT_DEFAULT);
-    o->log_ring_size = (uint32_t)or_default(o->log_ring_size, RING_DEFAULT);
+    o->log_ring_size =
+        (uint32_t)or_default(o->log_ring_size, vv_min_u64(RING_DEFAULT, o->memory_limit / 8));
     o->background_threads = (uint32_t)or_default(o->background_threads, 1);
 }
 
@@ -70,6 +79,26 @@ static vv_status check(const vv_options *o, vv_error *err)
     return st;
 }
 
+/* With what blocks lose at the ends of their slabs, and evicted ones that somebody still reads. */
+static uint64_t cache_share(const vv_options *o)
+{
+    return o->cache_size + o->cache_size / 8;
+}
+
+/* The parts that do not give way leave what writes need to go on. */
+static vv_status check_shares(const vv_options *o, vv_error *err)
+{
+    uint64_t limit = o->memory_limit;
+    uint64_t rest = limit - limit / MEMTABLE_SHARE - limit / WORK_SHARE - limit / INDEX_SHARE -
+                    limit / HEADROOM;
+    if (cache_share(o) + o->log_ring_size <= rest)
+        return VV_OK;
+    return vv_fail(err, VV_INVALID,
+                   "cache_size (%" PRIu64 ", and an eighth) and log_ring_size (%" PRIu64
+                   ") take more than the %" PRIu64 " bytes that memory_limit has for them",
+                   o->cache_size, (uint64_t)o->log_ring_size, rest);
+}
+
 vv_status db_options_resolve(const vv_options *opt, vv_options *out, vv_error *err)
 {
     *out = (vv_options)VV_OPTIONS_INIT;
@@ -83,6 +112,8 @@ vv_status db_options_resolve(const vv_options *opt, vv_options *out, vv_error *e
     }
     fill(out);
     vv_status st = check(out, err);
+    if (st == VV_OK)
+        st = check_shares(out, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "options");
     out->log_segment_size = (uint32_t)vv_align_up(out->log_segment_size, VV_BLOCK);
@@ -93,6 +124,17 @@ vv_status db_options_resolve(const vv_options *opt, vv_options *out, vv_error *e
     return VV_OK;
 }
 
+void db_options_divide(vv_db *db)
+{
+    uint64_t limit = db->opt.memory_limit;
+    /* A little is left for what cannot be refused: indexes of new runs, the start of a memtable. */
+    vv_budget_init(&db->budget, limit - limit / HEADROOM);
+    vv_budget_keep(&db->budget, VV_BUDGET_CACHE, cache_share(&db->opt));
+    vv_budget_keep(&db->budget, VV_BUDGET_MEMTABLE, limit / MEMTABLE_SHARE);
+    vv_budget_keep(&db->budget, VV_BUDGET_WORK, limit / WORK_SHARE);
+    vv_budget_keep(&db->budget, VV_BUDGET_INDEX, limit / INDEX_SHARE);
+}
+
 /* What depends on the number of shards, which an existing store decides. */
 void db_options_scale(vv_db *db)
 {
@@ -100,6 +142,11 @@ void db_options_scale(vv_db *db)
     db->opt.memtable_size = vv_min_u64(db->opt.memtable_size, vv_max_u64(share, MEMTABLE_MIN));
     db->group_bytes_max = vv_min_u64(
         GROUP_MAX_BYTES, vv_min_u64(db->opt.log_ring_size / 8, db->opt.memtable_size / 4));
+    /* A flush and a compaction of each shard, and what grows with their files: half of the share.
+     */
+    db->work_size = vv_max_u64(db->opt.memory_limit / WORK_SHARE / 2 / db->shard_count, WORK_MIN);
+    /* The memory of a merge grows with its file. */
+    db->file_size = vv_min_u64(vv_max_u64(db->opt.memtable_size, FILE_MIN), FILE_MAX);
     db->queue.bytes_max = db->opt.memory_limit / 8;
     db->queue.chain_max = vv_max_u64(db->opt.log_ring_size / 4, db->group_bytes_max);
 }

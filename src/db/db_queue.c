@@ -105,15 +105,18 @@ static vv_status admit(vv_db *db, vv_batch *batch, bool *wake, vv_error *err)
     db_queue *q = &db->queue;
     uint64_t bytes = cost(batch);
     vv_status st = VV_OK;
-    if (!vv_budget_reserve(&db->budget, VV_BUDGET_QUEUE, bytes))
-        return vv_fail(err, VV_BUSY, "memory_limit of %llu bytes is reached",
-                       (unsigned long long)db->opt.memory_limit);
     vv_mutex_lock(&q->lock);
+    /* An empty queue takes any one batch: else what others hold could stop writes for ever. */
     if (q->stop)
         st = vv_fail(err, VV_CLOSED, "the store is closing");
-    else if (q->bytes > 0 && q->bytes + bytes > q->bytes_max)
+    else if (q->bytes == 0)
+        vv_budget_take(&db->budget, VV_BUDGET_QUEUE, bytes);
+    else if (q->bytes + bytes > q->bytes_max)
         st = vv_fail(err, VV_BUSY, "the commit queue holds %llu bytes, its bound is %llu",
                      (unsigned long long)q->bytes, (unsigned long long)q->bytes_max);
+    else if (!vv_budget_reserve(&db->budget, VV_BUDGET_QUEUE, bytes))
+        st = vv_fail(err, VV_BUSY, "memory_limit of %llu bytes is reached",
+                     (unsigned long long)db->opt.memory_limit);
     if (st == VV_OK) {
         q->bytes += bytes;
         if (q->thread != NULL) {
@@ -126,8 +129,6 @@ static vv_status admit(vv_db *db, vv_batch *batch, bool *wake, vv_error *err)
         *wake = q->is_waiting;
     }
     vv_mutex_unlock(&q->lock);
-    if (st != VV_OK)
-        vv_budget_release(&db->budget, VV_BUDGET_QUEUE, bytes);
     return st;
 }
 

@@ -675,30 +675,6 @@ static void statistics_add_up(void **state)
     vv_table_close(t);
 }
 
-static void the_memory_limit_is_named_and_lifts(void **state)
-{
-    sim_world *w = *state;
-    vv_error err = {0};
-    done_log log = {0};
-    vv_table *t = make_table(w->db, "plant", "kv", VV_TABLE_KV);
-    vv_budget *budget = db_budget(w->db);
-    uint64_t rest = w->db->opt.memory_limit - vv_budget_used(budget);
-    vv_budget_take(budget, VV_BUDGET_NETWORK, rest); /* as if clients had sent so much */
-    assert_status(VV_BUSY, vv_put(t, vv_slice_str("k"), vv_slice_str("v"), &err));
-    assert_non_null(strstr(err.msg, "memory_limit"));
-    vv_batch *b = new_batch(w->db);
-    assert_ok(vv_batch_put(b, t, vv_slice_str("k"), vv_slice_str("v"), 0, &err), err);
-    assert_status(VV_BUSY, vv_write_async(w->db, b, VV_DURABLE_OS, note_done, &log, &err));
-    assert_int_equal(log.count, 0);
-    assert_status(VV_BUSY, vv_table_create(w->db, "plant", "more", NULL, NULL, &err));
-    expect(t, NULL, "k", NULL);
-    vv_budget_release(budget, VV_BUDGET_NETWORK, rest);
-    put(t, "k", "v");
-    expect(t, NULL, "k", "v");
-    vv_batch_destroy(b);
-    vv_table_close(t);
-}
-
 static int run(const engine_ops *ops)
 {
     engine_under_test = ops;
@@ -724,7 +700,6 @@ static int run(const engine_ops *ops)
         T(what_is_no_store_is_refused),
         T(a_failed_log_latches_and_reads_go_on),
         T(statistics_add_up),
-        T(the_memory_limit_is_named_and_lifts),
     };
     return cmocka_run_group_tests_name(ops->name, tests, NULL, NULL);
 }

@@ -133,23 +133,14 @@ static vv_status append_plain(vv_db *db, vv_batch *batch, vv_error *err)
     return st;
 }
 
-/* The memory the store may use is spent: say so before the engine takes more. */
-static bool is_over_limit(const vv_db *db, const vv_batch *batch)
+/* Append with everything that may have to be waited for, but for the disk. *deadline (0: not set
+ * yet) is when waiting for room ends; it is for all that one caller appends until something was. */
+static vv_status append(vv_db *db, vv_batch *batch, int64_t *deadline, vv_error *err)
 {
-    return vv_budget_used(&db->budget) + batch->payload.len > db->opt.memory_limit;
-}
-
-/* Append with everything that may have to be waited for, but for the disk. */
-static vv_status append(vv_db *db, vv_batch *batch, vv_error *err)
-{
-    int64_t deadline = 0;
     for (unsigned tries = 0;; tries++) {
         bool again = false;
         vv_status st;
-        if (VV_UNLIKELY(is_over_limit(db, batch)))
-            st = vv_fail(err, VV_BUSY, "memory_limit of %llu bytes is reached",
-                         (unsigned long long)db->opt.memory_limit);
-        else if (VV_UNLIKELY(batch->cond_count > 0))
+        if (VV_UNLIKELY(batch->cond_count > 0))
             st = append_judged(db, batch, tries % (2 * JUDGE_UNLOCKED_MAX) >= JUDGE_UNLOCKED_MAX,
                                &again, err);
         else
@@ -163,12 +154,14 @@ static vv_status append(vv_db *db, vv_batch *batch, vv_error *err)
                 continue;
             return VV_NO_SPACE;
         }
+        if (st == VV_OK)
+            *deadline = 0;
         if (st != VV_BUSY)
             return st;
-        if (deadline == 0)
-            deadline = vv_clock_mono(db->env->clock) + ROOM_TIMEOUT_NS;
+        if (*deadline == 0)
+            *deadline = vv_clock_mono(db->env->clock) + ROOM_TIMEOUT_NS;
         vv_error why = {0};
-        st = db_background_make_room(db, batch->shard, deadline, &why);
+        st = db_background_make_room(db, batch->shard, *deadline, &why);
         if (st == VV_BUSY)
             return VV_BUSY; /* with the sentence of who refused */
         if (st != VV_OK) {
@@ -204,12 +197,13 @@ void db_commit_begin(vv_db *db, vv_batch *batch, vv_durability durability)
 vv_status db_commit(vv_db *db, vv_batch *batch, vv_durability durability, vv_error *err)
 {
     db_commit_begin(db, batch, durability);
+    int64_t deadline = 0;
     vv_status st = db_check_writable(db, err);
     if (st == VV_OK) {
         if (!batch->is_internal)
             throttle(db, batch);
         if (batch->op_count + batch->cond_count > 0)
-            st = append(db, batch, err);
+            st = append(db, batch, &deadline, err);
         else
             answer_empty(db, batch);
         if (st == VV_OK)
@@ -248,7 +242,7 @@ static void fail_one(vv_batch *batch, vv_status st, const vv_error *why)
 }
 
 /* Append a group of plain batches whole; VV_BUSY and the like make it go one by one. */
-static void append_group(vv_db *db, vv_batch **group, size_t count)
+static void append_group(vv_db *db, vv_batch **group, size_t count, int64_t *deadline)
 {
     vv_error why = {0};
     size_t kept = 0;
@@ -269,7 +263,7 @@ static void append_group(vv_db *db, vv_batch **group, size_t count)
     for (size_t i = 0; i < kept; i++) {
         st = db_check_writable(db, &why);
         if (st == VV_OK)
-            st = append(db, group[i], &why);
+            st = append(db, group[i], deadline, &why);
         if (st != VV_OK)
             fail_one(group[i], st, &why);
     }
@@ -278,6 +272,7 @@ static void append_group(vv_db *db, vv_batch **group, size_t count)
 void db_commit_chain(vv_db *db, vv_batch *head)
 {
     uint64_t need = 0;
+    int64_t deadline = 0;
     vv_batch *group[DB_GROUP_MAX];
     vv_error why = {0};
     for (vv_batch *next = head; next != NULL;) {
@@ -289,13 +284,13 @@ void db_commit_chain(vv_db *db, vv_batch *head)
             for (size_t i = 0; i < count; i++)
                 fail_one(group[i], st, &why);
         } else if (count == 1 && group[0]->op_count + group[0]->cond_count > 0) {
-            st = append(db, group[0], &why);
+            st = append(db, group[0], &deadline, &why);
             if (st != VV_OK)
                 fail_one(group[0], st, &why);
         } else if (count == 1) {
             answer_empty(db, group[0]);
         } else {
-            append_group(db, group, count);
+            append_group(db, group, count, &deadline);
         }
     }
     for (const vv_batch *b = head; b != NULL; b = b->next)

@@ -44,6 +44,7 @@ typedef struct engine_options {
     uint32_t
         memtable_count;  /* active and frozen together before prepare answers VV_BUSY; default 3 */
     uint64_t cache_size; /* bytes of the block cache; default 64 MiB */
+    uint64_t work_size;  /* bytes of the buffers of flush and compaction, about; default 4 MiB */
     uint64_t target_file_size; /* default 32 MiB */
     uint32_t block_size;       /* raw bytes; default 4096 plain, 16384 where compressed */
     uint32_t level0_runs_max;  /* overlapping runs that start a compaction; default 4 */
@@ -102,7 +103,8 @@ typedef struct engine_ops {
     /* Flushes nothing: what is only in memtables is in the log. Accepts NULL. No reader, cursor or
      * value may be outstanding. */
     void (*close)(engine *e);
-    /* VV_BUSY: too many frozen memtables, let work() run and try again; VV_NO_MEMORY. */
+    /* VV_BUSY: too many frozen memtables or no memory in the budget, let work() run and try again;
+     * VV_NO_MEMORY: the machine has none. */
     vv_status (*prepare)(engine *e, size_t payload_len, uint32_t op_count, vv_error *err);
     /* A payload at or below checkpoint() is skipped, so that replay may overlap. */
     vv_status (*apply)(engine *e, int64_t version, int64_t commit_time_ns, vv_slice payload,
@@ -114,7 +116,8 @@ typedef struct engine_ops {
      * the version below which the memtables know nothing: older writes must be looked up. */
     int64_t (*last_version)(engine *e, vv_slice key, int64_t *floor);
 
-    /* VV_NOT_FOUND when absent at the snapshot. Gives *out: engine_value_release. */
+    /* VV_NOT_FOUND when absent at the snapshot. Never waits with read->from_memory; VV_BUSY then
+     * says that a file would have to be read. Gives *out: engine_value_release. */
     vv_status (*get)(engine *e, vv_slice key, const engine_read *read, engine_value *out,
                      vv_error *err);
     /* Pins the current structures until engine_cursor_close. */
@@ -140,7 +143,8 @@ typedef struct engine_ops {
      * there was one. */
     vv_status (*check)(engine *e, void (*finding)(void *ctx, const char *text), void *ctx,
                        vv_error *err);
-    /* Bytes on disk between two keys, from the indexes: an estimate without I/O. */
+    /* Bytes between two keys: in memtables counted, on disk estimated from the indexes. No I/O,
+     * but time that grows with the memtables. */
     uint64_t (*approximate_size)(engine *e, vv_slice lower, vv_slice upper);
 } engine_ops;
 

@@ -22,8 +22,8 @@ typedef struct engine_memtable_pool engine_memtable_pool;
 
 /**
  * What dead memtables leave to new ones: up to keep_max populated arenas, counted in the budget,
- * and how many keys to expect. The seed goes into the hash, against chosen keys. An engine has one;
- * each memtable in it holds a reference. Any thread.
+ * while that is not short, and how many keys to expect. The seed goes into the hash, against chosen
+ * keys. An engine has one; each memtable in it holds a reference. Any thread.
  */
 VV_MUST_CHECK vv_status engine_memtable_pool_create(vv_budget *budget, uint64_t seed,
                                                     uint32_t keep_max, engine_memtable_pool **out,
@@ -34,10 +34,13 @@ void engine_memtable_pool_unref(engine_memtable_pool *pool);
 /**
  * Have a populated arena for a memtable of size bytes in the pool, unless it keeps enough. Touching
  * fresh memory costs a writer more than its inserts; here a background thread pays, for some ten
- * milliseconds. VV_NO_MEMORY is no harm. Any thread.
+ * milliseconds. A failure is no harm. Any thread.
  */
 VV_MUST_CHECK vv_status engine_memtable_pool_warm(engine_memtable_pool *pool, uint64_t size,
                                                   vv_error *err);
+
+/** Give back what the pool keeps. False when that is nothing. Any thread. */
+bool engine_memtable_pool_trim(engine_memtable_pool *pool);
 
 /** As engine_memtable_create, with the pool's budget and its memory when it has some of the size.
  */
@@ -45,7 +48,7 @@ VV_MUST_CHECK vv_status engine_memtable_create_in(engine_memtable_pool *pool, ui
                                                   engine_memtable **out, vv_error *err);
 
 /** An empty memtable of about size bytes (its arena grows past it by at most one entry's need).
- * The budget counts its bytes under VV_BUDGET_MEMTABLE. */
+ * The budget counts its bytes under VV_BUDGET_MEMTABLE; the first 64 KiB are never refused. */
 VV_MUST_CHECK vv_status engine_memtable_create(uint64_t size, vv_budget *budget,
                                                engine_memtable **out, vv_error *err);
 void engine_memtable_ref(engine_memtable *mt);
@@ -54,15 +57,17 @@ void engine_memtable_unref(engine_memtable *mt);
 
 /**
  * Make sure that an entry of payload_len bytes and op_count operations can be applied without a
- * failure: memory is taken now. VV_NO_MEMORY otherwise; nothing has changed then.
+ * failure: memory is taken now. VV_BUSY when the budget refuses it, VV_NO_MEMORY when the machine
+ * does; nothing has changed then.
  */
 VV_MUST_CHECK vv_status engine_memtable_prepare(engine_memtable *mt, size_t payload_len,
                                                 uint32_t op_count, vv_error *err);
 
 /**
  * Apply one entry. version is above all applied before. Keys and values are copied. Cannot fail on
- * a well-formed payload after engine_memtable_prepare, except with VV_NO_MEMORY and nothing applied
- * when the entry is the first to write to more than 64 tables; VV_CORRUPT on a malformed one,
+ * a well-formed payload after engine_memtable_prepare, except with VV_NO_MEMORY (of the machine,
+ * the budget is not asked) and nothing applied when the entry is the first to write to more than 64
+ * tables; VV_CORRUPT on a malformed one,
  * before any operation of it is applied.
  *
  * A range deletion deletes versions below its own. Within an entry, where all share one version,

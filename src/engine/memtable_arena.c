@@ -2,7 +2,11 @@
  * memtable_arena.c - blocks, their place in the budget, and the pool that keeps some for reuse.
  *
  * Why a pool: the page faults of fresh memory cost more than the inserts they serve. A block that
- * comes back keeps its pages, and keeps its bytes counted in the budget for them.
+ * comes back keeps its pages, and keeps its bytes counted in the budget for them. When the budget
+ * is short the pool keeps nothing: entries go before speed.
+ *
+ * The first bytes of a memtable are counted but never refused: a new one is what lets a full one be
+ * flushed, and so what gives memory back.
  */
 #include "engine/memtable_arena.h"
 
@@ -58,15 +62,27 @@ static void pool_ref(engine_memtable_pool *pool)
     atomic_fetch_add_explicit(&pool->refs, 1, memory_order_relaxed);
 }
 
+bool engine_memtable_pool_trim(engine_memtable_pool *pool)
+{
+    vv_mutex_lock(&pool->lock);
+    mt_block *kept = pool->kept;
+    pool->kept = NULL;
+    pool->kept_count = 0;
+    vv_mutex_unlock(&pool->lock);
+    bool any = kept != NULL;
+    while (kept != NULL) {
+        mt_block *b = kept;
+        kept = b->older;
+        block_free(b, pool->budget);
+    }
+    return any;
+}
+
 void engine_memtable_pool_unref(engine_memtable_pool *pool)
 {
     if (pool == NULL || atomic_fetch_sub_explicit(&pool->refs, 1, memory_order_acq_rel) != 1)
         return;
-    while (pool->kept != NULL) {
-        mt_block *b = pool->kept;
-        pool->kept = b->older;
-        block_free(b, pool->budget);
-    }
+    (void)engine_memtable_pool_trim(pool);
     vv_mutex_fini(&pool->lock);
     vv_free(pool);
 }
@@ -110,6 +126,8 @@ static mt_block *pool_take(engine_memtable_pool *pool, size_t size)
 
 static bool pool_give(engine_memtable_pool *pool, mt_block *b)
 {
+    if (vv_budget_is_short(pool->budget, VV_BUDGET_MEMTABLE, b->size))
+        return false;
     vv_mutex_lock(&pool->lock);
     bool kept = pool->kept_count < pool->keep_max;
     if (kept) {
@@ -130,6 +148,20 @@ static bool count_block(mt_block *b, size_t upto, vv_budget *budget)
     if (!vv_budget_reserve(budget, VV_BUDGET_MEMTABLE, want - b->counted))
         return false;
     b->counted = want;
+    return true;
+}
+
+/* For an entry: with what the pool keeps given up where that helps. */
+static bool count_in(mt_arena *a, mt_block *b, size_t upto)
+{
+    if (count_block(b, upto, a->budget))
+        return true;
+    if (a->pool != NULL && engine_memtable_pool_trim(a->pool) && count_block(b, upto, a->budget))
+        return true;
+    if (!a->is_logged)
+        return false;
+    vv_budget_take(a->budget, VV_BUDGET_MEMTABLE, b->size - b->counted);
+    b->counted = b->size;
     return true;
 }
 
@@ -166,7 +198,7 @@ vv_status engine_memtable_pool_warm(engine_memtable_pool *pool, uint64_t size, v
         return vv_fail(err, VV_NO_MEMORY, "memtable pool: no memory");
     if (!count_block(b, b->size, pool->budget)) {
         block_free(b, pool->budget);
-        return vv_fail(err, VV_NO_MEMORY, "memtable pool: the memory limit is reached");
+        return vv_fail(err, VV_NO_MEMORY, "memtable pool: memory_limit is reached");
     }
     for (volatile uint8_t *p = (uint8_t *)(b + 1); p < (uint8_t *)b + b->size; p += VV_BLOCK)
         *p = 0;
@@ -196,9 +228,9 @@ vv_status mt_arena_init(mt_arena *a, uint64_t size, vv_budget *budget, engine_me
         b = block_create(want);
     if (b == NULL)
         return vv_fail(err, VV_NO_MEMORY, "memtable: no memory for %zu bytes", want);
-    if (!count_block(b, sizeof *b, budget)) {
-        block_free(b, budget);
-        return vv_fail(err, VV_NO_MEMORY, "memtable: the memory limit is reached");
+    if (b->counted == 0) {
+        b->counted = COUNT_STEP;
+        vv_budget_take(budget, VV_BUDGET_MEMTABLE, b->counted);
     }
     if (pool != NULL)
         pool_ref(pool);
@@ -227,8 +259,8 @@ vv_status mt_arena_more(mt_arena *a, size_t bytes, vv_error *err)
     if (a->spare != NULL && a->spare->size >= size)
         return VV_OK; /* first, so that a second and smaller request never counts anything */
     if ((size_t)(a->end - a->next) >= bytes) {
-        if (!count_block(a->block, (size_t)(a->next - (uint8_t *)a->block) + bytes, a->budget))
-            return vv_fail(err, VV_NO_MEMORY, "memtable: the memory limit is reached");
+        if (!count_in(a, a->block, (size_t)(a->next - (uint8_t *)a->block) + bytes))
+            return vv_fail(err, VV_BUSY, "memtable: memory_limit is reached");
         a->limit = (uint8_t *)a->block + a->block->counted;
         return VV_OK;
     }
@@ -236,9 +268,9 @@ vv_status mt_arena_more(mt_arena *a, size_t bytes, vv_error *err)
     mt_block *b = block_create(size);
     if (b == NULL)
         return vv_fail(err, VV_NO_MEMORY, "memtable: no memory for %zu bytes", size);
-    if (!count_block(b, size, a->budget)) {
+    if (!count_in(a, b, size)) {
         block_free(b, a->budget);
-        return vv_fail(err, VV_NO_MEMORY, "memtable: the memory limit is reached");
+        return vv_fail(err, VV_BUSY, "memtable: memory_limit is reached");
     }
     if (a->spare != NULL)
         block_free(a->spare, a->budget);

@@ -25,6 +25,7 @@ typedef struct mt_arena {
     size_t full;                /* bytes used in older blocks */
     engine_memtable_pool *pool; /* may be NULL */
     vv_budget *budget;
+    bool is_logged; /* what is reserved is for an entry in the log: the budget cannot refuse it */
 } mt_arena;
 
 /** An arena whose first block holds size bytes and something over. Takes a reference on the pool.

@@ -337,7 +337,7 @@ static void prepare_refuses_and_changes_nothing(void **state)
     engine_entry_finish(&buf, begin, 1);
     assert_ok(engine_memtable_apply(mt, 1, vv_buf_slice(&buf), &err), err);
     budget.limit = vv_budget_used(&budget);
-    assert_status(VV_NO_MEMORY, engine_memtable_prepare(mt, 10 * VV_MIB, 1000, &err));
+    assert_status(VV_BUSY, engine_memtable_prepare(mt, 10 * VV_MIB, 1000, &err));
     assert_int_equal(vv_budget_used(&budget), budget.limit);
     budget.limit = 0;
     vv_alloc_fail_after(0, 0);
@@ -380,9 +380,46 @@ static void creating_survives_failed_allocations(void **state)
         pool = NULL;
         assert_int_equal(vv_budget_used(&budget), 0);
     }
-    budget.limit = 10;
-    engine_memtable *mt;
-    assert_status(VV_NO_MEMORY, engine_memtable_create(VV_MIB, &budget, &mt, &err));
+}
+
+static void a_new_memtable_is_never_refused_but_its_entries_are(void **state)
+{
+    (void)state;
+    vv_error err;
+    vv_budget budget;
+    vv_budget_init(&budget, 10);
+    engine_memtable_pool *pool = NULL;
+    engine_memtable *mt = NULL;
+    assert_ok(engine_memtable_pool_create(&budget, 9, 1, &pool, &err), err);
+    assert_ok(engine_memtable_create_in(pool, VV_MIB, &mt, &err), err);
+    uint64_t begin = vv_budget_used(&budget);
+    assert_true(begin > 0 && begin <= 64 * VV_KIB);
+    assert_status(VV_BUSY, engine_memtable_prepare(mt, 300 * VV_KIB, 10, &err));
+    assert_int_equal(vv_budget_used(&budget), begin);
+    /* What the pool keeps is given up for an entry. */
+    budget.limit = 0;
+    assert_ok(engine_memtable_pool_warm(pool, VV_MIB, &err), err);
+    assert_true(vv_budget_used(&budget) > begin + VV_MIB);
+    budget.limit = begin + VV_MIB;
+    assert_ok(engine_memtable_prepare(mt, 300 * VV_KIB, 10, &err), err);
+    assert_true(vv_budget_used(&budget) <= budget.limit);
+    assert_false(engine_memtable_pool_trim(pool));
+    /* What is logged is applied, also the tables that prepare did not count on. */
+    budget.limit = vv_budget_used(&budget);
+    vv_buf buf;
+    vv_buf_init(&buf, VV_MIB);
+    size_t at = engine_entry_begin(&buf);
+    for (uint32_t table = 1; table <= 2000; table++)
+        engine_entry_add_key(&buf, ENGINE_PUT, table, vv_slice_str("k"), vv_slice_str("v"), 0);
+    engine_entry_finish(&buf, at, 2000);
+    assert_ok(engine_memtable_apply(mt, 1, vv_buf_slice(&buf), &err), err);
+    assert_int_equal(engine_memtable_items(mt), 2000);
+    assert_true(vv_budget_used(&budget) > budget.limit);
+    vv_buf_fini(&buf);
+    /* While the budget is short a dead memtable leaves nothing. */
+    engine_memtable_unref(mt);
+    assert_int_equal(vv_budget_used(&budget), 0);
+    engine_memtable_pool_unref(pool);
 }
 
 static void a_pool_passes_memory_on(void **state)
@@ -687,6 +724,7 @@ int main(void)
         cmocka_unit_test(prop_apply_takes_no_memory),
         cmocka_unit_test(prepare_refuses_and_changes_nothing),
         cmocka_unit_test(creating_survives_failed_allocations),
+        cmocka_unit_test(a_new_memtable_is_never_refused_but_its_entries_are),
         cmocka_unit_test(a_pool_passes_memory_on),
         cmocka_unit_test(many_keys_in_every_order),
         cmocka_unit_test(prop_clustered_keys_stay_in_order),

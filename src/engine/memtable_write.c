@@ -235,8 +235,10 @@ vv_status engine_memtable_apply(engine_memtable *mt, int64_t version, vv_slice p
     engine_entry_iter it;
     survey found;
     vv_status st = look_through(mt, payload, &it, &found, err);
+    mt->arena.is_logged = true;
     if (st == VV_OK)
         st = mt_reserve(mt, payload.len, found.op_count, found.new_tables, err);
+    mt->arena.is_logged = false;
     if (st != VV_OK)
         return st;
     assert(version > engine_memtable_max_version(mt) || VV_BUG(14));

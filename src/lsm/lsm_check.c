@@ -156,7 +156,7 @@ static vv_status check_order(report *r, lsm_view *view, vv_error *err)
     uint32_t count = 0;
     vv_status st = VV_OK;
     for (uint32_t i = 0; st == VV_OK && i < view->level_count; i++) {
-        st = lsm_source_create(view->level[i], true, &sources[count], err);
+        st = lsm_source_create(view->level[i], LSM_SCAN_SIZE, &sources[count], err);
         count += st == VV_OK;
     }
     lsm_merge m = {0};

@@ -13,6 +13,8 @@
 #include "base/util.h"
 #include "lsm/lsm_int.h"
 
+#define WORK_MIN (64 * VV_KIB)
+
 /* ---- views ---- */
 
 lsm_view *lsm_view_acquire(lsm_engine *e)
@@ -246,6 +248,7 @@ static void set_defaults(engine_options *opt)
         opt->memtable_count = opt->memtable_count == 0 ? 3 : 2;
     if (opt->cache_size == 0)
         opt->cache_size = 64 * VV_MIB;
+    opt->work_size = vv_max_u64(opt->work_size == 0 ? 4 * VV_MIB : opt->work_size, WORK_MIN);
     if (opt->target_file_size == 0)
         opt->target_file_size = 32 * VV_MIB;
     if (opt->level0_runs_max == 0)
@@ -461,11 +464,29 @@ static void lsm_stats(engine *base, engine_stats *out)
     out->failed = atomic_load_explicit(&e->background, memory_order_acquire) != VV_OK;
 }
 
+/* Keys and values, counted: a memtable knows no positions to estimate from. */
+static uint64_t memtable_size_between(engine_memtable *mem, vv_slice lower, vv_slice upper)
+{
+    engine_source *source = NULL;
+    uint64_t bytes = 0;
+    vv_status st = engine_memtable_source(mem, &source, NULL);
+    if (st == VV_OK)
+        st = engine_source_seek(source, lower, INT64_MAX, NULL);
+    while (st == VV_OK && source->valid && vv_slice_cmp(source->item.key, upper) < 0) {
+        bytes += source->item.key.len + source->item.value.len;
+        st = engine_source_next(source, NULL);
+    }
+    engine_source_close(source);
+    return bytes;
+}
+
 static uint64_t lsm_approximate_size(engine *base, vv_slice lower, vv_slice upper)
 {
     lsm_engine *e = lsm_engine_of(base);
     lsm_view *view = lsm_view_acquire(e);
     uint64_t bytes = 0;
+    for (uint32_t i = 0; i < view->mem_count; i++)
+        bytes += memtable_size_between(view->mem[i], lower, upper);
     for (uint32_t i = 0; i < view->level_count; i++) {
         const lsm_level *level = view->level[i];
         for (uint32_t j = lsm_level_first(level, lower);

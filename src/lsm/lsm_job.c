@@ -226,9 +226,11 @@ static vv_status begin_compaction(lsm_job *job, vv_error *err)
     engine_source **sources = vv_calloc(job->level_count, sizeof(engine_source *));
     if (sources == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory");
+    /* Half of what the shard's background work may hold is for reading. */
+    uint64_t scan_size = vv_min_u64(LSM_SCAN_SIZE, job->e->opt.work_size / 2 / job->level_count);
     uint32_t made = 0;
     for (; st == VV_OK && made < job->level_count; made += st == VV_OK)
-        st = lsm_source_create(job->levels[made], true, &sources[made], err);
+        st = lsm_source_create(job->levels[made], scan_size, &sources[made], err);
     if (st == VV_OK) {
         st = lsm_job_begin_merge(job, sources, job->level_count, err);
         made = 0;

@@ -207,7 +207,8 @@ static vv_status open_file(lsm_job *job, vv_error *err)
                       : compress             ? COMPRESSED_BLOCK
                                              : PLAIN_BLOCK,
         .codec = compress ? CODEC_LZ4 : CODEC_NONE,
-        .buffer_size = (size_t)vv_min_u64(WRITE_SIZE, e->opt.target_file_size / 4 + 1),
+        .buffer_size = (size_t)vv_min_u64(vv_min_u64(WRITE_SIZE, e->opt.work_size / 4),
+                                          e->opt.target_file_size / 4 + 1),
         .filter_bits = job->output == 0 ? LSM_FILTER_BITS_YOUNG : LSM_FILTER_BITS,
     };
     vv_status st = lsm_manifest_new_id(&e->manifest, &opt.id, err);

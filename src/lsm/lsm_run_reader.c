@@ -42,7 +42,7 @@ vv_status lsm_meta_copy(const lsm_meta *from, lsm_meta *out, vv_error *err)
 
 static void release_memory(lsm_run *run)
 {
-    vv_budget_release(run->store->budget, VV_BUDGET_CACHE, run->memory);
+    vv_budget_release(run->store->budget, VV_BUDGET_INDEX, run->memory);
     atomic_fetch_sub_explicit(&run->store->index_bytes, run->memory, memory_order_relaxed);
 }
 
@@ -52,7 +52,7 @@ static void count_memory(lsm_run *run)
                   run->block_count * (sizeof *run->place + sizeof *run->codec) +
                   (uint64_t)run->filter_lines * LSM_FILTER_LINE + run->meta.lower.len +
                   run->meta.upper.len;
-    vv_budget_take(run->store->budget, VV_BUDGET_CACHE, run->memory);
+    vv_budget_take(run->store->budget, VV_BUDGET_INDEX, run->memory);
     atomic_fetch_add_explicit(&run->store->index_bytes, run->memory, memory_order_relaxed);
 }
 

@@ -102,7 +102,7 @@ static vv_status read_all(lsm_run *run, uint32_t count, bool scan, vv_error *err
     engine_source *src = NULL;
     vv_status st = lsm_level_create(0, 9, &run, 1, &level, err);
     if (st == VV_OK)
-        st = lsm_source_create(level, scan, &src, err);
+        st = lsm_source_create(level, scan ? LSM_SCAN_SIZE : 0, &src, err);
     if (st == VV_OK)
         st = engine_source_seek(src, vv_slice_str(""), INT64_MAX, err);
     uint32_t i = 0;

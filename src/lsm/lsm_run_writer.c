@@ -54,6 +54,7 @@ struct lsm_writer {
     lsm_meta meta;                   /* counts; bounds at the end */
     vv_buf range_lower, range_upper; /* of all ranges */
     lsm_prefill prefill;
+    uint64_t counted; /* bytes of the buffers that the budget knows */
     bool finished;
 };
 
@@ -80,6 +81,20 @@ static void init_buffers(lsm_writer *w)
     lsm_block_builder_init(&w->block);
 }
 
+/* Tell the budget of what the large buffers have grown by. They exist already: never refused. */
+static void count_buffers(lsm_writer *w)
+{
+    const vv_buf *const bufs[] = {&w->raw,    &w->packed, &w->places, &w->separators,
+                                  &w->hashes, &w->ranges, &w->tables};
+    uint64_t bytes = w->out_size;
+    for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
+        bytes += bufs[i]->cap;
+    if (bytes > w->counted) {
+        vv_budget_take(w->opt.store->budget, VV_BUDGET_WORK, bytes - w->counted);
+        w->counted = bytes;
+    }
+}
+
 vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out, vv_error *err)
 {
     char path[VIO_PATH_MAX];
@@ -100,7 +115,7 @@ vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out, vv_er
     if (w->out == NULL)
         st = vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory for its buffer", opt->id);
     else
-        vv_budget_take(opt->store->budget, VV_BUDGET_CACHE, w->out_size);
+        count_buffers(w);
     if (st == VV_OK && opt->codec != CODEC_NONE)
         st = lsm_store_take_codec(opt->store, &w->codec, err);
     if (st == VV_OK)
@@ -120,8 +135,7 @@ void lsm_writer_close(lsm_writer *w)
         return;
     vio_close(w->file);
     lsm_store_give_codec(w->opt.store, w->codec);
-    if (w->out != NULL)
-        vv_budget_release(w->opt.store->budget, VV_BUDGET_CACHE, w->out_size);
+    vv_budget_release(w->opt.store->budget, VV_BUDGET_WORK, w->counted);
     vv_free(w->out);
     lsm_block_builder_fini(&w->block);
     lsm_prefill_fini(&w->prefill);
@@ -273,6 +287,7 @@ static vv_status finish_block(lsm_writer *w, bool wide, vv_error *err)
         lsm_prefill_add(&w->prefill, w->opt.store->cache, w->block_count, vv_buf_slice(&w->raw));
     w->border_version = w->last_version;
     w->block_count++;
+    count_buffers(w);
     lsm_block_builder_reset(&w->block);
     return st;
 }
@@ -462,6 +477,7 @@ static vv_status emit_section(lsm_writer *w, lsm_section section, uint8_t *foote
     build[section](w, &w->packed);
     if (w->packed.status != VV_OK)
         return vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory for its index", w->opt.id);
+    count_buffers(w);
     uint8_t *at = footer + FOOT_SECTIONS + 24 * (size_t)section;
     vv_put_le64(at, position(w));
     vv_put_le64(at + 8, w->packed.len);

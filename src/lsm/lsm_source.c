@@ -3,15 +3,14 @@
  *
  * It stands on entry `index` of block `block` of run `run` and keeps that block pinned, so a step
  * inside a block touches nothing shared. A cursor reads blocks through the cache; a scan
- * (compaction, check) reads the file in pieces of SCAN_SIZE into memory of its own and leaves the
- * cache alone.
+ * (compaction, check) reads the file in pieces of a given size into memory of its own and leaves
+ * the cache alone.
  */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
 #include "lsm/lsm_view.h"
 
-#define SCAN_SIZE (512 * VV_KIB)
 #define STEPS_BEFORE_SEEK 8u /* versions of one key to step over */
 
 typedef struct level_source {
@@ -22,7 +21,7 @@ typedef struct level_source {
     unsigned index;
     lsm_block_layout at; /* of the block */
     pgc_frame *frame;    /* pinned, or NULL */
-    bool scan;
+    size_t scan_size;    /* 0: blocks come through the cache */
     /* A scan's window over the current run's file. */
     vio_file *file; /* its own handle, past the page cache */
     uint64_t file_id;
@@ -51,7 +50,7 @@ static void drop_block(level_source *s)
 static void free_window(level_source *s)
 {
     if (s->window != NULL)
-        vv_budget_release(s->level->run[0]->store->budget, VV_BUDGET_CACHE, s->window_cap);
+        vv_budget_release(s->level->run[0]->store->budget, VV_BUDGET_WORK, s->window_cap);
     vv_free(s->window);
     s->window = NULL;
     s->window_cap = 0;
@@ -71,7 +70,7 @@ static vv_status open_window(level_source *s, const lsm_run *run, uint64_t need,
             return st;
         s->file_id = run->meta.id;
     }
-    uint64_t cap = vv_max_u64(SCAN_SIZE, vv_align_up(need, VV_BLOCK));
+    uint64_t cap = vv_align_up(vv_max_u64(s->scan_size, need), VV_BLOCK);
     if (cap > s->window_cap) {
         free_window(s);
         s->window = vv_alloc_aligned(VV_BLOCK, cap);
@@ -79,7 +78,7 @@ static vv_status open_window(level_source *s, const lsm_run *run, uint64_t need,
             return vv_fail(err, VV_NO_MEMORY, "scan: no memory for %llu bytes",
                            (unsigned long long)cap);
         s->window_cap = cap;
-        vv_budget_take(run->store->budget, VV_BUDGET_CACHE, cap);
+        vv_budget_take(run->store->budget, VV_BUDGET_WORK, cap);
     }
     return VV_OK;
 }
@@ -119,8 +118,8 @@ static vv_status enter_block(level_source *s, uint32_t run_index, uint32_t block
         return VV_OK;
     drop_block(s);
     pgc_frame *frame = NULL;
-    vv_status st = s->scan ? scan_block(s, run, block, &frame, err)
-                           : lsm_run_get_block(run, block, &frame, err);
+    vv_status st = s->scan_size > 0 ? scan_block(s, run, block, &frame, err)
+                                    : lsm_run_get_block(run, block, &frame, err);
     if (st != VV_OK)
         return st;
     s->frame = frame;
@@ -357,7 +356,7 @@ static const engine_source_ops level_source_ops = {
     .seek_below_at = level_seek_below_at,
 };
 
-vv_status lsm_source_create(lsm_level *level, bool scan, engine_source **out, vv_error *err)
+vv_status lsm_source_create(lsm_level *level, size_t scan_size, engine_source **out, vv_error *err)
 {
     level_source *s = vv_alloc(sizeof *s);
     if (s == NULL)
@@ -366,7 +365,7 @@ vv_status lsm_source_create(lsm_level *level, bool scan, engine_source **out, vv
     s->base.ops = &level_source_ops;
     s->base.rangedels = level->rangedels;
     s->level = level;
-    s->scan = scan;
+    s->scan_size = scan_size;
     *out = &s->base;
     return VV_OK;
 }

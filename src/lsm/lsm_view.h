@@ -61,9 +61,11 @@ void lsm_view_unref(void *view);
 
 /* ---- sources (lsm_source.c) ---- */
 
-/** An ordered source over a level, which must outlive it. scan: read the files in large pieces past
- * the cache (compaction, check). Takes nothing. */
-VV_MUST_CHECK vv_status lsm_source_create(lsm_level *level, bool scan, engine_source **out,
+#define LSM_SCAN_SIZE (512 * VV_KIB)
+
+/** An ordered source over a level, which must outlive it. scan_size: read the files in pieces of so
+ * many bytes past the cache (compaction, check); 0: blocks through the cache. Takes nothing. */
+VV_MUST_CHECK vv_status lsm_source_create(lsm_level *level, size_t scan_size, engine_source **out,
                                           vv_error *err);
 
 #endif

@@ -98,7 +98,9 @@ vv_status lsm_work(engine *base, vv_error *err)
         return st;
     (void)vv_epoch_collect();
     bool swept = lsm_store_sweep(&e->store) > 0;
-    if (atomic_exchange_explicit(&e->wants_warm, false, memory_order_relaxed))
+    if (vv_budget_is_short(e->opt.budget, VV_BUDGET_MEMTABLE, e->opt.memtable_size / 8))
+        (void)engine_memtable_pool_trim(e->pool);
+    else if (atomic_exchange_explicit(&e->wants_warm, false, memory_order_relaxed))
         (void)!engine_memtable_pool_warm(e->pool, e->opt.memtable_size, NULL); /* only for speed */
     turn t = take_turn(e, lsm_is_flush_held(e));
     if (t == TURN_NONE)

@@ -280,7 +280,9 @@ vv_status pgc_frame_create(pgc_cache *cache, size_t len, pgc_frame **out, vv_err
 bool pgc_has_room(const pgc_cache *cache, size_t len)
 {
     uint64_t bytes = atomic_load_explicit(&cache->bytes, memory_order_relaxed);
-    return bytes + sizeof(pgc_frame) + len + PGC_PAD <= cache->size;
+    uint64_t charge = sizeof(pgc_frame) + len + PGC_PAD;
+    return bytes + charge <= cache->size &&
+           !vv_budget_is_short(cache->budget, VV_BUDGET_CACHE, charge);
 }
 
 void pgc_publish(pgc_file *file, uint32_t block, pgc_frame *frame)
@@ -310,7 +312,7 @@ vv_status pgc_file_create(pgc_cache *cache, uint32_t block_count, pgc_file **out
         return vv_fail(err, VV_NO_MEMORY, "page cache: no memory for %u references", block_count);
     file->cache = cache;
     file->block_count = block_count;
-    vv_budget_take(cache->budget, VV_BUDGET_CACHE, size);
+    vv_budget_take(cache->budget, VV_BUDGET_INDEX, size);
     *out = file;
     return VV_OK;
 }
@@ -336,7 +338,7 @@ void pgc_file_destroy(pgc_file *file)
         for (unsigned i = 0; i < count; i++)
             pgc_unpin(dropped[i]); /* nobody can find the file: no section can hold the word */
     }
-    vv_budget_release(cache->budget, VV_BUDGET_CACHE,
+    vv_budget_release(cache->budget, VV_BUDGET_INDEX,
                       sizeof(pgc_file) + (size_t)file->block_count * sizeof(pgc_frame *));
     vv_free(file);
 }

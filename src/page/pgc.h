@@ -72,7 +72,7 @@ void pgc_cache_destroy(pgc_cache *cache);
 void pgc_cache_stats(const pgc_cache *cache, pgc_stats *out);
 pgc_counter *pgc_cache_counters(pgc_cache *cache);
 
-/** An empty reference array. Gives *out: pgc_file_destroy. */
+/** An empty reference array, counted under VV_BUDGET_INDEX. Gives *out: pgc_file_destroy. */
 VV_MUST_CHECK vv_status pgc_file_create(pgc_cache *cache, uint32_t block_count, pgc_file **out,
                                         vv_error *err);
 /** Forget all its blocks. No reader may reach the file any more. Accepts NULL. Not in a section. */
@@ -119,7 +119,7 @@ void pgc_unpin(void *frame);
 VV_MUST_CHECK vv_status pgc_frame_create(pgc_cache *cache, size_t len, pgc_frame **out,
                                          vv_error *err);
 
-/** True while len bytes more fit without evicting anything. */
+/** True while len bytes more fit without evicting anything, and the budget has room for them. */
 bool pgc_has_room(const pgc_cache *cache, size_t len);
 
 /** Offer a filled frame as the copy of a block; it stays pinned by the caller. When another thread

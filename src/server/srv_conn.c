@@ -164,7 +164,7 @@ void srv_conn_received(srv_conn *conn, size_t len)
 static bool is_starved(const srv_conn *conn)
 {
     const vv_budget *budget = conn->server->opt.budget;
-    if (budget == NULL || budget->limit == 0 || vv_budget_used(budget) <= budget->limit)
+    if (!vv_budget_is_short(budget, VV_BUDGET_NETWORK, 1))
         return false;
     return conn->partial + atomic_load_explicit(&conn->held, memory_order_relaxed) > SRV_PARK_HELD;
 }
