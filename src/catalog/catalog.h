@@ -46,8 +46,11 @@ typedef enum cat_state {
 /* One table. Everything but the atomics is fixed once it is READY. */
 typedef struct cat_table {
     _Atomic uint32_t refs;
-    _Atomic bool is_dropped; /* set under the commit lock with the entry that removes the data */
-    cat_state state;         /* under the lock of create and drop */
+    _Atomic bool is_dropping; /* writes end: set under the commit lock with the entry that removes
+                                 the data, so that none follows it in the log */
+    _Atomic bool is_dropped;  /* reads end: set when that entry is durable, not before, because a
+                                 log that fails must not take away what a reopen brings back */
+    cat_state state;          /* under the lock of create and drop */
     vv_table_kind kind;
     uint32_t id;
     uint32_t index_id; /* the time index of a record table; 0: none */
@@ -66,8 +69,9 @@ typedef struct catalog catalog;
 /* How the catalog writes: the commit path, as seen from below. */
 typedef struct cat_door {
     void *ctx;
-    /* Commit one entry on a shard, durable on return. When dropped is not NULL, set its is_dropped
-     * in the moment the entry gets its place in the log. */
+    /* Commit one entry on a shard, durable on return. When dropped is not NULL, set its
+     * is_dropping in the moment the entry gets its place in the log, and its is_dropped at the end.
+     */
     vv_status (*commit)(void *ctx, uint32_t shard, vv_slice payload, uint32_t op_count,
                         cat_table *dropped, vv_error *err);
 } cat_door;

@@ -183,7 +183,7 @@ static vv_status apply(vv_db *db, vv_batch *const *group, size_t count, uint64_t
         if (b->mark_time_ns != 0)
             db_marks_note(b->shard, b->mark_time_ns, b->result.version, end);
         if (b->dropping != NULL)
-            atomic_store_explicit(&b->dropping->is_dropped, true, memory_order_release);
+            atomic_store_explicit(&b->dropping->is_dropping, true, memory_order_release);
         b->shard->last_commit_time_ns = b->result.commit_time_ns;
         atomic_store_explicit(&b->shard->last_index, b->result.version, memory_order_release);
     }

@@ -9,9 +9,11 @@
  * Without threads nothing runs by itself: db_step does one piece, and a writer that needs room does
  * the work itself.
  *
- * Failures: a full disk or short memory goes away, so the work is tried again after a pause. Any
- * other error is kept: the work of a shard that failed is not repeated, reads go on, writes go on
- * until the memtables are full and then answer with that error.
+ * Failures: a full disk or short memory goes away, so the work is tried again after a pause; while
+ * a full disk lasts the shard's engine refuses writes with VV_NO_SPACE. Any other error is kept: no
+ * work is done any more, the engine of the shard that failed refuses every write from then on with
+ * VV_IO and the first sentence, other shards take writes until their memtables are full, reads go
+ * on.
  */
 #include <stdio.h>
 #include <string.h>

@@ -215,7 +215,7 @@ struct vv_batch {
     vv_write_result result;
     uint64_t need; /* position that must be durable before the answer */
     vv_error error;
-    cat_table *dropping; /* set its is_dropped with this entry */
+    cat_table *dropping; /* set its is_dropping with this entry */
     vv_write_done done;
     void *done_ctx;
     int64_t start_ns;

@@ -652,6 +652,37 @@ static void a_failed_log_latches_and_reads_go_on(void **state)
     vv_table_close(t);
 }
 
+/* Each write of a drop fails in its turn: what is read stays what it was until the drop is sure. */
+static void a_drop_that_fails_takes_nothing_away(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_status st = VV_IO;
+    for (uint64_t n = 1; st != VV_OK; n++) {
+        vv_table *t = make_table(w->db, "plant", "kv", VV_TABLE_KV);
+        put(t, "k", "v");
+        vv_table_close(t);
+        sim_reopen(w);
+        uint64_t sites = vio_sim_fault_sites(w->disk, VIO_SIM_EIO_STICKY);
+        sim_close(w);
+        vio_sim_options sim = {.seed = 1, .fault = VIO_SIM_EIO_STICKY, .fault_at = sites + n};
+        assert_ok(sim_on(w, &sim, &err), err);
+        assert_ok(sim_open_db(w, &err), err);
+        assert_ok(vv_table_open(w->db, "plant", "kv", &t, &err), err);
+        st = vv_table_drop(w->db, "plant", "kv", &err);
+        assert_true(st == VV_OK || st == VV_IO);
+        vio_sim_heal(w->disk);
+        expect(t, NULL, "k", st == VV_OK ? NULL : "v");
+        if (st == VV_IO)
+            assert_status(VV_IO, vv_put(t, vv_slice_str("k"), vv_slice_str("w"), &err));
+        vv_table_close(t);
+        assert_status(st, vv_db_close(w->db, &err));
+        w->db = NULL;
+        sim_off(w);
+        sim_start(w); /* the drop is there or it is not */
+    }
+}
+
 static void statistics_add_up(void **state)
 {
     sim_world *w = *state;
@@ -699,6 +730,7 @@ static int run(const engine_ops *ops)
         T(a_read_only_store_writes_nothing),
         T(what_is_no_store_is_refused),
         T(a_failed_log_latches_and_reads_go_on),
+        T(a_drop_that_fails_takes_nothing_away),
         T(statistics_add_up),
     };
     return cmocka_run_group_tests_name(ops->name, tests, NULL, NULL);

@@ -48,7 +48,7 @@ static void throttle(vv_db *db, const vv_batch *batch)
 static vv_status check_tables(const vv_batch *batch, vv_error *err)
 {
     for (uint32_t i = 0; i < batch->table_count; i++)
-        if (atomic_load_explicit(&batch->tables[i]->is_dropped, memory_order_acquire))
+        if (atomic_load_explicit(&batch->tables[i]->is_dropping, memory_order_acquire))
             return vv_fail(err, VV_NOT_FOUND, "table '%s' of tenant '%s' was dropped",
                            batch->tables[i]->name, batch->tables[i]->tenant);
     return VV_OK;
@@ -324,6 +324,8 @@ vv_status db_door_commit(void *ctx, uint32_t shard, vv_slice payload, uint32_t o
     vv_status st = batch.payload.status == VV_OK
                        ? db_commit(db, &batch, VV_DURABLE_SYNC, err)
                        : vv_fail(err, VV_NO_MEMORY, "no memory for a catalog entry");
+    if (st == VV_OK && dropped != NULL)
+        atomic_store_explicit(&dropped->is_dropped, true, memory_order_release);
     db_batch_fini(&batch);
     return st;
 }
