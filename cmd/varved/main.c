@@ -6,8 +6,8 @@
  * Standard output carries two lines, once it serves: "listening ingest HOST:PORT" and "listening
  * query HOST:PORT". Everything else is structured log lines on standard error.
  *
- * Exit codes: 0 stopped as asked, 1 failed while running, 2 bad usage or configuration, 3 the store
- * could not be opened, 4 an address could not be bound.
+ * Exit codes: 0 stopped as asked, 1 failed while running, 2 bad usage or configuration (a port that
+ * is busy, too), 3 the store could not be opened.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -27,7 +27,7 @@
 
 extern char **environ;
 
-enum { EXIT_USAGE = 2, EXIT_STORE = 3, EXIT_ADDRESS = 4 };
+enum { EXIT_USAGE = 2, EXIT_STORE = 3 };
 
 typedef struct arguments {
     const char *config_path;
@@ -169,7 +169,7 @@ static int serve(const config *c, vv_log *log)
     if (st != VV_OK) {
         vv_log_to(log, VV_LOG_ERROR, "varved", "cannot start",
                   VV_KV_S("status", vv_status_name(st)), VV_KV_S("error", err.msg));
-        return daemon_failed_at_listen(&err) ? EXIT_ADDRESS : EXIT_STORE;
+        return daemon_failed_at_listen(&err) ? EXIT_USAGE : EXIT_STORE;
     }
     (void)printf("listening ingest %s:%u\nlistening query %s:%u\n", c->server_host,
                  daemon_port(d, 0), c->server_host, daemon_port(d, 1));

@@ -1,7 +1,7 @@
 /*
  * daemon.c - builds a node from its configuration and takes it down again.
  *
- *   start   store -> gate -> pool -> pipeline -> listeners
+ *   start   ports are taken -> store -> gate -> pool -> pipeline -> listeners
  *   stop    listeners drain (answers need the pipeline) -> pipeline settles -> pool -> gate ->
  * store
  */
@@ -35,12 +35,38 @@ struct varve_daemon {
     srv_port ports[2];
 };
 
-/* Failures of listening carry this mark at their front, for the exit code. */
-#define LISTEN_MARK "listen: "
+/* The key of each port. A failure to listen begins with it, which also tells the exit code. */
+static const char *const port_keys[] = {"server.port", "query.port"};
 
 bool daemon_failed_at_listen(const vv_error *err)
 {
-    return strncmp(err->msg, LISTEN_MARK, strlen(LISTEN_MARK)) == 0;
+    for (size_t i = 0; i < ARRAY_LEN(port_keys); i++) {
+        size_t len = strlen(port_keys[i]);
+        if (strncmp(err->msg, port_keys[i], len) == 0 && err->msg[len] == ':')
+            return true;
+    }
+    return false;
+}
+
+/* Before the store is opened: a busy address should leave no new store behind. */
+static vv_status reserve_ports(varve_daemon *d, vv_error *err)
+{
+    const config *c = &d->config;
+    d->ports[0] = (srv_port){.host = c->server_host, .port = (uint16_t)c->server_port};
+    d->ports[1] = (srv_port){.host = c->server_host, .port = (uint16_t)c->query_port};
+    for (size_t i = 0; i < ARRAY_LEN(d->ports); i++) {
+        vv_status st = srv_port_reserve(&d->ports[i], err);
+        if (st != VV_OK)
+            return vv_wrap(err, st, "%s: set it to a port that is free, or 0 for any",
+                           port_keys[i]);
+    }
+    return VV_OK;
+}
+
+static void release_ports(varve_daemon *d)
+{
+    for (size_t i = 0; i < ARRAY_LEN(d->ports); i++)
+        srv_port_release(&d->ports[i]);
 }
 
 /* A name counts after its directory is synced: a log whose directory a power cut takes is lost. */
@@ -146,8 +172,6 @@ static void add_methods(varve_daemon *d)
 static vv_status listen_on_ports(varve_daemon *d, vv_error *err)
 {
     const config *c = &d->config;
-    d->ports[0] = (srv_port){.host = c->server_host, .port = (uint16_t)c->server_port};
-    d->ports[1] = (srv_port){.host = c->server_host, .port = (uint16_t)c->query_port};
     add_methods(d);
     srv_options opt = {
         .threads = vv_threads_real(),
@@ -166,15 +190,16 @@ static vv_status listen_on_ports(varve_daemon *d, vv_error *err)
         .idle_timeout_ns = c->server_idle_timeout_ns,
         .drain_timeout_ns = c->server_drain_timeout_ns,
     };
-    vv_status st = srv_start(&opt, &d->node.server, err);
-    return st == VV_OK ? st : vv_wrap(err, st, "%.*s", (int)strlen(LISTEN_MARK) - 2, LISTEN_MARK);
+    return srv_start(&opt, &d->node.server, err);
 }
 
 static vv_status start_parts(varve_daemon *d, vv_error *err)
 {
     const config *c = &d->config;
     node *n = &d->node;
-    vv_status st = open_store(d, err);
+    vv_status st = reserve_ports(d, err);
+    if (st == VV_OK)
+        st = open_store(d, err);
     if (st != VV_OK)
         return st;
     n->budget = db_budget(n->db);
@@ -210,6 +235,7 @@ vv_status daemon_start(const config *c, vv_log *log, varve_daemon **out, vv_erro
     d->node.started_mono_ns = vv_clock_mono(vv_clock_real());
     d->node.query_memory_limit = c->query_memory_limit;
     vv_status st = start_parts(d, err);
+    release_ports(d); /* the server has its own */
     if (st != VV_OK) {
         (void)daemon_stop(d, NULL);
         return st;

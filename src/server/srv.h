@@ -70,7 +70,14 @@ typedef struct srv_method {
 typedef struct srv_port {
     const char *host; /* numeric address */
     uint16_t port;    /* 0: a free one */
+    bool is_reserved; /* by srv_port_reserve */
+    int fd;           /* when reserved */
 } srv_port;
+
+/** Bind the address before the server is started, so that a busy one is told before anything is
+ * made; nobody can connect yet. The caller's until srv_port_release, also after srv_start. */
+VV_MUST_CHECK vv_status srv_port_reserve(srv_port *port, vv_error *err);
+void srv_port_release(srv_port *port);
 
 typedef struct srv_options {
     const vv_threads *threads;

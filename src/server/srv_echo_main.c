@@ -21,7 +21,7 @@ int main(int argc, char **argv)
     (void)sigaddset(&stop, SIGINT);
     (void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
 
-    const srv_port port = {"127.0.0.1", (uint16_t)(argc > 1 ? atoi(argv[1]) : 0)};
+    const srv_port port = {.host = "127.0.0.1", .port = (uint16_t)(argc > 1 ? atoi(argv[1]) : 0)};
     srv_options opt = {
         .threads = vv_threads_real(),
         .clock = vv_clock_real(),

@@ -26,7 +26,7 @@ typedef struct fixture {
 static inline void fixture_start(fixture *f)
 {
     vv_error err = {0};
-    f->port = (srv_port){"127.0.0.1", 0};
+    f->port = (srv_port){.host = "127.0.0.1"};
     f->opt.threads = vv_threads_real();
     f->opt.clock = vv_clock_real();
     f->opt.budget = &f->budget;

@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -53,21 +54,54 @@ static bool is_loopback(const any_addr *a)
            (IN6_IS_ADDR_V4MAPPED(&a->v6.sin6_addr) && b[12] == 127);
 }
 
-vv_status srv_listener_open(srv_listener *l, const srv_port *port, vv_error *err)
+static vv_status bind_port(const srv_port *port, int *out, vv_error *err)
 {
     any_addr addr;
     const int on = 1;
     socklen_t len = parse_address(port, &addr);
     if (len == 0)
         return vv_fail(err, VV_INVALID, "%s is not a numeric address", port->host);
-    l->fd = socket(addr.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (l->fd < 0)
+    int fd = socket(addr.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
         return vv_fail_sys(err, VV_IO, errno, "listen on %s:%u", port->host, port->port);
-    (void)setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (addr.sa.sa_family == AF_INET6)
-        (void)setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (bind(l->fd, &addr.sa, len) != 0 || listen(l->fd, BACKLOG) != 0 ||
-        getsockname(l->fd, &addr.sa, &len) != 0)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (bind(fd, &addr.sa, len) != 0) {
+        int sys = errno;
+        (void)close(fd);
+        return vv_fail_sys(err, VV_IO, sys, "listen on %s:%u", port->host, port->port);
+    }
+    *out = fd;
+    return VV_OK;
+}
+
+vv_status srv_port_reserve(srv_port *port, vv_error *err)
+{
+    vv_status st = bind_port(port, &port->fd, err);
+    port->is_reserved = st == VV_OK;
+    return st;
+}
+
+void srv_port_release(srv_port *port)
+{
+    if (port->is_reserved)
+        (void)close(port->fd);
+    port->is_reserved = false;
+}
+
+vv_status srv_listener_open(srv_listener *l, const srv_port *port, vv_error *err)
+{
+    any_addr addr;
+    socklen_t len = sizeof addr;
+    vv_status st = VV_OK;
+    if (port->is_reserved)
+        l->fd = fcntl(port->fd, F_DUPFD_CLOEXEC, 0); /* the caller keeps its own */
+    else
+        st = bind_port(port, &l->fd, err);
+    if (st != VV_OK)
+        return st;
+    if (l->fd < 0 || listen(l->fd, BACKLOG) != 0 || getsockname(l->fd, &addr.sa, &len) != 0)
         return vv_fail_sys(err, VV_IO, errno, "listen on %s:%u", port->host, port->port);
     l->bound = ntohs(addr.sa.sa_family == AF_INET ? addr.v4.sin_port : addr.v6.sin6_port);
     return VV_OK;

@@ -30,7 +30,7 @@ static void fixture_start(fixture *f, uint32_t pool_threads, uint32_t pool_queue
 {
     vv_error err = {0};
     vv_options opt = VV_OPTIONS_INIT;
-    const srv_port port = {"127.0.0.1", 0};
+    const srv_port port = {.host = "127.0.0.1"};
     *f = (fixture){.n.env.clock = vv_clock_real(), .n.env.threads = vv_threads_real()};
     (void)snprintf(f->dir, sizeof f->dir, "/tmp/varve-query-XXXXXX");
     assert_non_null(mkdtemp(f->dir));

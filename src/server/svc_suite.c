@@ -20,9 +20,9 @@ static void add_methods(svc_suite *s)
             services[i](&s->n, s->methods + s->method_count, SUITE_METHODS_MAX - s->method_count);
 }
 
-static void start_server(svc_suite *s)
+static void start_server(svc_suite *s, uint32_t loops)
 {
-    const srv_port port = {"127.0.0.1", 0};
+    const srv_port port = {.host = "127.0.0.1"};
     add_methods(s);
     srv_options opt = {.threads = s->n.env.threads,
                        .clock = s->n.env.clock,

@@ -94,8 +94,11 @@ def two_servers_on_one_directory(tmp):
         other = tmp / "link"
         os.symlink(tmp / "two", other)
         start_fails(other, 3, "BUSY", pid)
-        start_fails(tmp / "port", 4, "listen",
-                    settings=[f"server.port={server.ports['ingest']}"])
+        for key in ("server.port", "query.port"):
+            port = server.ports["ingest"]
+            start_fails(tmp / "port", 2, f"{key}: ", f"127.0.0.1:{port}", "Address already in use",
+                        settings=[f"{key}={port}"])
+            assert not (tmp / "port").exists(), "no store is made"
         done = varve("scan", "--data", tmp / "two")
         assert done.returncode != 0 and pid in done.stderr, done
         assert server.stop() == 0
