@@ -22,18 +22,19 @@ static const cmd_opt opts[] = {
 static int del(cmd_ctx *ctx, const args *a, store *s, vv_slice key, vv_slice end)
 {
     vv_error err = {0};
-    int64_t version = 0;
+    store_written written = {0};
     store_write how = {0};
     if (a->durability != NULL)
         (void)store_parse_durability(a->durability, &how.durability);
-    vv_status st = s->ops->del(s, key, end, &how, &version, &err);
+    vv_status st = s->ops->del(s, key, end, &how, &written, &err);
     if (st != VV_OK)
         return cmd_fail(ctx, st, &err);
     if (!a->quiet) {
         out_writer o;
-        const char *const names[] = {"key", "version"};
-        out_init_names(&o, ctx->common.format, names, 2);
-        out_row(&o, (const out_cell[]){out_bytes(key), out_int(version)});
+        const char *const names[] = {"key", "version", "durability"};
+        out_init_names(&o, ctx->common.format, names, ARRAY_LEN(names));
+        out_row(&o, (const out_cell[]){out_bytes(key), out_int(written.version),
+                                       out_text(store_durability_name(written.durability))});
         out_end(&o);
     }
     return CMD_OK;

@@ -57,7 +57,8 @@ static const cmd_opt opts[] = {
     {"durability", 0, CMD_CHOICE, offsetof(args, durability), "sync|os|none",
      "what must have happened before a record counts as done; default sync"},
     {"skip-bad", 0, CMD_FLAG, offsetof(args, skip_bad), NULL, "report bad lines and go on"},
-    {"quiet", 'q', CMD_FLAG, offsetof(args, quiet), NULL, "no progress"},
+    {"quiet", 'q', CMD_FLAG, offsetof(args, quiet), NULL,
+     "no progress, and the number of durable records alone at the end"},
 };
 
 typedef struct load {
@@ -316,6 +317,20 @@ static void measure(load *l, int argc, char **argv)
     }
 }
 
+static void print_summary(const load *l, double seconds, double rate)
+{
+    uint64_t refused_count = l->at.failed + l->bad;
+    if (l->args->quiet) {
+        (void)printf("%" PRIu64 "\n", l->at.acked);
+        return;
+    }
+    (void)printf("imported %" PRIu64 " record%s into %s/%s in %.2f s (%.0f/s)", l->at.acked,
+                 l->at.acked == 1 ? "" : "s", l->store->tenant, l->store->table, seconds, rate);
+    if (refused_count > 0)
+        (void)printf(", %" PRIu64 " refused", refused_count);
+    (void)printf("\n");
+}
+
 static void summarize(load *l)
 {
     double seconds = (double)(vv_clock_mono(l->clock) - l->begin_ns) / 1e9;
@@ -324,11 +339,7 @@ static void summarize(load *l)
         show_bar(l, (double)l->done_bytes / (double)l->size, seconds, rate);
     clear_bar(l);
     if (l->ctx->common.output == NULL) {
-        if (!l->args->quiet)
-            (void)printf("imported %" PRIu64 " records into %s/%s in %.2f s (%.0f/s), %" PRIu64
-                         " refused\n",
-                         l->at.acked, l->store->tenant, l->store->table, seconds, rate,
-                         l->at.failed + l->bad);
+        print_summary(l, seconds, rate);
         return;
     }
     out_writer o;

@@ -41,21 +41,22 @@ static int put(cmd_ctx *ctx, const args *a, vv_slice key, vv_slice value)
 {
     vv_error err = {0};
     store *s = NULL;
-    int64_t version = 0;
+    store_written written = {0};
     store_write how = {.ttl_ms = (uint64_t)((a->ttl_ns + VV_NS_PER_MS - 1) / VV_NS_PER_MS)};
     if (a->durability != NULL)
         (void)store_parse_durability(a->durability, &how.durability);
     vv_status st = store_open(ctx, "default", true, &s, &err);
     if (st == VV_OK)
-        st = s->ops->put(s, key, value, &how, &version, &err);
+        st = s->ops->put(s, key, value, &how, &written, &err);
     store_close(s);
     if (st != VV_OK)
         return cmd_fail(ctx, st, &err);
     if (!a->quiet) {
         out_writer o;
-        const char *const names[] = {"key", "version"};
-        out_init_names(&o, ctx->common.format, names, 2);
-        out_row(&o, (const out_cell[]){out_bytes(key), out_int(version)});
+        const char *const names[] = {"key", "version", "durability"};
+        out_init_names(&o, ctx->common.format, names, ARRAY_LEN(names));
+        out_row(&o, (const out_cell[]){out_bytes(key), out_int(written.version),
+                                       out_text(store_durability_name(written.durability))});
         out_end(&o);
     }
     return CMD_OK;

@@ -13,6 +13,7 @@
 #include "query/struct_json.h"
 #include "query/time_text.h"
 #include "query_text.h"
+#include "record_json.h"
 #include "store.h"
 
 #define ARENA_MAX (64u * 1024 * 1024)
@@ -159,41 +160,12 @@ static vv_slice time_slice(int64_t ns, char text[TIME_TEXT_MAX])
     return vv_slice_str(text);
 }
 
-static void put_meta_json(vv_buf *out, const record_parts *r)
-{
-    vv_slice key;
-    vv_slice value;
-    bool first = true;
-    vv_buf_append_u8(out, '{');
-    for (wire_reader w = wire_reader_of(r->raw); record_next_meta(&w, &key, &value);
-         first = false) {
-        vv_buf_append_str(out, first ? "" : ",");
-        json_put_string(out, key);
-        vv_buf_append_u8(out, ':');
-        json_put_string(out, value);
-    }
-    vv_buf_append_u8(out, '}');
-}
-
 static void print_json(printer *p, const record_parts *r)
 {
-    char text[TIME_TEXT_MAX];
-    vv_buf *l = &p->line;
-    vv_buf_reset(l);
-    vv_buf_append_str(l, "{\"id\":");
-    json_put_string(l, r->id);
-    vv_buf_append_str(l, ",\"timestamp\":");
-    json_put_string(l, time_slice(r->time_ns, text));
-    vv_buf_printf(l, ",\"version\":%lld,\"metadata\":", (long long)r->version);
-    put_meta_json(l, r);
-    vv_buf_append_str(l, ",\"data\":");
-    size_t before = l->len;
-    if (json_put_struct(l, r->body) != VV_OK) {
-        l->len = before;
-        vv_buf_append_str(l, "null");
-    }
-    vv_buf_append_str(l, "}\n");
-    (void)fwrite(l->data, 1, l->len, stdout);
+    vv_buf_reset(&p->line);
+    record_put_json(&p->line, r);
+    vv_buf_append_u8(&p->line, '\n');
+    (void)fwrite(p->line.data, 1, p->line.len, stdout);
 }
 
 static bool is_column(const printer *p, vv_slice name)
@@ -264,7 +236,7 @@ static out_cell column_cell(printer *p, const record_parts *r, vv_slice column,
         return meta_cell(r, vv_slice_of(column.data + 10, column.len - 10));
     if (vv_slice_eq(column, vv_slice_str("_metadata"))) {
         size_t at = p->text.len;
-        put_meta_json(&p->text, r);
+        record_put_meta_json(&p->text, r);
         return (out_cell){.type = OUT_JSON,
                           .bytes = {(const uint8_t *)(uintptr_t)at, p->text.len - at}};
     }

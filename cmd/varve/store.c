@@ -26,15 +26,22 @@ vv_status store_open(const cmd_ctx *ctx, const char *default_table, bool writes,
     return VV_OK;
 }
 
+static const char *const durabilities[] = {"default", "sync", "os", "none"};
+
 bool store_parse_durability(const char *text, int *out)
 {
-    static const char *const names[] = {"default", "sync", "os", "none"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (strcmp(text, names[i]) == 0) {
+    for (size_t i = 0; i < ARRAY_LEN(durabilities); i++)
+        if (strcmp(text, durabilities[i]) == 0) {
             *out = (int)i;
             return true;
         }
     return false;
+}
+
+const char *store_durability_name(int durability)
+{
+    bool is_one = durability > 0 && (size_t)durability < ARRAY_LEN(durabilities);
+    return is_one ? durabilities[durability] : "";
 }
 
 /* string id = 1 */

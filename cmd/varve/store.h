@@ -23,6 +23,12 @@ typedef struct store_write {
     int durability; /* vv_durability */
 } store_write;
 
+/* What a write was given. */
+typedef struct store_written {
+    int64_t version;
+    int durability; /* vv_durability; 0: the server did not say */
+} store_written;
+
 typedef struct store_range {
     vv_slice begin;
     vv_slice end;
@@ -74,13 +80,13 @@ typedef void (*store_refused)(void *ctx, uint64_t sequence, const char *why);
 typedef struct store_ops {
     void (*close)(store *s);
     vv_status (*put)(store *s, vv_slice key, vv_slice value, const store_write *how,
-                     int64_t *version, vv_error *err);
+                     store_written *out, vv_error *err);
     /* Appends the value to out. */
     vv_status (*get)(store *s, vv_slice key, int64_t version, vv_buf *out, store_kv *kv,
                      vv_error *err);
     /* An empty end deletes key alone. */
-    vv_status (*del)(store *s, vv_slice key, vv_slice end, const store_write *how, int64_t *version,
-                     vv_error *err);
+    vv_status (*del)(store *s, vv_slice key, vv_slice end, const store_write *how,
+                     store_written *out, vv_error *err);
     /* A nonzero return of each() ends the scan. */
     vv_status (*scan)(store *s, const store_range *range,
                       int (*each)(void *ctx, const store_kv *kv), void *ctx, vv_error *err);
@@ -136,6 +142,8 @@ static inline void store_close(store *s)
 
 /** "sync", "os", "none", "default" to a vv_durability; false for anything else. */
 bool store_parse_durability(const char *text, int *out);
+/** The other way; "" for what is none. */
+const char *store_durability_name(int durability);
 
 /* A storage.DataRecord taken apart. Borrows the bytes. */
 typedef struct record_parts {

@@ -76,7 +76,7 @@ static int64_t expiry_of(uint64_t ttl_ms)
 }
 
 static vv_status write_one(local *l, vv_slice key, const vv_slice *value, vv_slice end,
-                           const store_write *how, int64_t *version, vv_error *err)
+                           const store_write *how, store_written *out, vv_error *err)
 {
     vv_write_result result = {0};
     vv_status st = open_table(l, value != NULL, VV_TABLE_KV, err);
@@ -92,20 +92,20 @@ static vv_status write_one(local *l, vv_slice key, const vv_slice *value, vv_sli
     if (st == VV_OK)
         st = vv_write(l->db, batch, (vv_durability)how->durability, &result, err);
     vv_batch_destroy(batch);
-    *version = result.version;
+    *out = (store_written){result.version, (int)result.durability};
     return st;
 }
 
 static vv_status local_put(store *s, vv_slice key, vv_slice value, const store_write *how,
-                           int64_t *version, vv_error *err)
+                           store_written *out, vv_error *err)
 {
-    return write_one(local_of(s), key, &value, (vv_slice){0}, how, version, err);
+    return write_one(local_of(s), key, &value, (vv_slice){0}, how, out, err);
 }
 
 static vv_status local_del(store *s, vv_slice key, vv_slice end, const store_write *how,
-                           int64_t *version, vv_error *err)
+                           store_written *out, vv_error *err)
 {
-    return write_one(local_of(s), key, NULL, end, how, version, err);
+    return write_one(local_of(s), key, NULL, end, how, out, err);
 }
 
 static vv_status local_get(store *s, vv_slice key, int64_t version, vv_buf *out, store_kv *kv,

@@ -26,6 +26,7 @@ typedef struct remote {
     void *refused_ctx;
     store_progress progress;
     uint64_t settled; /* the highest sequence acknowledged or refused */
+    int durability;   /* that the last answer told; 0: it did not */
 } remote;
 
 static remote *remote_of(store *s)
@@ -53,6 +54,15 @@ static vv_status denied(vv_status st, const cli_result *result, vv_error *err)
     return st;
 }
 
+static int told_durability(const cli_result *result)
+{
+    int durability = 0;
+    for (size_t i = 0; i < result->trailer_count; i++)
+        if (strcmp(result->trailers[i].name, "varve-durability") == 0)
+            (void)store_parse_durability(result->trailers[i].value, &durability);
+    return durability;
+}
+
 static vv_status unary(remote *r, const char *method, vv_error *err)
 {
     cli_result result = {0};
@@ -60,6 +70,7 @@ static vv_status unary(remote *r, const char *method, vv_error *err)
         return vv_fail(err, VV_NO_MEMORY, "the request does not fit into memory");
     vv_status st = cli_unary(r->conn, method, vv_buf_slice(&r->request), r->base.timeout_ns,
                              &r->reply, &result, err);
+    r->durability = told_durability(&result);
     return st == VV_OK ? VV_OK : denied(st, &result, err);
 }
 
@@ -109,8 +120,13 @@ static vv_slice bytes_of(vv_slice message, uint32_t number)
 /* ---- keys and values ----------------------------------------------------------------------------
  */
 
+static void take_written(const remote *r, store_written *out)
+{
+    *out = (store_written){(int64_t)varint_of(vv_buf_slice(&r->reply), 1), r->durability};
+}
+
 static vv_status remote_put(store *s, vv_slice key, vv_slice value, const store_write *how,
-                            int64_t *version, vv_error *err)
+                            store_written *out, vv_error *err)
 {
     remote *r = remote_of(s);
     begin_request(r);
@@ -120,7 +136,7 @@ static vv_status remote_put(store *s, vv_slice key, vv_slice value, const store_
     wire_put_uint(&r->request, 5, (uint64_t)how->durability);
     vv_status st = unary(r, "/varve.v1.Kv/Put", err);
     if (st == VV_OK)
-        *version = (int64_t)varint_of(vv_buf_slice(&r->reply), 1);
+        take_written(r, out);
     return st;
 }
 
@@ -147,7 +163,7 @@ static vv_status remote_get(store *s, vv_slice key, int64_t version, vv_buf *out
 }
 
 static vv_status remote_del(store *s, vv_slice key, vv_slice end, const store_write *how,
-                            int64_t *version, vv_error *err)
+                            store_written *out, vv_error *err)
 {
     remote *r = remote_of(s);
     begin_request(r);
@@ -156,7 +172,7 @@ static vv_status remote_del(store *s, vv_slice key, vv_slice end, const store_wr
     wire_put_uint(&r->request, 4, (uint64_t)how->durability);
     vv_status st = unary(r, "/varve.v1.Kv/Delete", err);
     if (st == VV_OK)
-        *version = (int64_t)varint_of(vv_buf_slice(&r->reply), 1);
+        take_written(r, out);
     return st;
 }
 

@@ -4,13 +4,17 @@ exit codes, and what it says about bad input. Both ways of reaching a store must
 """
 import base64
 import csv
+import fcntl
 import io
 import json
 import os
 import pathlib
 import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from varvelib import BUILD, ROOT, TempDir, Varved, varve  # noqa: E402
@@ -38,7 +42,14 @@ def rows(text):
 
 
 def keys_and_values(where):
-    ok("put", *where, "a", "one")
+    wrote = rows(ok("put", *where, "a", "one", "-o", "json"))[0]
+    assert wrote["key"] == "a" and wrote["version"] > 0 and wrote["durability"] == "sync", wrote
+    for given in ("none", "os", "sync"):
+        wrote = rows(ok("put", *where, "d", "x", "--durability", given, "-o", "json"))[0]
+        assert wrote["durability"] == given, wrote
+    wrote = rows(ok("del", *where, "d", "--durability", "os", "-o", "json"))[0]
+    assert wrote["durability"] == "os", wrote
+    assert ok("put", *where, "a", "one").split()[:3] == ["key", "version", "durability"]
     ok("put", *where, "--hex", "00ff", "fe01")
     ok("put", *where, "b", "--file", "-", input="line 1\nline 2\n")
     ok("put", *where, "c", "x" * 300, "-q")
@@ -78,6 +89,11 @@ def tables(where):
     info = rows(ok("table", *where, "create", "typed", "--kind", "record", "--retention", "2m", "-o",
                    "json"))[0]
     assert info["kind"] == "record" and info["retention_ms"] == 120000, info
+    ok("put", *where, "--table", "made", "k", "v" * 5000)  # in the memtable alone
+    info_now = rows(ok("table", *where, "describe", "made", "-o", "json"))[0]
+    assert 5000 < info_now["bytes"] < 6000, info_now
+    listed = {r["table"]: r["bytes"] for r in rows(ok("table", *where, "list", "-o", "json"))}
+    assert listed["made"] == info_now["bytes"] and listed["typed"] == 0, listed
     names = [r["table"] for r in rows(ok("table", *where, "list", "-o", "json"))]
     assert names == sorted(names) and {"default", "made", "typed"} <= set(names), names
     assert rows(ok("table", *where, "describe", "typed", "-o", "json"))[0] == info
@@ -92,10 +108,11 @@ def records(where, tmp):
     args = ["--tenant", "home", "--schema", "sensors", *where]
     out = ok("import", *args, "--id", "kitchen/{timestamp}", "--timestamp", "timestamp",
              "--timestamp-unit", "ms", "--set", "sensor=kitchen", KITCHEN)
-    assert "imported 4932 records into home/sensors" in out, out
+    assert "imported 4932 records into home/sensors" in out and "refused" not in out, out
     readings = [(int(t), float(v)) for t, v in list(csv.reader(open(KITCHEN)))[1:]]
     # The same again changes nothing: ids come from the data.
-    ok("import", *args, "--id", "kitchen/{timestamp}", "--set", "sensor=kitchen", KITCHEN)
+    assert ok("import", *args, "--id", "kitchen/{timestamp}", "--set", "sensor=kitchen", "-q",
+              KITCHEN) == "4932\n"
     got = rows(ok("query", *args, "--agg", "count as n", "--agg", "avg(value)", "--agg", "max(value)",
                   "-o", "json"))[0]
     assert got["n"] == len(set(t for t, _ in readings)) == 4932, got
@@ -131,6 +148,7 @@ def records(where, tmp):
     ok("import", *where, "--schema", "events", lines)
     got = rows(ok("query", *where, "--schema", "events", "-o", "json"))
     assert [r["id"] for r in got] == ["e1", "e2"], got
+    one_record(where, got[0])
     assert got[0]["data"]["deep"] == {"x": [1, None]}, got
     assert [r["timestamp"] for r in got] == ["2023-11-14T22:13:20Z", "2023-11-14T22:13:21Z"], got
     got = list(csv.DictReader(io.StringIO(ok("query", *where, "--schema", "events", "-o", "csv"))))
@@ -138,6 +156,19 @@ def records(where, tmp):
     assert got[0]["deep"] == '{"x":[1,null]}' and got[1]["more"] == "true", got
     got = rows(ok("query", *where, "--schema", "events", "--where", "deep.x contains 1", "-o", "json"))
     assert [r["id"] for r in got] == ["e1"], got
+
+
+def one_record(where, want):
+    """get prints the record of a record table as fields, its stored bytes with --raw."""
+    args = ["get", *where, "--schema", "events", "e1"]
+    assert rows(ok(*args)) == [want] == rows(ok(*args, "-o", "json")), want
+    assert list(want) == ["id", "timestamp", "version", "metadata", "data"], want
+    got = list(csv.DictReader(io.StringIO(ok(*args, "-o", "csv"))))[0]
+    assert got["id"] == "e1" and json.loads(got["data"]) == want["data"], got
+    assert rows(ok(*args, "--version", want["version"])) == [want]
+    raw = subprocess.run([str(BUILD / "varve"), *args, "--raw"], capture_output=True, check=True)
+    assert raw.stdout and b"timestamp" not in raw.stdout and not raw.stdout.startswith(b"{"), raw
+    fails(5, "get", *where, "--schema", "events", "e9", words=["'events'"])
 
 
 def bad_files(where, tmp):
@@ -246,7 +277,7 @@ def progress(server, tmp):
     assert done.wait(60) == 0 and "150000 records" in done.stdout.read()
     assert b"%" in shown and b"/s" in shown and b"ETA" in shown and b"#" in shown, shown[-300:]
     done = varve("import", "--server", server.ingest, "--schema", "bar", "-q", big)
-    assert done.returncode == 0 and done.stderr == "" and done.stdout == "", done
+    assert done.returncode == 0 and done.stderr == "" and done.stdout == "150000\n", done
 
 
 def loads(server):
@@ -282,6 +313,65 @@ def usage_and_help(_tmp):
     fails(1, "get", "--server", "host:port", "x", words=["port"])
 
 
+def options_of(text):
+    return set(re.findall(r"^ .*?(--[a-z][a-z-]*)", text, re.M))
+
+
+def help_man_and_completion_agree(_tmp):
+    """Every command and every option is in the man page and in both completion scripts, and the man
+    page names no option that is not there."""
+    man = (ROOT / "docs/man/varve.1").read_text().replace("\\-", "-")
+    scripts = [ok("completion", shell) for shell in ("bash", "zsh")]
+    commands = [line.split()[0] for line in ok("--help").splitlines() if line.startswith("  ")]
+    there = {"--help"}
+    for command in commands:
+        options = options_of(ok(command, "--help"))
+        assert "--help" in options, command
+        there |= options
+        assert f"varve {command}" in man, f"varve.1 lacks the command '{command}'"
+        for script in scripts:
+            assert re.search(rf"\b{command}\b", script), f"completion lacks '{command}'"
+        for option in options:
+            assert option in man, f"varve.1 lacks {option} of '{command}'"
+            assert all(option in s for s in scripts), f"completion lacks {option} of '{command}'"
+    unknown = set(re.findall(r"--[a-z][a-z-]+", man)) - there
+    assert not unknown, f"varve.1 has {unknown}"
+    daemon = (ROOT / "docs/man/varved.1").read_text().replace("\\-", "-")
+    done = subprocess.run([str(BUILD / "varved"), "--help"], capture_output=True, text=True, check=True)
+    for option in options_of(done.stdout) | {"--help"}:
+        assert option in daemon, f"varved.1 lacks {option}"
+
+
+def check_prints_whole_sentences(tmp):
+    """Not cut where nobody sees a table, wrapped between words on a terminal."""
+    store = tmp / "s"
+    ok("put", "--data", store, "k", "v")
+    ring = store / "wal" / "ring"
+    bytes_ = bytearray(ring.read_bytes())
+    bytes_[60] ^= 1  # in its header
+    ring.write_bytes(bytes_)
+    done = varve("check", "--data", store)
+    line = done.stdout.splitlines()[0]
+    assert done.returncode == 1 and len(line) > 120 and "never synced" in line, done
+    assert "..." not in done.stdout and "finding" not in done.stdout, done
+    assert rows(varve("check", "--data", store, "-o", "json").stdout)[0]["finding"] == line
+    main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    with subprocess.Popen([str(BUILD / "varve"), "check", "--data", str(store)], stdout=side,
+                          stderr=subprocess.DEVNULL) as wrapped:
+        os.close(side)
+        shown = b""
+        try:
+            while part := os.read(main, 65536):
+                shown += part
+        except OSError:  # how a terminal ends
+            pass
+        assert wrapped.wait(60) == 1
+    lines = shown.decode().replace("\r", "").splitlines()
+    assert len(lines) > 3 and all(len(text) <= 60 for text in lines), lines
+    assert " ".join(" ".join(lines).split()).startswith(line), lines
+
+
 def completion_is_a_script(tmp):
     script = tmp / "varve.bash"
     script.write_text(ok("completion", "bash"))
@@ -298,7 +388,8 @@ def completion_is_a_script(tmp):
 
 
 def main():
-    cases = [usage_and_help, completion_is_a_script, against_a_directory, against_a_server]
+    cases = [usage_and_help, help_man_and_completion_agree, completion_is_a_script,
+             check_prints_whole_sentences, against_a_directory, against_a_server]
     only = sys.argv[1:]
     with TempDir() as tmp:
         for case in cases:
