@@ -1,41 +1,12 @@
 /*
  * db_table_test.c - tables, records and their time index, shards, and the bytes that are stored.
  */
-#include "db/db_test_util.h"
+#include "db/db_test_bed.h"
 
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/rng.h"
-#include "db/db_int.h"
-
-static const engine_ops *engine_under_test;
-
-static int setup(void **state)
-{
-    sim_world *w = calloc(1, sizeof *w);
-    assert_non_null(w);
-    w->ops = engine_under_test;
-    w->opt = (vv_options)SIM_TINY_OPTIONS;
-    sim_start(w);
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    sim_world *w = *state;
-    sim_end(w);
-    free(w);
-    return 0;
-}
-
-static vv_batch *new_batch(vv_db *db)
-{
-    vv_batch *b = vv_batch_create(db);
-    assert_non_null(b);
-    return b;
-}
 
 static void tables_come_and_go(void **state)
 {
@@ -323,7 +294,6 @@ static void stored_bytes_are_these(void **state)
 static int run(const engine_ops *ops)
 {
     engine_under_test = ops;
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(tables_come_and_go),      T(tables_are_listed_in_order), T(records_are_found_by_time),
         T(prop_records_round_trip), T(tables_spread_over_shards),  T(stored_bytes_are_these),

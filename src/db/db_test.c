@@ -1,41 +1,12 @@
 /*
  * db_test.c - the public interface, one promise a test, on each engine and the simulated disk.
  */
-#include "db/db_test_util.h"
+#include "db/db_test_bed.h"
 
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/rng.h"
-#include "db/db_int.h"
-
-static const engine_ops *engine_under_test;
-
-static int setup(void **state)
-{
-    sim_world *w = calloc(1, sizeof *w);
-    assert_non_null(w);
-    w->ops = engine_under_test;
-    w->opt = (vv_options)SIM_TINY_OPTIONS;
-    sim_start(w);
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    sim_world *w = *state;
-    sim_end(w);
-    free(w);
-    return 0;
-}
-
-static vv_batch *new_batch(vv_db *db)
-{
-    vv_batch *b = vv_batch_create(db);
-    assert_non_null(b);
-    return b;
-}
 
 static void what_is_put_is_there_after_reopen(void **state)
 {
@@ -299,23 +270,6 @@ static void producers_write_once(void **state)
     vv_table_close(t);
 }
 
-typedef struct done_log {
-    int count;
-    vv_status status[8];
-    vv_write_result result[8];
-} done_log;
-
-static void note_done(void *ctx, vv_status status, const vv_write_result *result,
-                      const vv_error *err)
-{
-    done_log *log = ctx;
-    (void)err;
-    log->status[log->count] = status;
-    if (result != NULL)
-        log->result[log->count] = *result;
-    log->count++;
-}
-
 static void async_writes_are_answered_once(void **state)
 {
     sim_world *w = *state;
@@ -543,146 +497,6 @@ static void old_versions_answer_within_retention(void **state)
     vv_table_close(plain);
 }
 
-static void a_read_only_store_writes_nothing(void **state)
-{
-    sim_world *w = *state;
-    vv_error err = {0};
-    vv_table *t = make_table(w->db, "plant", "kv", VV_TABLE_KV);
-    put(t, "k", "v");
-    vv_table_close(t);
-    sim_close(w);
-    w->opt.read_only = true;
-    sim_start(w);
-    uint64_t writes = vio_sim_write_count(w->disk);
-    assert_ok(vv_table_open(w->db, "plant", "kv", &t, &err), err);
-    expect(t, NULL, "k", "v");
-    assert_status(VV_UNSUPPORTED, vv_put(t, vv_slice_str("k"), vv_slice_str("w"), &err));
-    assert_status(VV_UNSUPPORTED, vv_table_create(w->db, "plant", "x", NULL, NULL, &err));
-    assert_status(VV_UNSUPPORTED, vv_table_drop(w->db, "plant", "kv", &err));
-    assert_status(VV_UNSUPPORTED, vv_checkpoint(w->db, &err));
-    assert_status(VV_NOT_FOUND, db_step(w->db, &err));
-    vv_table_close(t);
-    sim_close(w);
-    assert_int_equal(vio_sim_write_count(w->disk), writes);
-    w->opt.read_only = false;
-    sim_start(w);
-}
-
-static void what_is_no_store_is_refused(void **state)
-{
-    sim_world *w = *state;
-    vv_error err = {0};
-    vv_table_close(make_table(w->db, "plant", "kv", VV_TABLE_KV));
-    sim_close(w);
-    /* A newer version, then damage, then nothing at all. */
-    assert_ok(sim_on(w, &(vio_sim_options){.seed = 1}, &err), err);
-    uint8_t *bytes = NULL;
-    size_t len = 0;
-    assert_ok(vio_read_file(w->env.io, "VARVE", 4096, &bytes, &len, &err), err);
-    bytes[8] = 2;
-    assert_ok(vio_write_file_atomic(w->env.io, "VARVE", vv_slice_of(bytes, len), &err), err);
-    assert_status(VV_UNSUPPORTED, sim_open_db(w, &err));
-    assert_non_null(strstr(err.msg, "version 2"));
-    bytes[8] = 1;
-    bytes[30] ^= 4;
-    assert_ok(vio_write_file_atomic(w->env.io, "VARVE", vv_slice_of(bytes, len), &err), err);
-    assert_status(VV_CORRUPT, sim_open_db(w, &err));
-    assert_ok(vio_remove(w->env.io, "VARVE", &err), err);
-    assert_status(VV_CORRUPT, sim_open_db(w, &err));
-    assert_non_null(strstr(err.msg, "missing"));
-    bytes[30] ^= 4;
-    assert_ok(vio_write_file_atomic(w->env.io, "VARVE", vv_slice_of(bytes, len), &err), err);
-    vv_free(bytes);
-    w->opt.create_if_missing = false;
-    assert_ok(sim_open_db(w, &err), err);
-    assert_ok(vv_db_close(w->db, &err), err);
-    sim_off(w);
-    vio_sim_disk_destroy(w->disk);
-    w->disk = vio_sim_disk_create();
-    assert_ok(sim_on(w, &(vio_sim_options){.seed = 1}, &err), err);
-    assert_status(VV_NOT_FOUND, sim_open_db(w, &err));
-    w->opt.create_if_missing = true;
-    w->opt.memtable_size = 5;
-    assert_status(VV_INVALID, sim_open_db(w, &err));
-    w->opt.memtable_size = 0;
-    sim_off(w);
-    sim_start(w);
-}
-
-static void a_failed_log_latches_and_reads_go_on(void **state)
-{
-    sim_world *w = *state;
-    vv_error err = {0};
-    vv_table *t = make_table(w->db, "plant", "kv", VV_TABLE_KV);
-    put(t, "k", "v");
-    vv_table_close(t);
-    sim_reopen(w);
-    uint64_t sites = vio_sim_fault_sites(w->disk, VIO_SIM_EIO_STICKY);
-    sim_close(w);
-    vio_sim_options sim = {.seed = 1, .fault = VIO_SIM_EIO_STICKY, .fault_at = sites + 1};
-    assert_ok(sim_on(w, &sim, &err), err);
-    assert_ok(sim_open_db(w, &err), err);
-    assert_ok(vv_table_open(w->db, "plant", "kv", &t, &err), err);
-    vv_status st = VV_OK;
-    for (int i = 0; i < 10 && st == VV_OK; i++)
-        st = vv_put(t, vv_slice_str("lost"), vv_slice_str("w"), &err);
-    assert_int_equal(st, VV_IO);
-    for (int i = 0; i < 3; i++) { /* the disk answers again, the log does not believe it */
-        vio_sim_heal(w->disk);
-        assert_status(VV_IO, vv_put(t, vv_slice_str("lost"), vv_slice_str("w"), &err));
-        assert_non_null(strstr(err.msg, "reopen"));
-        expect(t, NULL, "k", "v");
-    }
-    done_log log = {0};
-    vv_batch *b = new_batch(w->db);
-    assert_status(VV_IO, vv_write_async(w->db, b, VV_DURABLE_OS, note_done, &log, &err));
-    vv_batch_destroy(b);
-    assert_status(VV_IO, vv_table_create(w->db, "plant", "more", NULL, NULL, &err));
-    vv_stats s = {.size = sizeof s};
-    vv_stats_read(w->db, &s);
-    assert_true(s.failed);
-    vv_table_close(t);
-    assert_status(VV_IO, vv_db_close(w->db, &err));
-    w->db = NULL;
-    sim_off(w);
-    sim_start(w);
-    t = make_table(w->db, "plant", "kv", VV_TABLE_KV);
-    expect(t, NULL, "k", "v");
-    put(t, "k", "again");
-    vv_table_close(t);
-}
-
-/* Each write of a drop fails in its turn: what is read stays what it was until the drop is sure. */
-static void a_drop_that_fails_takes_nothing_away(void **state)
-{
-    sim_world *w = *state;
-    vv_error err = {0};
-    vv_status st = VV_IO;
-    for (uint64_t n = 1; st != VV_OK; n++) {
-        vv_table *t = make_table(w->db, "plant", "kv", VV_TABLE_KV);
-        put(t, "k", "v");
-        vv_table_close(t);
-        sim_reopen(w);
-        uint64_t sites = vio_sim_fault_sites(w->disk, VIO_SIM_EIO_STICKY);
-        sim_close(w);
-        vio_sim_options sim = {.seed = 1, .fault = VIO_SIM_EIO_STICKY, .fault_at = sites + n};
-        assert_ok(sim_on(w, &sim, &err), err);
-        assert_ok(sim_open_db(w, &err), err);
-        assert_ok(vv_table_open(w->db, "plant", "kv", &t, &err), err);
-        st = vv_table_drop(w->db, "plant", "kv", &err);
-        assert_true(st == VV_OK || st == VV_IO);
-        vio_sim_heal(w->disk);
-        expect(t, NULL, "k", st == VV_OK ? NULL : "v");
-        if (st == VV_IO)
-            assert_status(VV_IO, vv_put(t, vv_slice_str("k"), vv_slice_str("w"), &err));
-        vv_table_close(t);
-        assert_status(st, vv_db_close(w->db, &err));
-        w->db = NULL;
-        sim_off(w);
-        sim_start(w); /* the drop is there or it is not */
-    }
-}
-
 static void statistics_add_up(void **state)
 {
     sim_world *w = *state;
@@ -709,7 +523,6 @@ static void statistics_add_up(void **state)
 static int run(const engine_ops *ops)
 {
     engine_under_test = ops;
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(what_is_put_is_there_after_reopen),
         T(a_batch_is_one_version),
@@ -727,10 +540,6 @@ static int run(const engine_ops *ops)
         T(a_large_value_goes_through),
         T(expiry_hides_a_key),
         T(old_versions_answer_within_retention),
-        T(a_read_only_store_writes_nothing),
-        T(what_is_no_store_is_refused),
-        T(a_failed_log_latches_and_reads_go_on),
-        T(a_drop_that_fails_takes_nothing_away),
         T(statistics_add_up),
     };
     return cmocka_run_group_tests_name(ops->name, tests, NULL, NULL);
