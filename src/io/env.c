@@ -75,7 +75,8 @@ static void *thread_main(void *arg)
         /* Only hints: a sandbox may refuse them and the thread runs on as a normal one. */
         struct sched_param param = {0};
         (void)pthread_setschedparam(pthread_self(), SCHED_BATCH, &param);
-        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
+        if (getpriority(PRIO_PROCESS, (id_t)gettid()) < BACKGROUND_NICE)
+            (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
     }
     t->fn(t->arg);
     return NULL;

@@ -65,8 +65,9 @@ static void note_outcome(lsm_engine *e, vv_status st, const vv_error *err) VV_RE
 {
     vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_relaxed);
     bool latched = now != VV_OK && now != VV_NO_SPACE;
-    bool is_idle =
-        st == VV_NOT_FOUND && e->flush == NULL && e->compaction == NULL && !has_frozen(e);
+    /* A busy slot belongs to the thread that works on it. */
+    bool is_idle = st == VV_NOT_FOUND && !e->flush_busy && e->flush == NULL &&
+                   !e->compaction_busy && e->compaction == NULL && !has_frozen(e);
     if (now == VV_NO_SPACE && is_idle) /* what had no room is not wanted any more */
         atomic_store_explicit(&e->background, VV_OK, memory_order_release);
     if (latched || st == VV_NOT_FOUND || st == VV_NO_MEMORY || st == VV_BUSY)

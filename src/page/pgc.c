@@ -239,12 +239,12 @@ static pgc_frame *take_slot(pgc_cache *cache, size_t len)
     uint64_t loose = atomic_load_explicit(&cache->loose, memory_order_relaxed);
     if (frame == NULL && cache->slabs.bytes + loose + len > cache->size)
         evicted = drain_slab(cache, len);
-    vv_mutex_unlock(&cache->lock);
-    retire_all(cache, evicted);
-    if (frame != NULL) {
+    if (frame != NULL) { /* under the lock: drain_slab looks at every slot */
         memset(frame, 0, sizeof *frame);
         frame->is_slot = 1;
     }
+    vv_mutex_unlock(&cache->lock);
+    retire_all(cache, evicted);
     return frame;
 }
 
