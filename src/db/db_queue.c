@@ -42,6 +42,21 @@ static void finish_chain(vv_db *db, vv_batch *head)
     vv_budget_release(&db->budget, VV_BUDGET_QUEUE, bytes);
 }
 
+/* Take head, the front of the queue, and what fits behind it out of the queue. */
+static void cut_chain(db_queue *q, vv_batch *head) VV_REQUIRES(q->lock)
+{
+    vv_batch *last = head;
+    uint64_t bytes = cost(head);
+    for (vv_batch *b = head->next; b != NULL && bytes + cost(b) <= q->chain_max; b = b->next) {
+        bytes += cost(b);
+        last = b;
+    }
+    q->head = last->next;
+    if (q->head == NULL)
+        q->tail = NULL;
+    last->next = NULL;
+}
+
 /* The front of the queue, some chain_max bytes of it; NULL: stopped and empty. */
 static vv_batch *take_chain(db_queue *q)
 {
@@ -52,17 +67,8 @@ static vv_batch *take_chain(db_queue *q)
         q->is_waiting = false;
     }
     vv_batch *head = q->head;
-    vv_batch *last = head;
-    uint64_t bytes = head == NULL ? 0 : cost(head);
-    while (last != NULL && last->next != NULL && bytes + cost(last->next) <= q->chain_max) {
-        last = last->next;
-        bytes += cost(last);
-    }
-    q->head = last == NULL ? NULL : last->next;
-    if (q->head == NULL)
-        q->tail = NULL;
-    if (last != NULL)
-        last->next = NULL;
+    if (head != NULL)
+        cut_chain(q, head);
     vv_mutex_unlock(&q->lock);
     return head;
 }

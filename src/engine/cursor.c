@@ -56,16 +56,6 @@ struct engine_cursor {
     void *release_ctx;
 };
 
-static inline uint64_t head_of(vv_slice key, size_t common)
-{
-    if (VV_LIKELY(key.len >= common + 8))
-        return vv_get_be64(key.data + common);
-    uint64_t head = 0;
-    for (size_t i = 0; i < 8; i++)
-        head = head << 8 | (common + i < key.len ? key.data[common + i] : 0);
-    return head;
-}
-
 /* Three-way comparison of keys that share the common part and whose heads are at hand. */
 static inline int cmp_keys(size_t common, uint64_t a_head, vv_slice a, uint64_t b_head, vv_slice b)
 {
@@ -140,7 +130,7 @@ static inline void look(engine_cursor *c, slot *s)
     vv_slice key = s->src->item.key;
     if (key.len < c->common || memcmp(key.data, c->lower.data, c->common) != 0)
         return;
-    s->head = head_of(key, c->common);
+    s->head = engine_key_head(key, c->common);
     s->in_bounds = c->reverse ? cmp_keys(c->common, s->head, key, c->lower_head, c->lower) >= 0
                               : cmp_keys(c->common, s->head, key, c->upper_head, c->upper) < 0;
 }
@@ -447,8 +437,8 @@ static void set_bounds(engine_cursor *c, const engine_cursor_options *opt, uint8
     while (c->common < min && c->lower.data[c->common] == c->upper.data[c->common])
         c->common++;
     c->empty_range = vv_slice_cmp(c->lower, c->upper) >= 0;
-    c->lower_head = head_of(c->lower, c->common);
-    c->upper_head = head_of(c->upper, c->common);
+    c->lower_head = engine_key_head(c->lower, c->common);
+    c->upper_head = engine_key_head(c->upper, c->common);
 }
 
 vv_status engine_cursor_create(engine_source **sources, size_t count,

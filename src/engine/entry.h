@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/bytes.h"
+#include "base/util.h"
 #include "varve/slice.h"
 #include "varve/status.h"
 
@@ -62,6 +63,17 @@ VV_MUST_CHECK vv_status engine_entry_next(engine_entry_iter *it, engine_op *op, 
 static inline uint32_t engine_key_table(vv_slice key)
 {
     return key.len < ENGINE_TABLE_PREFIX ? 0 : vv_get_be32(key.data);
+}
+
+/** 8 key bytes behind skip as a number, zeros behind the end: compares as the keys do. */
+static inline uint64_t engine_key_head(vv_slice key, size_t skip)
+{
+    if (VV_LIKELY(key.len >= skip + 8))
+        return vv_get_be64(key.data + skip);
+    uint64_t head = 0;
+    for (size_t i = 0; i < 8; i++)
+        head = head << 8 | (skip + i < key.len ? key.data[skip + i] : 0);
+    return head;
 }
 
 #endif

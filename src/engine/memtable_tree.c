@@ -132,7 +132,7 @@ static void take_heads(const heading *h, mt_record *const *keys, uint64_t *heads
 {
     if (h->is_new)
         for (size_t i = 0; i < count; i++)
-            heads[i] = mt_head(mt_key(keys[i]), h->skip);
+            heads[i] = engine_key_head(mt_key(keys[i]), h->skip);
 }
 
 /* An edge node about to get key: shorten its prefix to what key shares, or, when the heads are used
@@ -161,7 +161,7 @@ static void fit_edge(mt_node *n, _Atomic uint64_t *head, _Atomic(mt_record *) *k
     }
     uint64_t heads[MT_LEAF_KEYS];
     for (size_t i = 0; i < count; i++)
-        heads[i] = mt_head(mt_key(RELAXED(keys[i])), h.skip);
+        heads[i] = engine_key_head(mt_key(RELAXED(keys[i])), h.skip);
     lock_node(n);
     set_heading(n, &h, first);
     for (size_t i = 0; i < count; i++)
@@ -250,7 +250,7 @@ static void leaf_put(mt_leaf *leaf, uint32_t at, mt_record *r)
 {
     mt_node *n = &leaf->node;
     uint32_t count = RELAXED(n->count);
-    uint64_t x = mt_head(mt_key(r), RELAXED(n->skip));
+    uint64_t x = engine_key_head(mt_key(r), RELAXED(n->skip));
     lock_node(n);
     put_head(leaf->head, count, at, x);
     put_key(leaf->record, count, at, r);
@@ -262,7 +262,7 @@ static void leaf_put(mt_leaf *leaf, uint32_t at, mt_record *r)
 static void inner_put(mt_inner *inner, uint32_t at, mt_record *separator, mt_node *child)
 {
     uint32_t count = RELAXED(inner->node.count);
-    put_head(inner->head, count, at, mt_head(mt_key(separator), RELAXED(inner->node.skip)));
+    put_head(inner->head, count, at, engine_key_head(mt_key(separator), RELAXED(inner->node.skip)));
     put_key(inner->separator, count, at, separator);
     for (uint32_t i = count + 1; i > at + 1; i--)
         PUBLISH(inner->child[i], RELAXED(inner->child[i - 1]));
@@ -292,7 +292,7 @@ static void grow_root(mt_tree *t, mt_nodes *nodes, mt_record *separator, mt_node
 {
     mt_inner *root = inner_create(nodes, (uint8_t)(left->level + 1));
     heading h = {.skip = vv_min_u64(ENGINE_TABLE_PREFIX, separator->key_len), .is_edge = true};
-    uint64_t head = mt_head(mt_key(separator), h.skip);
+    uint64_t head = engine_key_head(mt_key(separator), h.skip);
     fill_node(&root->node, root->head, root->separator, &h, &head, &separator, 1, MT_INNER_KEYS);
     PUBLISH(root->child[0], left);
     PUBLISH(root->child[1], right);
@@ -336,7 +336,7 @@ static void split_inner(mt_tree *t, mt_nodes *nodes, const path *p, unsigned dep
     for (uint32_t i = 0, from = 0; i <= MT_INNER_KEYS; i++) {
         bool is_new = i == at;
         keys[i] = is_new ? separator : RELAXED(inner->separator[from]);
-        heads[i] = is_new ? mt_head(mt_key(separator), RELAXED(inner->node.skip))
+        heads[i] = is_new ? engine_key_head(mt_key(separator), RELAXED(inner->node.skip))
                           : RELAXED(inner->head[from]);
         from += !is_new;
     }
@@ -391,8 +391,8 @@ static void split_leaf(mt_tree *t, mt_nodes *nodes, const path *p, uint32_t at, 
     for (uint32_t i = 0, from = 0; i <= MT_LEAF_KEYS; i++) {
         bool is_new = i == at;
         keys[i] = is_new ? r : RELAXED(leaf->record[from]);
-        heads[i] =
-            is_new ? mt_head(mt_key(r), RELAXED(leaf->node.skip)) : RELAXED(leaf->head[from]);
+        heads[i] = is_new ? engine_key_head(mt_key(r), RELAXED(leaf->node.skip))
+                          : RELAXED(leaf->head[from]);
         from += !is_new;
     }
     mt_record *separator = keys[cut];
@@ -433,7 +433,7 @@ static void plant(mt_tree *t, mt_nodes *nodes, mt_record *r)
     mt_leaf *leaf = leaf_create(nodes);
     heading h = {.skip = r->key_len > ENGINE_TABLE_PREFIX ? ENGINE_TABLE_PREFIX : 0,
                  .is_edge = true};
-    uint64_t head = mt_head(mt_key(r), h.skip);
+    uint64_t head = engine_key_head(mt_key(r), h.skip);
     fill_node(&leaf->node, leaf->head, leaf->record, &h, &head, &r, 1, MT_LEAF_KEYS);
     t->tail = leaf;
     PUBLISH(t->root, &leaf->node);

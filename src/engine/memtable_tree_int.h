@@ -152,17 +152,6 @@ bool mt_tree_last(const mt_tree *t, mt_leaf_copy *copy);
 bool mt_tree_next_leaf(mt_leaf_copy *copy);
 bool mt_tree_prev_leaf(mt_leaf_copy *copy);
 
-/** 8 key bytes behind skip, zeros behind the end. */
-static inline uint64_t mt_head(vv_slice key, size_t skip)
-{
-    if (VV_LIKELY(key.len >= skip + 8))
-        return vv_get_be64(key.data + skip);
-    uint64_t head = 0;
-    for (size_t i = 0; i < 8; i++)
-        head = head << 8 | (skip + i < key.len ? key.data[skip + i] : 0);
-    return head;
-}
-
 /* -- search in a node -- */
 
 /** How many of 64 (or 32) ascending heads are below x; unused ones are not below anything. */
@@ -191,7 +180,7 @@ static inline uint32_t mt_find(const mt_node *n, const _Atomic uint64_t *head,
         if (c != 0)
             return c < 0 ? 0 : count;
     }
-    uint64_t x = mt_head(key, skip);
+    uint64_t x = engine_key_head(key, skip);
     uint32_t lo = mt_count_below(head, size, x);
     if (lo >= count || atomic_load_explicit(&head[lo], memory_order_acquire) != x)
         return lo;
