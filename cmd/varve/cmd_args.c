@@ -219,6 +219,7 @@ typedef struct parser {
     const cmd_opt *opts[OPTIONS_MAX];
     bool common[OPTIONS_MAX];
     char shorts[OPTIONS_MAX * 2 + 2];
+    size_t count; /* of opts */
 } parser;
 
 #define LONG_BASE 1000 /* what getopt_long returns for option 0 */
@@ -244,16 +245,18 @@ static void parser_init(parser *p, const cmd_command *command)
                 p->shorts[letters++] = ':';
         }
     }
+    p->count = n;
 }
 
+/* What getopt_long answered as an index; p->count when it found no option. */
 static size_t option_index(const parser *p, int c)
 {
-    size_t i = 0;
     if (c >= LONG_BASE)
         return (size_t)(c - LONG_BASE);
-    while (p->opts[i]->letter != c)
-        i++;
-    return i;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->opts[i]->letter == c)
+            return i;
+    return p->count;
 }
 
 static int parse(cmd_ctx *ctx, void *args, int argc, char **argv)
@@ -267,9 +270,9 @@ static int parse(cmd_ctx *ctx, void *args, int argc, char **argv)
             return CMD_OK;
         if (c == ':')
             return cmd_usage(ctx, "option '%s' needs a value", argv[optind - 1]);
-        if (c == '?')
-            return cmd_usage(ctx, "there is no option '%s'", argv[optind - 1]);
         size_t i = option_index(&p, c);
+        if (i == p.count)
+            return cmd_usage(ctx, "there is no option '%s'", argv[optind - 1]);
         const char *why = "";
         if (!set_value(p.opts[i], p.common[i] ? (void *)&ctx->common : args, optarg, &why))
             return cmd_usage(ctx, "--%s: '%s' %s %s", p.opts[i]->name, optarg, why,

@@ -281,15 +281,17 @@ static void start(printer *p)
 {
     p->started = true;
     out_init(&p->out, p->format, p->column, p->column_count);
-    const uint8_t *at = p->waiting.data;
-    const uint8_t *end = p->waiting.len == 0 ? at : at + p->waiting.len;
-    while (at < end) {
+    vv_slice rest = vv_buf_slice(&p->waiting);
+    while (rest.data != NULL && rest.len > 0) {
+        const uint8_t *end = rest.data + rest.len;
         uint64_t len = 0;
         record_parts r;
-        at = vv_varint_get(at, end, &len);
+        const uint8_t *at = vv_varint_get(rest.data, end, &len);
+        if (at == NULL || len > (size_t)(end - at))
+            break; /* no memory to keep it */
         if (record_parse(vv_slice_of(at, (size_t)len), &r))
             print_row(p, &r);
-        at += len;
+        rest = vv_slice_of(at + len, (size_t)(end - at - (ptrdiff_t)len));
     }
     vv_buf_fini(&p->waiting);
 }
@@ -312,6 +314,11 @@ static int take_record(void *ctx, vv_slice record)
     }
     if (p->q->ask.projection_count == 0)
         note_fields(p, &r, true);
+    if (p->waiting.len + record.len + 10 > WAITING_MAX) { /* no room to wait for more columns */
+        start(p);
+        print_row(p, &r);
+        return 0;
+    }
     vv_buf_append_varint(&p->waiting, record.len);
     vv_buf_append_slice(&p->waiting, record);
     if (++p->waiting_count == OUT_LOOK_ROWS)

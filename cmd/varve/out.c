@@ -84,7 +84,7 @@ void out_init(out_writer *o, cmd_format format, const vv_slice *columns, size_t 
 
 void out_init_names(out_writer *o, cmd_format format, const char *const *columns, size_t count)
 {
-    vv_slice names[OUT_COLUMNS_MAX];
+    vv_slice names[OUT_COLUMNS_MAX] = {0};
     count = count < OUT_COLUMNS_MAX ? count : OUT_COLUMNS_MAX;
     for (size_t i = 0; i < count; i++)
         names[i] = vv_slice_str(columns[i]);
