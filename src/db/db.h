@@ -19,6 +19,11 @@ VV_MUST_CHECK vv_status db_open_env(vv_env *env, const vv_options *opt, vv_db **
 VV_MUST_CHECK vv_status db_open_engine(vv_env *env, const vv_options *opt, const engine_ops *ops,
                                        vv_db **out, vv_error *err);
 
+/** As vv_get, or as vv_get_at when version is not 0, but it reads no file and so never waits.
+ * VV_BUSY, and only then *would_wait: the answer is in a file; ask again where that may be. */
+VV_MUST_CHECK vv_status db_get_from_memory(vv_table *table, int64_t version, vv_slice key,
+                                           vv_value *out, bool *would_wait, vv_error *err);
+
 /** One piece of background work. VV_NOT_FOUND when there was none. For stores without threads. */
 VV_MUST_CHECK vv_status db_step(vv_db *db, vv_error *err);
 

@@ -93,13 +93,13 @@ void vv_value_release(vv_value *value)
 }
 
 /* A read at a version that nothing pins: valid only if no higher floor was given away meanwhile. */
-static vv_status get_unpinned(vv_table *table, vv_slice key, int64_t version, engine_value *out,
+static vv_status get_unpinned(vv_table *table, vv_slice key, engine_read read, engine_value *out,
                               vv_status *floor_status, vv_error *err)
 {
-    engine_read read = {.version = version, .now_ns = db_read_time(table->db)};
+    read.now_ns = db_read_time(table->db);
     vv_status st = table->db->ops->get(table->shard->eng, key, &read, out, err);
     vv_error why;
-    *floor_status = db_check_floor(table->db, table->shard, table->cat->id, version, &why);
+    *floor_status = db_check_floor(table->db, table->shard, table->cat->id, read.version, &why);
     if (VV_UNLIKELY(*floor_status != VV_OK)) {
         if (st == VV_OK)
             engine_value_release(out);
@@ -110,15 +110,32 @@ static vv_status get_unpinned(vv_table *table, vv_slice key, int64_t version, en
     return st;
 }
 
-static vv_status get_now(vv_table *table, vv_slice key, engine_value *out, vv_error *err)
+static vv_status get_now(vv_table *table, vv_slice key, bool from_memory, engine_value *out,
+                         vv_error *err)
 {
+    engine_read read = {.from_memory = from_memory};
     vv_status floor_status;
     vv_status st;
-    do
-        st = get_unpinned(table, key, table->db->ops->visible(table->shard->eng), out,
-                          &floor_status, err);
-    while (VV_UNLIKELY(floor_status != VV_OK));
+    do {
+        read.version = table->db->ops->visible(table->shard->eng);
+        st = get_unpinned(table, key, read, out, &floor_status, err);
+    } while (VV_UNLIKELY(floor_status != VV_OK));
     return st;
+}
+
+/* key is the engine's. */
+static vv_status get_as_of(vv_table *table, vv_slice key, int64_t version, bool from_memory,
+                           engine_value *out, vv_error *err)
+{
+    engine_read read = {.version = version, .from_memory = from_memory};
+    vv_status floor_status;
+    return get_unpinned(table, key, read, out, &floor_status, err);
+}
+
+static vv_status check_get(const vv_table *table, vv_slice key, vv_error *err)
+{
+    vv_status st = db_check_table(table, err);
+    return st == VV_OK ? db_check_key(key, VV_KEY_MAX, err) : st;
 }
 
 static vv_status finish_get(vv_status st, const engine_value *found, vv_value *out, vv_error *err)
@@ -135,16 +152,14 @@ static vv_status finish_get(vv_status st, const engine_value *found, vv_value *o
 vv_status vv_get(vv_table *table, const vv_snapshot *snapshot, vv_slice key, vv_value *out,
                  vv_error *err)
 {
-    vv_status st = db_check_table(table, err);
-    if (st == VV_OK)
-        st = db_check_key(key, VV_KEY_MAX, err);
+    vv_status st = check_get(table, key, err);
     if (st != VV_OK)
         return st;
     uint8_t bytes[ENGINE_KEY_MAX];
     engine_value found = {0};
     key = full_key(table, key, bytes);
     if (snapshot == NULL) {
-        st = get_now(table, key, &found, err);
+        st = get_now(table, key, false, &found, err);
     } else {
         assert(snapshot->db == table->db);
         engine_read read = {.version = snapshot->version[table->shard->id],
@@ -156,18 +171,34 @@ vv_status vv_get(vv_table *table, const vv_snapshot *snapshot, vv_slice key, vv_
 
 vv_status vv_get_at(vv_table *table, int64_t version, vv_slice key, vv_value *out, vv_error *err)
 {
-    vv_status st = db_check_table(table, err);
-    if (st == VV_OK)
-        st = db_check_key(key, VV_KEY_MAX, err);
+    vv_status st = check_get(table, key, err);
     if (st == VV_OK)
         st = db_check_as_of(table, version, err);
     if (st != VV_OK)
         return st;
     uint8_t bytes[ENGINE_KEY_MAX];
     engine_value found = {0};
-    vv_status floor_status;
-    st = get_unpinned(table, full_key(table, key, bytes), version, &found, &floor_status, err);
-    if (floor_status != VV_OK)
-        return floor_status;
+    st = get_as_of(table, full_key(table, key, bytes), version, false, &found, err);
+    return finish_get(st, &found, out, err);
+}
+
+vv_status db_get_from_memory(vv_table *table, int64_t version, vv_slice key, vv_value *out,
+                             bool *would_wait, vv_error *err)
+{
+    static const vv_error in_a_file = {.status = VV_BUSY, .msg = "the answer is in a file"};
+    vv_status st = check_get(table, key, err);
+    *would_wait = false;
+    if (st == VV_OK && version != 0)
+        st = db_check_as_of(table, version, err);
+    if (st != VV_OK)
+        return st;
+    uint8_t bytes[ENGINE_KEY_MAX];
+    engine_value found = {0};
+    key = full_key(table, key, bytes);
+    st = version == 0 ? get_now(table, key, true, &found, err)
+                      : get_as_of(table, key, version, true, &found, err);
+    *would_wait = st == VV_BUSY;
+    if (st == VV_BUSY && err != NULL)
+        *err = in_a_file;
     return finish_get(st, &found, out, err);
 }

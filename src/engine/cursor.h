@@ -8,8 +8,9 @@
 #include "engine/source.h"
 
 typedef struct engine_read {
-    int64_t version; /* the snapshot */
-    int64_t now_ns;  /* its fixed read time: puts that expire at or before it are deleted */
+    int64_t version;  /* the snapshot */
+    int64_t now_ns;   /* its fixed read time: puts that expire at or before it are deleted */
+    bool from_memory; /* of get: read no file. VV_BUSY when the answer needs one, and only then */
 } engine_read;
 
 typedef struct engine_cursor_options {

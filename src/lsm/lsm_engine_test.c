@@ -317,6 +317,48 @@ static void what_was_just_flushed_is_in_the_cache(void **state)
     stop(&w);
 }
 
+static vv_status get_from(world *w, const char *key, bool from_memory, const char *want)
+{
+    uint8_t full[100];
+    vv_put_be32(full, 1);
+    memcpy(full + 4, key, strlen(key));
+    engine_value got;
+    const engine_read read = {.version = w->version, .from_memory = from_memory};
+    vv_status st = lsm_ops.get(w->e, vv_slice_of(full, 4 + strlen(key)), &read, &got, NULL);
+    if (st != VV_OK)
+        return st;
+    if (want == NULL || !vv_slice_eq(got.data, vv_slice_str(want)))
+        fail_msg("%s has another value", key);
+    engine_value_release(&got);
+    return VV_OK;
+}
+
+/* A read from memory never opens a file: it answers what it can and says when it cannot. */
+static void a_read_from_memory_reads_no_file(void **state)
+{
+    (void)state;
+    world w;
+    start(&w, 256 << 10);
+    fill(&w, 1, 2000, 100);
+    put(&w, 1, "key-0000007", "flushed");
+    flush(&w);
+    reopen(&w); /* nothing is in the cache */
+    put(&w, 1, "key-0000003", "in the memtable");
+    put(&w, 1, "key-0000004", NULL);
+    const uint64_t reads = vio_sim_fault_sites(w.disk, VIO_SIM_FLIP);
+    assert_int_equal(get_from(&w, "key-0000003", true, "in the memtable"), VV_OK);
+    assert_int_equal(get_from(&w, "key-0000004", true, NULL), VV_NOT_FOUND);
+    assert_int_equal(get_from(&w, "zzz", true, NULL), VV_NOT_FOUND); /* outside every run */
+    assert_int_equal(get_from(&w, "key-0000007", true, NULL), VV_BUSY);
+    assert_int_equal(get_from(&w, "key-0000007", true, NULL), VV_BUSY); /* nobody read it */
+    assert_int_equal(vio_sim_fault_sites(w.disk, VIO_SIM_FLIP), reads);
+    assert_int_equal(get_from(&w, "key-0000007", false, "flushed"), VV_OK);
+    assert_true(vio_sim_fault_sites(w.disk, VIO_SIM_FLIP) > reads);
+    assert_int_equal(get_from(&w, "key-0000007", true, "flushed"), VV_OK);
+    assert_int_equal(get_from(&w, "key-0000003", true, "in the memtable"), VV_OK);
+    stop(&w);
+}
+
 static void count_finding(void *ctx, const char *text)
 {
     assert_true(strlen(text) > 10);
@@ -394,6 +436,7 @@ int main(void)
         cmocka_unit_test(data_in_order_is_moved_and_not_rewritten),
         cmocka_unit_test(writers_are_slowed_smoothly_and_freed_again),
         cmocka_unit_test(what_was_just_flushed_is_in_the_cache),
+        cmocka_unit_test(a_read_from_memory_reads_no_file),
         cmocka_unit_test(damage_of_each_file_is_found_by_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

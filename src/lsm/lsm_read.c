@@ -7,7 +7,8 @@
  * asks the memory for all their filter lines at once; then it opens what the filters leave.
  *
  * Everything happens in one epoch section while blocks are in the cache. For a block that is not,
- * it takes a reference on the view, leaves the section, reads, and goes on where it was.
+ * it takes a reference on the view, leaves the section, reads, and goes on where it was. A read
+ * from memory alone ends there instead: its caller asks again on a thread that may wait.
  */
 #include "base/alloc.h"
 #include "base/epoch.h"
@@ -42,7 +43,8 @@ static void hold_view(lookup *l)
     l->view_held = true;
 }
 
-/* The key's version in one run, read from the cache or the file. *found: item and frame are set. */
+/* The key's version in one run, read from the cache or the file. *found: item and frame are set.
+ * VV_BUSY: only the file has it, and the read is from memory. */
 static vv_status look_in_run(lookup *l, lsm_run *run, bool *found, vv_error *err)
 {
     uint32_t block = lsm_fence_find(&run->fence, l->key, l->read->version);
@@ -57,6 +59,8 @@ static vv_status look_in_run(lookup *l, lsm_run *run, bool *found, vv_error *err
         }
         return VV_OK;
     }
+    if (l->read->from_memory)
+        return VV_BUSY;
     hold_view(l);
     vv_epoch_exit();
     vv_status st = lsm_run_get_block(run, block, &frame, err);

@@ -119,7 +119,8 @@ vv_slice srv_call_query(const srv_call *call); /* after '?', HTTP only */
 size_t srv_call_port_index(const srv_call *call);
 /** True when the peer's address is of this machine's loopback network. */
 bool srv_call_from_loopback(const srv_call *call);
-/** A request header by lower-case name; len 0 when absent. Valid until closed(). */
+/** A request header by lower-case name; len 0 when absent. Valid until closed(), and while the call
+ * is referenced; so are path and query. */
 vv_slice srv_call_header(const srv_call *call, const char *name);
 int64_t srv_call_deadline_ns(const srv_call *call); /* monotonic; INT64_MAX: none */
 bool srv_call_is_open(const srv_call *call);        /* any thread; false once closed */

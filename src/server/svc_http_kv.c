@@ -83,7 +83,7 @@ static vv_status number(srv_call *call, const char *name, uint64_t *out, vv_erro
 /* ---- GET ---------------------------------------------------------------------------------------
  */
 
-static vv_status read_value(srv_call *call, bool *found, vv_value *value, vv_error *err)
+static vv_status read_value(srv_call *call, bool may_wait, svc_kv_found *found, vv_error *err)
 {
     address at = {0};
     uint64_t version = 0;
@@ -95,7 +95,7 @@ static vv_status read_value(srv_call *call, bool *found, vv_value *value, vv_err
     if (st == VV_OK) {
         gate_op op = {
             .kind = GATE_READ, .tenant = at.tenant, .table = at.table, .key_begin = at.key};
-        st = svc_kv_read_value(call, &op, (int64_t)version, found, value, err);
+        st = svc_kv_read_value(call, &op, (int64_t)version, may_wait, found, err);
     }
     vv_buf_fini(&buf);
     return st;
@@ -115,23 +115,28 @@ static void reply_value(srv_call *call, const vv_value *value)
     vv_buf_fini(&body);
 }
 
-static void get_message(srv_call *call, srv_message msg)
+static bool answer_get(srv_call *call, vv_slice message, bool may_wait)
 {
-    node *n = srv_call_ctx(call);
-    int64_t begin = vv_clock_mono(n->env.clock);
+    (void)message; /* everything is in the path */
+    svc_kv_found found = {0};
     vv_error err = {0};
-    vv_value value = {0};
-    bool found = false;
-    srv_message_release(&msg);
-    vv_status st = read_value(call, &found, &value, &err);
-    if (found) {
-        reply_value(call, &value);
-        vv_value_release(&value);
+    vv_status st = read_value(call, may_wait, &found, &err);
+    if (found.would_wait)
+        return false;
+    if (found.found) {
+        reply_value(call, &found.value);
+        vv_value_release(&found.value);
     } else {
         svc_reply_error(call, st == VV_OK ? VV_NOT_FOUND : st,
                         st == VV_OK ? "the key is not in the table" : err.msg);
     }
-    vv_hist_add(&n->get_ns, (uint64_t)(vv_clock_mono(n->env.clock) - begin));
+    return true;
+}
+
+static void get_message(srv_call *call, srv_message msg)
+{
+    static const svc_read_ops ops = {.answer = answer_get, .refuse = svc_reply_error};
+    svc_read_begin(call, msg, &ops);
 }
 
 /* ---- PUT and DELETE ----------------------------------------------------------------------------

@@ -2,8 +2,8 @@
  * svc_kv.c - varve.v1.Kv: its methods, the parts of their requests, Get, and the plain writes.
  *
  * Requests are read field by field where they lie: no message is unpacked, and a Put copies its
- * value once, into the log entry it becomes. A Get is answered on the loop that received it: a look
- * at the memtable and at most one block of each level, which the cache mostly holds.
+ * value once, into the log entry it becomes. A Get is answered on the loop that received it while
+ * memory has what it needs (svc_read.h).
  *
  * A write creates its missing table while ingest.auto_create is on; a delete never does.
  */
@@ -125,14 +125,13 @@ static void delete_message(srv_call *call, srv_message msg)
 /* ---- Get ---------------------------------------------------------------------------------------
  */
 
-vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version, bool *found,
-                            vv_value *value, vv_error *err)
+vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version, bool may_wait,
+                            svc_kv_found *out, vv_error *err)
 {
     const node *n = srv_call_ctx(call);
     gate_identity who = svc_identity(call);
     gate_grant grant;
     vv_table *table = NULL;
-    *found = false;
     vv_status st = VV_OK;
     if (version < 0)
         st = vv_fail(err, VV_INVALID, "version is negative");
@@ -142,10 +141,10 @@ vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version, 
         st = gate_find_table(&grant, 0, VV_TABLE_KV, &table, err);
     if (st != VV_OK)
         return st;
-    st = version == 0 ? vv_get(table, NULL, op->key_begin, value, err)
-                      : vv_get_at(table, version, op->key_begin, value, err);
+    st =
+        svc_read_value(table, version, op->key_begin, may_wait, &out->value, &out->would_wait, err);
     vv_table_close(table);
-    *found = st == VV_OK;
+    out->found = st == VV_OK;
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
@@ -158,43 +157,49 @@ static void put_value(vv_buf *out, const vv_value *value)
         pb_put_varint(out, 4, (uint64_t)(value->expires_ns / VV_NS_PER_MS));
 }
 
-static vv_status answer_get(srv_call *call, vv_slice message, vv_buf *out, vv_error *err)
+static vv_status fill_get(srv_call *call, vv_slice message, bool may_wait, svc_kv_found *found,
+                          vv_buf *out, vv_error *err)
 {
     svc_kv_get req;
-    vv_value value = {0};
-    bool found = false;
     if (!svc_kv_read_get(message, &req))
         return svc_kv_fail_malformed("GetRequest", err);
     gate_op op = {.kind = GATE_READ,
                   .tenant = req.table.tenant,
                   .table = req.table.table,
                   .key_begin = req.key};
-    vv_status st = svc_kv_read_value(call, &op, req.version, &found, &value, err);
-    if (!found)
+    vv_status st = svc_kv_read_value(call, &op, req.version, may_wait, found, err);
+    if (!found->found)
         return st;
-    vv_buf_init(out, value.data.len + PUT_ANSWER_MAX);
-    if (vv_buf_reserve(out, value.data.len + PUT_ANSWER_MAX) == NULL)
-        st = vv_fail(err, VV_NO_MEMORY, "no memory for a value of %zu bytes", value.data.len);
+    size_t len = found->value.data.len;
+    vv_buf_init(out, len + PUT_ANSWER_MAX);
+    if (vv_buf_reserve(out, len + PUT_ANSWER_MAX) == NULL)
+        st = vv_fail(err, VV_NO_MEMORY, "no memory for a value of %zu bytes", len);
     else
-        put_value(out, &value);
-    vv_value_release(&value);
+        put_value(out, &found->value);
+    vv_value_release(&found->value);
     return st;
 }
 
-static void get_message(srv_call *call, srv_message msg)
+static bool answer_get(srv_call *call, vv_slice message, bool may_wait)
 {
-    node *n = srv_call_ctx(call);
-    int64_t begin = vv_clock_mono(n->env.clock);
+    svc_kv_found found = {0};
     vv_error err = {0};
     vv_buf out;
     vv_buf_init(&out, PUT_ANSWER_MAX);
-    vv_status st = answer_get(call, msg.data, &out, &err);
-    srv_message_release(&msg);
+    vv_status st = fill_get(call, message, may_wait, &found, &out, &err);
+    if (found.would_wait)
+        return false; /* out is empty */
     if (st == VV_OK)
         srv_call_send(call, &out);
     srv_call_finish(call, st, st == VV_OK ? NULL : err.msg);
     vv_buf_fini(&out);
-    vv_hist_add(&n->get_ns, (uint64_t)(vv_clock_mono(n->env.clock) - begin));
+    return true;
+}
+
+static void get_message(srv_call *call, srv_message msg)
+{
+    static const svc_read_ops ops = {.answer = answer_get, .refuse = refuse_grpc};
+    svc_read_begin(call, msg, &ops);
 }
 
 /* ---- the table ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 
 #include "server/node.h"
 #include "server/svc_kv_request.h"
+#include "server/svc_read.h"
 #include "server/svc_util.h"
 
 /* ---- parts of requests ------------------------------------------------------------------------
@@ -19,10 +20,17 @@ VV_MUST_CHECK vv_status svc_kv_durability(uint32_t value, vv_durability *out, vv
 /** When a key written now with this ttl expires; 0: never. VV_INVALID past the year 2262. */
 VV_MUST_CHECK vv_status svc_kv_expiry(node *n, uint64_t ttl_ms, int64_t *out, vv_error *err);
 
-/** Authorize op, a GATE_READ of one key, and read it as of version (0: now). *found tells whether
- * the key is there; then *value: vv_value_release. VV_NOT_FOUND: the table is not. */
+/* A value that a request asked for. */
+typedef struct svc_kv_found {
+    bool found;      /* the key is there: vv_value_release(&value) */
+    bool would_wait; /* it may be, in a file: with VV_BUSY */
+    vv_value value;
+} svc_kv_found;
+
+/** Authorize op, a GATE_READ of one key, and read it as of version (0: now); without may_wait as
+ * svc_read_value has it. Fills *out, zeroed by the caller. VV_NOT_FOUND: the table is not there. */
 VV_MUST_CHECK vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version,
-                                          bool *found, vv_value *value, vv_error *err);
+                                          bool may_wait, svc_kv_found *out, vv_error *err);
 
 /* ---- writes ------------------------------------------------------------------------------------
  */
@@ -34,13 +42,14 @@ typedef struct svc_kv_write svc_kv_write;
  *
  *   loop: begin --> fill --> vv_write_async ... commit thread: answer or refuse --> recycled
  *                     |                              |
- *        a table to be created, or a large     a conflict, when there is a retry: fill again,
- *        request: fill again on the pool       on the loop
+ *        a table to be created, a value in    a conflict, when there is a retry: fill again,
+ *        a file, or a large request: fill     on the loop
+ *        again on the pool
  */
 typedef struct svc_kv_write_ops {
     /* Parse w->msg, authorize, add to w->batch (empty) and set w->durability. It may settle the
-     * call without writing: true in w->is_settled. On VV_NOT_FOUND with w->needs_creation it is
-     * called again where it may wait. */
+     * call without writing: true in w->is_settled. When it fails with w->would_wait it is called
+     * again where it may wait. */
     vv_status (*fill)(svc_kv_write *w, bool may_wait, vv_error *err);
     void (*answer)(svc_kv_write *w, const vv_write_result *result); /* success; any thread */
     void (*refuse)(srv_call *call, vv_status status, const char *message);
@@ -58,7 +67,7 @@ struct svc_kv_write {
     srv_message msg;
     bool has_msg;
     bool is_settled;
-    bool needs_creation;
+    bool would_wait; /* fill failed because it may not wait */
     vv_durability durability;
     int64_t begin_ns;
     size_t request_len; /* of the message and the path */

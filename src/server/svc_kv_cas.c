@@ -2,6 +2,7 @@
  * svc_kv_cas.c - Kv.CompareAndSwap without a thread that waits.
  *
  *   loop: read the visible value -- differs --> answer: not swapped, current
+ *           | (on the pool when it is in a file)
  *           | is as expected
  *         put, provided the key is still at the version that was read
  *           | commit thread
@@ -37,11 +38,11 @@ static void answer_current(svc_kv_write *w, const vv_value *value)
 }
 
 /* Compare; on a match *version is what the put requires (0: absent), else the call is settled. */
-static vv_status compare(svc_kv_write *w, const svc_kv_cas *req, vv_table *table, int64_t *version,
-                         vv_error *err)
+static vv_status compare(svc_kv_write *w, const svc_kv_cas *req, vv_table *table, bool may_wait,
+                         int64_t *version, vv_error *err)
 {
     vv_value value = {0};
-    vv_status st = vv_get(table, NULL, req->key, &value, err);
+    vv_status st = svc_read_value(table, 0, req->key, may_wait, &value, &w->would_wait, err);
     if (st != VV_OK && st != VV_NOT_FOUND)
         return st;
     bool found = st == VV_OK;
@@ -80,7 +81,7 @@ static vv_status fill_cas(svc_kv_write *w, bool may_wait, vv_error *err)
     /* The put comes first: a bad key or value is told before anything is compared. */
     st = vv_batch_put(w->batch, table, req.key, req.value, expires_ns, err);
     if (st == VV_OK)
-        st = compare(w, &req, table, &version, err);
+        st = compare(w, &req, table, may_wait, &version, err);
     if (st == VV_OK && !w->is_settled)
         st = vv_batch_require(w->batch, table, req.key, version, err);
     vv_table_close(table);

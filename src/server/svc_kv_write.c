@@ -167,12 +167,12 @@ static void on_written(void *ctx, vv_status st, const vv_write_result *result, c
         srv_call_post(w->call, start_again, w);
         return;
     }
-    if (st == VV_OK)
-        w->ops->answer(w, result);
-    if (st == VV_OK && w->ops->is_put) {
+    if (st == VV_OK && w->ops->is_put) { /* before the answer: who has it finds it counted */
         int64_t ns = vv_clock_mono(w->n->env.clock) - w->begin_ns;
         vv_hist_add(&w->n->put_ns, (uint64_t)ns);
     }
+    if (st == VV_OK)
+        w->ops->answer(w, result);
     finish(w, st, st == VV_OK ? NULL : err->msg);
 }
 
@@ -191,9 +191,9 @@ static void hand_to_pool(svc_kv_write *w)
 static void start(svc_kv_write *w, bool may_wait)
 {
     vv_error err = {0};
-    w->needs_creation = false;
+    w->would_wait = false;
     vv_status st = w->ops->fill(w, may_wait, &err);
-    if (st == VV_NOT_FOUND && w->needs_creation && !may_wait) {
+    if (st != VV_OK && w->would_wait && !may_wait) {
         vv_batch_clear(w->batch);
         hand_to_pool(w);
         return;
@@ -251,7 +251,8 @@ vv_status svc_kv_write_open(svc_kv_write *w, const gate_op *op, bool creates, bo
     if (creates && may_wait)
         return gate_open_table(&grant, 0, VV_TABLE_KV, out, err);
     st = gate_find_table(&grant, 0, VV_TABLE_KV, out, err);
-    w->needs_creation = st == VV_NOT_FOUND && creates && gate_may_create(&grant, 0);
+    if (st == VV_NOT_FOUND && creates && gate_may_create(&grant, 0))
+        w->would_wait = true;
     return st;
 }
 

@@ -1,9 +1,8 @@
 /*
  * svc_query.c - storage.QueryService: its methods, and point reads.
  *
- * A point read is answered on the loop that received it: it is a look at the memtable and at most
- * one block of each level, which the cache mostly holds. Everything that may walk many records goes
- * to the pool.
+ * A point read is answered on the loop that received it while memory has what it needs; a read of a
+ * file, and everything that may walk many tables or records, goes to the pool.
  *
  * A RecordID names no table. The records of a tenant are looked for in the table of the request
  * header "varve-schema" when there is one, else in "records", else in the tenant's other record
@@ -14,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
+#include "server/svc_read.h"
 
 #define GET_ARENA_MAX (1024u * 1024)
 #define GETS_MAX 10000u /* record ids of one GetRecords */
@@ -197,6 +197,8 @@ typedef struct getter {
     vv_arena arena;
     vv_buf scratch;
     bool no_table; /* the table that was asked for by name is not there */
+    bool may_wait;
+    bool would_wait; /* without may_wait: VV_BUSY says nothing but this */
 } getter;
 
 static vv_status get_from(getter *g, const record_id *id, vv_slice table_name, vv_buf *out,
@@ -216,8 +218,7 @@ static vv_status get_from(getter *g, const record_id *id, vv_slice table_name, v
         g->no_table = st == VV_NOT_FOUND;
     }
     if (st == VV_OK)
-        st = version == 0 ? vv_get(table, NULL, id->entity, &value, err)
-                          : vv_get_at(table, version, id->entity, &value, err);
+        st = svc_read_value(table, version, id->entity, g->may_wait, &value, &g->would_wait, err);
     if (st == VV_OK) {
         st = query_row_read(id->entity, value.data, value.version, g->req.projection,
                             g->req.projection_count, &g->arena, &g->scratch, &row, err);
@@ -253,6 +254,10 @@ static int take_name(void *ctx, const vv_table_info *info)
 
 static vv_status get_elsewhere(getter *g, const record_id *id, vv_buf *out, vv_error *err)
 {
+    if (!g->may_wait) { /* up to TABLES_MAX tables: too much for a turn of the loop */
+        g->would_wait = true;
+        return VV_BUSY;
+    }
     names n = {.arena = &g->arena};
     gate_op op = {.kind = GATE_LIST, .tenant = id->tenant};
     gate_identity who = svc_query_identity(g->call);
@@ -326,12 +331,13 @@ static vv_status answer_many(getter *g, vv_buf *out, vv_error *err)
                          SVC_ANSWER_MAX);
 }
 
-static void answer_get(srv_call *call, vv_slice request,
+static bool answer_get(srv_call *call, vv_slice request, bool may_wait,
                        vv_status (*answer)(getter *g, vv_buf *out, vv_error *err))
 {
-    node *n = srv_call_ctx(call);
-    int64_t begin = vv_clock_mono(n->env.clock);
-    getter g = {.call = call, .node = n, .req.schema = srv_call_header(call, "varve-schema")};
+    getter g = {.call = call,
+                .node = srv_call_ctx(call),
+                .req.schema = srv_call_header(call, "varve-schema"),
+                .may_wait = may_wait};
     vv_error err = {0};
     vv_buf out;
     vv_buf_init(&out, SVC_ANSWER_MAX);
@@ -342,50 +348,39 @@ static void answer_get(srv_call *call, vv_slice request,
         st = answer(&g, &out, &err);
     if (st == VV_OK)
         srv_call_send(call, &out);
-    srv_call_finish(call, st, st == VV_OK ? NULL : err.msg);
+    if (!g.would_wait)
+        srv_call_finish(call, st, st == VV_OK ? NULL : err.msg);
     vv_buf_fini(&out);
     vv_buf_fini(&g.scratch);
     vv_arena_fini(&g.arena);
-    vv_hist_add(&n->get_ns, (uint64_t)(vv_clock_mono(n->env.clock) - begin));
+    return !g.would_wait;
+}
+
+static bool get_record(srv_call *call, vv_slice message, bool may_wait)
+{
+    return answer_get(call, message, may_wait, answer_one);
+}
+
+static bool get_records(srv_call *call, vv_slice message, bool may_wait)
+{
+    return answer_get(call, message, may_wait, answer_many);
+}
+
+static void refuse_get(srv_call *call, vv_status st, const char *message)
+{
+    srv_call_finish(call, st, message);
 }
 
 static void get_record_message(srv_call *call, srv_message msg)
 {
-    answer_get(call, msg.data, answer_one);
-    srv_message_release(&msg);
-}
-
-/* Many reads are work for the pool. */
-typedef struct get_job {
-    srv_call *call;
-    srv_message msg;
-} get_job;
-
-static void run_gets(void *arg)
-{
-    get_job *job = arg;
-    answer_get(job->call, job->msg.data, answer_many);
-    srv_message_release(&job->msg);
-    srv_call_unref(job->call);
-    vv_free(job);
+    static const svc_read_ops ops = {.answer = get_record, .refuse = refuse_get};
+    svc_read_begin(call, msg, &ops);
 }
 
 static void get_records_message(srv_call *call, srv_message msg)
 {
-    node *n = srv_call_ctx(call);
-    vv_status st = VV_NO_MEMORY;
-    get_job *job = vv_alloc(sizeof *job);
-    if (job != NULL) {
-        *job = (get_job){call, msg};
-        srv_call_ref(call);
-        st = srv_pool_submit(n->pool, run_gets, job);
-        if (st == VV_OK)
-            return;
-        srv_call_unref(call);
-        vv_free(job);
-    }
-    srv_message_release(&msg);
-    srv_call_finish(call, st, "GetRecords: too many reads wait; retry after a pause");
+    static const svc_read_ops ops = {.answer = get_records, .refuse = refuse_get};
+    svc_read_on_pool(call, msg, &ops);
 }
 
 /* ---- health ------------------------------------------------------------------------------------

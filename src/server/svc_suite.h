@@ -25,7 +25,9 @@ typedef struct svc_suite_options {
     bool no_recycling;
     uint32_t shards;          /* 0: 1 */
     uint32_t pool_threads;    /* 0: 2 */
+    uint32_t loops;           /* 0: 2 */
     vv_durability durability; /* default: sync */
+    vv_env *env; /* the store's world, kept by the caller; NULL: a directory of its own */
 } svc_suite_options;
 
 typedef struct svc_suite {
@@ -45,6 +47,8 @@ typedef struct svc_suite {
 void svc_suite_start(svc_suite *s, const svc_suite_options *opt);
 /** Stop as varved does, close the store, remove the directory. */
 void svc_suite_stop(svc_suite *s);
+/** A directory with all that is in it. */
+void svc_suite_remove(const char *dir);
 
 /** Call "Service/Method" of varve.v1 with a packed request; s->result and s->reply tell. */
 vv_status svc_suite_call(svc_suite *s, const char *method, const void *request);
