@@ -13,14 +13,14 @@
 static void add_methods(svc_suite *s)
 {
     static size_t (*const services[])(node * n, srv_method * out, size_t max) = {
-        svc_kv_methods, svc_admin_methods, svc_http_kv_methods, svc_health_methods,
-        svc_reflection_methods};
+        svc_kv_methods,         svc_admin_methods, svc_http_kv_methods, svc_health_methods,
+        svc_reflection_methods, svc_query_methods, svc_metrics_methods};
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         s->method_count +=
             services[i](&s->n, s->methods + s->method_count, SUITE_METHODS_MAX - s->method_count);
 }
 
-static void start_server(svc_suite *s)
+static void start_server(svc_suite *s, uint32_t loops)
 {
     const srv_port port = {.host = "127.0.0.1"};
     add_methods(s);
@@ -31,6 +31,7 @@ static void start_server(svc_suite *s)
                        .port_count = 1,
                        .methods = s->methods,
                        .method_count = s->method_count,
+                       .loop_count = loops,
                        .drain_timeout_ns = 200 * VV_NS_PER_MS};
     assert_ok(srv_start(&opt, &s->n.server, &s->err), s->err);
     s->port = srv_port_bound(s->n.server, 0);
@@ -44,14 +45,18 @@ void svc_suite_start(svc_suite *s, const svc_suite_options *opt)
     opt = opt == NULL ? &defaults : opt;
     *s = (svc_suite){.n.env.clock = vv_clock_real(), .n.env.threads = vv_threads_real()};
     vv_buf_init(&s->reply, REPLY_MAX);
-    (void)snprintf(s->dir, sizeof s->dir, "/tmp/varve-svc-XXXXXX");
-    assert_non_null(mkdtemp(s->dir));
     vv_options db_opt = VV_OPTIONS_INIT;
     db_opt.shard_count = opt->shards;
     db_opt.durability = opt->durability;
     db_opt.memory_limit = 256u << 20;
     db_opt.log_segment_size = 1u << 20;
-    assert_ok(vv_db_open(s->dir, &db_opt, &s->n.db, &s->err), s->err);
+    if (opt->env != NULL) {
+        assert_ok(db_open_env(opt->env, &db_opt, &s->n.db, &s->err), s->err);
+    } else {
+        (void)snprintf(s->dir, sizeof s->dir, "/tmp/varve-svc-XXXXXX");
+        assert_non_null(mkdtemp(s->dir));
+        assert_ok(vv_db_open(s->dir, &db_opt, &s->n.db, &s->err), s->err);
+    }
     s->n.budget = db_budget(s->n.db);
     s->n.started_mono_ns = vv_clock_mono(s->n.env.clock);
     if (!opt->no_recycling)
@@ -64,7 +69,7 @@ void svc_suite_start(svc_suite *s, const svc_suite_options *opt)
     ingest_options ingest_opt = {
         .db = s->n.db, .clock = s->n.env.clock, .threads = s->n.env.threads};
     assert_ok(ingest_create(&ingest_opt, &s->n.pipeline, &s->err), s->err);
-    start_server(s);
+    start_server(s, opt->loops);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -73,6 +78,11 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     (void)type;
     (void)ftw;
     return remove(path);
+}
+
+void svc_suite_remove(const char *dir)
+{
+    (void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 void svc_suite_stop(svc_suite *s)
@@ -85,7 +95,8 @@ void svc_suite_stop(svc_suite *s)
     assert_ok(vv_db_close(s->n.db, &s->err), s->err);
     svc_kv_stop(&s->n);
     vv_buf_fini(&s->reply);
-    (void)nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (s->dir[0] != '\0')
+        svc_suite_remove(s->dir);
 }
 
 vv_status svc_suite_call_raw(svc_suite *s, const char *method, vv_slice request)
