@@ -35,11 +35,11 @@ static void run_job(void *arg)
     vv_buf out;
     vv_buf_init(&out, SVC_ANSWER_MAX);
     vv_status st = job->answer(a, &out, &err);
+    svc_ask_count(a);
     if (st == VV_OK)
         srv_call_send(a->call, &out);
     vv_buf_fini(&out);
     srv_call_finish(a->call, st, st == VV_OK ? NULL : err.msg);
-    svc_ask_count(a);
     svc_ask_unref(a);
     vv_free(job);
 }

@@ -38,7 +38,8 @@ void svc_ask_ref(svc_ask *a);
 void svc_ask_unref(svc_ask *a); /* accepts NULL */
 /** Open the table and fill what a query needs to know of the node. */
 VV_MUST_CHECK vv_status svc_ask_open(svc_ask *a, query_env *out, vv_error *err);
-/** Count the call in the node's figures. */
+/** Count the call in the node's figures: before its end, so that who has the answer finds it there.
+ */
 void svc_ask_count(const svc_ask *a);
 
 /** Run the question and append a storage.QueryResponse. Blocks. */
