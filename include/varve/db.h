@@ -54,7 +54,7 @@ typedef struct vv_options {
     uint64_t log_limit;       /* retained log bytes before shards are flushed; default 1 GiB,
                                  at least two segments */
     uint32_t log_segment_size;   /* default 64 MiB, rounded to 4 KiB, min 64 KiB */
-    uint32_t log_ring_size;      /* default 8 MiB, min 64 KiB */
+    uint32_t log_ring_size;      /* default 8 MiB, at most an eighth of memory_limit; min 64 KiB */
     uint32_t background_threads; /* flush and compaction; default 1 */
     bool compress;               /* lz4 below level 0; default true */
     void (*log)(void *ctx, int level, const char *line, size_t len); /* may be NULL: silence */
