@@ -297,9 +297,12 @@ static void write_head(srv_conn *conn, vv_buf *out, int status, const char *type
 static void write_error(srv_conn *conn, vv_buf *out)
 {
     http1 *h = state_of(conn);
-    const char *text = http_reason(h->error);
-    write_head(conn, out, h->error, "text/plain; charset=utf-8", strlen(text) + 1, NULL, false);
-    vv_buf_printf(out, "%s\n", text);
+    vv_buf body;
+    vv_buf_init(&body, 512);
+    srv_error_body(&body, http_grpc_code(h->error), NULL, http_reason(h->error));
+    write_head(conn, out, h->error, "application/json", body.len, NULL, false);
+    vv_buf_append_slice(out, vv_buf_slice(&body));
+    vv_buf_fini(&body);
     h->error = 0;
 }
 

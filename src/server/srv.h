@@ -145,6 +145,9 @@ void srv_call_finish_grpc(srv_call *call, int code, const char *message);
  * between them. Any thread. */
 void srv_call_reply(srv_call *call, int http_status, const char *content_type, vv_buf *body,
                     const char *extra_header);
+/** The body of every HTTP refusal: {"error":{"code","status","message"}}, code being gRPC's. status
+ * NULL: the name of the first status with that code; message NULL: the status. */
+void srv_error_body(vv_buf *out, int grpc_code, const char *status, const char *message);
 /** Run fn(call) on the call's loop soon, also when it is closed by then. Any thread. */
 void srv_call_post(srv_call *call, void (*fn)(srv_call *call, void *arg), void *arg);
 /** Run fn(call) once after delay_ns, unless the call is closed by then. Loop thread. One timer a

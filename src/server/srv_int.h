@@ -443,5 +443,7 @@ const srv_method *srv_route_http(const srv_routes *routes, vv_slice verb, vv_sli
 
 /* http_text.c */
 const char *http_reason(int status);
+/** The gRPC code in the body of a refusal with this HTTP status. */
+int http_grpc_code(int status);
 
 #endif

@@ -49,7 +49,7 @@ static void refuse_http(srv_call *call, vv_buf *allow)
         srv_call_abort(call, GRPC_UNIMPLEMENTED, 415,
                        "this path speaks gRPC: HTTP/2 and content-type application/grpc");
     } else {
-        srv_call_abort(call, GRPC_UNIMPLEMENTED, 404, NULL);
+        srv_call_abort(call, GRPC_NOT_FOUND, 404, "nothing is served at this path");
     }
 }
 

@@ -10,12 +10,12 @@
 
 #include "base/util.h"
 #include "server/descriptors.h"
+#include "server/grpc_text.h"
 #include "server/node.h"
 #include "server/pb_util.h"
 
 #define REQUEST_MAX (64u * 1024u)
 #define LOOK_NS VV_NS_PER_S
-#define GRPC_NOT_FOUND 5
 
 /* HealthCheckResponse.ServingStatus */
 enum { SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3 };

@@ -14,24 +14,12 @@
 #include "server/pb_util.h"
 #include "server/svc_ingest.h"
 #include "server/svc_json.h"
+#include "server/svc_util.h"
 #include "storage/ingestion.pb-c.h"
 
 #define JSON_MAX (64u * 1024 * 1024)
 #define STATUS_MAX (64u * 1024)
 #define JSON_TYPE "application/json"
-
-static void reply_error(srv_call *call, vv_status status, const char *message)
-{
-    vv_buf out;
-    vv_buf_init(&out, 4096);
-    vv_buf_printf(&out,
-                  "{\"error\":{\"code\":%d,\"status\":\"%s\",\"message\":", vv_status_grpc(status),
-                  vv_status_name(status));
-    svc_json_put_string(&out, vv_slice_str(message == NULL ? vv_status_name(status) : message));
-    vv_buf_append_str(&out, "}}\n");
-    srv_call_reply(call, vv_status_http(status), JSON_TYPE, &out, NULL);
-    vv_buf_fini(&out);
-}
 
 /* ---- ingest
  * ----------------------------------------------------------------------------------------- */
@@ -81,18 +69,18 @@ static void post_settled(void *ctx, const ingest_item *item)
     ingest_outcome o;
     ingest_item_outcome(item, &o);
     if (o.status != VV_OK) {
-        reply_error(p->call, o.status, o.message);
+        svc_reply_error(p->call, o.status, o.message);
         return;
     }
     if (p->kind == INGEST_RECORD && o.failed > 0) {
         const ingest_result *r = ingest_item_result(item, 0);
-        reply_error(p->call, r->status, r->message);
+        svc_reply_error(p->call, r->status, r->message);
         return;
     }
     vv_buf_init(&json, JSON_MAX);
     vv_status st = put_answer(p, item, &json, &err);
     if (st != VV_OK) {
-        reply_error(p->call, st, err.msg);
+        svc_reply_error(p->call, st, err.msg);
     } else {
         vv_buf_append_u8(&json, '\n');
         (void)snprintf(header, sizeof header, "Varve-Durability: %s",
@@ -147,7 +135,7 @@ static void post_message(srv_call *call, ingest_kind kind, srv_message *msg)
     vv_status st = begin_post(call, kind, msg->data, &err);
     srv_message_release(msg);
     if (st != VV_OK)
-        reply_error(call, st, err.msg);
+        svc_reply_error(call, st, err.msg);
 }
 
 static void record_message(srv_call *call, srv_message msg)
@@ -199,8 +187,7 @@ static void status_message(srv_call *call, srv_message msg)
     node *n = srv_call_ctx(call);
     vv_error err = {0};
     vv_buf json;
-    gate_identity who = {.loopback = srv_call_from_loopback(call),
-                         .token = srv_call_header(call, "authorization")};
+    gate_identity who = svc_identity(call);
     gate_op op = {.kind = GATE_STATUS};
     gate_grant grant;
     srv_message_release(&msg);
@@ -211,7 +198,7 @@ static void status_message(srv_call *call, srv_message msg)
     if (st == VV_OK)
         srv_call_reply(call, 200, JSON_TYPE, &json, NULL);
     else
-        reply_error(call, st, err.msg);
+        svc_reply_error(call, st, err.msg);
     vv_buf_fini(&json);
 }
 

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "server/pb_util.h"
+#include "server/svc_util.h"
 #include "storage/ingestion.pb-c.h"
 
 /* ---- who, and which tables ------------------------------------------------------------------- */
@@ -295,8 +296,7 @@ static void status_message(srv_call *call, srv_message msg)
     node *n = srv_call_ctx(call);
     vv_error err = {0};
     vv_slice tenant;
-    gate_identity who = {.loopback = srv_call_from_loopback(call),
-                         .token = srv_call_header(call, "authorization")};
+    gate_identity who = svc_identity(call);
     gate_grant grant;
     vv_status st = VV_OK;
     if (!read_tenant(msg.data, &tenant))

@@ -206,7 +206,7 @@ static vv_status get_from(getter *g, const record_id *id, vv_slice table_name, v
 {
     gate_op op = {
         .kind = GATE_READ, .tenant = id->tenant, .table = table_name, .key_begin = id->entity};
-    gate_identity who = svc_query_identity(g->call);
+    gate_identity who = svc_identity(g->call);
     gate_grant grant;
     vv_table *table = NULL;
     vv_value value = {0};
@@ -260,7 +260,7 @@ static vv_status get_elsewhere(getter *g, const record_id *id, vv_buf *out, vv_e
     }
     names n = {.arena = &g->arena};
     gate_op op = {.kind = GATE_LIST, .tenant = id->tenant};
-    gate_identity who = svc_query_identity(g->call);
+    gate_identity who = svc_identity(g->call);
     gate_grant grant;
     char tenant[VV_NAME_MAX + 1];
     if (id->tenant.len > VV_NAME_MAX)

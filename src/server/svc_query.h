@@ -6,6 +6,7 @@
 
 #include "query/query.h"
 #include "server/node.h"
+#include "server/svc_util.h"
 
 /* A request that was parsed and authorized, with everything it borrows from. Heap; counted
  * references: the call has one until closed(), the thread that works on it another. */
@@ -53,9 +54,6 @@ void svc_stream_message(srv_call *call, srv_message msg);
 void svc_stream_half_close(srv_call *call);
 void svc_stream_drained(srv_call *call);
 void svc_stream_closed(srv_call *call);
-
-/** The identity that a call comes with. */
-gate_identity svc_query_identity(const srv_call *call);
 
 #define SVC_ANSWER_MAX (80u * 1024 * 1024) /* bytes of one answer: a page and one large record */
 

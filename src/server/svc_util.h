@@ -10,8 +10,7 @@
 /** The identity that a call comes with. Borrows from the call's headers. */
 gate_identity svc_identity(const srv_call *call);
 
-/** Answer an HTTP call with the status's code and {"error":{"code","status","message"}}, where code
- * is the gRPC one. message may be NULL. */
+/** Answer an HTTP call with the status's code and srv_error_body. message may be NULL. */
 void svc_reply_error(srv_call *call, vv_status status, const char *message);
 
 /** Append text with %XX replaced; other bytes stay as they are ('+' too). False when a '%' lacks
