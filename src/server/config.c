@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "base/nearest.h"
 #include "base/util.h"
 #include "server/config_int.h"
 #include "varve/db.h"
@@ -88,36 +89,13 @@ const config_key config_keys[] = {
 };
 const size_t config_key_count = ARRAY_LEN(config_keys);
 
-/* Levenshtein distance, for "did you mean"; names are short. */
-static unsigned edit_distance(const char *a, const char *b)
-{
-    unsigned row[96];
-    size_t n = strlen(b);
-    if (n + 1 > ARRAY_LEN(row))
-        return UINT32_MAX;
-    for (unsigned j = 0; j <= n; j++)
-        row[j] = j;
-    for (unsigned i = 1; a[i - 1] != '\0'; i++) {
-        unsigned diagonal = row[0];
-        row[0] = i;
-        for (unsigned j = 1; j <= n; j++) {
-            unsigned cost = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            unsigned best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = cost < best ? cost : best;
-        }
-    }
-    return row[n];
-}
-
 const char *config_nearest(const char *name)
 {
     const char *best = config_keys[0].name;
-    unsigned best_distance = UINT32_MAX;
+    unsigned best_distance = VV_NEAREST_MAX;
     for (size_t i = 0; i < config_key_count; i++) {
-        unsigned d = edit_distance(name, config_keys[i].name);
+        unsigned d =
+            vv_name_distance(vv_slice_str(name), vv_slice_str(config_keys[i].name), best_distance);
         if (d < best_distance) {
             best_distance = d;
             best = config_keys[i].name;
