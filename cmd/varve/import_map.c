@@ -7,10 +7,10 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "codec/utf8.h"
 #include "import.h"
 #include "query/struct_json.h"
 #include "query/time_text.h"
-#include "query/utf8.h"
 #include "query_text.h"
 
 #define BODY_MAX (32u * 1024 * 1024)

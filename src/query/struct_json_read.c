@@ -9,7 +9,8 @@
 
 #include "base/error.h"
 #include "query/struct_json.h"
-#include "query/utf8.h"
+
+#include "codec/utf8.h"
 
 typedef struct reader {
     const uint8_t *begin;

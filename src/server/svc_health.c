@@ -9,10 +9,10 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "codec/protowire.h"
 #include "server/descriptors.h"
 #include "server/grpc_text.h"
 #include "server/node.h"
-#include "server/pb_util.h"
 
 #define REQUEST_MAX (64u * 1024u)
 #define LOOK_NS VV_NS_PER_S
@@ -23,13 +23,13 @@ enum { SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3 };
 /* The service the request names; the last occurrence counts. False: malformed. */
 static bool read_service(vv_slice request, vv_slice *out)
 {
-    pb_reader r = pb_reader_of(request);
-    pb_field f;
+    wire_reader r = wire_reader_of(request);
+    wire_field f = {0};
     *out = vv_slice_of(NULL, 0);
-    while (pb_next(&r, &f))
-        if (f.number == 1 && f.wire == PB_BYTES)
+    while (wire_next(&r, &f) > 0)
+        if (f.number == 1 && f.type == WIRE_BYTES)
             *out = f.bytes;
-    return !r.bad;
+    return r.fault == WIRE_GOOD;
 }
 
 static bool is_known(vv_slice service)
@@ -47,7 +47,7 @@ static void send_status(srv_call *call, int status)
 {
     vv_buf out;
     vv_buf_init(&out, 16);
-    pb_put_varint(&out, 1, (uint64_t)status);
+    wire_put_varint(&out, 1, (uint64_t)status);
     srv_call_send(call, &out);
 }
 

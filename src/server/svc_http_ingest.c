@@ -11,7 +11,8 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
-#include "server/pb_util.h"
+#include "codec/protowire.h"
+#include "query/struct_json.h"
 #include "server/svc_ingest.h"
 #include "server/svc_json.h"
 #include "server/svc_util.h"
@@ -161,14 +162,14 @@ static vv_status put_node(vv_buf *json, node *n, vv_error *err)
     vv_stats_read(n->db, &s);
     vv_buf_printf(json, "{\"version\":\"%s\",\"uptimeSeconds\":%.3f,\"ready\":%s,\"reason\":",
                   vv_version(), (double)up_ns / 1e9, ready ? "true" : "false");
-    svc_json_put_string(json, vv_slice_str(why));
+    json_put_string(json, vv_slice_str(why));
     vv_buf_append_str(json, ",\"ingestion\":");
     vv_buf_init(&wire, STATUS_MAX);
     svc_ingest_put_metrics(&wire, 2, n, vv_slice_of(NULL, 0));
-    pb_reader r = pb_reader_of(vv_buf_slice(&wire));
-    pb_field metrics = {0};
+    wire_reader r = wire_reader_of(vv_buf_slice(&wire));
+    wire_field metrics = {0};
     vv_status st = wire.status;
-    if (st == VV_OK && pb_next(&r, &metrics))
+    if (st == VV_OK && wire_next(&r, &metrics) > 0)
         st = svc_json_from_wire(&storage__ingestion_metrics__descriptor, metrics.bytes, json, err);
     vv_buf_fini(&wire);
     vv_buf_printf(json,

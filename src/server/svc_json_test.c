@@ -4,14 +4,16 @@
  */
 #include "server/svc_json.h"
 
+#include "query/struct_json.h"
+
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "codec/protowire.h"
 #include "google/protobuf/struct.pb-c.h"
-#include "server/pb_util.h"
 #include "storage/ingestion.pb-c.h"
 #include "storage/query.pb-c.h"
 #include "varve/v1/admin.pb-c.h"
@@ -216,7 +218,7 @@ static void random_text(vv_rng *rng, vv_buf *json, unsigned depth)
         vv_buf_append_str(json, vv_rng_one_in(rng, 2) ? "true" : "false");
         break;
     case 2:
-        svc_json_put_double(json, (double)(int64_t)vv_rng_below(rng, 1000) - 500);
+        json_put_number(json, (double)(int64_t)vv_rng_below(rng, 1000) - 500);
         break;
     case 3: {
         double d;
@@ -224,7 +226,7 @@ static void random_text(vv_rng *rng, vv_buf *json, unsigned depth)
             uint64_t bits = vv_rng_next(rng);
             memcpy(&d, &bits, sizeof d);
         } while (!isfinite(d));
-        svc_json_put_double(json, d);
+        json_put_number(json, d);
         break;
     }
     case 4: {
@@ -232,7 +234,7 @@ static void random_text(vv_rng *rng, vv_buf *json, unsigned depth)
         size_t len = vv_rng_below(rng, sizeof bytes);
         for (size_t i = 0; i < len; i++)
             bytes[i] = (uint8_t)vv_rng_below(rng, 0x80);
-        svc_json_put_string(json, vv_slice_of(bytes, len));
+        json_put_string(json, vv_slice_of(bytes, len));
         break;
     }
     case 5:
