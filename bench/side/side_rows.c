@@ -480,6 +480,7 @@ static void open_store(side_run *run, bool create, bool sync, bool ascending)
     run->setup.ascending = ascending;
     run->setup.data_size = run->data.keys * (SIDE_KEY + run->data.value_size);
     run->db = side_this.open(&run->setup);
+    (void)side_wait_until_quiet(SETTLE_LIMIT_S); /* logs are made ahead, before the first row */
 }
 
 static void close_store(side_run *run)
@@ -624,6 +625,7 @@ static void group_harness(side_run *run)
     for (uint64_t i = 0; i < count; i++) {
         side_walk walk;
         walk_begin(&walk, run, &before, n);
+        walk.depth = SIDE_ENDS;
         for (unsigned k = 0; k < 8; k++) {
             walk.next = n;
             (void)walk_visit(&walk, vv_slice_of(walk.key, SIDE_KEY), v);
