@@ -77,4 +77,4 @@ install: build ## install under the prefix of the build directory
 	@meson install -C $(BUILD) --no-rebuild
 
 clean: ## remove the build directories
-	@rm -rf build build-test build-asan build-tsan build-fuzz build-lint
+	@rm -rf build build-test build-asan build-tsan build-fuzz build-lint $(BUILD)-bench

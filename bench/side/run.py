@@ -29,7 +29,8 @@ MIB = 1 << 20
 GIB = 1 << 30
 PEERS = ["rocksdb", "lmdb", "leveldb", "wiredtiger"]
 
-# keys of 116 bytes; seconds a row of reads; seconds at most a row of writes; keys of 4 and 64 KiB.
+# keys of 116 bytes; seconds a row of reads; seconds at most a row of writes (but for the loads that
+# reads need); keys of 4 and 64 KiB.
 FORMS = {
     "short": {"keys": 200_000, "row_s": 0.25, "cap_s": 1.5, "k4": 10_000, "k64": 1_000, "cache": GIB},
     "middle": {"keys": 2_000_000, "row_s": 1.0, "cap_s": 5, "k4": 60_000, "k64": 4_000, "cache": GIB},
@@ -37,8 +38,8 @@ FORMS = {
 }
 # What a short look at one engine leaves out.
 SHORT_GROUPS = ["fillseq", "fillseq1000", "main", "sync1", "sync8", "sync64", "4k"]
-GROUPS = ["fillseq", "fillseq1000", "fillrandom", "main", "sync1", "sync8", "sync64", "cold", "4k",
-          "64k"]
+GROUPS = ["main", "sync1", "sync8", "sync64", "fillseq", "fillseq1000", "fillrandom", "4k", "64k",
+          "cold"]
 
 # Debian builds RocksDB and LevelDB with assertions. RocksDB: what the same version without them
 # gained on this kind of machine, row by row, never below 1. LevelDB has not been built without: the
@@ -120,8 +121,7 @@ class Runner:
             row["engine"] = engine
             row["round"] = round_number
             self.rows.append(row)
-            if self.raw:
-                print(json.dumps(row), file=self.raw, flush=True)
+            self.keep(row)
         if done.returncode != 0:
             said = done.stderr.strip().splitlines()
             raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}: "
@@ -157,10 +157,14 @@ class Runner:
                     finally:
                         shutil.rmtree(directory, ignore_errors=True)
 
+    def keep(self, line):
+        if self.raw:
+            print(json.dumps(line), file=self.raw, flush=True)
+
     def cost(self):
-        directory = self.args.dir or "/tmp"
-        self.call(self.command(self.args.engines[0], "harness", directory), "harness", 0)
-        return self.rows.pop()
+        done = subprocess.run(self.command(self.args.engines[0], "harness", "unused"),
+                              capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
 
 
 def facts(args):
@@ -178,7 +182,18 @@ def facts(args):
             "kernel": platform.release(), "filesystem": filesystem,
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "commit": text(["git", "rev-parse", "--short", "HEAD"]) + ("+" if changed else ""),
-            "command": " ".join(sys.argv), "load_before": os.getloadavg()[0]}
+            "form": args.form, "command": " ".join(sys.argv), "load_before": os.getloadavg()[0]}
+
+
+def replay(args, runner):
+    """The lines of an earlier run; its facts."""
+    with open(args.again, encoding="utf-8") as f:
+        lines = [json.loads(line) for line in f]
+    runner.rows = [line for line in lines if "row" in line]
+    found = collections.OrderedDict((line["engine"], None) for line in runner.rows)
+    args.engines = list(found)
+    args.rounds = max(line["round"] for line in runner.rows) + 1
+    return next(line for line in lines if line.get("facts"))
 
 
 def medians(rows):
@@ -215,13 +230,19 @@ def best_peer(out, row, field):
     return max(peers, key=lambda line: line[field]) if peers else None
 
 
+def least_cpu(out, row):
+    peers = [line for (name, engine), line in out.items()
+             if name == row and not engine.startswith("varve")]
+    return min(peers, key=lambda line: line["cpu_us_op"]) if peers else None
+
+
 def ratio_table(out, engines):
     names = list(collections.OrderedDict((row, None) for row, _ in out))
     ours = [e for e in engines if e.startswith("varve")]
     head = ["row", "durability"] + engines
     for engine in ours:
         mark = "" if len(ours) == 1 else f" {engine.split(':')[1]}"
-        head += [f"ratio{mark}, as packaged", f"ratio{mark}, scaled"]
+        head += [f"ratio{mark}, as packaged", f"ratio{mark}, scaled", f"CPU ratio{mark}"]
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     for name in names:
         some = next(line for (row, _), line in out.items() if row == name)
@@ -237,6 +258,9 @@ def ratio_table(out, engines):
                     cells.append("")
                 else:
                     cells.append(f"**{line['per_s'] / best[field]:.2f}** {best['engine']}")
+            least = least_cpu(out, name)
+            cells.append("" if line is None or least is None else
+                         f"{least['cpu_us_op'] / line['cpu_us_op']:.2f} {least['engine']}")
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -268,7 +292,9 @@ def report(out, info, about, cost, args, failures):
               "Operations (keys) a second; `/n` is keys a commit or items after the seek, `:t` "
               "threads. Durability `os`: survives the process; `sync`: on the disk. The ratio is "
               "varve over the best peer: as packaged, and with Debian's RocksDB and LevelDB scaled "
-              "to what they would do without their assertions.", ""]
+              "to what they would do without their assertions. The CPU ratio is the CPU an operation "
+              "of the peer that needs least over varve's (background included, as packaged): it "
+              "hardly feels a busy machine, but says nothing of waiting.", ""]
     lines += ratio_table(out, engines)
     lines += detail_table(out, engines, "Latency, us: p50 / p99 / p99.9 of one commit, read or seek",
                           lambda l: "" if "p50_us" not in l else
@@ -300,7 +326,8 @@ def parse():
     p.add_argument("--tune", help="options of varve, name=value,...: not for published figures")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--timeout", type=float, default=900, help="seconds a group may take")
-    p.add_argument("--raw", help="write every line of every round there")
+    p.add_argument("--raw", help="write every line of every round there, after one of facts")
+    p.add_argument("--again", help="no run: the report of an earlier one's --raw file")
     p.add_argument("--table", help="write the report there instead of to standard error")
     args = p.parse_args()
     if args.dir is None and "VARVE_BENCH_DIR" in os.environ:
@@ -323,14 +350,21 @@ def main():
     missing = [e for e in args.engines if not runner.program(e).exists()]
     if missing:
         sys.exit(f"run.py: {runner.program(missing[0])} is not built: -Dbench_peers=true")
-    info = facts(args)
-    cost = runner.cost()
-    about = [json.loads(subprocess.run([str(runner.program(e)), "--about"], capture_output=True,
-                                       text=True, check=True).stdout) for e in args.engines]
-    runner.run()
-    info["load_after"] = os.getloadavg()[0]
+    if args.again:
+        info = replay(args, runner)
+        args.form = info["form"]
+    else:
+        info = facts(args)
+        info["harness"] = runner.cost()
+        info["about"] = [json.loads(subprocess.run([str(runner.program(e)), "--about"],
+                                                   capture_output=True, text=True,
+                                                   check=True).stdout) for e in args.engines]
+        runner.keep(info)
+        runner.run()
     out = medians(runner.rows)
-    print(json.dumps({**info, "engines": about, "harness": cost}))
+    about = info["about"]
+    cost = info["harness"]
+    print(json.dumps(info))
     for line in out.values():
         best = best_peer(out, line["row"], "per_s")
         scaled = best_peer(out, line["row"], "per_s_scaled")

@@ -63,6 +63,7 @@ typedef struct side_row {
     unsigned threads;
     uint64_t batch;
     uint64_t ops;
+    uint64_t cpu_ops;    /* the operations that the CPU is divided by; 0: ops */
     uint64_t user_bytes; /* 0: a row of reads */
     double settle_s;
     side_meter begin;
@@ -88,6 +89,7 @@ static void print_row(side_run *run, const side_row *row)
 {
     double seconds = (double)(row->end.wall_ns - row->begin.wall_ns) / 1e9;
     double ops = (double)row->ops;
+    double cpu_ops = row->cpu_ops > 0 ? (double)row->cpu_ops : ops;
     bool is_write = row->user_bytes > 0;
     const side_meter *last = is_write ? &row->settled : &row->end;
     printf("{\"bench\":\"side\",\"engine\":\"%s\",\"row\":\"%s%s\",\"kind\":\"%s\","
@@ -98,12 +100,12 @@ static void print_row(side_run *run, const side_row *row)
            run->setup.sync ? "sync" : "os", row->threads, row->batch, run->data.keys,
            run->data.value_size, run->setup.cache_size >> 20, row->ops, seconds, ops / seconds);
     print_latency(&run->hist);
-    printf(",\"cpu_us_op\":%.4f", cpu_us(&row->begin, last) / ops);
+    printf(",\"cpu_us_op\":%.4f", cpu_us(&row->begin, last) / cpu_ops);
     if (is_write) {
         printf(",\"cpu_us_op_before_settling\":%.4f,\"settle_s\":%.2f,\"per_s_settled\":%.1f,"
                "\"written_bytes\":%" PRIu64 ",\"write_amp\":%.3f",
-               cpu_us(&row->begin, &row->end) / ops, row->settle_s, ops / (seconds + row->settle_s),
-               last->written - row->begin.written,
+               cpu_us(&row->begin, &row->end) / cpu_ops, row->settle_s,
+               ops / (seconds + row->settle_s), last->written - row->begin.written,
                (double)(last->written - row->begin.written) / (double)row->user_bytes);
     }
     printf(",\"disk_mb\":%.1f,\"rss_peak_mb\":%.1f,\"checked\":%" PRIu64,
@@ -214,13 +216,15 @@ static side_pass *begin_pass(side_run *run, side_pass_kind kind, uint64_t span, 
     return pass;
 }
 
+/* whole: the rows after this one need it all, however long it takes. */
 static void write_row(side_run *run, const char *name, side_pass *pass, uint64_t batch,
-                      uint64_t limit)
+                      uint64_t limit, bool whole)
 {
     static side_worker w;
     side_row row = {.name = name, .threads = 1, .batch = batch};
     row_begin(run, &row);
-    w = (side_worker){.run = run, .pass = pass, .until_ns = after(run->cap_s)};
+    int64_t until = whole ? INT64_MAX : after(run->cap_s);
+    w = (side_worker){.run = run, .pass = pass, .until_ns = until};
     write_pass(&w, batch, limit);
     row.ops = w.ops;
     row.user_bytes = w.ops * (SIDE_KEY + (pass->kind == SIDE_PASS_PUT ? run->data.value_size : 0));
@@ -452,11 +456,13 @@ static void beside_row(side_run *run)
     atomic_store(&stop, true);
     vv_threads_real()->join(thread);
     rows[0].ops = reader.ops;
+    rows[0].cpu_ops = reader.ops + writer.ops; /* one process: their CPU cannot be told apart */
     vv_hist_merge(&run->hist, &reader.hist);
     row_end(run, &rows[0]);
     vv_hist_reset(&run->hist);
     vv_hist_merge(&run->hist, &writer.hist);
     rows[1].ops = writer.ops;
+    rows[1].cpu_ops = rows[0].cpu_ops;
     rows[1].user_bytes = writer.ops * (SIDE_KEY + run->data.value_size);
     side_meter_read(&rows[1].end);
     rows[1].end.wall_ns = rows[0].end.wall_ns;
@@ -470,7 +476,12 @@ static void beside_row(side_run *run)
 
 static void fill(side_run *run, const char *name, bool ordered, uint64_t batch)
 {
-    write_row(run, name, begin_pass(run, SIDE_PASS_PUT, 1, ordered), batch, UINT64_MAX);
+    write_row(run, name, begin_pass(run, SIDE_PASS_PUT, 1, ordered), batch, UINT64_MAX, false);
+}
+
+static void load(side_run *run, const char *name, bool ordered, uint64_t batch)
+{
+    write_row(run, name, begin_pass(run, SIDE_PASS_PUT, 1, ordered), batch, UINT64_MAX, true);
 }
 
 static void open_store(side_run *run, bool create, bool sync, bool ascending)
@@ -499,7 +510,7 @@ static void group_fillseq(side_run *run)
 static void group_fillseq_batched(side_run *run)
 {
     open_store(run, true, false, true);
-    fill(run, "fillseq/1000", true, BATCH);
+    load(run, "fillseq/1000", true, BATCH);
     scan_row(run, "readseq-after-fillseq");
     close_store(run);
 }
@@ -514,7 +525,7 @@ static void group_fillrandom(side_run *run)
 static void group_main(side_run *run)
 {
     open_store(run, true, false, false);
-    fill(run, "fillrandom/1000", false, BATCH);
+    load(run, "fillrandom/1000", false, BATCH);
     warm(run);
     read_row(run, "readrandom", 1, (side_worker){0}, get_worker);
     read_row(run, "readrandom:2", 2, (side_worker){0}, get_worker);
@@ -528,10 +539,10 @@ static void group_main(side_run *run)
     fill(run, "overwrite/1000", false, BATCH);
     (void)scan_all(run, SIDE_WHOLE);
     write_row(run, "deleterandom", begin_pass(run, SIDE_PASS_DELETE, 1, false), 1,
-              run->data.keys / 2);
+              run->data.keys / 2, false);
     (void)scan_all(run, SIDE_WHOLE);
     write_row(run, "deleterange/10000", begin_pass(run, SIDE_PASS_DELETE, RANGE_KEYS, false), 1,
-              RANGES_MAX);
+              RANGES_MAX, false);
     close_store(run);
 }
 
@@ -560,7 +571,7 @@ static void group_sync64(side_run *run)
 static void group_large(side_run *run)
 {
     open_store(run, true, false, false);
-    fill(run, "fillrandom", false, 1);
+    load(run, "fillrandom", false, 1);
     fill(run, "overwrite", false, 1);
     warm(run);
     read_row(run, "readrandom", 1, (side_worker){0}, get_worker);
