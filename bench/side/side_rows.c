@@ -1,6 +1,6 @@
 /*
- * side_rows.c - the rows in their groups; a group starts on a store of its own in a process of its
- * own, so that no row inherits memory or levels that another engine's did not.
+ * side_rows.c - one row of figures each: writes, synced commits, reads, scans, a reader beside a
+ * writer.
  *
  * A row of writes: the time is from the first key to the return of the last commit. Then the store
  * settles (flush, compaction, write-back), and CPU, bytes written and size are taken after that: a
@@ -18,23 +18,6 @@
 #include "io/env.h"
 
 #define THREADS_MAX 64u
-#define BATCH 1000u
-#define RANGE_KEYS 10000u
-#define RANGES_MAX 100u
-#define SETTLE_LIMIT_S 120.0
-
-typedef struct side_worker {
-    side_run *run;
-    side_pass *pass;
-    unsigned index;
-    unsigned items; /* of a seek */
-    bool held;      /* a seek may keep its view */
-    bool absent;    /* gets of keys that were never written */
-    int64_t until_ns;
-    _Atomic bool *stop; /* may be NULL */
-    uint64_t ops;
-    vv_hist hist;
-} side_worker;
 
 static side_worker workers[THREADS_MAX];
 
@@ -48,8 +31,8 @@ static int64_t after(double seconds)
     return now_ns() + (int64_t)(seconds * 1e9);
 }
 
-static void check(side_run *run, const side_before *before, uint64_t n, const vv_slice *value,
-                  side_depth depth)
+static void must_be(side_run *run, const side_before *before, uint64_t n, const vv_slice *value,
+                    side_depth depth)
 {
     const char *wrong = side_check(&run->data, before, n, value, depth);
     if (wrong != NULL)
@@ -135,7 +118,7 @@ static void row_end(side_run *run, side_row *row)
         int64_t start = now_ns();
         side_this.settle(run->db);
         row->settle_s = (double)(now_ns() - start) / 1e9;
-        row->settle_s += side_wait_until_quiet(SETTLE_LIMIT_S);
+        row->settle_s += side_wait_until_quiet(SIDE_SETTLE_LIMIT_S);
         side_meter_read(&row->settled);
     }
     print_row(run, row);
@@ -181,8 +164,7 @@ static void write_index(side_worker *w, side_writer *to, uint64_t index, uint64_
         side_this.del_range(to, k, side_key(n + w->pass->span, false, end));
 }
 
-/* One thread works through a pass, `batch` indexes a commit, until it is done or time is up. */
-static void write_pass(side_worker *w, uint64_t batch, uint64_t limit)
+void side_write_all(side_worker *w, uint64_t batch, uint64_t limit)
 {
     side_pass *pass = w->pass;
     side_writer *to = side_this.writer_open(w->run->db);
@@ -208,7 +190,7 @@ static void write_pass(side_worker *w, uint64_t batch, uint64_t limit)
     side_this.writer_close(to);
 }
 
-static side_pass *begin_pass(side_run *run, side_pass_kind kind, uint64_t span, bool ordered)
+side_pass *side_begin_pass(side_run *run, side_pass_kind kind, uint64_t span, bool ordered)
 {
     side_pass *pass = side_pass_begin(&run->data, kind, span, ordered);
     if (pass == NULL)
@@ -216,16 +198,15 @@ static side_pass *begin_pass(side_run *run, side_pass_kind kind, uint64_t span, 
     return pass;
 }
 
-/* whole: the rows after this one need it all, however long it takes. */
-static void write_row(side_run *run, const char *name, side_pass *pass, uint64_t batch,
-                      uint64_t limit, bool whole)
+void side_write_row(side_run *run, const char *name, side_pass *pass, uint64_t batch,
+                    uint64_t limit, bool whole)
 {
     static side_worker w;
     side_row row = {.name = name, .threads = 1, .batch = batch};
     row_begin(run, &row);
     int64_t until = whole ? INT64_MAX : after(run->cap_s);
     w = (side_worker){.run = run, .pass = pass, .until_ns = until};
-    write_pass(&w, batch, limit);
+    side_write_all(&w, batch, limit);
     row.ops = w.ops;
     row.user_bytes = w.ops * (SIDE_KEY + (pass->kind == SIDE_PASS_PUT ? run->data.value_size : 0));
     vv_hist_merge(&run->hist, &w.hist);
@@ -250,10 +231,10 @@ static void sync_worker(void *arg)
     side_this.writer_close(to);
 }
 
-static void sync_row(side_run *run, const char *name, unsigned threads)
+void side_sync_row(side_run *run, const char *name, unsigned threads)
 {
     side_row row = {.name = name, .threads = threads, .batch = 1};
-    side_pass *pass = begin_pass(run, SIDE_PASS_PUT, 1, false);
+    side_pass *pass = side_begin_pass(run, SIDE_PASS_PUT, 1, false);
     row_begin(run, &row);
     run_workers(run, (side_worker){.run = run, .pass = pass, .until_ns = after(run->row_s)},
                 threads, sync_worker, &row);
@@ -266,7 +247,7 @@ static void sync_row(side_run *run, const char *name, unsigned threads)
 
 /* ---- reads ----------------------------------------------------------------------------------- */
 
-static void get_worker(void *arg)
+void side_get_worker(void *arg)
 {
     side_worker *w = arg;
     side_run *run = w->run;
@@ -285,7 +266,7 @@ static void get_worker(void *arg)
         if (w->absent && found)
             side_fail("check", "key %" PRIu64 ": its absent neighbour was found", n);
         if (!w->absent)
-            check(run, &before, n, found ? &value : NULL, SIDE_WHOLE);
+            must_be(run, &before, n, found ? &value : NULL, SIDE_WHOLE);
         if (found)
             side_this.got(r);
         int64_t now = now_ns();
@@ -327,7 +308,7 @@ static inline void key_advance(char key[SIDE_KEY])
 static void walk_gap(side_walk *walk, uint64_t to)
 {
     for (; walk->next < to; walk->next++)
-        check(walk->run, walk->before, walk->next, NULL, SIDE_WHOLE);
+        must_be(walk->run, walk->before, walk->next, NULL, SIDE_WHOLE);
     (void)side_key(to, false, walk->key);
 }
 
@@ -341,14 +322,14 @@ static bool walk_visit(void *ctx, vv_slice key, vv_slice value)
                       walk->next);
         walk_gap(walk, n);
     }
-    check(walk->run, walk->before, walk->next, &value, walk->depth);
+    must_be(walk->run, walk->before, walk->next, &value, walk->depth);
     walk->next++;
     walk->items++;
     key_advance(walk->key);
     return walk->items < walk->limit;
 }
 
-static void seek_worker(void *arg)
+void side_seek_worker(void *arg)
 {
     side_worker *w = arg;
     side_run *run = w->run;
@@ -374,8 +355,7 @@ static void seek_worker(void *arg)
     side_this.reader_close(r);
 }
 
-/* The whole store against what it must hold; the number of its keys. */
-static uint64_t scan_all(side_run *run, side_depth depth)
+uint64_t side_scan_all(side_run *run, side_depth depth)
 {
     side_reader *r = side_this.reader_open(run->db);
     side_before before;
@@ -390,21 +370,20 @@ static uint64_t scan_all(side_run *run, side_depth depth)
     return walk.items;
 }
 
-/* Lengths and ends of values are checked within the time, every byte in the scans around it. */
-static void scan_row(side_run *run, const char *name)
+void side_scan_row(side_run *run, const char *name)
 {
     side_row row = {.name = name, .threads = 1, .batch = 1};
-    (void)scan_all(run, SIDE_WHOLE);
+    (void)side_scan_all(run, SIDE_WHOLE);
     row_begin(run, &row);
     int64_t until = after(run->row_s);
     do
-        row.ops += scan_all(run, SIDE_ENDS);
+        row.ops += side_scan_all(run, SIDE_ENDS);
     while (now_ns() < until);
     row_end(run, &row);
 }
 
-static void read_row(side_run *run, const char *name, unsigned threads, side_worker like,
-                     void (*fn)(void *arg))
+void side_read_row(side_run *run, const char *name, unsigned threads, side_worker like,
+                   void (*fn)(void *arg))
 {
     side_row row = {.name = name, .threads = threads, .batch = 1};
     row_begin(run, &row);
@@ -414,12 +393,12 @@ static void read_row(side_run *run, const char *name, unsigned threads, side_wor
     row_end(run, &row);
 }
 
-static void warm(side_run *run)
+void side_warm(side_run *run)
 {
     static side_worker w;
-    (void)scan_all(run, SIDE_WHOLE);
+    (void)side_scan_all(run, SIDE_WHOLE);
     w = (side_worker){.run = run, .until_ns = after(run->row_s / 2)};
-    get_worker(&w);
+    side_get_worker(&w);
 }
 
 /* ---- a reader beside a writer ---------------------------------------------------------------- */
@@ -429,12 +408,12 @@ static void endless_writer(void *arg)
 {
     side_worker *w = arg;
     while (!atomic_load(w->stop)) {
-        w->pass = begin_pass(w->run, SIDE_PASS_PUT, 1, false);
-        write_pass(w, 1, UINT64_MAX);
+        w->pass = side_begin_pass(w->run, SIDE_PASS_PUT, 1, false);
+        side_write_all(w, 1, UINT64_MAX);
     }
 }
 
-static void beside_row(side_run *run)
+void side_beside_row(side_run *run)
 {
     static side_worker writer;
     static side_worker reader;
@@ -452,7 +431,7 @@ static void beside_row(side_run *run)
     if (vv_threads_real()->create("writer", VV_THREAD_NORMAL, endless_writer, &writer, &thread,
                                   &err) != VV_OK)
         side_fail("thread", "%s", err.msg);
-    get_worker(&reader);
+    side_get_worker(&reader);
     atomic_store(&stop, true);
     vv_threads_real()->join(thread);
     rows[0].ops = reader.ops;
@@ -467,153 +446,22 @@ static void beside_row(side_run *run)
     side_meter_read(&rows[1].end);
     rows[1].end.wall_ns = rows[0].end.wall_ns;
     side_this.settle(run->db);
-    rows[1].settle_s = side_wait_until_quiet(SETTLE_LIMIT_S);
+    rows[1].settle_s = side_wait_until_quiet(SIDE_SETTLE_LIMIT_S);
     side_meter_read(&rows[1].settled);
     print_row(run, &rows[1]);
 }
 
-/* ---- groups ---------------------------------------------------------------------------------- */
+/* ---- the harness itself ------------------------------------------------------------------------
+ */
 
-static void fill(side_run *run, const char *name, bool ordered, uint64_t batch)
-{
-    write_row(run, name, begin_pass(run, SIDE_PASS_PUT, 1, ordered), batch, UINT64_MAX, false);
-}
-
-static void load(side_run *run, const char *name, bool ordered, uint64_t batch)
-{
-    write_row(run, name, begin_pass(run, SIDE_PASS_PUT, 1, ordered), batch, UINT64_MAX, true);
-}
-
-static void open_store(side_run *run, bool create, bool sync, bool ascending)
-{
-    run->setup.create = create;
-    run->setup.sync = sync;
-    run->setup.ascending = ascending;
-    run->setup.data_size = run->data.keys * (SIDE_KEY + run->data.value_size);
-    run->db = side_this.open(&run->setup);
-    (void)side_wait_until_quiet(SETTLE_LIMIT_S); /* logs are made ahead, before the first row */
-}
-
-static void close_store(side_run *run)
-{
-    (void)scan_all(run, SIDE_WHOLE);
-    side_this.close(run->db);
-}
-
-static void group_fillseq(side_run *run)
-{
-    open_store(run, true, false, true);
-    fill(run, "fillseq", true, 1);
-    close_store(run);
-}
-
-static void group_fillseq_batched(side_run *run)
-{
-    open_store(run, true, false, true);
-    load(run, "fillseq/1000", true, BATCH);
-    scan_row(run, "readseq-after-fillseq");
-    close_store(run);
-}
-
-static void group_fillrandom(side_run *run)
-{
-    open_store(run, true, false, false);
-    fill(run, "fillrandom", false, 1);
-    close_store(run);
-}
-
-static void group_main(side_run *run)
-{
-    open_store(run, true, false, false);
-    load(run, "fillrandom/1000", false, BATCH);
-    warm(run);
-    read_row(run, "readrandom", 1, (side_worker){0}, get_worker);
-    read_row(run, "readrandom:2", 2, (side_worker){0}, get_worker);
-    read_row(run, "readmissing", 1, (side_worker){.absent = true}, get_worker);
-    read_row(run, "seekrandom/10", 1, (side_worker){.items = 10}, seek_worker);
-    read_row(run, "seekrandom/100", 1, (side_worker){.items = 100}, seek_worker);
-    read_row(run, "seekrandom-held/10", 1, (side_worker){.items = 10, .held = true}, seek_worker);
-    scan_row(run, "readseq");
-    beside_row(run);
-    fill(run, "overwrite", false, 1);
-    fill(run, "overwrite/1000", false, BATCH);
-    (void)scan_all(run, SIDE_WHOLE);
-    write_row(run, "deleterandom", begin_pass(run, SIDE_PASS_DELETE, 1, false), 1,
-              run->data.keys / 2, false);
-    (void)scan_all(run, SIDE_WHOLE);
-    write_row(run, "deleterange/10000", begin_pass(run, SIDE_PASS_DELETE, RANGE_KEYS, false), 1,
-              RANGES_MAX, false);
-    close_store(run);
-}
-
-static void sync_group(side_run *run, const char *name, unsigned threads)
-{
-    open_store(run, true, true, false);
-    sync_row(run, name, threads);
-    close_store(run);
-}
-
-static void group_sync1(side_run *run)
-{
-    sync_group(run, "fillsync:1", 1);
-}
-
-static void group_sync8(side_run *run)
-{
-    sync_group(run, "fillsync:8", 8);
-}
-
-static void group_sync64(side_run *run)
-{
-    sync_group(run, "fillsync:64", 64);
-}
-
-static void group_large(side_run *run)
-{
-    open_store(run, true, false, false);
-    load(run, "fillrandom", false, 1);
-    fill(run, "overwrite", false, 1);
-    warm(run);
-    read_row(run, "readrandom", 1, (side_worker){0}, get_worker);
-    scan_row(run, "readseq");
-    close_store(run);
-}
-
-static void group_coldload(side_run *run)
-{
-    static side_worker w;
-    open_store(run, true, false, false);
-    w = (side_worker){
-        .run = run, .pass = begin_pass(run, SIDE_PASS_PUT, 1, false), .until_ns = INT64_MAX};
-    write_pass(&w, BATCH, UINT64_MAX);
-    side_this.settle(run->db);
-    (void)side_wait_until_quiet(SETTLE_LIMIT_S);
-    side_this.close(run->db);
-    side_evict(run->setup.dir);
-}
-
-/* In a process whose memory the caller has bounded, on what group_coldload left. */
-static void group_cold(side_run *run)
-{
-    side_pass *pass = begin_pass(run, SIDE_PASS_PUT, 1, false);
-    atomic_store(&pass->started, pass->perm.n);
-    atomic_store(&pass->done, pass->perm.n);
-    open_store(run, false, false, false);
-    read_row(run, "cold-readrandom", 1, (side_worker){0}, get_worker);
-    read_row(run, "cold-readrandom:16", 16, (side_worker){0}, get_worker);
-    read_row(run, "cold-seekrandom/10", 1, (side_worker){.items = 10}, seek_worker);
-    side_this.close(run->db);
-}
-
-/* What making keys and values, checking them and taking the time costs with no engine at all. */
-static void group_harness(side_run *run)
+void side_cost_row(side_run *run)
 {
     static uint8_t value[SIDE_VALUE_MAX];
     static vv_hist hist;
     side_before before;
     char key[SIDE_KEY];
     const uint64_t count = 1000000;
-    side_pass *pass = begin_pass(run, SIDE_PASS_PUT, 1, false);
+    side_pass *pass = side_begin_pass(run, SIDE_PASS_PUT, 1, false);
     atomic_store(&pass->started, pass->perm.n);
     atomic_store(&pass->done, pass->perm.n);
     side_before_read(&run->data, &before);
@@ -629,7 +477,7 @@ static void group_harness(side_run *run)
     vv_slice v = vv_slice_of(value, run->data.value_size);
     for (uint64_t i = 0; i < count; i++) {
         (void)side_key(n, false, key);
-        check(run, &before, n, &v, SIDE_WHOLE);
+        must_be(run, &before, n, &v, SIDE_WHOLE);
         vv_hist_add(&hist, (uint64_t)(now_ns() - at[1]));
     }
     at[2] = now_ns();
@@ -648,18 +496,3 @@ static void group_harness(side_run *run)
            (double)(at[1] - at[0]) / (double)count, (double)(at[2] - at[1]) / (double)count,
            (double)(at[3] - at[2]) / (double)count / 8);
 }
-
-const side_group side_groups[] = {
-    {"fillseq", group_fillseq, "ordered keys, one a commit"},
-    {"fillseq1000", group_fillseq_batched, "ordered keys, 1,000 a commit; a full scan after it"},
-    {"fillrandom", group_fillrandom, "random keys, one a commit"},
-    {"main", group_main, "random load, reads, overwrites, deletes on one store"},
-    {"sync1", group_sync1, "synced commits of one key, one thread"},
-    {"sync8", group_sync8, "the same, 8 threads"},
-    {"sync64", group_sync64, "the same, 64 threads"},
-    {"large", group_large, "large values (--value-size): fill, overwrite, get, scan"},
-    {"coldload", group_coldload, "the store that the group cold reads"},
-    {"cold", group_cold, "reads with memory bounded by the caller"},
-    {"harness", group_harness, "the cost of the harness itself, no engine"},
-};
-const unsigned side_group_count = ARRAY_LEN(side_groups);
