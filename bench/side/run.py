@@ -176,7 +176,7 @@ def facts(args):
         model = [line.split(":")[1].strip() for line in f if line.startswith("model name")]
     with open("/proc/meminfo", encoding="ascii") as f:
         memory = int(f.readline().split()[1]) // 1024
-    filesystem = text(["stat", "-f", "-c", "%T", str(args.dir or tempfile.gettempdir())])
+    filesystem = text(["findmnt", "-n", "-o", "FSTYPE", "-T", str(args.dir or tempfile.gettempdir())])
     changed = text(["git", "status", "--porcelain", "--untracked-files=no"])
     return {"bench": "side", "facts": True, "cpu": model[0], "cpus": len(model), "memory_mb": memory,
             "kernel": platform.release(), "filesystem": filesystem,

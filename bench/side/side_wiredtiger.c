@@ -57,13 +57,15 @@ static side_db *engine_open(const side_setup *s)
     if (db == NULL)
         side_fail("open", "no memory");
     (void)mkdir(s->dir, 0755);
-    /* Twice the cache of the others: with as much it evicts while loading and falls to a third. */
+    /* Twice the cache of the others: with as much it evicts while loading and falls to a third. Not
+     * where memory is bounded from outside: it would be killed. */
+    uint64_t cache = s->cache_size < UINT64_C(512) << 20 ? s->cache_size : 2 * s->cache_size;
     (void)snprintf(config, sizeof config,
                    "%scache_size=%lluM,session_max=200,"
                    "log=(enabled=true,file_max=256MB),transaction_sync=(enabled=true,method=%s),"
                    "checkpoint=(log_size=2GB,wait=60),eviction=(threads_min=1,threads_max=2),"
                    "eviction_dirty_target=80,eviction_dirty_trigger=90",
-                   s->create ? "create," : "", (unsigned long long)(s->cache_size * 2 >> 20),
+                   s->create ? "create," : "", (unsigned long long)(cache >> 20),
                    s->sync ? "fsync" : "none");
     must(wiredtiger_open(s->dir, NULL, config, &db->conn), "open");
     WT_SESSION *session = session_of(db);
