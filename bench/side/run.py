@@ -348,8 +348,8 @@ def main():
     args = parse()
     runner = Runner(args, FORMS[args.form])
     missing = [e for e in args.engines if not runner.program(e).exists()]
-    if missing:
-        sys.exit(f"run.py: {runner.program(missing[0])} is not built: -Dbench_peers=true")
+    if missing and not args.again:
+        sys.exit(f"run.py: {runner.program(missing[0])} is not built: ninja benches, for peers with -Dbench_peers=true")
     if args.again:
         info = replay(args, runner)
         args.form = info["form"]
