@@ -349,7 +349,8 @@ def main():
     runner = Runner(args, FORMS[args.form])
     missing = [e for e in args.engines if not runner.program(e).exists()]
     if missing and not args.again:
-        sys.exit(f"run.py: {runner.program(missing[0])} is not built: ninja benches, for peers with -Dbench_peers=true")
+        sys.exit(f"run.py: {runner.program(missing[0])} is not built: ninja benches, for peers with "
+                 "-Dbench_peers=true")
     if args.again:
         info = replay(args, runner)
         args.form = info["form"]
