@@ -42,6 +42,14 @@ typedef enum vv_durability {
     VV_DURABLE_NONE,        /* may not survive the process */
 } vv_durability;
 
+/** How many reads at once reach the disk (vv_multi_get), and how flush and compaction write. */
+typedef enum vv_io_backend {
+    VV_IO_AUTO = 0, /* io_uring where the kernel allows it, threads otherwise */
+    VV_IO_POSIX,    /* one blocking call after the other */
+    VV_IO_THREADS,  /* blocking calls of a pool of threads */
+    VV_IO_URING,    /* io_uring; threads, and a line in the log, where the kernel refuses it */
+} vv_io_backend;
+
 typedef struct vv_options {
     size_t size;              /* sizeof(vv_options): set by VV_OPTIONS_INIT */
     bool create_if_missing;   /* default true; otherwise VV_NOT_FOUND */
@@ -59,7 +67,10 @@ typedef struct vv_options {
     bool compress;               /* lz4 below level 0; default true */
     void (*log)(void *ctx, int level, const char *line, size_t len); /* may be NULL: silence */
     void *log_ctx;
-    int log_level; /* 0 error .. 3 debug; default 1 */
+    int log_level;            /* 0 error .. 3 debug; default 1 */
+    vv_io_backend io_backend; /* default VV_IO_AUTO */
+    bool direct_io;           /* read runs past the page cache of the system: their blocks are in
+                                 cache_size or nowhere; default false */
 } vv_options;
 
 #ifndef __cplusplus
