@@ -133,6 +133,38 @@ void vio_drain(vio_queue *q)
         (void)vio_poll(q, q->held);
 }
 
+static void note_done(vio_req *req)
+{
+    *(bool *)req->ctx = true;
+}
+
+vv_status vio_read_ranked(vio *io, vio_class cls, vio_file *file, uint64_t offset, void *buf,
+                          size_t len, size_t *got, vv_error *err)
+{
+    vio_queue *q = NULL;
+    vv_status st = vio_queue_of_thread(io, &q, err);
+    bool done = false;
+    vio_req req = {.op = VIO_OP_READ,
+                   .cls = cls,
+                   .file = file,
+                   .offset = offset,
+                   .buf = buf,
+                   .len = len,
+                   .done = note_done,
+                   .ctx = &done};
+    vio_req *one = &req;
+    if (st == VV_OK)
+        st = vio_submit(q, &one, 1, err);
+    if (st != VV_OK)
+        return st;
+    while (!done)
+        (void)vio_poll(q, 1);
+    if (req.status != VV_OK && err != NULL)
+        *err = req.err;
+    *got = req.got;
+    return req.status;
+}
+
 static void cancel_waiting(vio_queue *q)
 {
     for (unsigned cls = 0; cls < VIO_CLASSES; cls++) {

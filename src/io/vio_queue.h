@@ -132,6 +132,11 @@ static inline unsigned vio_queue_room(const vio_queue *q)
     return q->depth - q->held;
 }
 
+/** One read, ranked as cls, through the queue of this thread: for a thread that has other requests
+ * there, which go on meanwhile. As vio_pread otherwise. */
+VV_MUST_CHECK vv_status vio_read_ranked(vio *io, vio_class cls, vio_file *file, uint64_t offset,
+                                        void *buf, size_t len, size_t *got, vv_error *err);
+
 /**
  * One of the queue's own buffers: VIO_BUFFER_SIZE bytes at a multiple of VV_BLOCK, which the ring
  * has registered (a read into one costs the kernel a fifth less). NULL when all are taken or memory

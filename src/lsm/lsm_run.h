@@ -102,7 +102,7 @@ typedef struct lsm_writer_options {
     uint32_t block_size; /* raw bytes */
     codec_kind codec;
     unsigned filter_bits;
-    size_t buffer_size; /* bytes written at a time */
+    size_t buffer_size; /* bytes on their way to the file */
 } lsm_writer_options;
 
 /** A new file; it must not exist. */
@@ -116,6 +116,9 @@ VV_MUST_CHECK vv_status lsm_writer_add_range(lsm_writer *w, const engine_range *
 /** Bytes of the file so far, about. */
 uint64_t lsm_writer_size(const lsm_writer *w);
 bool lsm_writer_is_empty(const lsm_writer *w);
+/** Wait for the writes in flight. A thread that added entries does it before another one goes on,
+ * or before it does so itself after other work. */
+VV_MUST_CHECK vv_status lsm_writer_settle(lsm_writer *w, vv_error *err);
 /** Write what is left, index to footer. Not synced yet. Gives *meta: lsm_meta_fini. */
 VV_MUST_CHECK vv_status lsm_writer_finish(lsm_writer *w, lsm_meta *meta, vv_error *err);
 VV_MUST_CHECK vv_status lsm_writer_sync(lsm_writer *w, vv_error *err);
