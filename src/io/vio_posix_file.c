@@ -195,7 +195,7 @@ vv_status posix_transfer_fail(const posix_transfer *t, vv_error *err)
 
 static int64_t call_once(const posix_transfer *t)
 {
-    uint8_t *at = (uint8_t *)t->buf + t->moved;
+    void *at = posix_transfer_at(t);
     off_t offset = (off_t)(t->offset + t->moved);
     int64_t n = -1;
     switch (t->op) {

@@ -57,6 +57,12 @@ typedef enum posix_step {
     POSIX_FAILED, /* posix_transfer_fail */
 } posix_step;
 
+/** Where the next call reads or writes; a sync has no buffer. */
+static inline void *posix_transfer_at(const posix_transfer *t)
+{
+    return t->op == VIO_OP_SYNC ? NULL : (uint8_t *)t->buf + t->moved;
+}
+
 /** Refused by the file's latch? */
 vv_status posix_transfer_begin(posix_transfer *t, vv_error *err);
 /** How many bytes the next call asks for. */

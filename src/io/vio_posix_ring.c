@@ -84,7 +84,7 @@ static bool prepare(ring_queue *r, vio_req *req)
     if (sqe == NULL)
         return false;
     posix_transfer t = posix_transfer_of(req);
-    uint8_t *at = (uint8_t *)req->buf + req->moved;
+    uint8_t *at = posix_transfer_at(&t);
     unsigned len = (unsigned)posix_transfer_size(&t);
     uint64_t offset = req->offset + req->moved;
     const uint8_t *own = r->base.buffers;
