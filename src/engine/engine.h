@@ -123,7 +123,8 @@ typedef struct engine_ops {
                      vv_error *err);
     /* Many keys at one snapshot, in any order, reading what is not in memory together. Fills
      * status[i] and, where that is VV_OK, out[i]: engine_value_release. VV_OK when each is VV_OK or
-     * VV_NOT_FOUND; else the first failure by i. NULL: one get after the other. Call it through
+     * VV_NOT_FOUND; else the first failure by i (with read->from_memory: VV_BUSY where the answer
+     * lies in a file). NULL: one get after the other. Call it through
      * engine_multi_get. */
     vv_status (*multi_get)(engine *e, const vv_slice *keys, size_t count, const engine_read *read,
                            engine_value *out, vv_status *status, vv_error *err);

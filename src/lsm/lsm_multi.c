@@ -71,6 +71,8 @@ struct multi {
 
 /* ---- answers ---- */
 
+static const vv_error in_file = {.status = VV_BUSY, .msg = "a block must be read from its file"};
+
 static void answer_absent(multi *m, const multi_key *k)
 {
     m->status[k->index] = VV_NOT_FOUND;
@@ -172,7 +174,10 @@ static bool walk_level(multi *m, multi_key *k, const lsm_level *level)
         uint32_t block = lsm_fence_find(&run->fence, k->key, m->read->version);
         pgc_frame *frame = pgc_lookup(run->pages, block);
         if (frame == NULL) {
-            want(m, k, run, block);
+            if (m->read->from_memory)
+                answer_failed(m, k, VV_BUSY, &in_file);
+            else
+                want(m, k, run, block);
             return true;
         }
         m->hits++;
