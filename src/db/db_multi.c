@@ -64,6 +64,7 @@ static vv_status take_keys(multi *m, const vv_slice *keys, vv_error *err)
 
 static vv_status read_at(const multi *m, const engine_read *read, vv_error *err)
 {
+    assert(m->found != NULL);
     return engine_multi_get(m->table->shard->eng, m->keys, m->count, read, m->found, m->status,
                             err);
 }

@@ -83,7 +83,7 @@ vv_status lsm_fetch_finish(lsm_fetch *f, pgc_frame **out, vv_error *err)
 
 vv_status lsm_fetch_now(lsm_run *run, uint32_t block, pgc_frame **out, vv_error *err)
 {
-    lsm_fetch f;
+    lsm_fetch f = {0};
     vv_status st = lsm_fetch_prepare(&f, run, block, NULL, err);
     if (st != VV_OK)
         return st;

@@ -15,7 +15,6 @@
  * The view is held by a reference, because the call waits for the disk between sections.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/epoch.h"
@@ -333,7 +332,8 @@ static void end_answered(multi *m)
 {
     fetch *ready[FETCHES];
     unsigned count = m->answered_count;
-    memcpy(ready, m->answered, count * sizeof *ready);
+    for (unsigned i = 0; i < count; i++)
+        ready[i] = m->answered[i];
     m->answered_count = 0;
     if (begin_fetches(m) > 0)
         (void)vio_poll(m->queue, 0);
@@ -350,6 +350,7 @@ static void fetch_all(multi *m)
             answer_failed(m, k, st, &why);
         return;
     }
+    assert(m->queue != NULL && m->fetches != NULL);
     while (m->wanted != NULL || m->busy_count > 0) {
         (void)begin_fetches(m);
         if (m->answered_count == 0)
