@@ -8,8 +8,8 @@
  * The store has a cache of 4 MiB, so nearly every read needs a block from the disk. Rounds are
  * interleaved: one of 64 single gets, one multi get of 64 other keys, on the same run files. Every
  * value is checked. With buffered reads the system's page cache is dropped before each backend
- * (root; else the row says cold:0) and warms up during it. Claim: 100 thousand cold keys a second
- * in batches where one thread alone gets 13 thousand.
+ * (root; else the row says cold:0) and warms up during it. Aim: 100 thousand cold keys a second in
+ * batches, where single gets of one thread make 13 thousand.
  */
 #include <inttypes.h>
 #include <stdio.h>

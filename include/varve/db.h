@@ -284,8 +284,8 @@ VV_API void vv_value_release(vv_value *value);
 
 /**
  * The values of many keys at one version: those that are not in memory are read from the disk
- * together, as many at a time as it serves well (vv_options.io_backend). On a cold store this is
- * ten times as fast as one vv_get after the other; in memory it is a loop.
+ * together, as many at a time as it serves well (vv_options.io_backend): on a cold store several
+ * times as fast as one vv_get after the other (docs/PERFORMANCE.md); in memory it is a loop.
  *
  * @param snapshot  as vv_get: NULL reads the newest version, the same for all keys.
  * @param keys      [count] in any order, the same key twice if you like; count may be 0.

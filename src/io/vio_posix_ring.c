@@ -6,9 +6,9 @@
  * Kernels before 6.1 know neither: they get a plain ring. One system call submits and waits.
  *
  * The queue's own buffers are registered: the kernel then need not look up and pin their pages for
- * each read. At 4 KiB that saves 5 % of the CPU of a read, at 12 KiB 20 % (docs/PERFORMANCE.md).
- * Files are not registered: it would save 2 to 4 % and cost an update for each run that comes and
- * goes.
+ * each read: a tenth of its CPU at 4 KiB, a fifth at 12 KiB (docs/PERFORMANCE.md). Files are not
+ * registered: it made no measurable difference and would cost an update for each run that comes
+ * and goes.
  *
  * A kernel or a sandbox may refuse rings altogether (seccomp: EPERM, a disabled sysctl: EPERM, an
  * old kernel: ENOSYS, locked memory: ENOMEM). posix_ring_probe finds out when the vio is made.
