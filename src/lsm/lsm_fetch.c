@@ -87,6 +87,7 @@ vv_status lsm_fetch_now(lsm_run *run, uint32_t block, pgc_frame **out, vv_error 
     vv_status st = lsm_fetch_prepare(&f, run, block, NULL, err);
     if (st != VV_OK)
         return st;
+    assert(f.req.file != NULL);
     f.req.status =
         vio_pread(f.req.file, f.req.offset, f.req.buf, f.req.len, &f.req.got, &f.req.err);
     return lsm_fetch_finish(&f, out, err);

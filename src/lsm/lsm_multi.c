@@ -264,6 +264,7 @@ static bool walk_if_cached(multi *m, multi_key *k)
 static unsigned begin_fetches(multi *m)
 {
     unsigned begun = 0;
+    assert(m->queue != NULL);
     while (m->wanted != NULL) {
         multi_key *k = m->wanted;
         fetch *f = find_fetch(m, k);
