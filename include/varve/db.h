@@ -42,6 +42,14 @@ typedef enum vv_durability {
     VV_DURABLE_NONE,        /* may not survive the process */
 } vv_durability;
 
+/** How many reads at once reach the disk (vv_multi_get), and how flush and compaction write. */
+typedef enum vv_io_backend {
+    VV_IO_AUTO = 0, /* io_uring where the kernel allows it, threads otherwise */
+    VV_IO_POSIX,    /* one blocking call after the other */
+    VV_IO_THREADS,  /* blocking calls of a pool of threads */
+    VV_IO_URING,    /* io_uring; threads, and a line in the log, where the kernel refuses it */
+} vv_io_backend;
+
 typedef struct vv_options {
     size_t size;              /* sizeof(vv_options): set by VV_OPTIONS_INIT */
     bool create_if_missing;   /* default true; otherwise VV_NOT_FOUND */
@@ -59,7 +67,10 @@ typedef struct vv_options {
     bool compress;               /* lz4 below level 0; default true */
     void (*log)(void *ctx, int level, const char *line, size_t len); /* may be NULL: silence */
     void *log_ctx;
-    int log_level; /* 0 error .. 3 debug; default 1 */
+    int log_level;            /* 0 error .. 3 debug; default 1 */
+    vv_io_backend io_backend; /* default VV_IO_AUTO */
+    bool direct_io;           /* read runs past the page cache of the system: their blocks are in
+                                 cache_size or nowhere; default false */
 } vv_options;
 
 #ifndef __cplusplus
@@ -268,6 +279,30 @@ VV_API VV_MUST_CHECK vv_status vv_get(vv_table *table, const vv_snapshot *snapsh
 VV_API VV_MUST_CHECK vv_status vv_get_at(vv_table *table, int64_t version, vv_slice key,
                                          vv_value *out, vv_error *err);
 VV_API void vv_value_release(vv_value *value);
+
+#define VV_MULTI_GET_MAX 65536u /* keys of one vv_multi_get */
+
+/**
+ * The values of many keys at one version: those that are not in memory are read from the disk
+ * together, as many at a time as it serves well (vv_options.io_backend): on a cold store several
+ * times as fast as one vv_get after the other (docs/PERFORMANCE.md); in memory it is a loop.
+ *
+ * @param snapshot  as vv_get: NULL reads the newest version, the same for all keys.
+ * @param keys      [count] in any order, the same key twice if you like; count may be 0.
+ * @param values    [count] values[i] is filled where status[i] is VV_OK, each of them to be given
+ *                  to vv_value_release: also when the call fails.
+ * @param status    [count] VV_OK, VV_NOT_FOUND, or why this key could not be read. Always filled.
+ * @param err       optional; the sentence of the failure that is returned.
+ * @return VV_OK when every status is VV_OK or VV_NOT_FOUND; VV_INVALID when a key is empty or over
+ *         VV_KEY_MAX or count over VV_MULTI_GET_MAX (nothing is read); else the first failure in
+ *         the order of keys. One damaged block fails its own keys and no others.
+ *
+ * Borrows keys for the call. Any thread. O(count log count). Values pin their blocks in the cache,
+ * which passes cache_size by what is pinned: release them soon.
+ */
+VV_API VV_MUST_CHECK vv_status vv_multi_get(vv_table *table, const vv_snapshot *snapshot,
+                                            const vv_slice *keys, size_t count, vv_value *values,
+                                            vv_status *status, vv_error *err);
 
 /** The state of the store now, over all shards at one log position. Cheap; long-lived snapshots
  * hold old versions on disk. Gives *out: vv_snapshot_release. */

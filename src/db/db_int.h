@@ -314,6 +314,8 @@ void db_queue_stop(vv_db *db); /* commits what is queued first */
 
 /* Wall time, but never earlier (by more than a millisecond) than what another read was given. */
 int64_t db_read_time(vv_db *db);
+/** An engine's value as the caller's: vv_value_release gives it back. */
+void db_hand_out(const engine_value *from, vv_value *out);
 /* VV_NOT_FOUND when the table was dropped. */
 VV_MUST_CHECK vv_status db_check_table(const vv_table *table, vv_error *err);
 /* May a read at version, without a pin, still be trusted? VV_UNSUPPORTED when not. Ask after the

@@ -76,6 +76,8 @@ static vv_status check(const vv_options *o, vv_error *err)
         st = check_range("log_ring_size", o->log_ring_size, RING_MIN, VV_GIB, err);
     if (st == VV_OK)
         st = check_range("background_threads", o->background_threads, 1, DB_WORKERS_MAX, err);
+    if (st == VV_OK)
+        st = check_range("io_backend", o->io_backend, VV_IO_AUTO, VV_IO_URING, err);
     return st;
 }
 

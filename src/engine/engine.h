@@ -50,6 +50,7 @@ typedef struct engine_options {
     uint32_t level0_runs_max;  /* overlapping runs that start a compaction; default 4 */
     bool compress;             /* lz4 below level 0; default true */
     bool read_only;
+    bool direct_io; /* read blocks past the system's page cache; default false */
     vv_budget *budget;
     engine_hooks hooks; /* any may be NULL */
 } engine_options;
@@ -120,6 +121,13 @@ typedef struct engine_ops {
      * says that a file would have to be read. Gives *out: engine_value_release. */
     vv_status (*get)(engine *e, vv_slice key, const engine_read *read, engine_value *out,
                      vv_error *err);
+    /* Many keys at one snapshot, in any order, reading what is not in memory together. Fills
+     * status[i] and, where that is VV_OK, out[i]: engine_value_release. VV_OK when each is VV_OK or
+     * VV_NOT_FOUND; else the first failure by i (with read->from_memory: VV_BUSY where the answer
+     * lies in a file). NULL: one get after the other. Call it through
+     * engine_multi_get. */
+    vv_status (*multi_get)(engine *e, const vv_slice *keys, size_t count, const engine_read *read,
+                           engine_value *out, vv_status *status, vv_error *err);
     /* Pins the current structures until engine_cursor_close. */
     vv_status (*cursor)(engine *e, const engine_cursor_options *opt, engine_cursor **out,
                         vv_error *err);
@@ -151,6 +159,11 @@ typedef struct engine_ops {
 struct engine {
     const engine_ops *ops;
 };
+
+/** As ops->multi_get, by a loop of gets for engines that have none. */
+VV_MUST_CHECK vv_status engine_multi_get(engine *e, const vv_slice *keys, size_t count,
+                                         const engine_read *read, engine_value *out,
+                                         vv_status *status, vv_error *err);
 
 /** The reference model: a sorted array, nothing on disk. checkpoint() is always 0. */
 extern const engine_ops engine_memory_ops;

@@ -379,6 +379,7 @@ static vv_status open_store(lsm_engine *e, vv_error *err)
     if (st == VV_OK)
         st = lsm_store_init(&e->store, opt->env, opt->dir, opt->shard, opt->cache_size, opt->budget,
                             err);
+    e->store.direct = opt->direct_io;
     if (st == VV_OK)
         st =
             engine_memtable_pool_create(opt->budget, opt->env->seed ^ opt->shard, 1, &e->pool, err);
@@ -508,6 +509,7 @@ const engine_ops lsm_ops = {
     .checkpoint = lsm_checkpoint,
     .last_version = lsm_last_version,
     .get = lsm_get,
+    .multi_get = lsm_multi_get,
     .cursor = lsm_cursor,
     .pin = lsm_pin_version,
     .unpin = lsm_unpin_version,

@@ -94,8 +94,15 @@ static inline uint64_t lsm_level_target(const lsm_engine *e, uint32_t level)
 
 vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,
                   vv_error *err);
+/** The value of an item that lies in a memtable, so that it outlives the section. */
+void lsm_value_of_memtable(const engine_item *item, engine_memtable *holder, engine_value *out);
 vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_cursor **out,
                      vv_error *err);
+
+/* ---- lsm_multi.c ---- */
+
+vv_status lsm_multi_get(engine *base, const vv_slice *keys, size_t count, const engine_read *read,
+                        engine_value *out, vv_status *status, vv_error *err);
 
 /* ---- lsm_pins.c ---- */
 

@@ -156,8 +156,7 @@ static void unpin_memtable(void *pin)
     engine_memtable_unref(pin);
 }
 
-/* The value of an item in a memtable, so that it outlives the section. */
-static void give_from_memtable(const engine_item *item, engine_memtable *holder, engine_value *out)
+void lsm_value_of_memtable(const engine_item *item, engine_memtable *holder, engine_value *out)
 {
     uint8_t *copy = item->value.len <= COPY_MAX ? vv_alloc(item->value.len) : NULL;
     if (copy != NULL) {
@@ -190,7 +189,7 @@ vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_va
     if (st == VV_OK) {
         *out = (engine_value){.version = l.item.version, .expires_ns = l.item.expires_ns};
         if (holder != NULL) {
-            give_from_memtable(&l.item, holder, out);
+            lsm_value_of_memtable(&l.item, holder, out);
         } else {
             out->data = l.item.value;
             out->pin = l.frame;

@@ -506,6 +506,20 @@ static vv_status open_file(lsm_run *run, uint64_t id, const lsm_meta *expect, ui
     return st;
 }
 
+/* Index and filter were read as they lie, once; blocks come in whole device blocks from now on. */
+static vv_status go_direct(lsm_run *run, uint64_t id, vv_error *err)
+{
+    char path[VIO_PATH_MAX];
+    vio_file *file = NULL;
+    lsm_run_path(path, run->store->dir, id);
+    vv_status st = vio_open(run->store->env->io, path, VIO_READ | VIO_DIRECT, &file, err);
+    if (st != VV_OK)
+        return st;
+    vio_close(run->file);
+    run->file = file;
+    return VV_OK;
+}
+
 vv_status lsm_run_open(lsm_store *store, uint64_t id, const lsm_meta *expect, lsm_run **out,
                        vv_error *err)
 {
@@ -527,6 +541,8 @@ vv_status lsm_run_open(lsm_store *store, uint64_t id, const lsm_meta *expect, ls
         st = load_ranges(run, footer, err);
     if (st == VV_OK)
         st = pgc_file_create(store->cache, run->block_count, &run->pages, err);
+    if (st == VV_OK && store->direct)
+        st = go_direct(run, id, err);
     vv_free(footer);
     if (st != VV_OK) {
         destroy_run(run);
@@ -633,20 +649,8 @@ static vv_status read_plain(lsm_run *run, uint32_t block, pgc_frame **out, vv_er
 
 vv_status lsm_run_read_block(lsm_run *run, uint32_t block, pgc_frame **out, vv_error *err)
 {
-    if (run->codec[block] == CODEC_NONE)
-        return read_plain(run, block, out, err);
-    uint32_t len = lsm_run_block_stored(run, block);
-    uint8_t *stored = vv_alloc(len);
-    if (stored == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory to read a block of %u bytes",
-                       run->meta.id, len);
-    vv_status st = vio_pread_full(run->file, lsm_run_block_offset(run, block), stored, len, err);
-    if (st != VV_OK)
-        place_of(run, block, st, err);
-    else
-        st = lsm_run_decode_block(run, block, stored, out, err);
-    vv_free(stored);
-    return st;
+    bool straight = run->codec[block] == CODEC_NONE && !run->store->direct;
+    return straight ? read_plain(run, block, out, err) : lsm_fetch_now(run, block, out, err);
 }
 
 vv_status lsm_run_get_block(lsm_run *run, uint32_t block, pgc_frame **out, vv_error *err)

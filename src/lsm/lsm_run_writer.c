@@ -1,7 +1,7 @@
 /*
  * lsm_run_writer.c - one run from entries that come in order.
  *
- * Output goes through one aligned buffer to an O_DIRECT file, a MiB at a time: the page cache would
+ * Output goes to an O_DIRECT file in pieces, several in flight (lsm_output.h): the page cache would
  * take six times as long and lose what readers have in it. Every offset that matters is a multiple
  * of 512; plain blocks do not straddle a 4 KiB border that they need not.
  *
@@ -16,6 +16,7 @@
 #include "base/point.h"
 #include "base/util.h"
 #include "lsm/lsm_filter.h"
+#include "lsm/lsm_output.h"
 #include "lsm/lsm_run_format.h"
 
 #define STORED_MAX 0xffffffu
@@ -28,11 +29,7 @@ typedef struct table_count {
 
 struct lsm_writer {
     lsm_writer_options opt;
-    vio_file *file;
-    uint8_t *out;    /* out_size bytes, aligned; out_len of them filled */
-    size_t out_size; /* a multiple of VV_BLOCK */
-    size_t out_len;
-    uint64_t written; /* bytes in the file, a multiple of out_size until the end */
+    lsm_output output;
     codec_block_ctx *codec;
     lsm_block_builder block;
     vv_buf raw;        /* the block laid out */
@@ -86,7 +83,7 @@ static void count_buffers(lsm_writer *w)
 {
     const vv_buf *const bufs[] = {&w->raw,    &w->packed, &w->places, &w->separators,
                                   &w->hashes, &w->ranges, &w->tables};
-    uint64_t bytes = w->out_size;
+    uint64_t bytes = lsm_output_memory(&w->output);
     for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
         bytes += bufs[i]->cap;
     if (bytes > w->counted) {
@@ -109,18 +106,18 @@ vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out, vv_er
                          .version_min = INT64_MAX,
                          .version_max = 0};
     init_buffers(w);
-    vv_status st = VV_OK;
-    w->out_size = vv_align_up(opt->buffer_size, VV_BLOCK);
-    w->out = vv_alloc_aligned(VV_BLOCK, w->out_size);
-    if (w->out == NULL)
-        st = vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory for its buffer", opt->id);
-    else
+    vio_class cls = opt->level == 0 ? VIO_CLASS_FLUSH : VIO_CLASS_COMPACTION;
+    vv_status st = lsm_output_init(&w->output, opt->store->env->io, cls, opt->buffer_size, err);
+    if (st == VV_OK)
         count_buffers(w);
+    else
+        vv_wrap(err, st, "run %" PRIu64, opt->id);
     if (st == VV_OK && opt->codec != CODEC_NONE)
         st = lsm_store_take_codec(opt->store, &w->codec, err);
     if (st == VV_OK)
         st = vio_open(opt->store->env->io, path,
-                      VIO_READ | VIO_WRITE | VIO_CREATE | VIO_EXCL | VIO_DIRECT, &w->file, err);
+                      VIO_READ | VIO_WRITE | VIO_CREATE | VIO_EXCL | VIO_DIRECT, &w->output.file,
+                      err);
     if (st != VV_OK) {
         lsm_writer_close(w);
         return st;
@@ -133,10 +130,9 @@ void lsm_writer_close(lsm_writer *w)
 {
     if (w == NULL)
         return;
-    vio_close(w->file);
     lsm_store_give_codec(w->opt.store, w->codec);
     vv_budget_release(w->opt.store->budget, VV_BUDGET_WORK, w->counted);
-    vv_free(w->out);
+    lsm_output_fini(&w->output);
     lsm_block_builder_fini(&w->block);
     lsm_prefill_fini(&w->prefill);
     vv_buf *const bufs[] = {&w->raw,        &w->packed,    &w->places,   &w->separators,
@@ -148,40 +144,14 @@ void lsm_writer_close(lsm_writer *w)
     vv_free(w);
 }
 
-static vv_status flush_out(lsm_writer *w, vv_error *err)
-{
-    vv_status st = vio_pwrite(w->file, w->written, w->out, w->out_len, err);
-    if (st == VV_OK)
-        w->written += w->out_len;
-    w->out_len = 0;
-    return st;
-}
-
 static uint64_t position(const lsm_writer *w)
 {
-    return w->written + w->out_len;
+    return lsm_output_position(&w->output);
 }
 
-/* Append bytes, or zeros when data is NULL. */
 static vv_status emit(lsm_writer *w, const uint8_t *data, size_t len, vv_error *err)
 {
-    while (len > 0) {
-        size_t n = (size_t)vv_min_u64(len, w->out_size - w->out_len);
-        if (data != NULL) {
-            memcpy(w->out + w->out_len, data, n);
-            data += n;
-        } else {
-            memset(w->out + w->out_len, 0, n);
-        }
-        w->out_len += n;
-        len -= n;
-        if (w->out_len == w->out_size) {
-            vv_status st = flush_out(w, err);
-            if (st != VV_OK)
-                return st;
-        }
-    }
-    return VV_OK;
+    return lsm_output_put(&w->output, data, len, err);
 }
 
 static vv_status pad_to(lsm_writer *w, uint64_t align, vv_error *err)
@@ -541,8 +511,8 @@ vv_status lsm_writer_finish(lsm_writer *w, lsm_meta *meta, vv_error *err)
         w->meta.table_count = w->table_count;
         st = emit(w, footer, LSM_FOOTER_SIZE, err);
     }
-    if (st == VV_OK && w->out_len > 0)
-        st = flush_out(w, err);
+    if (st == VV_OK)
+        st = lsm_output_end(&w->output, err);
     vv_free(footer);
     w->finished = true;
     if (st != VV_OK) {
@@ -561,7 +531,12 @@ void lsm_writer_take_prefill(lsm_writer *w, lsm_prefill *out)
     w->prefill = (lsm_prefill){0};
 }
 
+vv_status lsm_writer_settle(lsm_writer *w, vv_error *err)
+{
+    return lsm_output_settle(&w->output, err);
+}
+
 vv_status lsm_writer_sync(lsm_writer *w, vv_error *err)
 {
-    return vio_sync(w->file, err);
+    return vio_sync(w->output.file, err);
 }

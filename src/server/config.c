@@ -20,6 +20,11 @@
 
 static const config_choice durability_choices[] = {
     {"sync", VV_DURABLE_SYNC}, {"os", VV_DURABLE_OS}, {"none", VV_DURABLE_NONE}, {NULL, 0}};
+static const config_choice backend_choices[] = {{"auto", VV_IO_AUTO},
+                                                {"io_uring", VV_IO_URING},
+                                                {"threads", VV_IO_THREADS},
+                                                {"posix", VV_IO_POSIX},
+                                                {NULL, 0}};
 static const config_choice level_choices[] = {{"error", VV_LOG_ERROR},
                                               {"warn", VV_LOG_WARN},
                                               {"info", VV_LOG_INFO},
@@ -76,6 +81,11 @@ const config_key config_keys[] = {
      durability_choices, "what an acknowledgement means unless a request asks: sync, os or none"},
     {"storage.compression", CONFIG_BOOL, FIELD(storage_compression), "true", 0, 0, NULL,
      "lz4 below the first level"},
+    {"storage.io_backend", CONFIG_CHOICE, FIELD(storage_io_backend), "auto", 0, 0, backend_choices,
+     "many reads at once through: io_uring, threads, posix (one by one), or auto: the best there "
+     "is"},
+    {"storage.direct_io", CONFIG_BOOL, FIELD(storage_direct_io), "false", 0, 0, NULL,
+     "read runs past the system's page cache: only storage.cache_size holds their blocks"},
     {"ingest.auto_create", CONFIG_BOOL, FIELD(ingest_auto_create), "true", 0, 0, NULL,
      "make a missing table on its first write"},
     {"ingest.workers", CONFIG_INT, FIELD(ingest_workers), "2", 1, 64, NULL,

@@ -39,6 +39,8 @@ typedef struct config {
     uint64_t storage_background_threads;
     uint64_t storage_durability; /* vv_durability */
     bool storage_compression;
+    uint64_t storage_io_backend; /* vv_io_backend */
+    bool storage_direct_io;
     bool ingest_auto_create;
     uint64_t ingest_workers;
     uint64_t ingest_queue_size;

@@ -150,6 +150,8 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.log_segment_size = (uint32_t)c->storage_log_segment_size;
     opt.background_threads = (uint32_t)c->storage_background_threads;
     opt.compress = c->storage_compression;
+    opt.io_backend = (vv_io_backend)c->storage_io_backend;
+    opt.direct_io = c->storage_direct_io;
     opt.log = store_log;
     opt.log_ctx = d->node.log;
     opt.log_level = (int)c->log_level;
