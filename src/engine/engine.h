@@ -3,7 +3,7 @@
  * reference model of the tests) fill it; one conformance suite runs on all (engine_suite.h).
  *
  * Life of a write: prepare (may refuse) -> the caller logs it -> apply (cannot fail) -> durable ->
- * publish. prepare and apply come from one thread at a time, under the commit lock, with ascending
+ * publish; or cancel, when it could not be logged. prepare, cancel and apply come from one thread at a time, under the commit lock, with ascending
  * versions; so does publish, but beside a prepare or an apply of later versions. Everything else
  * may come from any thread. A read at a version above visible() sees what is applied so far: the
  * resolver asks so.
@@ -107,6 +107,9 @@ typedef struct engine_ops {
     /* VV_BUSY: too many frozen memtables or no memory in the budget, let work() run and try again;
      * VV_NO_MEMORY: the machine has none. */
     vv_status (*prepare)(engine *e, size_t payload_len, uint32_t op_count, vv_error *err);
+    /* What was prepared since the last apply will not come: it was not logged. NULL where a prepare
+     * leaves nothing to undo. */
+    void (*cancel)(engine *e);
     /* A payload at or below checkpoint() is skipped, so that replay may overlap. */
     vv_status (*apply)(engine *e, int64_t version, int64_t commit_time_ns, vv_slice payload,
                        vv_error *err);

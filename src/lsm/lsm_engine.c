@@ -158,6 +158,15 @@ static vv_status lsm_prepare(engine *base, size_t payload_len, uint32_t op_count
     return st;
 }
 
+static void lsm_cancel(engine *base)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    vv_mutex_lock(&e->lock);
+    e->pending_bytes = 0;
+    e->pending_ops = 0;
+    vv_mutex_unlock(&e->lock);
+}
+
 static vv_status lsm_apply(engine *base, int64_t version, int64_t commit_time_ns, vv_slice payload,
                            vv_error *err)
 {
@@ -503,6 +512,7 @@ const engine_ops lsm_ops = {
     .open = lsm_open,
     .close = lsm_close,
     .prepare = lsm_prepare,
+    .cancel = lsm_cancel,
     .apply = lsm_apply,
     .publish = lsm_publish,
     .visible = lsm_visible,
