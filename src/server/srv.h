@@ -54,6 +54,8 @@ typedef struct srv_method {
     const char *path;     /* "/pkg.Service/Method", "/metrics", or a prefix ending in '*' */
     uint32_t ports;       /* bit set of srv_port indexes it is served on; 0: all */
     uint32_t message_max; /* bytes; 0: srv_options.message_max */
+    uint8_t copies;       /* of a message that its handler may hold until it releases it: their
+                             bytes are counted with the message, before it is received */
     void *ctx;            /* srv_call_ctx */
     /* All on the call's loop thread; any but message may be NULL. They must not block. */
     void (*start)(srv_call *call);

@@ -59,6 +59,7 @@ static void drop_input(srv_call *call)
     call->request_ignored = true;
     srv_block_drop(call, &call->block);
     srv_block_drop(call, &call->unary);
+    srv_admit_cancel(call);
     if (call->uncredited > 0) {
         call->owed += call->uncredited;
         call->uncredited = 0;
@@ -230,6 +231,7 @@ void srv_call_run(srv_loop *loop, srv_post *post)
         item = next;
     }
     if (call->attached && call->conn->state == SRV_CONN_OPEN) {
+        srv_admit_resume(call);
         srv_call_credit(call);
         if (call->out_bytes > 0 || call->ended)
             call->conn->proto->call_ready(call);
@@ -251,7 +253,7 @@ void srv_call_credit(srv_call *call)
     uint64_t returned = atomic_load_explicit(&call->returned, memory_order_acquire);
     call->owed += (size_t)(returned - call->credited);
     call->credited = returned;
-    if (call->uncredited > 0 && call->frame.length > SRV_LARGE_MESSAGE) {
+    if (call->uncredited > 0 && call->frame.length > SRV_LARGE_MESSAGE && call->wait == NULL) {
         /* The mark first: a release that this reading misses sees it and comes back. */
         atomic_store(&call->held_back, true);
         if (call->delivered - atomic_load(&call->released) <= SRV_LARGE_HELD_MAX) {

@@ -92,7 +92,7 @@ void srv_port_release(srv_port *port)
 
 vv_status srv_listener_open(srv_listener *l, const srv_port *port, vv_error *err)
 {
-    any_addr addr;
+    any_addr addr = {0};
     socklen_t len = sizeof addr;
     vv_status st = VV_OK;
     if (port->is_reserved)

@@ -309,10 +309,5 @@ size_t svc_admin_methods(node *n, srv_method *out, size_t max)
         ADMIN_METHOD("Status", status_message),
         ADMIN_METHOD("Checkpoint", checkpoint_message),
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(methods) && count < max; count++) {
-        out[count] = methods[count];
-        out[count].ctx = n;
-    }
-    return count;
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

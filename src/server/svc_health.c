@@ -13,6 +13,7 @@
 #include "server/descriptors.h"
 #include "server/grpc_text.h"
 #include "server/node.h"
+#include "server/svc_util.h"
 
 #define REQUEST_MAX (64u * 1024u)
 #define LOOK_NS VV_NS_PER_S
@@ -124,17 +125,14 @@ static void ready_message(srv_call *call, srv_message msg)
 
 size_t svc_health_methods(node *n, srv_method *out, size_t max)
 {
-    const srv_method rows[] = {
+    static const srv_method methods[] = {
         {.kind = SRV_GRPC_UNARY, .path = "/grpc.health.v1.Health/Check", .message = check_message},
         {.kind = SRV_GRPC_STREAM, .path = "/grpc.health.v1.Health/Watch", .message = watch_message},
         {.kind = SRV_HTTP, .verb = "GET", .path = "/health", .message = health_message},
         {.kind = SRV_HTTP, .verb = "GET", .path = "/ready", .message = ready_message},
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(rows) && count < max; count++) {
-        out[count] = rows[count];
-        out[count].ctx = n;
-        out[count].message_max = REQUEST_MAX;
-    }
+    size_t count = svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
+    for (size_t i = 0; i < count; i++)
+        out[i].message_max = REQUEST_MAX;
     return count;
 }

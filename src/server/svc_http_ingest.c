@@ -205,27 +205,18 @@ static void status_message(srv_call *call, srv_message msg)
 
 size_t svc_http_ingest_methods(node *n, srv_method *out, size_t max)
 {
-    const srv_method methods[] = {
+    static const srv_method methods[] = {
         {.kind = SRV_HTTP,
          .verb = "POST",
          .path = "/api/v1/ingest/record",
          .ports = SVC_INGEST_PORTS,
-         .ctx = n,
          .message = record_message},
         {.kind = SRV_HTTP,
          .verb = "POST",
          .path = "/api/v1/ingest/batch",
          .ports = SVC_INGEST_PORTS,
-         .ctx = n,
          .message = batch_message},
-        {.kind = SRV_HTTP,
-         .verb = "GET",
-         .path = "/api/v1/status",
-         .ctx = n,
-         .message = status_message},
+        {.kind = SRV_HTTP, .verb = "GET", .path = "/api/v1/status", .message = status_message},
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(methods) && count < max; count++)
-        out[count] = methods[count];
-    return count;
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

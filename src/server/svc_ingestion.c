@@ -380,10 +380,5 @@ size_t svc_ingestion_methods(node *n, srv_method *out, size_t max)
          .drained = svc_ingest_stream_drained,
          .closed = svc_ingest_stream_closed},
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(methods) && count < max; count++) {
-        out[count] = methods[count];
-        out[count].ctx = n;
-    }
-    return count;
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

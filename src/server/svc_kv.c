@@ -227,10 +227,5 @@ size_t svc_kv_methods(node *n, srv_method *out, size_t max)
          .drained = svc_kv_scan_drained,
          .closed = svc_kv_scan_closed},
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(methods) && count < max; count++) {
-        out[count] = methods[count];
-        out[count].ctx = n;
-    }
-    return count;
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

@@ -269,7 +269,7 @@ static vv_status get_elsewhere(getter *g, const record_id *id, vv_buf *out, vv_e
     tenant[id->tenant.len] = 0;
     vv_status st = gate_authorize(g->node->gate, &who, &op, 1, &grant, err);
     if (st == VV_OK)
-        st = vv_table_list(gate_db(&grant), tenant, take_name, &n, err);
+        st = vv_table_list_names(gate_db(&grant), tenant, take_name, &n, err);
     if (st != VV_OK)
         return st;
     st = VV_NOT_FOUND;
@@ -435,10 +435,5 @@ size_t svc_query_methods(node *n, srv_method *out, size_t max)
          .drained = svc_stream_drained,
          .closed = svc_stream_closed},
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(methods) && count < max; count++) {
-        out[count] = methods[count];
-        out[count].ctx = n;
-    }
-    return count;
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

@@ -21,6 +21,16 @@ void svc_reply_error(srv_call *call, vv_status status, const char *message)
     vv_buf_fini(&out);
 }
 
+size_t svc_add_methods(const srv_method *rows, size_t count, node *n, srv_method *out, size_t max)
+{
+    size_t i = 0;
+    for (; i < count && i < max; i++) {
+        out[i] = rows[i];
+        out[i].ctx = n;
+    }
+    return i;
+}
+
 static int hex_digit(uint8_t c)
 {
     if (c >= '0' && c <= '9')
