@@ -171,6 +171,9 @@ VV_API VV_MUST_CHECK vv_status vv_table_drop(vv_db *db, const char *tenant, cons
                                              vv_error *err);
 VV_API VV_MUST_CHECK vv_status vv_table_describe(vv_table *table, vv_table_info *out,
                                                  vv_error *err);
+/** The same but for the size: bytes_estimate is 0, and nothing the table holds is looked at. */
+VV_API VV_MUST_CHECK vv_status vv_table_identify(vv_table *table, vv_table_info *out,
+                                                 vv_error *err);
 /** What the table was created as; it never changes. */
 VV_API vv_table_kind vv_table_kind_of(const vv_table *table);
 
@@ -178,6 +181,11 @@ VV_API vv_table_kind vv_table_kind_of(const vv_table *table);
 VV_API VV_MUST_CHECK vv_status vv_table_list(vv_db *db, const char *tenant,
                                              int (*each)(void *ctx, const vv_table_info *info),
                                              void *ctx, vv_error *err);
+/** The same as vv_table_identify tells it, so that many tables cost little. */
+VV_API VV_MUST_CHECK vv_status vv_table_list_names(vv_db *db, const char *tenant,
+                                                   int (*each)(void *ctx,
+                                                               const vv_table_info *info),
+                                                   void *ctx, vv_error *err);
 
 /* ---- writes ------------------------------------------------------------------------------- */
 

@@ -154,8 +154,8 @@ typedef struct engine_ops {
      * there was one. */
     vv_status (*check)(engine *e, void (*finding)(void *ctx, const char *text), void *ctx,
                        vv_error *err);
-    /* Bytes between two keys: in memtables counted, on disk estimated from the indexes. No I/O,
-     * but time that grows with the memtables. */
+    /* Bytes between two keys: in memtables those of the tables it touches, on disk estimated from
+     * the indexes. No I/O, and no look at entries. */
     uint64_t (*approximate_size)(engine *e, vv_slice lower, vv_slice upper);
 } engine_ops;
 

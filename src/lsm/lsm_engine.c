@@ -474,20 +474,17 @@ static void lsm_stats(engine *base, engine_stats *out)
     out->failed = atomic_load_explicit(&e->background, memory_order_acquire) != VV_OK;
 }
 
-/* Keys and values, counted: a memtable knows no positions to estimate from. */
-static uint64_t memtable_size_between(engine_memtable *mem, vv_slice lower, vv_slice upper)
+/* A memtable knows no positions to estimate from: the tables the range touches count whole. */
+static uint64_t memtable_size_between(const engine_memtable *mem, vv_slice lower, vv_slice upper)
 {
-    engine_source *source = NULL;
-    uint64_t bytes = 0;
-    vv_status st = engine_memtable_source(mem, &source, NULL);
-    if (st == VV_OK)
-        st = engine_source_seek(source, lower, INT64_MAX, NULL);
-    while (st == VV_OK && source->valid && vv_slice_cmp(source->item.key, upper) < 0) {
-        bytes += source->item.key.len + source->item.value.len;
-        st = engine_source_next(source, NULL);
-    }
-    engine_source_close(source);
-    return bytes;
+    uint8_t from[ENGINE_TABLE_PREFIX] = {0};
+    uint8_t to[ENGINE_TABLE_PREFIX] = {0};
+    if (lower.len > 0)
+        memcpy(from, lower.data, vv_min_u64(lower.len, sizeof from));
+    if (upper.len > 0)
+        memcpy(to, upper.data, vv_min_u64(upper.len, sizeof to));
+    uint64_t end = (uint64_t)vv_get_be32(to) + (upper.len > sizeof to);
+    return engine_memtable_table_bytes(mem, vv_get_be32(from), end);
 }
 
 static uint64_t lsm_approximate_size(engine *base, vv_slice lower, vv_slice upper)
