@@ -53,7 +53,8 @@ typedef enum vv_io_backend {
 typedef struct vv_options {
     size_t size;              /* sizeof(vv_options): set by VV_OPTIONS_INIT */
     bool create_if_missing;   /* default true; otherwise VV_NOT_FOUND */
-    bool read_only;           /* default false: replays the log into memory, writes nothing */
+    bool read_only;           /* default false: replays the log into memory, writes nothing; what
+                                 that takes comes on top of memory_limit */
     uint32_t shard_count;     /* default 1, at most 64; fixed when the store is created */
     vv_durability durability; /* default VV_DURABLE_SYNC */
     uint64_t memory_limit;    /* bytes for memtables, cache, queues; default 512 MiB, min 16 MiB */

@@ -254,6 +254,19 @@ static vv_status replay(vv_db *db, vv_error *err)
     return st;
 }
 
+/* Nothing can be flushed: all of the log stays in memory, however long it is, and memory_limit is
+ * for the rest. */
+static vv_status replay_read_only(vv_db *db, vv_error *err)
+{
+    uint64_t limit = db->budget.limit;
+    db->budget.limit = 0;
+    vv_status st = replay(db, err);
+    uint64_t held = vv_budget_part_used(&db->budget, VV_BUDGET_MEMTABLE);
+    db->budget.limit = limit + held;
+    db->opt.memory_limit += held;
+    return st;
+}
+
 static vv_status open_catalog(vv_db *db, vv_error *err)
 {
     cat_options opt = {.door = {.ctx = db, .commit = db_door_commit},
@@ -320,7 +333,7 @@ static vv_status open_parts(vv_db *db, vv_error *err)
     for (uint32_t i = 0; st == VV_OK && i < db->shard_count; i++)
         st = open_shard(db, i, err);
     if (st == VV_OK)
-        st = replay(db, err);
+        st = db->opt.read_only ? replay_read_only(db, err) : replay(db, err);
     if (st == VV_OK)
         st = open_catalog(db, err);
     if (st == VV_OK && is_new)
