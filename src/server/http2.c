@@ -462,9 +462,9 @@ static void open_window(srv_call *call)
     if (fits || call->window_open)
         return;
     call->window_open = true;
-    must(call->conn, nghttp2_session_set_local_window_size(state_of(call->conn)->session,
-                                                           NGHTTP2_FLAG_NONE, call->stream_id,
-                                                           (int32_t)SRV_STREAM_WINDOW));
+    must(call->conn,
+         nghttp2_session_set_local_window_size(state_of(call->conn)->session, NGHTTP2_FLAG_NONE,
+                                               call->stream_id, (int32_t)SRV_STREAM_WINDOW));
     srv_conn_dirty(call->conn);
 }
 

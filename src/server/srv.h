@@ -72,6 +72,7 @@ typedef struct srv_method {
 typedef struct srv_port {
     const char *host; /* numeric address */
     uint16_t port;    /* 0: a free one */
+    const char *key;  /* what it is set by: a refusal begins with it; may be NULL */
     bool is_reserved; /* by srv_port_reserve */
     int fd;           /* when reserved */
 } srv_port;

@@ -147,9 +147,9 @@ typedef struct srv_wait {
 
 /* srv_admit.c */
 typedef struct srv_admission {
-    vv_mutex lock; /* rank VV_RANK_LEAF */
-    srv_wait *first; /* under lock */
-    srv_wait *last;  /* under lock */
+    vv_mutex lock;            /* rank VV_RANK_LEAF */
+    srv_wait *first;          /* under lock */
+    srv_wait *last;           /* under lock */
     _Atomic uint32_t waiting; /* length of the queue */
     _Atomic uint64_t paid;    /* bytes of messages that were let in, until they are released */
     _Atomic int64_t last_ns;  /* when one that waited was let in */
@@ -262,10 +262,10 @@ struct srv_conn {
     uint32_t call_count;
     uint32_t going;   /* calls with a message that needs no more memory to become whole */
     uint32_t waiting; /* calls with a message that waits for memory */
-    size_t partial;  /* bytes of unfinished messages and of calls */
-    size_t withheld; /* window bytes of the connection kept back while held is high */
-    size_t lingered; /* bytes thrown away */
-    srv_timer timer; /* the next check */
+    size_t partial;   /* bytes of unfinished messages and of calls */
+    size_t withheld;  /* window bytes of the connection kept back while held is high */
+    size_t lingered;  /* bytes thrown away */
+    srv_timer timer;  /* the next check */
     int64_t opened_ns;
     int64_t last_byte_ns;   /* received */
     int64_t last_use_ns;    /* a call began or ended */
@@ -336,7 +336,7 @@ struct srv_item {
 
 /* Most requests' headers fit, and with them a call stays below the 1,032 bytes up to which malloc
  * keeps freed memory at hand. */
-#define SRV_HEADERS_INLINE 256u
+#define SRV_HEADERS_INLINE 224u
 
 struct srv_call {
     srv_post post; /* first: the loop finds the call from it */
@@ -358,6 +358,8 @@ struct srv_call {
     bool response_ended;  /* the end is submitted */
     bool header_overflow;
     bool counted; /* its status is in the counters */
+    bool going;   /* the message being received waits for nothing but its sender */
+    bool window_open;
     grpc_encoding encoding;
     uint8_t *headers; /* [u16 name_len][u16 value_len][name][value]... */
     uint32_t headers_len;
@@ -370,8 +372,6 @@ struct srv_call {
     srv_wait *wait;     /* of this message, for memory */
     size_t paid;        /* counted for it when it was announced */
     size_t unspent;     /* of these, not in a block yet */
-    bool going;         /* it waits for nothing but its sender */
-    bool window_open;
     srv_block *unary;   /* the whole message of a unary call, until the client ends */
     size_t wire;        /* bytes of the current message so far, its prefix included */
     size_t uncredited;  /* of these, not given back to the sender */

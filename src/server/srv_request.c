@@ -147,8 +147,8 @@ void srv_request_begin(srv_call *call, bool http2)
         grpc_request_begin(call);
 }
 
-/* A body of unknown length has no limit but the largest: once it is not small, that is what it waits
- * for. */
+/* A body of unknown length has no limit but the largest: once it is not small, that is what it
+ * waits for. */
 static bool admit_unannounced(srv_call *call, size_t len)
 {
     if (call->frame.length > 0 || call->wait != NULL)

@@ -77,8 +77,10 @@ static void release(ingest_message *message)
 
 ingest_message svc_ingest_message(const srv_message *msg)
 {
-    return (ingest_message){
-        .data = msg->data, .owner = {msg->owner[0], msg->owner[1]}, .release = release};
+    return (ingest_message){.data = msg->data,
+                            .counted = true, /* with srv_method.copies */
+                            .owner = {msg->owner[0], msg->owner[1]},
+                            .release = release};
 }
 
 /* ---- answers ------------------------------------------------------------------------------------
@@ -358,19 +360,19 @@ static void health_message(srv_call *call, srv_message msg)
     vv_buf_fini(&out);
 }
 
-#define INGESTION_METHOD(name, handler)                                                            \
+#define INGESTION_METHOD(name, handler, more)                                                      \
     {                                                                                              \
         .kind = SRV_GRPC_UNARY, .path = "/storage.IngestionService/" name,                         \
-        .ports = SVC_INGEST_PORTS, .message = (handler)                                            \
+        .ports = SVC_INGEST_PORTS, .message = (handler), .copies = (more)                          \
     }
 
 size_t svc_ingestion_methods(node *n, srv_method *out, size_t max)
 {
     static const srv_method methods[] = {
-        INGESTION_METHOD("IngestRecord", record_message),
-        INGESTION_METHOD("IngestBatch", batch_message),
-        INGESTION_METHOD("GetIngestionStatus", status_message),
-        INGESTION_METHOD("HealthCheck", health_message),
+        INGESTION_METHOD("IngestRecord", record_message, 0),
+        INGESTION_METHOD("IngestBatch", batch_message, SVC_BATCH_COPIES),
+        INGESTION_METHOD("GetIngestionStatus", status_message, 0),
+        INGESTION_METHOD("HealthCheck", health_message, 0),
         {.kind = SRV_GRPC_STREAM,
          .path = "/storage.IngestionService/IngestStream",
          .ports = SVC_INGEST_PORTS,

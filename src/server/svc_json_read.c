@@ -616,6 +616,18 @@ static vv_status read_plain(reader *r, const ProtobufCMessageDescriptor *desc)
     return st;
 }
 
+/* The number of a Value. It is a double: a literal that would be rounded is refused, not stored as
+ * another number. */
+static vv_status read_value_number(reader *r, const ProtobufCFieldDescriptor *fd)
+{
+    bool integral;
+    size_t left = (size_t)(r->end - r->next);
+    size_t len = left == 0 ? 0 : number_len(vv_slice_of(r->next, left), &integral);
+    if (json_is_big_integer(vv_slice_of(r->next, len)))
+        return bad(r, "an integer beyond 2^53 does not fit a number exactly: write it as a string");
+    return read_one(r, fd);
+}
+
 /* google.protobuf.Value, its fields in the order of struct.proto: null, number, string, bool,
  * struct, list. */
 static vv_status read_value_body(reader *r, const ProtobufCMessageDescriptor *desc)
@@ -633,7 +645,7 @@ static vv_status read_value_body(reader *r, const ProtobufCMessageDescriptor *de
         return read_one(r, &desc->fields[2]);
     if (c == 't' || c == 'f')
         return read_one(r, &desc->fields[3]);
-    return read_one(r, &desc->fields[1]);
+    return read_value_number(r, &desc->fields[1]);
 }
 
 static vv_status read_value(reader *r, const ProtobufCMessageDescriptor *desc)

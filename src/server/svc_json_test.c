@@ -125,6 +125,7 @@ static void test_bad_texts_are_refused(void **state)
         {"plus", value_desc, "+1", "number is expected"},
         {"bare point", value_desc, "1.", "number is expected"},
         {"word", value_desc, "nope", "number is expected"},
+        {"integer that would be rounded", value_desc, "9007199254740993", "beyond 2^53"},
         {"huge number", value_desc, "1e999", "range of a double"},
         {"control character", value_desc, "\"a\nb\"", "control character"},
         {"not UTF-8", value_desc, "\"\xc3(\"", "not UTF-8"},
