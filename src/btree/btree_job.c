@@ -185,6 +185,7 @@ static vv_status commit(btree_job *job, vv_error *err)
 {
     btree_engine *e = job->e;
     job->commit_tried = true;
+    job->writer.keeps_files = true;
     vv_status st = btree_manifest_commit(&e->manifest, &job->writer.next, err);
     if (st != VV_OK)
         return st;

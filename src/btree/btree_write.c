@@ -70,7 +70,8 @@ void btree_writer_close(btree_writer *w)
         return;
     drop_prefill(w);
     for (uint32_t i = 0; i < w->file_count; i++) {
-        drop_new_file(w->files[i]);
+        if (!w->keeps_files)
+            drop_new_file(w->files[i]);
         btree_file_unref(w->files[i]);
     }
     btree_active_close(&w->active);

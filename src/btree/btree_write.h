@@ -58,6 +58,7 @@ typedef struct btree_writer {
     uint32_t prefill_count;
     uint32_t prefill_cap;
     bool prefill_over;
+    bool keeps_files; /* a commit was tried: the manifest may name them */
     uint64_t written; /* pages */
 } btree_writer;
 
