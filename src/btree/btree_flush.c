@@ -135,9 +135,11 @@ static vv_status age(btree_job *job, vv_slice key, int64_t version, engine_kind 
     uint8_t head[AGED_HEAD];
     uint8_t name[BTREE_KEY_MAX];
     size_t len = btree_history_key(name, key, version, kind);
-    const uint8_t *last = job->aged.data + job->aged_last;
-    if (job->aged.len > 0 && vv_get_le32(last) == len && memcmp(last + AGED_HEAD, name, len) == 0)
-        return VV_OK; /* two things ended the key at this version */
+    if (job->aged.len > 0) {
+        const uint8_t *last = job->aged.data + job->aged_last;
+        if (vv_get_le32(last) == len && memcmp(last + AGED_HEAD, name, len) == 0)
+            return VV_OK; /* two things ended the key at this version */
+    }
     job->aged_last = job->aged.len;
     vv_put_le32(head, (uint32_t)len);
     vv_put_le32(head + 4, (uint32_t)e->value.len);

@@ -63,6 +63,8 @@ VV_MUST_CHECK vv_status btree_list_add(btree_list *l, const btree_child *child, 
                                        vv_error *err);
 static inline vv_slice btree_list_separator(const btree_list *l, uint32_t i)
 {
+    if (l->key_len[i] == 0) /* in front of the first child */
+        return (vv_slice){0};
     return vv_slice_of(l->keys.data + l->key_at[i], l->key_len[i]);
 }
 
