@@ -349,8 +349,10 @@ static vv_status open_manifest(btree_engine *e, vv_error *err)
         (page_size & (page_size - 1)) != 0)
         return vv_fail(err, VV_INVALID, "page size %u: a power of two from %u to %u is possible",
                        page_size, PAGE_SIZE_MIN, BTREE_PAGE_SIZE_MAX);
+    /* A file's references in the cache, 8 bytes a page, stay small beside the memtable. */
     uint32_t shift = 2;
-    while (shift < 20 && (uint64_t)page_size << shift < opt->target_file_size)
+    while (shift < 20 && (uint64_t)page_size << shift < opt->target_file_size &&
+           UINT64_C(8) << shift < opt->memtable_size / 4)
         shift++;
     btree_manifest_options m = {.env = opt->env,
                                 .dir = e->store.dir,

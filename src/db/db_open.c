@@ -408,7 +408,10 @@ vv_status db_open_engine(vv_env *env, const vv_options *opt, const engine_ops *o
 
 vv_status db_open_env(vv_env *env, const vv_options *opt, vv_db **out, vv_error *err)
 {
-    vv_status st = db_open_engine(env, opt, &DB_ENGINE_DEFAULT, out, err);
+    const engine_ops *ops = NULL;
+    vv_status st = db_engine_choose(env, opt, &ops, err);
+    if (st == VV_OK)
+        st = db_open_engine(env, opt, ops, out, err);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "open");
 }
 
