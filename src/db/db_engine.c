@@ -39,7 +39,9 @@ static const engine_ops *engine_of_dir(vio *io, const char *dir)
     char magic[8] = "";
     if (read_magic(io, dir, magic, NULL) != VV_OK)
         return NULL;
-    return memcmp(magic, "VARVETRE", 8) == 0 ? &btree_ops : &lsm_ops;
+    return memcmp(magic, "VARVETRE", 8) == 0   ? &btree_ops
+           : memcmp(magic, "VARVEMAN", 8) == 0 ? &lsm_ops
+                                               : NULL;
 }
 
 static const engine_ops *engine_of_kind(vv_engine_kind kind)
