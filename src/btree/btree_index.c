@@ -115,7 +115,7 @@ static btree_inode *new_node(uint32_t count, size_t key_bytes, vv_budget *budget
 vv_status btree_inode_create(const btree_list *l, uint32_t from, uint32_t to, uint32_t id,
                              uint32_t level, vv_budget *budget, btree_inode **out, vv_error *err)
 {
-    assert(to > from);
+    assert(to > from && l->child != NULL);
     uint32_t count = to - from;
     size_t bytes = 0;
     for (uint32_t i = from + 1; i < to; i++)
@@ -134,7 +134,8 @@ vv_status btree_inode_create(const btree_list *l, uint32_t from, uint32_t to, ui
         n->plen = common_prefix(btree_list_separator(l, from + 1), btree_list_separator(l, to - 1));
     for (uint32_t i = 1; i < count; i++) {
         vv_slice key = btree_list_separator(l, from + i);
-        memcpy(keys + offs[i - 1], key.data, key.len);
+        if (key.len > 0)
+            memcpy(keys + offs[i - 1], key.data, key.len);
         offs[i] = offs[i - 1] + (uint32_t)key.len;
         heads[i - 1] = head_of(key, n->plen);
     }
@@ -282,7 +283,7 @@ static vv_status load_node(const loader *ld, uint32_t id, uint32_t level, btree_
     vv_status st = btree_store_take_page(store, &page, err);
     if (st == VV_OK)
         st = btree_store_read_id(store, ld->map, ld->files, ld->file_count, id, page, err);
-    if (st == VV_OK)
+    if (st == VV_OK && page != NULL)
         st = load_children(ld, page, level, &l, err);
     btree_store_give_page(store, page);
     if (st == VV_OK)

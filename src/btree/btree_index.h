@@ -80,6 +80,17 @@ static inline void btree_inode_ref(btree_inode *n)
 /** Accepts NULL. Takes no lock. */
 void btree_inode_unref(btree_inode *n);
 
+/** The page of a node as a tree's root; NULL: of an empty tree. */
+static inline btree_root btree_inode_root(const btree_inode *n)
+{
+    btree_root root = {.id = BTREE_NO_PAGE};
+    if (n != NULL) {
+        root.id = n->id;
+        root.level = n->level;
+    }
+    return root;
+}
+
 /** The child whose keys include key. */
 uint32_t btree_inode_find(const btree_inode *n, vv_slice key);
 

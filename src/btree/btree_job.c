@@ -68,7 +68,7 @@ static vv_status begin_merge(btree_engine *e, btree_request *request, btree_job 
 {
     btree_job *job = NULL;
     vv_status st = new_job(e, request == NULL, &job, err);
-    if (st != VV_OK)
+    if (st != VV_OK || job == NULL)
         return st;
     if (request != NULL)
         job->request = *request;
@@ -112,7 +112,7 @@ vv_status btree_job_move(btree_engine *e, bool tighten, btree_job **out, vv_erro
     btree_job *job = NULL;
     *out = NULL;
     vv_status st = new_job(e, false, &job, err);
-    if (st != VV_OK)
+    if (st != VV_OK || job == NULL)
         return st;
     job->moves = true;
     job->phase = BTREE_MOVE;
@@ -129,11 +129,6 @@ vv_status btree_job_move(btree_engine *e, bool tighten, btree_job **out, vv_erro
 }
 
 /* ---- the phases ---- */
-
-static btree_root root_of(const btree_inode *n)
-{
-    return n == NULL ? (btree_root){.id = BTREE_NO_PAGE} : (btree_root){n->id, n->level};
-}
 
 /* The parts of the tree that were not changed stay. */
 static void keep_unchanged(btree_job *job)
@@ -155,8 +150,8 @@ static vv_status sync_pages(btree_job *job, vv_error *err)
 {
     keep_unchanged(job);
     btree_state *next = &job->writer.next;
-    next->main = root_of(job->new_main);
-    next->history = root_of(job->new_history);
+    next->main = btree_inode_root(job->new_main);
+    next->history = btree_inode_root(job->new_history);
     if (job->mem_count > 0)
         next->checkpoint = job->version_max;
     if (job->new_history == NULL)

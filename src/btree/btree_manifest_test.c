@@ -58,7 +58,9 @@ static void advance(btree_state *s, uint32_t n)
     if (n % 3 == 0)
         set(s, n / 3, 0);
     s->main = (btree_root){n, 1 + n % 3};
-    s->history = n % 4 == 0 ? (btree_root){.id = BTREE_NO_PAGE} : (btree_root){n / 2, 1};
+    s->history = (btree_root){n / 2, 1};
+    if (n % 4 == 0)
+        s->history = (btree_root){.id = BTREE_NO_PAGE};
     s->checkpoint = n * 10;
     s->history_version = n;
     s->page_limit = 1000000;

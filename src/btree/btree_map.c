@@ -104,6 +104,7 @@ btree_place btree_map_get(const btree_map *m, uint32_t id)
 static vv_status make_own(btree_map_node **slot, vv_error *err)
 {
     btree_map_node *old = *slot;
+    assert(old != NULL);
     if (atomic_load_explicit(&old->refs, memory_order_acquire) == 1)
         return VV_OK;
     btree_map_node *n = vv_alloc(size_of(old->level));
@@ -153,6 +154,7 @@ vv_status btree_map_set(btree_map *m, uint32_t id, btree_place place, vv_error *
     if (st != VV_OK)
         return st;
     btree_map_node *n = *slot;
+    assert(n != NULL);
     uint32_t i = id & (WAYS - 1);
     m->count += (place.at != BTREE_NOWHERE) - (n->u.leaf.at[i] != BTREE_NOWHERE);
     n->u.leaf.at[i] = place.at;

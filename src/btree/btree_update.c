@@ -622,7 +622,7 @@ static vv_status make_root(btree_update *u, btree_inode **out, btree_root *root,
         return st;
     }
     *out = n;
-    *root = (btree_root){n->id, n->level};
+    *root = btree_inode_root(n);
     return VV_OK;
 }
 
@@ -663,8 +663,7 @@ vv_status btree_update_finish(btree_update *u, btree_inode **out, btree_root *ro
     if (!u->in_run) { /* no leaf was opened */
         btree_inode_ref(u->root);
         *out = u->root;
-        *root = u->root == NULL ? (btree_root){.id = BTREE_NO_PAGE}
-                                : (btree_root){u->root->id, u->root->level};
+        *root = btree_inode_root(u->root);
         return VV_OK;
     }
     while (st == VV_OK && is_small(u) && u->level[1].old != NULL &&

@@ -52,7 +52,7 @@ vv_status btree_view_with_memtable(const btree_view *old, engine_memtable *mem, 
 {
     btree_view *view = NULL;
     vv_status st = btree_view_create(old->mem_count + 1, &view, err);
-    if (st != VV_OK)
+    if (st != VV_OK || view == NULL)
         return st;
     view->mem[0] = mem;
     engine_memtable_ref(mem);
@@ -74,7 +74,7 @@ vv_status btree_install(btree_engine *e, uint32_t mem_count, btree_tree *tree, v
     btree_view_release(e, old);
     btree_view *view = NULL;
     vv_status st = btree_view_create(room, &view, err);
-    if (st != VV_OK)
+    if (st != VV_OK || view == NULL)
         return st;
     vv_mutex_lock(&e->lock);
     btree_view *now = atomic_load_explicit(&e->view, memory_order_relaxed);

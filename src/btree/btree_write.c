@@ -300,7 +300,7 @@ vv_status btree_writer_put_value(btree_writer *w, vv_slice value, uint8_t ids[4 
                                  size_t *len, vv_error *err)
 {
     const uint32_t size = w->store->page_size;
-    uint32_t group[BTREE_POINTERS];
+    uint32_t group[BTREE_POINTERS] = {0};
     uint32_t count = 0;
     uint8_t *page = NULL;
     vv_status st = btree_store_take_page(w->store, &page, err);
@@ -318,7 +318,7 @@ vv_status btree_writer_put_value(btree_writer *w, vv_slice value, uint8_t ids[4 
                 vv_put_le32(ids + 4 * (size_t)i, group[i]);
             *len = 4 * (size_t)count;
         }
-        uint32_t next[BTREE_POINTERS];
+        uint32_t next[BTREE_POINTERS] = {0};
         uint32_t next_count = 0;
         for (uint32_t i = 0; st == VV_OK && i < count; i++) {
             bool ends = i + 1 == BTREE_POINTERS;
@@ -366,7 +366,7 @@ vv_status btree_writer_free_value(btree_writer *w, vv_slice ids, vv_error *err)
         }
         for (uint32_t i = 0; st == VV_OK && i < count; i++)
             st = btree_writer_free(w, group[i], err);
-        if (st == VV_OK && next_count > 0)
+        if (st == VV_OK && next != NULL)
             memcpy(group, next, 4 * (size_t)next_count);
         count = next_count;
     }
