@@ -366,6 +366,8 @@ static vv_status open_manifest(btree_engine *e, vv_error *err)
     /* An existing store keeps what it was made with. */
     e->store.page_size = e->manifest.state.page_size;
     e->store.shift = e->manifest.state.shift;
+    if (st == VV_OK && e->manifest.state.dict != NULL)
+        st = btree_dict_adopt(&e->store, e->manifest.state.dict, err);
     return st;
 }
 

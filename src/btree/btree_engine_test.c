@@ -194,6 +194,83 @@ static void values_of_every_length_come_back(void **state)
     stop(&w);
 }
 
+/* ---- values compressed ---- */
+
+static vv_slice json_of(unsigned i, char out[300])
+{
+    int n = snprintf(out, 300,
+                     "{\"sensor\":\"hall-%u.line-%u.temperature\",\"unit\":\"celsius\",\"value\":"
+                     "%u.%02u,\"quality\":\"good\",\"operator\":\"night shift\",\"serial\":%u}",
+                     i % 9, i * 7 % 99, i * 13 % 200, i * 31 % 100, i * 2654435761u);
+    return vv_slice_of(out, (size_t)n);
+}
+
+static void values_are_compressed_with_a_learned_dictionary(void **state)
+{
+    (void)state;
+    world w;
+    start(&w, 4 << 20, 4096);
+    btree_ops.close(w.e);
+    w.opt.value_compression = true;
+    vv_error err;
+    assert_ok(btree_ops.open(&w.opt, &w.e, &err), err);
+    char key[16];
+    char json[300];
+    uint64_t raw = 0;
+    const unsigned count = 5000;
+    for (unsigned i = 0; i < count; i++) {
+        (void)snprintf(key, sizeof key, "%06u", i);
+        vv_slice value = json_of(i, json);
+        put(&w, key, value);
+        raw += value.len;
+    }
+    /* One that is long and regular, one that is noise, one too short. */
+    static uint8_t long_one[200000];
+    static uint8_t noise[3000];
+    for (size_t i = 0; i < sizeof long_one; i++)
+        long_one[i] = (uint8_t)(i / 100);
+    vv_rng rng;
+    vv_rng_init(&rng, 9);
+    for (size_t i = 0; i < sizeof noise; i++)
+        noise[i] = (uint8_t)vv_rng_next(&rng);
+    put(&w, "long", vv_slice_of(long_one, sizeof long_one));
+    put(&w, "noise", vv_slice_of(noise, sizeof noise));
+    put(&w, "short",
+        vv_slice_str("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+    flush(&w);
+    assert_non_null(tree_of(&w)->state.dict);
+    engine_stats s;
+    btree_ops.stats(w.e, &s);
+    print_message("  %llu bytes of values in %llu of pages\n", (unsigned long long)raw,
+                  (unsigned long long)s.level_bytes[0]);
+    assert_true(s.level_bytes[0] < raw / 2);
+    for (int round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < count; i += 7) {
+            (void)snprintf(key, sizeof key, "%06u", i);
+            expect(&w, key, json_of(i, json));
+        }
+        expect(&w, "long", vv_slice_of(long_one, sizeof long_one));
+        expect(&w, "noise", vv_slice_of(noise, sizeof noise));
+        engine_cursor *c = NULL;
+        engine_cursor_options opt = {.read = {.version = w.version},
+                                     .lower = vv_slice_of("\0\0\0\1", 4),
+                                     .upper = vv_slice_of("\0\0\0\2", 4)};
+        assert_ok(btree_ops.cursor(w.e, &opt, &c, &err), err);
+        assert_ok(engine_cursor_seek(c, (vv_slice){0}, &err), err);
+        for (unsigned i = 0; i < count; i++) {
+            assert_true(vv_slice_eq(engine_cursor_item(c)->value, json_of(i, json)));
+            assert_ok(engine_cursor_next(c, &err), err);
+        }
+        engine_cursor_close(c);
+        expect_clean(&w);
+        int64_t version = w.version;
+        w.opt.value_compression = false; /* what is compressed is read all the same */
+        reopen(&w);
+        w.version = version;
+    }
+    stop(&w);
+}
+
 /* ---- pages that are given back ---- */
 
 static void files_stay_within_the_amplification_factor(void **state)
@@ -605,6 +682,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_of_every_length_come_back),
+        cmocka_unit_test(values_are_compressed_with_a_learned_dictionary),
         cmocka_unit_test(files_stay_within_the_amplification_factor),
         cmocka_unit_test(a_cursor_keeps_its_files_and_then_they_go),
         cmocka_unit_test(a_small_change_writes_few_pages),

@@ -120,6 +120,8 @@ vv_status btree_flush_begin(btree_job *job, vv_error *err)
     if (st == VV_OK)
         st = gather_ranges(job, err);
     if (st == VV_OK)
+        st = btree_compress_begin(job, err);
+    if (st == VV_OK)
         st = btree_update_begin(&job->main, &job->writer, job->view->tree->main, err);
     job->main_open = st == VV_OK;
     job->sweeps = history_is_due(job);
@@ -170,11 +172,14 @@ static vv_status to_entry(btree_job *job, const btree_candidate *c, uint8_t ids[
         return VV_OK; /* as it is stored */
     if (c->item.expires_ns != 0)
         e->flags |= BTREE_HAS_EXPIRY;
+    vv_status st = btree_compress_value(job, &e->value, &e->flags, err);
+    if (st != VV_OK)
+        return st;
     /* At least two entries a page: a value that leaves no room for a second one goes apart. */
     if (e->value.len + e->key.len + 64 <= job->e->store.page_size / 2)
         return VV_OK;
     size_t len = 0;
-    vv_status st = btree_writer_put_value(&job->writer, e->value, ids, &len, err);
+    st = btree_writer_put_value(&job->writer, e->value, ids, &len, err);
     e->value = vv_slice_of(ids, len);
     e->flags |= BTREE_IS_OVERFLOW;
     return st;

@@ -145,6 +145,14 @@ VV_MUST_CHECK vv_status btree_value_load(btree_tree *tree, const btree_found *fo
                                          pgc_frame **frame, vv_slice *value, vv_error *err);
 #define BTREE_VALUE_APART (BTREE_IS_OVERFLOW | BTREE_CODEC_MASK) /* flags that need it */
 
+/* ---- btree_compress.c ---- */
+
+/** The dictionary of the store from now on. Takes a reference. */
+VV_MUST_CHECK vv_status btree_dict_adopt(btree_store *s, btree_blob *bytes, vv_error *err);
+/** A compressed value into a frame of its own, pinned. */
+VV_MUST_CHECK vv_status btree_decompress_value(btree_store *s, uint32_t flags, vv_slice stored,
+                                               pgc_frame **frame, vv_error *err);
+
 /* ---- btree_history.c ---- */
 
 /** The history key of a version; out has BTREE_KEY_MAX bytes. Returns its length. */

@@ -27,6 +27,7 @@ static vv_status new_job(btree_engine *e, bool flush, btree_job **out, vv_error 
     job->view = btree_view_acquire(e);
     job->mem_count = flush ? job->view->mem_count - 1 : 0;
     vv_buf_init(&job->aged, UINT32_MAX);
+    vv_buf_init(&job->packed, UINT32_MAX);
     engine_readers_init(&job->readers, &e->pins, &e->opt.hooks, &e->visible);
     btree_tree *tree = job->view->tree;
     vv_status st = btree_writer_open(&job->writer, &e->store, &e->manifest, &tree->state,
@@ -54,6 +55,7 @@ void btree_job_destroy(btree_job *job)
     engine_readers_fini(&job->readers);
     engine_rangedels_unref(job->cover);
     vv_buf_fini(&job->aged);
+    vv_buf_fini(&job->packed);
     vv_free(job->request.bytes);
     vv_free(job->spans);
     vv_free(job->candidates);

@@ -69,6 +69,7 @@ struct btree_job {
     uint32_t candidate_cap;
     uint64_t read_bytes;
 
+    vv_buf packed;    /* the last compressed value */
     vv_buf aged;      /* entries for the history, in order: see btree_flush.c */
     size_t aged_last; /* where the newest entry begins */
     size_t aged_from;
@@ -96,6 +97,13 @@ VV_MUST_CHECK vv_status btree_flush_begin(btree_job *job, vv_error *err);
 VV_MUST_CHECK vv_status btree_flush_piece(btree_job *job, bool *end, vv_error *err);
 /** The same for the history. */
 VV_MUST_CHECK vv_status btree_age_piece(btree_job *job, bool *end, vv_error *err);
+
+/** Train a dictionary if it is time; the job's state has it from then on. */
+VV_MUST_CHECK vv_status btree_compress_begin(btree_job *job, vv_error *err);
+/** Replace a value by its compressed form, if that is worth it, and say so in flags. It lies in the
+ * job until the next call. */
+VV_MUST_CHECK vv_status btree_compress_value(btree_job *job, vv_slice *value, uint8_t *flags,
+                                             vv_error *err);
 
 /** Choose data files and list the pages to move; none: move_count 0. */
 VV_MUST_CHECK vv_status btree_move_begin(btree_job *job, bool tighten, vv_error *err);

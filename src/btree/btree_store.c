@@ -42,6 +42,10 @@ void btree_store_fini(btree_store *s)
     pgc_cache_destroy(s->cache);
     for (size_t i = 0; i < ARRAY_LEN(s->idle); i++)
         vv_free(s->idle[i]);
+    for (size_t i = 0; i < ARRAY_LEN(s->codecs); i++)
+        codec_dict_ctx_destroy(s->codecs[i]);
+    codec_dict_destroy(atomic_load(&s->dict));
+    btree_blob_unref(s->dict_bytes);
     vv_mutex_fini(&s->lock);
     s->cache = NULL;
 }

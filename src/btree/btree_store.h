@@ -10,7 +10,7 @@
 
 #include "btree/btree_leaf.h"
 #include "btree/btree_manifest.h"
-#include "codec/codec_block.h"
+#include "codec/codec_dict.h"
 #include "io/env.h"
 
 typedef struct btree_store btree_store;
@@ -38,6 +38,9 @@ struct btree_store {
     _Atomic(btree_file *) trash; /* without a reference: to be closed by sweep */
     vv_mutex lock;               /* VV_RANK_LEAF */
     uint8_t *idle[4];            /* page buffers, under lock */
+    codec_dict_ctx *codecs[4];   /* idle contexts, under lock */
+    _Atomic(codec_dict *) dict;  /* NULL until there is one; never changes then */
+    btree_blob *dict_bytes;      /* of dict; open, then the job's */
 };
 
 VV_MUST_CHECK vv_status btree_store_init(btree_store *s, vv_env *env, const char *dir,

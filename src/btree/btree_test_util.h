@@ -61,6 +61,7 @@ static inline void tw_init(tw *w, uint64_t seed)
         .cache_size = 32 * VV_KIB,
         .target_file_size = 4 * VV_KIB << vv_rng_below(&rng, 4),
         .block_size = 512u << vv_rng_below(&rng, 2), /* deep trees of few keys */
+        .value_compression = vv_rng_one_in(&rng, 2),
         .hooks = {.ctx = w, .ensure_durable = tw_ensure_durable, .on_checkpoint = tw_on_checkpoint},
     };
 }

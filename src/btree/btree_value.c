@@ -130,9 +130,21 @@ vv_status btree_value_load(btree_tree *tree, const btree_found *found, pgc_frame
                            vv_slice *value, vv_error *err)
 {
     assert((found->flags & BTREE_VALUE_APART) != 0);
-    if ((found->flags & BTREE_CODEC_MASK) != 0)
-        return vv_fail(err, VV_UNSUPPORTED, "a compressed value, which is not read here");
-    vv_status st = load_overflow(tree, found->value, frame, err);
+    vv_slice stored = found->value;
+    pgc_frame *whole = NULL;
+    vv_status st = VV_OK;
+    if ((found->flags & BTREE_IS_OVERFLOW) != 0) {
+        st = load_overflow(tree, found->value, &whole, err);
+        if (st == VV_OK)
+            stored = vv_slice_of(pgc_data(whole), whole->len);
+    }
+    if (st == VV_OK && (found->flags & BTREE_CODEC_MASK) != 0) {
+        st = btree_decompress_value(tree->store, found->flags, stored, frame, err);
+        if (whole != NULL)
+            pgc_unpin(whole);
+    } else if (st == VV_OK) {
+        *frame = whole;
+    }
     if (st == VV_OK)
         *value = vv_slice_of(pgc_data(*frame), (*frame)->len);
     return st;

@@ -156,6 +156,7 @@ static vv_status open_shard(vv_db *db, uint32_t i, vv_error *err)
                           .work_size = db->work_size,
                           .target_file_size = db->file_size,
                           .compress = db->opt.compress,
+                          .value_compression = db->opt.value_compression,
                           .read_only = db->opt.read_only,
                           .budget = &db->budget,
                           .hooks = db_hooks(shard)};

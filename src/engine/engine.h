@@ -49,6 +49,7 @@ typedef struct engine_options {
     uint32_t block_size;       /* raw bytes; default 4096 plain, 16384 where compressed */
     uint32_t level0_runs_max;  /* overlapping runs that start a compaction; default 4 */
     bool compress;             /* lz4 below level 0; default true */
+    bool value_compression;    /* of a tree: values by zstd with a trained dictionary */
     bool read_only;
     bool direct_io; /* read blocks past the system's page cache; default false */
     vv_budget *budget;

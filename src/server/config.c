@@ -83,6 +83,8 @@ const config_key config_keys[] = {
      "threads for flush and compaction"},
     {"storage.durability", CONFIG_CHOICE, FIELD(storage_durability), "sync", 0, 0,
      durability_choices, "what an acknowledgement means unless a request asks: sync, os or none"},
+    {"storage.value_compression", CONFIG_BOOL, FIELD(storage_value_compression), "false", 0, 0,
+     NULL, "btree: values by zstd with a trained dictionary"},
     {"storage.compression", CONFIG_BOOL, FIELD(storage_compression), "true", 0, 0, NULL,
      "lz4 below the first level"},
     {"storage.io_backend", CONFIG_CHOICE, FIELD(storage_io_backend), "auto", 0, 0, backend_choices,
