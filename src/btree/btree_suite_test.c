@@ -45,7 +45,6 @@ static void tune_tiny(engine_options *opt, uint64_t seed)
     opt->target_file_size = 4 * VV_KIB << vv_rng_below(&rng, 6);
     opt->cache_size = 16 * VV_KIB << vv_rng_below(&rng, 8);
     opt->block_size = 4096u << vv_rng_below(&rng, 3);
-    opt->value_compression = vv_rng_one_in(&rng, 2);
     opt->memtable_count = 2 + (uint32_t)vv_rng_below(&rng, 3);
 }
 

@@ -239,6 +239,8 @@ vv_status btree_writer_put(btree_writer *w, uint32_t id, const uint8_t *page, bt
     if (st != VV_OK)
         return st;
     btree_file *f = w->active.file;
+    if (w->first_active == 0)
+        w->first_active = f->id;
     /* The file of the last job may not be among those of its tree when all its pages are gone. */
     uint32_t i = index_of_file(w, btree_place_at(w->store, f->id, 0));
     if (i == w->file_count)
@@ -283,8 +285,8 @@ void btree_writer_done(btree_writer *w, btree_active *active)
         w->files[i]->live = w->live[i];
         if (w->files[i] == w->active.file)
             w->files[i]->used = w->active.used;
-        else if (w->files[i]->used == 0)
-            w->files[i]->used = UINT32_C(1) << w->store->shift; /* begun and filled by this job */
+        else if (w->first_active != 0 && w->files[i]->id >= w->first_active)
+            w->files[i]->used = UINT32_C(1) << w->store->shift; /* filled by this job */
     }
     for (uint32_t i = 0; i < w->prefill_count; i++)
         pgc_publish(w->prefill[i].file->pages, w->prefill[i].page, w->prefill[i].frame);

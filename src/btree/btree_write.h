@@ -45,8 +45,9 @@ typedef struct btree_writer {
     uint32_t file_count;
     uint32_t file_cap;
     btree_active active;
-    bool dir_dirty;  /* a file was made: its name is not durable yet */
-    uint8_t *buffer; /* pages not written yet: the last ones of active.used */
+    uint64_t first_active; /* id of the first file this job appended to; 0: none yet */
+    bool dir_dirty;        /* a file was made: its name is not durable yet */
+    uint8_t *buffer;       /* pages not written yet: the last ones of active.used */
     uint32_t buffered;
     uint32_t buffer_pages;
     btree_ids *ids;
