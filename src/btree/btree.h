@@ -11,6 +11,32 @@
 
 extern const engine_ops btree_ops;
 
+/* ---- archives: trees that are kept under a name ---- */
+
+typedef struct btree_archive_info {
+    char name[64];
+    int64_t version; /* what it shows */
+    int64_t time_ns; /* wall time of its making */
+    bool periodic;   /* made by archive_interval: the oldest go when there are too many */
+} btree_archive_info;
+
+/**
+ * Keep what the tree holds now, up to checkpoint(), under a name of 1 to 63 bytes. Durable on
+ * return; costs the mapping's size. VV_CONFLICT: the name is taken. VV_BUSY: background work is
+ * under way, call work() and try again. VV_INVALID; VV_NO_SPACE, VV_IO.
+ */
+VV_MUST_CHECK vv_status btree_archive_create(engine *e, const char *name, vv_error *err);
+/** VV_NOT_FOUND, VV_BUSY as above. Its pages go when the last cursor over it is closed. */
+VV_MUST_CHECK vv_status btree_archive_drop(engine *e, const char *name, vv_error *err);
+/** Oldest first. */
+void btree_archive_list(engine *e, void (*each)(void *ctx, const btree_archive_info *info),
+                        void *ctx);
+/** A cursor over an archive: opt->read.version is not looked at, its time decides what has
+ * expired. VV_NOT_FOUND. To restore is to write what it shows. */
+VV_MUST_CHECK vv_status btree_archive_cursor(engine *e, const char *name,
+                                             const engine_cursor_options *opt, engine_cursor **out,
+                                             vv_error *err);
+
 /**
  * Verify every byte of a closed store: manifest, mapping, index, leaves, links, values, order.
  * finding() gets a sentence for each fault, also for what keeps the store from being opened at all.

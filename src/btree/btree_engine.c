@@ -200,6 +200,8 @@ static void set_defaults(engine_options *opt)
         opt->cache_size = 64 * VV_MIB;
     if (opt->target_file_size == 0)
         opt->target_file_size = 32 * VV_MIB;
+    if (opt->archives_max == 0)
+        opt->archives_max = 100;
     if (opt->level0_runs_max == 0)
         opt->level0_runs_max = 4;
 }
@@ -237,6 +239,12 @@ static void remove_orphan(void *ctx, const char *name)
     if (*end != '\0' || btree_store_find_file(store, o->tree->files, o->tree->file_count,
                                               btree_place_at(store, id, 0)) != NULL)
         return;
+    for (uint32_t i = 0; i < o->e->kept_count; i++) {
+        const btree_tree *kept = o->e->kept[i].tree;
+        if (btree_store_find_file(store, kept->files, kept->file_count,
+                                  btree_place_at(store, id, 0)) != NULL)
+            return;
+    }
     char path[VIO_PATH_MAX];
     btree_file_path(path, store->dir, id);
     (void)!vio_remove(store->env->io, path, NULL);
@@ -314,6 +322,8 @@ static vv_status load_view(btree_engine *e, vv_error *err)
         st = first_view(e, tree, &view, err);
     if (st == VV_OK)
         atomic_store_explicit(&e->view, view, memory_order_release);
+    if (st == VV_OK)
+        st = btree_archives_open(e, tree, err);
     if (st == VV_OK && !e->opt.read_only) {
         orphans o = {e, tree};
         st = vio_list(e->opt.env->io, e->store.dir, remove_orphan, &o, err);
@@ -329,6 +339,7 @@ static void btree_close(engine *base)
         return;
     btree_engine *e = btree_engine_of(base);
     btree_job_destroy(e->job);
+    btree_archives_close(e);
     btree_active_close(&e->active);
     btree_view_unref(atomic_load_explicit(&e->view, memory_order_relaxed));
     btree_store_fini(&e->store); /* waits for views that are on their way out */

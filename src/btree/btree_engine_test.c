@@ -356,6 +356,167 @@ static void a_cursor_keeps_its_files_and_then_they_go(void **state)
     stop(&w);
 }
 
+typedef struct file_list {
+    char path[40][64];
+    uint64_t size[40];
+    unsigned count;
+} file_list;
+
+static void note_file(void *ctx, const char *path, uint64_t size)
+{
+    file_list *l = ctx;
+    if (l->count < ARRAY_LEN(l->path)) {
+        (void)snprintf(l->path[l->count], sizeof l->path[0], "%s", path);
+        l->size[l->count++] = size;
+    }
+}
+
+/* ---- archives ---- */
+
+static unsigned count_archive(world *w, const char *name, const char *value)
+{
+    vv_error err;
+    engine_cursor *c = NULL;
+    engine_cursor_options opt = {.lower = vv_slice_of("\0\0\0\1", 4),
+                                 .upper = vv_slice_of("\0\0\0\2", 4)};
+    assert_ok(btree_archive_cursor(w->e, name, &opt, &c, &err), err);
+    assert_ok(engine_cursor_seek(c, (vv_slice){0}, &err), err);
+    unsigned count = 0;
+    for (; engine_cursor_valid(c); count++) {
+        assert_true(vv_slice_eq(engine_cursor_item(c)->value, vv_slice_str(value)));
+        assert_ok(engine_cursor_next(c, &err), err);
+    }
+    engine_cursor_close(c);
+    return count;
+}
+
+static void put_all(world *w, const char *value)
+{
+    char key[16];
+    for (int i = 0; i < 400; i++) {
+        (void)snprintf(key, sizeof key, "%05d", i);
+        put(w, key, vv_slice_str(value));
+    }
+    flush(w);
+}
+
+static void count_listed(void *ctx, const btree_archive_info *info)
+{
+    assert_true(info->version > 0 && info->name[0] != '\0');
+    ++*(unsigned *)ctx;
+}
+
+static void archives_show_what_was_there(void **state)
+{
+    (void)state;
+    world w;
+    vv_error err;
+    start(&w, 64 << 10, 512);
+    put_all(&w, "first");
+    assert_ok(btree_archive_create(w.e, "one", &err), err);
+    assert_status(VV_CONFLICT, btree_archive_create(w.e, "one", &err));
+    assert_status(VV_INVALID, btree_archive_create(w.e, "", &err));
+    put_all(&w, "second");
+    assert_ok(btree_archive_create(w.e, "two", &err), err);
+    for (int i = 0; i < 20; i++)
+        put_all(&w, "third");
+    compact(&w);
+    for (int round = 0; round < 3; round++) {
+        unsigned listed = 0;
+        btree_archive_list(w.e, count_listed, &listed);
+        assert_int_equal(listed, 2);
+        assert_int_equal(count_archive(&w, "one", "first"), 400);
+        assert_int_equal(count_archive(&w, "two", "second"), 400);
+        expect(&w, "00007", vv_slice_str("third"));
+        expect_clean(&w);
+        int64_t version = w.version;
+        reopen(&w);
+        w.version = version;
+    }
+    file_list before = {0};
+    file_list after = {0};
+    vio_sim_each_file(w.disk, note_file, &before);
+    assert_ok(btree_archive_drop(w.e, "one", &err), err);
+    assert_status(VV_NOT_FOUND, btree_archive_drop(w.e, "one", &err));
+    assert_ok(btree_archive_drop(w.e, "two", &err), err);
+    work(&w);
+    engine_cursor *c = NULL;
+    engine_cursor_options opt = {.lower = vv_slice_str("a"), .upper = vv_slice_str("b")};
+    assert_status(VV_NOT_FOUND, btree_archive_cursor(w.e, "one", &opt, &c, &err));
+    vio_sim_each_file(w.disk, note_file, &after);
+    assert_true(after.count + 2 < before.count); /* their data files have gone as well */
+    int64_t version = w.version;
+    reopen(&w);
+    w.version = version;
+    expect(&w, "00007", vv_slice_str("third"));
+    expect_clean(&w);
+    stop(&w);
+}
+
+static void periodic_archives_come_and_go(void **state)
+{
+    (void)state;
+    world w;
+    vv_error err;
+    start(&w, 64 << 10, 512);
+    btree_ops.close(w.e);
+    w.opt.archive_interval_ns = 60 * VV_NS_PER_S;
+    w.opt.archives_max = 3;
+    assert_ok(btree_ops.open(&w.opt, &w.e, &err), err);
+    put_all(&w, "value");
+    assert_ok(btree_archive_create(w.e, "named", &err), err);
+    for (int i = 0; i < 8; i++) {
+        vio_sim_advance(w.disk, 61 * VV_NS_PER_S);
+        put(&w, "one more", vv_slice_str("value"));
+        flush(&w);
+        unsigned listed = 0;
+        btree_archive_list(w.e, count_listed, &listed);
+        assert_true(listed >= 2 && listed <= 4); /* three of them, and the named one */
+    }
+    assert_int_equal(count_archive(&w, "named", "value"), 400);
+    stop(&w);
+}
+
+/* The power fails at each write of making and dropping an archive. */
+static void prop_a_cut_leaves_an_archive_whole_or_absent(void **state)
+{
+    (void)state;
+    bool cut = true;
+    for (uint64_t n = 1; cut; n++) {
+        world w;
+        vv_error err;
+        start(&w, 64 << 10, 512);
+        put_all(&w, "first");
+        btree_ops.close(w.e);
+        w.e = NULL;
+        vio_destroy(w.env.io);
+        vio_sim_disk_settle(w.disk);
+        vio_sim_options sim = {.seed = n, .cut_after_writes = n, .tear = true};
+        assert_ok(vio_sim_open(w.disk, &sim, &w.env.io, &err), err);
+        bool made = false;
+        bool dropped = false;
+        if (btree_ops.open(&w.opt, &w.e, &err) == VV_OK) {
+            made = btree_archive_create(w.e, "kept", &err) == VV_OK;
+            dropped = made && btree_archive_drop(w.e, "kept", &err) == VV_OK;
+        }
+        cut = vio_sim_is_off(w.disk);
+        btree_ops.close(w.e);
+        vio_destroy(w.env.io);
+        vio_sim_disk_settle(w.disk);
+        assert_ok(vio_sim_open(w.disk, &(vio_sim_options){.seed = n}, &w.env.io, &err), err);
+        assert_ok(btree_ops.open(&w.opt, &w.e, &err), err);
+        unsigned listed = 0;
+        btree_archive_list(w.e, count_listed, &listed);
+        assert_true(listed <= 1 && !(dropped && listed == 1));
+        if (listed == 1)
+            assert_int_equal(count_archive(&w, "kept", "first"), 400);
+        w.version = 400;
+        expect(&w, "00007", vv_slice_str("first"));
+        expect_clean(&w);
+        stop(&w);
+    }
+}
+
 /* ---- the shape of the tree ---- */
 
 static void a_small_change_writes_few_pages(void **state)
@@ -476,21 +637,6 @@ static void count_finding(void *ctx, const char *text)
 {
     assert_true(strlen(text) > 10);
     ++*(unsigned *)ctx;
-}
-
-typedef struct file_list {
-    char path[40][64];
-    uint64_t size[40];
-    unsigned count;
-} file_list;
-
-static void note_file(void *ctx, const char *path, uint64_t size)
-{
-    file_list *l = ctx;
-    if (l->count < ARRAY_LEN(l->path)) {
-        (void)snprintf(l->path[l->count], sizeof l->path[0], "%s", path);
-        l->size[l->count++] = size;
-    }
 }
 
 /* Open a damaged copy and read all: a right answer or none. */
@@ -685,6 +831,9 @@ int main(void)
         cmocka_unit_test(values_are_compressed_with_a_learned_dictionary),
         cmocka_unit_test(files_stay_within_the_amplification_factor),
         cmocka_unit_test(a_cursor_keeps_its_files_and_then_they_go),
+        cmocka_unit_test(archives_show_what_was_there),
+        cmocka_unit_test(periodic_archives_come_and_go),
+        cmocka_unit_test(prop_a_cut_leaves_an_archive_whole_or_absent),
         cmocka_unit_test(a_small_change_writes_few_pages),
         cmocka_unit_test(prop_random_trees_are_clean),
         cmocka_unit_test(a_directory_of_another_engine_is_refused),

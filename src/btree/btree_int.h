@@ -57,6 +57,12 @@ typedef struct btree_view {
 
 typedef struct btree_job btree_job;
 
+/* An archive and the tree it shows. */
+typedef struct btree_kept {
+    btree_archive_meta meta;
+    btree_tree *tree; /* holds its files */
+} btree_kept;
+
 /* A range to compact; bytes hold lower, then upper. NULL: none. */
 typedef struct btree_request {
     uint8_t *bytes;
@@ -93,6 +99,11 @@ typedef struct btree_engine {
     btree_active active;  /* the data file that is appended to */
     btree_ids ids;        /* free page ids */
     uint64_t swept_pages; /* leaves of the history after its last sweep */
+    int64_t archived_ns;  /* wall time of the last periodic archive; 0: not known yet */
+
+    /* Under lock; changed by who has job_busy: */
+    btree_kept *kept; /* in the order of the state's archives */
+    uint32_t kept_count;
 
     /* Statistics: any thread, relaxed. */
     _Atomic uint64_t flushes, flush_bytes;
@@ -183,6 +194,16 @@ bool btree_job_is_committing(const btree_job *job);
 bool btree_job_is_flush(const btree_job *job);
 /** Gives up what is not committed. Accepts NULL. */
 void btree_job_destroy(btree_job *job);
+
+/* ---- btree_archive.c ---- */
+
+/** Load the archives that the manifest names. current: the newest tree, whose files they share. */
+VV_MUST_CHECK vv_status btree_archives_open(btree_engine *e, btree_tree *current, vv_error *err);
+void btree_archives_close(btree_engine *e);
+/** Does an archive have pages in the file? By who has job_busy. */
+bool btree_archives_have(const btree_engine *e, const btree_file *file);
+/** Make a periodic archive when it is time; VV_NOT_FOUND when it is not. By who has job_busy. */
+VV_MUST_CHECK vv_status btree_archive_tick(btree_engine *e, vv_error *err);
 
 /* ---- btree_work.c, btree_check.c ---- */
 

@@ -30,7 +30,7 @@ static vv_status new_job(btree_engine *e, bool flush, btree_job **out, vv_error 
     vv_buf_init(&job->packed, UINT32_MAX);
     engine_readers_init(&job->readers, &e->pins, &e->opt.hooks, &e->visible);
     btree_tree *tree = job->view->tree;
-    vv_status st = btree_writer_open(&job->writer, &e->store, &e->manifest, &tree->state,
+    vv_status st = btree_writer_open(&job->writer, &e->store, &e->manifest, &e->manifest.state,
                                      tree->files, tree->file_count, &e->active, &e->ids, err);
     if (st != VV_OK) {
         btree_job_destroy(job);
@@ -207,7 +207,8 @@ static vv_status install(btree_job *job, vv_error *err)
         if (!btree_tree_has_file(tree, f)) {
             if (e->active.file == f)
                 btree_active_close(&e->active);
-            atomic_store_explicit(&f->doomed, true, memory_order_relaxed);
+            if (!btree_archives_have(e, f))
+                atomic_store_explicit(&f->doomed, true, memory_order_relaxed);
         }
     }
     return VV_OK;

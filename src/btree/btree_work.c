@@ -70,7 +70,7 @@ static vv_status do_piece(btree_engine *e, turn *t, vv_error *err)
     if (st != VV_OK)
         return st;
     if (e->job == NULL)
-        return VV_NOT_FOUND;
+        return btree_archive_tick(e, err);
     bool done = false;
     st = btree_job_step(e->job, &done, err);
     bool keep = st == VV_OK ? !done : btree_job_is_committing(e->job) || st == VV_BUSY;
