@@ -82,28 +82,35 @@ static vv_status gather_samples(engine_memtable *mem, vv_buf *bytes, size_t *siz
     return st;
 }
 
+/* The dictionary of what the memtables hold; VV_NOT_FOUND: too little to learn from. */
+static vv_status learn(btree_job *job, vv_buf *bytes, size_t *sizes, btree_blob *blob,
+                       vv_error *err)
+{
+    unsigned count = 0;
+    size_t len = 0;
+    vv_status st = VV_OK;
+    for (uint32_t i = 0; st == VV_OK && i < job->mem_count; i++)
+        st =
+            gather_samples(job->view->mem[job->view->mem_count - 1 - i], bytes, sizes, &count, err);
+    if (st == VV_OK && bytes->len < TRAIN_BYTES / 4)
+        return VV_NOT_FOUND;
+    if (st == VV_OK)
+        st = codec_dict_train(vv_buf_slice(bytes), sizes, count, blob->bytes, &len, err);
+    if (st != VV_OK)
+        return st;
+    blob->count = (uint32_t)len;
+    return btree_dict_adopt(&job->e->store, blob, err);
+}
+
 static vv_status train(btree_job *job, vv_error *err)
 {
     vv_buf bytes;
     vv_buf_init(&bytes, 2 * TRAIN_BYTES + SAMPLE_MAX);
-    unsigned count = 0;
-    size_t len = 0;
     size_t *sizes = vv_calloc(TRAIN_SAMPLES, sizeof *sizes);
     btree_blob *blob = btree_blob_create(CODEC_DICT_MAX, 0);
-    vv_status st = VV_OK;
-    if (sizes == NULL || blob == NULL)
-        st = vv_fail(err, VV_NO_MEMORY, "no memory for a dictionary");
-    for (uint32_t i = 0; st == VV_OK && i < job->mem_count; i++)
-        st = gather_samples(job->view->mem[job->view->mem_count - 1 - i], &bytes, sizes, &count,
-                            err);
-    if (st == VV_OK)
-        st = bytes.len < TRAIN_BYTES / 4
-                 ? VV_NOT_FOUND
-                 : codec_dict_train(vv_buf_slice(&bytes), sizes, count, blob->bytes, &len, err);
-    if (st == VV_OK) {
-        blob->count = (uint32_t)len;
-        st = btree_dict_adopt(&job->e->store, blob, err);
-    }
+    vv_status st = sizes == NULL || blob == NULL
+                       ? vv_fail(err, VV_NO_MEMORY, "no memory for a dictionary")
+                       : learn(job, &bytes, sizes, blob, err);
     btree_blob_unref(blob);
     vv_buf_fini(&bytes);
     vv_free(sizes);

@@ -135,7 +135,7 @@ vv_status btree_value_load(btree_tree *tree, const btree_found *found, pgc_frame
     vv_status st = VV_OK;
     if ((found->flags & BTREE_IS_OVERFLOW) != 0) {
         st = load_overflow(tree, found->value, &whole, err);
-        if (st == VV_OK)
+        if (st == VV_OK && whole != NULL)
             stored = vv_slice_of(pgc_data(whole), whole->len);
     }
     if (st == VV_OK && (found->flags & BTREE_CODEC_MASK) != 0) {
@@ -145,7 +145,7 @@ vv_status btree_value_load(btree_tree *tree, const btree_found *found, pgc_frame
     } else if (st == VV_OK) {
         *frame = whole;
     }
-    if (st == VV_OK)
+    if (st == VV_OK && *frame != NULL)
         *value = vv_slice_of(pgc_data(*frame), (*frame)->len);
     return st;
 }
