@@ -79,10 +79,9 @@ typedef struct vv_options {
     vv_io_backend io_backend; /* default VV_IO_AUTO */
     bool direct_io;           /* read runs past the page cache of the system: their blocks are in
                                  cache_size or nowhere; default false */
-    vv_engine_kind engine; /* of a new store; VV_INVALID when an existing one has another */
-    vv_engine_kind engine;  /* of a new store; VV_INVALID when an existing one has another */
-    bool value_compression; /* btree: values of 100 bytes and more by zstd, with a dictionary the
-                               store learns from them; each read of one decompresses it */
+    vv_engine_kind engine;    /* of a new store; VV_INVALID when an existing one has another */
+    bool value_compression;   /* btree: values of 100 bytes and more by zstd, with a dictionary the
+                                 store learns from them; each read of one decompresses it */
 } vv_options;
 
 #ifndef __cplusplus

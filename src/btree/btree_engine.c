@@ -102,6 +102,15 @@ static vv_status btree_prepare(engine *base, size_t payload_len, uint32_t op_cou
     return st;
 }
 
+static void btree_cancel(engine *base)
+{
+    btree_engine *e = btree_engine_of(base);
+    vv_mutex_lock(&e->lock);
+    e->pending_bytes = 0;
+    e->pending_ops = 0;
+    vv_mutex_unlock(&e->lock);
+}
+
 static vv_status btree_apply(engine *base, int64_t version, int64_t commit_time_ns,
                              vv_slice payload, vv_error *err)
 {
@@ -497,6 +506,7 @@ const engine_ops btree_ops = {
     .open = btree_open,
     .close = btree_close,
     .prepare = btree_prepare,
+    .cancel = btree_cancel,
     .apply = btree_apply,
     .publish = btree_publish,
     .visible = btree_visible,

@@ -48,6 +48,8 @@ static vv_status find_leaf(lookup *l, const btree_child *c, pgc_frame **frame, b
         pgc_count(&pgc_my_counter(pgc_cache_counters(store->cache))->hits);
         return VV_OK;
     }
+    if (l->read->from_memory)
+        return VV_BUSY;
     hold_view(l);
     vv_epoch_exit();
     vv_status st = btree_store_get_leaf(store, c->u.file, c->page, c->sum, frame, err);
@@ -60,6 +62,8 @@ static vv_status find_leaf(lookup *l, const btree_child *c, pgc_frame **frame, b
 static vv_status load_value(lookup *l, const btree_found *found, vv_error *err)
 {
     pgc_frame *leaf = l->frame;
+    if (l->read->from_memory)
+        return VV_BUSY; /* its pages may have to be read */
     hold_view(l);
     vv_epoch_exit();
     vv_status st = btree_value_load(l->view->tree, found, &l->frame, &l->item.value, err);
@@ -112,6 +116,8 @@ static vv_status look_in_history(lookup *l, vv_error *err)
 {
     btree_tree *tree = l->view->tree;
     engine_source *src = NULL;
+    if (l->read->from_memory)
+        return VV_BUSY;
     hold_view(l);
     vv_epoch_exit();
     vv_status st = btree_source_create(tree, true, false, &src, err);
