@@ -50,6 +50,14 @@ typedef enum vv_io_backend {
     VV_IO_URING,    /* io_uring; threads, and a line in the log, where the kernel refuses it */
 } vv_io_backend;
 
+/** What keeps the data of a shard; docs/ARCHITECTURE.md tells them apart. Fixed when the store is
+ * made. */
+typedef enum vv_engine_kind {
+    VV_ENGINE_DEFAULT = 0, /* lsm in a new store, else the store's own */
+    VV_ENGINE_LSM,         /* runs in levels: writes are cheap */
+    VV_ENGINE_BTREE,       /* a copy-on-write tree: reads are one page */
+} vv_engine_kind;
+
 typedef struct vv_options {
     size_t size;              /* sizeof(vv_options): set by VV_OPTIONS_INIT */
     bool create_if_missing;   /* default true; otherwise VV_NOT_FOUND */
@@ -72,6 +80,9 @@ typedef struct vv_options {
     vv_io_backend io_backend; /* default VV_IO_AUTO */
     bool direct_io;           /* read runs past the page cache of the system: their blocks are in
                                  cache_size or nowhere; default false */
+    vv_engine_kind engine;    /* of a new store; VV_INVALID when an existing one has another */
+    bool value_compression;   /* btree: values of 100 bytes and more by zstd, with a dictionary the
+                                 store learns from them; each read of one decompresses it */
 } vv_options;
 
 #ifndef __cplusplus

@@ -14,6 +14,7 @@
 #include "base/lock.h"
 #include "base/point.h"
 #include "base/util.h"
+#include "btree/btree.h"
 #include "catalog/catalog.h"
 #include "db/db.h"
 #include "engine/engine.h"
@@ -232,14 +233,23 @@ struct vv_snapshot {
 /* ---- db_open.c --------------------------------------------------------------------------------
  */
 
-#define DB_ENGINE_DEFAULT lsm_ops
-
 /* Remember that the log failed; the first sentence stays. Returns st. */
 vv_status db_latch(vv_db *db, vv_status st, const vv_error *err);
 /* VV_OK, or why no write can be accepted. */
 VV_MUST_CHECK vv_status db_check_writable(vv_db *db, vv_error *err);
 /* Close and free. Returns the first failure of the store's life. */
 vv_status db_close(vv_db *db, vv_error *err);
+
+/* ---- db_engine.c ------------------------------------------------------------------------------
+ */
+
+/* The engine of an existing store, or the one that the options ask for. */
+VV_MUST_CHECK vv_status db_engine_choose(vv_env *env, const vv_options *opt, const engine_ops **out,
+                                         vv_error *err);
+/* lsm_check_dir or btree_check_dir, as the directory is. */
+VV_MUST_CHECK vv_status db_engine_check_dir(vv_env *env, const char *dir, uint32_t shard,
+                                            void (*finding)(void *ctx, const char *text), void *ctx,
+                                            vv_error *err);
 
 /* ---- db_options.c -----------------------------------------------------------------------------
  */

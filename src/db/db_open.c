@@ -156,6 +156,7 @@ static vv_status open_shard(vv_db *db, uint32_t i, vv_error *err)
                           .work_size = db->work_size,
                           .target_file_size = db->file_size,
                           .compress = db->opt.compress,
+                          .value_compression = db->opt.value_compression,
                           .read_only = db->opt.read_only,
                           .budget = &db->budget,
                           .hooks = db_hooks(shard)};
@@ -421,7 +422,10 @@ vv_status db_open_engine(vv_env *env, const vv_options *opt, const engine_ops *o
 
 vv_status db_open_env(vv_env *env, const vv_options *opt, vv_db **out, vv_error *err)
 {
-    vv_status st = db_open_engine(env, opt, &DB_ENGINE_DEFAULT, out, err);
+    const engine_ops *ops = NULL;
+    vv_status st = db_engine_choose(env, opt, &ops, err);
+    if (st == VV_OK)
+        st = db_open_engine(env, opt, ops, out, err);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "open");
 }
 

@@ -99,8 +99,11 @@ vv_status vv_db_open(const char *dir, const vv_options *opt, vv_db **out, vv_err
     if (dir == NULL || dir[0] == '\0')
         return vv_fail(err, VV_INVALID, "open: the directory's name is empty");
     vv_status st = db_world_create(dir, opt, &world, err);
+    const engine_ops *ops = NULL;
     if (st == VV_OK)
-        st = db_open_engine(&world->env, opt, &DB_ENGINE_DEFAULT, out, err);
+        st = db_engine_choose(&world->env, opt, &ops, err);
+    if (st == VV_OK)
+        st = db_open_engine(&world->env, opt, ops, out, err);
     if (st != VV_OK) {
         db_world_destroy(world);
         return vv_wrap(err, st, "open '%s'", dir);

@@ -366,5 +366,5 @@ static int run(const engine_ops *ops)
 
 int main(void)
 {
-    return run(&engine_memory_ops) + run(&lsm_ops);
+    return run(&engine_memory_ops) + run(&lsm_ops) + run(&btree_ops);
 }

@@ -45,10 +45,13 @@ typedef struct engine_options {
         memtable_count;  /* active and frozen together before prepare answers VV_BUSY; default 3 */
     uint64_t cache_size; /* bytes of the block cache; default 64 MiB */
     uint64_t work_size;  /* bytes of the buffers of flush and compaction, about; default 4 MiB */
-    uint64_t target_file_size; /* default 32 MiB */
-    uint32_t block_size;       /* raw bytes; default 4096 plain, 16384 where compressed */
-    uint32_t level0_runs_max;  /* overlapping runs that start a compaction; default 4 */
-    bool compress;             /* lz4 below level 0; default true */
+    uint64_t target_file_size;   /* default 32 MiB */
+    uint32_t block_size;         /* raw bytes; default 4096 plain, 16384 where compressed */
+    uint32_t level0_runs_max;    /* overlapping runs that start a compaction; default 4 */
+    bool compress;               /* lz4 below level 0; default true */
+    int64_t archive_interval_ns; /* of a tree: keep an archive each time it passes; 0: never */
+    uint32_t archives_max;       /* periodic archives kept; default 100 */
+    bool value_compression;      /* of a tree: values by zstd with a trained dictionary */
     bool read_only;
     bool direct_io; /* read blocks past the system's page cache; default false */
     vv_budget *budget;

@@ -25,6 +25,8 @@ static const config_choice backend_choices[] = {{"auto", VV_IO_AUTO},
                                                 {"threads", VV_IO_THREADS},
                                                 {"posix", VV_IO_POSIX},
                                                 {NULL, 0}};
+static const config_choice engine_choices[] = {
+    {"auto", VV_ENGINE_DEFAULT}, {"lsm", VV_ENGINE_LSM}, {"btree", VV_ENGINE_BTREE}, {NULL, 0}};
 static const config_choice level_choices[] = {{"error", VV_LOG_ERROR},
                                               {"warn", VV_LOG_WARN},
                                               {"info", VV_LOG_INFO},
@@ -75,10 +77,14 @@ const config_key config_keys[] = {
      VV_GIB, NULL, "bytes of one pre-written log file"},
     {"storage.shards", CONFIG_INT, FIELD(storage_shards), "1", 1, 64, NULL,
      "shards of a new store; fixed afterwards"},
+    {"storage.engine", CONFIG_CHOICE, FIELD(storage_engine), "auto", 0, 0, engine_choices,
+     "of a new store: lsm, or btree for reads of one page; auto: lsm, or what the store has"},
     {"storage.background_threads", CONFIG_INT, FIELD(storage_background_threads), "1", 1, 64, NULL,
      "threads for flush and compaction"},
     {"storage.durability", CONFIG_CHOICE, FIELD(storage_durability), "sync", 0, 0,
      durability_choices, "what an acknowledgement means unless a request asks: sync, os or none"},
+    {"storage.value_compression", CONFIG_BOOL, FIELD(storage_value_compression), "false", 0, 0,
+     NULL, "btree: values by zstd with a trained dictionary"},
     {"storage.compression", CONFIG_BOOL, FIELD(storage_compression), "true", 0, 0, NULL,
      "lz4 below the first level"},
     {"storage.io_backend", CONFIG_CHOICE, FIELD(storage_io_backend), "auto", 0, 0, backend_choices,

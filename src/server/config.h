@@ -38,6 +38,8 @@ typedef struct config {
     uint64_t storage_shards;
     uint64_t storage_background_threads;
     uint64_t storage_durability; /* vv_durability */
+    uint64_t storage_engine;     /* vv_engine_kind */
+    bool storage_value_compression;
     bool storage_compression;
     uint64_t storage_io_backend; /* vv_io_backend */
     bool storage_direct_io;

@@ -164,6 +164,8 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.log_limit = c->storage_log_limit;
     opt.log_segment_size = (uint32_t)c->storage_log_segment_size;
     opt.background_threads = (uint32_t)c->storage_background_threads;
+    opt.engine = (vv_engine_kind)c->storage_engine;
+    opt.value_compression = c->storage_value_compression;
     opt.compress = c->storage_compression;
     opt.io_backend = (vv_io_backend)c->storage_io_backend;
     opt.direct_io = c->storage_direct_io;
