@@ -87,6 +87,8 @@ void json_put_number(vv_buf *out, double number)
             break;
     }
     vv_buf_append_str(out, text);
+    if (json_is_big_integer(vv_slice_str(text)))
+        vv_buf_append_str(out, ".0");
 }
 
 static vv_status put_struct(vv_buf *out, vv_slice structure, unsigned depth);
