@@ -72,9 +72,10 @@ soak: setup-test ## the long forms of the crash, model and kill tests
 doc: ## check that every link of the documentation leads somewhere
 	@tools/check_docs.py
 
-install: build ## install under the prefix of the build directory
-	@ninja -C $(BUILD) --quiet
-	@meson install -C $(BUILD) --no-rebuild
+install: build ## install under PREFIX (/usr/local), below DESTDIR when it is given
+	$(if $(PREFIX),@meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX)) && \
+		ninja -C $(BUILD) --quiet programs)
+	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 clean: ## remove the build directories
 	@rm -rf build build-test build-asan build-tsan build-fuzz build-lint $(BUILD)-bench
