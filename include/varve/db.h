@@ -260,8 +260,9 @@ typedef void (*vv_write_done)(void *ctx, vv_status status, const vv_write_result
 /**
  * Queue a batch for the commit thread, which commits everything queued with one sync. Takes
  * nothing: the batch stays the caller's but must not be touched until done runs. Batches of one
- * thread commit in the order they were queued. VV_BUSY when the queue is over its bound (done is
- * not called then).
+ * shard commit and are answered in the order they were queued; a shard that waits for memory keeps
+ * none of another waiting. An empty batch comes after all queued before it. VV_BUSY when the queue
+ * is over its bound (done is not called then).
  */
 VV_API VV_MUST_CHECK vv_status vv_write_async(vv_db *db, vv_batch *batch, vv_durability durability,
                                               vv_write_done done, void *ctx, vv_error *err);

@@ -476,6 +476,138 @@ static void a_group_refused_by_one_shard_leaves_nothing_on_another(void **state)
     sim_end(&w);
 }
 
+/* ---- a shard without room, by turns of the commit thread ---------------------------------------
+ */
+
+enum { WAITING = 12 };
+
+typedef struct queued {
+    vv_batch *batch;
+    answer got;
+    int order; /* of the answer */
+} queued;
+
+static int answers;
+
+static void note_queued(void *ctx, vv_status status, const vv_write_result *result,
+                        const vv_error *err)
+{
+    queued *q = ctx;
+    note(&q->got, status, result, err);
+    q->order = answers++;
+}
+
+static void queue_put(vv_db *d, vv_table *t, queued *q, size_t len)
+{
+    vv_error err = {0};
+    *q = (queued){.batch = large_batch(d, t, len)};
+    assert_ok(vv_write_async(d, q->batch, VV_DURABLE_SYNC, note_queued, q, &err), err);
+}
+
+static int count_answered(const queued *q)
+{
+    int n = 0;
+    while (n < WAITING && q[n].got.count == 1)
+        n++;
+    for (int i = 0; i < WAITING; i++) { /* in order, and once */
+        assert_int_equal(q[i].got.count, i < n);
+        assert_true(i >= n || i == 0 || q[i].order > q[i - 1].order);
+    }
+    return n;
+}
+
+typedef struct blocked_bed {
+    sim_world w;
+    vv_table *t[2];
+    queued full[WAITING]; /* of t[1]: more than its memtables hold */
+    queued other;         /* of t[0], behind them */
+    queued empty;         /* with sync: speaks for all before it */
+} blocked_bed;
+
+/* All in one chain, and a turn. */
+static void block_by_queue(blocked_bed *b)
+{
+    vv_error err = {0};
+    *b = (blocked_bed){.w = {.ops = &lsm_ops, .opt = SIM_TINY_OPTIONS}};
+    b->w.opt.shard_count = 2;
+    sim_start(&b->w);
+    make_pair(b->w.db, b->t);
+    vv_db *d = b->w.db;
+    d->queue.gathers = true;
+    d->queue.chain_max = VV_MIB;
+    answers = 0;
+    for (int i = 0; i < WAITING; i++)
+        queue_put(d, b->t[1], &b->full[i], 30000);
+    queue_put(d, b->t[0], &b->other, 100);
+    b->empty = (queued){.batch = vv_batch_create(d)};
+    assert_ok(vv_write_async(d, b->empty.batch, VV_DURABLE_SYNC, note_queued, &b->empty, &err),
+              err);
+    db_queue_turn(d);
+    /* Those that had room, and the other shard's, have their answers; the rest are kept. */
+    int first = count_answered(b->full);
+    assert_in_range(first, 1, WAITING - 1);
+    for (int i = 0; i < first; i++)
+        assert_int_equal(b->full[i].got.status, VV_OK);
+    assert_int_equal(b->other.got.count, 1);
+    assert_int_equal(b->other.got.status, VV_OK);
+    assert_int_equal(b->empty.got.count, 0);
+    /* Nor are they in the way of what comes later. */
+    vv_batch_destroy(b->other.batch);
+    queue_put(d, b->t[0], &b->other, 100);
+    db_queue_turn(d);
+    assert_int_equal(b->other.got.count, 1);
+    assert_int_equal(count_answered(b->full), first);
+}
+
+static void end_blocked(blocked_bed *b)
+{
+    assert_int_equal(b->empty.got.count, 1);
+    assert_int_equal(b->empty.got.status, VV_OK);
+    assert_int_equal(b->w.db->queue.bytes, 0);
+    assert_int_equal(vv_budget_part_used(db_budget(b->w.db), VV_BUDGET_QUEUE), 0);
+    for (int i = 0; i < WAITING; i++)
+        vv_batch_destroy(b->full[i].batch);
+    vv_batch_destroy(b->other.batch);
+    vv_batch_destroy(b->empty.batch);
+    vv_table_close(b->t[0]);
+    vv_table_close(b->t[1]);
+    sim_end(&b->w);
+}
+
+static void a_blocked_shard_delays_nobody(void **state)
+{
+    (void)state;
+    static blocked_bed b;
+    vv_error err = {0};
+    block_by_queue(&b);
+    for (int turns = 0; count_answered(b.full) < WAITING; turns++) {
+        assert_true(turns < 1000);
+        assert_status(VV_OK, db_step(b.w.db, &err));
+        db_queue_turn(b.w.db);
+    }
+    for (int i = 0; i < WAITING; i++)
+        assert_int_equal(b.full[i].got.status, VV_OK);
+    end_blocked(&b);
+}
+
+static void a_blocked_shard_is_refused_in_the_end(void **state)
+{
+    (void)state;
+    static blocked_bed b;
+    block_by_queue(&b);
+    int first = count_answered(b.full);
+    vio_sim_advance(b.w.disk, DB_ROOM_TIMEOUT_NS / 2);
+    db_queue_turn(b.w.db);
+    assert_int_equal(count_answered(b.full), first);
+    vio_sim_advance(b.w.disk, DB_ROOM_TIMEOUT_NS / 2);
+    db_queue_turn(b.w.db);
+    assert_int_equal(count_answered(b.full), WAITING);
+    for (int i = 0; i < WAITING; i++)
+        assert_int_equal(b.full[i].got.status, i < first ? VV_OK : VV_BUSY);
+    assert_int_equal(atomic_load(&b.w.db->queue.blocked_shards), 0);
+    end_blocked(&b);
+}
+
 static void parts_that_leave_nothing_are_refused(void **state)
 {
     (void)state;
@@ -503,6 +635,8 @@ int main(void)
         cmocka_unit_test(a_shard_being_flushed_is_not_frozen_again),
         cmocka_unit_test(entries_the_log_refused_leave_nothing_behind),
         cmocka_unit_test(a_group_refused_by_one_shard_leaves_nothing_on_another),
+        cmocka_unit_test(a_blocked_shard_delays_nobody),
+        cmocka_unit_test(a_blocked_shard_is_refused_in_the_end),
         cmocka_unit_test(what_never_fits_is_refused),
         cmocka_unit_test(writers_wait_for_memory),
         cmocka_unit_test(large_writes_wait_for_memory),
