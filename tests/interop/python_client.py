@@ -324,6 +324,13 @@ def tables_can_be_made_and_dropped(c):
     tables = c.call(admin + "ListTables", PB.admin.ListTablesRequest(tenant="py"),
                     PB.admin.ListTablesResponse).tables
     assert {"made", "kv", "records"} <= {t.table.table for t in tables}
+    for name, request in (("CreateTable", PB.admin.CreateTableRequest(table=table)),
+                          ("DropTable", table), ("Checkpoint", PB.admin.CheckpointRequest())):
+        expect(grpc.StatusCode.UNIMPLEMENTED,  # what changes something is on the ingest port alone
+               lambda name=name, request=request: c.call(admin + name, request, PB.admin.TableInfo,
+                                                         c.query))
+    info = c.call(admin + "DescribeTable", table, PB.admin.TableInfo, c.query)
+    assert info.table.table == "made", info
     c.call(admin + "DropTable", table, PB.admin.DropTableResponse)
     expect(grpc.StatusCode.NOT_FOUND,
            lambda: c.call(admin + "DescribeTable", table, PB.admin.TableInfo))
