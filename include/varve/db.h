@@ -379,7 +379,8 @@ typedef struct vv_stats {
     uint64_t log_syncs;
     uint64_t memory_used; /* of memory_limit */
     uint64_t memory_limit;
-    uint64_t memory_part[8]; /* memtable, cache, queue, log, query, network, index, work */
+    uint64_t memory_part[12]; /* memtable, cache, queue, log, query, network, index, work,
+                                 transactions */
     uint64_t memtable_bytes;
     uint64_t memtable_count;
     uint64_t level_files[8];
@@ -403,7 +404,10 @@ typedef struct vv_stats {
     uint64_t recovery_cut_bytes; /* unfinished log tail dropped at open */
     uint64_t tables;
     uint32_t shards;
-    bool failed; /* the log or the background latched an error: reopen */
+    bool failed;        /* the log or the background latched an error: reopen */
+    uint64_t txns_open; /* transactions begun and not ended */
+    uint64_t txn_commits;
+    uint64_t txn_failures; /* commits refused: conflicts and the rest */
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 

@@ -33,6 +33,11 @@ void db_abandon(vv_db *db);
 /** The node's memory budget, for the queues of the server. */
 vv_budget *db_budget(vv_db *db);
 
+/** As vv_txn_commit, on the commit thread: done runs exactly once when it answers VV_OK. Ends the
+ * transaction whatever it answers; done runs after that. */
+VV_MUST_CHECK vv_status db_txn_commit_async(vv_txn *txn, vv_write_done done, void *ctx,
+                                            vv_error *err);
+
 /** As vv_check, on an env. */
 VV_MUST_CHECK vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text),
                                      void *ctx, vv_error *err);

@@ -22,7 +22,7 @@
 #define ONE_SCRATCH 2048u /* a one-operation batch up to this size takes no memory */
 #define LATENCY_SAMPLE 16u
 
-static vv_durability resolve(const vv_db *db, vv_durability asked)
+vv_durability db_durability(const vv_db *db, vv_durability asked)
 {
     return asked == VV_DURABLE_DEFAULT ? db->opt.durability : asked;
 }
@@ -45,7 +45,7 @@ static void throttle(vv_db *db, const vv_batch *batch)
     atomic_fetch_add_explicit(&db->counters.throttled_ns, (uint64_t)debt, memory_order_relaxed);
 }
 
-static vv_status check_tables(const vv_batch *batch, vv_error *err)
+vv_status db_check_tables(const vv_batch *batch, vv_error *err)
 {
     for (uint32_t i = 0; i < batch->table_count; i++)
         if (atomic_load_explicit(&batch->tables[i]->is_dropping, memory_order_acquire))
@@ -112,7 +112,7 @@ static vv_status append_judged(vv_db *db, vv_batch *batch, bool judge_locked, bo
     }
     bool is_judged = st == VV_OK && !*again;
     if (is_judged && !verdict.is_duplicate)
-        st = check_tables(batch, err);
+        st = db_check_tables(batch, err);
     if (is_judged && st == VV_OK && !verdict.is_duplicate && batch->op_count > 0)
         st = db_append(db, &batch, 1, err);
     vv_mutex_unlock(&db->commit_lock);
@@ -126,7 +126,7 @@ static vv_status append_judged(vv_db *db, vv_batch *batch, bool judge_locked, bo
 static vv_status append_plain(vv_db *db, vv_batch *batch, vv_error *err)
 {
     vv_mutex_lock(&db->commit_lock);
-    vv_status st = check_tables(batch, err);
+    vv_status st = db_check_tables(batch, err);
     if (st == VV_OK)
         st = db_append(db, &batch, 1, err);
     vv_mutex_unlock(&db->commit_lock);
@@ -142,6 +142,9 @@ static vv_status append(vv_db *db, vv_batch *batch, int64_t *deadline, vv_error 
         vv_status st;
         if (VV_UNLIKELY(batch->cond_count > 0))
             st = append_judged(db, batch, tries % (2 * JUDGE_UNLOCKED_MAX) >= JUDGE_UNLOCKED_MAX,
+                               &again, err);
+        else if (batch->footprint != NULL)
+            st = db_append_txn(db, batch, tries % (2 * JUDGE_UNLOCKED_MAX) >= JUDGE_UNLOCKED_MAX,
                                &again, err);
         else
             st = append_plain(db, batch, err);
@@ -184,7 +187,7 @@ static void count_commit(vv_db *db, const vv_batch *batch)
 
 void db_commit_begin(vv_db *db, vv_batch *batch, vv_durability durability)
 {
-    batch->durability = resolve(db, durability);
+    batch->durability = db_durability(db, durability);
     batch->need = 0;
     batch->status = VV_OK;
     batch->error = (vv_error){0};
@@ -223,7 +226,8 @@ static size_t take_group(const vv_db *db, vv_batch **next, vv_batch **group)
     uint64_t bytes = 0;
     while (*next != NULL && count < DB_GROUP_MAX) {
         vv_batch *b = *next;
-        bool is_alone = b->cond_count > 0 || b->op_count == 0 || b->has_range_delete;
+        bool is_alone =
+            b->cond_count > 0 || b->footprint != NULL || b->op_count == 0 || b->has_range_delete;
         if (count > 0 && (is_alone || bytes + b->payload.len > db->group_bytes_max))
             break;
         *next = b->next;
@@ -249,7 +253,7 @@ static void append_group(vv_db *db, vv_batch **group, size_t count, int64_t *dea
     vv_status st = VV_OK;
     vv_mutex_lock(&db->commit_lock);
     for (size_t i = 0; i < count; i++) {
-        vv_status one = check_tables(group[i], &why);
+        vv_status one = db_check_tables(group[i], &why);
         if (one != VV_OK)
             fail_one(group[i], one, &why);
         else
@@ -334,7 +338,7 @@ vv_status db_door_commit(void *ctx, uint32_t shard, vv_slice payload, uint32_t o
 static bool is_timed(const vv_db *db, vv_durability durability)
 {
     static _Thread_local unsigned calls;
-    return resolve(db, durability) == VV_DURABLE_SYNC || ++calls % LATENCY_SAMPLE == 0;
+    return db_durability(db, durability) == VV_DURABLE_SYNC || ++calls % LATENCY_SAMPLE == 0;
 }
 
 static vv_status commit_timed(vv_db *db, vv_batch *batch, vv_durability durability, vv_error *err)
