@@ -17,26 +17,38 @@
 #define MEMORY_SHARE 8u /* of memory_limit, for one transaction */
 #define MEMORY_MIN VV_MIB
 #define MEMORY_MAX (64 * VV_MIB)
+#define ROOM_TIMEOUT_NS VV_NS_PER_S
 
 /* ---- memory ------------------------------------------------------------------------------------
  */
 
-/* Count what the arena took since. Over the limit it stays counted: it is there. What the commit
- * itself needs, some words for each key, is not refused: it would strand a full transaction. */
+/* Over memory_limit: what waits for a flush may go first. */
+static vv_status wait_for_memory(vv_txn *txn, uint64_t more, vv_error *err)
+{
+    vv_db *db = txn->db;
+    db_shard *shard = txn->shard != NULL ? txn->shard : &db->shards[0];
+    int64_t deadline = vv_clock_mono(db->env->clock) + ROOM_TIMEOUT_NS;
+    while (!vv_budget_reserve(&db->budget, VV_BUDGET_TXN, more))
+        if (db->opt.read_only || db_background_make_room(db, shard, deadline, NULL) != VV_OK)
+            return vv_fail(err, VV_BUSY, "memory_limit of %llu bytes is reached",
+                           (unsigned long long)db->opt.memory_limit);
+    return VV_OK;
+}
+
+/* Count what the arena took since. Refused, it stays counted: it is there. What the commit itself
+ * needs, some words for each key, is not refused: it would strand a full transaction. */
 static vv_status count_memory(vv_txn *txn, vv_error *err)
 {
     uint64_t more = txn->arena.used - txn->counted;
-    vv_budget *budget = &txn->db->budget;
     if (VV_LIKELY(more == 0))
         return VV_OK;
     txn->counted = txn->arena.used;
-    if (vv_budget_reserve(budget, VV_BUDGET_TXN, more))
+    if (vv_budget_reserve(&txn->db->budget, VV_BUDGET_TXN, more))
         return VV_OK;
-    vv_budget_take(budget, VV_BUDGET_TXN, more);
-    if (txn->is_ending)
-        return VV_OK;
-    return vv_fail(err, VV_BUSY, "memory_limit of %llu bytes is reached",
-                   (unsigned long long)txn->db->opt.memory_limit);
+    vv_status st = txn->is_ending ? VV_BUSY : wait_for_memory(txn, more, err);
+    if (st != VV_OK)
+        vv_budget_take(&txn->db->budget, VV_BUDGET_TXN, more);
+    return txn->is_ending ? VV_OK : st;
 }
 
 void *txn_alloc(vv_txn *txn, size_t size, vv_status *st, vv_error *err)
