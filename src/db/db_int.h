@@ -357,6 +357,8 @@ void db_marks_retune(vv_db *db, db_shard *shard);
 void db_marks_write_due(vv_db *db, db_shard *shard);
 /* Note that the mark's entry is logged. Under commit_lock; room was made before. */
 void db_marks_note(db_shard *shard, int64_t time_ns, int64_t version, uint64_t position);
+/* A version that everything up to was committed by time_ns; false: none is known. */
+bool db_marks_version_at(db_shard *shard, int64_t time_ns, int64_t *out);
 /* The oldest version a table with this retention still answers for. */
 int64_t db_marks_floor(vv_db *db, db_shard *shard, int64_t retention_ns);
 
