@@ -38,6 +38,10 @@ vv_budget *db_budget(vv_db *db);
 VV_MUST_CHECK vv_status db_txn_commit_async(vv_txn *txn, vv_write_done done, void *ctx,
                                             vv_error *err);
 
+/** Wait until what is logged now is visible: after a VV_CONFLICT of db_txn_commit_async, before the
+ * transaction is begun again. vv_txn_commit does it by itself. */
+void db_await_visible(vv_db *db);
+
 /** As vv_check, on an env. */
 VV_MUST_CHECK vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text),
                                      void *ctx, vv_error *err);

@@ -193,6 +193,7 @@ vv_status txn_buffer_write(vv_txn *txn, engine_kind kind, vv_slice key, vv_slice
         st = txn_buffer_add_node(txn, key, &node, err);
     if (st != VV_OK)
         return st;
+    assert(node != NULL);
     txn_op *op = txn_alloc(txn, sizeof *op + value.len, &st, err);
     if (op == NULL)
         return st;

@@ -277,6 +277,18 @@ static vv_status make_ready(vv_txn *txn, vv_error *err)
     return st;
 }
 
+/* Lost to somebody whose entry is not visible yet: who begins again before it is would read the
+ * same snapshot and lose again, over and over. */
+void db_await_visible(vv_db *db)
+{
+    vv_mutex_lock(&db->commit_lock);
+    bool is_pending = atomic_load_explicit(&db->fifo.count, memory_order_acquire) > 0;
+    uint64_t need = is_pending ? db->fifo.tail_need : 0;
+    vv_mutex_unlock(&db->commit_lock);
+    vv_status st = db_await(db, need, NULL);
+    (void)st; /* a log that failed answers the next write */
+}
+
 vv_status vv_txn_commit(vv_txn *txn, vv_write_result *result, vv_error *err)
 {
     vv_write_result none = {0};
@@ -289,6 +301,8 @@ vv_status vv_txn_commit(vv_txn *txn, vv_write_result *result, vv_error *err)
     result->durability = db_durability(txn->db, txn->opt.durability);
     if (st == VV_OK && has_writes(txn))
         st = vv_write(txn->db, &txn->batch, txn->opt.durability, result, err);
+    if (st == VV_CONFLICT)
+        db_await_visible(txn->db);
     db_txn_count(txn->db, st);
     txn_end(txn);
     return st;
@@ -300,8 +314,12 @@ static void on_written(void *ctx, vv_status st, const vv_write_result *result, c
     vv_txn *txn = ctx;
     vv_write_done done = txn->done;
     void *done_ctx = txn->done_ctx;
-    vv_write_result kept = result == NULL ? (vv_write_result){0} : *result;
-    vv_error why = err == NULL ? (vv_error){0} : *err;
+    vv_write_result kept = {0};
+    vv_error why = {0};
+    if (result != NULL)
+        kept = *result;
+    if (err != NULL)
+        why = *err;
     db_txn_count(txn->db, st);
     txn_end(txn);
     done(done_ctx, st, st == VV_OK ? &kept : NULL, st == VV_OK ? NULL : &why);

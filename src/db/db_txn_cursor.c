@@ -65,6 +65,7 @@ static vv_status set_bound(db_txn_cursor *c, int i, vv_slice key, bool past, vv_
         s->bound[i] = bytes;
         s->cap[i] = cap;
     }
+    assert(s->bound[i] != NULL);
     memcpy(s->bound[i], key.data, key.len);
     if (past)
         s->bound[i][key.len] = 0;

@@ -19,7 +19,7 @@ static inline int txn_setup(void **state)
     static sim_world w;
     w = (sim_world){.opt = SIM_TINY_OPTIONS};
     w.opt.memtable_size = 256u << 10;
-    w.ops = getenv("VV_ENGINE_MEMORY") != NULL ? &engine_memory_ops : &lsm_ops;
+    w.ops = vv_test_count("VV_ENGINE_MEMORY", 0) != 0 ? &engine_memory_ops : &lsm_ops;
     err = (vv_error){0};
     sim_start(&w);
     *state = &w;

@@ -92,7 +92,9 @@ static void on_committed(void *ctx, vv_status st, const vv_write_result *result,
                          const vv_error *err)
 {
     svc_txn_job *job = ctx;
-    vv_error why = err == NULL ? (vv_error){0} : *err;
+    vv_error why = {0};
+    if (err != NULL)
+        why = *err;
     if (st == VV_CONFLICT && job->tries < RETRIES && srv_call_is_open(job->call) &&
         srv_pool_submit(job->n->pool, try_again, job) == VV_OK)
         return;
@@ -147,6 +149,7 @@ static void try_again(void *arg)
     svc_txn_job *job = arg;
     vv_error err = {0};
     bool later = false;
+    db_await_visible(job->n->db);
     vv_status st = try_once(job, &later, &err);
     if (!later)
         svc_txn_answer(job, st, &err);

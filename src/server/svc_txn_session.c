@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/lock.h"
+#include "base/point.h"
 #include "base/util.h"
 #include "server/svc_txn.h"
 
@@ -64,7 +65,7 @@ static int64_t reap(struct svc_txn_table *t, int64_t now) VV_REQUIRES(t->lock)
     int64_t next = now + VV_NS_PER_S;
     for (uint32_t i = 0; t->open > 0 && i < t->slot_count; i++) {
         slot *s = &t->slots[i];
-        if (s->state != IDLE)
+        if (s->state != IDLE || VV_BUG(60))
             continue;
         if (s->expires_ns > now) {
             next = s->expires_ns < next ? s->expires_ns : next;
@@ -222,10 +223,9 @@ static slot *slot_of(svc_txn_session *s)
 /* ---- life --------------------------------------------------------------------------------------
  */
 
-static vv_status find_free(node *n, uint64_t connection, slot **out, vv_error *err)
-    VV_REQUIRES(n->txns->lock)
+static vv_status find_free(const svc_txn_limits *limits, struct svc_txn_table *t,
+                           uint64_t connection, slot **out, vv_error *err) VV_REQUIRES(t->lock)
 {
-    struct svc_txn_table *t = n->txns;
     uint32_t same = 0;
     *out = NULL;
     for (uint32_t i = 0; i < t->slot_count; i++) {
@@ -234,7 +234,7 @@ static vv_status find_free(node *n, uint64_t connection, slot **out, vv_error *e
         else
             same += t->slots[i].session.connection == connection;
     }
-    if (same >= n->txn_limits.connection_max)
+    if (same >= limits->connection_max)
         return vv_fail(err, VV_BUSY,
                        "the connection has %u open transactions, transactions.max_per_connection: "
                        "end one first",
@@ -256,8 +256,9 @@ vv_status svc_txn_session_create(node *n, srv_call *call, int64_t idle_ns, svc_t
     if (st != VV_OK)
         return st;
     vv_mutex_lock(&t->lock);
-    st = find_free(n, srv_call_connection(call), &s, err);
+    st = find_free(&n->txn_limits, t, srv_call_connection(call), &s, err);
     if (st == VV_OK) {
+        assert(s != NULL);
         vv_put_le32(bytes, (uint32_t)(s - t->slots));
         memcpy(s->name, bytes, sizeof bytes);
         s->state = BUSY;
