@@ -4,7 +4,7 @@
  * Claim: a transaction of one or ten keys commits at least at nine tenths of the rate of a batch,
  * synced, because both wait for the same group commit; how much its own work costs shows at `os`.
  *
- *     bench_txn directory [seconds a row]
+ *     bench_txn directory [seconds a row [way]]
  *
  * Rows: way (batch, snapshot, serializable, read+write) x keys x threads x durability; one JSON
  * line each, with the share of commits that were refused. `hot` rows draw their keys from a
@@ -29,6 +29,8 @@ typedef enum way { BATCH, SNAPSHOT, SERIALIZABLE, READ_WRITE, SCAN_WRITE } way;
 
 static const char *const way_names[] = {"batch", "snapshot", "serializable", "serializable get+put",
                                         "serializable scan10+put"};
+
+static const char *only; /* the way to run; NULL: all */
 
 typedef struct row {
     vv_db *db;
@@ -129,6 +131,8 @@ static void worker_main(void *arg)
 
 static void run(row *r, unsigned threads, double seconds)
 {
+    if (only != NULL && strcmp(only, way_names[r->way]) != 0)
+        return;
     static worker workers[THREADS_MAX];
     vv_error err = {0};
     atomic_store(&r->stop, false);
@@ -163,9 +167,10 @@ int main(int argc, char **argv)
     vv_error err = {0};
     row r = {.space = KEYS_COLD};
     if (argc < 2) {
-        (void)fprintf(stderr, "usage: bench_txn directory [seconds a row]\n");
+        (void)fprintf(stderr, "usage: bench_txn directory [seconds a row [way]]\n");
         return 2;
     }
+    only = argc > 3 ? argv[3] : NULL;
     double seconds = argc > 2 ? strtod(argv[2], NULL) : 2;
     vv_options opt = VV_OPTIONS_INIT;
     opt.memory_limit = UINT64_C(2) << 30;
