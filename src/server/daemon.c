@@ -24,7 +24,7 @@
 #include "ingest/ingest.h"
 #include "server/node.h"
 
-#define METHODS_MAX 96
+#define METHODS_MAX 128
 #define POOL_QUEUE_MAX 4096u
 
 struct varve_daemon {

@@ -92,7 +92,7 @@ static vv_status run_begin(svc_txn_job *job, const ProtobufCMessage *message, bo
     vv_txn_options opt = VV_TXN_OPTIONS_INIT;
     gate_identity who = svc_identity(job->call);
     gate_grant grant;
-    gate_op op = {.kind = req->read_only ? GATE_READ : GATE_WRITE, .to_last = true};
+    gate_op op = {.kind = GATE_TXN};
     svc_txn_session *s = NULL;
     char text[40];
     vv_buf name;
@@ -104,7 +104,7 @@ static vv_status run_begin(svc_txn_job *job, const ProtobufCMessage *message, bo
     opt.read_only = req->read_only;
     vv_buf_init(&name, sizeof text);
     vv_status st = svc_kv_durability((uint32_t)req->durability, &opt.durability, err);
-    if (st == VV_OK) /* each operation is authorized for what it touches; this one for any at all */
+    if (st == VV_OK)
         st = gate_authorize(n->gate, &who, &op, 1, &grant, err);
     if (st == VV_OK)
         st = svc_txn_session_create(n, job->call, idle_ns, &s, &name, err);
@@ -243,13 +243,24 @@ static vv_status read_request(svc_txn_job *job, ProtobufCMessage **req, vv_error
     return st;
 }
 
+/* Before anything is looked up: what a request touches is authorized once more, by itself. */
+static vv_status authorize(const svc_txn_job *job, vv_error *err)
+{
+    gate_identity who = svc_identity(job->call);
+    gate_grant grant;
+    gate_op op = {.kind = GATE_TXN};
+    return gate_authorize(job->n->gate, &who, &op, 1, &grant, err);
+}
+
 static void run_job(void *arg)
 {
     svc_txn_job *job = arg;
     vv_error err = {0};
     ProtobufCMessage *req = NULL;
     bool later = false;
-    vv_status st = read_request(job, &req, &err);
+    vv_status st = authorize(job, &err);
+    if (st == VV_OK)
+        st = read_request(job, &req, &err);
     if (st == VV_OK)
         st = job->method->run(job, req, &later, &err);
     if (!later)

@@ -118,7 +118,7 @@ static vv_status try_once(svc_txn_job *job, bool *later, vv_error *err)
     job->tries++;
     gate_identity who = svc_identity(job->call);
     gate_grant grant;
-    gate_op op = {.kind = GATE_READ, .to_last = true}; /* each operation is authorized by itself */
+    gate_op op = {.kind = GATE_TXN};
     vv_status st = svc_kv_durability((uint32_t)req->durability, &opt.durability, err);
     if (st == VV_OK)
         st = gate_authorize(job->n->gate, &who, &op, 1, &grant, err);
