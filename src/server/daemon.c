@@ -2,7 +2,7 @@
  * daemon.c - builds a node from its configuration and takes it down again.
  *
  *   start   ports are taken -> store -> gate -> pool -> pipeline -> listeners
- *   stop    listeners drain (answers need the pipeline) -> pipeline settles -> pool -> gate ->
+ *   stop    listeners drain (answers need the pipeline) -> pool -> pipeline settles -> gate ->
  * store
  */
 #include "server/daemon.h"
@@ -293,8 +293,8 @@ vv_status daemon_stop(varve_daemon *d, vv_error *err)
     if (n->server != NULL)
         srv_stop(n->server);
     svc_txn_stop(n);
+    srv_pool_destroy(n->pool); /* its jobs may feed the pipeline */
     ingest_destroy(n->pipeline);
-    srv_pool_destroy(n->pool);
     gate_destroy(n->gate);
     vv_status st = vv_db_close(n->db, err);
     svc_kv_stop(n); /* the commit thread ended the last write */

@@ -183,7 +183,7 @@ static void start_on_pool(void *arg)
 
 static void hand_to_pool(svc_kv_write *w)
 {
-    vv_status st = srv_pool_submit(w->n->pool, start_on_pool, w);
+    vv_status st = srv_pool_submit_point(w->n->pool, start_on_pool, w);
     if (st != VV_OK)
         finish(w, st, "too many requests wait for a thread: retry after a pause");
 }

@@ -16,6 +16,7 @@
 #include "server/svc_read.h"
 
 #define GET_ARENA_MAX (1024u * 1024)
+#define ANSWER_STEP (256u * 1024)
 #define GETS_MAX 10000u /* record ids of one GetRecords */
 #define TABLES_MAX 256u /* record tables of a tenant that are looked through */
 
@@ -196,10 +197,24 @@ typedef struct getter {
     get_request req;
     vv_arena arena;
     vv_buf scratch;
+    uint64_t held; /* of the answer, counted in the budget */
     bool no_table; /* the table that was asked for by name is not there */
     bool may_wait;
     bool would_wait; /* without may_wait: VV_BUSY says nothing but this */
 } getter;
+
+/* Count an answer of len bytes, the first step excepted: a small one is always given. */
+static vv_status count_answer(getter *g, size_t len, vv_error *err)
+{
+    while (len > g->held + ANSWER_STEP) {
+        if (!vv_budget_reserve(g->node->budget, VV_BUDGET_QUERY, ANSWER_STEP))
+            return vv_fail(err, VV_BUSY,
+                           "storage.memory_limit is used up: retry after a pause, or ask for fewer "
+                           "records at a time");
+        g->held += ANSWER_STEP;
+    }
+    return VV_OK;
+}
 
 static vv_status get_from(getter *g, const record_id *id, vv_slice table_name, vv_buf *out,
                           vv_error *err)
@@ -220,8 +235,10 @@ static vv_status get_from(getter *g, const record_id *id, vv_slice table_name, v
     if (st == VV_OK)
         st = svc_read_value(table, version, id->entity, g->may_wait, &value, &g->would_wait, err);
     if (st == VV_OK) {
-        st = query_row_read(id->entity, value.data, value.version, g->req.projection,
-                            g->req.projection_count, &g->arena, &g->scratch, &row, err);
+        st = count_answer(g, out->len + value.data.len, err);
+        if (st == VV_OK)
+            st = query_row_read(id->entity, value.data, value.version, g->req.projection,
+                                g->req.projection_count, &g->arena, &g->scratch, &row, err);
         if (st == VV_OK) {
             size_t begin = wire_begin(out, 2);
             query_row_put(out, id->tenant, table_name, &row);
@@ -350,6 +367,7 @@ static bool answer_get(srv_call *call, vv_slice request, bool may_wait,
         srv_call_send(call, &out);
     if (!g.would_wait)
         srv_call_finish(call, st, st == VV_OK ? NULL : err.msg);
+    vv_budget_release(g.node->budget, VV_BUDGET_QUERY, g.held);
     vv_buf_fini(&out);
     vv_buf_fini(&g.scratch);
     vv_arena_fini(&g.arena);

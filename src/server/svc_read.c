@@ -31,7 +31,10 @@ static void run_read(void *arg)
     vv_free(job);
 }
 
-static void submit(srv_call *call, srv_message msg, const svc_read_ops *ops, int64_t begin_ns)
+typedef vv_status (*submit_fn)(srv_pool *pool, void (*fn)(void *arg), void *arg);
+
+static void submit(srv_call *call, srv_message msg, const svc_read_ops *ops, int64_t begin_ns,
+                   submit_fn to_pool)
 {
     const node *n = srv_call_ctx(call);
     vv_status st = VV_NO_MEMORY;
@@ -39,7 +42,7 @@ static void submit(srv_call *call, srv_message msg, const svc_read_ops *ops, int
     if (job != NULL) {
         *job = (read_job){ops, call, msg, begin_ns};
         srv_call_ref(call);
-        st = srv_pool_submit(n->pool, run_read, job);
+        st = to_pool(n->pool, run_read, job);
         if (st == VV_OK)
             return;
         srv_call_unref(call);
@@ -56,7 +59,7 @@ void svc_read_begin(srv_call *call, srv_message msg, const svc_read_ops *ops)
     node *n = srv_call_ctx(call);
     int64_t begin_ns = vv_clock_mono(n->env.clock);
     if (!ops->answer(call, msg.data, false)) {
-        submit(call, msg, ops, begin_ns);
+        submit(call, msg, ops, begin_ns, srv_pool_submit_point);
         return;
     }
     srv_message_release(&msg);
@@ -66,7 +69,7 @@ void svc_read_begin(srv_call *call, srv_message msg, const svc_read_ops *ops)
 void svc_read_on_pool(srv_call *call, srv_message msg, const svc_read_ops *ops)
 {
     const node *n = srv_call_ctx(call);
-    submit(call, msg, ops, vv_clock_mono(n->env.clock));
+    submit(call, msg, ops, vv_clock_mono(n->env.clock), srv_pool_submit);
 }
 
 vv_status svc_read_value(vv_table *table, int64_t version, vv_slice key, bool may_wait,

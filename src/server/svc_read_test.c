@@ -16,6 +16,7 @@
 
 #define VALUE_LEN 40000u /* of each value, so that it has a block of its own */
 #define KEYS 8
+#define POOL_THREADS 1u
 
 /* ---- files whose reads can be held -------------------------------------------------------------
  */
@@ -154,7 +155,8 @@ static void cold_start(cold *c)
     fill(db);
     assert_ok(vv_db_close(db, &err), err);
     files_begin(c->env.io);
-    svc_suite_start(&c->s, &(svc_suite_options){.env = &c->env, .loops = 1, .pool_threads = 1});
+    svc_suite_start(&c->s,
+                    &(svc_suite_options){.env = &c->env, .loops = 1, .pool_threads = POOL_THREADS});
 }
 
 static void cold_stop(cold *c)
@@ -424,6 +426,62 @@ static void test_nobody_waits_any_more(void **state)
     cold_stop(&c);
 }
 
+/* ---- beside long work ------------------------------------------------------------------------ */
+
+typedef struct blocker {
+    vv_mutex lock;
+    vv_cond moved;
+    unsigned inside;
+    bool open;
+} blocker;
+
+static void stand_in_the_way(void *arg)
+{
+    blocker *b = arg;
+    vv_mutex_lock(&b->lock);
+    b->inside++;
+    vv_cond_broadcast(&b->moved);
+    while (!b->open)
+        vv_cond_wait(&b->moved, &b->lock);
+    vv_mutex_unlock(&b->lock);
+}
+
+/* Every thread for queries is taken, and more wait: a point read that needs a file is answered. */
+static void test_point_reads_pass_queries(void **state)
+{
+    (void)state;
+    cold c;
+    blocker b = {0};
+    cold_start(&c);
+    vv_mutex_init(&b.lock, VV_RANK_LEAF);
+    vv_cond_init(&b.moved);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(srv_pool_submit(c.s.n.pool, stand_in_the_way, &b), VV_OK);
+    vv_mutex_lock(&b.lock);
+    while (b.inside < POOL_THREADS)
+        vv_cond_wait(&b.moved, &b.lock);
+    vv_mutex_unlock(&b.lock);
+    vv_buf value;
+    vv_buf_init(&value, 1 << 20);
+    bool found = false;
+    for (int i = 0; i < 4; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%d", i);
+        assert_ok(svc_suite_get(&c.s, "t", "kv", vv_slice_str(key), &found, &value, NULL), c.s.err);
+        assert_true(found && value.len == VALUE_LEN);
+    }
+    assert_true(reads_by(&files.by_pool) > 0);
+    vv_mutex_lock(&b.lock);
+    assert_int_equal(b.inside, POOL_THREADS);
+    b.open = true;
+    vv_cond_broadcast(&b.moved);
+    vv_mutex_unlock(&b.lock);
+    vv_buf_fini(&value);
+    cold_stop(&c);
+    vv_cond_fini(&b.moved);
+    vv_mutex_fini(&b.lock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +490,7 @@ int main(void)
         cmocka_unit_test(test_get_record),
         cmocka_unit_test(test_http_get),
         cmocka_unit_test(test_nobody_waits_any_more),
+        cmocka_unit_test(test_point_reads_pass_queries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

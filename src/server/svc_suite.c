@@ -93,8 +93,8 @@ void svc_suite_stop(svc_suite *s)
     cli_close(s->conn);
     srv_stop(s->n.server);
     svc_txn_stop(&s->n);
-    ingest_destroy(s->n.pipeline);
     srv_pool_destroy(s->n.pool);
+    ingest_destroy(s->n.pipeline);
     gate_destroy(s->n.gate);
     assert_ok(vv_db_close(s->n.db, &s->err), s->err);
     svc_kv_stop(&s->n);
