@@ -31,6 +31,7 @@ typedef struct node {
     srv_pool *pool; /* blocking reads and queries */
     int64_t started_mono_ns;
     uint64_t query_memory_limit;   /* bytes one query may hold for order_by */
+    _Atomic int64_t refused_ns;    /* monotonic: a full disk refused a write last; 0: see node.c */
     _Atomic int draining;          /* set by SIGTERM: /ready answers 503 */
     struct svc_kv_lanes *kv_lanes; /* svc_kv_write.c; may be NULL */
     struct svc_txn_table *txns;    /* svc_txn_session.c; NULL: Txn is not served */
@@ -74,6 +75,12 @@ uint64_t svc_txn_open_count(node *n);
 
 /** Append all figures in the Prometheus text format. */
 void svc_metrics_text(node *n, vv_buf *out);
+
+/** Tell how a write ended: with VV_NO_SPACE writes are stalled, until one succeeds or none was
+ * refused for a while. Any thread. */
+void node_note_write(node *n, vv_status st);
+/** True while they are; logs the end. */
+bool node_is_stalled(node *n);
 
 /** True, and why is "", when the node can take writes: the store is open and not latched. */
 bool node_is_ready(node *n, char *why, size_t why_len);

@@ -72,6 +72,7 @@ static void post_settled(void *ctx, const ingest_item *item)
     char header[64];
     ingest_outcome o;
     ingest_item_outcome(item, &o);
+    svc_ingest_note(p->n, item, &o);
     if (o.status != VV_OK) {
         svc_reply_error(p->call, o.status, o.message);
         return;
