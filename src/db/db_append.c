@@ -198,6 +198,8 @@ static vv_status apply(vv_db *db, vv_batch *const *group, size_t count, uint64_t
                                       vv_buf_slice(&b->payload), err);
         if (st != VV_OK)
             return vv_wrap(err, st, "apply version %lld", (long long)b->result.version);
+        if (VV_UNLIKELY(b->shard->recent.watchers > 0))
+            txn_recent_add(&b->shard->recent, b->result.version, vv_buf_slice(&b->payload));
         if (b->mark_time_ns != 0)
             db_marks_note(b->shard, b->mark_time_ns, b->result.version, end);
         if (b->dropping != NULL)

@@ -413,6 +413,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     for (uint32_t i = 0; db->shards != NULL && i < db->shard_count; i++) {
         db->ops->close(db->shards[i].eng);
         db_marks_fini(&db->shards[i].marks);
+        txn_recent_fini(&db->shards[i].recent);
     }
     cat_close(db->cat);
     vio_close(db->lock_file);

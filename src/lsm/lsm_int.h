@@ -104,6 +104,11 @@ vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_curs
 vv_status lsm_multi_get(engine *base, const vv_slice *keys, size_t count, const engine_read *read,
                         engine_value *out, vv_status *status, vv_error *err);
 
+/* ---- lsm_touch.c ---- */
+
+vv_status lsm_touched(engine *base, vv_slice lower, vv_slice upper, int64_t since,
+                      engine_touch *out, vv_error *err);
+
 /* ---- lsm_pins.c ---- */
 
 void lsm_pins_init(lsm_pins *p);

@@ -85,6 +85,9 @@ static void store(vv_buf *out, node *n)
     counter(out, "varve_commits_total", "Batches committed.", (double)s.entries_committed);
     counter(out, "varve_operations_total", "Operations committed.", (double)s.operations);
     counter(out, "varve_user_bytes_total", "Key and value bytes committed.", (double)s.user_bytes);
+    counter(out, "varve_txn_commits_total", "Transactions committed.", (double)s.txn_commits);
+    counter(out, "varve_txn_failures_total", "Commits of transactions refused.",
+            (double)s.txn_failures);
     counter(out, "varve_conflicts_total", "Writes refused by a condition.", (double)s.conflicts);
     counter(out, "varve_duplicates_total", "Retries of producers that changed nothing.",
             (double)s.duplicates);
