@@ -56,7 +56,7 @@ typedef struct vv_options {
     uint32_t log_segment_size;   /* default 64 MiB, rounded to 4 KiB, min 64 KiB */
     uint32_t log_ring_size;      /* default 8 MiB, min 64 KiB */
     uint32_t background_threads; /* flush and compaction; default 1 */
-    bool compress;               /* lz4 below level 0; default true */
+    bool compress;               /* tables that leave it to the store; default true */
     void (*log)(void *ctx, int level, const char *line, size_t len); /* may be NULL: silence */
     void *log_ctx;
     int log_level; /* 0 error .. 3 debug; default 1 */
@@ -103,12 +103,22 @@ typedef enum vv_table_kind {
     VV_TABLE_RECORD = 2, /* typed records (record.h), indexed by their timestamp */
 } vv_table_kind;
 
+/* How the files of a table are compressed. Level 0, which is rewritten soon, never is. */
+typedef enum vv_compression {
+    VV_COMPRESSION_AUTO =
+        0, /* lz4 on level 1, zstd below, nothing where vv_options.compress is off */
+    VV_COMPRESSION_NONE = 1,
+    VV_COMPRESSION_LZ4 = 2,
+    VV_COMPRESSION_ZSTD = 3, /* with a dictionary where it pays */
+} vv_compression;
+
 typedef struct vv_table_options {
     size_t size;
     vv_table_kind kind;           /* default VV_TABLE_KV */
     int64_t version_retention_ns; /* how long old versions can be read without a snapshot;
                                      -1: the default of the kind (0 for kv, 1 h for records) */
     bool if_not_exists;           /* VV_OK with the existing table instead of VV_CONFLICT */
+    vv_compression compression;   /* default VV_COMPRESSION_AUTO */
 } vv_table_options;
 
 #ifndef __cplusplus
@@ -138,6 +148,7 @@ typedef struct vv_table_info {
     int64_t version_retention_ns;
     int64_t created_ns;      /* wall time */
     uint64_t bytes_estimate; /* on disk and in memtables */
+    vv_compression compression;
 } vv_table_info;
 
 /**

@@ -167,6 +167,17 @@ int64_t cat_retention(catalog *cat, uint32_t table_id)
     return ns;
 }
 
+engine_form cat_form(catalog *cat, uint32_t table_id)
+{
+    engine_form form = {0};
+    vv_mutex_lock(&cat->map_lock);
+    const cat_table *t = cat_map_find_id(&cat->map, table_id);
+    if (t != NULL)
+        form.compression = (engine_compression)t->compression;
+    vv_mutex_unlock(&cat->map_lock);
+    return form;
+}
+
 int64_t cat_retention_max(catalog *cat, uint32_t shard)
 {
     int64_t max = 0;

@@ -105,13 +105,20 @@ static engine_floor hook_floor(void *ctx, uint32_t table_id)
     return (engine_floor){.version = version, .time_ns = db_read_time(db)};
 }
 
+static engine_form hook_form(void *ctx, uint32_t table_id)
+{
+    db_shard *shard = ctx;
+    return shard->db->cat == NULL ? (engine_form){0} : cat_form(shard->db->cat, table_id);
+}
+
 engine_hooks db_hooks(db_shard *shard)
 {
     return (engine_hooks){.ctx = shard,
                           .ensure_durable = hook_ensure_durable,
                           .on_checkpoint = hook_on_checkpoint,
                           .on_work = hook_on_work,
-                          .floor = hook_floor};
+                          .floor = hook_floor,
+                          .form = hook_form};
 }
 
 /* ---- one piece of work ------------------------------------------------------------------------

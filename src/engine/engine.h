@@ -21,6 +21,20 @@ typedef struct engine_floor {
     int64_t time_ns; /* what expired at or before it may be gone */
 } engine_floor;
 
+/* How the blocks of a table are compressed. Frozen: in the catalog's records. */
+typedef enum engine_compression {
+    ENGINE_COMPRESSION_AUTO =
+        0, /* by level: none, lz4, then zstd with a dictionary where it pays */
+    ENGINE_COMPRESSION_NONE = 1,
+    ENGINE_COMPRESSION_LZ4 = 2, /* below level 0, as all of them */
+    ENGINE_COMPRESSION_ZSTD = 3,
+} engine_compression;
+
+/* What files of a table look like. All zero is the default. */
+typedef struct engine_form {
+    engine_compression compression;
+} engine_form;
+
 typedef struct engine_hooks {
     void *ctx;
     /* Everything up to version is durable in the log when this returns. Before a flush becomes part
@@ -34,6 +48,8 @@ typedef struct engine_hooks {
     /* The oldest version reads of this table may still ask for. Ask it before looking at the pins:
      * a pin that comes later is at or above it. */
     engine_floor (*floor)(void *ctx, uint32_t table_id);
+    /* The form that a table's data is to have from now on. */
+    engine_form (*form)(void *ctx, uint32_t table_id);
 } engine_hooks;
 
 typedef struct engine_options {
@@ -48,7 +64,10 @@ typedef struct engine_options {
     uint64_t target_file_size; /* default 32 MiB */
     uint32_t block_size;       /* raw bytes; default 4096 plain, 16384 where compressed */
     uint32_t level0_runs_max;  /* overlapping runs that start a compaction; default 4 */
-    bool compress;             /* lz4 below level 0; default true */
+    /* zstd dictionaries: bytes of blocks to train from, default 512 KiB; used where they save one
+     * part in so many, default 25 (UINT32_MAX: always). */
+    uint32_t dictionary_sample, dictionary_gain;
+    bool compress; /* tables without a choice of their own; default true */
     bool read_only;
     vv_budget *budget;
     engine_hooks hooks; /* any may be NULL */

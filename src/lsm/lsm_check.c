@@ -99,6 +99,10 @@ static vv_status check_blocks(report *r, lsm_run *run, tally *t, vv_error *err)
             continue;
         }
         const uint8_t *p = pgc_data(frame);
+        /* A reader relies on the sum of what is stored; here the raw form is summed too. */
+        if (lsm_block_sum(p, lsm_block_used(p), run->meta.id, b) != vv_get_le64(p))
+            say(r, "run %" PRIu64 ": block %u: the sum of its raw form does not match",
+                run->meta.id, b);
         lsm_block_load_prefix(p, key);
         for (unsigned i = 0; i < lsm_block_count(p); i++) {
             engine_item item;

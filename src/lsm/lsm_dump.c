@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_run_format.h"
 
 typedef struct printer {
     void (*line)(void *ctx, const char *text);
@@ -61,6 +62,11 @@ static void print_meta(const printer *p, const lsm_run *run)
           " tables %u versions %" PRId64 "..%" PRId64,
           m->entries, m->deletes, m->ranges, m->raw_bytes, m->table_count, m->version_min,
           m->version_max);
+    if (run->features != 0)
+        print(p, "features %#x", run->features);
+    if (run->dict != NULL)
+        print(p, "dictionary %u of %zu bytes", codec_block_dict_id(run->dict),
+              codec_block_dict_bytes(run->dict).len);
     print(p, "bounds [%s, %s)", quote(lower, m->lower), quote(upper, m->upper));
     for (size_t i = 0; i < engine_rangedels_count(run->rangedels); i++) {
         const engine_range *r = engine_rangedels_at(run->rangedels, i);
@@ -80,7 +86,9 @@ static vv_status print_block(const printer *p, lsm_run *run, uint32_t block, vv_
     char text[132];
     print(p, "block %u at %" PRIu64 " stored %u %s raw %u entries %u", block,
           lsm_run_block_offset(run, block), lsm_run_block_stored(run, block),
-          codec_kind_name(run->codec[block]), lsm_block_used(b), lsm_block_count(b));
+          run->codec[block] == LSM_CODEC_DICTIONARY ? "zstd with dictionary"
+                                                    : codec_kind_name(run->codec[block]),
+          lsm_block_used(b), lsm_block_count(b));
     lsm_block_load_prefix(b, key);
     for (unsigned i = 0; i < lsm_block_count(b); i++) {
         engine_item item;

@@ -251,6 +251,10 @@ static void set_defaults(engine_options *opt)
     opt->work_size = vv_max_u64(opt->work_size == 0 ? 4 * VV_MIB : opt->work_size, WORK_MIN);
     if (opt->target_file_size == 0)
         opt->target_file_size = 32 * VV_MIB;
+    if (opt->dictionary_sample == 0)
+        opt->dictionary_sample = (uint32_t)vv_min_u64(512 * VV_KIB, opt->work_size / 8);
+    if (opt->dictionary_gain == 0)
+        opt->dictionary_gain = 25;
     if (opt->level0_runs_max == 0)
         opt->level0_runs_max = 4;
 }

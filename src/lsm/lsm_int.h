@@ -90,6 +90,19 @@ static inline uint64_t lsm_level_target(const lsm_engine *e, uint32_t level)
     return target;
 }
 
+/* ---- lsm_form.c ---- */
+
+/* What a writer needs to know of a table. */
+typedef struct lsm_form {
+    codec_kind codec;
+    uint32_t block_size;
+} lsm_form;
+
+/** The form of a table's blocks in a run of this level. */
+lsm_form lsm_form_of(const lsm_engine *e, uint32_t table, uint32_t level);
+/** True when a run of level 0 may go to `level` as it is: everything in it is plain there too. */
+bool lsm_form_is_plain(const lsm_engine *e, const lsm_run *run, uint32_t level);
+
 /* ---- lsm_read.c ---- */
 
 vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,

@@ -34,6 +34,7 @@ static lsm_job *new_job(lsm_engine *e, lsm_view *view, uint32_t output, vv_error
     job->output = output;
     job->newer = -1;
     lsm_readers_init(&job->readers, e);
+    lsm_trainer_init(&job->trainer, e->opt.dictionary_sample, e->opt.dictionary_gain);
     return job;
 }
 
@@ -70,6 +71,7 @@ void lsm_job_destroy(lsm_job *job)
     for (uint32_t i = 0; i < job->level_count; i++)
         lsm_level_unref(job->levels[i]);
     lsm_readers_fini(&job->readers);
+    lsm_trainer_fini(&job->trainer);
     engine_rangedels_unref(job->cover);
     vv_free(job->ranges);
     vv_free(job->inputs);

@@ -6,6 +6,7 @@
 #define VARVE_LSM_LSM_JOB_INT_H
 
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_pack.h"
 
 typedef enum lsm_phase {
     LSM_MERGE,
@@ -52,6 +53,7 @@ struct lsm_job {
     int64_t newer; /* the version seen before of the same key, or -1 */
     uint64_t read_bytes;
 
+    lsm_trainer trainer; /* outlives the writers */
     lsm_writer *writer;
     uint64_t writer_id;
     uint32_t table;              /* of the last item written */

@@ -22,8 +22,6 @@
 #define PIECE_BYTES (1 * VV_MIB)
 #define WRITE_SIZE (1 * VV_MIB)
 #define LARGE_TABLE (1 * VV_MIB) /* a table with more in a flush gets files of its own */
-#define COMPRESSED_BLOCK 16384u
-#define PLAIN_BLOCK 4096u
 
 /* ---- what lies beneath ---- */
 
@@ -198,15 +196,13 @@ static bool has_ranges_left(const lsm_job *job)
 static vv_status open_file(lsm_job *job, vv_error *err)
 {
     lsm_engine *e = job->e;
-    bool compress = job->output > 0 && e->opt.compress;
+    lsm_form form = lsm_form_of(e, job->table, job->output);
     lsm_writer_options opt = {
         .store = &e->store,
         .group = job->group,
         .level = job->output,
-        .block_size = e->opt.block_size != 0 ? e->opt.block_size
-                      : compress             ? COMPRESSED_BLOCK
-                                             : PLAIN_BLOCK,
-        .codec = compress ? CODEC_LZ4 : CODEC_NONE,
+        .block_size = form.block_size,
+        .trainer = &job->trainer,
         .buffer_size = (size_t)vv_min_u64(vv_min_u64(WRITE_SIZE, e->opt.work_size / 4),
                                           e->opt.target_file_size / 4 + 1),
         .filter_bits = job->output == 0 ? LSM_FILTER_BITS_YOUNG : LSM_FILTER_BITS,
@@ -215,7 +211,10 @@ static vv_status open_file(lsm_job *job, vv_error *err)
     if (st != VV_OK)
         return st;
     job->writer_id = opt.id;
-    return lsm_writer_open(&opt, &job->writer, err);
+    st = lsm_writer_open(&opt, &job->writer, err);
+    if (st == VV_OK)
+        st = lsm_writer_enter_table(job->writer, job->table, form.codec, form.block_size, err);
+    return st;
 }
 
 static vv_status grow_files(lsm_job *job, vv_error *err)
@@ -294,9 +293,15 @@ static vv_status write_item(lsm_job *job, const engine_item *item, bool new_key,
     vv_status st = VV_OK;
     if (job->writer != NULL && new_key && is_cut(job, item->key))
         st = finish_file(job, &item->key, err);
-    job->table = engine_key_table(item->key);
-    if (st == VV_OK && job->writer == NULL)
+    uint32_t table = engine_key_table(item->key);
+    bool same_table = table == job->table;
+    job->table = table;
+    if (st == VV_OK && job->writer == NULL) {
         st = open_file(job, err);
+    } else if (st == VV_OK && !same_table) {
+        lsm_form form = lsm_form_of(job->e, table, job->output);
+        st = lsm_writer_enter_table(job->writer, table, form.codec, form.block_size, err);
+    }
     return st == VV_OK ? lsm_writer_add(job->writer, item, err) : st;
 }
 

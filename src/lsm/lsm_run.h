@@ -13,7 +13,7 @@
 
 #include "base/lock.h"
 #include "base/util.h"
-#include "codec/codec_block.h"
+#include "codec/codec_block_dict.h"
 #include "engine/rangedel.h"
 #include "io/env.h"
 #include "lsm/lsm_block.h"
@@ -99,6 +99,7 @@ typedef struct lsm_writer_options {
     uint32_t level;
     uint32_t block_size; /* raw bytes */
     codec_kind codec;
+    struct lsm_trainer *trainer; /* of dictionaries, outlives the writer; NULL: none */
     unsigned filter_bits;
     size_t buffer_size; /* bytes written at a time */
 } lsm_writer_options;
@@ -106,6 +107,9 @@ typedef struct lsm_writer_options {
 /** A new file; it must not exist. */
 VV_MUST_CHECK vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out,
                                         vv_error *err);
+/** The form of what follows: a table begins. */
+VV_MUST_CHECK vv_status lsm_writer_enter_table(lsm_writer *w, uint32_t table, codec_kind codec,
+                                               uint32_t block_size, vv_error *err);
 /** The next entry: key ascending, version descending. */
 VV_MUST_CHECK vv_status lsm_writer_add(lsm_writer *w, const engine_item *item, vv_error *err);
 /** A range deletion, in any order; start < end. */
@@ -149,7 +153,9 @@ struct lsm_run {
     pgc_file *pages;
     lsm_fence fence;
     uint64_t *place; /* per block: offset / 512 << 24 | stored length */
-    uint8_t *codec;  /* per block */
+    uint8_t *codec;  /* per block: codec_kind, or LSM_CODEC_DICTIONARY */
+    uint32_t features;
+    codec_block_dict *dict; /* with LSM_FEATURE_DICTIONARY */
     uint32_t block_count;
     uint32_t block_size;
     uint64_t data_size; /* bytes of all blocks */

@@ -46,6 +46,14 @@ static inline void tw_on_checkpoint(void *ctx, int64_t version)
     ((tw *)ctx)->checkpointed = version;
 }
 
+/* One table as the store has it, the other with zstd and, mostly, a dictionary. */
+static inline engine_form tw_form(void *ctx, uint32_t table_id)
+{
+    (void)ctx;
+    return (engine_form){.compression =
+                             table_id == 1 ? ENGINE_COMPRESSION_AUTO : ENGINE_COMPRESSION_ZSTD};
+}
+
 static inline void tw_init(tw *w, uint64_t seed)
 {
     *w = (tw){.seed = seed, .disk = vio_sim_disk_create()};
@@ -63,7 +71,12 @@ static inline void tw_init(tw *w, uint64_t seed)
         .block_size = 512u << vv_rng_below(&rng, 3),
         .level0_runs_max = 2,
         .compress = vv_rng_one_in(&rng, 2),
-        .hooks = {.ctx = w, .ensure_durable = tw_ensure_durable, .on_checkpoint = tw_on_checkpoint},
+        .dictionary_sample = 2 * VV_KIB,
+        .dictionary_gain = UINT32_MAX,
+        .hooks = {.ctx = w,
+                  .ensure_durable = tw_ensure_durable,
+                  .on_checkpoint = tw_on_checkpoint,
+                  .form = tw_form},
     };
 }
 
