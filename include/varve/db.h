@@ -198,6 +198,23 @@ VV_API size_t vv_batch_bytes(const vv_batch *batch); /* encoded size, compared w
  */
 VV_API VV_MUST_CHECK vv_status vv_batch_put(vv_batch *batch, vv_table *table, vv_slice key,
                                             vv_slice value, int64_t expires_ns, vv_error *err);
+
+/* How a merge changes a value. Frozen: on disk. */
+typedef enum vv_operator {
+    VV_ADD = 1,    /* int64, 8 bytes little-endian; wraps around */
+    VV_MAX = 2,    /* likewise: the larger of the two */
+    VV_APPEND = 3, /* bytes behind the value; cut off at VV_VALUE_MAX */
+} vv_operator;
+
+/**
+ * Change a value without reading it: a counter, a high-water mark, a list. An absent value, and for
+ * VV_ADD and VV_MAX one of other than 8 bytes, gives the operand itself. Like a put it replaces the
+ * expiry. Never conflicts. Reads, snapshots and conditions see the value that it comes to.
+ * @return as vv_batch_put; VV_INVALID for an unknown operator and an operand of a wrong size.
+ */
+VV_API VV_MUST_CHECK vv_status vv_batch_merge(vv_batch *batch, vv_table *table, vv_slice key,
+                                              vv_operator op, vv_slice operand, int64_t expires_ns,
+                                              vv_error *err);
 VV_API VV_MUST_CHECK vv_status vv_batch_delete(vv_batch *batch, vv_table *table, vv_slice key,
                                                vv_error *err);
 /** Delete every key in [begin, end): constant cost. An empty end means to the end of the table. */
@@ -249,6 +266,8 @@ VV_API VV_MUST_CHECK vv_status vv_write_async(vv_db *db, vv_batch *batch, vv_dur
 /** One-operation forms of the above, with the store's durability. */
 VV_API VV_MUST_CHECK vv_status vv_put(vv_table *table, vv_slice key, vv_slice value, vv_error *err);
 VV_API VV_MUST_CHECK vv_status vv_delete(vv_table *table, vv_slice key, vv_error *err);
+VV_API VV_MUST_CHECK vv_status vv_merge(vv_table *table, vv_slice key, vv_operator op,
+                                        vv_slice operand, vv_error *err);
 
 /**
  * Put value if the key's present value equals expected (present == false: if the key is absent).

@@ -152,7 +152,10 @@ static vv_status prepare(vv_db *db, vv_batch *const *group, size_t count, group_
             plan->ops[s] = 0;
             plan->next_index[s] =
                 atomic_load_explicit(&shard->last_index, memory_order_relaxed) + 1;
-            plan->time_ns[s] = now > shard->last_commit_time_ns ? now : shard->last_commit_time_ns;
+            int64_t least = atomic_load_explicit(&shard->floor_time_ns, memory_order_acquire);
+            if (shard->last_commit_time_ns > least)
+                least = shard->last_commit_time_ns;
+            plan->time_ns[s] = now > least ? now : least;
         }
         plan->bytes[s] += group[i]->payload.len;
         plan->ops[s] += group[i]->op_count;

@@ -18,7 +18,8 @@
 
 typedef struct engine_floor {
     int64_t version; /* reads below it are refused: their versions may be gone */
-    int64_t time_ns; /* what expired at or before it may be gone */
+    int64_t
+        time_ns; /* what expired at or before it may be gone; no later entry is committed before */
 } engine_floor;
 
 /* How the blocks of a table are compressed. Frozen: in the catalog's records. */

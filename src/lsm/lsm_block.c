@@ -133,7 +133,7 @@ static vv_status check_entry(const layout *l, unsigned i, uint32_t from, uint32_
         if (q >= end)
             goto bad;
         flag = *q++;
-        if ((flag & ~(unsigned)LSM_ENTRY_EXPIRES) > ENGINE_DELETE)
+        if ((flag & ~(unsigned)LSM_ENTRY_EXPIRES) > ENGINE_MERGE)
             return vv_fail(err, VV_UNSUPPORTED,
                            "entry %u: kind %u is not known here: written by a newer version?", i,
                            flag);

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/util.h"
+#include "engine/operand.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_int.h"
 
@@ -77,6 +78,16 @@ static void check_entry(report *r, const lsm_run *run, uint32_t block, const eng
         say(r, "run %" PRIu64 ": block %u: the filter does not know a key", id, block);
     t->sum.entries++;
     t->sum.deletes += item->kind == ENGINE_DELETE;
+    if (item->kind == ENGINE_MERGE) {
+        vv_slice steps = item->value;
+        t->sum.merges++;
+        if (steps.len < ENGINE_OPERAND_TIME ||
+            !engine_steps_are_valid(
+                vv_slice_of(steps.data + ENGINE_OPERAND_TIME, steps.len - ENGINE_OPERAND_TIME)))
+            say(r, "run %" PRIu64 ": block %u: a merge without valid steps", id, block);
+        if (engine_operand_time(steps) < run->meta.merge_time)
+            say(r, "run %" PRIu64 ": block %u: a merge earlier than the footer says", id, block);
+    }
     t->sum.raw_bytes += item->key.len + item->value.len;
     t->sum.version_min = item->version < t->sum.version_min ? item->version : t->sum.version_min;
     t->sum.version_max = item->version > t->sum.version_max ? item->version : t->sum.version_max;
@@ -145,8 +156,8 @@ static vv_status check_run(report *r, lsm_run *run, vv_error *err)
         return st; /* counts of a damaged run say nothing new */
     check_ranges(r, run, &t);
     if (t.sum.entries != m->entries || t.sum.deletes != m->deletes || t.sum.ranges != m->ranges ||
-        t.sum.raw_bytes != m->raw_bytes || t.sum.version_min != m->version_min ||
-        t.sum.version_max != m->version_max)
+        t.sum.raw_bytes != m->raw_bytes || t.sum.merges != m->merges ||
+        t.sum.version_min != m->version_min || t.sum.version_max != m->version_max)
         say(r, "run %" PRIu64 ": its counts or versions do not match the footer", m->id);
     return VV_OK;
 }

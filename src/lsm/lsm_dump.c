@@ -93,7 +93,9 @@ static vv_status print_block(const printer *p, lsm_run *run, uint32_t block, vv_
     for (unsigned i = 0; i < lsm_block_count(b); i++) {
         engine_item item;
         lsm_block_item(b, i, key, &item);
-        const char *kind = item.kind == ENGINE_DELETE ? "delete" : "put";
+        const char *kind = item.kind == ENGINE_DELETE  ? "delete"
+                           : item.kind == ENGINE_MERGE ? "merge"
+                                                       : "put";
         if (item.expires_ns != 0)
             print(p, "  %s %s @%" PRId64 " expires %" PRId64 " value %zu bytes", kind,
                   quote(text, item.key), item.version, item.expires_ns, item.value.len);

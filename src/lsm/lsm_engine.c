@@ -162,12 +162,11 @@ static vv_status lsm_apply(engine *base, int64_t version, int64_t commit_time_ns
                            vv_error *err)
 {
     lsm_engine *e = lsm_engine_of(base);
-    (void)commit_time_ns; /* expiry is stored as an absolute time in each entry */
     if (version <= atomic_load_explicit(&e->checkpoint, memory_order_relaxed))
         return VV_OK; /* replay overlaps what is in runs */
     vv_mutex_lock(&e->lock);
     engine_memtable *mem = active_of(e);
-    vv_status st = engine_memtable_apply(mem, version, payload, err);
+    vv_status st = engine_memtable_apply_at(mem, version, commit_time_ns, payload, err);
     e->pending_done = true;
     /* Half full: time for a background thread to touch the memory of the next one. */
     bool warm = !e->is_warm && engine_memtable_bytes(mem) > e->opt.memtable_size / 2;

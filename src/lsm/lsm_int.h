@@ -110,6 +110,14 @@ vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_va
 vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_cursor **out,
                      vv_error *err);
 
+/* ---- lsm_resolve.c ---- */
+
+/** The value of a key whose newest version is a merge, appended to out. The caller holds the view
+ * and is in no epoch section. VV_BUSY as lsm_get. */
+VV_MUST_CHECK vv_status lsm_resolve(const lsm_view *view, vv_slice key, const engine_read *read,
+                                    vv_buf *out, int64_t *version, int64_t *expires_ns,
+                                    vv_error *err);
+
 /* ---- lsm_pins.c ---- */
 
 void lsm_pins_init(lsm_pins *p);

@@ -34,6 +34,9 @@ static lsm_job *new_job(lsm_engine *e, lsm_view *view, uint32_t output, vv_error
     job->output = output;
     job->newer = -1;
     lsm_readers_init(&job->readers, e);
+    engine_fold_init(&job->waiting.fold);
+    vv_buf_init(&job->waiting.key, ENGINE_KEY_MAX);
+    vv_buf_init(&job->waiting.out, LSM_BLOCK_RAW_MAX);
     lsm_trainer_init(&job->trainer, e->opt.dictionary_sample, e->opt.dictionary_gain);
     return job;
 }
@@ -72,6 +75,9 @@ void lsm_job_destroy(lsm_job *job)
         lsm_level_unref(job->levels[i]);
     lsm_readers_fini(&job->readers);
     lsm_trainer_fini(&job->trainer);
+    engine_fold_fini(&job->waiting.fold);
+    vv_buf_fini(&job->waiting.key);
+    vv_buf_fini(&job->waiting.out);
     engine_rangedels_unref(job->cover);
     vv_free(job->ranges);
     vv_free(job->inputs);

@@ -5,6 +5,7 @@
 #ifndef VARVE_LSM_LSM_JOB_INT_H
 #define VARVE_LSM_LSM_JOB_INT_H
 
+#include "engine/operand.h"
 #include "lsm/lsm_int.h"
 #include "lsm/lsm_pack.h"
 
@@ -22,6 +23,16 @@ typedef struct lsm_table_size {
     uint32_t table;
     uint64_t bytes;
 } lsm_table_size;
+
+/* A merge that may still take in what is older: lsm_job_fold.c. */
+typedef struct lsm_waiting {
+    bool is_there;
+    bool is_first; /* version of its key that is written */
+    int64_t cover; /* the range deletion that ends its chain, or -1 */
+    engine_fold fold;
+    vv_buf key;
+    vv_buf out;
+} lsm_waiting;
 
 struct lsm_job {
     lsm_engine *e;
@@ -52,6 +63,9 @@ struct lsm_job {
     bool has_key;
     int64_t newer; /* the version seen before of the same key, or -1 */
     uint64_t read_bytes;
+    lsm_waiting waiting;
+    bool is_merged_above; /* a merge of the same key was written and builds on what follows */
+    int64_t merge_time;   /* the earliest commit time of a merge in the view; INT64_MAX: none */
 
     lsm_trainer trainer; /* outlives the writers */
     lsm_writer *writer;
@@ -75,7 +89,25 @@ struct lsm_job {
 /** Position the inputs and decide what is left of the range deletions. */
 VV_MUST_CHECK vv_status lsm_job_begin_merge(lsm_job *job, engine_source **sources, uint32_t count,
                                             vv_error *err);
+/** The next version for the output. is_first: of its key, so that a file may end before it. */
+VV_MUST_CHECK vv_status lsm_job_write(lsm_job *job, const engine_item *item, bool is_first,
+                                      vv_error *err);
+/** True when no older version of key lies beneath the output. */
+bool lsm_job_is_key_bottom(const lsm_job *job, vv_slice key);
 /** Merge about a MiB; *end when nothing is left and the last file is finished. */
 VV_MUST_CHECK vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err);
+
+/* ---- lsm_job_fold.c ---- */
+
+/** Look at the readers of a table, and at the merges above it. */
+VV_MUST_CHECK vv_status lsm_job_enter_table(lsm_job *job, uint32_t table, vv_error *err);
+/** A merge that is needed: it waits for what is older. */
+VV_MUST_CHECK vv_status lsm_job_fold_begin(lsm_job *job, const engine_item *item, bool is_first,
+                                           vv_error *err);
+/** The next older version of the key, while a merge waits. *taken: it has gone into that. */
+VV_MUST_CHECK vv_status lsm_job_fold_older(lsm_job *job, const engine_item *item, bool needed,
+                                           bool *taken, vv_error *err);
+/** The key has no more versions. */
+VV_MUST_CHECK vv_status lsm_job_fold_end(lsm_job *job, vv_error *err);
 
 #endif

@@ -174,6 +174,26 @@ static void give_from_memtable(const engine_item *item, engine_memtable *holder,
     out->unpin = unpin_memtable;
 }
 
+/* A merge was found: give what it comes to. Leaves the section. */
+static vv_status get_merged(lookup *l, engine_value *out, vv_error *err)
+{
+    vv_buf value;
+    vv_buf_init(&value, ENGINE_VALUE_MAX);
+    hold_view(l);
+    vv_epoch_exit();
+    vv_status st =
+        lsm_resolve(l->view, l->key, l->read, &value, &out->version, &out->expires_ns, err);
+    vv_epoch_enter();
+    if (st != VV_OK) {
+        vv_buf_fini(&value);
+        return st;
+    }
+    out->data = vv_buf_slice(&value);
+    out->pin = value.data; /* the buffer's memory is the value's now */
+    out->unpin = vv_free;
+    return VV_OK;
+}
+
 vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,
                   vv_error *err)
 {
@@ -189,7 +209,9 @@ vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_va
         st = VV_NOT_FOUND;
     if (st == VV_OK) {
         *out = (engine_value){.version = l.item.version, .expires_ns = l.item.expires_ns};
-        if (holder != NULL) {
+        if (VV_UNLIKELY(l.item.kind == ENGINE_MERGE)) {
+            st = get_merged(&l, out, err);
+        } else if (holder != NULL) {
             give_from_memtable(&l.item, holder, out);
         } else {
             out->data = l.item.value;
@@ -198,7 +220,7 @@ vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_va
         }
     }
     vv_epoch_exit();
-    if (l.frame != NULL && st != VV_OK)
+    if (l.frame != NULL && (st != VV_OK || l.item.kind == ENGINE_MERGE))
         pgc_unpin(l.frame);
     if (l.view_held)
         lsm_view_release(e, (lsm_view *)(uintptr_t)l.view);
@@ -217,6 +239,14 @@ static void release_hold(void *ctx)
     cursor_hold *hold = ctx;
     lsm_view_release(hold->e, hold->view);
     vv_free(hold);
+}
+
+static vv_status resolve_held(void *ctx, vv_slice key, const engine_read *read, vv_buf *out,
+                              int64_t *expires_ns, vv_error *err)
+{
+    const cursor_hold *hold = ctx;
+    int64_t version = 0;
+    return lsm_resolve(hold->view, key, read, out, &version, expires_ns, err);
 }
 
 /* Sources over all parts of the view that the bounds touch, newest first. */
@@ -259,7 +289,9 @@ vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_curs
     size_t count = 0;
     vv_status st = make_sources(view, opt, sources, &count, err);
     if (st == VV_OK) {
-        st = engine_cursor_create(sources, count, opt, release_hold, hold, out, err);
+        engine_cursor_options with = *opt;
+        with.resolver = (engine_resolver){resolve_held, hold};
+        st = engine_cursor_create(sources, count, &with, release_hold, hold, out, err);
         count = 0; /* taken */
     }
     for (size_t i = 0; i < count; i++)

@@ -39,9 +39,11 @@ typedef struct lsm_meta {
     uint64_t raw_bytes; /* of keys and values */
     int64_t version_min;
     int64_t version_max;
-    vv_slice lower;  /* inclusive */
-    vv_slice upper;  /* exclusive */
-    uint8_t *bounds; /* owns lower and upper */
+    uint64_t merges;    /* of the entries; from here on known from the footer alone */
+    int64_t merge_time; /* the earliest commit time of one; INT64_MAX: none */
+    vv_slice lower;     /* inclusive */
+    vv_slice upper;     /* exclusive */
+    uint8_t *bounds;    /* owns lower and upper */
 } lsm_meta;
 
 /** Copy with bounds of its own. VV_NO_MEMORY. */

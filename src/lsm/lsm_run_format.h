@@ -34,6 +34,8 @@ enum {
     FOOT_UPPER_LEN = 230,   /* u16 */
     FOOT_BOUNDS = 232,      /* lower, then upper; zeros up to the sum */
     FOOT_DICTIONARY = 2560, /* {offset u64, length u64, sum u64}, with LSM_FEATURE_DICTIONARY */
+    FOOT_MERGES = 2584,     /* u64, with LSM_FEATURE_MERGES, and the next */
+    FOOT_MERGE_TIME = 2592, /* i64 */
     FOOT_SUM = LSM_FOOTER_SIZE - 8,
 };
 
@@ -44,7 +46,8 @@ static_assert(FOOT_BOUNDS + 2 * LSM_BOUND_MAX <= FOOT_DICTIONARY, "the bounds en
 enum {
     LSM_FEATURE_STORED_SUM = 1, /* compressed blocks begin with LSM_STORED_HEAD bytes */
     LSM_FEATURE_DICTIONARY = 2, /* a dictionary section; blocks of LSM_CODEC_DICTIONARY */
-    LSM_FEATURES_KNOWN = 3,
+    LSM_FEATURE_MERGES = 4,     /* entries of kind ENGINE_MERGE */
+    LSM_FEATURES_KNOWN = 7,
 };
 
 typedef enum lsm_section {

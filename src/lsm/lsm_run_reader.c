@@ -244,9 +244,14 @@ static void meta_of_footer(const uint8_t *f, uint64_t file_size, lsm_meta *meta)
         .raw_bytes = vv_get_le64(f + FOOT_RAW),
         .version_min = (int64_t)vv_get_le64(f + FOOT_VERSION_MIN),
         .version_max = (int64_t)vv_get_le64(f + FOOT_VERSION_MAX),
+        .merge_time = INT64_MAX,
         .lower = vv_slice_of(f + FOOT_BOUNDS, lower),
         .upper = vv_slice_of(f + FOOT_BOUNDS + lower, vv_get_le16(f + FOOT_UPPER_LEN)),
     };
+    if ((vv_get_le32(f + FOOT_FEATURES) & LSM_FEATURE_MERGES) != 0) {
+        meta->merges = vv_get_le64(f + FOOT_MERGES);
+        meta->merge_time = (int64_t)vv_get_le64(f + FOOT_MERGE_TIME);
+    }
 }
 
 static vv_status read_section(lsm_run *run, const uint8_t *footer, lsm_section section,

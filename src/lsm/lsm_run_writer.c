@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/point.h"
 #include "base/util.h"
+#include "engine/operand.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_pack.h"
 #include "lsm/lsm_run_format.h"
@@ -111,7 +112,8 @@ vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out, vv_er
                          .level = opt->level,
                          .group = opt->group,
                          .version_min = INT64_MAX,
-                         .version_max = 0};
+                         .version_max = 0,
+                         .merge_time = INT64_MAX};
     init_buffers(w);
     vv_status st = VV_OK;
     w->out_size = vv_align_up(opt->buffer_size, VV_BLOCK);
@@ -338,6 +340,11 @@ static void count_item(lsm_writer *w, const engine_item *item, bool new_key)
     uint64_t bytes = item->key.len + item->value.len;
     w->meta.entries++;
     w->meta.deletes += item->kind == ENGINE_DELETE;
+    if (item->kind == ENGINE_MERGE) {
+        int64_t time = engine_operand_time(item->value);
+        w->meta.merge_time = time < w->meta.merge_time ? time : w->meta.merge_time;
+        w->meta.merges++;
+    }
     w->meta.raw_bytes += bytes;
     if (item->version < w->meta.version_min)
         w->meta.version_min = item->version;
@@ -529,7 +536,8 @@ static vv_status emit_sections(lsm_writer *w, uint8_t *footer, vv_error *err)
 static uint32_t features_of(const lsm_writer *w)
 {
     return (w->pack.has_compressed ? LSM_FEATURE_STORED_SUM : 0) |
-           (w->pack.has_dict_blocks ? LSM_FEATURE_DICTIONARY : 0);
+           (w->pack.has_dict_blocks ? LSM_FEATURE_DICTIONARY : 0) |
+           (w->meta.merges > 0 ? LSM_FEATURE_MERGES : 0);
 }
 
 static void fill_footer(lsm_writer *w, uint8_t *f)
@@ -553,6 +561,10 @@ static void fill_footer(lsm_writer *w, uint8_t *f)
     vv_put_le16(f + FOOT_LOWER_LEN, (uint16_t)w->meta.lower.len);
     vv_put_le16(f + FOOT_UPPER_LEN, (uint16_t)w->meta.upper.len);
     memcpy(f + FOOT_BOUNDS, w->meta.bounds, w->meta.lower.len + w->meta.upper.len);
+    if (w->meta.merges > 0) {
+        vv_put_le64(f + FOOT_MERGES, w->meta.merges);
+        vv_put_le64(f + FOOT_MERGE_TIME, (uint64_t)w->meta.merge_time);
+    }
     w->meta.footer_sum = lsm_footer_sum(f, w->opt.id);
     vv_put_le64(f + FOOT_SUM, w->meta.footer_sum);
 }
