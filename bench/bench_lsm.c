@@ -2,10 +2,11 @@
  * bench_lsm.c - the lsm engine alone, without log and server: what filling, flushing, compacting
  * and reading cost. One JSON line a figure.
  *
- *   bench_lsm [keys] [value bytes] [directory] [cache MiB] [form] [data]
- *             default 1000000 100 ./bench-lsm 256 auto half
+ *   bench_lsm [keys] [value bytes] [directory] [cache MiB] [form] [data] [threshold]
+ *             default 1000000 100 ./bench-lsm 256 auto half 0
  *
  * form: auto, none, lz4, zstd (with dictionaries where they pay) or zstd-plain (never any).
+ * threshold: bytes from which values lie apart, 0: the default, 4294967295: never.
  * data: half (random bytes and as many repeated ones) or record (JSON as a sensor writes it).
  *
  * Keys are a table id and 16 decimal digits, filled in random order, 100 a batch, with one
@@ -30,6 +31,7 @@
 #define TABLE 7u
 #define KEY_LEN 20u
 #define BATCH 100u
+#define BATCH_BYTES (1u * 1024 * 1024)
 #define READS 1000000u
 
 typedef struct bench {
@@ -38,6 +40,7 @@ typedef struct bench {
     uint64_t cache_size;
     const char *form;
     bool records;
+    uint32_t threshold;
     const char *dir;
     vv_env env;
     engine *e;
@@ -171,7 +174,7 @@ static void fill(bench *b)
         vv_buf_reset(&buf);
         size_t at = engine_entry_begin(&buf);
         uint32_t n = 0;
-        for (; n < BATCH && i < b->keys; n++, i++) {
+        for (; n < BATCH && buf.len < BATCH_BYTES && i < b->keys; n++, i++) {
             uint8_t key[KEY_LEN];
             put_key(key, b->order[i]);
             (b->records ? fill_record : fill_value)(value, b->value_len, b->order[i]);
@@ -317,8 +320,9 @@ static void read_rows(bench *b, const char *state)
     scan(b, figure); /* also warms the cache */
     scan(b, figure);
     (void)snprintf(figure, sizeof figure, "%s_read_random", state);
-    read_random(b, figure, false, READS);
-    read_random(b, figure, false, READS);
+    uint32_t reads = b->value_len > 4000 ? READS / 50 : READS;
+    read_random(b, figure, false, reads);
+    read_random(b, figure, false, reads);
     (void)snprintf(figure, sizeof figure, "%s_read_missing", state);
     read_random(b, figure, true, READS);
     (void)snprintf(figure, sizeof figure, "%s_seek_10", state);
@@ -350,7 +354,8 @@ static engine_form form_of(void *ctx, uint32_t table)
     for (unsigned i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(b->form, names[i]) == 0)
             return (engine_form){.compression =
-                                     i == 4 ? ENGINE_COMPRESSION_ZSTD : (engine_compression)i};
+                                     i == 4 ? ENGINE_COMPRESSION_ZSTD : (engine_compression)i,
+                                 .value_threshold = b->threshold};
     (void)fprintf(stderr, "bench_lsm: there is no form '%s'\n", b->form);
     exit(2);
 }
@@ -372,6 +377,7 @@ int main(int argc, char **argv)
     b->cache_size = (argc > 4 ? strtoull(argv[4], NULL, 10) : 256) * VV_MIB;
     b->form = argc > 5 ? argv[5] : "auto";
     b->records = argc > 6 && strcmp(argv[6], "record") == 0;
+    b->threshold = argc > 7 ? (uint32_t)strtoul(argv[7], NULL, 10) : 0;
     (void)form_of(b, 0);
     b->order = malloc(b->keys * sizeof *b->order);
     if (b->value_len < 4 || b->keys == 0 || b->order == NULL)

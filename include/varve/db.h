@@ -118,8 +118,12 @@ typedef struct vv_table_options {
     int64_t version_retention_ns; /* how long old versions can be read without a snapshot;
                                      -1: the default of the kind (0 for kv, 1 h for records) */
     bool if_not_exists;           /* VV_OK with the existing table instead of VV_CONFLICT */
-    vv_compression compression;   /* default VV_COMPRESSION_AUTO */
+    uint64_t value_threshold;   /* values of so many bytes and more lie in files of their own, which
+                                   compaction does not rewrite; 0: 4096, VV_VALUES_INLINE: none */
+    vv_compression compression; /* default VV_COMPRESSION_AUTO */
 } vv_table_options;
+
+#define VV_VALUES_INLINE UINT64_MAX
 
 #ifndef __cplusplus
 #define VV_TABLE_OPTIONS_INIT                                                                      \
@@ -149,6 +153,7 @@ typedef struct vv_table_info {
     int64_t created_ns;      /* wall time */
     uint64_t bytes_estimate; /* on disk and in memtables */
     vv_compression compression;
+    uint64_t value_threshold; /* as it was created: 0 is the default */
 } vv_table_info;
 
 /**

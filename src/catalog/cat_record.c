@@ -21,9 +21,9 @@
 #define FLAG_OPTIONS 1u
 
 /* Tags of options, ascending in a record. Frozen. */
-enum { OPTION_COMPRESSION = 1 };
+enum { OPTION_COMPRESSION = 1, OPTION_VALUE_THRESHOLD = 2 };
 
-#define OPTIONS_MAX 1u
+#define OPTIONS_MAX 2u
 #define OPTION_LEN_MAX 11u
 
 static_assert(4 + 3 * 5 + 16 + 3 + CAT_ENGINE_NAME_MAX + 2 * VV_NAME_MAX + 1 +
@@ -51,6 +51,8 @@ static unsigned options_of(const cat_table *table, option out[OPTIONS_MAX])
     unsigned n = 0;
     if (table->compression != VV_COMPRESSION_AUTO)
         out[n++] = (option){OPTION_COMPRESSION, (uint64_t)table->compression};
+    if (table->value_threshold != 0)
+        out[n++] = (option){OPTION_VALUE_THRESHOLD, table->value_threshold};
     return n;
 }
 
@@ -117,6 +119,9 @@ static bool take_option(cat_table *t, uint8_t tag, uint64_t value)
     case OPTION_COMPRESSION:
         t->compression = (vv_compression)value;
         return value >= VV_COMPRESSION_NONE && value <= VV_COMPRESSION_ZSTD;
+    case OPTION_VALUE_THRESHOLD:
+        t->value_threshold = value;
+        return value != 0;
     default:
         return false;
     }

@@ -104,7 +104,8 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
                     .shard = table->shard,
                     .version_retention_ns = table->version_retention_ns,
                     .created_ns = table->created_ns,
-                    .compression = table->compression};
+                    .compression = table->compression,
+                    .value_threshold = table->value_threshold};
     memcpy(as.engine, table->engine, sizeof as.engine);
     memcpy(as.tenant, table->tenant, sizeof as.tenant);
     memcpy(as.name, table->name, sizeof as.name);
@@ -283,6 +284,7 @@ static cat_table *new_table(const catalog *cat, const char *tenant, const char *
         t->version_retention_ns = opt->kind == VV_TABLE_RECORD ? RECORD_RETENTION_DEFAULT_NS : 0;
     t->created_ns = vv_clock_wall(cat->opt.clock);
     t->compression = opt->compression;
+    t->value_threshold = opt->value_threshold;
     (void)snprintf(t->engine, sizeof t->engine, "%s", cat->opt.engine);
     (void)snprintf(t->tenant, sizeof t->tenant, "%s", tenant);
     (void)snprintf(t->name, sizeof t->name, "%s", name);

@@ -58,6 +58,7 @@ typedef struct cat_table {
     int64_t version_retention_ns;
     int64_t created_ns;
     vv_compression compression;
+    uint64_t value_threshold; /* 0: the default */
     char engine[CAT_ENGINE_NAME_MAX + 1];
     char tenant[VV_NAME_MAX + 1];
     char name[VV_NAME_MAX + 1];

@@ -22,10 +22,28 @@ void engine_chain_cover(engine_chain *c, const engine_rangedels *set)
     c->cover = v > c->cover ? v : c->cover;
 }
 
+static vv_status push_apart(engine_chain *c, const engine_item *item, vv_error *err)
+{
+    vv_buf value;
+    vv_buf_init(&value, ENGINE_VALUE_MAX + 64u);
+    vv_status st = c->load(c->load_ctx, item->value, &value, err);
+    if (st == VV_OK) {
+        engine_item put = *item;
+        put.kind = ENGINE_PUT;
+        put.value = vv_buf_slice(&value);
+        st = engine_fold_push(&c->fold, &put, err);
+    }
+    vv_buf_fini(&value);
+    return st;
+}
+
 static vv_status take(engine_chain *c, const engine_item *item, vv_error *err)
 {
     vv_status st = VV_OK;
     if (item->version < c->cover) {
+        c->ended = true;
+    } else if (c->begun && item->kind == ENGINE_APART) {
+        st = push_apart(c, item, err);
         c->ended = true;
     } else if (c->begun) {
         st = engine_fold_push(&c->fold, item, err);

@@ -15,6 +15,9 @@ typedef struct engine_chain {
     bool begun;
     bool ended; /* older parts do not matter */
     engine_fold fold;
+    /* The value of an ENGINE_APART item, appended to out; NULL where there are none. */
+    vv_status (*load)(void *ctx, vv_slice reference, vv_buf *out, vv_error *err);
+    void *load_ctx;
 } engine_chain;
 
 /** Borrows key and read. */

@@ -43,7 +43,7 @@ struct engine_cursor {
     uint32_t *losers; /* [count]: [0] the winner, [i] the loser of the match at node i */
     slot *top;        /* the winner; valid: the current item is its source's, or `merged` */
     bool is_merged;
-    engine_item merged; /* what a merge came to; borrows value */
+    engine_item merged; /* what a merge or a reference came to; borrows value */
     vv_buf value;
     engine_resolver resolver;
     size_t common; /* bytes that lower and upper begin with both */
@@ -326,15 +326,14 @@ static inline vv_status leave_key(engine_cursor *c, vv_error *err)
     return st;
 }
 
-/* The top stands on a merge: the item is what it comes to. */
+/* The top stands on a merge or a reference: the item is what it comes to. */
 static vv_status show_merged(engine_cursor *c, vv_error *err)
 {
     assert(c->resolver.resolve != NULL);
     vv_buf_reset(&c->value);
     c->merged = c->top->src->item;
+    vv_status st = c->resolver.resolve(c->resolver.ctx, &c->merged, &c->read, &c->value, err);
     c->merged.kind = ENGINE_PUT;
-    vv_status st = c->resolver.resolve(c->resolver.ctx, c->merged.key, &c->read, &c->value,
-                                       &c->merged.expires_ns, err);
     c->merged.value = vv_buf_slice(&c->value);
     c->is_merged = true;
     c->valid = st == VV_OK;
@@ -347,7 +346,7 @@ static inline vv_status find_live(engine_cursor *c, vv_error *err)
     c->is_merged = false;
     while (c->top != NULL && c->top->in_bounds) {
         if (VV_LIKELY(is_live(c, &c->top->src->item)) || resurrect(c, err)) {
-            if (VV_UNLIKELY(c->top->src->item.kind == ENGINE_MERGE))
+            if (VV_UNLIKELY(c->top->src->item.kind != ENGINE_PUT))
                 return show_merged(c, err);
             c->valid = true;
             return VV_OK;

@@ -13,11 +13,11 @@ typedef struct engine_read {
     bool from_memory; /* of get: read no file. VV_BUSY when the answer needs one, and only then */
 } engine_read;
 
-/* What a key comes to whose newest version is a merge. Appends the value to out. VV_NOT_FOUND: it
- * has expired. */
+/* The value of an item of kind ENGINE_MERGE or ENGINE_APART, which a read found as the newest of
+ * its key. Appends it to out. */
 typedef struct engine_resolver {
-    vv_status (*resolve)(void *ctx, vv_slice key, const engine_read *read, vv_buf *out,
-                         int64_t *expires_ns, vv_error *err);
+    vv_status (*resolve)(void *ctx, const engine_item *item, const engine_read *read, vv_buf *out,
+                         vv_error *err);
     void *ctx;
 } engine_resolver;
 
@@ -25,7 +25,7 @@ typedef struct engine_cursor_options {
     engine_read read;
     vv_slice lower;           /* inclusive, with the table prefix; must not be empty */
     vv_slice upper;           /* exclusive, with the table prefix; must not be empty */
-    engine_resolver resolver; /* an engine's own; sources without merges need none */
+    engine_resolver resolver; /* an engine's own; sources of puts and deletions need none */
 } engine_cursor_options;
 
 typedef struct engine_cursor engine_cursor;

@@ -34,6 +34,7 @@ typedef enum engine_compression {
 /* What files of a table look like. All zero is the default. */
 typedef struct engine_form {
     engine_compression compression;
+    uint32_t value_threshold; /* values of so many bytes lie apart; 0: 4096; UINT32_MAX: none */
 } engine_form;
 
 typedef struct engine_hooks {
@@ -109,8 +110,11 @@ typedef struct engine_stats {
     uint64_t cache_bytes;
     uint64_t filter_skips; /* runs not opened thanks to a filter */
     uint64_t range_deletes;
-    int64_t checkpoint; /* version up to which everything is in runs */
-    bool failed;        /* background work hit an error and latched it */
+    uint64_t value_files; /* large values apart; in disk_bytes */
+    uint64_t value_bytes;
+    uint64_t value_garbage; /* of them no run refers to */
+    int64_t checkpoint;     /* version up to which everything is in runs */
+    bool failed;            /* background work hit an error and latched it */
 } engine_stats;
 
 typedef struct engine engine;

@@ -30,6 +30,7 @@ typedef enum engine_kind {
     ENGINE_DELETE = 1,
     ENGINE_MERGE = 2,        /* value is what operand.h calls steps */
     ENGINE_RANGE_DELETE = 3, /* key is the start, value the exclusive end */
+    ENGINE_APART = 4,        /* of runs alone: a put whose value is a reference, the engine's own */
 } engine_kind;
 
 typedef struct engine_op {

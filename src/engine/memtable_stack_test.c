@@ -177,16 +177,17 @@ static vv_status resolve(engine_memtable *const *held, size_t count, vv_slice ke
     return st;
 }
 
-static vv_status resolve_now(void *ctx, vv_slice key, const engine_read *read, vv_buf *out,
-                             int64_t *expires_ns, vv_error *err)
+static vv_status resolve_now(void *ctx, const engine_item *item, const engine_read *read,
+                             vv_buf *out, vv_error *err)
 {
     engine_memtable **held;
     size_t count;
     int64_t version;
+    int64_t expires_ns;
     vv_status st = hold_all(stack_of(ctx), &held, &count, err);
     if (st != VV_OK)
         return st;
-    st = resolve(held, count, key, read, out, &version, expires_ns, err);
+    st = resolve(held, count, item->key, read, out, &version, &expires_ns, err);
     let_go(held, count);
     return st;
 }

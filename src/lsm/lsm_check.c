@@ -17,6 +17,7 @@
 #include "engine/operand.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_value.h"
 
 typedef struct report {
     void (*finding)(void *ctx, const char *text);
@@ -58,6 +59,7 @@ typedef struct tally {
     uint8_t last[ENGINE_KEY_MAX];
     size_t last_len;
     int64_t last_version;
+    uint64_t value_bytes; /* in value files */
 } tally;
 
 static void check_entry(report *r, const lsm_run *run, uint32_t block, const engine_item *item,
@@ -73,6 +75,8 @@ static void check_entry(report *r, const lsm_run *run, uint32_t block, const eng
         say(r, "run %" PRIu64 ": block %u: a key outside of the run's bounds", id, block);
     if (lsm_fence_find(&run->fence, item->key, item->version) != block)
         say(r, "run %" PRIu64 ": block %u: the index looks for a key elsewhere", id, block);
+    if (item->kind == ENGINE_APART)
+        t->value_bytes += lsm_value_size(lsm_value_ref_of(item->value).len);
     uint64_t hash = vv_hash64(item->key.data, item->key.len);
     if (c != 0 && !lsm_filter_test(lsm_filter_line(run->filter, run->filter_lines, hash), hash))
         say(r, "run %" PRIu64 ": block %u: the filter does not know a key", id, block);
@@ -94,6 +98,26 @@ static void check_entry(report *r, const lsm_run *run, uint32_t block, const eng
     memcpy(t->last, item->key.data, item->key.len);
     t->last_len = item->key.len;
     t->last_version = item->version;
+}
+
+static vv_status check_value(report *r, const lsm_run *run, const engine_item *item, vv_error *err)
+{
+    vv_error why;
+    vv_buf value;
+    vv_buf_init(&value, ENGINE_VALUE_MAX + 64u);
+    vv_status st = lsm_value_load(run->store, item->value, &value, &why);
+    vv_buf_fini(&value);
+    return absorb(r, st, &why, err);
+}
+
+static uint64_t named_value_bytes(const lsm_meta *m)
+{
+    vv_slice uses = m->values;
+    lsm_value_use use;
+    uint64_t bytes = 0;
+    while (lsm_value_use_next(&uses, &use))
+        bytes += use.bytes;
+    return bytes;
 }
 
 static vv_status check_blocks(report *r, lsm_run *run, tally *t, vv_error *err)
@@ -119,8 +143,12 @@ static vv_status check_blocks(report *r, lsm_run *run, tally *t, vv_error *err)
             engine_item item;
             lsm_block_item(p, i, key, &item);
             check_entry(r, run, b, &item, t);
+            if (st == VV_OK && item.kind == ENGINE_APART)
+                st = check_value(r, run, &item, err);
         }
         pgc_unpin(frame);
+        if (st != VV_OK)
+            return st;
     }
     return VV_OK;
 }
@@ -155,6 +183,11 @@ static vv_status check_run(report *r, lsm_run *run, vv_error *err)
     if (st != VV_OK || r->count > before)
         return st; /* counts of a damaged run say nothing new */
     check_ranges(r, run, &t);
+    if (t.value_bytes != named_value_bytes(m))
+        say(r,
+            "run %" PRIu64 ": the manifest counts %" PRIu64
+            " bytes in value files, it has %" PRIu64,
+            m->id, named_value_bytes(m), t.value_bytes);
     if (t.sum.entries != m->entries || t.sum.deletes != m->deletes || t.sum.ranges != m->ranges ||
         t.sum.raw_bytes != m->raw_bytes || t.sum.merges != m->merges ||
         t.sum.version_min != m->version_min || t.sum.version_max != m->version_max)

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_value.h"
 
 #define WORK_MIN (64 * VV_KIB)
 
@@ -447,6 +448,12 @@ static void lsm_stats(engine *base, engine_stats *out)
             out->level_count = level->number + 1;
     }
     lsm_view_release(e, view);
+    lsm_value_stats values;
+    lsm_value_count(&e->store, &values);
+    out->value_files = values.files;
+    out->value_bytes = values.bytes;
+    out->value_garbage = values.garbage;
+    out->disk_bytes += values.bytes;
     pgc_stats cache;
     pgc_cache_stats(e->store.cache, &cache);
     out->cache_hits = cache.hits;

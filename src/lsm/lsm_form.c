@@ -12,6 +12,7 @@
  */
 #include "base/util.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_value.h"
 
 #define PLAIN_BLOCK 4096u       /* one device read */
 #define COMPRESSED_BLOCK 16384u /* smaller ones compress badly */
@@ -44,7 +45,11 @@ lsm_form lsm_form_of(const lsm_engine *e, uint32_t table, uint32_t level)
     codec_kind codec =
         no_choice && !e->opt.compress ? CODEC_NONE : codec_of(form.compression, level);
     uint32_t block_size = codec == CODEC_NONE ? PLAIN_BLOCK : COMPRESSED_BLOCK;
-    return (lsm_form){.codec = codec,
+    return (lsm_form){.value_threshold = form.value_threshold == 0 ? LSM_VALUE_THRESHOLD
+                                         : form.value_threshold < LSM_VALUE_REF + 1u
+                                             ? LSM_VALUE_REF + 1u
+                                             : form.value_threshold,
+                      .codec = codec,
                       .block_size = e->opt.block_size != 0 ? e->opt.block_size : block_size};
 }
 

@@ -96,6 +96,7 @@ static inline uint64_t lsm_level_target(const lsm_engine *e, uint32_t level)
 typedef struct lsm_form {
     codec_kind codec;
     uint32_t block_size;
+    uint32_t value_threshold; /* values of so many bytes lie apart */
 } lsm_form;
 
 /** The form of a table's blocks in a run of this level. */
@@ -114,9 +115,9 @@ vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_curs
 
 /** The value of a key whose newest version is a merge, appended to out. The caller holds the view
  * and is in no epoch section. VV_BUSY as lsm_get. */
-VV_MUST_CHECK vv_status lsm_resolve(const lsm_view *view, vv_slice key, const engine_read *read,
-                                    vv_buf *out, int64_t *version, int64_t *expires_ns,
-                                    vv_error *err);
+VV_MUST_CHECK vv_status lsm_resolve(lsm_store *store, const lsm_view *view, vv_slice key,
+                                    const engine_read *read, vv_buf *out, int64_t *version,
+                                    int64_t *expires_ns, vv_error *err);
 
 /* ---- lsm_pins.c ---- */
 

@@ -37,6 +37,7 @@ static lsm_job *new_job(lsm_engine *e, lsm_view *view, uint32_t output, vv_error
     engine_fold_init(&job->waiting.fold);
     vv_buf_init(&job->waiting.key, ENGINE_KEY_MAX);
     vv_buf_init(&job->waiting.out, LSM_BLOCK_RAW_MAX);
+    vv_buf_init(&job->value, ENGINE_VALUE_MAX + 64u);
     lsm_trainer_init(&job->trainer, e->opt.dictionary_sample, e->opt.dictionary_gain);
     return job;
 }
@@ -71,6 +72,7 @@ void lsm_job_destroy(lsm_job *job)
         lsm_meta_fini(&job->metas[i]);
         lsm_prefill_fini(&job->prefills[i]);
     }
+    lsm_job_close_values(job, discard);
     for (uint32_t i = 0; i < job->level_count; i++)
         lsm_level_unref(job->levels[i]);
     lsm_readers_fini(&job->readers);
@@ -78,6 +80,7 @@ void lsm_job_destroy(lsm_job *job)
     engine_fold_fini(&job->waiting.fold);
     vv_buf_fini(&job->waiting.key);
     vv_buf_fini(&job->waiting.out);
+    vv_buf_fini(&job->value);
     engine_rangedels_unref(job->cover);
     vv_free(job->ranges);
     vv_free(job->inputs);

@@ -94,7 +94,16 @@ vv_status lsm_job_fold_older(lsm_job *job, const engine_item *item, bool needed,
         return write_waiting(job, false, err);
     }
     *taken = true;
-    vv_status st = VV_BUG(61) ? VV_OK : engine_fold_push(&w->fold, item, err);
+    engine_item base = *item;
+    vv_status st = VV_OK;
+    if (item->kind == ENGINE_APART) {
+        vv_buf_reset(&job->value);
+        st = lsm_value_load(&job->e->store, item->value, &job->value, err);
+        base.kind = ENGINE_PUT;
+        base.value = vv_buf_slice(&job->value);
+    }
+    if (st == VV_OK && !VV_BUG(61))
+        st = engine_fold_push(&w->fold, &base, err);
     return st == VV_OK && w->fold.is_done ? write_waiting(job, true, err) : st;
 }
 

@@ -8,6 +8,7 @@
 #include "engine/operand.h"
 #include "lsm/lsm_int.h"
 #include "lsm/lsm_pack.h"
+#include "lsm/lsm_value.h"
 
 typedef enum lsm_phase {
     LSM_MERGE,
@@ -67,7 +68,13 @@ struct lsm_job {
     bool is_merged_above; /* a merge of the same key was written and builds on what follows */
     int64_t merge_time;   /* the earliest commit time of a merge in the view; INT64_MAX: none */
 
-    lsm_trainer trainer; /* outlives the writers */
+    lsm_trainer trainer;      /* outlives the writers */
+    lsm_value_writer *values; /* where large values go, or NULL */
+    uint64_t *value_ids;      /* of all value files written */
+    uint32_t value_count;
+    uint32_t value_cap;
+    vv_buf value;  /* one on its way from file to file */
+    lsm_form form; /* of `table` */
     lsm_writer *writer;
     uint64_t writer_id;
     uint32_t table;              /* of the last item written */
@@ -96,6 +103,17 @@ VV_MUST_CHECK vv_status lsm_job_write(lsm_job *job, const engine_item *item, boo
 bool lsm_job_is_key_bottom(const lsm_job *job, vv_slice key);
 /** Merge about a MiB; *end when nothing is left and the last file is finished. */
 VV_MUST_CHECK vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err);
+
+/* ---- lsm_job_value.c ---- */
+
+/** Put a large value apart, bring a small one in, move one out of a file that is mostly garbage:
+ * the item as it is to be written. ref is memory for a reference. */
+VV_MUST_CHECK vv_status lsm_job_place_value(lsm_job *job, engine_item *item,
+                                            uint8_t ref[LSM_VALUE_REF], vv_error *err);
+/** The value files are complete and durable. */
+VV_MUST_CHECK vv_status lsm_job_finish_values(lsm_job *job, vv_error *err);
+/** Close them; discard: those that no run holds are removed. */
+void lsm_job_close_values(lsm_job *job, bool discard);
 
 /* ---- lsm_job_fold.c ---- */
 

@@ -82,9 +82,10 @@ static bool is_needed(const lsm_job *job, const engine_item *item, int64_t newer
 static bool has_expired(const lsm_job *job, const engine_item *item)
 {
     const lsm_readers *r = &job->readers;
-    return item->kind == ENGINE_PUT && item->expires_ns != 0 &&
-           item->expires_ns <= r->floor.time_ns && item->expires_ns <= r->pin_time &&
-           !job->is_merged_above && item->expires_ns <= job->merge_time;
+    bool is_put = item->kind == ENGINE_PUT || item->kind == ENGINE_APART;
+    return is_put && item->expires_ns != 0 && item->expires_ns <= r->floor.time_ns &&
+           item->expires_ns <= r->pin_time && !job->is_merged_above &&
+           item->expires_ns <= job->merge_time;
 }
 
 /* Write a needed version, unless it is a deletion of nothing. */
@@ -227,12 +228,12 @@ static bool has_ranges_left(const lsm_job *job)
 static vv_status open_file(lsm_job *job, vv_error *err)
 {
     lsm_engine *e = job->e;
-    lsm_form form = lsm_form_of(e, job->table, job->output);
+    job->form = lsm_form_of(e, job->table, job->output);
     lsm_writer_options opt = {
         .store = &e->store,
         .group = job->group,
         .level = job->output,
-        .block_size = form.block_size,
+        .block_size = job->form.block_size,
         .trainer = &job->trainer,
         .buffer_size = (size_t)vv_min_u64(vv_min_u64(WRITE_SIZE, e->opt.work_size / 4),
                                           e->opt.target_file_size / 4 + 1),
@@ -244,7 +245,8 @@ static vv_status open_file(lsm_job *job, vv_error *err)
     job->writer_id = opt.id;
     st = lsm_writer_open(&opt, &job->writer, err);
     if (st == VV_OK)
-        st = lsm_writer_enter_table(job->writer, job->table, form.codec, form.block_size, err);
+        st = lsm_writer_enter_table(job->writer, job->table, job->form.codec, job->form.block_size,
+                                    err);
     return st;
 }
 
@@ -319,6 +321,12 @@ static bool is_cut(const lsm_job *job, vv_slice key)
     return lsm_writer_size(job->writer) > LARGE_TABLE;
 }
 
+static vv_status enter_writer_table(lsm_job *job, vv_error *err)
+{
+    return lsm_writer_enter_table(job->writer, job->table, job->form.codec, job->form.block_size,
+                                  err);
+}
+
 vv_status lsm_job_write(lsm_job *job, const engine_item *item, bool is_first, vv_error *err)
 {
     vv_status st = VV_OK;
@@ -326,14 +334,18 @@ vv_status lsm_job_write(lsm_job *job, const engine_item *item, bool is_first, vv
         st = finish_file(job, &item->key, err);
     uint32_t table = engine_key_table(item->key);
     bool same_table = table == job->table;
+    if (!same_table || job->writer == NULL)
+        job->form = lsm_form_of(job->e, table, job->output);
     job->table = table;
-    if (st == VV_OK && job->writer == NULL) {
+    if (st == VV_OK && job->writer == NULL)
         st = open_file(job, err);
-    } else if (st == VV_OK && !same_table) {
-        lsm_form form = lsm_form_of(job->e, table, job->output);
-        st = lsm_writer_enter_table(job->writer, table, form.codec, form.block_size, err);
-    }
-    return st == VV_OK ? lsm_writer_add(job->writer, item, err) : st;
+    else if (st == VV_OK && !same_table)
+        st = enter_writer_table(job, err);
+    uint8_t ref[LSM_VALUE_REF];
+    engine_item placed = *item;
+    if (st == VV_OK)
+        st = lsm_job_place_value(job, &placed, ref, err);
+    return st == VV_OK ? lsm_writer_add(job->writer, &placed, err) : st;
 }
 
 vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err)
@@ -357,5 +369,7 @@ vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err)
         return VV_OK;
     *end = true;
     vv_status st = lsm_job_fold_end(job, err);
-    return st == VV_OK ? finish_file(job, NULL, err) : st;
+    if (st == VV_OK)
+        st = finish_file(job, NULL, err);
+    return st == VV_OK ? lsm_job_finish_values(job, err) : st;
 }

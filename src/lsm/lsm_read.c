@@ -18,6 +18,7 @@
 #include "base/util.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_value.h"
 
 #define CANDIDATES 16u /* runs whose filters are asked in one go */
 #define COPY_MAX                                                                                   \
@@ -174,15 +175,19 @@ static void give_from_memtable(const engine_item *item, engine_memtable *holder,
     out->unpin = unpin_memtable;
 }
 
-/* A merge was found: give what it comes to. Leaves the section. */
-static vv_status get_merged(lookup *l, engine_value *out, vv_error *err)
+/* A merge or a reference was found: give what it comes to. Leaves the section. */
+static vv_status get_resolved(lookup *l, engine_value *out, vv_error *err)
 {
     vv_buf value;
-    vv_buf_init(&value, ENGINE_VALUE_MAX);
+    vv_buf_init(&value, ENGINE_VALUE_MAX + 64u);
+    if (l->item.kind == ENGINE_APART && l->read->from_memory)
+        return VV_BUSY;
     hold_view(l);
     vv_epoch_exit();
-    vv_status st =
-        lsm_resolve(l->view, l->key, l->read, &value, &out->version, &out->expires_ns, err);
+    vv_status st = l->item.kind == ENGINE_APART
+                       ? lsm_value_load(&l->e->store, l->item.value, &value, err)
+                       : lsm_resolve(&l->e->store, l->view, l->key, l->read, &value, &out->version,
+                                     &out->expires_ns, err);
     vv_epoch_enter();
     if (st != VV_OK) {
         vv_buf_fini(&value);
@@ -209,8 +214,8 @@ vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_va
         st = VV_NOT_FOUND;
     if (st == VV_OK) {
         *out = (engine_value){.version = l.item.version, .expires_ns = l.item.expires_ns};
-        if (VV_UNLIKELY(l.item.kind == ENGINE_MERGE)) {
-            st = get_merged(&l, out, err);
+        if (VV_UNLIKELY(l.item.kind != ENGINE_PUT)) {
+            st = get_resolved(&l, out, err);
         } else if (holder != NULL) {
             give_from_memtable(&l.item, holder, out);
         } else {
@@ -220,7 +225,7 @@ vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_va
         }
     }
     vv_epoch_exit();
-    if (l.frame != NULL && (st != VV_OK || l.item.kind == ENGINE_MERGE))
+    if (l.frame != NULL && (st != VV_OK || l.item.kind != ENGINE_PUT))
         pgc_unpin(l.frame);
     if (l.view_held)
         lsm_view_release(e, (lsm_view *)(uintptr_t)l.view);
@@ -241,12 +246,16 @@ static void release_hold(void *ctx)
     vv_free(hold);
 }
 
-static vv_status resolve_held(void *ctx, vv_slice key, const engine_read *read, vv_buf *out,
-                              int64_t *expires_ns, vv_error *err)
+static vv_status resolve_held(void *ctx, const engine_item *item, const engine_read *read,
+                              vv_buf *out, vv_error *err)
 {
     const cursor_hold *hold = ctx;
     int64_t version = 0;
-    return lsm_resolve(hold->view, key, read, out, &version, expires_ns, err);
+    int64_t expires_ns = 0;
+    if (item->kind == ENGINE_APART)
+        return lsm_value_load(&hold->e->store, item->value, out, err);
+    return lsm_resolve(&hold->e->store, hold->view, item->key, read, out, &version, &expires_ns,
+                       err);
 }
 
 /* Sources over all parts of the view that the bounds touch, newest first. */

@@ -13,6 +13,7 @@
 #include "engine/chain.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_value.h"
 
 static vv_status take_memtable(engine_chain *c, engine_memtable *mem, vv_error *err)
 {
@@ -53,12 +54,19 @@ static vv_status take_level(engine_chain *c, lsm_level *level, vv_error *err)
     return st == VV_OK ? engine_chain_take(c, src, err) : st;
 }
 
-vv_status lsm_resolve(const lsm_view *view, vv_slice key, const engine_read *read, vv_buf *out,
-                      int64_t *version, int64_t *expires_ns, vv_error *err)
+static vv_status load_value(void *ctx, vv_slice reference, vv_buf *out, vv_error *err)
+{
+    return lsm_value_load(ctx, reference, out, err);
+}
+
+vv_status lsm_resolve(lsm_store *store, const lsm_view *view, vv_slice key, const engine_read *read,
+                      vv_buf *out, int64_t *version, int64_t *expires_ns, vv_error *err)
 {
     engine_chain c;
     vv_status st = VV_OK;
     engine_chain_init(&c, key, read);
+    c.load = load_value;
+    c.load_ctx = store;
     for (uint32_t i = 0; st == VV_OK && !c.ended && i < view->mem_count; i++)
         st = take_memtable(&c, view->mem[i], err);
     for (uint32_t i = 0; st == VV_OK && !c.ended && i < view->level_count; i++)

@@ -43,7 +43,8 @@ typedef struct lsm_meta {
     int64_t merge_time; /* the earliest commit time of one; INT64_MAX: none */
     vv_slice lower;     /* inclusive */
     vv_slice upper;     /* exclusive */
-    uint8_t *bounds;    /* owns lower and upper */
+    vv_slice values; /* uses of value files (lsm_value.h), encoded; known from the manifest alone */
+    uint8_t *bounds; /* owns lower, upper and values */
 } lsm_meta;
 
 /** Copy with bounds of its own. VV_NO_MEMORY. */
@@ -60,6 +61,9 @@ void lsm_run_path(char out[VIO_PATH_MAX], const char *dir, uint64_t id);
 /* ---- the world of a shard's runs ---- */
 
 typedef struct lsm_run lsm_run;
+typedef struct lsm_value_file lsm_value_file;
+
+#define LSM_VALUE_BUCKETS 64u
 
 typedef struct lsm_counter {
     _Alignas(64) _Atomic uint64_t filter_skips;
@@ -75,6 +79,9 @@ typedef struct lsm_store {
     codec_block_ctx *codecs[4];   /* idle contexts, under codec_lock */
     _Atomic(lsm_run *) trash;     /* runs without a reference, to be closed by lsm_store_sweep */
     _Atomic uint64_t index_bytes; /* indexes, filters, reference arrays */
+    vv_mutex value_lock;          /* VV_RANK_LEAF */
+    lsm_value_file *value_files[LSM_VALUE_BUCKETS]; /* those open, under value_lock */
+    bool is_closing; /* one thread: what goes now is only forgotten */
     lsm_counter counters[PGC_COUNTERS];
 } lsm_store;
 
@@ -164,6 +171,7 @@ struct lsm_run {
     uint8_t *filter;    /* 64-byte lines; NULL in a run without entries */
     uint32_t filter_lines;
     engine_rangedels *rangedels; /* NULL: none */
+    bool holds_values;           /* its value files are open */
     uint64_t memory;             /* bytes counted in the budget */
     lsm_run *trash_next;
 };

@@ -47,7 +47,8 @@ enum {
     LSM_FEATURE_STORED_SUM = 1, /* compressed blocks begin with LSM_STORED_HEAD bytes */
     LSM_FEATURE_DICTIONARY = 2, /* a dictionary section; blocks of LSM_CODEC_DICTIONARY */
     LSM_FEATURE_MERGES = 4,     /* entries of kind ENGINE_MERGE */
-    LSM_FEATURES_KNOWN = 7,
+    LSM_FEATURE_VALUES = 8,     /* entries of kind ENGINE_APART */
+    LSM_FEATURES_KNOWN = 15,
 };
 
 typedef enum lsm_section {

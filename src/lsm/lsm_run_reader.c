@@ -15,6 +15,7 @@
 #include "base/varint.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_run_format.h"
+#include "lsm/lsm_value.h"
 
 void lsm_meta_fini(lsm_meta *meta)
 {
@@ -24,17 +25,21 @@ void lsm_meta_fini(lsm_meta *meta)
 
 vv_status lsm_meta_copy(const lsm_meta *from, lsm_meta *out, vv_error *err)
 {
-    uint8_t *bounds = vv_alloc(from->lower.len + from->upper.len);
+    size_t both = from->lower.len + from->upper.len;
+    uint8_t *bounds = vv_alloc(both + from->values.len);
     if (bounds == NULL)
         return vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory for its bounds", from->id);
     if (from->lower.len > 0)
         memcpy(bounds, from->lower.data, from->lower.len);
     if (from->upper.len > 0)
         memcpy(bounds + from->lower.len, from->upper.data, from->upper.len);
+    if (from->values.len > 0)
+        memcpy(bounds + both, from->values.data, from->values.len);
     *out = *from;
     out->bounds = bounds;
     out->lower = vv_slice_of(bounds, from->lower.len);
     out->upper = vv_slice_of(bounds + from->lower.len, from->upper.len);
+    out->values = vv_slice_of(bounds + both, from->values.len);
     return VV_OK;
 }
 
@@ -60,6 +65,9 @@ static void destroy_run(lsm_run *run)
     if (run == NULL)
         return;
     release_memory(run);
+    if (run->holds_values)
+        lsm_value_release(run->store, run->meta.values,
+                          atomic_load_explicit(&run->doomed, memory_order_relaxed));
     pgc_file_destroy(run->pages);
     engine_rangedels_unref(run->rangedels);
     lsm_fence_fini(&run->fence);
@@ -99,6 +107,8 @@ vv_status lsm_store_init(lsm_store *s, vv_env *env, const char *dir, uint32_t sh
     vv_status st = pgc_cache_create(cache_size, budget, &s->cache, err);
     if (st == VV_OK)
         vv_mutex_init(&s->codec_lock, VV_RANK_LEAF);
+    if (st == VV_OK)
+        vv_mutex_init(&s->value_lock, VV_RANK_LEAF);
     return st;
 }
 
@@ -106,12 +116,14 @@ void lsm_store_fini(lsm_store *s)
 {
     if (s->cache == NULL)
         return;
+    s->is_closing = true;
     vv_epoch_drain(); /* views that wait for readers hold runs */
     (void)lsm_store_sweep(s);
     pgc_cache_destroy(s->cache);
     for (size_t i = 0; i < ARRAY_LEN(s->codecs); i++)
         codec_block_ctx_destroy(s->codecs[i]);
     vv_mutex_fini(&s->codec_lock);
+    vv_mutex_fini(&s->value_lock);
     s->cache = NULL;
 }
 
@@ -521,6 +533,8 @@ static vv_status open_file(lsm_run *run, uint64_t id, const lsm_meta *expect, ui
     st = check_expected(&found, expect, err);
     if (st != VV_OK)
         return st;
+    if (expect != NULL)
+        found.values = expect->values;
     st = lsm_meta_copy(&found, &run->meta, err);
     if (st == VV_OK && expect != NULL) { /* a moved run keeps the footer of its first level */
         run->meta.level = expect->level;
@@ -554,6 +568,10 @@ vv_status lsm_run_open(lsm_store *store, uint64_t id, const lsm_meta *expect, ls
         st = load_dictionary(run, footer, err);
     if (st == VV_OK)
         st = pgc_file_create(store->cache, run->block_count, &run->pages, err);
+    if (st == VV_OK) {
+        st = lsm_value_acquire(store, run->meta.values, err);
+        run->holds_values = st == VV_OK;
+    }
     vv_free(footer);
     if (st != VV_OK) {
         destroy_run(run);

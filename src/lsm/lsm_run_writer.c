@@ -15,10 +15,12 @@
 #include "base/error.h"
 #include "base/point.h"
 #include "base/util.h"
+#include "base/varint.h"
 #include "engine/operand.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_pack.h"
 #include "lsm/lsm_run_format.h"
+#include "lsm/lsm_value.h"
 
 #define STORED_MAX 0xffffffu
 
@@ -57,6 +59,9 @@ struct lsm_writer {
     int64_t border_version;
     lsm_meta meta;                   /* counts; bounds at the end */
     vv_buf range_lower, range_upper; /* of all ranges */
+    lsm_value_use *uses;             /* of value files, by id */
+    uint32_t use_count;
+    uint32_t use_cap;
     lsm_prefill prefill;
     uint64_t counted; /* bytes of the buffers that the budget knows */
     bool finished;
@@ -147,6 +152,7 @@ void lsm_writer_close(lsm_writer *w)
     vv_free(w->out);
     lsm_block_builder_fini(&w->block);
     lsm_prefill_fini(&w->prefill);
+    vv_free(w->uses);
     vv_buf *const bufs[] = {&w->raw,        &w->section,   &w->places,   &w->separators,
                             &w->hashes,     &w->ranges,    &w->tables,   &w->last_separator,
                             &w->border,     &w->first_key, &w->last_key, &w->range_lower,
@@ -359,6 +365,31 @@ static void count_item(lsm_writer *w, const engine_item *item, bool new_key)
     vv_buf_append_le64(&w->hashes, hash);
 }
 
+/* Note that an entry refers to a value file. */
+static vv_status count_use(lsm_writer *w, vv_slice bytes, vv_error *err)
+{
+    lsm_value_ref ref = lsm_value_ref_of(bytes);
+    uint32_t i = w->use_count;
+    while (i > 0 && w->uses[i - 1].file > ref.file)
+        i--;
+    if (i > 0 && w->uses[i - 1].file == ref.file) {
+        w->uses[i - 1].bytes += lsm_value_size(ref.len);
+        return VV_OK;
+    }
+    if (w->use_count == w->use_cap) {
+        uint32_t cap = w->use_cap == 0 ? 8 : w->use_cap * 2;
+        lsm_value_use *uses = vv_realloc(w->uses, cap * sizeof *uses);
+        if (uses == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "run: no memory for %u value files", cap);
+        w->uses = uses;
+        w->use_cap = cap;
+    }
+    memmove(w->uses + i + 1, w->uses + i, (w->use_count - i) * sizeof *w->uses);
+    w->uses[i] = (lsm_value_use){ref.file, lsm_value_size(ref.len)};
+    w->use_count++;
+    return VV_OK;
+}
+
 vv_status lsm_writer_add(lsm_writer *w, const engine_item *item, vv_error *err)
 {
     assert(!w->finished);
@@ -376,6 +407,8 @@ vv_status lsm_writer_add(lsm_writer *w, const engine_item *item, vv_error *err)
         st = add_separator(w, item->key, err);
     if (st == VV_OK)
         st = lsm_block_builder_add(&w->block, item, !new_key, err);
+    if (st == VV_OK && item->kind == ENGINE_APART)
+        st = count_use(w, item->value, err);
     if (st == VV_OK && new_key)
         st = set_buf(&w->last_key, item->key, err);
     if (st == VV_OK && first)
@@ -442,9 +475,16 @@ static vv_status set_bounds(lsm_writer *w, vv_error *err)
         if (w->meta.ranges == 0 || vv_slice_cmp(last, upper) > 0)
             upper = last;
     }
-    uint8_t *bounds = vv_alloc(lower.len + upper.len);
+    size_t both = lower.len + upper.len;
+    uint8_t *bounds = vv_alloc(both + (size_t)w->use_count * 20);
     if (bounds == NULL)
         return vv_fail(err, VV_NO_MEMORY, "run: no memory for its bounds");
+    uint8_t *p = bounds + both;
+    for (uint32_t i = 0; i < w->use_count; i++) {
+        p += vv_varint_put(p, w->uses[i].file);
+        p += vv_varint_put(p, w->uses[i].bytes);
+    }
+    w->meta.values = vv_slice_of(bounds + both, (size_t)(p - bounds) - both);
     if (lower.len > 0)
         memcpy(bounds, lower.data, lower.len);
     if (upper.len > 0)
@@ -537,7 +577,8 @@ static uint32_t features_of(const lsm_writer *w)
 {
     return (w->pack.has_compressed ? LSM_FEATURE_STORED_SUM : 0) |
            (w->pack.has_dict_blocks ? LSM_FEATURE_DICTIONARY : 0) |
-           (w->meta.merges > 0 ? LSM_FEATURE_MERGES : 0);
+           (w->meta.merges > 0 ? LSM_FEATURE_MERGES : 0) |
+           (w->use_count > 0 ? LSM_FEATURE_VALUES : 0);
 }
 
 static void fill_footer(lsm_writer *w, uint8_t *f)

@@ -40,7 +40,10 @@ static void drop_sim(void *ctx, vv_env *env)
 static engine_form form_of(void *ctx, uint32_t table_id)
 {
     (void)ctx;
-    return (engine_form){.compression = (engine_compression)(table_id % 4)};
+    return (engine_form){.compression = (engine_compression)(table_id % 4),
+                         .value_threshold = table_id % 4 == 1   ? 50
+                                            : table_id % 4 == 2 ? 2000
+                                                                : 0};
 }
 
 /* Silly sizes: every rare path becomes common. */

@@ -52,7 +52,8 @@ static inline engine_form tw_form(void *ctx, uint32_t table_id)
 {
     (void)ctx;
     return (engine_form){.compression =
-                             table_id == 1 ? ENGINE_COMPRESSION_AUTO : ENGINE_COMPRESSION_ZSTD};
+                             table_id == 1 ? ENGINE_COMPRESSION_AUTO : ENGINE_COMPRESSION_ZSTD,
+                         .value_threshold = table_id == 2 ? 60 : 0};
 }
 
 static inline void tw_init(tw *w, uint64_t seed)
