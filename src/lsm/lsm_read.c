@@ -175,20 +175,13 @@ static void give_from_memtable(const engine_item *item, engine_memtable *holder,
     out->unpin = unpin_memtable;
 }
 
-/* A merge or a reference was found: give what it comes to. Leaves the section. */
-static vv_status get_resolved(lookup *l, engine_value *out, vv_error *err)
+/* A merge was found: give what it comes to. Not in the section. */
+static vv_status give_merged(lookup *l, engine_value *out, vv_error *err)
 {
     vv_buf value;
-    vv_buf_init(&value, ENGINE_VALUE_MAX + 64u);
-    if (l->item.kind == ENGINE_APART && l->read->from_memory)
-        return VV_BUSY;
-    hold_view(l);
-    vv_epoch_exit();
-    vv_status st = l->item.kind == ENGINE_APART
-                       ? lsm_value_load(&l->e->store, l->item.value, &value, err)
-                       : lsm_resolve(&l->e->store, l->view, l->key, l->read, &value, &out->version,
-                                     &out->expires_ns, err);
-    vv_epoch_enter();
+    vv_buf_init(&value, ENGINE_VALUE_MAX);
+    vv_status st = lsm_resolve(&l->e->store, l->view, l->key, l->read, &value, &out->version,
+                               &out->expires_ns, err);
     if (st != VV_OK) {
         vv_buf_fini(&value);
         return st;
@@ -197,6 +190,29 @@ static vv_status get_resolved(lookup *l, engine_value *out, vv_error *err)
     out->pin = value.data; /* the buffer's memory is the value's now */
     out->unpin = vv_free;
     return VV_OK;
+}
+
+/* A reference was found: give the value. Not in the section. */
+static vv_status give_apart(lookup *l, engine_value *out, vv_error *err)
+{
+    uint8_t *memory = NULL;
+    vv_status st = lsm_value_read(&l->e->store, l->item.value, &memory, &out->data, err);
+    out->pin = memory;
+    out->unpin = st == VV_OK ? vv_free : NULL;
+    return st;
+}
+
+/* What was found is not the value itself. Leaves the section for a while. */
+static vv_status get_resolved(lookup *l, engine_value *out, vv_error *err)
+{
+    bool apart = l->item.kind == ENGINE_APART;
+    if (apart && l->read->from_memory)
+        return VV_BUSY;
+    hold_view(l);
+    vv_epoch_exit();
+    vv_status st = apart ? give_apart(l, out, err) : give_merged(l, out, err);
+    vv_epoch_enter();
+    return st;
 }
 
 vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,

@@ -262,18 +262,10 @@ uint64_t lsm_value_sum(const uint8_t *p, size_t len, uint64_t file, uint64_t off
     return vv_hash64_seed(p + 8, len - 8, file * UINT64_C(0x9e3779b97f4a7c15) + offset);
 }
 
-static vv_status read_record(lsm_value_file *f, const lsm_value_ref *ref, vv_buf *out,
-                             vv_error *err)
+/* The record with its head at p, verified. */
+static vv_status read_record(lsm_value_file *f, const lsm_value_ref *ref, uint8_t *p, vv_error *err)
 {
     size_t len = LSM_VALUE_HEAD + (size_t)ref->len;
-    if (ref->len > ENGINE_VALUE_MAX || ref->offset < LSM_VALUE_START || ref->offset > f->size ||
-        len > f->size - ref->offset)
-        return vv_fail(err, VV_CORRUPT, "%u bytes at %" PRIu64 " lie outside of it", ref->len,
-                       ref->offset);
-    size_t from = out->len;
-    uint8_t *p = vv_buf_reserve(out, len);
-    if (p == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "no memory for a value of %u bytes", ref->len);
     vv_status st = vio_pread_full(f->file, ref->offset, p, len, err);
     if (st != VV_OK)
         return st;
@@ -281,22 +273,63 @@ static vv_status read_record(lsm_value_file *f, const lsm_value_ref *ref, vv_buf
         vv_get_le32(p + 8) != ref->len)
         return vv_fail(err, VV_CORRUPT, "the sum at offset %" PRIu64 " does not match",
                        ref->offset);
-    memmove(p, p + LSM_VALUE_HEAD, ref->len);
-    out->len = from + ref->len;
+    return VV_OK;
+}
+
+/* The file of a reference that lies inside of it. */
+static vv_status find_checked(lsm_store *s, const lsm_value_ref *ref, lsm_value_file **out,
+                              vv_error *err)
+{
+    vv_mutex_lock(&s->value_lock);
+    lsm_value_file *f = find(s, ref->file); /* stays: the caller holds a run that refers to it */
+    vv_mutex_unlock(&s->value_lock);
+    if (f == NULL)
+        return vv_fail(err, VV_CORRUPT, "the run does not name it");
+    if (ref->len > ENGINE_VALUE_MAX || ref->offset < LSM_VALUE_START || ref->offset > f->size ||
+        LSM_VALUE_HEAD + (uint64_t)ref->len > f->size - ref->offset)
+        return vv_fail(err, VV_CORRUPT, "%u bytes at %" PRIu64 " lie outside of it", ref->len,
+                       ref->offset);
+    *out = f;
+    return VV_OK;
+}
+
+static vv_status place_of(const lsm_store *s, const lsm_value_ref *ref, vv_status st, vv_error *err)
+{
+    char path[VIO_PATH_MAX];
+    lsm_value_path(path, s->dir, ref->file);
+    return vv_wrap(err, st, "value file '%s'", path);
+}
+
+vv_status lsm_value_read(lsm_store *s, vv_slice bytes, uint8_t **memory, vv_slice *out,
+                         vv_error *err)
+{
+    lsm_value_ref ref = lsm_value_ref_of(bytes);
+    lsm_value_file *f = NULL;
+    uint8_t *p = NULL;
+    vv_status st = find_checked(s, &ref, &f, err);
+    if (st == VV_OK && (p = vv_alloc(LSM_VALUE_HEAD + (size_t)ref.len)) == NULL)
+        st = vv_fail(err, VV_NO_MEMORY, "no memory for a value of %u bytes", ref.len);
+    if (st == VV_OK)
+        st = read_record(f, &ref, p, err);
+    if (st != VV_OK) {
+        vv_free(p);
+        return place_of(s, &ref, st, err);
+    }
+    *memory = p;
+    *out = vv_slice_of(p + LSM_VALUE_HEAD, ref.len);
     return VV_OK;
 }
 
 vv_status lsm_value_load(lsm_store *s, vv_slice bytes, vv_buf *out, vv_error *err)
 {
-    lsm_value_ref ref = lsm_value_ref_of(bytes);
-    vv_mutex_lock(&s->value_lock);
-    lsm_value_file *f = find(s, ref.file); /* stays: the caller holds a run that refers to it */
-    vv_mutex_unlock(&s->value_lock);
-    vv_status st = f == NULL ? vv_fail(err, VV_CORRUPT, "the run does not name it")
-                             : read_record(f, &ref, out, err);
-    if (st == VV_OK)
-        return VV_OK;
-    char path[VIO_PATH_MAX];
-    lsm_value_path(path, s->dir, ref.file);
-    return vv_wrap(err, st, "value file '%s'", path);
+    uint8_t *memory = NULL;
+    vv_slice value = {0};
+    vv_status st = lsm_value_read(s, bytes, &memory, &value, err);
+    if (st != VV_OK)
+        return st;
+    vv_buf_append_slice(out, value);
+    vv_free(memory);
+    return out->status == VV_OK
+               ? VV_OK
+               : vv_fail(err, VV_NO_MEMORY, "no memory for a value of %zu bytes", value.len);
 }

@@ -63,6 +63,9 @@ VV_MUST_CHECK vv_status lsm_value_acquire(lsm_store *s, vv_slice uses, vv_error 
 void lsm_value_release(lsm_store *s, vv_slice uses, bool doomed);
 /** Read a value, appended to out. The caller holds a run that refers to its file. */
 VV_MUST_CHECK vv_status lsm_value_load(lsm_store *s, vv_slice ref, vv_buf *out, vv_error *err);
+/** The same in memory of its own, which the caller frees; *out lies in it. */
+VV_MUST_CHECK vv_status lsm_value_read(lsm_store *s, vv_slice ref, uint8_t **memory, vv_slice *out,
+                                       vv_error *err);
 /** True when less than half of a file is still referred to. */
 bool lsm_value_is_garbage(lsm_store *s, uint64_t file);
 /** Remove a file that no run holds. */

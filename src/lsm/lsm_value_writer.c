@@ -109,24 +109,36 @@ void lsm_value_writer_close(lsm_value_writer *w)
     vv_free(w);
 }
 
-vv_status lsm_value_writer_put(lsm_value_writer *w, vv_slice value, uint8_t ref[LSM_VALUE_REF],
-                               vv_error *err)
+/* Head, value and padding at p; the sum needs them together. */
+static void lay_out(const lsm_value_writer *w, vv_slice value, uint64_t offset, uint8_t *p,
+                    size_t size)
 {
-    uint64_t offset = lsm_value_writer_size(w);
-    size_t size = (size_t)lsm_value_size((uint32_t)value.len);
-    vv_buf_reset(&w->record);
-    uint8_t *p = vv_buf_reserve(&w->record, size);
-    if (p == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "value file %" PRIu64 ": no memory for %zu bytes", w->id,
-                       size);
     vv_put_le32(p + 8, (uint32_t)value.len);
     vv_put_le32(p + 12, 0);
     memcpy(p + LSM_VALUE_HEAD, value.data, value.len);
     memset(p + LSM_VALUE_HEAD + value.len, 0, size - LSM_VALUE_HEAD - value.len);
     vv_put_le64(p, lsm_value_sum(p, LSM_VALUE_HEAD + value.len, w->id, offset));
+}
+
+vv_status lsm_value_writer_put(lsm_value_writer *w, vv_slice value, uint8_t ref[LSM_VALUE_REF],
+                               vv_error *err)
+{
+    uint64_t offset = lsm_value_writer_size(w);
+    size_t size = (size_t)lsm_value_size((uint32_t)value.len);
     vv_put_le64(ref, w->id);
     vv_put_le64(ref + 8, offset);
     vv_put_le32(ref + 16, (uint32_t)value.len);
+    if (size < w->out_size - w->out_len) { /* nearly always: no copy but the one */
+        lay_out(w, value, offset, w->out + w->out_len, size);
+        w->out_len += size;
+        return VV_OK;
+    }
+    vv_buf_reset(&w->record);
+    uint8_t *p = vv_buf_reserve(&w->record, size);
+    if (p == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "value file %" PRIu64 ": no memory for %zu bytes", w->id,
+                       size);
+    lay_out(w, value, offset, p, size);
     return emit(w, p, size, err);
 }
 
