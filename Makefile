@@ -4,8 +4,8 @@ BUILD ?= build
 MESON_FLAGS ?=
 UNIT = --suite unit --suite fuzz
 
-.PHONY: help setup setup-test setup-lint build build-server demo test run run-client bench lint \
-	asan tsan fuzz soak doc install clean
+.PHONY: help setup setup-test setup-lint setup-bench build build-server demo test run run-client \
+	bench bench-side lint asan tsan fuzz soak doc install clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,9 @@ setup-test:
 
 setup-lint:
 	@tools/setup.sh build lint
+
+setup-bench:
+	@tools/setup.sh build bench
 
 # $(call configure,DIR,FLAGS): set a build directory up once; meson reconfigures itself later.
 configure = @test -f $(1)/build.ninja || meson setup $(1) $(2) $(MESON_FLAGS) >/dev/null || \
@@ -46,6 +49,11 @@ bench: build ## the short form of the benchmarks, JSON lines
 	@ninja -C $(BUILD) --quiet benches
 	@tools/bench.sh $(BUILD)
 
+bench-side: setup-bench ## varve beside RocksDB, LMDB, LevelDB, WiredTiger (FORM=short, middle or full)
+	$(call configure,$(BUILD)-bench,--buildtype=release -Dbench_peers=true)
+	@ninja -C $(BUILD)-bench --quiet benches
+	@bench/side/run.py --build $(BUILD)-bench --form $(or $(FORM),short)
+
 lint: setup-lint ## format, clang-tidy, cppcheck, layers, exported names
 	@tools/lint.sh
 
@@ -64,9 +72,10 @@ soak: setup-test ## the long forms of the crash, model and kill tests
 doc: ## check that every link of the documentation leads somewhere
 	@tools/check_docs.py
 
-install: build ## install under the prefix of the build directory
-	@ninja -C $(BUILD) --quiet
-	@meson install -C $(BUILD) --no-rebuild
+install: build ## install under PREFIX (/usr/local), below DESTDIR when it is given
+	$(if $(PREFIX),@meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX)) && \
+		ninja -C $(BUILD) --quiet programs)
+	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 clean: ## remove the build directories
-	@rm -rf build build-test build-asan build-tsan build-fuzz build-lint
+	@rm -rf build build-test build-asan build-tsan build-fuzz build-lint $(BUILD)-bench

@@ -1,9 +1,9 @@
 /*
- * bench_lsm.c - the lsm engine alone, without log and server: what filling, flushing, compacting
- * and reading cost. One JSON line a figure.
+ * bench_lsm.c - an engine alone, without log and server: what filling, flushing, compacting and
+ * reading cost. One JSON line a figure.
  *
- *   bench_lsm [keys] [value bytes] [directory] [cache MiB] [form] [data] [threshold]
- *             default 1000000 100 ./bench-lsm 256 auto half 0
+ *   bench_lsm [keys] [value bytes] [directory] [cache MiB] [form] [data] [threshold] [engine]
+ *             default 1000000 100 ./bench-lsm 256 auto half 0 lsm
  *
  * form: auto, none, lz4, zstd (with dictionaries where they pay) or zstd-plain (never any).
  * threshold: bytes from which values lie apart, 0: the default, 4294967295: never.
@@ -25,6 +25,7 @@
 #include "base/hist.h"
 #include "base/rng.h"
 #include "base/util.h"
+#include "btree/btree.h"
 #include "io/env.h"
 #include "lsm/lsm.h"
 
@@ -51,6 +52,8 @@ typedef struct bench {
     _Atomic int64_t busy_ns; /* of the background thread */
 } bench;
 
+static const engine_ops *ops = &lsm_ops;
+
 static int64_t now(void)
 {
     return vv_clock_mono(vv_clock_real());
@@ -68,10 +71,10 @@ static void report(bench *b, const char *figure, int64_t ns, uint64_t count, dou
 {
     const char *commit = getenv("VARVE_COMMIT");
     (void)printf(
-        "{\"bench\":\"lsm\",\"figure\":\"%s\",\"keys\":%u,\"value_bytes\":%u,"
+        "{\"bench\":\"%s\",\"figure\":\"%s\",\"keys\":%u,\"value_bytes\":%u,"
         "\"form\":\"%s\",\"data\":\"%s\",\"ns\":%.1f,\"per_second\":%.0f,\"mb_per_second\":%.1f,"
         "\"p50\":%" PRIu64 ",\"p99\":%" PRIu64 ",\"max\":%" PRIu64 ",\"commit\":\"%s\"}\n",
-        figure, b->keys, b->value_len, b->form, b->records ? "record" : "half",
+        ops->name, figure, b->keys, b->value_len, b->form, b->records ? "record" : "half",
         (double)ns / (double)count, (double)count * 1e9 / (double)ns, mb * 1e9 / (double)ns,
         vv_hist_percentile(&b->hist, 0.5), vv_hist_percentile(&b->hist, 0.99),
         vv_hist_max(&b->hist), commit == NULL ? "unknown" : commit);
@@ -82,19 +85,19 @@ static void report(bench *b, const char *figure, int64_t ns, uint64_t count, dou
 static void report_stats(bench *b, const char *figure)
 {
     engine_stats s;
-    lsm_ops.stats(b->e, &s);
+    ops->stats(b->e, &s);
     double user = (double)b->keys * (KEY_LEN + b->value_len);
-    (void)printf("{\"bench\":\"lsm\",\"figure\":\"%s\",\"level_runs\":[%" PRIu64 ",%" PRIu64
-                 ",%" PRIu64 ",%" PRIu64 "],\"disk_mb\":%.1f,\"index_mb\":%.1f,\"flushes\":%" PRIu64
-                 ",\"flush_mb\":%.1f,\"compactions\":%" PRIu64 ",\"compaction_mb\":%.1f,"
-                 "\"write_amplification_without_log\":%.2f,\"cache_mb\":%.1f,\"hits\":%" PRIu64
-                 ",\"misses\":%" PRIu64 ",\"filter_skips\":%" PRIu64 ",\"background_s\":%.2f}\n",
-                 figure, s.level_runs[0], s.level_runs[1], s.level_runs[2], s.level_runs[3],
-                 (double)s.disk_bytes / 1e6, (double)s.index_bytes / 1e6, s.flushes,
-                 (double)s.flush_bytes / 1e6, s.compactions, (double)s.compaction_write_bytes / 1e6,
-                 (double)(s.flush_bytes + s.compaction_write_bytes) / user,
-                 (double)s.cache_bytes / 1e6, s.cache_hits, s.cache_misses, s.filter_skips,
-                 (double)atomic_load(&b->busy_ns) / 1e9);
+    (void)printf(
+        "{\"bench\":\"%s\",\"figure\":\"%s\",\"level_runs\":[%" PRIu64 ",%" PRIu64 ",%" PRIu64
+        ",%" PRIu64 "],\"disk_mb\":%.1f,\"index_mb\":%.1f,\"flushes\":%" PRIu64
+        ",\"flush_mb\":%.1f,\"compactions\":%" PRIu64 ",\"compaction_mb\":%.1f,"
+        "\"write_amplification_without_log\":%.2f,\"cache_mb\":%.1f,\"hits\":%" PRIu64
+        ",\"misses\":%" PRIu64 ",\"filter_skips\":%" PRIu64 ",\"background_s\":%.2f}\n",
+        ops->name, figure, s.level_runs[0], s.level_runs[1], s.level_runs[2], s.level_runs[3],
+        (double)s.disk_bytes / 1e6, (double)s.index_bytes / 1e6, s.flushes,
+        (double)s.flush_bytes / 1e6, s.compactions, (double)s.compaction_write_bytes / 1e6,
+        (double)(s.flush_bytes + s.compaction_write_bytes) / user, (double)s.cache_bytes / 1e6,
+        s.cache_hits, s.cache_misses, s.filter_skips, (double)atomic_load(&b->busy_ns) / 1e9);
 }
 
 static void put_key(uint8_t *key, uint64_t number)
@@ -110,7 +113,7 @@ static void work_until_stopped(void *arg)
     vv_error err;
     while (!atomic_load(&b->stop)) {
         int64_t from = now();
-        vv_status st = lsm_ops.work(b->e, &err);
+        vv_status st = ops->work(b->e, &err);
         if (st == VV_NOT_FOUND) {
             vv_clock_sleep(b->env.clock, 100 * VV_NS_PER_US);
             continue;
@@ -124,7 +127,7 @@ static void settle(bench *b)
 {
     vv_error err;
     vv_status st;
-    while ((st = lsm_ops.work(b->e, &err)) == VV_OK)
+    while ((st = ops->work(b->e, &err)) == VV_OK)
         continue;
     if (st != VV_NOT_FOUND)
         must(st, &err);
@@ -185,15 +188,15 @@ static void fill(bench *b)
         engine_entry_finish(&buf, at, n);
         int64_t start = now();
         vv_status st;
-        while ((st = lsm_ops.prepare(b->e, buf.len, n, &err)) == VV_BUSY)
+        while ((st = ops->prepare(b->e, buf.len, n, &err)) == VV_BUSY)
             vv_clock_sleep(b->env.clock, 200 * VV_NS_PER_US);
-        int64_t pause = lsm_ops.throttle_ns(b->e, buf.len);
+        int64_t pause = ops->throttle_ns(b->e, buf.len);
         if (pause > 0)
             vv_clock_sleep(b->env.clock, pause);
         waited += now() - start;
         must(st, &err);
-        must(lsm_ops.apply(b->e, ++b->version, 0, vv_buf_slice(&buf), &err), &err);
-        lsm_ops.publish(b->e, b->version);
+        must(ops->apply(b->e, ++b->version, 0, vv_buf_slice(&buf), &err), &err);
+        ops->publish(b->e, b->version);
         vv_hist_add(&b->hist, (uint64_t)(now() - start));
     }
     int64_t ns = now() - from;
@@ -208,15 +211,15 @@ static void flush_all(bench *b, const char *figure)
     engine_stats before;
     engine_stats after;
     vv_error err;
-    must(lsm_ops.freeze(b->e, &err), &err);
-    lsm_ops.stats(b->e, &before);
+    must(ops->freeze(b->e, &err), &err);
+    ops->stats(b->e, &before);
     int64_t from = now();
     do {
-        vv_status st = lsm_ops.work(b->e, &err);
+        vv_status st = ops->work(b->e, &err);
         if (st == VV_NOT_FOUND)
             break;
         must(st, &err);
-        lsm_ops.stats(b->e, &after);
+        ops->stats(b->e, &after);
     } while (after.memtable_count > 1);
     if (before.memtable_items > 0)
         report(b, figure, now() - from, before.memtable_items,
@@ -241,7 +244,7 @@ static void read_random(bench *b, const char *figure, bool missing, uint32_t rea
             put_key(key, number), key[KEY_LEN - 1] = 'x';
         engine_value value;
         int64_t start = now();
-        vv_status st = lsm_ops.get(b->e, vv_slice_of(key, KEY_LEN), &read, &value, &err);
+        vv_status st = ops->get(b->e, vv_slice_of(key, KEY_LEN), &read, &value, &err);
         vv_hist_add(&b->hist, (uint64_t)(now() - start));
         if (st == VV_NOT_FOUND)
             continue;
@@ -269,7 +272,7 @@ static void scan(bench *b, const char *figure)
                                  .upper = vv_slice_of(upper, 4)};
     engine_cursor *c = NULL;
     int64_t from = now();
-    must(lsm_ops.cursor(b->e, &opt, &c, &err), &err);
+    must(ops->cursor(b->e, &opt, &c, &err), &err);
     must(engine_cursor_seek(c, (vv_slice){0}, &err), &err);
     uint64_t count = 0;
     while (engine_cursor_valid(c)) {
@@ -298,7 +301,7 @@ static void seek_some(bench *b, const char *figure, unsigned steps, uint32_t see
     engine_cursor *c = NULL;
     vv_rng rng;
     vv_rng_init(&rng, 12);
-    must(lsm_ops.cursor(b->e, &opt, &c, &err), &err);
+    must(ops->cursor(b->e, &opt, &c, &err), &err);
     int64_t from = now();
     for (uint32_t i = 0; i < seeks; i++) {
         uint8_t key[KEY_LEN];
@@ -379,6 +382,8 @@ int main(int argc, char **argv)
     b->records = argc > 6 && strcmp(argv[6], "record") == 0;
     b->threshold = argc > 7 ? (uint32_t)strtoul(argv[7], NULL, 10) : 0;
     (void)form_of(b, 0);
+    if (argc > 8 && argv[8][0] == 'b')
+        ops = &btree_ops;
     b->order = malloc(b->keys * sizeof *b->order);
     if (b->value_len < 4 || b->keys == 0 || b->order == NULL)
         return 2;
@@ -393,7 +398,7 @@ int main(int argc, char **argv)
                           .compress = true,
                           .dictionary_gain = strcmp(b->form, "zstd-plain") == 0 ? 1 : 0,
                           .hooks = {.ctx = b, .form = form_of}};
-    must(lsm_ops.open(&opt, &b->e, &err), &err);
+    must(ops->open(&opt, &b->e, &err), &err);
     shuffle(b);
 
     vv_thread *thread = NULL;
@@ -413,16 +418,16 @@ int main(int argc, char **argv)
     vv_put_be32(lower, TABLE);
     vv_put_be32(upper, TABLE + 1);
     int64_t from = now();
-    must(lsm_ops.compact_range(b->e, vv_slice_of(lower, 4), vv_slice_of(upper, 4), &err), &err);
+    must(ops->compact_range(b->e, vv_slice_of(lower, 4), vv_slice_of(upper, 4), &err), &err);
     settle(b);
     report(b, "compact_all", now() - from, b->keys,
            (double)b->keys * (KEY_LEN + b->value_len) / 1e6);
     read_rows(b, "compacted");
     from = now();
-    lsm_ops.close(b->e);
-    must(lsm_ops.open(&opt, &b->e, &err), &err);
+    ops->close(b->e);
+    must(ops->open(&opt, &b->e, &err), &err);
     report(b, "reopen", now() - from, 1, 0);
-    lsm_ops.close(b->e);
+    ops->close(b->e);
     (void)!vio_list(b->env.io, "shard-0", remove_one, b, NULL);
     vio_destroy(b->env.io);
     free(b->order);

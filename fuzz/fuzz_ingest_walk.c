@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "codec/protowire.h"
 #include "ingest/ingest_walk.h"
-#include "ingest/ingest_wire.h"
 #include "storage/ingestion.pb-c.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -40,10 +40,10 @@ static bool same_id(const Storage__TenantID *id, vv_slice s)
 
 static unsigned occurrences(vv_slice raw, uint32_t number)
 {
-    wire_cursor c = wire_cursor_of(raw);
+    wire_reader c = wire_reader_of(raw);
     wire_field f;
     unsigned n = 0;
-    while (wire_more(&c, &f))
+    while (wire_next(&c, &f) > 0)
         n += f.number == number;
     return n;
 }

@@ -2,8 +2,9 @@
  * fuzz_kv.c - the readers of varve.v1.Kv's requests against protobuf-c as the oracle.
  *
  * The first byte chooses the message. Laws: (1) what both accept, both see alike; (2) what
- * protobuf-c accepts and packs again, our reader accepts and sees alike, unless pb_next refuses it.
- * Messages in pieces are compared only in (2): merging, protobuf-c loses some of the first piece.
+ * protobuf-c accepts and packs again, our reader accepts and sees alike, unless wire_next refuses
+ * it. Messages in pieces are compared only in (2): merging, protobuf-c loses some of the first
+ * piece.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,24 +151,24 @@ static void compare_batch(vv_slice in, const void *message, bool *ours)
     *ours = *ours && more == 0;
 }
 
-/* Whether pb_next, which refuses field numbers over 29 bits and varints over 64, reads it all. Then
+/* Whether wire_next, which refuses field numbers of zero and over 29 bits, reads it all. Then
  * *pieces tells whether a message that stands once came in more than one piece. */
 static bool is_strict(const ProtobufCMessageDescriptor *desc, vv_slice in, bool *pieces)
 {
-    pb_reader r = pb_reader_of(in);
-    pb_field f;
+    wire_reader r = wire_reader_of(in);
+    wire_field f = {0};
     uint32_t seen = 0;
-    while (pb_next(&r, &f)) {
+    while (wire_next(&r, &f) > 0) {
         const ProtobufCFieldDescriptor *fd =
             protobuf_c_message_descriptor_get_field(desc, f.number);
-        if (fd == NULL || fd->type != PROTOBUF_C_TYPE_MESSAGE || f.wire != PB_BYTES)
+        if (fd == NULL || fd->type != PROTOBUF_C_TYPE_MESSAGE || f.type != WIRE_BYTES)
             continue;
         *pieces |= fd->label != PROTOBUF_C_LABEL_REPEATED && (seen & 1u << f.number) != 0;
         seen |= 1u << f.number;
         if (!is_strict(fd->descriptor, f.bytes, pieces))
             return false;
     }
-    return !r.bad;
+    return r.fault == WIRE_GOOD;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

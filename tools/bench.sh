@@ -11,6 +11,7 @@ trap 'rm -rf "$tmp"' EXIT
 "$build/bench/bench_lsm" 500000 100 "$tmp/lsm"
 [ ! -x "$build/bench/bench_db" ] || "$build/bench/bench_db" "$tmp/db" --short
 rm -rf "$tmp/wal" "$tmp/lsm" "$tmp/db"
+VARVE_BENCH_DIR=$tmp /usr/bin/python3 bench/side/run.py --build "$build"
 if /usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null; then
     VARVE_BUILD=$build VARVE_BENCH_DIR=$tmp /usr/bin/python3 bench/node_figures.py --short
 else

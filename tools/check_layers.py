@@ -94,7 +94,7 @@ def main():
             continue
         raw = path.read_text(encoding="utf-8")
         files += 1
-        is_test = path.stem.endswith("_test") or "_suite" in path.stem
+        is_test = "_test" in path.stem or "_suite" in path.stem
         if not is_test:
             check_includes(rel, module, raw, problems)
             check_calls(rel, module, strip_comments(raw), problems)

@@ -1,14 +1,15 @@
 #!/bin/sh
-# Install the Debian packages that are missing for the named groups: build, test, lint. A no-op when
-# they are there. Needs root or sudo only when something is missing.
+# Install the Debian packages that are missing for the named groups: build, test, lint, bench. A no-op
+# when they are there. Needs root or sudo only when something is missing.
 set -eu
 
 build="gcc libc6-dev meson ninja-build pkg-config python3 libnghttp2-dev libprotobuf-c-dev
- protobuf-c-compiler libprotobuf-dev libyaml-dev libcjson-dev libzstd-dev liblz4-dev libxxhash-dev
+ protobuf-c-compiler libprotobuf-dev libyaml-dev libcjson-dev libzstd-dev liblz4-dev libxxhash-dev liburing-dev
  zlib1g-dev libcmocka-dev"
 test="clang llvm-14 libclang-rt-14-dev protobuf-compiler curl procps nghttp2-client python3-grpcio python3-protobuf g++ binutils
  prometheus"
 lint="clang clang-format clang-tidy cppcheck binutils"
+bench="librocksdb-dev liblmdb-dev libleveldb-dev libwiredtiger-dev" # the peers of bench/side
 
 need=""
 for group in "$@"; do
@@ -20,8 +21,9 @@ for group in "$@"; do
         command -v npm >/dev/null 2>&1 || need="$need npm"
         ;;
     lint) need="$need $lint" ;;
+    bench) need="$need $bench" ;;
     *)
-        echo "setup.sh: unknown group '$group': build, test or lint" >&2
+        echo "setup.sh: unknown group '$group': build, test, lint or bench" >&2
         exit 2
         ;;
     esac

@@ -12,8 +12,8 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "bench.h"
+#include "codec/protowire.h"
 #include "io/env.h"
-#include "query/wire.h"
 #include "store.h"
 
 #define CALL_TIMEOUT_NS (30 * VV_NS_PER_S)

@@ -36,10 +36,13 @@ typedef struct args {
 
 static const cmd_opt opts[] = {
     {"id", 'i', CMD_TEXT, offsetof(args, map.id), "COLUMN|TEMPLATE",
-     "the entity id: a column, or text with {column}, {_file}, {_line}; default the column id, "
-     "else {_file}:{_line}"},
+     "the entity id: a column, or text with {column}, {_path}, {_file}, {_line}; default the "
+     "column id, else {_path}:{_line}; needed for a pipe without such a column"},
     {"timestamp", 0, CMD_TEXT, offsetof(args, map.timestamp), "COLUMN",
-     "the time; default timestamp, time or ts when there is one, else the time of arrival"},
+     "the time; default timestamp, time, ts, datetime or date when there is one, else the time of "
+     "arrival"},
+    {"no-timestamp", 0, CMD_FLAG, offsetof(args, map.no_timestamp), NULL,
+     "the time of arrival, whatever the columns are called"},
     {"timestamp-unit", 0, CMD_CHOICE, offsetof(args, map.unit), "rfc3339|s|ms|us|ns",
      "default: told from the value"},
     {"set", 0, CMD_LIST, offsetof(args, map.set), "NAME=VALUE", "a field that every record gets"},
@@ -74,6 +77,7 @@ typedef struct load {
     uint64_t size;       /* of all files; 0: not known */
     uint64_t done_bytes; /* of files that are through */
     store_progress at;
+    bool unread;  /* a file that names no columns, or not those that are asked for */
     uint64_t bad; /* lines that are no record */
     uint64_t reported;
     uint64_t lines[LINES_KEPT]; /* of record sequence % LINES_KEPT */
@@ -228,6 +232,25 @@ static vv_status field_count_fault(const import_input *in, size_t want, size_t g
                    last ? ": the file is cut short" : "");
 }
 
+/* What was chosen for want of better is never chosen in silence. */
+static void note_choices(load *l, const import_input *in, const import_map *map)
+{
+    if (l->args->quiet || map->untimed + map->big == 0)
+        return;
+    clear_bar(l);
+    if (map->untimed > 0)
+        (void)fprintf(stderr,
+                      "varve import: %s: %" PRIu64 " record%s without a time column (timestamp, "
+                      "time, date ...): the time of arrival was taken; --timestamp COLUMN names "
+                      "one\n",
+                      in->path, map->untimed, map->untimed == 1 ? "" : "s");
+    if (map->big > 0)
+        (void)fprintf(stderr,
+                      "varve import: %s: %" PRIu64 " integer%s beyond 2^53 kept as text, because a "
+                      "number would round; a condition compares them as text\n",
+                      in->path, map->big, map->big == 1 ? "" : "s");
+}
+
 static vv_status load_csv(load *l, import_input *in, vv_slice *fields, vv_error *err)
 {
     import_map map;
@@ -235,7 +258,8 @@ static vv_status load_csv(load *l, import_input *in, vv_slice *fields, vv_error 
     vv_status st = read_columns(l, in, fields, &columns, err);
     if (st != VV_OK)
         return st;
-    st = import_map_init(&map, &l->args->map, fields, columns, err);
+    st = import_map_init(&map, &l->args->map, in, fields, columns, err);
+    l->unread = st != VV_OK;
     while (st == VV_OK) {
         uint8_t *line;
         size_t len;
@@ -251,6 +275,7 @@ static vv_status load_csv(load *l, import_input *in, vv_slice *fields, vv_error 
             (void)at_line(in, st, err);
         st = st == VV_OK ? send_record(l, in, &record, err) : bad_line(l, st, err);
     }
+    note_choices(l, in, &map);
     import_map_fini(&map);
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
@@ -258,7 +283,8 @@ static vv_status load_csv(load *l, import_input *in, vv_slice *fields, vv_error 
 static vv_status load_jsonl(load *l, import_input *in, vv_error *err)
 {
     import_map map;
-    vv_status st = import_map_init(&map, &l->args->map, NULL, 0, err);
+    vv_status st = import_map_init(&map, &l->args->map, in, NULL, 0, err);
+    l->unread = st != VV_OK;
     while (st == VV_OK) {
         uint8_t *line;
         size_t len;
@@ -271,6 +297,7 @@ static vv_status load_jsonl(load *l, import_input *in, vv_error *err)
             (void)at_line(in, st, err);
         st = st == VV_OK ? send_record(l, in, &record, err) : bad_line(l, st, err);
     }
+    note_choices(l, in, &map);
     import_map_fini(&map);
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
@@ -367,7 +394,10 @@ static int run_load(load *l, int argc, char **argv)
     vv_status end = st == VV_OK || st == VV_INVALID
                         ? l->store->ops->load_end(l->store, &l->at, &end_err)
                         : VV_OK;
-    summarize(l);
+    if (st == VV_OK || l->at.sent + l->bad > 0)
+        summarize(l);
+    if (st != VV_OK && l->unread && l->at.sent + l->bad == 0)
+        return cmd_usage(l->ctx, "%s", err.msg);
     if (st != VV_OK)
         return cmd_fail(l->ctx, st, &err);
     if (end != VV_OK)
@@ -405,10 +435,13 @@ const cmd_command cmd_import = {
     .summary = "load CSV files or JSON lines as records",
     .synopsis = "FILE...",
     .details =
-        "Each line becomes a record; what is imported twice under the same id is stored once. In\n"
-        "CSV numbers, true and false become such values, empty cells are left out and everything\n"
-        "else is text. A bad line stops the import with file, line and cause (exit code 1) after\n"
-        "everything before it is durable.\n\n"
+        "Each line becomes a record; what is imported twice under the same id is stored once: a\n"
+        "file that is imported again replaces its records. In CSV numbers, true and false become\n"
+        "such values, empty cells are left out and everything else is text. A bad line stops the "
+        "import with file, line and cause (exit code 1) after\n"
+        "everything before it is durable. A time is 2026-01-02T10:00:00Z, 2026-01-02 10:00:00 "
+        "(UTC\n"
+        "when no zone is given), 2026-01-02, 20260102 or a number.\n\n"
         "  varve import --tenant home --schema sensors --id 'kitchen/{timestamp}' \\\n"
         "      --timestamp timestamp --timestamp-unit ms --set sensor=kitchen kitchen.csv\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,

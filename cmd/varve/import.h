@@ -20,7 +20,8 @@
 
 typedef struct import_input {
     const char *path; /* as it was given; "-" is standard input */
-    const char *name; /* for messages and {file} */
+    const char *name; /* its last part, for messages and {_file} */
+    char full[4096];  /* the whole path; empty for what is no regular file */
     FILE *file;
     vv_buf buf;
     size_t at;      /* the next byte not yet handed out */
@@ -55,13 +56,14 @@ typedef struct import_options {
     cmd_list set;          /* NAME=VALUE */
     cmd_list meta;         /* columns that become metadata */
     cmd_list text;         /* columns that stay text */
+    bool no_timestamp;     /* the time of arrival, whatever the columns are called */
     bool keep;             /* the id and timestamp columns become fields too */
 } import_options;
 
 typedef enum import_role { ROLE_FIELD, ROLE_TEXT, ROLE_META, ROLE_NONE } import_role;
 
-/* Literal text, or the value of a column, or the file name or line number. */
-typedef enum part_kind { PART_TEXT, PART_COLUMN, PART_FILE, PART_LINE } part_kind;
+/* Literal text, or the value of a column, or the file's name or path or the line number. */
+typedef enum part_kind { PART_TEXT, PART_COLUMN, PART_FILE, PART_PATH, PART_LINE } part_kind;
 typedef struct id_part {
     part_kind kind;
     vv_slice text; /* PART_TEXT; PART_COLUMN: its name */
@@ -80,8 +82,10 @@ typedef struct import_map {
     size_t part_count;
     vv_slice time_name; /* empty: the time of arrival */
     size_t time_column;
-    int64_t unit_ns; /* 0: RFC 3339; -1: told from the value */
-    vv_buf fixed;    /* the fields of --set, as Struct bytes */
+    int64_t unit_ns;  /* 0: a date; -1: told from the value */
+    uint64_t untimed; /* records that get the time of arrival for want of a column */
+    uint64_t big;     /* integers beyond 2^53 that were kept as text */
+    vv_buf fixed;     /* the fields of --set, as Struct bytes */
     vv_buf body;
     vv_buf id;
     vv_slice meta[2 * CMD_LIST_MAX];
@@ -90,7 +94,8 @@ typedef struct import_map {
 /** Prepare for CSV with these columns, or for JSON lines (columns NULL). VV_INVALID names what is
  * wrong. */
 VV_MUST_CHECK vv_status import_map_init(import_map *m, const import_options *opt,
-                                        const vv_slice *columns, size_t count, vv_error *err);
+                                        const import_input *in, const vv_slice *columns,
+                                        size_t count, vv_error *err);
 void import_map_fini(import_map *m);
 
 /** A CSV record's fields as a record. Borrows the fields and the map. VV_INVALID says why, without
@@ -100,5 +105,16 @@ VV_MUST_CHECK vv_status import_map_csv(import_map *m, const import_input *in,
 /** A JSON line as a record. */
 VV_MUST_CHECK vv_status import_map_json(import_map *m, const import_input *in, vv_slice line,
                                         store_record *out, vv_error *err);
+
+/* ---- import_time.c: times
+ * -------------------------------------------------------------------------- */
+
+/** How usual a name is for the time of a record, 0 the most; SIZE_MAX when it is none. */
+size_t import_time_rank(vv_slice name);
+/** --timestamp-unit as import_map.unit_ns. */
+int64_t import_time_unit(const char *unit);
+/** The time of a record. VV_INVALID says which text in which column is none. */
+VV_MUST_CHECK vv_status import_time_read(const import_map *m, vv_slice text, int64_t *out,
+                                         vv_error *err);
 
 #endif

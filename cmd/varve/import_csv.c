@@ -7,10 +7,12 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/util.h"
 #include "import.h"
 
 #define READ_SIZE (1024u * 1024)
@@ -31,8 +33,11 @@ vv_status import_input_open(import_input *in, const char *path, vv_error *err)
         return vv_fail_sys(err, VV_INVALID, errno, "%s", path);
     if (fstat(fileno(in->file), &info) == 0 && S_ISDIR(info.st_mode))
         return vv_fail(err, VV_INVALID, "%s: is a directory", path);
-    if (S_ISREG(info.st_mode))
+    if (S_ISREG(info.st_mode)) {
         in->size = (uint64_t)info.st_size;
+        if (realpath(path, in->full) == NULL)
+            return vv_fail_sys(err, VV_INVALID, errno, "%s", path);
+    }
     return VV_OK;
 }
 
@@ -42,6 +47,27 @@ void import_input_close(import_input *in)
         (void)fclose(in->file);
     in->file = NULL;
     vv_buf_fini(&in->buf);
+}
+
+/* The program that unpacks a file with this beginning; NULL when it is not packed. */
+static const char *packed_as(const uint8_t *data, size_t len)
+{
+    static const struct {
+        const char *magic;
+        const char *program;
+    } kinds[] = {{"\x1f\x8b", "zcat"},
+                 {"\x28\xb5\x2f\xfd", "zstdcat"},
+                 {"BZh", "bzcat"},
+                 {"\xfd"
+                  "7zXZ",
+                  "xzcat"},
+                 {"PK\x03\x04", "unzip -p"}};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        size_t n = strlen(kinds[i].magic);
+        if (len >= n && memcmp(data, kinds[i].magic, n) == 0)
+            return kinds[i].program;
+    }
+    return NULL;
 }
 
 /* Read more behind what is left. VV_NOT_FOUND when the file has no more. */
@@ -64,6 +90,10 @@ static vv_status read_more(import_input *in, vv_error *err)
     if (n < READ_SIZE && ferror(in->file))
         return vv_fail_sys(err, VV_IO, errno, "%s: reading", in->path);
     vv_buf_advance(&in->buf, n);
+    if (in->bytes_read == 0 && packed_as(to, n) != NULL)
+        return vv_fail(err, VV_INVALID, "%s: is packed (%s); unpack it: %s %s | varve import ... -",
+                       in->path, packed_as(to, n), packed_as(to, n),
+                       in->file == stdin ? "" : in->path);
     in->bytes_read += n;
     in->ended = n == 0;
     return n == 0 ? VV_NOT_FOUND : VV_OK;

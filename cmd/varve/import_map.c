@@ -7,10 +7,9 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "codec/utf8.h"
 #include "import.h"
 #include "query/struct_json.h"
-#include "query/time_text.h"
-#include "query/utf8.h"
 #include "query_text.h"
 
 #define BODY_MAX (32u * 1024 * 1024)
@@ -59,6 +58,8 @@ static vv_status add_column_part(import_map *m, vv_slice name, vv_error *err)
         part.kind = PART_FILE;
     else if (vv_slice_eq(name, vv_slice_str("_line")))
         part.kind = PART_LINE;
+    else if (vv_slice_eq(name, vv_slice_str("_path")))
+        part.kind = PART_PATH;
     else if (m->columns != NULL && !find_column(m, name, &part.column))
         return no_column(m, "--id", name, err);
     return add_part(m, part, err);
@@ -84,7 +85,18 @@ static vv_status parse_template(import_map *m, const char *text, vv_error *err)
     return st;
 }
 
-static vv_status choose_id(import_map *m, vv_error *err)
+/* Path and line: the same again when the file is imported again, and no other file's. */
+static vv_status default_id(import_map *m, const import_input *in, vv_error *err)
+{
+    if (in->full[0] == 0)
+        return vv_fail(err, VV_INVALID,
+                       "%s: no column 'id', and a pipe has no name that ids could come from: say "
+                       "with --id which column or template gives them",
+                       in->name);
+    return parse_template(m, "{_path}:{_line}", err);
+}
+
+static vv_status choose_id(import_map *m, const import_input *in, vv_error *err)
 {
     const char *const usual[] = {"id", "_id"};
     if (m->opt->id != NULL)
@@ -95,7 +107,9 @@ static vv_status choose_id(import_map *m, vv_error *err)
         if (find_column(m, vv_slice_str(usual[i]), &column))
             return add_column_part(m, vv_slice_str(usual[i]), err);
     }
-    return parse_template(m, "{_file}:{_line}", err); /* the same again when run again */
+    if (m->columns == NULL) /* each object may have its own */
+        return in->full[0] == 0 ? VV_OK : default_id(m, in, err);
+    return default_id(m, in, err);
 }
 
 /* ---- the time
@@ -103,48 +117,23 @@ static vv_status choose_id(import_map *m, vv_error *err)
 
 static vv_status choose_time(import_map *m, vv_error *err)
 {
-    const char *const usual[] = {"timestamp", "_timestamp", "time", "ts"};
-    const char *unit = m->opt->unit;
-    m->unit_ns = unit == NULL                   ? -1
-                 : strcmp(unit, "rfc3339") == 0 ? 0
-                 : strcmp(unit, "s") == 0       ? VV_NS_PER_S
-                 : strcmp(unit, "ms") == 0      ? VV_NS_PER_MS
-                 : strcmp(unit, "us") == 0      ? VV_NS_PER_US
-                                                : 1;
+    size_t best = SIZE_MAX;
+    m->unit_ns = import_time_unit(m->opt->unit);
     if (m->opt->timestamp != NULL) {
         m->time_name = vv_slice_str(m->opt->timestamp);
         if (m->columns != NULL && !find_column(m, m->time_name, &m->time_column))
             return no_column(m, "--timestamp", m->time_name, err);
         return VV_OK;
     }
-    for (size_t i = 0; i < ARRAY_LEN(usual); i++)
-        if (find_column(m, vv_slice_str(usual[i]), &m->time_column)) {
-            m->time_name = vv_slice_str(usual[i]);
-            return VV_OK;
+    for (size_t i = 0; i < m->column_count && !m->opt->no_timestamp; i++) {
+        size_t rank = import_time_rank(m->columns[i]);
+        if (rank < best) {
+            best = rank;
+            m->time_column = i;
+            m->time_name = m->columns[i];
         }
+    }
     return VV_OK;
-}
-
-/* A plain number without a unit: seconds until the year 5138, then milliseconds, and so on. */
-static int64_t guess_unit(vv_slice text)
-{
-    double v = 0;
-    (void)json_read_number(text, &v);
-    v = fabs(v);
-    return v < 1e11 ? VV_NS_PER_S : v < 1e14 ? VV_NS_PER_MS : v < 1e17 ? VV_NS_PER_US : 1;
-}
-
-static vv_status read_time(const import_map *m, vv_slice text, int64_t *out, vv_error *err)
-{
-    bool ok = m->unit_ns <= 0 && time_text_parse(text, out);
-    if (!ok && m->unit_ns != 0)
-        ok = time_text_parse_number(text, m->unit_ns > 0 ? m->unit_ns : guess_unit(text), out);
-    if (ok)
-        return VV_OK;
-    return vv_fail(err, VV_INVALID, "'%.*s' in column '%.*s' is no time%s%s",
-                   (int)(text.len < 60 ? text.len : 60), (const char *)text.data,
-                   (int)m->time_name.len, (const char *)m->time_name.data,
-                   m->opt->unit == NULL ? "" : " in ", m->opt->unit == NULL ? "" : m->opt->unit);
 }
 
 /* ---- preparing
@@ -221,8 +210,8 @@ static vv_status read_fixed(import_map *m, vv_error *err)
     return m->fixed.status == VV_OK ? VV_OK : vv_fail(err, VV_NO_MEMORY, "--set");
 }
 
-vv_status import_map_init(import_map *m, const import_options *opt, const vv_slice *columns,
-                          size_t count, vv_error *err)
+vv_status import_map_init(import_map *m, const import_options *opt, const import_input *in,
+                          const vv_slice *columns, size_t count, vv_error *err)
 {
     *m = (import_map){.opt = opt};
     vv_arena_init(&m->arena, ARENA_MAX);
@@ -238,7 +227,7 @@ vv_status import_map_init(import_map *m, const import_options *opt, const vv_sli
     } else if (opt->text.count > 0 || opt->meta.count > 0) {
         return vv_fail(err, VV_INVALID, "--text and --meta are for CSV");
     }
-    vv_status st = choose_id(m, err);
+    vv_status st = choose_id(m, in, err);
     if (st == VV_OK)
         st = choose_time(m, err);
     if (st == VV_OK && columns != NULL)
@@ -271,11 +260,14 @@ static bool is_utf8(vv_slice s)
     return true;
 }
 
-/* A CSV cell as a value: a number, true or false, otherwise text. */
-static struct_value cell_value(vv_slice text, import_role role)
+/* A CSV cell as a value: a number, true or false, otherwise text; also an integer that a number
+ * would round. */
+static struct_value cell_value(import_map *m, vv_slice text, import_role role)
 {
     double number;
-    if (role == ROLE_FIELD && json_read_number(text, &number))
+    bool big = json_is_big_integer(text);
+    m->big += big && role == ROLE_FIELD;
+    if (role == ROLE_FIELD && !big && json_read_number(text, &number))
         return (struct_value){.type = STRUCT_NUMBER, .number = number};
     if (role == ROLE_FIELD && vv_slice_eq(text, vv_slice_str("true")))
         return (struct_value){.type = STRUCT_BOOL, .boolean = true};
@@ -305,6 +297,8 @@ static void put_common_part(import_map *m, const import_input *in, const id_part
         vv_buf_append_slice(&m->id, part->text);
     else if (part->kind == PART_FILE)
         vv_buf_append_str(&m->id, in->name);
+    else if (part->kind == PART_PATH)
+        vv_buf_append_str(&m->id, in->full[0] == 0 ? in->path : in->full);
     else if (part->kind == PART_LINE)
         vv_buf_printf(&m->id, "%" PRIu64, in->line);
 }
@@ -322,10 +316,12 @@ vv_status import_map_csv(import_map *m, const import_input *in, const vv_slice *
             put_common_part(m, in, &m->parts[i]);
     }
     if (m->time_name.len > 0) {
-        vv_status st = read_time(m, fields[m->time_column], &out->time_ns, err);
+        vv_status st = import_time_read(m, fields[m->time_column], &out->time_ns, err);
         if (st != VV_OK)
             return st;
         out->has_time = true;
+    } else if (!m->opt->no_timestamp) {
+        m->untimed++;
     }
     for (size_t i = 0; i < m->column_count; i++) {
         if (m->roles[i] == ROLE_NONE || fields[i].len == 0)
@@ -339,7 +335,7 @@ vv_status import_map_csv(import_map *m, const import_input *in, const vv_slice *
             out->meta_count++;
             continue;
         }
-        struct_value v = cell_value(fields[i], m->roles[i]);
+        struct_value v = cell_value(m, fields[i], m->roles[i]);
         put_field(&m->body, m->columns[i], &v);
     }
     return finish(m, out, err);
@@ -389,14 +385,32 @@ static bool json_usual(import_map *m, const char *const *names, size_t count, vv
     return false;
 }
 
+/* The field of a usual name, the most usual first. */
+static bool json_usual_time(import_map *m, struct_value *out)
+{
+    vv_slice name;
+    vv_slice value;
+    size_t best = SIZE_MAX;
+    for (wire_reader r = wire_reader_of(vv_buf_slice(&m->body));
+         struct_next_entry(&r, &name, &value) > 0;) {
+        size_t rank = import_time_rank(name);
+        if (rank > best || rank == SIZE_MAX || struct_value_parse(value, out) != VV_OK)
+            continue;
+        best = rank;
+        m->time_name = name;
+    }
+    return best != SIZE_MAX && json_field(m, m->time_name, out);
+}
+
 static vv_status json_time(import_map *m, store_record *out, vv_error *err)
 {
-    static const char *const usual[] = {"timestamp", "_timestamp", "time", "ts"};
     struct_value v;
     vv_buf text;
     bool asked = m->opt->timestamp != NULL;
-    if (asked ? !json_field(m, m->time_name, &v)
-              : !json_usual(m, usual, ARRAY_LEN(usual), &m->time_name, &v)) {
+    if (m->opt->no_timestamp)
+        return VV_OK;
+    if (asked ? !json_field(m, m->time_name, &v) : !json_usual_time(m, &v)) {
+        m->untimed++;
         if (!asked)
             return VV_OK;
         return vv_fail(err, VV_INVALID, "the field '%.*s' for the timestamp is missing",
@@ -405,9 +419,11 @@ static vv_status json_time(import_map *m, store_record *out, vv_error *err)
     vv_buf_init(&text, 1 << 16);
     if (v.type == STRUCT_STRING)
         vv_buf_append_slice(&text, v.bytes);
+    else if (v.type == STRUCT_NUMBER && v.number == floor(v.number))
+        vv_buf_printf(&text, "%.0f", v.number);
     else if (v.type == STRUCT_NUMBER)
         vv_buf_printf(&text, "%.9f", v.number);
-    vv_status st = read_time(m, vv_buf_slice(&text), &out->time_ns, err);
+    vv_status st = import_time_read(m, vv_buf_slice(&text), &out->time_ns, err);
     out->has_time = true;
     vv_buf_fini(&text);
     return st;
@@ -422,7 +438,7 @@ vv_status import_map_json(import_map *m, const import_input *in, vv_slice line, 
     *out = (store_record){0};
     vv_buf_reset(&m->body);
     vv_buf_reset(&m->id);
-    vv_status st = json_read_struct(line, NULL, &m->body, err);
+    vv_status st = json_read_struct_big(line, &m->body, &m->big, err);
     if (st != VV_OK)
         return st;
     if (m->opt->id == NULL && json_usual(m, usual, ARRAY_LEN(usual), &name, &v) &&
@@ -432,7 +448,7 @@ vv_status import_map_json(import_map *m, const import_input *in, vv_slice line, 
         else
             json_put_number(&m->id, v.number);
     } else {
-        st = json_id(m, in, err);
+        st = m->part_count == 0 ? default_id(m, in, err) : json_id(m, in, err);
     }
     if (st == VV_OK)
         st = json_time(m, out, err);

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "codec/utf8.h"
 #include "query/struct_json.h"
-#include "query/utf8.h"
 
 #define CELL_MAX 100 /* columns of a table cell */
 #define ARENA_MAX (1024u * 1024 * 1024)

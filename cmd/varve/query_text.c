@@ -147,7 +147,7 @@ bool query_text_time(const char *text, int64_t now_ns, int64_t *out_ns)
 {
     int64_t span;
     size_t len = strlen(text);
-    if (time_text_parse(vv_slice_str(text), out_ns) ||
+    if (time_text_parse_loose(vv_slice_str(text), out_ns) ||
         time_text_parse_number(vv_slice_str(text), VV_NS_PER_S, out_ns))
         return true;
     if (len == 0 || (text[len - 1] >= '0' && text[len - 1] <= '9') ||

@@ -169,7 +169,7 @@ static int serve(const config *c, vv_log *log)
     if (st != VV_OK) {
         vv_log_to(log, VV_LOG_ERROR, "varved", "cannot start",
                   VV_KV_S("status", vv_status_name(st)), VV_KV_S("error", err.msg));
-        return daemon_failed_at_listen(&err) ? EXIT_USAGE : EXIT_STORE;
+        return daemon_is_misconfigured(&err) ? EXIT_USAGE : EXIT_STORE;
     }
     (void)printf("listening ingest %s:%u\nlistening query %s:%u\n", c->server_host,
                  daemon_port(d, 0), c->server_host, daemon_port(d, 1));

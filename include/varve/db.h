@@ -42,10 +42,27 @@ typedef enum vv_durability {
     VV_DURABLE_NONE,        /* may not survive the process */
 } vv_durability;
 
+/** How many reads at once reach the disk (vv_multi_get), and how flush and compaction write. */
+typedef enum vv_io_backend {
+    VV_IO_AUTO = 0, /* io_uring where the kernel allows it, threads otherwise */
+    VV_IO_POSIX,    /* one blocking call after the other */
+    VV_IO_THREADS,  /* blocking calls of a pool of threads */
+    VV_IO_URING,    /* io_uring; threads, and a line in the log, where the kernel refuses it */
+} vv_io_backend;
+
+/** What keeps the data of a shard; docs/ARCHITECTURE.md tells them apart. Fixed when the store is
+ * made. */
+typedef enum vv_engine_kind {
+    VV_ENGINE_DEFAULT = 0, /* lsm in a new store, else the store's own */
+    VV_ENGINE_LSM,         /* runs in levels: writes are cheap */
+    VV_ENGINE_BTREE,       /* a copy-on-write tree: reads are one page */
+} vv_engine_kind;
+
 typedef struct vv_options {
     size_t size;              /* sizeof(vv_options): set by VV_OPTIONS_INIT */
     bool create_if_missing;   /* default true; otherwise VV_NOT_FOUND */
-    bool read_only;           /* default false: replays the log into memory, writes nothing */
+    bool read_only;           /* default false: replays the log into memory, writes nothing; what
+                                 that takes comes on top of memory_limit */
     uint32_t shard_count;     /* default 1, at most 64; fixed when the store is created */
     vv_durability durability; /* default VV_DURABLE_SYNC */
     uint64_t memory_limit;    /* bytes for memtables, cache, queues; default 512 MiB, min 16 MiB */
@@ -54,12 +71,18 @@ typedef struct vv_options {
     uint64_t log_limit;       /* retained log bytes before shards are flushed; default 1 GiB,
                                  at least two segments */
     uint32_t log_segment_size;   /* default 64 MiB, rounded to 4 KiB, min 64 KiB */
-    uint32_t log_ring_size;      /* default 8 MiB, min 64 KiB */
+    uint32_t log_ring_size;      /* default 8 MiB, at most an eighth of memory_limit; min 64 KiB */
     uint32_t background_threads; /* flush and compaction; default 1 */
     bool compress;               /* tables that leave it to the store; default true */
     void (*log)(void *ctx, int level, const char *line, size_t len); /* may be NULL: silence */
     void *log_ctx;
-    int log_level; /* 0 error .. 3 debug; default 1 */
+    int log_level;            /* 0 error .. 3 debug; default 1 */
+    vv_io_backend io_backend; /* default VV_IO_AUTO */
+    bool direct_io;           /* read runs past the page cache of the system: their blocks are in
+                                 cache_size or nowhere; default false */
+    vv_engine_kind engine;    /* of a new store; VV_INVALID when an existing one has another */
+    bool value_compression;   /* btree: values of 100 bytes and more by zstd, with a dictionary the
+                                 store learns from them; each read of one decompresses it */
 } vv_options;
 
 #ifndef __cplusplus
@@ -176,6 +199,9 @@ VV_API VV_MUST_CHECK vv_status vv_table_drop(vv_db *db, const char *tenant, cons
                                              vv_error *err);
 VV_API VV_MUST_CHECK vv_status vv_table_describe(vv_table *table, vv_table_info *out,
                                                  vv_error *err);
+/** The same but for the size: bytes_estimate is 0, and nothing the table holds is looked at. */
+VV_API VV_MUST_CHECK vv_status vv_table_identify(vv_table *table, vv_table_info *out,
+                                                 vv_error *err);
 /** What the table was created as; it never changes. */
 VV_API vv_table_kind vv_table_kind_of(const vv_table *table);
 
@@ -183,6 +209,11 @@ VV_API vv_table_kind vv_table_kind_of(const vv_table *table);
 VV_API VV_MUST_CHECK vv_status vv_table_list(vv_db *db, const char *tenant,
                                              int (*each)(void *ctx, const vv_table_info *info),
                                              void *ctx, vv_error *err);
+/** The same as vv_table_identify tells it, so that many tables cost little. */
+VV_API VV_MUST_CHECK vv_status vv_table_list_names(vv_db *db, const char *tenant,
+                                                   int (*each)(void *ctx,
+                                                               const vv_table_info *info),
+                                                   void *ctx, vv_error *err);
 
 /* ---- writes ------------------------------------------------------------------------------- */
 
@@ -215,7 +246,8 @@ typedef enum vv_operator {
  * Change a value without reading it: a counter, a high-water mark, a list. An absent value, and for
  * VV_ADD and VV_MAX one of other than 8 bytes, gives the operand itself. Like a put it replaces the
  * expiry. Never conflicts. Reads, snapshots and conditions see the value that it comes to.
- * @return as vv_batch_put; VV_INVALID for an unknown operator and an operand of a wrong size.
+ * @return as vv_batch_put; VV_INVALID for an unknown operator and an operand of a wrong size;
+ *         VV_UNSUPPORTED in a store of the engine btree.
  */
 VV_API VV_MUST_CHECK vv_status vv_batch_merge(vv_batch *batch, vv_table *table, vv_slice key,
                                               vv_operator op, vv_slice operand, int64_t expires_ns,
@@ -262,8 +294,9 @@ typedef void (*vv_write_done)(void *ctx, vv_status status, const vv_write_result
 /**
  * Queue a batch for the commit thread, which commits everything queued with one sync. Takes
  * nothing: the batch stays the caller's but must not be touched until done runs. Batches of one
- * thread commit in the order they were queued. VV_BUSY when the queue is over its bound (done is
- * not called then).
+ * shard commit and are answered in the order they were queued; a shard that waits for memory keeps
+ * none of another waiting. An empty batch comes after all queued before it. VV_BUSY when the queue
+ * is over its bound (done is not called then).
  */
 VV_API VV_MUST_CHECK vv_status vv_write_async(vv_db *db, vv_batch *batch, vv_durability durability,
                                               vv_write_done done, void *ctx, vv_error *err);
@@ -303,6 +336,30 @@ VV_API VV_MUST_CHECK vv_status vv_get(vv_table *table, const vv_snapshot *snapsh
 VV_API VV_MUST_CHECK vv_status vv_get_at(vv_table *table, int64_t version, vv_slice key,
                                          vv_value *out, vv_error *err);
 VV_API void vv_value_release(vv_value *value);
+
+#define VV_MULTI_GET_MAX 65536u /* keys of one vv_multi_get */
+
+/**
+ * The values of many keys at one version: those that are not in memory are read from the disk
+ * together, as many at a time as it serves well (vv_options.io_backend): on a cold store several
+ * times as fast as one vv_get after the other (docs/PERFORMANCE.md); in memory it is a loop.
+ *
+ * @param snapshot  as vv_get: NULL reads the newest version, the same for all keys.
+ * @param keys      [count] in any order, the same key twice if you like; count may be 0.
+ * @param values    [count] values[i] is filled where status[i] is VV_OK, each of them to be given
+ *                  to vv_value_release: also when the call fails.
+ * @param status    [count] VV_OK, VV_NOT_FOUND, or why this key could not be read. Always filled.
+ * @param err       optional; the sentence of the failure that is returned.
+ * @return VV_OK when every status is VV_OK or VV_NOT_FOUND; VV_INVALID when a key is empty or over
+ *         VV_KEY_MAX or count over VV_MULTI_GET_MAX (nothing is read); else the first failure in
+ *         the order of keys. One damaged block fails its own keys and no others.
+ *
+ * Borrows keys for the call. Any thread. O(count log count). Values pin their blocks in the cache,
+ * which passes cache_size by what is pinned: release them soon.
+ */
+VV_API VV_MUST_CHECK vv_status vv_multi_get(vv_table *table, const vv_snapshot *snapshot,
+                                            const vv_slice *keys, size_t count, vv_value *values,
+                                            vv_status *status, vv_error *err);
 
 /** The state of the store now, over all shards at one log position. Cheap; long-lived snapshots
  * hold old versions on disk. Gives *out: vv_snapshot_release. */

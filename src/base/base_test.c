@@ -9,6 +9,7 @@
 #include "base/epoch.h"
 #include "base/hist.h"
 #include "base/log.h"
+#include "base/nearest.h"
 #include "base/rng.h"
 #include "base/varint.h"
 
@@ -184,6 +185,31 @@ static void rng_is_the_same_everywhere(void **state)
         assert_in_range(vv_rng_below(&a, 7), 0, 6);
 }
 
+static void distances_count_edits_and_swaps(void **state)
+{
+    (void)state;
+    const struct {
+        const char *a;
+        const char *b;
+        unsigned want;
+    } cases[] = {{"", "", 0},        {"a", "", 1},        {"abc", "abc", 0},
+                 {"abc", "acb", 1},  {"abc", "abxc", 1},  {"abc", "xbc", 1},
+                 {"ab", "ba", 1},    {"abcd", "badc", 2}, {"kitten", "sitting", 3},
+                 {"aaaa", "bbbb", 4}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        vv_slice a = vv_slice_str(cases[i].a);
+        vv_slice b = vv_slice_str(cases[i].b);
+        assert_int_equal(vv_name_distance(a, b, 9), cases[i].want);
+        assert_int_equal(vv_name_distance(b, a, 9), cases[i].want);
+    }
+    vv_slice a = vv_slice_str("aaaaaaaa");
+    vv_slice b = vv_slice_str("bbbbbbbb");
+    assert_int_equal(vv_name_distance(a, b, 2), 3); /* gives up early */
+    static const uint8_t bytes[VV_NEAREST_MAX + 1];
+    assert_int_equal(vv_name_distance(a, vv_slice_of(bytes, sizeof bytes), 2), 3);
+    assert_int_equal(vv_name_distance(a, vv_slice_of(bytes, VV_NEAREST_MAX), 999), VV_NEAREST_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +223,7 @@ int main(void)
         cmocka_unit_test(epoch_waits_for_open_sections),
         cmocka_unit_test(log_lines_escape_what_a_client_sends),
         cmocka_unit_test(rng_is_the_same_everywhere),
+        cmocka_unit_test(distances_count_edits_and_swaps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ typedef enum vv_budget_part {
 } vv_budget_part;
 
 typedef struct vv_budget {
-    uint64_t limit;                         /* fixed after init; 0 is no limit */
+    uint64_t limit;                         /* fixed before use by threads; 0 is no limit */
     uint64_t share[VV_BUDGET_PARTS];        /* fixed before use: bytes kept for this part */
     _Atomic uint64_t used;                  /* any thread, relaxed */
     _Atomic uint64_t part[VV_BUDGET_PARTS]; /* any thread, relaxed: statistics */

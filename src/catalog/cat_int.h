@@ -42,8 +42,6 @@ cat_table *cat_map_find_id(const cat_map *map, uint32_t id); /* also by the id o
 
 /* ---- cat_suggest.c -------------------------------------------------------------------------- */
 
-/* Edit distance with swaps of neighbours, at most limit + 1. */
-unsigned cat_name_distance(const char *a, const char *b, unsigned limit);
 /* VV_NOT_FOUND with the nearest tenant or table named. The map's lock is held. */
 vv_status cat_fail_not_found(const cat_map *map, const char *tenant, const char *name,
                              vv_error *err);

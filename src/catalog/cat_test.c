@@ -135,24 +135,6 @@ static void names_are_checked(void **state)
             fail_msg("'%s'", cases[i].name);
 }
 
-static void distances_count_edits_and_swaps(void **state)
-{
-    (void)state;
-    const struct {
-        const char *a;
-        const char *b;
-        unsigned want;
-    } cases[] = {{"", "", 0},        {"a", "", 1},        {"abc", "abc", 0},
-                 {"abc", "acb", 1},  {"abc", "abxc", 1},  {"abc", "xbc", 1},
-                 {"ab", "ba", 1},    {"abcd", "badc", 2}, {"kitten", "sitting", 3},
-                 {"aaaa", "bbbb", 4}};
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        assert_int_equal(cat_name_distance(cases[i].a, cases[i].b, 9), cases[i].want);
-        assert_int_equal(cat_name_distance(cases[i].b, cases[i].a, 9), cases[i].want);
-    }
-    assert_int_equal(cat_name_distance("aaaaaaaa", "bbbbbbbb", 2), 3); /* gives up early */
-}
-
 /* ---- the steps, over a commit path of the test
  * ---------------------------------------------------- */
 
@@ -354,7 +336,6 @@ int main(void)
         cmocka_unit_test(prop_no_changed_byte_is_taken_for_another_table),
         cmocka_unit_test(what_a_newer_version_wrote_is_refused),
         cmocka_unit_test(names_are_checked),
-        cmocka_unit_test(distances_count_edits_and_swaps),
         cmocka_unit_test_setup_teardown(every_failed_step_can_be_resumed, setup, teardown),
         cmocka_unit_test_setup_teardown(many_tables_are_found_listed_and_suggested, setup,
                                         teardown),

@@ -147,6 +147,7 @@ vv_status cli_unary(cli_conn *conn, const char *method, vv_slice request, int64_
     vv_status st = cli_stream_open(conn, method, timeout_ns, &s, err);
     if (st != VV_OK)
         return st;
+    assert(s != NULL);
     st = cli_call_send(s->call, request, err);
     cli_stream_half_close(s);
     if (st == VV_OK)

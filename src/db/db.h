@@ -33,6 +33,9 @@ void db_abandon(vv_db *db);
 /** The node's memory budget, for the queues of the server. */
 vv_budget *db_budget(vv_db *db);
 
+/** Bytes of memory_limit that are nobody's share with these options: for requests and queries. */
+uint64_t db_memory_free(const vv_options *opt);
+
 /** As vv_check, on an env. */
 VV_MUST_CHECK vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text),
                                      void *ctx, vv_error *err);

@@ -135,8 +135,9 @@ typedef struct group_plan {
     bool has_sync;
 } group_plan;
 
-static vv_status prepare(vv_db *db, vv_batch *const *group, size_t count, group_plan *plan,
-                         vv_error *err) VV_REQUIRES(db->commit_lock)
+/* Indexes, times and sums of the group. */
+static void make_plan(vv_db *db, vv_batch *const *group, size_t count, group_plan *plan)
+    VV_REQUIRES(db->commit_lock)
 {
     plan->shards = 0;
     plan->shard_count = 0;
@@ -161,15 +162,32 @@ static vv_status prepare(vv_db *db, vv_batch *const *group, size_t count, group_
         plan->ops[s] += group[i]->op_count;
         plan->has_sync |= group[i]->durability == VV_DURABLE_SYNC;
     }
-    for (uint64_t left = plan->shards; left != 0; left &= left - 1) {
+}
+
+/* The group is not logged: what engines hold ready for it would grow with every refusal. */
+static void cancel(vv_db *db, uint64_t shards) VV_REQUIRES(db->commit_lock)
+{
+    for (; db->ops->cancel != NULL && shards != 0; shards &= shards - 1)
+        db->ops->cancel(db->shards[__builtin_ctzll(shards)].eng);
+}
+
+static vv_status prepare(vv_db *db, const group_plan *plan, vv_error *err)
+    VV_REQUIRES(db->commit_lock)
+{
+    vv_status st = VV_OK;
+    for (uint64_t left = plan->shards; st == VV_OK && left != 0; left &= left - 1) {
         uint32_t s = (uint32_t)__builtin_ctzll(left);
-        vv_status st = db->ops->prepare(db->shards[s].eng, plan->bytes[s], plan->ops[s], err);
+        st = db->ops->prepare(db->shards[s].eng, plan->bytes[s], plan->ops[s], err);
         if (st != VV_OK)
-            return name_limit(db, st, plan->bytes[s], plan->ops[s], err);
+            st = name_limit(db, st, plan->bytes[s], plan->ops[s], err);
     }
-    vv_mutex_lock(&db->publish_lock);
-    vv_status st = db_fifo_reserve(&db->fifo, plan->shard_count, err);
-    vv_mutex_unlock(&db->publish_lock);
+    if (st == VV_OK) {
+        vv_mutex_lock(&db->publish_lock);
+        st = db_fifo_reserve(&db->fifo, plan->shard_count, err);
+        vv_mutex_unlock(&db->publish_lock);
+    }
+    if (st != VV_OK)
+        cancel(db, plan->shards);
     return st;
 }
 
@@ -228,7 +246,8 @@ vv_status db_append(vv_db *db, vv_batch *const *group, size_t count, vv_error *e
     assert(count >= 1 && count <= DB_GROUP_MAX);
     wal_record recs[DB_GROUP_MAX];
     group_plan plan;
-    vv_status st = prepare(db, group, count, &plan, err);
+    make_plan(db, group, count, &plan);
+    vv_status st = prepare(db, &plan, err);
     if (st != VV_OK)
         return st;
     for (size_t i = 0; i < count; i++) {
@@ -248,8 +267,11 @@ vv_status db_append(vv_db *db, vv_batch *const *group, size_t count, vv_error *e
     uint64_t end = 0;
     VV_POINT("db.before_append");
     st = wal_append(db->log, recs, count, &end, err);
-    if (st != VV_OK) /* a full disk refuses this entry; a failed one is the end of the log */
+    if (st != VV_OK) {
+        cancel(db, plan.shards);
+        /* A full disk refuses this entry; a failed one is the end of the log. */
         return st == VV_IO || st == VV_CORRUPT ? db_latch(db, st, err) : st;
+    }
     VV_POINT("db.after_append");
     st = apply(db, group, count, end, err);
     if (st != VV_OK)

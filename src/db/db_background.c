@@ -155,13 +155,16 @@ static void begin_piece(db_background *bg)
     vv_mutex_unlock(&bg->lock);
 }
 
-static void end_piece(db_background *bg, vv_status st)
+static void end_piece(vv_db *db, vv_status st)
 {
+    db_background *bg = &db->bg;
     vv_mutex_lock(&bg->lock);
     bg->working--;
     bg->pieces += st == VV_OK;
     vv_cond_broadcast(&bg->progress);
     vv_mutex_unlock(&bg->lock);
+    if (st == VV_OK)
+        db_queue_room_made(db);
 }
 
 static bool goes_away(vv_status st)
@@ -330,7 +333,7 @@ static void worker_main(void *arg)
         if (failure_of(db, NULL) == VV_OK) {
             begin_piece(bg);
             st = work_of_any(db, first++, &why);
-            end_piece(bg, st);
+            end_piece(db, st);
         }
         if (st == VV_NOT_FOUND) {
             if (!wait_for_work(bg, &seen, TICK_NS))
@@ -428,6 +431,17 @@ static vv_status make_room_alone(vv_db *db, db_shard *shard, vv_error *err)
     return st;
 }
 
+vv_status db_background_want_room(vv_db *db, vv_error *err)
+{
+    db_background *bg = &db->bg;
+    vv_mutex_lock(&bg->lock);
+    bg->requests++;
+    bg->room_wanted = true;
+    vv_cond_broadcast(&bg->work);
+    vv_mutex_unlock(&bg->lock);
+    return failure_of(db, err);
+}
+
 vv_status db_background_make_room(vv_db *db, db_shard *shard, int64_t deadline_ns, vv_error *err)
 {
     db_background *bg = &db->bg;
@@ -477,7 +491,7 @@ vv_status db_background_run(vv_db *db, db_shard *shard, bool (*done)(db_shard *s
         vv_mutex_unlock(&bg->lock);
         begin_piece(bg);
         st = db->ops->work(shard->eng, &why);
-        end_piece(bg, st);
+        end_piece(db, st);
         if (st == VV_NOT_FOUND && !is_moving(bg, seen)) /* nobody has the piece we wait for */
             return done(shard, arg) ? VV_OK : VV_NOT_FOUND;
         if (st != VV_OK && st != VV_NOT_FOUND) {

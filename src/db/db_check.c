@@ -179,7 +179,7 @@ static vv_status check_parts(vv_env *env, uint32_t shard_count, checker *chk, ui
         char dir[DB_SHARD_DIR_SIZE];
         db_shard_dir(i, dir);
         uint64_t before = chk->count;
-        st = lsm_check_dir(env, dir, i, note, chk, &why);
+        st = db_engine_check_dir(env, dir, i, note, chk, &why);
         st = settle(chk, st, before, &why, err);
         if (st == VV_OK && chk->finding != NULL)
             st = lsm_list_leftovers(env, dir, i, chk->finding, chk->ctx, err);

@@ -60,7 +60,7 @@ static vv_status dump_store(vv_env *env, line_fn *line, void *ctx, vv_error *err
     if (st != VV_OK)
         return st;
     lines l = {line, ctx};
-    st = vv_table_list(db, NULL, dump_table, &l, err);
+    st = vv_table_list_names(db, NULL, dump_table, &l, err);
     (void)db_close(db, NULL);
     return st;
 }
@@ -78,6 +78,7 @@ static vv_status dump_file(vv_env *env, const char *name, line_fn *line, void *c
         {"VARVERNG", wal_dump_file},
         {"VARVEMAN", lsm_dump_manifest},
         {"VARVEVAL", lsm_dump_values},
+        {"VARVETRE", btree_dump_manifest},
     };
     uint8_t head[8] = {0};
     size_t got = 0;

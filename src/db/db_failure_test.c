@@ -33,6 +33,49 @@ static void a_read_only_store_writes_nothing(void **state)
     sim_start(w);
 }
 
+/* A killed store whose log is longer than memory_limit. */
+static void a_read_only_store_holds_all_of_the_log(void **state)
+{
+    enum { COUNT = 400, LEN = 60000 };
+    static uint8_t value[LEN];
+    sim_world *w = *state;
+    vv_error err = {0};
+    char key[16];
+    sim_close(w);
+    w->opt.memory_limit = 512u << 20;
+    w->opt.memtable_size = 64u << 20;
+    w->opt.log_limit = 1u << 30;
+    sim_start(w);
+    vv_table *t = make_table(w->db, "plant", "kv", VV_TABLE_KV);
+    for (int i = 0; i < COUNT; i++) {
+        (void)snprintf(key, sizeof key, "%d", i);
+        assert_ok(vv_put(t, vv_slice_str(key), vv_slice_of(value, sizeof value), &err), err);
+    }
+    vv_table_close(t);
+    db_abandon(w->db);
+    sim_off(w);
+    vio_sim_disk_kill(w->disk);
+    w->opt.memory_limit = 16u << 20;
+    w->opt.read_only = true;
+    sim_start(w);
+    assert_ok(vv_table_open(w->db, "plant", "kv", &t, &err), err);
+    for (int i = 0; i < COUNT; i++) {
+        vv_value got;
+        (void)snprintf(key, sizeof key, "%d", i);
+        assert_ok(vv_get(t, NULL, vv_slice_str(key), &got, &err), err);
+        assert_int_equal(got.data.len, LEN);
+        vv_value_release(&got);
+    }
+    vv_stats s = {.size = sizeof s};
+    vv_stats_read(w->db, &s);
+    assert_true(s.memory_used > COUNT * LEN && s.memory_limit > s.memory_used);
+    assert_true(s.memory_limit - s.memory_used < 16u << 20); /* the rest is bounded still */
+    vv_table_close(t);
+    sim_close(w);
+    w->opt.read_only = false; /* a writer flushes what does not fit */
+    sim_start(w);
+}
+
 static void what_is_no_store_is_refused(void **state)
 {
     sim_world *w = *state;
@@ -142,9 +185,8 @@ static int run(const engine_ops *ops)
 {
     engine_under_test = ops;
     const struct CMUnitTest tests[] = {
-        T(a_read_only_store_writes_nothing),
-        T(what_is_no_store_is_refused),
-        T(a_failed_log_latches_and_reads_go_on),
+        T(a_read_only_store_writes_nothing),     T(a_read_only_store_holds_all_of_the_log),
+        T(what_is_no_store_is_refused),          T(a_failed_log_latches_and_reads_go_on),
         T(a_drop_that_fails_takes_nothing_away),
     };
     return cmocka_run_group_tests_name(ops->name, tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include "base/lock.h"
 #include "base/point.h"
 #include "base/util.h"
+#include "btree/btree.h"
 #include "catalog/catalog.h"
 #include "db/db.h"
 #include "engine/engine.h"
@@ -96,17 +97,31 @@ typedef struct db_shard {
 /* ---- db_queue.c: batches waiting for the commit thread ----------------------------------------
  */
 
+typedef struct db_list {
+    vv_batch *head; /* through vv_batch.next */
+    vv_batch *tail;
+} db_list;
+
+/* What waits for room in a shard's memtables, in order, and until when. */
+typedef struct db_blocked {
+    db_list list;
+    int64_t deadline_ns;
+} db_blocked;
+
 typedef struct db_queue {
     vv_mutex lock; /* rank VV_RANK_LEAF */
     vv_cond wake;
-    vv_batch *head; /* under lock, oldest first */
-    vv_batch *tail;
+    db_list list;   /* under lock, oldest first */
     uint64_t bytes; /* under lock: payload bytes queued or being committed */
     uint64_t bytes_max;
     uint64_t chain_max; /* bytes committed with one sync */
     bool is_waiting;    /* the thread sleeps; under lock */
+    bool room_made;     /* background work ended while a shard was blocked; under lock */
     bool stop;          /* under lock */
+    bool gathers;       /* batches wait for db_queue_turn; else their callers commit them */
     vv_thread *thread;
+    _Atomic uint64_t blocked_shards;   /* bit set; written by the commit thread */
+    db_blocked blocked[WAL_SHARD_MAX]; /* the commit thread's */
 } db_queue;
 
 /* ---- db_background.c ---------------------------------------------------------------------------
@@ -233,14 +248,23 @@ struct vv_snapshot {
 /* ---- db_open.c --------------------------------------------------------------------------------
  */
 
-#define DB_ENGINE_DEFAULT lsm_ops
-
 /* Remember that the log failed; the first sentence stays. Returns st. */
 vv_status db_latch(vv_db *db, vv_status st, const vv_error *err);
 /* VV_OK, or why no write can be accepted. */
 VV_MUST_CHECK vv_status db_check_writable(vv_db *db, vv_error *err);
 /* Close and free. Returns the first failure of the store's life. */
 vv_status db_close(vv_db *db, vv_error *err);
+
+/* ---- db_engine.c ------------------------------------------------------------------------------
+ */
+
+/* The engine of an existing store, or the one that the options ask for. */
+VV_MUST_CHECK vv_status db_engine_choose(vv_env *env, const vv_options *opt, const engine_ops **out,
+                                         vv_error *err);
+/* lsm_check_dir or btree_check_dir, as the directory is. */
+VV_MUST_CHECK vv_status db_engine_check_dir(vv_env *env, const char *dir, uint32_t shard,
+                                            void (*finding)(void *ctx, const char *text), void *ctx,
+                                            vv_error *err);
 
 /* ---- db_options.c -----------------------------------------------------------------------------
  */
@@ -284,8 +308,22 @@ void db_batch_seal(vv_batch *batch);
 void db_commit_begin(vv_db *db, vv_batch *batch, vv_durability durability);
 /* Commit one batch: its status, result and error are filled. Waits for its durability. */
 vv_status db_commit(vv_db *db, vv_batch *batch, vv_durability durability, vv_error *err);
-/* Commit a chain of sealed batches with one sync, in order. Fills each. */
-void db_commit_chain(vv_db *db, vv_batch *head);
+/* Its steps. Append with everything that may have to be waited for, but for room and the disk:
+ * VV_BUSY when there is no room. */
+VV_MUST_CHECK vv_status db_append_once(vv_db *db, vv_batch *batch, vv_error *err);
+/* The same, and wait for room. */
+VV_MUST_CHECK vv_status db_append_waiting(vv_db *db, vv_batch *batch, vv_error *err);
+VV_MUST_CHECK vv_status db_check_tables(const vv_batch *batch, vv_error *err);
+/* Nothing to write: with sync it still makes durable what was written before. */
+void db_answer_empty(vv_db *db, vv_batch *batch);
+/* Slow the caller by what the engine asks, in sleeps long enough to be honest. */
+void db_throttle(vv_db *db, const vv_batch *batch);
+void db_count_commit(vv_db *db, const vv_batch *batch);
+static inline bool db_batch_is_empty(const vv_batch *batch)
+{
+    return batch->op_count + batch->cond_count == 0;
+}
+#define DB_ROOM_TIMEOUT_NS (10 * VV_NS_PER_S) /* to wait for room in which nothing was accepted */
 /* Log and apply batches (no conditions), which become visible in their turn. On failure none is
  * logged. Fills result and need of each. */
 VV_MUST_CHECK vv_status db_append(vv_db *db, vv_batch *const *group, size_t count, vv_error *err)
@@ -309,12 +347,65 @@ VV_MUST_CHECK vv_status db_fifo_reserve(db_fifo *fifo, size_t count, vv_error *e
 
 VV_MUST_CHECK vv_status db_queue_start(vv_db *db, vv_error *err);
 void db_queue_stop(vv_db *db); /* commits what is queued first */
+/* One turn of the commit thread: commit and answer the front of the queue and what was blocked and
+ * is not any more. */
+void db_queue_turn(vv_db *db);
+/* Room may be there for what is blocked. Takes only a leaf lock. */
+void db_queue_room_made(vv_db *db);
+
+static inline void db_list_push(db_list *list, vv_batch *batch)
+{
+    batch->next = NULL;
+    if (list->tail == NULL)
+        list->head = batch;
+    else
+        list->tail->next = batch;
+    list->tail = batch;
+}
+
+static inline vv_batch *db_list_pop(db_list *list)
+{
+    vv_batch *batch = list->head;
+    if (batch == NULL)
+        return NULL;
+    list->head = batch->next;
+    if (list->head == NULL)
+        list->tail = NULL;
+    batch->next = NULL;
+    return batch;
+}
+
+/* Put all of other behind list, and leave other empty. */
+static inline void db_list_join(db_list *list, db_list *other)
+{
+    if (other->head == NULL)
+        return;
+    if (list->tail == NULL)
+        list->head = other->head;
+    else
+        list->tail->next = other->head;
+    list->tail = other->tail;
+    *other = (db_list){0};
+}
+
+/* ---- db_chain.c --------------------------------------------------------------------------------
+ */
+
+/* Bytes a batch counts for in the queue. */
+uint64_t db_queue_cost(const vv_batch *batch);
+/* Commit the batches of chain and answer them, and those that were blocked: what finds no room
+ * stays with its shard until the next call. Waits for no room. */
+void db_chain_commit(vv_db *db, db_list *chain);
+/* The same for one, on its caller's thread: waits for room. */
+void db_chain_commit_alone(vv_db *db, vv_batch *batch);
 
 /* ---- db_read.c ---------------------------------------------------------------------------------
  */
 
 /* Wall time, but never earlier (by more than a millisecond) than what another read was given. */
 int64_t db_read_time(vv_db *db);
+/** An engine's value as the caller's: vv_value_release gives it back. */
+void db_hand_out(const engine_value *from, vv_value *out);
 /* VV_NOT_FOUND when the table was dropped. */
 VV_MUST_CHECK vv_status db_check_table(const vv_table *table, vv_error *err);
 /* May a read at version, without a pin, still be trusted? VV_UNSUPPORTED when not. Ask after the
@@ -348,6 +439,9 @@ void db_background_fini(vv_db *db);
 /* Something to do may have come. Takes only a leaf lock. */
 void db_background_wake(vv_db *db);
 void db_background_wake_log(vv_db *db);
+/* Somebody has no room in the memtables: wake those who make some. The failure of the background
+ * work if there is none to come. */
+VV_MUST_CHECK vv_status db_background_want_room(vv_db *db, vv_error *err);
 /* The shard's memtables are full, or there is no memory for more in them: let work be done, at most
  * until deadline (monotonic). */
 VV_MUST_CHECK vv_status db_background_make_room(vv_db *db, db_shard *shard, int64_t deadline_ns,

@@ -151,10 +151,12 @@ static vv_status open_shard(vv_db *db, uint32_t i, vv_error *err)
                           .dir = dir,
                           .shard = i,
                           .memtable_size = db->opt.memtable_size,
+                          .direct_io = db->opt.direct_io,
                           .cache_size = vv_max_u64(db->opt.cache_size / db->shard_count, VV_KIB),
                           .work_size = db->work_size,
                           .target_file_size = db->file_size,
                           .compress = db->opt.compress,
+                          .value_compression = db->opt.value_compression,
                           .read_only = db->opt.read_only,
                           .budget = &db->budget,
                           .hooks = db_hooks(shard)};
@@ -253,6 +255,19 @@ static vv_status replay(vv_db *db, vv_error *err)
     return st;
 }
 
+/* Nothing can be flushed: all of the log stays in memory, however long it is, and memory_limit is
+ * for the rest. */
+static vv_status replay_read_only(vv_db *db, vv_error *err)
+{
+    uint64_t limit = db->budget.limit;
+    db->budget.limit = 0;
+    vv_status st = replay(db, err);
+    uint64_t held = vv_budget_part_used(&db->budget, VV_BUDGET_MEMTABLE);
+    db->budget.limit = limit + held;
+    db->opt.memory_limit += held;
+    return st;
+}
+
 static vv_status open_catalog(vv_db *db, vv_error *err)
 {
     cat_options opt = {.door = {.ctx = db, .commit = db_door_commit},
@@ -319,7 +334,7 @@ static vv_status open_parts(vv_db *db, vv_error *err)
     for (uint32_t i = 0; st == VV_OK && i < db->shard_count; i++)
         st = open_shard(db, i, err);
     if (st == VV_OK)
-        st = replay(db, err);
+        st = db->opt.read_only ? replay_read_only(db, err) : replay(db, err);
     if (st == VV_OK)
         st = open_catalog(db, err);
     if (st == VV_OK && is_new)
@@ -407,7 +422,10 @@ vv_status db_open_engine(vv_env *env, const vv_options *opt, const engine_ops *o
 
 vv_status db_open_env(vv_env *env, const vv_options *opt, vv_db **out, vv_error *err)
 {
-    vv_status st = db_open_engine(env, opt, &DB_ENGINE_DEFAULT, out, err);
+    const engine_ops *ops = NULL;
+    vv_status st = db_engine_choose(env, opt, &ops, err);
+    if (st == VV_OK)
+        st = db_open_engine(env, opt, ops, out, err);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "open");
 }
 

@@ -76,6 +76,8 @@ static vv_status check(const vv_options *o, vv_error *err)
         st = check_range("log_ring_size", o->log_ring_size, RING_MIN, VV_GIB, err);
     if (st == VV_OK)
         st = check_range("background_threads", o->background_threads, 1, DB_WORKERS_MAX, err);
+    if (st == VV_OK)
+        st = check_range("io_backend", o->io_backend, VV_IO_AUTO, VV_IO_URING, err);
     return st;
 }
 
@@ -85,12 +87,18 @@ static uint64_t cache_share(const vv_options *o)
     return o->cache_size + o->cache_size / 8;
 }
 
+/* Of memory_limit, what is left of the shares that go by it. */
+static uint64_t unshared(const vv_options *o)
+{
+    uint64_t limit = o->memory_limit;
+    return limit - limit / MEMTABLE_SHARE - limit / WORK_SHARE - limit / INDEX_SHARE -
+           limit / HEADROOM;
+}
+
 /* The parts that do not give way leave what writes need to go on. */
 static vv_status check_shares(const vv_options *o, vv_error *err)
 {
-    uint64_t limit = o->memory_limit;
-    uint64_t rest = limit - limit / MEMTABLE_SHARE - limit / WORK_SHARE - limit / INDEX_SHARE -
-                    limit / HEADROOM;
+    uint64_t rest = unshared(o);
     if (cache_share(o) + o->log_ring_size <= rest)
         return VV_OK;
     return vv_fail(err, VV_INVALID,
@@ -122,6 +130,15 @@ vv_status db_options_resolve(const vv_options *opt, vv_options *out, vv_error *e
     out->log_limit = vv_max_u64(out->log_limit, 2 * (uint64_t)out->log_segment_size);
     out->log_ring_size = (uint32_t)vv_align_up(out->log_ring_size, VV_BLOCK);
     return VV_OK;
+}
+
+uint64_t db_memory_free(const vv_options *opt)
+{
+    vv_options o = *opt;
+    fill(&o);
+    uint64_t rest = unshared(&o);
+    uint64_t taken = cache_share(&o) + o.log_ring_size;
+    return taken < rest ? rest - taken : 0;
 }
 
 void db_options_divide(vv_db *db)

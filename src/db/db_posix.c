@@ -35,6 +35,22 @@ static void write_line(void *ctx, const char *line, size_t len)
     world->line(world->line_ctx, level_of(line, len), line, len);
 }
 
+/* A value that is none of them is refused with the other options. */
+static vio_backend backend_of(vv_io_backend asked)
+{
+    switch (asked) {
+    case VV_IO_POSIX:
+        return VIO_BACKEND_POSIX;
+    case VV_IO_THREADS:
+        return VIO_BACKEND_THREADS;
+    case VV_IO_URING:
+        return VIO_BACKEND_RING;
+    case VV_IO_AUTO:
+        break;
+    }
+    return VIO_BACKEND_AUTO;
+}
+
 void db_world_destroy(db_world *world)
 {
     if (world == NULL)
@@ -50,14 +66,20 @@ vv_status db_world_create(const char *dir, const vv_options *opt, db_world **out
     db_world *world = vv_calloc(1, sizeof *world);
     if (world == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory");
-    if (opt != NULL && opt->size >= sizeof *opt && opt->log != NULL) {
-        world->line = opt->log;
-        world->line_ctx = opt->log_ctx;
-        vv_log_init(&world->log, (vv_log_level)opt->log_level, VV_LOG_LOGFMT, vv_clock_real(),
+    /* A program built against an older header leaves the newer fields at their defaults. */
+    vv_options all = VV_OPTIONS_INIT;
+    if (opt != NULL)
+        memcpy(&all, opt, opt->size < sizeof all ? opt->size : sizeof all);
+    if (all.log != NULL) {
+        world->line = all.log;
+        world->line_ctx = all.log_ctx;
+        vv_log_init(&world->log, (vv_log_level)all.log_level, VV_LOG_LOGFMT, vv_clock_real(),
                     write_line, world);
         world->has_log = true;
     }
-    vv_status st = env_posix_init(&world->env, dir, world->has_log ? &world->log : NULL, err);
+    vio_posix_options io = {.backend = backend_of(all.io_backend),
+                            .log = world->has_log ? &world->log : NULL};
+    vv_status st = env_posix_open(&world->env, dir, &io, err);
     if (st != VV_OK) {
         db_world_destroy(world);
         return st;
@@ -77,8 +99,11 @@ vv_status vv_db_open(const char *dir, const vv_options *opt, vv_db **out, vv_err
     if (dir == NULL || dir[0] == '\0')
         return vv_fail(err, VV_INVALID, "open: the directory's name is empty");
     vv_status st = db_world_create(dir, opt, &world, err);
+    const engine_ops *ops = NULL;
     if (st == VV_OK)
-        st = db_open_engine(&world->env, opt, &DB_ENGINE_DEFAULT, out, err);
+        st = db_engine_choose(&world->env, opt, &ops, err);
+    if (st == VV_OK)
+        st = db_open_engine(&world->env, opt, ops, out, err);
     if (st != VV_OK) {
         db_world_destroy(world);
         return vv_wrap(err, st, "open '%s'", dir);

@@ -277,12 +277,42 @@ static void expect_all(vv_table *t, int count)
     }
 }
 
+/* A store keeps the engine it was made with, whoever opens it. */
+static void an_engine_is_chosen_once(void **state)
+{
+    (void)state;
+    const char *dir = dir_of("tree");
+    vv_options opt = small();
+    vv_error err;
+    vv_db *db = NULL;
+    opt.engine = VV_ENGINE_BTREE;
+    for (int round = 0; round < 3; round++) {
+        assert_ok(vv_db_open(dir, &opt, &db, &err), err);
+        vv_table *table = NULL;
+        vv_table_options how = VV_TABLE_OPTIONS_INIT;
+        how.if_not_exists = true;
+        assert_ok(vv_table_create(db, "t", "k", &how, &table, &err), err);
+        vv_table_info info;
+        assert_ok(vv_table_describe(table, &info, &err), err);
+        assert_string_equal(info.engine, "btree");
+        vv_table_close(table);
+        assert_ok(vv_db_close(db, &err), err);
+        opt.engine = VV_ENGINE_DEFAULT;
+    }
+    assert_ok(vv_check(dir, NULL, NULL, &err), err);
+    opt.engine = VV_ENGINE_LSM;
+    assert_status(VV_INVALID, vv_db_open(dir, &opt, &db, &err));
+    assert_non_null(strstr(err.msg, "btree"));
+    opt.engine = (vv_engine_kind)9;
+    assert_status(VV_INVALID, vv_db_open(dir, &opt, &db, &err));
+}
+
 static void a_full_disk_refuses_writes_and_recovers(void **state)
 {
     (void)state;
     vv_error err = {0};
     int written = 0;
-    sim_world w = {.disk = vio_sim_disk_create(), .ops = &DB_ENGINE_DEFAULT};
+    sim_world w = {.disk = vio_sim_disk_create(), .ops = &lsm_ops};
     w.opt = (vv_options)SIM_TINY_OPTIONS;
     vio_sim_options sim = {.seed = 3, .capacity = 4u << 20};
     assert_ok(sim_on(&w, &sim, &err), err);
@@ -325,6 +355,7 @@ int main(void)
         T(every_file_can_be_dumped),
         T(log_lines_reach_the_caller),
         T(options_out_of_range_are_named),
+        T(an_engine_is_chosen_once),
         T(a_full_disk_refuses_writes_and_recovers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -358,6 +358,256 @@ static void the_share_of_writes_is_theirs(void **state)
     sim_end(&w);
 }
 
+/* ---- what was refused leaves no trace: not even in what a later freeze asks for
+ * ------------------
+ */
+
+static vv_batch *large_batch(vv_db *d, vv_table *t, size_t len)
+{
+    static uint8_t large[VV_MIB];
+    vv_error err = {0};
+    vv_batch *b = vv_batch_create(d);
+    assert_non_null(b);
+    assert_ok(vv_batch_put(b, t, vv_slice_str("refused"), vv_slice_of(large, len), 0, &err), err);
+    db_commit_begin(d, b, VV_DURABLE_OS);
+    return b;
+}
+
+/* The commit path's last step alone: what it does on its way, beside waiting for room. */
+static vv_status append_raw(vv_db *d, vv_batch *const *group, size_t count, vv_error *err)
+{
+    vv_mutex_lock(&d->commit_lock);
+    vv_status st = db_append(d, group, count, err);
+    vv_mutex_unlock(&d->commit_lock);
+    return st;
+}
+
+/* Takes all the disk has left. */
+static void fill_disk(sim_world *w)
+{
+    vv_error err = {0};
+    vio_file *ballast = NULL;
+    uint64_t size = 0;
+    assert_ok(vio_open(w->env.io, "ballast", VIO_WRITE | VIO_CREATE, &ballast, &err), err);
+    for (uint64_t step = 4 * VV_MIB; step >= VV_BLOCK; step /= 2)
+        while (vio_allocate(ballast, size + step, &err) == VV_OK)
+            size += step;
+    vio_close(ballast);
+}
+
+static void entries_the_log_refused_leave_nothing_behind(void **state)
+{
+    (void)state;
+    sim_world w = {.disk = vio_sim_disk_create(), .ops = &lsm_ops, .opt = SIM_TINY_OPTIONS};
+    vv_error err = {0};
+    w.opt.memtable_size = VV_MIB;
+    assert_ok(sim_on(&w, &(vio_sim_options){.seed = 1, .capacity = 8u << 20}, &err), err);
+    assert_ok(sim_open_db(&w, &err), err);
+    vv_table *t = make_table(w.db, "plant", "kv", VV_TABLE_KV);
+    put(t, "k", "v");
+    fill_disk(&w);
+    vv_batch *b = large_batch(w.db, t, 200000);
+    for (int i = 0; i < 1000; i++)
+        assert_status(VV_NO_SPACE, append_raw(w.db, &b, 1, &err));
+    assert_ok(vio_remove(w.env.io, "ballast", &err), err);
+    assert_ok(db_freeze(w.db, &w.db->shards[0], &err), err);
+    assert_ok(vv_checkpoint(w.db, &err), err);
+    expect(t, NULL, "k", "v");
+    expect(t, NULL, "refused", NULL);
+    assert_ok(append_raw(w.db, &b, 1, &err), err); /* nor is it refused any longer */
+    vv_batch_destroy(b);
+    vv_table_close(t);
+    sim_end(&w);
+}
+
+/* A table on each of two shards, the lower one first. */
+static void make_pair(vv_db *d, vv_table *t[2])
+{
+    char tenant[16];
+    t[0] = t[1] = NULL;
+    for (int i = 0; t[0] == NULL || t[1] == NULL; i++) {
+        assert_true(i < 100);
+        (void)snprintf(tenant, sizeof tenant, "plant%d", i);
+        vv_table *table = make_table(d, tenant, "kv", VV_TABLE_KV);
+        if (t[table->shard->id] == NULL)
+            t[table->shard->id] = table;
+        else
+            vv_table_close(table);
+    }
+}
+
+/* Fill the memtables of the table's shard until it has no room before a flush. */
+static void block_shard(vv_db *d, vv_table *t)
+{
+    vv_error err = {0};
+    vv_batch *b = large_batch(d, t, 30000);
+    vv_status st = VV_OK;
+    for (int i = 0; st == VV_OK; i++) {
+        assert_true(i < 100);
+        st = append_raw(d, &b, 1, &err);
+    }
+    assert_int_equal(st, VV_BUSY);
+    vv_batch_destroy(b);
+}
+
+static void a_group_refused_by_one_shard_leaves_nothing_on_another(void **state)
+{
+    (void)state;
+    sim_world w = {.ops = &lsm_ops, .opt = SIM_TINY_OPTIONS};
+    vv_error err = {0};
+    vv_table *t[2];
+    w.opt.shard_count = 2;
+    sim_start(&w);
+    make_pair(w.db, t);
+    put(t[0], "k", "v");
+    block_shard(w.db, t[1]);
+    /* Prepared in this order: the first is ready when the second refuses. */
+    vv_batch *group[2] = {large_batch(w.db, t[0], 200000), large_batch(w.db, t[1], 100)};
+    for (int i = 0; i < 1000; i++)
+        assert_status(VV_BUSY, append_raw(w.db, group, 2, &err));
+    assert_ok(db_freeze(w.db, t[0]->shard, &err), err);
+    vv_batch_destroy(group[0]);
+    vv_batch_destroy(group[1]);
+    assert_ok(vv_checkpoint(w.db, &err), err);
+    expect(t[0], NULL, "k", "v");
+    expect(t[0], NULL, "refused", NULL);
+    vv_table_close(t[0]);
+    vv_table_close(t[1]);
+    sim_end(&w);
+}
+
+/* ---- a shard without room, by turns of the commit thread ---------------------------------------
+ */
+
+enum { WAITING = 12 };
+
+typedef struct queued {
+    vv_batch *batch;
+    answer got;
+    int order; /* of the answer */
+} queued;
+
+static int answers;
+
+static void note_queued(void *ctx, vv_status status, const vv_write_result *result,
+                        const vv_error *err)
+{
+    queued *q = ctx;
+    note(&q->got, status, result, err);
+    q->order = answers++;
+}
+
+static void queue_put(vv_db *d, vv_table *t, queued *q, size_t len)
+{
+    vv_error err = {0};
+    *q = (queued){.batch = large_batch(d, t, len)};
+    assert_ok(vv_write_async(d, q->batch, VV_DURABLE_SYNC, note_queued, q, &err), err);
+}
+
+static int count_answered(const queued *q)
+{
+    int n = 0;
+    while (n < WAITING && q[n].got.count == 1)
+        n++;
+    for (int i = 0; i < WAITING; i++) { /* in order, and once */
+        assert_int_equal(q[i].got.count, i < n);
+        assert_true(i >= n || i == 0 || q[i].order > q[i - 1].order);
+    }
+    return n;
+}
+
+typedef struct blocked_bed {
+    sim_world w;
+    vv_table *t[2];
+    queued full[WAITING]; /* of t[1]: more than its memtables hold */
+    queued other;         /* of t[0], behind them */
+    queued empty;         /* with sync: speaks for all before it */
+} blocked_bed;
+
+/* All in one chain, and a turn. */
+static void block_by_queue(blocked_bed *b)
+{
+    vv_error err = {0};
+    *b = (blocked_bed){.w = {.ops = &lsm_ops, .opt = SIM_TINY_OPTIONS}};
+    b->w.opt.shard_count = 2;
+    sim_start(&b->w);
+    make_pair(b->w.db, b->t);
+    vv_db *d = b->w.db;
+    d->queue.gathers = true;
+    d->queue.chain_max = VV_MIB;
+    answers = 0;
+    for (int i = 0; i < WAITING; i++)
+        queue_put(d, b->t[1], &b->full[i], 30000);
+    queue_put(d, b->t[0], &b->other, 100);
+    b->empty = (queued){.batch = vv_batch_create(d)};
+    assert_ok(vv_write_async(d, b->empty.batch, VV_DURABLE_SYNC, note_queued, &b->empty, &err),
+              err);
+    db_queue_turn(d);
+    /* Those that had room, and the other shard's, have their answers; the rest are kept. */
+    int first = count_answered(b->full);
+    assert_in_range(first, 1, WAITING - 1);
+    for (int i = 0; i < first; i++)
+        assert_int_equal(b->full[i].got.status, VV_OK);
+    assert_int_equal(b->other.got.count, 1);
+    assert_int_equal(b->other.got.status, VV_OK);
+    assert_int_equal(b->empty.got.count, 0);
+    /* Nor are they in the way of what comes later. */
+    vv_batch_destroy(b->other.batch);
+    queue_put(d, b->t[0], &b->other, 100);
+    db_queue_turn(d);
+    assert_int_equal(b->other.got.count, 1);
+    assert_int_equal(count_answered(b->full), first);
+}
+
+static void end_blocked(blocked_bed *b)
+{
+    assert_int_equal(b->empty.got.count, 1);
+    assert_int_equal(b->empty.got.status, VV_OK);
+    assert_int_equal(b->w.db->queue.bytes, 0);
+    assert_int_equal(vv_budget_part_used(db_budget(b->w.db), VV_BUDGET_QUEUE), 0);
+    for (int i = 0; i < WAITING; i++)
+        vv_batch_destroy(b->full[i].batch);
+    vv_batch_destroy(b->other.batch);
+    vv_batch_destroy(b->empty.batch);
+    vv_table_close(b->t[0]);
+    vv_table_close(b->t[1]);
+    sim_end(&b->w);
+}
+
+static void a_blocked_shard_delays_nobody(void **state)
+{
+    (void)state;
+    static blocked_bed b;
+    vv_error err = {0};
+    block_by_queue(&b);
+    for (int turns = 0; count_answered(b.full) < WAITING; turns++) {
+        assert_true(turns < 1000);
+        assert_status(VV_OK, db_step(b.w.db, &err));
+        db_queue_turn(b.w.db);
+    }
+    for (int i = 0; i < WAITING; i++)
+        assert_int_equal(b.full[i].got.status, VV_OK);
+    end_blocked(&b);
+}
+
+static void a_blocked_shard_is_refused_in_the_end(void **state)
+{
+    (void)state;
+    static blocked_bed b;
+    block_by_queue(&b);
+    int first = count_answered(b.full);
+    vio_sim_advance(b.w.disk, DB_ROOM_TIMEOUT_NS / 2);
+    db_queue_turn(b.w.db);
+    assert_int_equal(count_answered(b.full), first);
+    vio_sim_advance(b.w.disk, DB_ROOM_TIMEOUT_NS / 2);
+    db_queue_turn(b.w.db);
+    assert_int_equal(count_answered(b.full), WAITING);
+    for (int i = 0; i < WAITING; i++)
+        assert_int_equal(b.full[i].got.status, i < first ? VV_OK : VV_BUSY);
+    assert_int_equal(atomic_load(&b.w.db->queue.blocked_shards), 0);
+    end_blocked(&b);
+}
+
 static void parts_that_leave_nothing_are_refused(void **state)
 {
     (void)state;
@@ -383,6 +633,10 @@ int main(void)
         cmocka_unit_test(the_memory_limit_is_named_and_lifts),
         cmocka_unit_test(the_share_of_writes_is_theirs),
         cmocka_unit_test(a_shard_being_flushed_is_not_frozen_again),
+        cmocka_unit_test(entries_the_log_refused_leave_nothing_behind),
+        cmocka_unit_test(a_group_refused_by_one_shard_leaves_nothing_on_another),
+        cmocka_unit_test(a_blocked_shard_delays_nobody),
+        cmocka_unit_test(a_blocked_shard_is_refused_in_the_end),
         cmocka_unit_test(what_never_fits_is_refused),
         cmocka_unit_test(writers_wait_for_memory),
         cmocka_unit_test(large_writes_wait_for_memory),

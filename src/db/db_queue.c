@@ -1,8 +1,8 @@
 /*
  * db_queue.c - vv_write_async: a bounded queue of batches and the thread that commits them.
  *
- *   any thread --lock, link--> queue --take a chain--> commit thread: append groups, one sync,
- *                                                      publish, then done() for each in order
+ *   any thread --lock, link--> queue --cut a chain--> commit thread: db_chain.c, then done() for
+ *                                                     each that was committed or refused
  *
  * The list runs through the batches themselves, so queueing takes no memory. While one chain is
  * synced the next gathers: the deeper the queue, the larger the groups, up to a part of the log's
@@ -12,83 +12,75 @@
 #include "base/error.h"
 #include "db/db_int.h"
 
-#define QUEUE_OVERHEAD 256u /* counted for each batch beside its payload */
+#define BLOCKED_WAIT_NS (50 * VV_NS_PER_MS)
 
-static uint64_t cost(const vv_batch *batch)
+/* Take what fits one sync off the front of the queue. */
+static void cut_chain(db_queue *q, db_list *chain) VV_REQUIRES(q->lock)
 {
-    return batch->payload.len + QUEUE_OVERHEAD;
+    uint64_t bytes = 0;
+    while (q->list.head != NULL) {
+        bytes += db_queue_cost(q->list.head);
+        if (chain->head != NULL && bytes > q->chain_max)
+            return;
+        db_list_push(chain, db_list_pop(&q->list));
+    }
 }
 
-/* Answer a chain in order. A batch is the caller's again once done was called: read next before. */
-static void finish_chain(vv_db *db, vv_batch *head)
+void db_queue_turn(vv_db *db)
+{
+    db_list chain = {0};
+    vv_mutex_lock(&db->queue.lock);
+    cut_chain(&db->queue, &chain);
+    vv_mutex_unlock(&db->queue.lock);
+    db_chain_commit(db, &chain);
+}
+
+static bool is_blocked(const db_queue *q)
+{
+    return atomic_load_explicit(&q->blocked_shards, memory_order_relaxed) != 0;
+}
+
+/* Sleep until there is something to do: false when that is to end. While a shard is blocked, at
+ * most until it is time to look at it again. */
+static bool wait_for_turn(db_queue *q)
+{
+    vv_mutex_lock(&q->lock);
+    bool blocked = is_blocked(q);
+    q->is_waiting = true;
+    if (blocked && q->list.head == NULL && !q->room_made)
+        (void)vv_cond_wait_for(&q->wake, &q->lock, BLOCKED_WAIT_NS);
+    while (!blocked && q->list.head == NULL && !q->stop)
+        vv_cond_wait(&q->wake, &q->lock);
+    q->is_waiting = false;
+    q->room_made = false;
+    bool go_on = blocked || q->list.head != NULL;
+    vv_mutex_unlock(&q->lock);
+    return go_on;
+}
+
+void db_queue_room_made(vv_db *db)
 {
     db_queue *q = &db->queue;
-    uint64_t bytes = 0;
-    int64_t now = vv_clock_mono(db->env->clock);
-    for (vv_batch *b = head; b != NULL;) {
-        vv_batch *next = b->next;
-        bytes += cost(b);
-        b->next = NULL;
-        if (b->status == VV_OK)
-            vv_hist_add(&db->counters.commit_ns, (uint64_t)(now - b->start_ns));
-        vv_write_done done = b->done;
-        done(b->done_ctx, b->status, b->status == VV_OK ? &b->result : NULL,
-             b->status == VV_OK ? NULL : &b->error);
-        b = next;
-    }
+    if (!is_blocked(q))
+        return;
     vv_mutex_lock(&q->lock);
-    q->bytes -= bytes;
+    q->room_made = true;
+    vv_cond_signal(&q->wake);
     vv_mutex_unlock(&q->lock);
-    vv_budget_release(&db->budget, VV_BUDGET_QUEUE, bytes);
-}
-
-/* Take head, the front of the queue, and what fits behind it out of the queue. */
-static void cut_chain(db_queue *q, vv_batch *head) VV_REQUIRES(q->lock)
-{
-    vv_batch *last = head;
-    uint64_t bytes = cost(head);
-    for (vv_batch *b = head->next; b != NULL && bytes + cost(b) <= q->chain_max; b = b->next) {
-        bytes += cost(b);
-        last = b;
-    }
-    q->head = last->next;
-    if (q->head == NULL)
-        q->tail = NULL;
-    last->next = NULL;
-}
-
-/* The front of the queue, some chain_max bytes of it; NULL: stopped and empty. */
-static vv_batch *take_chain(db_queue *q)
-{
-    vv_mutex_lock(&q->lock);
-    while (q->head == NULL && !q->stop) {
-        q->is_waiting = true;
-        vv_cond_wait(&q->wake, &q->lock);
-        q->is_waiting = false;
-    }
-    vv_batch *head = q->head;
-    if (head != NULL)
-        cut_chain(q, head);
-    vv_mutex_unlock(&q->lock);
-    return head;
 }
 
 static void commit_main(void *arg)
 {
     vv_db *db = arg;
-    for (;;) {
-        vv_batch *head = take_chain(&db->queue);
-        if (head == NULL)
-            return;
-        db_commit_chain(db, head);
-        finish_chain(db, head);
-    }
+    while (wait_for_turn(&db->queue))
+        db_queue_turn(db);
 }
 
 vv_status db_queue_start(vv_db *db, vv_error *err)
 {
     if (db->env->threads == NULL || db->opt.read_only)
         return VV_OK;
+    db->queue.gathers = true;
     return db->env->threads->create("varve-commit", VV_THREAD_NORMAL, commit_main, db,
                                     &db->queue.thread, err);
 }
@@ -109,7 +101,7 @@ void db_queue_stop(vv_db *db)
 static vv_status admit(vv_db *db, vv_batch *batch, bool *wake, vv_error *err)
 {
     db_queue *q = &db->queue;
-    uint64_t bytes = cost(batch);
+    uint64_t bytes = db_queue_cost(batch);
     vv_status st = VV_OK;
     vv_mutex_lock(&q->lock);
     /* An empty queue takes any one batch: else what others hold could stop writes for ever. */
@@ -125,13 +117,8 @@ static vv_status admit(vv_db *db, vv_batch *batch, bool *wake, vv_error *err)
                      (unsigned long long)db->opt.memory_limit);
     if (st == VV_OK) {
         q->bytes += bytes;
-        if (q->thread != NULL) {
-            if (q->tail == NULL)
-                q->head = batch;
-            else
-                q->tail->next = batch;
-            q->tail = batch;
-        }
+        if (q->gathers)
+            db_list_push(&q->list, batch);
         *wake = q->is_waiting;
     }
     vv_mutex_unlock(&q->lock);
@@ -154,11 +141,9 @@ vv_status vv_write_async(vv_db *db, vv_batch *batch, vv_durability durability, v
     st = admit(db, batch, &wake, err);
     if (st != VV_OK)
         return st;
-    if (db->queue.thread == NULL) {
-        db_commit_chain(db, batch);
-        finish_chain(db, batch);
-    } else if (wake) {
+    if (!db->queue.gathers)
+        db_chain_commit_alone(db, batch);
+    else if (wake)
         vv_cond_signal(&db->queue.wake);
-    }
     return VV_OK;
 }

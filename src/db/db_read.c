@@ -67,7 +67,7 @@ static vv_slice full_key(const vv_table *table, vv_slice key, uint8_t out[ENGINE
     return vv_slice_of(out, ENGINE_TABLE_PREFIX + key.len);
 }
 
-static void hand_out(const engine_value *from, vv_value *out)
+void db_hand_out(const engine_value *from, vv_value *out)
 {
     out->data = from->data;
     out->version = from->version;
@@ -143,7 +143,7 @@ static vv_status finish_get(vv_status st, const engine_value *found, vv_value *o
     /* An answer more than a fault, and often wanted by the million: no formatting. */
     static const vv_error absent = {.status = VV_NOT_FOUND, .msg = "the key is not in the table"};
     if (st == VV_OK)
-        hand_out(found, out);
+        db_hand_out(found, out);
     else if (st == VV_NOT_FOUND && err != NULL)
         *err = absent;
     return st;

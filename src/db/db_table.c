@@ -65,7 +65,7 @@ vv_status vv_table_drop(vv_db *db, const char *tenant, const char *name, vv_erro
     return st;
 }
 
-static void describe(vv_db *db, const cat_table *cat, vv_table_info *out)
+static void identify(const cat_table *cat, vv_table_info *out)
 {
     *out = (vv_table_info){.id = cat->id,
                            .shard = cat->shard,
@@ -77,6 +77,10 @@ static void describe(vv_db *db, const cat_table *cat, vv_table_info *out)
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);
+}
+
+static void measure(vv_db *db, const cat_table *cat, vv_table_info *out)
+{
     uint8_t lower[ENGINE_TABLE_PREFIX];
     uint8_t upper[ENGINE_TABLE_PREFIX];
     uint32_t last = cat->index_id != 0 ? cat->index_id : cat->id;
@@ -89,9 +93,17 @@ static void describe(vv_db *db, const cat_table *cat, vv_table_info *out)
 
 vv_status vv_table_describe(vv_table *table, vv_table_info *out, vv_error *err)
 {
+    vv_status st = vv_table_identify(table, out, err);
+    if (st == VV_OK)
+        measure(table->db, table->cat, out);
+    return st;
+}
+
+vv_status vv_table_identify(vv_table *table, vv_table_info *out, vv_error *err)
+{
     vv_status st = db_check_table(table, err);
     if (st == VV_OK)
-        describe(table->db, table->cat, out);
+        identify(table->cat, out);
     return st;
 }
 
@@ -100,8 +112,8 @@ vv_table_kind vv_table_kind_of(const vv_table *table)
     return table->cat->kind;
 }
 
-vv_status vv_table_list(vv_db *db, const char *tenant,
-                        int (*each)(void *ctx, const vv_table_info *info), void *ctx, vv_error *err)
+static vv_status list(vv_db *db, const char *tenant, bool sizes,
+                      int (*each)(void *ctx, const vv_table_info *info), void *ctx, vv_error *err)
 {
     cat_table **tables = NULL;
     size_t count = 0;
@@ -110,10 +122,25 @@ vv_status vv_table_list(vv_db *db, const char *tenant,
         return st;
     vv_table_info info;
     for (size_t i = 0; i < count; i++) {
-        describe(db, tables[i], &info);
+        identify(tables[i], &info);
+        if (sizes)
+            measure(db, tables[i], &info);
         if (each(ctx, &info) != 0)
             break;
     }
     cat_list_free(tables, count);
     return VV_OK;
+}
+
+vv_status vv_table_list(vv_db *db, const char *tenant,
+                        int (*each)(void *ctx, const vv_table_info *info), void *ctx, vv_error *err)
+{
+    return list(db, tenant, true, each, ctx, err);
+}
+
+vv_status vv_table_list_names(vv_db *db, const char *tenant,
+                              int (*each)(void *ctx, const vv_table_info *info), void *ctx,
+                              vv_error *err)
+{
+    return list(db, tenant, false, each, ctx, err);
 }

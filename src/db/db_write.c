@@ -16,7 +16,6 @@
 #include "db/db_int.h"
 
 #define JUDGE_UNLOCKED_MAX 8u /* after so many lost races, judge under the lock */
-#define ROOM_TIMEOUT_NS (10 * VV_NS_PER_S)
 #define THROTTLE_SLEEP_MIN_NS VV_NS_PER_MS
 #define THROTTLE_SLEEP_MAX_NS (100 * VV_NS_PER_MS)
 #define ONE_SCRATCH 2048u /* a one-operation batch up to this size takes no memory */
@@ -27,8 +26,7 @@ static vv_durability resolve(const vv_db *db, vv_durability asked)
     return asked == VV_DURABLE_DEFAULT ? db->opt.durability : asked;
 }
 
-/* Slow the caller by what the engine asks, in sleeps long enough to be honest. */
-static void throttle(vv_db *db, const vv_batch *batch)
+void db_throttle(vv_db *db, const vv_batch *batch)
 {
     int64_t ns = db->ops->throttle_ns(batch->shard->eng, batch->payload.len);
     if (VV_LIKELY(ns <= 0))
@@ -45,7 +43,7 @@ static void throttle(vv_db *db, const vv_batch *batch)
     atomic_fetch_add_explicit(&db->counters.throttled_ns, (uint64_t)debt, memory_order_relaxed);
 }
 
-static vv_status check_tables(const vv_batch *batch, vv_error *err)
+vv_status db_check_tables(const vv_batch *batch, vv_error *err)
 {
     for (uint32_t i = 0; i < batch->table_count; i++)
         if (atomic_load_explicit(&batch->tables[i]->is_dropping, memory_order_acquire))
@@ -54,8 +52,7 @@ static vv_status check_tables(const vv_batch *batch, vv_error *err)
     return VV_OK;
 }
 
-/* Nothing to write: with sync it still makes durable what was written before. */
-static void answer_empty(vv_db *db, vv_batch *batch)
+void db_answer_empty(vv_db *db, vv_batch *batch)
 {
     if (batch->durability == VV_DURABLE_SYNC)
         batch->need = wal_end_position(db->log);
@@ -68,7 +65,7 @@ static void answer_duplicate(vv_db *db, vv_batch *batch, const txn_verdict *verd
     bool is_pending = atomic_load_explicit(&db->fifo.count, memory_order_acquire) > 0;
     batch->need = is_pending ? db->fifo.tail_need : 0;
     vv_mutex_unlock(&db->commit_lock);
-    answer_empty(db, batch);
+    db_answer_empty(db, batch);
     batch->result.version = verdict->version;
     batch->result.duplicate = true;
     atomic_fetch_add_explicit(&db->counters.duplicates, 1, memory_order_relaxed);
@@ -112,56 +109,58 @@ static vv_status append_judged(vv_db *db, vv_batch *batch, bool judge_locked, bo
     }
     bool is_judged = st == VV_OK && !*again;
     if (is_judged && !verdict.is_duplicate)
-        st = check_tables(batch, err);
+        st = db_check_tables(batch, err);
     if (is_judged && st == VV_OK && !verdict.is_duplicate && batch->op_count > 0)
         st = db_append(db, &batch, 1, err);
     vv_mutex_unlock(&db->commit_lock);
     if (is_judged && verdict.is_duplicate)
         answer_duplicate(db, batch, &verdict);
     else if (is_judged && st == VV_OK && batch->op_count == 0)
-        answer_empty(db, batch);
+        db_answer_empty(db, batch);
     return st;
 }
 
 static vv_status append_plain(vv_db *db, vv_batch *batch, vv_error *err)
 {
     vv_mutex_lock(&db->commit_lock);
-    vv_status st = check_tables(batch, err);
+    vv_status st = db_check_tables(batch, err);
     if (st == VV_OK)
         st = db_append(db, &batch, 1, err);
     vv_mutex_unlock(&db->commit_lock);
     return st;
 }
 
-/* Append with everything that may have to be waited for, but for the disk. *deadline (0: not set
- * yet) is when waiting for room ends; it is for all that one caller appends until something was. */
-static vv_status append(vv_db *db, vv_batch *batch, int64_t *deadline, vv_error *err)
+vv_status db_append_once(vv_db *db, vv_batch *batch, vv_error *err)
 {
+    if (VV_LIKELY(batch->cond_count == 0))
+        return append_plain(db, batch, err);
     for (unsigned tries = 0;; tries++) {
         bool again = false;
-        vv_status st;
-        if (VV_UNLIKELY(batch->cond_count > 0))
-            st = append_judged(db, batch, tries % (2 * JUDGE_UNLOCKED_MAX) >= JUDGE_UNLOCKED_MAX,
-                               &again, err);
-        else
-            st = append_plain(db, batch, err);
-        if (again)
-            continue;
-        if (VV_UNLIKELY(st == VV_NO_SPACE) && tries == 0 && db->bg.worker_count == 0) {
+        bool judge_locked = tries % (2 * JUDGE_UNLOCKED_MAX) >= JUDGE_UNLOCKED_MAX;
+        vv_status st = append_judged(db, batch, judge_locked, &again, err);
+        if (!again)
+            return st;
+    }
+}
+
+vv_status db_append_waiting(vv_db *db, vv_batch *batch, vv_error *err)
+{
+    int64_t deadline = 0;
+    for (bool is_first = true;; is_first = false) {
+        vv_status st = db_append_once(db, batch, err);
+        if (VV_UNLIKELY(st == VV_NO_SPACE) && is_first && db->bg.worker_count == 0) {
             /* Nobody but the caller finds out that space returned: the engine refuses until a
              * piece of its work succeeds. */
             if (db_background_make_room(db, batch->shard, 0, err) == VV_OK)
                 continue;
             return VV_NO_SPACE;
         }
-        if (st == VV_OK)
-            *deadline = 0;
         if (st != VV_BUSY)
             return st;
-        if (*deadline == 0)
-            *deadline = vv_clock_mono(db->env->clock) + ROOM_TIMEOUT_NS;
+        if (deadline == 0)
+            deadline = vv_clock_mono(db->env->clock) + DB_ROOM_TIMEOUT_NS;
         vv_error why = {0};
-        st = db_background_make_room(db, batch->shard, *deadline, &why);
+        st = db_background_make_room(db, batch->shard, deadline, &why);
         if (st == VV_BUSY)
             return VV_BUSY; /* with the sentence of who refused */
         if (st != VV_OK) {
@@ -172,7 +171,7 @@ static vv_status append(vv_db *db, vv_batch *batch, int64_t *deadline, vv_error 
     }
 }
 
-static void count_commit(vv_db *db, const vv_batch *batch)
+void db_count_commit(vv_db *db, const vv_batch *batch)
 {
     if (batch->is_internal || batch->result.duplicate || batch->op_count == 0)
         return;
@@ -197,116 +196,22 @@ void db_commit_begin(vv_db *db, vv_batch *batch, vv_durability durability)
 vv_status db_commit(vv_db *db, vv_batch *batch, vv_durability durability, vv_error *err)
 {
     db_commit_begin(db, batch, durability);
-    int64_t deadline = 0;
     vv_status st = db_check_writable(db, err);
     if (st == VV_OK) {
         if (!batch->is_internal)
-            throttle(db, batch);
-        if (batch->op_count + batch->cond_count > 0)
-            st = append(db, batch, &deadline, err);
+            db_throttle(db, batch);
+        if (!db_batch_is_empty(batch))
+            st = db_append_waiting(db, batch, err);
         else
-            answer_empty(db, batch);
+            db_answer_empty(db, batch);
         if (st == VV_OK)
             st = db_await(db, batch->need, err);
         if (st == VV_OK)
-            count_commit(db, batch);
+            db_count_commit(db, batch);
         db_marks_write_due(db, batch->shard);
     }
     batch->status = st;
     return st;
-}
-
-/* Batches that can be logged in one piece, from the front of the chain. */
-static size_t take_group(const vv_db *db, vv_batch **next, vv_batch **group)
-{
-    size_t count = 0;
-    uint64_t bytes = 0;
-    while (*next != NULL && count < DB_GROUP_MAX) {
-        vv_batch *b = *next;
-        bool is_alone = b->cond_count > 0 || b->op_count == 0 || b->has_range_delete;
-        if (count > 0 && (is_alone || bytes + b->payload.len > db->group_bytes_max))
-            break;
-        *next = b->next;
-        bytes += b->payload.len;
-        group[count++] = b;
-        if (is_alone)
-            break;
-    }
-    return count;
-}
-
-static void fail_one(vv_batch *batch, vv_status st, const vv_error *why)
-{
-    batch->status = st;
-    batch->error = *why;
-}
-
-/* Append a group of plain batches whole; VV_BUSY and the like make it go one by one. */
-static void append_group(vv_db *db, vv_batch **group, size_t count, int64_t *deadline)
-{
-    vv_error why = {0};
-    size_t kept = 0;
-    vv_status st = VV_OK;
-    vv_mutex_lock(&db->commit_lock);
-    for (size_t i = 0; i < count; i++) {
-        vv_status one = check_tables(group[i], &why);
-        if (one != VV_OK)
-            fail_one(group[i], one, &why);
-        else
-            group[kept++] = group[i];
-    }
-    if (kept > 0)
-        st = db_append(db, group, kept, &why);
-    vv_mutex_unlock(&db->commit_lock);
-    if (st == VV_OK)
-        return;
-    for (size_t i = 0; i < kept; i++) {
-        st = db_check_writable(db, &why);
-        if (st == VV_OK)
-            st = append(db, group[i], deadline, &why);
-        if (st != VV_OK)
-            fail_one(group[i], st, &why);
-    }
-}
-
-void db_commit_chain(vv_db *db, vv_batch *head)
-{
-    uint64_t need = 0;
-    int64_t deadline = 0;
-    vv_batch *group[DB_GROUP_MAX];
-    vv_error why = {0};
-    for (vv_batch *next = head; next != NULL;) {
-        size_t count = take_group(db, &next, group);
-        for (size_t i = 0; i < count; i++)
-            throttle(db, group[i]);
-        vv_status st = db_check_writable(db, &why);
-        if (st != VV_OK) {
-            for (size_t i = 0; i < count; i++)
-                fail_one(group[i], st, &why);
-        } else if (count == 1 && group[0]->op_count + group[0]->cond_count > 0) {
-            st = append(db, group[0], &deadline, &why);
-            if (st != VV_OK)
-                fail_one(group[0], st, &why);
-        } else if (count == 1) {
-            answer_empty(db, group[0]);
-        } else {
-            append_group(db, group, count, &deadline);
-        }
-    }
-    for (const vv_batch *b = head; b != NULL; b = b->next)
-        if (b->status == VV_OK && b->need > need)
-            need = b->need;
-    vv_status st = db_await(db, need, &why);
-    uint64_t marked = 0;
-    for (vv_batch *b = head; b != NULL; b = b->next) {
-        if (b->status == VV_OK && b->need > 0 && st != VV_OK)
-            fail_one(b, st, &why);
-        if (b->status == VV_OK)
-            count_commit(db, b);
-        if ((marked >> b->shard->id & 1) == 0)
-            db_marks_write_due(db, b->shard);
-        marked |= UINT64_C(1) << b->shard->id;
-    }
 }
 
 vv_status db_door_commit(void *ctx, uint32_t shard, vv_slice payload, uint32_t op_count,

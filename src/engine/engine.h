@@ -3,10 +3,10 @@
  * reference model of the tests) fill it; one conformance suite runs on all (engine_suite.h).
  *
  * Life of a write: prepare (may refuse) -> the caller logs it -> apply (cannot fail) -> durable ->
- * publish. prepare and apply come from one thread at a time, under the commit lock, with ascending
- * versions; so does publish, but beside a prepare or an apply of later versions. Everything else
- * may come from any thread. A read at a version above visible() sees what is applied so far: the
- * resolver asks so.
+ * publish; or cancel, when it could not be logged. prepare, cancel and apply come from one thread
+ * at a time, under the commit lock, with ascending versions; so does publish, but beside a prepare
+ * or an apply of later versions. Everything else may come from any thread. A read at a version
+ * above visible() sees what is applied so far: the resolver asks so.
  */
 #ifndef VARVE_ENGINE_ENGINE_H
 #define VARVE_ENGINE_ENGINE_H
@@ -69,8 +69,12 @@ typedef struct engine_options {
     /* zstd dictionaries: bytes of blocks to train from, default 512 KiB; used where they save one
      * part in so many, default 25 (UINT32_MAX: always). */
     uint32_t dictionary_sample, dictionary_gain;
-    bool compress; /* tables without a choice of their own; default true */
+    bool compress;               /* tables without a choice of their own; default true */
+    int64_t archive_interval_ns; /* of a tree: keep an archive each time it passes; 0: never */
+    uint32_t archives_max;       /* periodic archives kept; default 100 */
+    bool value_compression;      /* of a tree: values by zstd with a trained dictionary */
     bool read_only;
+    bool direct_io; /* read blocks past the system's page cache; default false */
     vv_budget *budget;
     engine_hooks hooks; /* any may be NULL */
 } engine_options;
@@ -121,6 +125,7 @@ typedef struct engine engine;
 
 typedef struct engine_ops {
     const char *name;
+    bool can_merge; /* entries may hold ENGINE_MERGE */
     /* Open or create. The engine holds everything up to checkpoint(); the caller replays the rest
      * of the log through prepare and apply, then publishes. */
     vv_status (*open)(const engine_options *opt, engine **out, vv_error *err);
@@ -130,6 +135,9 @@ typedef struct engine_ops {
     /* VV_BUSY: too many frozen memtables or no memory in the budget, let work() run and try again;
      * VV_NO_MEMORY: the machine has none. */
     vv_status (*prepare)(engine *e, size_t payload_len, uint32_t op_count, vv_error *err);
+    /* What was prepared since the last apply will not come: it was not logged. NULL where a prepare
+     * leaves nothing to undo. */
+    void (*cancel)(engine *e);
     /* A payload at or below checkpoint() is skipped, so that replay may overlap. */
     vv_status (*apply)(engine *e, int64_t version, int64_t commit_time_ns, vv_slice payload,
                        vv_error *err);
@@ -144,6 +152,13 @@ typedef struct engine_ops {
      * says that a file would have to be read. Gives *out: engine_value_release. */
     vv_status (*get)(engine *e, vv_slice key, const engine_read *read, engine_value *out,
                      vv_error *err);
+    /* Many keys at one snapshot, in any order, reading what is not in memory together. Fills
+     * status[i] and, where that is VV_OK, out[i]: engine_value_release. VV_OK when each is VV_OK or
+     * VV_NOT_FOUND; else the first failure by i (with read->from_memory: VV_BUSY where the answer
+     * lies in a file). NULL: one get after the other. Call it through
+     * engine_multi_get. */
+    vv_status (*multi_get)(engine *e, const vv_slice *keys, size_t count, const engine_read *read,
+                           engine_value *out, vv_status *status, vv_error *err);
     /* Pins the current structures until engine_cursor_close. */
     vv_status (*cursor)(engine *e, const engine_cursor_options *opt, engine_cursor **out,
                         vv_error *err);
@@ -167,14 +182,19 @@ typedef struct engine_ops {
      * there was one. */
     vv_status (*check)(engine *e, void (*finding)(void *ctx, const char *text), void *ctx,
                        vv_error *err);
-    /* Bytes between two keys: in memtables counted, on disk estimated from the indexes. No I/O,
-     * but time that grows with the memtables. */
+    /* Bytes between two keys: in memtables those of the tables it touches, on disk estimated from
+     * the indexes. No I/O, and no look at entries. */
     uint64_t (*approximate_size)(engine *e, vv_slice lower, vv_slice upper);
 } engine_ops;
 
 struct engine {
     const engine_ops *ops;
 };
+
+/** As ops->multi_get, by a loop of gets for engines that have none. */
+VV_MUST_CHECK vv_status engine_multi_get(engine *e, const vv_slice *keys, size_t count,
+                                         const engine_read *read, engine_value *out,
+                                         vv_status *status, vv_error *err);
 
 /** The reference model: a sorted array, nothing on disk. checkpoint() is always 0. */
 extern const engine_ops engine_memory_ops;

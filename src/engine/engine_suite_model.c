@@ -121,7 +121,7 @@ static uint32_t write_batch(duel *d)
             add_range(d, &op);
         else if (dice < 220)
             op.kind = ENGINE_DELETE;
-        else if (dice < 380)
+        else if (dice < 380 && d->b->subject->ops->can_merge)
             add_merge(d, &op);
         else
             add_put(d, &op);
@@ -252,6 +252,38 @@ static void compare_get(duel *d, const engine_read *read)
                  (long long)truth);
 }
 
+/* Many keys at once, some of them twice, are the gets of each. */
+static void compare_multi_get(duel *d, const engine_read *read)
+{
+    enum { MANY = 200 };
+    vv_slice keys[MANY];
+    vv_status got[MANY];
+    engine_value x[MANY];
+    vv_error err;
+    size_t count = below(d, MANY + 1);
+    for (size_t i = 0; i < count; i++)
+        keys[i] = any_key(d);
+    engine_read ask = *read;
+    ask.from_memory = below(d, 4) == 0;
+    vv_status st = engine_multi_get(d->b->e, keys, count, &ask, x, got, &err);
+    if (st != VV_BUSY || !ask.from_memory)
+        assert_ok(st, err);
+    for (size_t i = 0; i < count; i++) {
+        engine_value y = {0};
+        if (got[i] == VV_BUSY && st == VV_BUSY)
+            continue;
+        vv_status want = d->model->ops->get(d->model, keys[i], read, &y, &err);
+        if (got[i] != want ||
+            (want == VV_OK && (x[i].version != y.version || x[i].expires_ns != y.expires_ns ||
+                               !vv_slice_eq(x[i].data, y.data))))
+            fail_msg("VV_SEED=%#llx: key %zu of %zu at %lld: %s instead of %s",
+                     (unsigned long long)vv_test_seed(1), i, count, (long long)read->version,
+                     vv_status_name(got[i]), vv_status_name(want));
+        if (got[i] == VV_OK)
+            engine_value_release(&x[i]);
+    }
+}
+
 /* A snapshot that may be read: the newest, one at or above the floor, or a pinned one. */
 static engine_read any_read(duel *d)
 {
@@ -279,6 +311,7 @@ static void compare(duel *d)
     engine_cursor *a;
     engine_cursor *m;
     open_pair(d, &read, &a, &m);
+    compare_multi_get(d, &read);
     scan_both(d, a, m, &read, false);
     scan_both(d, a, m, &read, true);
     walk_both(d, a, m, &read);
@@ -360,6 +393,8 @@ static void run_round(duel *d, const engine_suite_subject *subject, uint64_t see
         disturb(d);
         engine_read read = any_read(d);
         compare_get(d, &read);
+        if (below(d, 50) == 0)
+            compare_multi_get(d, &read);
         if (done >= next_compare) {
             compare(d);
             next_compare = done + step / 2 + below(d, step);

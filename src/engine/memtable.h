@@ -108,6 +108,9 @@ int64_t engine_memtable_max_version(const engine_memtable *mt);
 int64_t engine_memtable_merge_time(const engine_memtable *mt);
 uint64_t engine_memtable_bytes(const engine_memtable *mt); /* arena in use */
 uint64_t engine_memtable_items(const engine_memtable *mt);
+/** Bytes of keys and values applied to the tables from one id to before another. A look at each
+ * table's counter, none at what it holds. Any thread that holds the memtable. */
+uint64_t engine_memtable_table_bytes(const engine_memtable *mt, uint32_t from, uint64_t to);
 /** True from `size` bytes on, or when there are so many range deletions that reads suffer. */
 bool engine_memtable_is_full(const engine_memtable *mt);
 

@@ -80,6 +80,7 @@ typedef struct mt_table {
     mt_record record;
     uint8_t id[8]; /* 4 bytes, big-endian; the record's key */
     mt_tree tree;
+    _Atomic uint64_t bytes; /* keys and values applied; relaxed */
 } mt_table;
 static_assert(offsetof(mt_table, id) == sizeof(mt_record), "the id is the record's key");
 

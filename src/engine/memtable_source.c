@@ -115,6 +115,17 @@ static inline uint32_t id_of(const mt_table *table)
     return vv_get_be32(table->id);
 }
 
+uint64_t engine_memtable_table_bytes(const engine_memtable *mt, uint32_t from, uint64_t to)
+{
+    uint64_t bytes = 0;
+    const mt_table *table = from < to ? table_from(mt, from) : NULL;
+    while (table != NULL && id_of(table) < to) {
+        bytes += atomic_load_explicit(&table->bytes, memory_order_relaxed);
+        table = id_of(table) == UINT32_MAX ? NULL : table_from(mt, id_of(table) + 1);
+    }
+    return bytes;
+}
+
 /* -- keys -- */
 
 /* To the first key of table or, when it has none yet, of those behind it. */

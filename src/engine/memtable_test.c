@@ -203,6 +203,30 @@ static void expect_whole_order(engine_memtable *mt)
     engine_source_close(src);
 }
 
+/* The counters hold at least what is found; more is what an entry wrote and then overwrote. */
+static void expect_table_bytes(engine_memtable *mt)
+{
+    vv_error err;
+    engine_source *src;
+    uint64_t found[TABLES] = {0};
+    uint64_t sum = 0;
+    assert_ok(engine_memtable_source(mt, &src, &err), err);
+    assert_ok(engine_source_seek(src, vv_slice_str(""), INT64_MAX, &err), err);
+    for (; src->valid; (void)!engine_source_next(src, &err))
+        found[engine_key_table(src->item.key) / 7] += src->item.key.len + src->item.value.len;
+    engine_source_close(src);
+    for (uint32_t i = 0; i < TABLES; i++) {
+        uint64_t counted = engine_memtable_table_bytes(mt, i * 7, i * 7 + 1);
+        assert_true(counted >= found[i]);
+        assert_true((counted == 0) == (found[i] == 0));
+        sum += counted;
+    }
+    assert_int_equal(engine_memtable_table_bytes(mt, 0, UINT64_MAX), sum);
+    assert_int_equal(engine_memtable_table_bytes(mt, 0, 7 * TABLES - 6), sum);
+    assert_int_equal(engine_memtable_table_bytes(mt, 1, 7), 0);
+    assert_int_equal(engine_memtable_table_bytes(mt, 7, 7), 0);
+}
+
 static void compare_gets(universe *u, engine_memtable *mt, engine *model, const engine_read *read)
 {
     engine_rangedels *set = engine_memtable_rangedels(mt);
@@ -261,6 +285,7 @@ static void prop_agrees_with_the_model(void **state)
         }
         assert_int_equal(engine_memtable_max_version(mt), version);
         expect_whole_order(mt);
+        expect_table_bytes(mt);
         vv_buf_fini(&buf);
         engine_memtable_unref(mt);
         model->ops->close(model);
@@ -633,6 +658,11 @@ static void many_tables(void **state)
     }
     engine_entry_finish(&buf, begin, 2 * TABLE_COUNT);
     assert_ok(engine_memtable_apply(mt, 1, vv_buf_slice(&buf), &err), err);
+    uint64_t each = 2 * (ENGINE_TABLE_PREFIX + 16 + 4);
+    for (uint32_t i = 0; i < TABLE_COUNT; i++)
+        assert_int_equal(engine_memtable_table_bytes(mt, i * 1000003, (uint64_t)i * 1000003 + 1),
+                         each);
+    assert_int_equal(engine_memtable_table_bytes(mt, 0, UINT64_MAX), TABLE_COUNT * each);
     engine_source *src;
     assert_ok(engine_memtable_source(mt, &src, &err), err);
     for (int reverse = 0; reverse < 2; reverse++) {

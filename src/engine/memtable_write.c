@@ -201,6 +201,31 @@ static bool index_record(engine_memtable *mt, pending *p)
     return true;
 }
 
+static void count_bytes(mt_table *table, uint64_t bytes)
+{
+    if (table != NULL && bytes > 0) /* one writer: no need for a locked addition */
+        atomic_store_explicit(&table->bytes,
+                              atomic_load_explicit(&table->bytes, memory_order_relaxed) + bytes,
+                              memory_order_relaxed);
+}
+
+/* Add what the group wrote to its tables' counters, at once for neighbours of one table. */
+static void count_group(engine_memtable *mt, const pending *group, size_t count)
+{
+    mt_table *table = NULL;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t id = engine_key_table(group[i].op.key);
+        if (table == NULL || vv_get_be32(table->id) != id) {
+            count_bytes(table, bytes);
+            table = known_table(mt, id);
+            bytes = 0;
+        }
+        bytes += group[i].op.key.len + group[i].op.value.len;
+    }
+    count_bytes(table, bytes);
+}
+
 /* Returns how many versions it added. */
 static uint64_t write_group(engine_memtable *mt, pending *group, size_t count)
 {
@@ -220,6 +245,7 @@ static uint64_t write_group(engine_memtable *mt, pending *group, size_t count)
         if (group[i].is_new)
             mt_tree_insert(tree_for(mt, group[i].op.key), &mt->nodes, group[i].record,
                            &group[i].hint);
+    count_group(mt, group, count);
     mt->key_count += new_count;
     mt->keys_are_new = 2 * new_count >= count;
     return added;

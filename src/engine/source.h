@@ -20,8 +20,8 @@ typedef struct engine_item {
     vv_slice value;
     int64_t version;
     int64_t expires_ns;
-    engine_kind kind; /* ENGINE_PUT, ENGINE_DELETE, ENGINE_MERGE: value is an operand (operand.h), or
-                                 ENGINE_APART: value is a reference that the engine resolves */
+    engine_kind kind; /* ENGINE_PUT, ENGINE_DELETE, ENGINE_MERGE: value is an operand (operand.h),
+                         or ENGINE_APART: value is a reference that the engine resolves */
 } engine_item;
 
 typedef struct engine_rangedels engine_rangedels;

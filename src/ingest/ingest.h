@@ -89,6 +89,8 @@ void ingest_producer_close(ingest_producer *producer);
 
 typedef struct ingest_message {
     vv_slice data;
+    bool counted; /* in the budget, by the caller, until it is released: itself, and for a batch the
+                     copy of its records as well */
     void *owner[2];
     void (*release)(struct ingest_message *message); /* any thread; once; may be NULL */
 } ingest_message;

@@ -99,7 +99,8 @@ struct ingest_item {
     ingest_message message;
     ingest_kind kind;
     ingest_event event;
-    uint64_t cost;    /* bytes counted for it */
+    uint64_t cost;    /* bytes it takes of the bound of the queues */
+    uint64_t counted; /* of these, in the budget on its own account */
     uint64_t charged; /* of records, taken from the budget by the worker */
     int64_t arrival_ns;
 

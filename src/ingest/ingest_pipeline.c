@@ -24,17 +24,17 @@
 /* ---- admission
  * ------------------------------------------------------------------------------------- */
 
-static bool admit(ingest_pipeline *p, uint64_t cost)
+static bool admit(ingest_pipeline *p, const ingest_item *item)
 {
-    uint64_t before = atomic_fetch_add(&p->bytes, cost);
+    uint64_t before = atomic_fetch_add(&p->bytes, item->cost);
     if (before == 0) {
-        vv_budget_take(p->opt.budget, VV_BUDGET_QUEUE, cost);
+        vv_budget_take(p->opt.budget, VV_BUDGET_QUEUE, item->counted);
         return true;
     }
-    if (before + cost <= p->opt.queue_bytes &&
-        vv_budget_reserve(p->opt.budget, VV_BUDGET_QUEUE, cost))
+    if (before + item->cost <= p->opt.queue_bytes &&
+        vv_budget_reserve(p->opt.budget, VV_BUDGET_QUEUE, item->counted))
         return true;
-    atomic_fetch_sub(&p->bytes, cost);
+    atomic_fetch_sub(&p->bytes, item->cost);
     return false;
 }
 
@@ -43,7 +43,7 @@ static bool admit_parked(ingest_worker *w) VV_REQUIRES(w->lock)
 {
     ingest_pipeline *p = w->p;
     bool any = false;
-    while (w->parked.head != NULL && admit(p, w->parked.head->cost)) {
+    while (w->parked.head != NULL && admit(p, w->parked.head)) {
         ingest_item *item = ingest_list_pop(&w->parked);
         atomic_fetch_sub(&p->parked_bytes, item->cost);
         atomic_fetch_sub(&p->parked_count, 1);
@@ -72,7 +72,7 @@ static vv_status enqueue(ingest_worker *w, ingest_item *item)
         vv_mutex_unlock(&w->lock);
         return VV_CLOSED;
     }
-    if (w->parked.head == NULL && admit(p, item->cost)) {
+    if (w->parked.head == NULL && admit(p, item)) {
         ingest_list_push(&w->raw, item);
     } else {
         atomic_fetch_add(&p->parked_bytes, item->cost);
@@ -116,6 +116,7 @@ vv_status ingest_submit(ingest_producer *producer, ingest_kind kind, const inges
                           .cost = sizeof *item + message->data.len * (kind == INGEST_BATCH ? 2 : 1),
                           .arrival_ns = vv_clock_mono(p->opt.clock),
                           .given = VV_DURABLE_DEFAULT};
+    item->counted = message->counted ? sizeof *item : item->cost;
     item->recs = &item->one;
     item->tables = item->few_tables;
     item->table_cap = INGEST_ITEM_TABLES;
@@ -126,7 +127,7 @@ vv_status ingest_submit(ingest_producer *producer, ingest_kind kind, const inges
     vv_status st = enqueue(&p->workers[producer->worker], item);
     if (st == VV_OK)
         return VV_OK;
-    item->cost = 0;
+    item->cost = item->counted = 0;
     ingest_item_free(item);
     return vv_fail(err, st, "the pipeline is closing");
 }
@@ -143,7 +144,7 @@ void ingest_item_free(ingest_item *item)
     vv_arena_fini(&item->scratch);
     release_message(&item->message);
     atomic_fetch_sub_explicit(&p->pending, item->count > 0 ? item->count : 1, memory_order_relaxed);
-    vv_budget_release(p->opt.budget, VV_BUDGET_QUEUE, item->cost + item->charged);
+    vv_budget_release(p->opt.budget, VV_BUDGET_QUEUE, item->counted + item->charged);
     atomic_fetch_sub(&p->bytes, item->cost);
     vv_free(item);
     ingest_producer_unref(producer);

@@ -14,7 +14,8 @@
 
 #include <string.h>
 
-#include "ingest/ingest_wire.h"
+#include "codec/protowire.h"
+#include "codec/utf8.h"
 
 /* What a message of the drawing is, or what a field of it holds. */
 enum { IN_STRUCT, IN_ENTRY, IN_VALUE, IN_LIST, MESSAGES, PLAIN = MESSAGES, STRING, UNKNOWN };
@@ -63,7 +64,7 @@ ingest_fault ingest_check_struct(vv_slice body)
     frame stack[FRAMES_MAX];
     unsigned top = 0, values = 0;
     ingest_fault worst = INGEST_GOOD; /* form comes before content */
-    wire_cursor c = wire_cursor_of(body);
+    wire_reader c = wire_reader_of(body);
     stack[0] = (frame){c.end, IN_STRUCT};
     for (;;) {
         while (c.next == stack[top].end) {
@@ -74,13 +75,13 @@ ingest_fault ingest_check_struct(vv_slice body)
         }
         wire_field f = {0};
         c.end = stack[top].end;
-        if (VV_UNLIKELY(!wire_more(&c, &f)))
-            return c.fault;
+        if (VV_UNLIKELY(wire_next(&c, &f) <= 0))
+            return (ingest_fault)c.fault;
         unsigned in = stack[top].in;
         rule r = rule_of(in, f.number);
         if (r.holds == UNKNOWN)
             continue;
-        if (VV_UNLIKELY(r.wire != f.wire))
+        if (VV_UNLIKELY(r.wire != f.type))
             return wrong_wire(in, f.number);
         if (r.holds == STRING) {
             if (VV_UNLIKELY(!ingest_is_utf8(f.bytes)))
@@ -95,24 +96,6 @@ ingest_fault ingest_check_struct(vv_slice body)
     }
 }
 
-/* Bytes of the well-formed character at p (Unicode 15, table 3-7); 0 when there is none. */
-static size_t character_len(const uint8_t *p, size_t left)
-{
-    uint8_t c = p[0];
-    if (c < 0x80)
-        return 1;
-    size_t n = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-    if (c < 0xc2 || c > 0xf4 || left < n)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) || (c == 0xf0 && p[1] < 0x90) ||
-        (c == 0xf4 && p[1] > 0x8f))
-        return 0; /* overlong, a surrogate, past U+10FFFF */
-    return n;
-}
-
 bool ingest_is_utf8(vv_slice text)
 {
     size_t i = 0;
@@ -122,7 +105,7 @@ bool ingest_is_utf8(vv_slice text)
             i += 8;
         if (i == text.len)
             break;
-        size_t n = character_len(text.data + i, text.len - i);
+        size_t n = utf8_length(text.data + i, text.data + text.len);
         if (n == 0)
             return false;
         i += n;

@@ -61,7 +61,7 @@ static vv_status make(ingest_pipeline *p, vv_table *table, vv_slice identity, vv
                       vv_slice name, ingest_table **out, vv_error *err)
 {
     vv_table_info info;
-    vv_status st = vv_table_describe(table, &info, err);
+    vv_status st = vv_table_identify(table, &info, err);
     if (st != VV_OK)
         return st;
     if (info.kind != VV_TABLE_RECORD)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "ingest/ingest_wire.h"
+#include "codec/protowire.h"
 
 vv_status ingest_fault_fail(ingest_fault fault, vv_error *err)
 {
@@ -21,72 +21,97 @@ vv_status ingest_fault_fail(ingest_fault fault, vv_error *err)
     }
 }
 
+/* A known field must have its wire type. */
+static inline bool is_type(wire_reader *c, const wire_field *f, wire_type wanted)
+{
+    if (VV_LIKELY(f->type == wanted))
+        return true;
+    c->fault = WIRE_MALFORMED;
+    return false;
+}
+
+/* protobuf-c does not look at the wire type of a bool. */
+static inline bool is_bool(wire_reader *c, const wire_field *f)
+{
+    if (VV_LIKELY(f->type == WIRE_VARINT))
+        return true;
+    c->fault = WIRE_STRICT;
+    return false;
+}
+
+/* The fault of a message inside is one of the message. */
+static inline void note(wire_reader *c, ingest_fault inner)
+{
+    if (VV_UNLIKELY(inner != INGEST_GOOD))
+        c->fault = (int)inner;
+}
+
 /* TenantID and EntityID: string id = 1. */
 static ingest_fault walk_id(vv_slice bytes, vv_slice *out, bool *utf8)
 {
-    wire_cursor c = wire_cursor_of(bytes);
+    wire_reader c = wire_reader_of(bytes);
     wire_field f = {0};
-    while (wire_more(&c, &f))
-        if (f.number == 1 && wire_is(&c, &f, WIRE_BYTES)) {
+    while (wire_next(&c, &f) > 0)
+        if (f.number == 1 && is_type(&c, &f, WIRE_BYTES)) {
             *out = f.bytes;
             *utf8 &= ingest_is_utf8(f.bytes);
         }
-    return c.fault;
+    return (ingest_fault)c.fault;
 }
 
 static ingest_fault walk_record_id(vv_slice bytes, ingest_view *v, bool *utf8)
 {
-    wire_cursor c = wire_cursor_of(bytes);
+    wire_reader c = wire_reader_of(bytes);
     wire_field f = {0};
-    while (wire_more(&c, &f))
+    while (wire_next(&c, &f) > 0)
         if (f.number == 3)
-            (void)wire_is(&c, &f, WIRE_VARINT);
-        else if ((f.number == 1 || f.number == 2) && wire_is(&c, &f, WIRE_BYTES))
-            wire_note(&c, walk_id(f.bytes, f.number == 1 ? &v->tenant : &v->entity, utf8));
-    return c.fault;
+            (void)is_type(&c, &f, WIRE_VARINT);
+        else if ((f.number == 1 || f.number == 2) && is_type(&c, &f, WIRE_BYTES))
+            note(&c, walk_id(f.bytes, f.number == 1 ? &v->tenant : &v->entity, utf8));
+    return (ingest_fault)c.fault;
 }
 
 static ingest_fault walk_schema(vv_slice bytes, ingest_schema *s, bool *utf8)
 {
-    wire_cursor c = wire_cursor_of(bytes);
+    wire_reader c = wire_reader_of(bytes);
     wire_field f = {0};
-    while (wire_more(&c, &f))
-        if (f.number == 1 && wire_is(&c, &f, WIRE_BYTES)) {
-            wire_note(&c, walk_id(f.bytes, &s->tenant, utf8));
-        } else if (f.number == 2 && wire_is(&c, &f, WIRE_BYTES)) {
+    while (wire_next(&c, &f) > 0)
+        if (f.number == 1 && is_type(&c, &f, WIRE_BYTES)) {
+            note(&c, walk_id(f.bytes, &s->tenant, utf8));
+        } else if (f.number == 2 && is_type(&c, &f, WIRE_BYTES)) {
             s->name = f.bytes;
             *utf8 &= ingest_is_utf8(f.bytes);
-        } else if (f.number == 3 && wire_is(&c, &f, WIRE_VARINT)) {
+        } else if (f.number == 3 && is_type(&c, &f, WIRE_VARINT)) {
             s->version = (int32_t)f.value;
         }
-    return c.fault;
+    return (ingest_fault)c.fault;
 }
 
 static ingest_fault walk_timestamp(vv_slice bytes, ingest_view *v)
 {
-    wire_cursor c = wire_cursor_of(bytes);
+    wire_reader c = wire_reader_of(bytes);
     wire_field f = {0};
     v->has_timestamp = true;
-    while (wire_more(&c, &f))
-        if (f.number == 1 && wire_is(&c, &f, WIRE_VARINT))
+    while (wire_next(&c, &f) > 0)
+        if (f.number == 1 && is_type(&c, &f, WIRE_VARINT))
             v->seconds = (int64_t)f.value;
-        else if (f.number == 2 && wire_is(&c, &f, WIRE_VARINT))
+        else if (f.number == 2 && is_type(&c, &f, WIRE_VARINT))
             v->nanos = (int32_t)f.value;
-    return c.fault;
+    return (ingest_fault)c.fault;
 }
 
 /* An entry of map<string, string>. */
 static ingest_fault walk_pair(vv_slice bytes, vv_slice *key, vv_slice *value, bool *utf8)
 {
-    wire_cursor c = wire_cursor_of(bytes);
+    wire_reader c = wire_reader_of(bytes);
     wire_field f = {0};
     *key = *value = vv_slice_of("", 0);
-    while (wire_more(&c, &f))
-        if ((f.number == 1 || f.number == 2) && wire_is(&c, &f, WIRE_BYTES)) {
+    while (wire_next(&c, &f) > 0)
+        if ((f.number == 1 || f.number == 2) && is_type(&c, &f, WIRE_BYTES)) {
             *(f.number == 1 ? key : value) = f.bytes;
             *utf8 &= ingest_is_utf8(f.bytes);
         }
-    return c.fault;
+    return (ingest_fault)c.fault;
 }
 
 static ingest_fault walk_data(vv_slice bytes, ingest_view *v)
@@ -111,28 +136,28 @@ static ingest_fault walk_metadata_entry(vv_slice bytes, ingest_view *v, bool *ut
 
 ingest_fault ingest_walk_record(vv_slice raw, ingest_view *out)
 {
-    wire_cursor c = wire_cursor_of(raw);
+    wire_reader c = wire_reader_of(raw);
     wire_field f = {0};
     bool utf8 = true;
     *out = (ingest_view){.raw = raw};
-    while (wire_more(&c, &f)) {
-        if (f.number > 6 || !wire_is(&c, &f, f.number == 5 ? WIRE_VARINT : WIRE_BYTES))
+    while (wire_next(&c, &f) > 0) {
+        if (f.number > 6 || !is_type(&c, &f, f.number == 5 ? WIRE_VARINT : WIRE_BYTES))
             continue;
         switch (f.number) {
         case 1:
-            wire_note(&c, walk_record_id(f.bytes, out, &utf8));
+            note(&c, walk_record_id(f.bytes, out, &utf8));
             break;
         case 2:
-            wire_note(&c, walk_data(f.bytes, out));
+            note(&c, walk_data(f.bytes, out));
             break;
         case 3:
-            wire_note(&c, walk_schema(f.bytes, &out->schema, &utf8));
+            note(&c, walk_schema(f.bytes, &out->schema, &utf8));
             break;
         case 4:
-            wire_note(&c, walk_timestamp(f.bytes, out));
+            note(&c, walk_timestamp(f.bytes, out));
             break;
         case 6:
-            wire_note(&c, walk_metadata_entry(f.bytes, out, &utf8));
+            note(&c, walk_metadata_entry(f.bytes, out, &utf8));
             break;
         default: /* version: what is asked for is given by the commit */
             break;
@@ -140,7 +165,7 @@ ingest_fault ingest_walk_record(vv_slice raw, ingest_view *out)
     }
     if (VV_UNLIKELY(!utf8 && out->content == INGEST_GOOD))
         out->content = INGEST_NOT_UTF8;
-    return c.fault;
+    return (ingest_fault)c.fault;
 }
 
 ingest_fault ingest_walk_body(const ingest_view *view, vv_arena *arena, vv_slice *out)
@@ -153,24 +178,24 @@ ingest_fault ingest_walk_body(const ingest_view *view, vv_arena *arena, vv_slice
     size_t len = 0;
     if (joined == NULL)
         return INGEST_NO_ROOM;
-    wire_cursor c = wire_cursor_of(view->raw);
+    wire_reader c = wire_reader_of(view->raw);
     wire_field f = {0};
-    while (wire_more(&c, &f))
+    while (wire_next(&c, &f) > 0)
         if (f.number == 2 && f.bytes.len > 0) {
             memcpy(joined + len, f.bytes.data, f.bytes.len);
             len += f.bytes.len;
         }
     *out = vv_slice_of(joined, len);
-    return c.fault;
+    return (ingest_fault)c.fault;
 }
 
 /* The next field with this number, of bytes already accepted. */
 static bool next_accepted(vv_slice *rest, uint32_t number, vv_slice *out)
 {
-    wire_cursor c = wire_cursor_of(*rest);
+    wire_reader c = wire_reader_of(*rest);
     wire_field f = {0};
     bool found = false;
-    while (!found && wire_more(&c, &f))
+    while (!found && wire_next(&c, &f) > 0)
         if (f.number == number) {
             *out = f.bytes;
             found = true;
@@ -233,89 +258,89 @@ static ingest_fault merge_record(vv_arena *arena, vv_slice *whole, vv_slice piec
 
 ingest_fault ingest_walk_record_request(vv_slice raw, vv_arena *arena, ingest_request *out)
 {
-    wire_cursor c = wire_cursor_of(raw);
+    wire_reader c = wire_reader_of(raw);
     wire_field f = {0};
     *out = (ingest_request){.raw = raw};
-    while (wire_more(&c, &f)) {
-        if (f.number > 2 || !wire_is(&c, &f, WIRE_BYTES))
+    while (wire_next(&c, &f) > 0) {
+        if (f.number > 2 || !is_type(&c, &f, WIRE_BYTES))
             continue;
         if (f.number == 2)
-            wire_note(&c, walk_option(f.bytes, &out->asked));
+            note(&c, walk_option(f.bytes, &out->asked));
         else if (out->record_count++ == 0)
             out->record = f.bytes;
         else
-            wire_note(&c, merge_record(arena, &out->record, f.bytes));
+            note(&c, merge_record(arena, &out->record, f.bytes));
     }
     out->record_count = out->record_count > 0;
-    return c.fault;
+    return (ingest_fault)c.fault;
 }
 
 ingest_fault ingest_walk_batch_request(vv_slice raw, ingest_request *out)
 {
-    wire_cursor c = wire_cursor_of(raw);
+    wire_reader c = wire_reader_of(raw);
     wire_field f = {0};
     *out = (ingest_request){.raw = raw};
-    while (wire_more(&c, &f)) {
+    while (wire_next(&c, &f) > 0) {
         if (VV_LIKELY(f.number == 1))
-            out->record_count += wire_is(&c, &f, WIRE_BYTES);
-        else if (f.number == 2 && wire_is(&c, &f, WIRE_BYTES))
-            wire_note(&c, walk_option(f.bytes, &out->asked));
-        else if (f.number == 3 && wire_is_bool(&c, &f))
+            out->record_count += is_type(&c, &f, WIRE_BYTES);
+        else if (f.number == 2 && is_type(&c, &f, WIRE_BYTES))
+            note(&c, walk_option(f.bytes, &out->asked));
+        else if (f.number == 3 && is_bool(&c, &f))
             out->transactional = f.value != 0;
     }
-    return c.fault;
+    return (ingest_fault)c.fault;
 }
 
 /* StreamInit: tenant_id = 1, schema = 2, options = 3. Strings that are not UTF-8 are refused where
  * they are used, as names. */
 static ingest_fault walk_init(vv_slice bytes, ingest_stream_request *out)
 {
-    wire_cursor c = wire_cursor_of(bytes);
+    wire_reader c = wire_reader_of(bytes);
     wire_field f = {0};
     bool utf8 = true;
-    while (wire_more(&c, &f)) {
-        if (f.number > 3 || !wire_is(&c, &f, WIRE_BYTES))
+    while (wire_next(&c, &f) > 0) {
+        if (f.number > 3 || !is_type(&c, &f, WIRE_BYTES))
             continue;
         if (f.number == 1)
-            wire_note(&c, walk_id(f.bytes, &out->tenant, &utf8));
+            note(&c, walk_id(f.bytes, &out->tenant, &utf8));
         else if (f.number == 2)
-            wire_note(&c, walk_schema(f.bytes, &out->schema, &utf8));
+            note(&c, walk_schema(f.bytes, &out->schema, &utf8));
         else
-            wire_note(&c, walk_option(f.bytes, &out->asked));
+            note(&c, walk_option(f.bytes, &out->asked));
     }
-    return c.fault;
+    return (ingest_fault)c.fault;
 }
 
 static ingest_fault walk_commit(vv_slice bytes, ingest_stream_request *out)
 {
-    wire_cursor c = wire_cursor_of(bytes);
+    wire_reader c = wire_reader_of(bytes);
     wire_field f = {0};
-    while (wire_more(&c, &f))
-        if (f.number == 1 && wire_is_bool(&c, &f))
+    while (wire_next(&c, &f) > 0)
+        if (f.number == 1 && is_bool(&c, &f))
             out->force_flush = f.value != 0;
-    return c.fault;
+    return (ingest_fault)c.fault;
 }
 
 ingest_fault ingest_walk_stream_request(vv_slice raw, ingest_stream_request *out)
 {
-    wire_cursor c = wire_cursor_of(raw);
+    wire_reader c = wire_reader_of(raw);
     wire_field f = {0};
     *out = (ingest_stream_request){.kind = INGEST_STREAM_NOTHING};
-    while (wire_more(&c, &f)) {
-        if (f.number > 3 || !wire_is(&c, &f, WIRE_BYTES))
+    while (wire_next(&c, &f) > 0) {
+        if (f.number > 3 || !is_type(&c, &f, WIRE_BYTES))
             continue;
         if (VV_UNLIKELY(out->kind != INGEST_STREAM_NOTHING)) /* the last member wins */
             *out = (ingest_stream_request){.kind = INGEST_STREAM_NOTHING};
         if (VV_LIKELY(f.number == 2)) {
             out->kind = INGEST_STREAM_RECORD;
-            wire_note(&c, ingest_walk_record(f.bytes, &out->view));
+            note(&c, ingest_walk_record(f.bytes, &out->view));
         } else if (f.number == 1) {
             out->kind = INGEST_STREAM_INIT;
-            wire_note(&c, walk_init(f.bytes, out));
+            note(&c, walk_init(f.bytes, out));
         } else {
             out->kind = INGEST_STREAM_COMMIT;
-            wire_note(&c, walk_commit(f.bytes, out));
+            note(&c, walk_commit(f.bytes, out));
         }
     }
-    return c.fault;
+    return (ingest_fault)c.fault;
 }

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "codec/protowire.h"
 #include "varve/slice.h"
 #include "varve/status.h"
 
@@ -25,10 +26,10 @@
 
 /* Why bytes were refused. */
 typedef enum ingest_fault {
-    INGEST_GOOD = 0,
-    INGEST_MALFORMED, /* not such a message: protobuf-c refuses it too */
-    INGEST_STRICT,    /* a field number or wire type that only protobuf-c lets pass */
-    INGEST_DEEP,      /* Value nests too deep */
+    INGEST_GOOD = WIRE_GOOD,
+    INGEST_MALFORMED = WIRE_MALFORMED, /* not such a message: protobuf-c refuses it too */
+    INGEST_STRICT = WIRE_STRICT, /* a field number or wire type that only protobuf-c lets pass */
+    INGEST_DEEP = WIRE_OWN,      /* Value nests too deep */
     INGEST_NOT_UTF8,
     INGEST_NO_ROOM, /* the arena could not hold the pieces */
 } ingest_fault;

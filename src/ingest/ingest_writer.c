@@ -166,7 +166,7 @@ static bool is_dropped(ingest_table *table)
 {
     vv_table_info info;
     if (!atomic_load_explicit(&table->stale, memory_order_relaxed) &&
-        vv_table_describe(table->table, &info, NULL) != VV_NOT_FOUND)
+        vv_table_identify(table->table, &info, NULL) != VV_NOT_FOUND)
         return false;
     atomic_store_explicit(&table->stale, true, memory_order_release);
     return true;

@@ -145,15 +145,23 @@ vv_status vv_random_bytes(void *out, size_t len, vv_error *err)
 
 vv_status env_posix_init(vv_env *env, const char *dir, vv_log *log, vv_error *err)
 {
+    return env_posix_open(env, dir, &(vio_posix_options){.log = log}, err);
+}
+
+vv_status env_posix_open(vv_env *env, const char *dir, const vio_posix_options *opt, vv_error *err)
+{
     uint64_t seed = 0;
     vio *io = NULL;
     vv_status st = vv_random_bytes(&seed, sizeof seed, err);
     if (st == VV_OK)
-        st = vio_posix_create(dir, &io, err);
+        st = vio_posix_open(dir, opt, &io, err);
     if (st != VV_OK)
         return st;
-    *env = (vv_env){
-        .io = io, .clock = vv_clock_real(), .threads = vv_threads_real(), .seed = seed, .log = log};
+    *env = (vv_env){.io = io,
+                    .clock = vv_clock_real(),
+                    .threads = vv_threads_real(),
+                    .seed = seed,
+                    .log = opt->log};
     return VV_OK;
 }
 

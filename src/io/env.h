@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
-#include "io/vio.h"
+#include "io/vio_posix.h"
 
 typedef struct vv_env {
     vio *io;                   /* owned by whoever made the env */
@@ -31,6 +31,9 @@ VV_MUST_CHECK vv_status vv_random_bytes(void *out, size_t len, vv_error *err);
 
 /** A posix env rooted at dir, seed from vv_random_bytes. Gives env->io: vio_destroy. */
 VV_MUST_CHECK vv_status env_posix_init(vv_env *env, const char *dir, vv_log *log, vv_error *err);
+/** The same with a choice of backend; the log is io->log. */
+VV_MUST_CHECK vv_status env_posix_open(vv_env *env, const char *dir, const vio_posix_options *io,
+                                       vv_error *err);
 
 /** Figures of this process for metrics: resident bytes, CPU nanoseconds, open descriptors, start.
  */

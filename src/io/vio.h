@@ -1,7 +1,8 @@
 /*
  * vio.h - the one door to files. Everything above io/ that touches storage goes through a vio.
  *
- * Backends: vio_posix.c (real files), vio_sim.c (the simulated disk of the tests). Calls block.
+ * Backends: vio_posix.c (real files), vio_sim.c (the simulated disk of the tests). Calls block;
+ * vio_queue.h has the asynchronous front of the same files.
  * Paths are relative to the root the vio was made with, '/' separated, without "." or "..". A path
  * that begins with '/' lies outside the root, for checkpoints: never one that a client chose.
  *
@@ -23,6 +24,9 @@
 
 typedef struct vio vio;
 typedef struct vio_file vio_file;
+struct vio_queue;
+struct vio_queue_entry;
+struct vio_sched;
 
 #define VIO_PATH_MAX 512 /* bytes of a relative path, NUL included */
 
@@ -48,6 +52,8 @@ typedef struct vio_ops {
     vv_status (*sync_dir)(vio *io, const char *path, vv_error *err);
     vv_status (*lock)(vio *io, const char *path, vio_file **out, vv_error *err);
     vv_status (*free_space)(vio *io, uint64_t *out, vv_error *err);
+    /* A queue for the calling thread (vio_queue.h). NULL: its requests run as blocking calls. */
+    vv_status (*queue_open)(vio *io, unsigned depth, struct vio_queue **out, vv_error *err);
     void (*destroy)(vio *io);
 
     void (*close)(vio_file *file);
@@ -65,6 +71,8 @@ typedef struct vio_ops {
 
 struct vio {
     const vio_ops *ops;
+    struct vio_sched *sched;        /* fixed; NULL: transfers are not ranked */
+    struct vio_queue_entry *queues; /* of threads; vio_queue.c */
 };
 
 struct vio_file {

@@ -20,23 +20,18 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/point.h"
+#include "io/env.h"
 #include "io/vio_path.h"
 #include "io/vio_posix_int.h"
 
 #define FILE_MODE 0640
 #define DIR_MODE 0750
 
-typedef struct posix_io {
-    vio base;
-    _Atomic int root_fd; /* -1 until the root was opened */
-    char *root;
-} posix_io;
-
 static const vio_ops posix_ops;
 
 static posix_io *io_of(vio *io)
 {
-    return VV_CONTAINER_OF(io, posix_io, base);
+    return posix_io_of(io);
 }
 
 /* The root's handle, or -1 with errno. Two threads may race: one handle wins. */
@@ -84,7 +79,7 @@ static int open_dir(int dir_fd, const char *path)
     return open_retry(dir_fd, path[0] == '\0' ? "." : path, O_RDONLY | O_DIRECTORY);
 }
 
-static posix_file *file_create(const posix_io *p, const char *path, unsigned flags)
+static posix_file *file_create(posix_io *p, const char *path, unsigned flags)
 {
     bool alone = path[0] == '/';
     size_t root_len = alone ? 0 : strlen(p->root) + 1;
@@ -92,7 +87,7 @@ static posix_file *file_create(const posix_io *p, const char *path, unsigned fla
     posix_file *f = vv_alloc(sizeof *f + len);
     if (f == NULL)
         return NULL;
-    *f = (posix_file){.base = {&posix_ops}, .fd = -1, .flags = flags};
+    *f = (posix_file){.base = {&posix_ops}, .fd = -1, .flags = flags, .sched = &p->sched};
     vv_mutex_init(&f->lock, VV_RANK_LEAF);
     (void)snprintf(f->path, len, "%s%s%s", alone ? "" : p->root, alone ? "" : "/", path);
     return f;
@@ -486,11 +481,47 @@ static vv_status posix_free_space(vio *io, uint64_t *out, vv_error *err)
 static void posix_destroy(vio *io)
 {
     posix_io *p = io_of(io);
+    vio_queues_close_all(io);
+    posix_pool_destroy(p->pool);
     int fd = atomic_load(&p->root_fd);
     if (fd >= 0)
         (void)close(fd);
+    vio_sched_fini(&p->sched);
     vv_free(p->root);
     vv_free(p);
+}
+
+/* ---- queues ---- */
+
+void posix_run_request(vio_req *req)
+{
+    posix_transfer t = posix_transfer_of(req);
+    req->status = posix_transfer_run(&t, &req->err);
+    req->got = req->op == VIO_OP_READ ? t.moved : 0;
+}
+
+/* A thread that cannot have a ring (descriptors, locked memory) has a queue without one. */
+static void note_refusal(posix_io *p, const vv_error *why)
+{
+    if (!atomic_exchange(&p->ring_refused, true))
+        vv_log_to(p->log, VV_LOG_WARN, "io", "a thread has no ring: it reads with blocking calls",
+                  VV_KV_S("error", why->msg));
+}
+
+static vv_status posix_queue_open(vio *io, unsigned depth, vio_queue **out, vv_error *err)
+{
+    posix_io *p = io_of(io);
+    vv_error why;
+    vv_status st = VV_UNSUPPORTED;
+    if (p->backend == VIO_BACKEND_THREADS)
+        return posix_pool_queue_open(io, depth, out, err);
+    if (p->backend == VIO_BACKEND_RING)
+        st = posix_ring_queue_open(io, depth, out, &why);
+    if (st == VV_OK)
+        return VV_OK;
+    if (p->backend == VIO_BACKEND_RING)
+        note_refusal(p, &why);
+    return vio_queue_inline_open(io, depth, posix_run_request, out, err);
 }
 
 static const vio_ops posix_ops = {
@@ -504,6 +535,7 @@ static const vio_ops posix_ops = {
     .sync_dir = posix_sync_dir,
     .lock = posix_lock,
     .free_space = posix_free_space,
+    .queue_open = posix_queue_open,
     .destroy = posix_destroy,
     .close = posix_close,
     .pread = posix_file_pread,
@@ -516,21 +548,69 @@ static const vio_ops posix_ops = {
     .unmap = posix_file_unmap,
 };
 
-vv_status vio_posix_create(const char *root, vio **out, vv_error *err)
+/* What is asked for, or what the kernel leaves of it. */
+static vio_backend choose_backend(vio_backend asked, vv_log *log)
 {
+    if (asked != VIO_BACKEND_AUTO && asked != VIO_BACKEND_RING)
+        return asked;
+    vv_error why;
+    if (posix_ring_probe(&why) == VV_OK)
+        return VIO_BACKEND_RING;
+    vv_log_to(log, asked == VIO_BACKEND_RING ? VV_LOG_WARN : VV_LOG_INFO, "io",
+              "no io_uring here: reads go through a pool of threads", VV_KV_S("reason", why.msg));
+    return VIO_BACKEND_THREADS;
+}
+
+vio_backend vio_posix_backend(vio *io)
+{
+    return io_of(io)->backend;
+}
+
+const char *vio_backend_name(vio_backend backend)
+{
+    static const char *const names[] = {[VIO_BACKEND_AUTO] = "auto",
+                                        [VIO_BACKEND_POSIX] = "posix",
+                                        [VIO_BACKEND_THREADS] = "threads",
+                                        [VIO_BACKEND_RING] = "io_uring"};
+    return (size_t)backend < ARRAY_LEN(names) ? names[backend] : "unknown";
+}
+
+static void set_root(posix_io *p, const char *root)
+{
+    p->root = vv_strdup(root);
+    size_t len = p->root == NULL ? 0 : strlen(p->root);
+    while (len > 1 && p->root[len - 1] == '/')
+        p->root[--len] = '\0';
+}
+
+vv_status vio_posix_open(const char *root, const vio_posix_options *opt, vio **out, vv_error *err)
+{
+    static const vio_posix_options defaults = {0};
+    if (opt == NULL)
+        opt = &defaults;
     if (root[0] == '\0')
         return vv_fail(err, VV_INVALID, "the root directory has no name");
     posix_io *p = vv_alloc(sizeof *p);
     if (p == NULL)
         return vv_fail(err, VV_NO_MEMORY, "root '%s': no memory", root);
-    *p = (posix_io){.base = {&posix_ops}, .root_fd = -1, .root = vv_strdup(root)};
-    if (p->root == NULL) {
-        vv_free(p);
-        return vv_fail(err, VV_NO_MEMORY, "root '%s': no memory", root);
+    *p =
+        (posix_io){.base = {.ops = &posix_ops, .sched = &p->sched}, .root_fd = -1, .log = opt->log};
+    vio_sched_init(&p->sched, vv_clock_real());
+    p->backend = choose_backend(opt->backend, opt->log);
+    set_root(p, root);
+    vv_status st =
+        p->root == NULL ? vv_fail(err, VV_NO_MEMORY, "root '%s': no memory", root) : VV_OK;
+    if (st == VV_OK && p->backend == VIO_BACKEND_THREADS)
+        st = posix_pool_create(&p->pool, err);
+    if (st != VV_OK) {
+        posix_destroy(&p->base);
+        return st;
     }
-    size_t len = strlen(p->root);
-    while (len > 1 && p->root[len - 1] == '/')
-        p->root[--len] = '\0';
     *out = &p->base;
     return VV_OK;
+}
+
+vv_status vio_posix_create(const char *root, vio **out, vv_error *err)
+{
+    return vio_posix_open(root, NULL, out, err);
 }

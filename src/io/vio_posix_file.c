@@ -94,76 +94,170 @@ static size_t progress(const posix_file *f, size_t done)
     return f->direct ? done & ~((size_t)VV_BLOCK - 1) : done;
 }
 
+#ifdef VV_TEST_HOOKS
+static int64_t (*answer_hook)(void *ctx, const posix_transfer *t, int64_t answer);
+static void *answer_ctx;
+
+void posix_hook_answers(int64_t (*hook)(void *ctx, const posix_transfer *t, int64_t answer),
+                        void *ctx)
+{
+    answer_hook = hook;
+    answer_ctx = ctx;
+}
+
+static int64_t hooked(const posix_transfer *t, int64_t answer)
+{
+    return answer_hook == NULL ? answer : answer_hook(answer_ctx, t, answer);
+}
+#else
+static int64_t hooked(const posix_transfer *t, int64_t answer)
+{
+    (void)t;
+    return answer;
+}
+#endif
+
+size_t posix_transfer_size(const posix_transfer *t)
+{
+    return t->len - t->moved < TRANSFER_MAX ? t->len - t->moved : TRANSFER_MAX;
+}
+
+static posix_step read_moved(posix_transfer *t, size_t n)
+{
+    size_t reached = t->moved + n;
+    t->moved = progress(t->file, reached);
+    if (n == 0 || reached == t->len) {
+        t->moved = reached;
+        return POSIX_DONE;
+    }
+    if (t->moved == reached)
+        return POSIX_MORE;
+    /* Part of a block: the end of the file, or a transfer to take up at the block. */
+    struct stat info;
+    if (fstat(t->file->fd, &info) != 0) {
+        t->sys = errno;
+        return POSIX_FAILED;
+    }
+    if (t->offset + reached < (uint64_t)info.st_size)
+        return POSIX_MORE;
+    t->moved = reached;
+    return POSIX_DONE;
+}
+
+static posix_step write_moved(posix_transfer *t, size_t n)
+{
+    size_t want = posix_transfer_size(t);
+    size_t reached = n == want ? t->moved + n : progress(t->file, t->moved + n);
+    /* Direct transfers in a row that move less than a block would go on for ever. */
+    t->idle = reached == t->moved && n < want ? t->idle + 1 : 0;
+    t->moved = reached;
+    if (t->idle > 3) {
+        t->sys = EIO;
+        return POSIX_FAILED;
+    }
+    return t->moved == t->len ? POSIX_DONE : POSIX_MORE;
+}
+
+posix_step posix_transfer_answered(posix_transfer *t, int64_t answer)
+{
+    answer = hooked(t, answer);
+    if (answer == -EINTR || answer == -EAGAIN)
+        return POSIX_MORE;
+    if (answer < 0) {
+        t->sys = (int)-answer;
+        return POSIX_FAILED;
+    }
+    switch (t->op) {
+    case VIO_OP_READ:
+        return read_moved(t, (size_t)answer);
+    case VIO_OP_WRITE:
+        return write_moved(t, (size_t)answer);
+    case VIO_OP_SYNC:
+        break;
+    }
+    return POSIX_DONE;
+}
+
+vv_status posix_transfer_begin(posix_transfer *t, vv_error *err)
+{
+    return t->op == VIO_OP_READ ? VV_OK : check_latch(t->file, err);
+}
+
+vv_status posix_transfer_fail(const posix_transfer *t, vv_error *err)
+{
+    static const char *const verbs[] = {
+        [VIO_OP_READ] = "read", [VIO_OP_WRITE] = "write", [VIO_OP_SYNC] = "sync"};
+    posix_file *f = t->file;
+    bool is_sync = t->op == VIO_OP_SYNC || (t->op == VIO_OP_WRITE && (f->flags & VIO_DSYNC) != 0);
+    return is_sync ? latch(f, t->sys, verbs[t->op], err)
+                   : posix_fail_file(err, t->sys, verbs[t->op], f);
+}
+
+static int64_t call_once(const posix_transfer *t)
+{
+    void *at = posix_transfer_at(t);
+    off_t offset = (off_t)(t->offset + t->moved);
+    int64_t n = -1;
+    switch (t->op) {
+    case VIO_OP_READ:
+        n = pread(t->file->fd, at, posix_transfer_size(t), offset);
+        break;
+    case VIO_OP_WRITE:
+        n = pwrite(t->file->fd, at, posix_transfer_size(t), offset);
+        break;
+    case VIO_OP_SYNC:
+        n = fdatasync(t->file->fd);
+        break;
+    }
+    return n < 0 ? -errno : n;
+}
+
+vv_status posix_transfer_run(posix_transfer *t, vv_error *err)
+{
+    vv_status st = posix_transfer_begin(t, err);
+    if (st != VV_OK)
+        return st;
+    posix_step step = t->len == 0 && t->op != VIO_OP_SYNC ? POSIX_DONE : POSIX_MORE;
+    while (step == POSIX_MORE)
+        step = posix_transfer_answered(t, call_once(t));
+    return step == POSIX_DONE ? VV_OK : posix_transfer_fail(t, err);
+}
+
+/* A blocking call: ranked as the log's, whose files are synced by each write, or as one that
+ * somebody waits for. */
+static vv_status run_ranked(posix_transfer *t, vv_error *err)
+{
+    posix_file *f = t->file;
+    vio_class cls = (f->flags & VIO_DSYNC) != 0 ? VIO_CLASS_LOG : VIO_CLASS_READ;
+    vio_sched_enter(f->sched, cls);
+    vv_status st = posix_transfer_run(t, err);
+    vio_sched_leave(f->sched, cls);
+    return st;
+}
+
 vv_status posix_file_pread(vio_file *file, uint64_t offset, void *buf, size_t len, size_t *got,
                            vv_error *err)
 {
-    posix_file *f = posix_file_of(file);
-    size_t done = 0;
-    while (done < len) {
-        size_t want = len - done < TRANSFER_MAX ? len - done : TRANSFER_MAX;
-        ssize_t n = pread(f->fd, (uint8_t *)buf + done, want, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return posix_fail_file(err, errno, "read", f);
-        if (n == 0)
-            break;
-        size_t reached = done + (size_t)n;
-        done = progress(f, reached);
-        if (done != reached) {
-            /* Part of a block: the end of the file, or a transfer to take up at the block. */
-            struct stat info;
-            if (fstat(f->fd, &info) != 0)
-                return posix_fail_file(err, errno, "read", f);
-            if (offset + reached >= (uint64_t)info.st_size) {
-                done = reached;
-                break;
-            }
-        }
-    }
-    *got = done;
-    return VV_OK;
+    posix_transfer t = {posix_file_of(file), VIO_OP_READ, offset, buf, len, 0, 0, 0};
+    vv_status st = run_ranked(&t, err);
+    if (st == VV_OK)
+        *got = t.moved;
+    return st;
 }
 
 vv_status posix_file_pwrite(vio_file *file, uint64_t offset, const void *buf, size_t len,
                             vv_error *err)
 {
-    posix_file *f = posix_file_of(file);
-    vv_status st = check_latch(f, err);
-    if (st != VV_OK)
-        return st;
-    int idle = 0; /* direct transfers in a row that moved less than a block */
-    for (size_t done = 0; done < len;) {
-        size_t want = len - done < TRANSFER_MAX ? len - done : TRANSFER_MAX;
-        ssize_t n = pwrite(f->fd, (const uint8_t *)buf + done, want, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        int sys = n < 0 ? errno : 0;
-        if (n >= 0) {
-            size_t reached = progress(f, done + (size_t)n);
-            idle = reached == done && done + (size_t)n < len ? idle + 1 : 0;
-            done = (size_t)n == want ? done + want : reached;
-        }
-        if (idle > 3)
-            sys = EIO;
-        if (sys != 0)
-            return f->flags & VIO_DSYNC ? latch(f, sys, "write", err)
-                                        : posix_fail_file(err, sys, "write", f);
-    }
-    return VV_OK;
+    /* One shape for both directions: a write only reads from the buffer. */
+    void *from = (void *)(uintptr_t)buf;
+    posix_transfer t = {posix_file_of(file), VIO_OP_WRITE, offset, from, len, 0, 0, 0};
+    return run_ranked(&t, err);
 }
 
 vv_status posix_file_sync(vio_file *file, vv_error *err)
 {
-    posix_file *f = posix_file_of(file);
-    vv_status st = check_latch(f, err);
-    if (st != VV_OK)
-        return st;
-    int rc;
-    do
-        rc = fdatasync(f->fd);
-    while (rc != 0 && errno == EINTR);
-    return rc == 0 ? VV_OK : latch(f, errno, "sync", err);
+    posix_transfer t = {posix_file_of(file), VIO_OP_SYNC, 0, NULL, 0, 0, 0, 0};
+    return run_ranked(&t, err);
 }
 
 vv_status posix_file_size(vio_file *file, uint64_t *out, vv_error *err)

@@ -18,6 +18,7 @@
 
 typedef struct sim_vio {
     vio base;
+    vio_sched sched;
     vio_sim_disk *disk;
     uint64_t life;
     size_t root_len;
@@ -457,8 +458,15 @@ static vv_status sim_free_space(vio *io, uint64_t *out, vv_error *err)
     return sim_done(disk, SIM_FREE_SPACE, "", st == VV_OK ? *out : 0, 0, st);
 }
 
+static vv_status sim_open_queue(vio *io, unsigned depth, vio_queue **out, vv_error *err)
+{
+    return sim_queue_open(io, vio_of(io)->disk, depth, out, err);
+}
+
 static void sim_destroy(vio *io)
 {
+    vio_queues_close_all(io);
+    vio_sched_fini(&vio_of(io)->sched);
     vv_free(vio_of(io));
 }
 
@@ -473,6 +481,7 @@ static const vio_ops sim_ops = {
     .sync_dir = sim_sync_dir,
     .lock = sim_lock,
     .free_space = sim_free_space,
+    .queue_open = sim_open_queue,
     .destroy = sim_destroy,
     .close = sim_close,
     .pread = sim_file_pread,
@@ -507,7 +516,11 @@ vv_status vio_sim_open(vio_sim_disk *disk, const vio_sim_options *opt, vio **out
     memset(disk->sites, 0, sizeof disk->sites);
     vv_rng_init(&disk->rng, opt->seed);
     vv_buf_reset(&disk->trace);
-    *v = (sim_vio){.base = {&sim_ops}, .disk = disk, .life = disk->life, .root_len = len};
+    *v = (sim_vio){.base = {.ops = &sim_ops, .sched = &v->sched},
+                   .disk = disk,
+                   .life = disk->life,
+                   .root_len = len};
+    vio_sched_init(&v->sched, vio_sim_clock(disk));
     memcpy(v->root, root, len + 1);
     *out = &v->base;
     return VV_OK;

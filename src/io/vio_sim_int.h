@@ -3,6 +3,7 @@
  *
  *   vio_sim.c        the vio operations on names: order of cut, fault and effect in each call
  *   vio_sim_file.c   the vio operations on an open file
+ *   vio_sim_queue.c  requests in flight: when they take effect, in which order they answer
  *   vio_sim_fault.c  which call is hit; the trace and the event hash
  *   vio_sim_names.c  the directory tree: newest names, durable names, pending changes
  *   vio_sim_image.c  the bytes of one file: newest, durable, pending sectors, the length
@@ -17,6 +18,7 @@
 #include "base/buf.h"
 #include "base/rng.h"
 #include "base/util.h"
+#include "io/vio_queue.h"
 #include "io/vio_sim.h"
 
 #define SIM_SECTORS (VV_BLOCK / VV_SECTOR) /* sectors of a page, a bit each in sim_page.pending */
@@ -304,5 +306,9 @@ vv_status sim_file_truncate(vio_file *file, uint64_t size, vv_error *err);
 vv_status sim_file_allocate(vio_file *file, uint64_t size, vv_error *err);
 vv_status sim_file_map(vio_file *file, size_t len, uint8_t **out, vv_error *err);
 void sim_file_unmap(vio_file *file, uint8_t *map, size_t len);
+
+/* vio_sim_queue.c */
+vv_status sim_queue_open(vio *io, vio_sim_disk *disk, unsigned depth, vio_queue **out,
+                         vv_error *err);
 
 #endif

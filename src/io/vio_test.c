@@ -11,20 +11,23 @@
 #include "base/alloc.h"
 #include "base/point.h"
 #include "base/rng.h"
-#include "io/vio.h"
+#include "io/vio_posix.h"
 #include "io/vio_sim.h"
 
 typedef struct backend {
     const char *name;
     const char *parent; /* posix: where the root is made; NULL: simulated */
     const char *sim_root;
+    vio_backend kind; /* of real files */
 } backend;
 
 static const backend backends[] = {
-    {"posix", "/tmp", NULL},
-    {"posix-tmpfs", "/dev/shm", NULL},
-    {"sim", NULL, NULL},
-    {"sim-beneath", NULL, "stores/one"},
+    {"posix", "/tmp", NULL, VIO_BACKEND_POSIX},
+    {"posix-tmpfs", "/dev/shm", NULL, VIO_BACKEND_POSIX},
+    {"threads", "/tmp", NULL, VIO_BACKEND_THREADS},
+    {"ring", "/tmp", NULL, VIO_BACKEND_RING},
+    {"sim", NULL, NULL, VIO_BACKEND_AUTO},
+    {"sim-beneath", NULL, "stores/one", VIO_BACKEND_AUTO},
 };
 
 typedef struct fixture {
@@ -51,7 +54,8 @@ static fixture *set_up(void **state)
         (void)snprintf(f.dir, sizeof f.dir, "%s/vio-test-XXXXXX", f.on->parent);
         assert_non_null(mkdtemp(f.dir));
         (void)snprintf(root, sizeof root, "%s/a/store", f.dir);
-        assert_ok(vio_posix_create(root, &f.io, &f.err), f.err);
+        vio_posix_options opt = {.backend = f.on->kind};
+        assert_ok(vio_posix_open(root, &opt, &f.io, &f.err), f.err);
         (void)snprintf(f.other, sizeof f.other, "%s/other", f.dir);
     }
     assert_ok(vio_mkdir(f.io, "", &f.err), f.err);

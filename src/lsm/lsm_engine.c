@@ -159,6 +159,15 @@ static vv_status lsm_prepare(engine *base, size_t payload_len, uint32_t op_count
     return st;
 }
 
+static void lsm_cancel(engine *base)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    vv_mutex_lock(&e->lock);
+    e->pending_bytes = 0;
+    e->pending_ops = 0;
+    vv_mutex_unlock(&e->lock);
+}
+
 static vv_status lsm_apply(engine *base, int64_t version, int64_t commit_time_ns, vv_slice payload,
                            vv_error *err)
 {
@@ -383,6 +392,7 @@ static vv_status open_store(lsm_engine *e, vv_error *err)
     if (st == VV_OK)
         st = lsm_store_init(&e->store, opt->env, opt->dir, opt->shard, opt->cache_size, opt->budget,
                             err);
+    e->store.direct = opt->direct_io;
     if (st == VV_OK)
         st =
             engine_memtable_pool_create(opt->budget, opt->env->seed ^ opt->shard, 1, &e->pool, err);
@@ -474,20 +484,17 @@ static void lsm_stats(engine *base, engine_stats *out)
     out->failed = atomic_load_explicit(&e->background, memory_order_acquire) != VV_OK;
 }
 
-/* Keys and values, counted: a memtable knows no positions to estimate from. */
-static uint64_t memtable_size_between(engine_memtable *mem, vv_slice lower, vv_slice upper)
+/* A memtable knows no positions to estimate from: the tables the range touches count whole. */
+static uint64_t memtable_size_between(const engine_memtable *mem, vv_slice lower, vv_slice upper)
 {
-    engine_source *source = NULL;
-    uint64_t bytes = 0;
-    vv_status st = engine_memtable_source(mem, &source, NULL);
-    if (st == VV_OK)
-        st = engine_source_seek(source, lower, INT64_MAX, NULL);
-    while (st == VV_OK && source->valid && vv_slice_cmp(source->item.key, upper) < 0) {
-        bytes += source->item.key.len + source->item.value.len;
-        st = engine_source_next(source, NULL);
-    }
-    engine_source_close(source);
-    return bytes;
+    uint8_t from[ENGINE_TABLE_PREFIX] = {0};
+    uint8_t to[ENGINE_TABLE_PREFIX] = {0};
+    if (lower.len > 0)
+        memcpy(from, lower.data, vv_min_u64(lower.len, sizeof from));
+    if (upper.len > 0)
+        memcpy(to, upper.data, vv_min_u64(upper.len, sizeof to));
+    uint64_t end = (uint64_t)vv_get_be32(to) + (upper.len > sizeof to);
+    return engine_memtable_table_bytes(mem, vv_get_be32(from), end);
 }
 
 static uint64_t lsm_approximate_size(engine *base, vv_slice lower, vv_slice upper)
@@ -509,15 +516,18 @@ static uint64_t lsm_approximate_size(engine *base, vv_slice lower, vv_slice uppe
 
 const engine_ops lsm_ops = {
     .name = "lsm",
+    .can_merge = true,
     .open = lsm_open,
     .close = lsm_close,
     .prepare = lsm_prepare,
+    .cancel = lsm_cancel,
     .apply = lsm_apply,
     .publish = lsm_publish,
     .visible = lsm_visible,
     .checkpoint = lsm_checkpoint,
     .last_version = lsm_last_version,
     .get = lsm_get,
+    .multi_get = lsm_multi_get,
     .cursor = lsm_cursor,
     .pin = lsm_pin_version,
     .unpin = lsm_unpin_version,

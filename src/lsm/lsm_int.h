@@ -108,6 +108,8 @@ bool lsm_form_is_plain(const lsm_engine *e, const lsm_run *run, uint32_t level);
 
 vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,
                   vv_error *err);
+/** The value of an item that lies in a memtable, so that it outlives the section. */
+void lsm_value_of_memtable(const engine_item *item, engine_memtable *holder, engine_value *out);
 vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_cursor **out,
                      vv_error *err);
 
@@ -118,6 +120,24 @@ vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_curs
 VV_MUST_CHECK vv_status lsm_resolve(lsm_store *store, const lsm_view *view, vv_slice key,
                                     const engine_read *read, vv_buf *out, int64_t *version,
                                     int64_t *expires_ns, vv_error *err);
+
+/* What a point read found that is not the value itself: a merge, or a reference. */
+typedef struct lsm_found {
+    engine_kind kind; /* ENGINE_MERGE or ENGINE_APART */
+    vv_slice key;
+    vv_slice reference; /* of ENGINE_APART */
+} lsm_found;
+
+/** Its value, in memory of its own; version and expiry stay but for a merge. The caller holds the
+ * view and is in no epoch section. VV_BUSY as lsm_get. */
+VV_MUST_CHECK vv_status lsm_give_resolved(lsm_engine *e, const lsm_view *view,
+                                          const lsm_found *found, const engine_read *read,
+                                          engine_value *out, vv_error *err);
+
+/* ---- lsm_multi.c ---- */
+
+vv_status lsm_multi_get(engine *base, const vv_slice *keys, size_t count, const engine_read *read,
+                        engine_value *out, vv_status *status, vv_error *err);
 
 /* ---- lsm_pins.c ---- */
 

@@ -415,11 +415,23 @@ bool lsm_job_is_committing(const lsm_job *job)
     return job->commit_tried;
 }
 
+/* The next step may be another thread's: what this one has in flight ends with it. */
+static vv_status settle_writer(lsm_job *job, vv_status st, vv_error *err)
+{
+    vv_status settled = VV_OK;
+    if (job->values != NULL)
+        settled = lsm_value_writer_settle(job->values, st == VV_OK ? err : NULL);
+    st = st == VV_OK ? settled : st;
+    if (job->writer != NULL)
+        settled = lsm_writer_settle(job->writer, st == VV_OK ? err : NULL);
+    return st == VV_OK ? settled : st;
+}
+
 vv_status lsm_job_step(lsm_job *job, bool *done, vv_error *err)
 {
     bool stay = false;
     while (!stay && job->phase != LSM_DONE) {
-        vv_status st = run_phase(job, &stay, err);
+        vv_status st = settle_writer(job, run_phase(job, &stay, err), err);
         if (st != VV_OK)
             return vv_wrap(err, st, job->mem_count > 0 ? "flush" : "compaction to level %u",
                            job->output);

@@ -31,7 +31,8 @@ static vv_status open_values(lsm_job *job, vv_error *err)
         return st;
     job->value_ids[job->value_count++] = id; /* also what could only be begun is removed */
     size_t buffer = (size_t)vv_min_u64(VALUE_BUFFER, e->opt.work_size / 4);
-    return lsm_value_writer_open(&e->store, id, buffer, &job->values, err);
+    vio_class cls = job->output == 0 ? VIO_CLASS_FLUSH : VIO_CLASS_COMPACTION;
+    return lsm_value_writer_open(&e->store, id, cls, buffer, &job->values, err);
 }
 
 static vv_status put_apart(lsm_job *job, engine_item *item, uint8_t ref[LSM_VALUE_REF],

@@ -130,7 +130,8 @@ static size_t held_size(const lsm_packer *p, unsigned i)
 }
 
 /* Compared over the held blocks from `first` on, which lie at offset `at`. */
-static bool pays(lsm_packer *p, const codec_block_dict *dict, unsigned first, unsigned count, size_t at)
+static bool pays(lsm_packer *p, const codec_block_dict *dict, unsigned first, unsigned count,
+                 size_t at)
 {
     uint64_t with = 0;
     uint64_t without = 0;

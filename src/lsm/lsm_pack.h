@@ -14,10 +14,10 @@
 #include "lsm/lsm_run.h"
 
 typedef struct lsm_trainer {
-    uint32_t sample;  /* bytes of blocks to train from */
-    uint32_t gain;    /* it must save one part in so many; UINT32_MAX: it is used anyway */
-    uint32_t table;   /* what is known is of this one */
-    bool is_decided;  /* something is known */
+    uint32_t sample;        /* bytes of blocks to train from */
+    uint32_t gain;          /* it must save one part in so many; UINT32_MAX: it is used anyway */
+    uint32_t table;         /* what is known is of this one */
+    bool is_decided;        /* something is known */
     codec_block_dict *dict; /* a reference; NULL: none pays */
 } lsm_trainer;
 
@@ -31,13 +31,13 @@ typedef struct lsm_packer {
     lsm_trainer *trainer; /* NULL: no dictionaries */
     codec_kind codec;
     uint32_t table;
-    codec_block_dict *dict;     /* of the run, a reference; one at most */
-    bool uses_dict;       /* for the table at hand */
-    bool is_holding;      /* blocks are held back until there are enough to train from */
-    bool has_dict_blocks; /* some block was stored with it */
-    bool has_compressed;  /* some block was stored compressed */
-    vv_buf held;          /* raw blocks */
-    vv_buf held_sizes;    /* u32 each */
+    codec_block_dict *dict; /* of the run, a reference; one at most */
+    bool uses_dict;         /* for the table at hand */
+    bool is_holding;        /* blocks are held back until there are enough to train from */
+    bool has_dict_blocks;   /* some block was stored with it */
+    bool has_compressed;    /* some block was stored compressed */
+    vv_buf held;            /* raw blocks */
+    vv_buf held_sizes;      /* u32 each */
     vv_buf packed;
 } lsm_packer;
 

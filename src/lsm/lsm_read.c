@@ -157,8 +157,7 @@ static void unpin_memtable(void *pin)
     engine_memtable_unref(pin);
 }
 
-/* The value of an item in a memtable, so that it outlives the section. */
-static void give_from_memtable(const engine_item *item, engine_memtable *holder, engine_value *out)
+void lsm_value_of_memtable(const engine_item *item, engine_memtable *holder, engine_value *out)
 {
     uint8_t *copy = item->value.len <= COPY_MAX ? vv_alloc(item->value.len) : NULL;
     if (copy != NULL) {
@@ -175,13 +174,13 @@ static void give_from_memtable(const engine_item *item, engine_memtable *holder,
     out->unpin = unpin_memtable;
 }
 
-/* A merge was found: give what it comes to. Not in the section. */
-static vv_status give_merged(lookup *l, engine_value *out, vv_error *err)
+static vv_status give_merged(lsm_engine *e, const lsm_view *view, vv_slice key,
+                             const engine_read *read, engine_value *out, vv_error *err)
 {
     vv_buf value;
     vv_buf_init(&value, ENGINE_VALUE_MAX);
-    vv_status st = lsm_resolve(&l->e->store, l->view, l->key, l->read, &value, &out->version,
-                               &out->expires_ns, err);
+    vv_status st =
+        lsm_resolve(&e->store, view, key, read, &value, &out->version, &out->expires_ns, err);
     if (st != VV_OK) {
         vv_buf_fini(&value);
         return st;
@@ -192,11 +191,15 @@ static vv_status give_merged(lookup *l, engine_value *out, vv_error *err)
     return VV_OK;
 }
 
-/* A reference was found: give the value. Not in the section. */
-static vv_status give_apart(lookup *l, engine_value *out, vv_error *err)
+vv_status lsm_give_resolved(lsm_engine *e, const lsm_view *view, const lsm_found *found,
+                            const engine_read *read, engine_value *out, vv_error *err)
 {
+    if (found->kind == ENGINE_MERGE)
+        return give_merged(e, view, found->key, read, out, err);
+    if (read->from_memory)
+        return VV_BUSY;
     uint8_t *memory = NULL;
-    vv_status st = lsm_value_read(&l->e->store, l->item.value, &memory, &out->data, err);
+    vv_status st = lsm_value_read(&e->store, found->reference, &memory, &out->data, err);
     out->pin = memory;
     out->unpin = st == VV_OK ? vv_free : NULL;
     return st;
@@ -205,12 +208,10 @@ static vv_status give_apart(lookup *l, engine_value *out, vv_error *err)
 /* What was found is not the value itself. Leaves the section for a while. */
 static vv_status get_resolved(lookup *l, engine_value *out, vv_error *err)
 {
-    bool apart = l->item.kind == ENGINE_APART;
-    if (apart && l->read->from_memory)
-        return VV_BUSY;
+    const lsm_found found = {.kind = l->item.kind, .key = l->key, .reference = l->item.value};
     hold_view(l);
     vv_epoch_exit();
-    vv_status st = apart ? give_apart(l, out, err) : give_merged(l, out, err);
+    vv_status st = lsm_give_resolved(l->e, l->view, &found, l->read, out, err);
     vv_epoch_enter();
     return st;
 }
@@ -233,7 +234,7 @@ vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_va
         if (VV_UNLIKELY(l.item.kind != ENGINE_PUT)) {
             st = get_resolved(&l, out, err);
         } else if (holder != NULL) {
-            give_from_memtable(&l.item, holder, out);
+            lsm_value_of_memtable(&l.item, holder, out);
         } else {
             out->data = l.item.value;
             out->pin = l.frame;

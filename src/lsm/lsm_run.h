@@ -16,6 +16,7 @@
 #include "codec/codec_block_dict.h"
 #include "engine/rangedel.h"
 #include "io/env.h"
+#include "io/vio_queue.h"
 #include "lsm/lsm_block.h"
 #include "lsm/lsm_fence.h"
 #include "page/pgc.h"
@@ -73,6 +74,7 @@ typedef struct lsm_store {
     vv_env *env;
     char dir[VIO_PATH_MAX];
     uint32_t shard;
+    bool direct; /* read blocks past the system's page cache; set before the first run is opened */
     pgc_cache *cache;
     vv_budget *budget;
     vv_mutex codec_lock;          /* VV_RANK_LEAF */
@@ -110,7 +112,7 @@ typedef struct lsm_writer_options {
     codec_kind codec;
     struct lsm_trainer *trainer; /* of dictionaries, outlives the writer; NULL: none */
     unsigned filter_bits;
-    size_t buffer_size; /* bytes written at a time */
+    size_t buffer_size; /* bytes on their way to the file */
 } lsm_writer_options;
 
 /** A new file; it must not exist. */
@@ -127,6 +129,9 @@ VV_MUST_CHECK vv_status lsm_writer_add_range(lsm_writer *w, const engine_range *
 /** Bytes of the file so far, about. */
 uint64_t lsm_writer_size(const lsm_writer *w);
 bool lsm_writer_is_empty(const lsm_writer *w);
+/** Wait for the writes in flight. A thread that added entries does it before another one goes on,
+ * or before it does so itself after other work. */
+VV_MUST_CHECK vv_status lsm_writer_settle(lsm_writer *w, vv_error *err);
 /** Write what is left, index to footer. Not synced yet. Gives *meta: lsm_meta_fini. */
 VV_MUST_CHECK vv_status lsm_writer_finish(lsm_writer *w, lsm_meta *meta, vv_error *err);
 VV_MUST_CHECK vv_status lsm_writer_sync(lsm_writer *w, vv_error *err);
@@ -206,6 +211,29 @@ VV_MUST_CHECK vv_status lsm_run_decode_block(lsm_run *run, uint32_t block, const
 /** A pinned frame of a block, from the cache or from the file. Not in a section. */
 VV_MUST_CHECK vv_status lsm_run_get_block(lsm_run *run, uint32_t block, pgc_frame **out,
                                           vv_error *err);
+
+/* ---- fetching blocks, one or many at once (lsm_fetch.c) ---- */
+
+/* The stored bytes of a block on their way into memory, whole device blocks where the file is
+ * direct. */
+typedef struct lsm_fetch {
+    vio_req req; /* the caller sets cls, done and ctx */
+    lsm_run *run;
+    uint32_t block;
+    uint32_t skip;    /* bytes in front of the block in req.buf */
+    vio_queue *owner; /* whose buffer req.buf is; NULL: an allocation */
+} lsm_fetch;
+
+/** Fill f for a block, with a buffer of q where it has one (q may be NULL). VV_NO_MEMORY. Ends with
+ * lsm_fetch_finish or lsm_fetch_drop. */
+VV_MUST_CHECK vv_status lsm_fetch_prepare(lsm_fetch *f, lsm_run *run, uint32_t block, vio_queue *q,
+                                          vv_error *err);
+/** The request has its answer: decompress and verify into a private pinned frame. Not in a section.
+ */
+VV_MUST_CHECK vv_status lsm_fetch_finish(lsm_fetch *f, pgc_frame **out, vv_error *err);
+void lsm_fetch_drop(lsm_fetch *f);
+/** Prepare, read and finish one. */
+VV_MUST_CHECK vv_status lsm_fetch_now(lsm_run *run, uint32_t block, pgc_frame **out, vv_error *err);
 
 /** Bytes of its blocks that lie between two keys, from the index. */
 uint64_t lsm_run_size_between(const lsm_run *run, vv_slice lower, vv_slice upper);

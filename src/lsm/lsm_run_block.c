@@ -40,7 +40,8 @@ static vv_status open_stored(const lsm_run *run, uint32_t block, const uint8_t *
         *raw_len = vv_get_le32(stored + 8);
         *packed = vv_slice_of(stored + LSM_STORED_HEAD, len - LSM_STORED_HEAD);
         uint32_t dict = vv_get_le32(stored + 12);
-        if (dict != (run->codec[block] == LSM_CODEC_DICTIONARY ? codec_block_dict_id(run->dict) : 0))
+        if (dict !=
+            (run->codec[block] == LSM_CODEC_DICTIONARY ? codec_block_dict_id(run->dict) : 0))
             return vv_fail(err, VV_CORRUPT, "it names dictionary %u, which is not the run's", dict);
     }
     if (*raw_len > LSM_BLOCK_RAW_MAX || *raw_len < LSM_BLOCK_HEAD)
@@ -58,7 +59,8 @@ static vv_status unpack_into(lsm_run *run, uint32_t block, vv_slice packed, pgc_
         st = lsm_store_take_codec(run->store, &ctx, err);
     if (st == VV_OK)
         st = kind == LSM_CODEC_DICTIONARY
-                 ? codec_block_dict_decompress(ctx, run->dict, packed, pgc_data(frame), frame->len, err)
+                 ? codec_block_dict_decompress(ctx, run->dict, packed, pgc_data(frame), frame->len,
+                                               err)
                  : codec_block_decompress(ctx, kind, packed, pgc_data(frame), frame->len, err);
     lsm_store_give_codec(run->store, ctx);
     return st;
@@ -139,20 +141,8 @@ static vv_status read_plain(lsm_run *run, uint32_t block, pgc_frame **out, vv_er
 
 vv_status lsm_run_read_block(lsm_run *run, uint32_t block, pgc_frame **out, vv_error *err)
 {
-    if (run->codec[block] == CODEC_NONE)
-        return read_plain(run, block, out, err);
-    uint32_t len = lsm_run_block_stored(run, block);
-    uint8_t *stored = vv_alloc(len);
-    if (stored == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory to read a block of %u bytes",
-                       run->meta.id, len);
-    vv_status st = vio_pread_full(run->file, lsm_run_block_offset(run, block), stored, len, err);
-    if (st != VV_OK)
-        place_of(run, block, st, err);
-    else
-        st = lsm_run_decode_block(run, block, stored, out, err);
-    vv_free(stored);
-    return st;
+    bool straight = run->codec[block] == CODEC_NONE && !run->store->direct;
+    return straight ? read_plain(run, block, out, err) : lsm_fetch_now(run, block, out, err);
 }
 
 vv_status lsm_run_get_block(lsm_run *run, uint32_t block, pgc_frame **out, vv_error *err)

@@ -54,7 +54,8 @@ static void count_memory(lsm_run *run)
     run->memory = sizeof *run + run->fence.memory +
                   run->block_count * (sizeof *run->place + sizeof *run->codec) +
                   (uint64_t)run->filter_lines * LSM_FILTER_LINE + run->meta.lower.len +
-                  run->meta.upper.len + (run->dict == NULL ? 0 : codec_block_dict_memory(run->dict));
+                  run->meta.upper.len +
+                  (run->dict == NULL ? 0 : codec_block_dict_memory(run->dict));
     vv_budget_take(run->store->budget, VV_BUDGET_INDEX, run->memory);
     atomic_fetch_add_explicit(&run->store->index_bytes, run->memory, memory_order_relaxed);
 }
@@ -545,6 +546,20 @@ static vv_status open_file(lsm_run *run, uint64_t id, const lsm_meta *expect, ui
     return st;
 }
 
+/* Index and filter were read as they lie, once; blocks come in whole device blocks from now on. */
+static vv_status go_direct(lsm_run *run, uint64_t id, vv_error *err)
+{
+    char path[VIO_PATH_MAX];
+    vio_file *file = NULL;
+    lsm_run_path(path, run->store->dir, id);
+    vv_status st = vio_open(run->store->env->io, path, VIO_READ | VIO_DIRECT, &file, err);
+    if (st != VV_OK)
+        return st;
+    vio_close(run->file);
+    run->file = file;
+    return VV_OK;
+}
+
 vv_status lsm_run_open(lsm_store *store, uint64_t id, const lsm_meta *expect, lsm_run **out,
                        vv_error *err)
 {
@@ -568,6 +583,8 @@ vv_status lsm_run_open(lsm_store *store, uint64_t id, const lsm_meta *expect, ls
         st = load_dictionary(run, footer, err);
     if (st == VV_OK)
         st = pgc_file_create(store->cache, run->block_count, &run->pages, err);
+    if (st == VV_OK && store->direct)
+        st = go_direct(run, id, err);
     if (st == VV_OK) {
         st = lsm_value_acquire(store, run->meta.values, err);
         run->holds_values = st == VV_OK;

@@ -1,7 +1,7 @@
 /*
  * lsm_run_writer.c - one run from entries that come in order.
  *
- * Output goes through one aligned buffer to an O_DIRECT file, a MiB at a time: the page cache would
+ * Output goes to an O_DIRECT file in pieces, several in flight (lsm_output.h): the page cache would
  * take six times as long and lose what readers have in it. Every offset that matters is a multiple
  * of 512; plain blocks do not straddle a 4 KiB border that they need not.
  *
@@ -18,6 +18,7 @@
 #include "base/varint.h"
 #include "engine/operand.h"
 #include "lsm/lsm_filter.h"
+#include "lsm/lsm_output.h"
 #include "lsm/lsm_pack.h"
 #include "lsm/lsm_run_format.h"
 #include "lsm/lsm_value.h"
@@ -32,11 +33,7 @@ typedef struct table_count {
 
 struct lsm_writer {
     lsm_writer_options opt;
-    vio_file *file;
-    uint8_t *out;    /* out_size bytes, aligned; out_len of them filled */
-    size_t out_size; /* a multiple of VV_BLOCK */
-    size_t out_len;
-    uint64_t written; /* bytes in the file, a multiple of out_size until the end */
+    lsm_output output;
     lsm_packer pack;
     lsm_block_builder block;
     uint32_t block_size; /* raw bytes, of the table at hand */
@@ -96,7 +93,7 @@ static void count_buffers(lsm_writer *w)
     const vv_buf *const bufs[] = {&w->raw,        &w->section,   &w->places,
                                   &w->separators, &w->hashes,    &w->ranges,
                                   &w->tables,     &w->pack.held, &w->pack.packed};
-    uint64_t bytes = w->out_size;
+    uint64_t bytes = lsm_output_memory(&w->output);
     for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
         bytes += bufs[i]->cap;
     if (bytes > w->counted) {
@@ -120,20 +117,20 @@ vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out, vv_er
                          .version_max = 0,
                          .merge_time = INT64_MAX};
     init_buffers(w);
-    vv_status st = VV_OK;
-    w->out_size = vv_align_up(opt->buffer_size, VV_BLOCK);
-    w->out = vv_alloc_aligned(VV_BLOCK, w->out_size);
-    if (w->out == NULL)
-        st = vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory for its buffer", opt->id);
-    else
+    vio_class cls = opt->level == 0 ? VIO_CLASS_FLUSH : VIO_CLASS_COMPACTION;
+    vv_status st = lsm_output_init(&w->output, opt->store->env->io, cls, opt->buffer_size, err);
+    if (st == VV_OK)
         count_buffers(w);
+    else
+        vv_wrap(err, st, "run %" PRIu64, opt->id);
     w->block_size = opt->block_size;
     lsm_packer_init(&w->pack, opt->store, opt->id, opt->trainer);
     if (st == VV_OK)
         st = lsm_packer_enter(&w->pack, 0, opt->codec, err);
     if (st == VV_OK)
         st = vio_open(opt->store->env->io, path,
-                      VIO_READ | VIO_WRITE | VIO_CREATE | VIO_EXCL | VIO_DIRECT, &w->file, err);
+                      VIO_READ | VIO_WRITE | VIO_CREATE | VIO_EXCL | VIO_DIRECT, &w->output.file,
+                      err);
     if (st != VV_OK) {
         lsm_writer_close(w);
         return st;
@@ -146,10 +143,9 @@ void lsm_writer_close(lsm_writer *w)
 {
     if (w == NULL)
         return;
-    vio_close(w->file);
     lsm_packer_fini(&w->pack);
     vv_budget_release(w->opt.store->budget, VV_BUDGET_WORK, w->counted);
-    vv_free(w->out);
+    lsm_output_fini(&w->output);
     lsm_block_builder_fini(&w->block);
     lsm_prefill_fini(&w->prefill);
     vv_free(w->uses);
@@ -162,40 +158,14 @@ void lsm_writer_close(lsm_writer *w)
     vv_free(w);
 }
 
-static vv_status flush_out(lsm_writer *w, vv_error *err)
-{
-    vv_status st = vio_pwrite(w->file, w->written, w->out, w->out_len, err);
-    if (st == VV_OK)
-        w->written += w->out_len;
-    w->out_len = 0;
-    return st;
-}
-
 static uint64_t position(const lsm_writer *w)
 {
-    return w->written + w->out_len;
+    return lsm_output_position(&w->output);
 }
 
-/* Append bytes, or zeros when data is NULL. */
 static vv_status emit(lsm_writer *w, const uint8_t *data, size_t len, vv_error *err)
 {
-    while (len > 0) {
-        size_t n = (size_t)vv_min_u64(len, w->out_size - w->out_len);
-        if (data != NULL) {
-            memcpy(w->out + w->out_len, data, n);
-            data += n;
-        } else {
-            memset(w->out + w->out_len, 0, n);
-        }
-        w->out_len += n;
-        len -= n;
-        if (w->out_len == w->out_size) {
-            vv_status st = flush_out(w, err);
-            if (st != VV_OK)
-                return st;
-        }
-    }
-    return VV_OK;
+    return lsm_output_put(&w->output, data, len, err);
 }
 
 static vv_status pad_to(lsm_writer *w, uint64_t align, vv_error *err)
@@ -644,8 +614,8 @@ vv_status lsm_writer_finish(lsm_writer *w, lsm_meta *meta, vv_error *err)
         w->meta.table_count = w->table_count;
         st = emit(w, footer, LSM_FOOTER_SIZE, err);
     }
-    if (st == VV_OK && w->out_len > 0)
-        st = flush_out(w, err);
+    if (st == VV_OK)
+        st = lsm_output_end(&w->output, err);
     vv_free(footer);
     w->finished = true;
     if (st != VV_OK) {
@@ -664,7 +634,12 @@ void lsm_writer_take_prefill(lsm_writer *w, lsm_prefill *out)
     w->prefill = (lsm_prefill){0};
 }
 
+vv_status lsm_writer_settle(lsm_writer *w, vv_error *err)
+{
+    return lsm_output_settle(&w->output, err);
+}
+
 vv_status lsm_writer_sync(lsm_writer *w, vv_error *err)
 {
-    return vio_sync(w->file, err);
+    return vio_sync(w->output.file, err);
 }

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
+#include "io/vio_queue.h"
 #include "lsm/lsm_view.h"
 
 #define STEPS_BEFORE_SEEK 8u /* versions of one key to step over */
@@ -96,7 +97,8 @@ static vv_status scan_block(level_source *s, lsm_run *run, uint32_t block, pgc_f
         s->window_len = 0;
         size_t want = (size_t)vv_min_u64(s->window_cap, run->meta.size - from);
         size_t got = 0;
-        st = vio_pread(s->file, from, s->window, want, &got, err);
+        st = vio_read_ranked(run->store->env->io, VIO_CLASS_COMPACTION, s->file, from, s->window,
+                             want, &got, err);
         if (st == VV_OK && end > from + got)
             st = vv_fail(err, VV_CORRUPT, "run %llu ends inside block %u",
                          (unsigned long long)run->meta.id, block);

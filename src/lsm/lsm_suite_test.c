@@ -61,7 +61,16 @@ static void tune_tiny(engine_options *opt, uint64_t seed)
     opt->dictionary_sample = 2 * VV_KIB;
     opt->dictionary_gain = UINT32_MAX;
     opt->hooks.form = form_of;
+    opt->direct_io = vv_rng_one_in(&rng, 2);
 }
+
+static void tune_real(engine_options *opt, uint64_t seed)
+{
+    opt->direct_io = seed % 2 != 0;
+    opt->cache_size = 256 * VV_KIB; /* reads reach the files */
+}
+
+static vio_backend posix_backend;
 
 static char posix_dir[64];
 
@@ -75,7 +84,8 @@ static vv_env *make_posix(void *ctx)
         (void)snprintf(posix_dir, sizeof posix_dir, "/tmp/lsm-suite-XXXXXX");
         assert_non_null(mkdtemp(posix_dir));
     }
-    assert_ok(env_posix_init(env, posix_dir, NULL, &err), err);
+    assert_ok(env_posix_open(env, posix_dir, &(vio_posix_options){.backend = posix_backend}, &err),
+              err);
     return env;
 }
 
@@ -115,8 +125,12 @@ int main(int argc, char **argv)
         .env_create = make_posix,
         .env_destroy = drop_posix,
         .ctx = &env,
+        .tune = tune_real,
         .model_ops = 50000,
     };
-    bool is_real = argc > 1 && strcmp(argv[1], "real") == 0;
+    bool is_real = argc > 1;
+    for (int b = VIO_BACKEND_POSIX; is_real && b <= VIO_BACKEND_RING; b++)
+        if (strcmp(argv[1], vio_backend_name((vio_backend)b)) == 0)
+            posix_backend = (vio_backend)b;
     return engine_suite_run(is_real ? &real : &sim);
 }

@@ -75,6 +75,7 @@ static inline void tw_init(tw *w, uint64_t seed)
         .compress = vv_rng_one_in(&rng, 2),
         .dictionary_sample = 2 * VV_KIB,
         .dictionary_gain = UINT32_MAX,
+        .direct_io = vv_rng_one_in(&rng, 2),
         .hooks = {.ctx = w,
                   .ensure_durable = tw_ensure_durable,
                   .on_checkpoint = tw_on_checkpoint,
@@ -264,6 +265,48 @@ static inline unsigned tw_verify_merges(tw *w, bool may_fail, const char *what)
     return failed;
 }
 
+/* One answer of the engine against the model. True: the read failed, and may. */
+static inline bool tw_verify_one(const tw *w, unsigned k, const tw_value *model, vv_status st,
+                                 engine_value *value, bool may_fail, const char *what,
+                                 const vv_error *err)
+{
+    if (st == VV_OK && !tw_matches(k, model, value->data, value->version))
+        fail_msg("%s: seed %#llx: key %u has version %lld instead of %lld", what,
+                 (unsigned long long)w->seed, k, (long long)value->version,
+                 (long long)model->version);
+    if (st == VV_NOT_FOUND && model->version != 0)
+        fail_msg("%s: seed %#llx: key %u is lost: version %lld of %lld", what,
+                 (unsigned long long)w->seed, k, (long long)model->version, (long long)w->version);
+    if (st == VV_OK)
+        engine_value_release(value);
+    bool failed = st != VV_OK && st != VV_NOT_FOUND;
+    if (failed && !may_fail)
+        fail_msg("%s: seed %#llx: key %u: %s", what, (unsigned long long)w->seed, k, err->msg);
+    return failed;
+}
+
+/* All keys in one call, the disk's answers in any order. */
+static inline unsigned tw_verify_multi(tw *w, const tw_value *model, bool may_fail,
+                                       const char *what)
+{
+    static uint8_t bytes[TW_KEYS][32];
+    static engine_value values[TW_KEYS];
+    vv_slice keys[TW_KEYS];
+    vv_status status[TW_KEYS];
+    vv_error err = {0};
+    engine_read read = {.version = w->version};
+    for (unsigned k = 0; k < TW_KEYS; k++)
+        keys[k] = tw_key(k, bytes[k]);
+    vv_status st = engine_multi_get(w->e, keys, TW_KEYS, &read, values, status, &err);
+    unsigned failed = 0;
+    for (unsigned k = 0; k < TW_KEYS; k++)
+        failed += tw_verify_one(w, k, &model[k], status[k], &values[k], may_fail, what, &err);
+    if ((st != VV_OK) != (failed > 0))
+        fail_msg("%s: seed %#llx: %u keys failed and the call says %s", what,
+                 (unsigned long long)w->seed, failed, vv_status_name(st));
+    return failed;
+}
+
 /* Compare every key with the model at w->version. A read may fail where errors are allowed, but
  * never answer wrongly. Returns the number of reads that failed. */
 static inline unsigned tw_verify(tw *w, bool may_fail, const char *what)
@@ -278,24 +321,9 @@ static inline unsigned tw_verify(tw *w, bool may_fail, const char *what)
         vv_error err;
         engine_value value;
         vv_status st = lsm_ops.get(w->e, tw_key(k, buf), &read, &value, &err);
-        if (st == VV_OK && !tw_matches(k, &model[k], value.data, value.version))
-            fail_msg("%s: seed %#llx: key %u has version %lld instead of %lld", what,
-                     (unsigned long long)w->seed, k, (long long)value.version,
-                     (long long)model[k].version);
-        if (st == VV_NOT_FOUND && model[k].version != 0)
-            fail_msg("%s: seed %#llx: key %u is lost: version %lld of %lld", what,
-                     (unsigned long long)w->seed, k, (long long)model[k].version,
-                     (long long)w->version);
-        if (st == VV_OK) {
-            engine_value_release(&value);
-        } else if (st != VV_NOT_FOUND) {
-            failed++;
-            if (!may_fail)
-                fail_msg("%s: seed %#llx: key %u: %s", what, (unsigned long long)w->seed, k,
-                         err.msg);
-        }
+        failed += tw_verify_one(w, k, &model[k], st, &value, may_fail, what, &err);
     }
-    return failed + tw_verify_merges(w, may_fail, what);
+    return failed + tw_verify_merges(w, may_fail, what) + tw_verify_multi(w, model, may_fail, what);
 }
 
 /* The same by a scan of everything; false when it failed where that is allowed. */

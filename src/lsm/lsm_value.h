@@ -11,6 +11,7 @@
 #ifndef VARVE_LSM_LSM_VALUE_H
 #define VARVE_LSM_LSM_VALUE_H
 
+#include "io/vio_queue.h"
 #include "lsm/lsm_run.h"
 
 #define LSM_VALUE_FORMAT 1u
@@ -82,12 +83,15 @@ void lsm_value_count(lsm_store *s, lsm_value_stats *out);
 
 typedef struct lsm_value_writer lsm_value_writer;
 
-VV_MUST_CHECK vv_status lsm_value_writer_open(lsm_store *s, uint64_t id, size_t buffer_size,
-                                              lsm_value_writer **out, vv_error *err);
+VV_MUST_CHECK vv_status lsm_value_writer_open(lsm_store *s, uint64_t id, vio_class cls,
+                                              size_t buffer_size, lsm_value_writer **out,
+                                              vv_error *err);
 /** Append a value; its reference goes to ref. */
 VV_MUST_CHECK vv_status lsm_value_writer_put(lsm_value_writer *w, vv_slice value,
                                              uint8_t ref[LSM_VALUE_REF], vv_error *err);
 uint64_t lsm_value_writer_size(const lsm_value_writer *w);
+/** Wait for what is in flight, in the thread that put it. */
+VV_MUST_CHECK vv_status lsm_value_writer_settle(lsm_value_writer *w, vv_error *err);
 /** Write what is left and sync. */
 VV_MUST_CHECK vv_status lsm_value_writer_finish(lsm_value_writer *w, vv_error *err);
 /** Closes the file, which stays. Accepts NULL. */

@@ -51,7 +51,7 @@ static size_t sample(unsigned i, uint8_t out[9000])
 static vv_status write_file(bed *b, uint64_t id, vv_error *err)
 {
     lsm_value_writer *w = NULL;
-    vv_status st = lsm_value_writer_open(b->store, id, 8192, &w, err);
+    vv_status st = lsm_value_writer_open(b->store, id, VIO_CLASS_FLUSH, 8192, &w, err);
     uint64_t bytes = 0;
     for (unsigned i = 0; st == VV_OK && i < COUNT; i++) {
         uint8_t value[9000];
@@ -133,7 +133,7 @@ static void golden_bytes_of_a_value_file(void **state)
     bed_open(&b, NULL);
     lsm_value_writer *w = NULL;
     uint8_t ref[LSM_VALUE_REF];
-    assert_ok(lsm_value_writer_open(b.store, 7, 4096, &w, &err), err);
+    assert_ok(lsm_value_writer_open(b.store, 7, VIO_CLASS_FLUSH, 4096, &w, &err), err);
     assert_ok(lsm_value_writer_put(w, vv_slice_str("hello"), ref, &err), err);
     assert_ok(lsm_value_writer_finish(w, &err), err);
     lsm_value_writer_close(w);

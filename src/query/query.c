@@ -88,7 +88,7 @@ static vv_status sort_all(query *q, vv_error *err)
         if (st != VV_OK)
             return st;
     }
-    if (st != VV_NOT_FOUND)
+    if (st != VV_NOT_FOUND || !q->scan.ended)
         return st;
     sorter_finish(q->sorter);
     q->sorted = true;
@@ -98,7 +98,7 @@ static vv_status sort_all(query *q, vv_error *err)
 static vv_status next_sorted(query *q, query_row *out, vv_error *err)
 {
     if (!q->sorted) {
-        vv_status st = sort_all(q, err);
+        vv_status st = sort_all(q, err); /* goes on where it paused */
         if (st != VV_OK)
             return st;
     }
@@ -140,6 +140,17 @@ vv_status query_next(query *q, query_row *out, vv_error *err)
     return st;
 }
 
+void query_begin_turn(query *q, uint64_t bytes)
+{
+    if (__builtin_add_overflow(q->scan.work, bytes, &q->scan.pause_at))
+        q->scan.pause_at = UINT64_MAX;
+}
+
+bool query_is_paused(const query *q)
+{
+    return !q->scan.ended && q->scan.work >= q->scan.pause_at && q->returned < q->plan.limit;
+}
+
 vv_status query_has_more(query *q, bool *out, vv_error *err)
 {
     const query_stats *stats = &q->scan.stats;
@@ -151,6 +162,7 @@ vv_status query_has_more(query *q, bool *out, vv_error *err)
         *out = stats->matched_rows - q->returned > q->plan.offset;
         return VV_OK;
     }
+    q->scan.pause_at = UINT64_MAX;
     uint64_t seen = q->returned + q->plan.offset;
     uint64_t stop = stats->scanned_rows + HAS_MORE_LOOK;
     while (stats->matched_rows <= seen && !q->scan.ended && stats->scanned_rows < stop) {

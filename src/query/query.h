@@ -139,6 +139,14 @@ VV_MUST_CHECK vv_status query_open(const query_ask *ask, const query_env *env, q
 VV_MUST_CHECK vv_status query_next(query *q, query_row *out, vv_error *err);
 
 /**
+ * Let the thread of a long query do other things in between: after about this many bytes of records
+ * (small ones count for more) query_next answers VV_NOT_FOUND and query_is_paused tells that it is
+ * not the end. The next query_begin_turn goes on. Without it a query never pauses.
+ */
+void query_begin_turn(query *q, uint64_t bytes);
+bool query_is_paused(const query *q);
+
+/**
  * After VV_NOT_FOUND: whether limit, not the end of the data, ended the query. false is certain.
  * Without order_by it looks at up to 10,000 further records for one that matches, and answers true
  * when it found one or did not reach the end.

@@ -5,9 +5,12 @@
  *   _id _timestamp _version      the record's own
  *   _metadata.KEY        one metadata pair; everything behind the first dot is the key
  *
- * A top-level field called like one of the record's own is reached as \_id.
+ * No other name begins with '_': a slip in one of these would find nothing, silently. A top-level
+ * field whose name does is reached as \_id.
  */
 #include "base/error.h"
+#include "base/nearest.h"
+#include "base/util.h"
 #include "query/query_int.h"
 
 static int text_len(vv_slice text)
@@ -50,6 +53,28 @@ static vv_status split_path(vv_slice text, vv_arena *arena, column *out, vv_erro
     return VV_OK;
 }
 
+/* A name that is reserved and none of the record's own. */
+static vv_status bad_own(vv_slice text, vv_error *err)
+{
+    static const char *const own[] = {"_id", "_timestamp", "_version", "_metadata"};
+    const char *best = own[0];
+    unsigned best_distance = VV_NEAREST_MAX;
+    const uint8_t *dot = memchr(text.data, '.', text.len);
+    vv_slice name = vv_slice_of(text.data, dot == NULL ? text.len : (size_t)(dot - text.data));
+    for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+        unsigned d = vv_name_distance(name, vv_slice_str(own[i]), best_distance);
+        if (d < best_distance) {
+            best_distance = d;
+            best = own[i];
+        }
+    }
+    return vv_fail(
+        err, VV_INVALID,
+        "column '%.*s': names that begin with '_' are the record's own, and this is none: "
+        "did you mean '%s'? A field is reached as '\\%.*s'",
+        text_len(text), (const char *)text.data, best, text_len(text), (const char *)text.data);
+}
+
 vv_status column_parse(vv_slice text, vv_arena *arena, column *out, vv_error *err)
 {
     static const vv_slice metadata = {(const uint8_t *)"_metadata", 9};
@@ -75,6 +100,8 @@ vv_status column_parse(vv_slice text, vv_arena *arena, column *out, vv_error *er
         out->step[0] = vv_slice_of(text.data + metadata.len + 1, text.len - metadata.len - 1);
         if (out->step[0].len == 0)
             return bad_column(text, err, "needs a key: _metadata.KEY");
+    } else if (text.data[0] == '_') {
+        return bad_own(text, err);
     } else {
         return split_path(text, arena, out, err);
     }

@@ -138,11 +138,14 @@ typedef struct scan {
     bool started;
     bool ended;
     uint32_t countdown; /* records until the clock is looked at again */
+    uint64_t work;      /* done so far, about in bytes */
+    uint64_t pause_at;  /* the work after which scan_next pauses */
     query_stats stats;
 } scan;
 
 VV_MUST_CHECK vv_status scan_open(scan *s, const plan *p, const query_env *env, vv_error *err);
-/** VV_NOT_FOUND at the end. *out is borrowed until the next call. */
+/** VV_NOT_FOUND at the end, and where it pauses: then s->ended is false. *out is borrowed until the
+ * next call. */
 VV_MUST_CHECK vv_status scan_next(scan *s, row_view *out, vv_error *err);
 /** As scan_next, but VV_NOT_FOUND also when stop records were scanned in all; then s->ended is
  * false. */

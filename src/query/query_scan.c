@@ -3,13 +3,15 @@
  *
  * The scan holds one cursor, and the cursor one snapshot, from the first record to the last. Every
  * so many records (fewer when they are large) it looks at the clock and at its caller's wish to
- * stop, so that a deadline is met to within a fraction of a millisecond.
+ * stop, so that a deadline is met to within a fraction of a millisecond. It counts its work, so
+ * that it can pause after a turn and leave its thread to others.
  */
 #include "base/error.h"
 #include "query/query_int.h"
 
 #define LOOK_UP_EVERY 256u  /* records, */
 #define LOOK_UP_BYTES 4096u /* or this many bytes for one more */
+#define RECORD_WORK 128u    /* of looking at a record at all, in bytes of it */
 
 static vv_status open_cursor(scan *s, const plan *p, vv_error *err)
 {
@@ -31,7 +33,7 @@ vv_status scan_open(scan *s, const plan *p, const query_env *env, vv_error *err)
     if (vv_table_kind_of(env->table) != VV_TABLE_RECORD)
         return vv_fail(err, VV_INVALID,
                        "the table holds keys and values, not records: get or scan them");
-    *s = (scan){.plan = p, .env = *env, .countdown = LOOK_UP_EVERY};
+    *s = (scan){.plan = p, .env = *env, .countdown = LOOK_UP_EVERY, .pause_at = UINT64_MAX};
     s->stats.index = !p->path.narrowed ? "" : p->path.kind == PATH_TIME ? "time" : "primary";
     if (p->path.kind == PATH_EMPTY)
         s->ended = true;
@@ -58,31 +60,39 @@ static vv_status look_up(scan *s, vv_error *err)
     return VV_OK;
 }
 
-/* To the next named key that exists. */
-static vv_status step_keys(scan *s, vv_error *err)
+/* To the next named key. *found: there is such a record. */
+static vv_status step_keys(scan *s, bool *found, vv_error *err)
 {
     const path *w = &s->plan->path;
-    while (s->key_index < w->key_count) {
-        size_t at = w->reverse ? w->key_count - 1 - s->key_index : s->key_index;
-        vv_slice key = w->keys[at].bytes;
-        s->key_index++;
-        if (key.len == 0 || key.len > VV_KEY_MAX)
-            continue;
-        vv_status st = vv_cursor_seek(s->cursor, key, err);
-        if (st != VV_OK)
-            return st;
-        if (vv_cursor_valid(s->cursor) && vv_slice_eq(vv_cursor_key(s->cursor), key))
-            return VV_OK;
-    }
-    return VV_NOT_FOUND;
+    if (s->key_index == w->key_count)
+        return VV_NOT_FOUND;
+    size_t at = w->reverse ? w->key_count - 1 - s->key_index : s->key_index;
+    vv_slice key = w->keys[at].bytes;
+    s->key_index++;
+    *found = false;
+    if (key.len == 0 || key.len > VV_KEY_MAX)
+        return VV_OK;
+    vv_status st = vv_cursor_seek(s->cursor, key, err);
+    *found =
+        st == VV_OK && vv_cursor_valid(s->cursor) && vv_slice_eq(vv_cursor_key(s->cursor), key);
+    return st;
 }
 
-static vv_status step(scan *s, vv_error *err)
+/* Count a step of the scan, and look up now and then. */
+static vv_status note_work(scan *s, size_t record_len, vv_error *err)
+{
+    uint32_t cost = 1 + (uint32_t)(record_len / LOOK_UP_BYTES);
+    s->work += RECORD_WORK + record_len;
+    s->countdown = s->countdown > cost ? s->countdown - cost : 0;
+    return s->countdown == 0 ? look_up(s, err) : VV_OK;
+}
+
+static vv_status step(scan *s, bool *found, vv_error *err)
 {
     const path *w = &s->plan->path;
     vv_status st;
     if (w->kind == PATH_KEYS)
-        return step_keys(s, err);
+        return step_keys(s, found, err);
     if (!s->started)
         st = w->reverse ? vv_cursor_seek_below(s->cursor, (vv_slice){0}, err)
                         : vv_cursor_seek(s->cursor, (vv_slice){0}, err);
@@ -91,6 +101,7 @@ static vv_status step(scan *s, vv_error *err)
     s->started = true;
     if (st == VV_OK && !vv_cursor_valid(s->cursor))
         st = VV_NOT_FOUND;
+    *found = st == VV_OK;
     return st;
 }
 
@@ -116,14 +127,19 @@ vv_status scan_next(scan *s, row_view *out, vv_error *err)
 vv_status scan_next_bounded(scan *s, uint64_t stop, row_view *out, vv_error *err)
 {
     while (!s->ended) {
-        if (s->stats.scanned_rows >= stop)
+        bool found = false;
+        if (s->stats.scanned_rows >= stop || s->work >= s->pause_at)
             return VV_NOT_FOUND;
-        vv_status st = step(s, err);
+        vv_status st = step(s, &found, err);
         if (st == VV_NOT_FOUND)
             break;
+        vv_slice stored = found ? vv_cursor_value(s->cursor) : vv_slice_of(NULL, 0);
+        if (st == VV_OK)
+            st = note_work(s, stored.len, err);
         if (st != VV_OK)
             return st;
-        vv_slice stored = vv_cursor_value(s->cursor);
+        if (!found)
+            continue;
         out->key = vv_cursor_key(s->cursor);
         out->version = vv_cursor_version(s->cursor);
         st = vv_record_parse(stored, &out->record, err);
@@ -132,10 +148,6 @@ vv_status scan_next_bounded(scan *s, uint64_t stop, row_view *out, vv_error *err
                            (const char *)out->key.data);
         s->stats.scanned_rows++;
         s->stats.scanned_bytes += out->key.len + stored.len;
-        uint32_t cost = 1 + (uint32_t)(stored.len / LOOK_UP_BYTES);
-        s->countdown = s->countdown > cost ? s->countdown - cost : 0;
-        if (s->countdown == 0 && (st = look_up(s, err)) != VV_OK)
-            return st;
         if (matches(s->plan, out)) {
             s->stats.matched_rows++;
             return VV_OK;

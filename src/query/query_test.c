@@ -130,6 +130,11 @@ static void test_refused_questions(void **state)
         {"a\\", "=", "1", "ends with a backslash"},
         {"_metadata.", "=", "1", "needs a key"},
         {"_metadata", "=", "1", "no single column"},
+        {"_timestmap", "=", "1", "did you mean '_timestamp'? A field is reached as '\\_timestmap'"},
+        {"_ID", "=", "1", "did you mean '_id'?"},
+        {"_metdata.site", "=", "\"x\"", "did you mean '_metadata'?"},
+        {"_id.x", "=", "1", "did you mean '_id'?"},
+        {"_", "=", "1", "are the record's own"},
         {"*", "=", "1", "no single column"},
         {"v", "=", "[1]", "only operator 'in' takes a list"},
         {"v", "=", "{}", "none takes a struct"},
@@ -650,6 +655,47 @@ static void test_snapshot_and_version(void **state)
     fixture_close(&f);
 }
 
+/* A name that no record has is legal and missing everywhere; one of the record's own, misspelled,
+ * is refused wherever a column stands; a field called so is reached by escape. */
+static void test_unknown_columns(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_open(&f);
+    fixture_put(&f, "a", 1, "{\"n\":2,\"_own\":7}", NULL, NULL);
+    fixture_put(&f, "b", 2, "{\"n\":1}", NULL, NULL);
+    query_env env = fixture_env(&f);
+    vv_buf value;
+    const vv_slice nobody = vv_slice_str("nobody");
+    const vv_slice slip = vv_slice_str("_versoin");
+    const query_filter not_equal = {nobody, vv_slice_str("!="), value_of("5", &value)};
+    const query_filter escaped = {vv_slice_str("\\_own"), vv_slice_str(">"), not_equal.value};
+    const query_order by_nobody[] = {{nobody, true}, {vv_slice_str("n"), false}};
+    const query_order by_slip = {slip, false};
+    const struct {
+        query_ask ask;
+        vv_status status;
+        const char *want;
+    } cases[] = {
+        {{.filters = &not_equal, .filter_count = 1}, VV_OK, ""},
+        {{.filters = &escaped, .filter_count = 1}, VV_OK, "a"},
+        {{.projection = &nobody, .projection_count = 1}, VV_OK, "a b"},
+        {{.order = by_nobody, .order_count = 2}, VV_OK, "b a"},
+        {{.projection = &slip, .projection_count = 1}, VV_INVALID, "did you mean '_version'"},
+        {{.order = &by_slip, .order_count = 1}, VV_INVALID, "did you mean '_version'"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char got[64];
+        vv_error err = {0};
+        assert_status(cases[i].status, ask_ids(&cases[i].ask, &env, got, sizeof got, NULL, &err));
+        if (cases[i].status == VV_OK ? strcmp(got, cases[i].want) != 0
+                                     : strstr(err.msg, cases[i].want) == NULL)
+            fail_msg("case %zu: '%s' %s", i, got, err.msg);
+    }
+    vv_buf_fini(&value);
+    fixture_close(&f);
+}
+
 /* Every allocation of a query may fail: a clean error, and everything given back. */
 static void test_every_allocation_may_fail(void **state)
 {
@@ -730,6 +776,7 @@ int main(void)
         cmocka_unit_test(test_order_by_keeps_its_memory_limit),
         cmocka_unit_test(test_deadline_and_cancel),
         cmocka_unit_test(test_snapshot_and_version),
+        cmocka_unit_test(test_unknown_columns),
         cmocka_unit_test(test_every_allocation_may_fail),
         cmocka_unit_test(test_explain),
     };

@@ -7,8 +7,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "codec/utf8.h"
 #include "query/time_text.h"
-#include "query/utf8.h"
+
+static const char *short_escape(uint8_t c)
+{
+    switch (c) {
+    case '\n':
+        return "\\n";
+    case '\t':
+        return "\\t";
+    case '\r':
+        return "\\r";
+    case '\b':
+        return "\\b";
+    case '\f':
+        return "\\f";
+    default:
+        return NULL;
+    }
+}
 
 void json_put_string(vv_buf *out, vv_slice text)
 {
@@ -33,12 +51,8 @@ void json_put_string(vv_buf *out, vv_slice text)
             vv_buf_append_str(out, "\xef\xbf\xbd");
         } else if (*p == '"' || *p == '\\') {
             vv_buf_append(out, (const uint8_t[]){'\\', *p}, 2);
-        } else if (*p == '\n') {
-            vv_buf_append_str(out, "\\n");
-        } else if (*p == '\t') {
-            vv_buf_append_str(out, "\\t");
-        } else if (*p == '\r') {
-            vv_buf_append_str(out, "\\r");
+        } else if (short_escape(*p) != NULL) {
+            vv_buf_append_str(out, short_escape(*p));
         } else if (*p == 0x7f) {
             vv_buf_append_u8(out, *p);
         } else {
@@ -73,6 +87,8 @@ void json_put_number(vv_buf *out, double number)
             break;
     }
     vv_buf_append_str(out, text);
+    if (json_is_big_integer(vv_slice_str(text)))
+        vv_buf_append_str(out, ".0");
 }
 
 static vv_status put_struct(vv_buf *out, vv_slice structure, unsigned depth);

@@ -2,7 +2,9 @@
  * struct_json.h - JSON text to and from serialized google.protobuf.Struct, with no tree between.
  *
  * The mapping is proto3's: objects are Structs, numbers are doubles, NaN and the infinities are
- * written as strings. Nesting is bounded by STRUCT_DEPTH_MAX both ways.
+ * written as strings. A double holds integers exactly to 2^53: an integer literal beyond that is
+ * refused instead of rounded, and a double of that size is written with a fraction or an exponent.
+ * Nesting is bounded by STRUCT_DEPTH_MAX both ways.
  */
 #ifndef VARVE_QUERY_STRUCT_JSON_H
 #define VARVE_QUERY_STRUCT_JSON_H
@@ -13,7 +15,7 @@
 /** Append a JSON string literal with its quotes. Bytes that are not UTF-8 come out as U+FFFD. */
 void json_put_string(vv_buf *out, vv_slice text);
 
-/** Append a number: whole ones up to 2^53 without exponent, others in the fewest digits that read
+/** Append a number: whole ones up to 2^53 as integers, others in the fewest digits that read
  * back the same; "NaN", "Infinity" and "-Infinity" as strings. */
 void json_put_number(vv_buf *out, double number);
 
@@ -32,8 +34,15 @@ VV_MUST_CHECK vv_status json_put_value(vv_buf *out, const struct_value *value);
  */
 VV_MUST_CHECK vv_status json_read_struct(vv_slice text, size_t *used, vv_buf *out, vv_error *err);
 
+/** The same for the whole text, with integers beyond 2^53 as strings, counted in *big. */
+VV_MUST_CHECK vv_status json_read_struct_big(vv_slice text, vv_buf *out, uint64_t *big,
+                                             vv_error *err);
+
 /** The same for any JSON value, appended as a serialized Value. */
 VV_MUST_CHECK vv_status json_read_value(vv_slice text, size_t *used, vv_buf *out, vv_error *err);
+
+/** An integer literal beyond 2^53 either way, which no double is sure to hold. */
+bool json_is_big_integer(vv_slice text);
 
 /** Read a JSON number, exactly rounded. False when text is none. */
 bool json_read_number(vv_slice text, double *out);

@@ -9,13 +9,15 @@
 
 #include "base/error.h"
 #include "query/struct_json.h"
-#include "query/utf8.h"
+
+#include "codec/utf8.h"
 
 typedef struct reader {
     const uint8_t *begin;
     const uint8_t *p;
     const uint8_t *end;
     vv_buf *out;
+    uint64_t *big;     /* counts integers that became strings; NULL: they are refused */
     const char *cause; /* of the first failure, NULL before */
 } reader;
 
@@ -213,13 +215,36 @@ bool json_read_number(vv_slice text, double *out)
     return true;
 }
 
+bool json_is_big_integer(vv_slice text)
+{
+    static const char limit[] = "9007199254740992"; /* 2^53 */
+    size_t sign = text.len > 0 && text.data[0] == '-';
+    size_t digits = text.len - sign;
+    if (digits < sizeof limit - 1)
+        return false;
+    for (size_t i = sign; i < text.len; i++)
+        if (text.data[i] < '0' || text.data[i] > '9')
+            return false;
+    return digits > sizeof limit - 1 || memcmp(text.data + sign, limit, digits) > 0;
+}
+
 static bool read_number(reader *r)
 {
     double v;
     const uint8_t *end = number_end(r->p, r->end);
     if (end == NULL)
         return refuse(r, "expected a value");
-    if (!json_read_number(vv_slice_of(r->p, (size_t)(end - r->p)), &v))
+    vv_slice text = vv_slice_of(r->p, (size_t)(end - r->p));
+    if (json_is_big_integer(text)) {
+        if (r->big == NULL)
+            return refuse(r, "an integer beyond 2^53 does not fit a number exactly: write it as a "
+                             "string");
+        ++*r->big;
+        r->p = end;
+        wire_put_bytes(r->out, VALUE_STRING, text);
+        return true;
+    }
+    if (!json_read_number(text, &v))
         return refuse(r, "a number that no double can hold");
     r->p = end;
     wire_put_double_always(r->out, VALUE_NUMBER, v);
@@ -333,6 +358,14 @@ vv_status json_read_struct(vv_slice text, size_t *used, vv_buf *out, vv_error *e
     reader r = reader_of(text, out);
     bool ok = read_object(&r, STRUCT_DEPTH_MAX);
     return finish(&r, ok, used, err);
+}
+
+vv_status json_read_struct_big(vv_slice text, vv_buf *out, uint64_t *big, vv_error *err)
+{
+    reader r = reader_of(text, out);
+    r.big = big;
+    bool ok = read_object(&r, STRUCT_DEPTH_MAX);
+    return finish(&r, ok, NULL, err);
 }
 
 vv_status json_read_value(vv_slice text, size_t *used, vv_buf *out, vv_error *err)

@@ -21,10 +21,12 @@ static void test_round_trip(void **state)
         {" { \"a\" : [ ] } ", "{\"a\":[]}"},
         {"{\"a\":1e3}", "{\"a\":1000}"},
         {"{\"a\":0.1}", NULL},
-        {"{\"a\":12345678901234567890}", "{\"a\":1.2345678901234567e+19}"},
+        {"{\"a\":12345678901234567890.0}", "{\"a\":1.2345678901234567e+19}"},
+        {"{\"a\":1.152921504606847e18}", "{\"a\":1.152921504606847e+18}"},
+        {"{\"a\":9007199254740994.0}", NULL},
         {"{\"a\":1.7976931348623157e308}", "{\"a\":1.7976931348623157e+308}"},
         {"{\"a\":5e-324}", "{\"a\":4.94065645841247e-324}"},
-        {"{\"a\":9007199254740993}", "{\"a\":9007199254740992}"},
+        {"{\"a\":[9007199254740992,-9007199254740992]}", NULL},
         {"{\"\\u0041\\n\\t\\\"\\\\\\/\":\"\\ud83d\\ude00\\u00e9\"}",
          "{\"A\\n\\t\\\"\\\\/\":\"\xf0\x9f\x98\x80\xc3\xa9\"}"},
         {"{\"a\":\"\\u0001\"}", NULL},
@@ -69,6 +71,8 @@ static void test_refused(void **state)
         {"{\"a\":01}", "column 6: expected a value"},
         {"{\"a\":1.}", "column 6: expected a value"},
         {"{\"a\":+1}", "column 6: expected a value"},
+        {"{\"a\":9007199254740993}", "column 6: an integer beyond 2^53"},
+        {"{\"a\":[1,-12345678901234567890]}", "column 9: an integer beyond 2^53"},
         {"{\"a\":1e999}", "column 6: a number that no double can hold"},
         {"{\"a\":nul}", "column 6: expected a value"},
         {"{\"a\":\"x}", "column 9: the text ends inside a string"},
@@ -91,6 +95,31 @@ static void test_refused(void **state)
             fail_msg("%s: %s", cases[i].in, err.msg);
     }
     vv_buf_fini(&wire);
+}
+
+/* Digit for digit, wherever they stand, and nothing else becomes a string. */
+static void test_big_integers_as_strings(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    uint64_t big = 0;
+    vv_buf wire;
+    vv_buf text;
+    vv_buf_init(&wire, 1 << 20);
+    vv_buf_init(&text, 1 << 20);
+    assert_ok(
+        json_read_struct_big(vv_slice_str("{\"a\":1234567890123456780,\"b\":[-9007199254740993,"
+                                          "9007199254740992,1e300],\"c\":{\"d\":1.5}}"),
+                             &wire, &big, &err),
+        err);
+    assert_int_equal(big, 2);
+    assert_int_equal(json_put_struct(&text, vv_buf_slice(&wire)), VV_OK);
+    vv_buf_append_u8(&text, 0);
+    assert_string_equal((char *)text.data,
+                        "{\"a\":\"1234567890123456780\",\"b\":[\"-9007199254740993\","
+                        "9007199254740992,1e+300],\"c\":{\"d\":1.5}}");
+    vv_buf_fini(&wire);
+    vv_buf_fini(&text);
 }
 
 /* 64 levels pass, 65 do not, and 100,000 cost nothing. */
@@ -137,12 +166,15 @@ static void prop_numbers_survive(void **state)
         memcpy(&v, &bits, sizeof v);
         if (vv_rng_one_in(&rng, 2))
             v = (double)(int64_t)vv_rng_below(&rng, 1000000000) / 1000;
+        else if (vv_rng_one_in(&rng, 2)) /* whole numbers on both sides of 2^53 */
+            v = (double)(int64_t)(bits >> vv_rng_below(&rng, 16));
         if (isnan(v) || isinf(v))
             continue;
         vv_buf_reset(&text);
         json_put_number(&text, v);
         assert_true(json_read_number(vv_buf_slice(&text), &back));
         assert_true(v == back);
+        assert_false(json_is_big_integer(vv_buf_slice(&text)));
         char decimal[64];
         snprintf(decimal, sizeof decimal, "%llu.%llu", (unsigned long long)(bits >> 50),
                  (unsigned long long)(bits & 0xffffffff));
@@ -183,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_big_integers_as_strings),
         cmocka_unit_test(test_depth),
         cmocka_unit_test(prop_numbers_survive),
         cmocka_unit_test(prop_any_bytes_are_an_answer),

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "query/wire.h"
+#include "codec/protowire.h"
 #include "varve/slice.h"
 #include "varve/status.h"
 

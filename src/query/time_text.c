@@ -148,6 +148,64 @@ bool time_text_parse(vv_slice text, int64_t *out_ns)
     return time_from_parts(days * DAY_S + seconds - offset_s, nanos, out_ns);
 }
 
+/* "UTC", "GMT", "Z", "+02", "+02:00", "+0200", or nothing. */
+static bool read_loose_offset(const uint8_t *p, const uint8_t *end, int64_t *offset_s)
+{
+    int64_t h;
+    int64_t m = 0;
+    if (p < end && *p == ' ')
+        p++;
+    if (p == end || (end - p == 1 && (*p | 0x20) == 'z'))
+        return true;
+    if (end - p == 3 && (memcmp(p, "UTC", 3) == 0 || memcmp(p, "GMT", 3) == 0))
+        return true;
+    bool west = *p == '-';
+    if (!read_char(&p, end, "+-") || !read_digits(&p, end, 2, &h) || h > 23)
+        return false;
+    if (p != end && ((void)read_char(&p, end, ":"), !read_digits(&p, end, 2, &m) || p != end))
+        return false;
+    *offset_s = (h * 3600 + m * 60) * (west ? -1 : 1);
+    return m < 60;
+}
+
+/* HH:MM, HH:MM:SS, HH:MM:SS.fraction */
+static bool read_loose_clock(const uint8_t **p, const uint8_t *end, int64_t *seconds,
+                             int64_t *nanos)
+{
+    int64_t h;
+    int64_t m;
+    int64_t s = 0;
+    if (!read_digits(p, end, 2, &h) || !read_char(p, end, ":") || !read_digits(p, end, 2, &m) ||
+        (read_char(p, end, ":") && (!read_digits(p, end, 2, &s) ||
+                                    (read_char(p, end, ".,") && !read_fraction(p, end, nanos)))))
+        return false;
+    *seconds = h * 3600 + m * 60 + s;
+    return h <= 23 && m <= 59 && s <= 60;
+}
+
+bool time_text_parse_loose(vv_slice text, int64_t *out_ns)
+{
+    uint8_t date[10];
+    int64_t days;
+    int64_t seconds = 0;
+    int64_t nanos = 0;
+    int64_t offset_s = 0;
+    if (text.len < sizeof date)
+        return false;
+    memcpy(date, text.data, sizeof date);
+    if (date[4] == '/' && date[7] == '/')
+        date[4] = date[7] = '-';
+    const uint8_t *p = date;
+    const uint8_t *end = text.data + text.len;
+    if (!read_date(&p, date + sizeof date, &days))
+        return false;
+    p = text.data + sizeof date;
+    if (p != end && (!read_char(&p, end, "Tt ") || !read_loose_clock(&p, end, &seconds, &nanos) ||
+                     !read_loose_offset(p, end, &offset_s)))
+        return false;
+    return time_from_parts(days * DAY_S + seconds - offset_s, nanos, out_ns);
+}
+
 void time_text_format(int64_t ns, char out[TIME_TEXT_MAX])
 {
     int64_t seconds = ns / NS_PER_S;

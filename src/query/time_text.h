@@ -19,6 +19,11 @@
  * an offset. A bare date is its midnight in UTC. False when it is none or out of range. */
 bool time_text_parse(vv_slice text, int64_t *out_ns);
 
+/** What data files hold, besides: "2026-01-02 10:00:00" without a zone (UTC), without seconds, with
+ * slashes (2026/01/02), a comma before the fraction, and the zones UTC, GMT, +hh and +hhmm, also
+ * behind a blank. */
+bool time_text_parse_loose(vv_slice text, int64_t *out_ns);
+
 /** UTC, with as many digits of fraction as the value has: 0, 3, 6 or 9. */
 void time_text_format(int64_t ns, char out[TIME_TEXT_MAX]);
 

@@ -46,6 +46,50 @@ static void test_parse(void **state)
     }
 }
 
+static void test_loose(void **state)
+{
+    (void)state;
+    const struct {
+        const char *in;
+        const char *want; /* NULL: refused */
+    } cases[] = {
+        {"2026-01-02 10:00:00", "2026-01-02T10:00:00Z"},
+        {"2026-01-02T10:00:00", "2026-01-02T10:00:00Z"},
+        {"2026-01-02 10:00", "2026-01-02T10:00:00Z"},
+        {"2026-01-02", "2026-01-02T00:00:00Z"},
+        {"2026/01/02 10:00:00", "2026-01-02T10:00:00Z"},
+        {"2026-01-02 10:00:00.25", "2026-01-02T10:00:00.250Z"},
+        {"2026-01-02 10:00:00,25", "2026-01-02T10:00:00.250Z"},
+        {"2026-01-02 10:00:00 UTC", "2026-01-02T10:00:00Z"},
+        {"2026-01-02 10:00:00+00", "2026-01-02T10:00:00Z"},
+        {"2026-01-02 10:00:00 +0200", "2026-01-02T08:00:00Z"},
+        {"2026-01-02 10:00:00-02:30", "2026-01-02T12:30:00Z"},
+        {"2026-01-02T10:00:00Z", "2026-01-02T10:00:00Z"},
+        {"2026-01-02 10:00:00 CET", NULL},
+        {"2026-01-02 10:00:00+2", NULL},
+        {"2026-01-02 10:00:00+02:", NULL},
+        {"2026-01-02 10:00:00+02:60", NULL},
+        {"2026-01/02 10:00:00", NULL},
+        {"2026-02-30", NULL},
+        {"2026-01-02 25:00:00", NULL},
+        {"2026-01-02 10", NULL},
+        {"2026-01-02 10:00:", NULL},
+        {"2026-01-02 10:00:00.", NULL},
+        {"01/02/2026", NULL},
+        {"noon", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        int64_t ns = 0;
+        int64_t want = 0;
+        bool ok = time_text_parse_loose(vv_slice_str(cases[i].in), &ns);
+        if (ok != (cases[i].want != NULL))
+            fail_msg("'%s'", cases[i].in);
+        if (ok && (!time_text_parse(vv_slice_str(cases[i].want), &want) || ns != want))
+            fail_msg("'%s': %lld", cases[i].in, (long long)ns);
+    }
+}
+
 static void test_numbers(void **state)
 {
     (void)state;
@@ -100,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_loose),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(prop_format_and_parse_agree),
     };

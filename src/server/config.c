@@ -13,12 +13,20 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "base/nearest.h"
 #include "base/util.h"
 #include "server/config_int.h"
 #include "varve/db.h"
 
 static const config_choice durability_choices[] = {
     {"sync", VV_DURABLE_SYNC}, {"os", VV_DURABLE_OS}, {"none", VV_DURABLE_NONE}, {NULL, 0}};
+static const config_choice backend_choices[] = {{"auto", VV_IO_AUTO},
+                                                {"io_uring", VV_IO_URING},
+                                                {"threads", VV_IO_THREADS},
+                                                {"posix", VV_IO_POSIX},
+                                                {NULL, 0}};
+static const config_choice engine_choices[] = {
+    {"auto", VV_ENGINE_DEFAULT}, {"lsm", VV_ENGINE_LSM}, {"btree", VV_ENGINE_BTREE}, {NULL, 0}};
 static const config_choice level_choices[] = {{"error", VV_LOG_ERROR},
                                               {"warn", VV_LOG_WARN},
                                               {"info", VV_LOG_INFO},
@@ -69,12 +77,21 @@ const config_key config_keys[] = {
      VV_GIB, NULL, "bytes of one pre-written log file"},
     {"storage.shards", CONFIG_INT, FIELD(storage_shards), "1", 1, 64, NULL,
      "shards of a new store; fixed afterwards"},
+    {"storage.engine", CONFIG_CHOICE, FIELD(storage_engine), "auto", 0, 0, engine_choices,
+     "of a new store: lsm, or btree for reads of one page; auto: lsm, or what the store has"},
     {"storage.background_threads", CONFIG_INT, FIELD(storage_background_threads), "1", 1, 64, NULL,
      "threads for flush and compaction"},
     {"storage.durability", CONFIG_CHOICE, FIELD(storage_durability), "sync", 0, 0,
      durability_choices, "what an acknowledgement means unless a request asks: sync, os or none"},
+    {"storage.value_compression", CONFIG_BOOL, FIELD(storage_value_compression), "false", 0, 0,
+     NULL, "btree: values by zstd with a trained dictionary"},
     {"storage.compression", CONFIG_BOOL, FIELD(storage_compression), "true", 0, 0, NULL,
      "lz4 below the first level"},
+    {"storage.io_backend", CONFIG_CHOICE, FIELD(storage_io_backend), "auto", 0, 0, backend_choices,
+     "many reads at once through: io_uring, threads, posix (one by one), or auto: the best there "
+     "is"},
+    {"storage.direct_io", CONFIG_BOOL, FIELD(storage_direct_io), "false", 0, 0, NULL,
+     "read runs past the system's page cache: only storage.cache_size holds their blocks"},
     {"ingest.auto_create", CONFIG_BOOL, FIELD(ingest_auto_create), "true", 0, 0, NULL,
      "make a missing table on its first write"},
     {"ingest.workers", CONFIG_INT, FIELD(ingest_workers), "2", 1, 64, NULL,
@@ -88,36 +105,13 @@ const config_key config_keys[] = {
 };
 const size_t config_key_count = ARRAY_LEN(config_keys);
 
-/* Levenshtein distance, for "did you mean"; names are short. */
-static unsigned edit_distance(const char *a, const char *b)
-{
-    unsigned row[96];
-    size_t n = strlen(b);
-    if (n + 1 > ARRAY_LEN(row))
-        return UINT32_MAX;
-    for (unsigned j = 0; j <= n; j++)
-        row[j] = j;
-    for (unsigned i = 1; a[i - 1] != '\0'; i++) {
-        unsigned diagonal = row[0];
-        row[0] = i;
-        for (unsigned j = 1; j <= n; j++) {
-            unsigned cost = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            unsigned best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = cost < best ? cost : best;
-        }
-    }
-    return row[n];
-}
-
 const char *config_nearest(const char *name)
 {
     const char *best = config_keys[0].name;
-    unsigned best_distance = UINT32_MAX;
+    unsigned best_distance = VV_NEAREST_MAX;
     for (size_t i = 0; i < config_key_count; i++) {
-        unsigned d = edit_distance(name, config_keys[i].name);
+        unsigned d =
+            vv_name_distance(vv_slice_str(name), vv_slice_str(config_keys[i].name), best_distance);
         if (d < best_distance) {
             best_distance = d;
             best = config_keys[i].name;

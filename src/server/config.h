@@ -38,7 +38,11 @@ typedef struct config {
     uint64_t storage_shards;
     uint64_t storage_background_threads;
     uint64_t storage_durability; /* vv_durability */
+    uint64_t storage_engine;     /* vv_engine_kind */
+    bool storage_value_compression;
     bool storage_compression;
+    uint64_t storage_io_backend; /* vv_io_backend */
+    bool storage_direct_io;
     bool ingest_auto_create;
     uint64_t ingest_workers;
     uint64_t ingest_queue_size;

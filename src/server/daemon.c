@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 #include "db/db.h"
 #include "ingest/ingest.h"
 #include "server/node.h"
+#include "server/svc_ingest.h"
 
 #define METHODS_MAX 96
 #define POOL_QUEUE_MAX 4096u
@@ -35,14 +37,15 @@ struct varve_daemon {
     srv_port ports[2];
 };
 
-/* The key of each port. A failure to listen begins with it, which also tells the exit code. */
-static const char *const port_keys[] = {"server.port", "query.port"};
+/* Keys whose value only the start proves wrong. The refusal begins with the key, which also tells
+ * the exit code. */
+static const char *const started_keys[] = {"server.port", "query.port", "server.max_message_size"};
 
-bool daemon_failed_at_listen(const vv_error *err)
+bool daemon_is_misconfigured(const vv_error *err)
 {
-    for (size_t i = 0; i < ARRAY_LEN(port_keys); i++) {
-        size_t len = strlen(port_keys[i]);
-        if (strncmp(err->msg, port_keys[i], len) == 0 && err->msg[len] == ':')
+    for (size_t i = 0; i < ARRAY_LEN(started_keys); i++) {
+        size_t len = strlen(started_keys[i]);
+        if (strncmp(err->msg, started_keys[i], len) == 0 && err->msg[len] == ':')
             return true;
     }
     return false;
@@ -55,10 +58,10 @@ static vv_status reserve_ports(varve_daemon *d, vv_error *err)
     d->ports[0] = (srv_port){.host = c->server_host, .port = (uint16_t)c->server_port};
     d->ports[1] = (srv_port){.host = c->server_host, .port = (uint16_t)c->query_port};
     for (size_t i = 0; i < ARRAY_LEN(d->ports); i++) {
+        d->ports[i].key = started_keys[i];
         vv_status st = srv_port_reserve(&d->ports[i], err);
         if (st != VV_OK)
-            return vv_wrap(err, st, "%s: set it to a port that is free, or 0 for any",
-                           port_keys[i]);
+            return st;
     }
     return VV_OK;
 }
@@ -134,12 +137,24 @@ static void store_log(void *ctx, int level, const char *line, size_t len)
     log->write(log->ctx, line, len);
 }
 
+/* A message that is received needs its own bytes and, if it is a batch, as many again for what is
+ * written. What no share keeps must hold one, or every large message goes over the limit. */
+static vv_status check_message_fits(const config *c, const vv_options *opt, vv_error *err)
+{
+    uint64_t need = (1 + SVC_BATCH_COPIES) * c->server_max_message_size;
+    uint64_t room = db_memory_free(opt);
+    if (need <= room)
+        return VV_OK;
+    return vv_fail(err, VV_INVALID,
+                   "server.max_message_size: one message of %" PRIu64 " bytes and a copy of it do "
+                   "not fit the %" PRIu64 " bytes that storage.memory_limit (%" PRIu64
+                   ") leaves beside storage.cache_size: raise the limit or lower the others",
+                   c->server_max_message_size, room, c->storage_memory_limit);
+}
+
 static vv_status open_store(varve_daemon *d, vv_error *err)
 {
     const config *c = &d->config;
-    vv_status st = place_wal(c, err);
-    if (st != VV_OK)
-        return st;
     vv_options opt = VV_OPTIONS_INIT;
     opt.shard_count = (uint32_t)c->storage_shards;
     opt.durability = (vv_durability)c->storage_durability;
@@ -149,10 +164,19 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.log_limit = c->storage_log_limit;
     opt.log_segment_size = (uint32_t)c->storage_log_segment_size;
     opt.background_threads = (uint32_t)c->storage_background_threads;
+    opt.engine = (vv_engine_kind)c->storage_engine;
+    opt.value_compression = c->storage_value_compression;
     opt.compress = c->storage_compression;
+    opt.io_backend = (vv_io_backend)c->storage_io_backend;
+    opt.direct_io = c->storage_direct_io;
     opt.log = store_log;
     opt.log_ctx = d->node.log;
     opt.log_level = (int)c->log_level;
+    vv_status st = check_message_fits(c, &opt, err);
+    if (st == VV_OK)
+        st = place_wal(c, err);
+    if (st != VV_OK)
+        return st;
     return vv_db_open(c->storage_data_directory, &opt, &d->node.db, err);
 }
 

@@ -14,8 +14,8 @@ typedef struct varve_daemon varve_daemon;
 /** Open the store and serve. Signals are the caller's. Gives *out: daemon_stop. */
 VV_MUST_CHECK vv_status daemon_start(const config *c, vv_log *log, varve_daemon **out,
                                      vv_error *err);
-/** True when the failure of daemon_start was an address that could not be bound. */
-bool daemon_failed_at_listen(const vv_error *err);
+/** True when daemon_start failed by what a key is set to, which the failure names first. */
+bool daemon_is_misconfigured(const vv_error *err);
 /** Port 0 is the ingest port, 1 the query port. */
 uint16_t daemon_port(const varve_daemon *d, size_t index);
 /** Drain, commit what is queued, close the store, free. Returns the first error met. */

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "server/pb_util.h"
+#include "codec/protowire.h"
 
 extern const unsigned char varve_protoset[];
 extern const size_t varve_protoset_len;
@@ -34,11 +34,11 @@ vv_slice descriptors_builtin(void)
 }
 
 /* The next field with this number. */
-static bool next(pb_reader *r, uint32_t number, vv_slice *out)
+static bool next(wire_reader *r, uint32_t number, vv_slice *out)
 {
-    pb_field f;
-    while (pb_next(r, &f))
-        if (f.number == number && f.wire == PB_BYTES) {
+    wire_field f = {0};
+    while (wire_next(r, &f) > 0)
+        if (f.number == number && f.type == WIRE_BYTES) {
             *out = f.bytes;
             return true;
         }
@@ -47,7 +47,7 @@ static bool next(pb_reader *r, uint32_t number, vv_slice *out)
 
 static vv_slice first(vv_slice message, uint32_t number)
 {
-    pb_reader r = pb_reader_of(message);
+    wire_reader r = wire_reader_of(message);
     vv_slice out = vv_slice_of(NULL, 0);
     (void)next(&r, number, &out);
     return out;
@@ -55,7 +55,7 @@ static vv_slice first(vv_slice message, uint32_t number)
 
 bool descriptors_file(vv_slice set, vv_slice name, vv_slice *out)
 {
-    pb_reader r = pb_reader_of(set);
+    wire_reader r = wire_reader_of(set);
     vv_slice file;
     while (next(&r, SET_FILE, &file))
         if (vv_slice_eq(first(file, NAME), name)) {
@@ -86,7 +86,7 @@ static bool step_into(vv_slice symbol, vv_slice name, vv_slice *rest)
 /* True when a child under this field number has exactly this name. */
 static bool has_child(vv_slice parent, uint32_t number, vv_slice name)
 {
-    pb_reader r = pb_reader_of(parent);
+    wire_reader r = wire_reader_of(parent);
     vv_slice child;
     while (next(&r, number, &child))
         if (vv_slice_eq(first(child, NAME), name))
@@ -97,7 +97,7 @@ static bool has_child(vv_slice parent, uint32_t number, vv_slice name)
 /* An enum's values are named in the scope around it. */
 static bool has_enum(vv_slice parent, uint32_t number, vv_slice name)
 {
-    pb_reader r = pb_reader_of(parent);
+    wire_reader r = wire_reader_of(parent);
     vv_slice child;
     while (next(&r, number, &child))
         if (vv_slice_eq(first(child, NAME), name) || has_child(child, ENUM_VALUE, name))
@@ -108,7 +108,7 @@ static bool has_enum(vv_slice parent, uint32_t number, vv_slice name)
 static bool has_message(vv_slice parent, uint32_t number, vv_slice symbol, bool only_messages,
                         int depth)
 {
-    pb_reader r = pb_reader_of(parent);
+    wire_reader r = wire_reader_of(parent);
     vv_slice message, rest;
     while (next(&r, number, &message)) {
         if (!step_into(symbol, first(message, NAME), &rest))
@@ -128,7 +128,7 @@ static bool has_message(vv_slice parent, uint32_t number, vv_slice symbol, bool 
 
 static bool has_service(vv_slice file, vv_slice symbol)
 {
-    pb_reader r = pb_reader_of(file);
+    wire_reader r = wire_reader_of(file);
     vv_slice service, rest;
     while (next(&r, FILE_SERVICE, &service))
         if (step_into(symbol, first(service, NAME), &rest) &&
@@ -147,7 +147,7 @@ static bool strip_package(vv_slice file, vv_slice symbol, vv_slice *rest)
 
 bool descriptors_file_of_symbol(vv_slice set, vv_slice symbol, vv_slice *out)
 {
-    pb_reader r = pb_reader_of(set);
+    wire_reader r = wire_reader_of(set);
     vv_slice file, rest;
     if (symbol.len > 0 && symbol.data[0] == '.')
         symbol = vv_slice_of(symbol.data + 1, symbol.len - 1);
@@ -165,7 +165,7 @@ bool descriptors_file_of_symbol(vv_slice set, vv_slice symbol, vv_slice *out)
 
 bool descriptors_is_message(vv_slice set, vv_slice symbol)
 {
-    pb_reader r = pb_reader_of(set);
+    wire_reader r = wire_reader_of(set);
     vv_slice file, rest;
     while (next(&r, SET_FILE, &file))
         if (strip_package(file, symbol, &rest) && has_message(file, FILE_MESSAGE, rest, true, 0))
@@ -181,7 +181,7 @@ size_t descriptors_closure(vv_slice set, vv_slice file, vv_slice out[DESCRIPTORS
     size_t count = 0;
     out[count++] = file;
     for (size_t i = 0; i < count; i++) { /* out is also the list of what is still to be read */
-        pb_reader r = pb_reader_of(out[i]);
+        wire_reader r = wire_reader_of(out[i]);
         vv_slice name, needed;
         while (next(&r, FILE_DEPENDENCY, &name)) {
             if (!descriptors_file(set, name, &needed))
@@ -199,10 +199,10 @@ size_t descriptors_closure(vv_slice set, vv_slice file, vv_slice out[DESCRIPTORS
 void descriptors_services(vv_slice set, void (*fn)(void *ctx, vv_slice package, vv_slice name),
                           void *ctx)
 {
-    pb_reader files = pb_reader_of(set);
+    wire_reader files = wire_reader_of(set);
     vv_slice file, service;
     while (next(&files, SET_FILE, &file)) {
-        pb_reader r = pb_reader_of(file);
+        wire_reader r = wire_reader_of(file);
         while (next(&r, FILE_SERVICE, &service))
             fn(ctx, first(file, FILE_PACKAGE), first(service, NAME));
     }
@@ -210,7 +210,7 @@ void descriptors_services(vv_slice set, void (*fn)(void *ctx, vv_slice package, 
 
 bool descriptors_has_service(vv_slice set, vv_slice full_name)
 {
-    pb_reader files = pb_reader_of(set);
+    wire_reader files = wire_reader_of(set);
     vv_slice file, rest;
     while (next(&files, SET_FILE, &file))
         if (strip_package(file, full_name, &rest) && has_child(file, FILE_SERVICE, rest))

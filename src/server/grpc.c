@@ -15,6 +15,8 @@
 #include "server/grpc_inflate.h"
 #include "server/srv_int.h"
 
+#define INFLATE_RATIO 8u
+
 static void fail(srv_call *call, int code, const char *message)
 {
     srv_call_abort(call, code, 500, message);
@@ -80,6 +82,13 @@ void grpc_request_begin(srv_call *call)
         m->start(call);
 }
 
+/* What a compressed message will take, most likely: itself and what it inflates to. */
+static uint64_t inflated_guess(const srv_call *call)
+{
+    uint64_t length = call->frame.length;
+    return length + vv_min_u64(INFLATE_RATIO * length, call->message_max);
+}
+
 /* A prefix is in: may the message come? */
 static bool accept_head(srv_call *call)
 {
@@ -97,6 +106,10 @@ static bool accept_head(srv_call *call)
     }
     if (call->unary != NULL) {
         fail(call, GRPC_UNIMPLEMENTED, "a second message on a unary call");
+        return false;
+    }
+    if (!srv_admit(call, f->compressed ? inflated_guess(call) : f->length)) {
+        fail(call, GRPC_RESOURCE_EXHAUSTED, "no memory for the message");
         return false;
     }
     return true;
@@ -139,7 +152,7 @@ static bool inflate_block(srv_call *call)
     srv_block_drop(call, &call->block);
     srv_block *b = (srv_block *)(void *)out.data;
     *b = (srv_block){.len = out.len - sizeof *b, .cap = out.cap - sizeof *b, .charge = out.cap};
-    vv_budget_take(call->conn->server->opt.budget, VV_BUDGET_NETWORK, b->charge);
+    srv_admit_charge(call, b->charge);
     call->conn->partial += b->charge;
     call->block = b;
     return true;
@@ -168,6 +181,7 @@ static bool end_message(srv_call *call)
     } else if (is_answered(call)) {
         call->owed += call->block->credit;
         srv_block_drop(call, &call->block);
+        srv_admit_cancel(call);
     } else {
         srv_block_deliver(call, &call->block);
     }

@@ -261,6 +261,8 @@ static void input_end(srv_conn *conn)
 static size_t want_input(const srv_conn *conn)
 {
     const http1 *h = state_of(conn);
+    if (conn->waiting > 0)
+        return 0;
     switch (h->phase) {
     case HEAD:
         return HEAD_READ;
@@ -297,9 +299,12 @@ static void write_head(srv_conn *conn, vv_buf *out, int status, const char *type
 static void write_error(srv_conn *conn, vv_buf *out)
 {
     http1 *h = state_of(conn);
-    const char *text = http_reason(h->error);
-    write_head(conn, out, h->error, "text/plain; charset=utf-8", strlen(text) + 1, NULL, false);
-    vv_buf_printf(out, "%s\n", text);
+    vv_buf body;
+    vv_buf_init(&body, 512);
+    srv_error_body(&body, http_grpc_code(h->error), NULL, http_reason(h->error));
+    write_head(conn, out, h->error, "application/json", body.len, NULL, false);
+    vv_buf_append_slice(out, vv_buf_slice(&body));
+    vv_buf_fini(&body);
     h->error = 0;
 }
 
@@ -323,10 +328,12 @@ static bool end_answer(srv_conn *conn)
 static bool output(srv_conn *conn, vv_buf *out)
 {
     http1 *h = state_of(conn);
-    if (h->continue_due && !h->head_sent)
-        vv_buf_append_str(out, "HTTP/1.1 100 Continue\r\n\r\n");
-    h->continue_due = false;
     srv_call *call = h->call;
+    if (h->continue_due && conn->waiting == 0) {
+        h->continue_due = false;
+        if (call != NULL && !call->ended)
+            vv_buf_append_str(out, "HTTP/1.1 100 Continue\r\n\r\n");
+    }
     if (call != NULL && call->ended) {
         if (!h->head_sent) {
             h->keep_alive = h->keep_alive && !h->draining && call->request_ended;

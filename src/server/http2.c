@@ -455,6 +455,19 @@ static void credit(srv_call *call, size_t bytes)
          nghttp2_session_consume_stream(state_of(call->conn)->session, call->stream_id, bytes));
 }
 
+static void open_window(srv_call *call)
+{
+    bool fits = call->method->kind == SRV_GRPC_UNARY &&
+                call->frame.length + GRPC_PREFIX_LEN <= SRV_FIRST_WINDOW;
+    if (fits || call->window_open)
+        return;
+    call->window_open = true;
+    must(call->conn,
+         nghttp2_session_set_local_window_size(state_of(call->conn)->session, NGHTTP2_FLAG_NONE,
+                                               call->stream_id, (int32_t)SRV_STREAM_WINDOW));
+    srv_conn_dirty(call->conn);
+}
+
 static void credit_conn(srv_conn *conn, size_t bytes)
 {
     must(conn, nghttp2_session_consume_connection(state_of(conn)->session, bytes));
@@ -505,6 +518,7 @@ static const srv_proto http2_proto = {
     .call_ready = call_ready,
     .credit = credit,
     .credit_conn = credit_conn,
+    .open_window = open_window,
     .reset = reset,
     .drain = drain,
     .ping = ping,
@@ -583,7 +597,7 @@ static bool greet(nghttp2_session *session, const srv_options *opt)
 {
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, opt->streams_max},
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, SRV_STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, SRV_FIRST_WINDOW},
         {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, SRV_FRAME_MAX},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, opt->header_max},
     };

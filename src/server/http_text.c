@@ -1,6 +1,8 @@
 /*
- * http_text.c - the words behind HTTP status codes.
+ * http_text.c - the words behind HTTP status codes, and the body of every refusal.
  */
+#include "base/error.h"
+#include "query/struct_json.h"
 #include "server/srv_int.h"
 
 const char *http_reason(int status)
@@ -44,4 +46,35 @@ const char *http_reason(int status)
         if (rows[i].status == status)
             return rows[i].text;
     return "Unknown";
+}
+
+int http_grpc_code(int status)
+{
+    switch (status) {
+    case 404:
+        return GRPC_NOT_FOUND;
+    case 408:
+        return GRPC_DEADLINE_EXCEEDED;
+    case 413:
+    case 414:
+    case 429:
+    case 431:
+    case 507:
+        return GRPC_RESOURCE_EXHAUSTED;
+    case 501:
+    case 505:
+        return GRPC_UNIMPLEMENTED;
+    default:
+        return status < 500 ? GRPC_INVALID_ARGUMENT : GRPC_INTERNAL;
+    }
+}
+
+void srv_error_body(vv_buf *out, int grpc_code, const char *status, const char *message)
+{
+    if (status == NULL)
+        status = grpc_code == GRPC_CANCELLED ? "CANCELLED"
+                                             : vv_status_name(vv_status_of_grpc(grpc_code));
+    vv_buf_printf(out, "{\"error\":{\"code\":%d,\"status\":\"%s\",\"message\":", grpc_code, status);
+    json_put_string(out, vv_slice_str(message == NULL ? status : message));
+    vv_buf_append_str(out, "}}\n");
 }

@@ -45,6 +45,7 @@ void srv_unref(srv *s)
     for (size_t i = 0; s->listeners != NULL && i < s->opt.port_count; i++)
         srv_listener_close(&s->listeners[i]);
     srv_routes_destroy(s->routes);
+    srv_admission_fini(&s->admission);
     vv_free(s->loops);
     vv_free(s->listeners);
     vv_free(s);
@@ -98,6 +99,7 @@ vv_status srv_start(const srv_options *opt, srv **out, vv_error *err)
     s->opt = *opt;
     fill_defaults(&s->opt);
     atomic_init(&s->refs, 1);
+    srv_admission_init(&s->admission);
     atomic_init(&s->next_conn_id, 1);
     uint64_t least = vv_min_u64(s->opt.idle_timeout_ns / 2, s->opt.body_timeout_ns);
     s->check_period_ns = (int64_t)vv_max_u64(least / 4, VV_NS_PER_MS);

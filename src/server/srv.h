@@ -54,6 +54,8 @@ typedef struct srv_method {
     const char *path;     /* "/pkg.Service/Method", "/metrics", or a prefix ending in '*' */
     uint32_t ports;       /* bit set of srv_port indexes it is served on; 0: all */
     uint32_t message_max; /* bytes; 0: srv_options.message_max */
+    uint8_t copies;       /* of a message that its handler may hold until it releases it: their
+                             bytes are counted with the message, before it is received */
     void *ctx;            /* srv_call_ctx */
     /* All on the call's loop thread; any but message may be NULL. They must not block. */
     void (*start)(srv_call *call);
@@ -70,6 +72,7 @@ typedef struct srv_method {
 typedef struct srv_port {
     const char *host; /* numeric address */
     uint16_t port;    /* 0: a free one */
+    const char *key;  /* what it is set by: a refusal begins with it; may be NULL */
     bool is_reserved; /* by srv_port_reserve */
     int fd;           /* when reserved */
 } srv_port;
@@ -145,6 +148,9 @@ void srv_call_finish_grpc(srv_call *call, int code, const char *message);
  * between them. Any thread. */
 void srv_call_reply(srv_call *call, int http_status, const char *content_type, vv_buf *body,
                     const char *extra_header);
+/** The body of every HTTP refusal: {"error":{"code","status","message"}}, code being gRPC's. status
+ * NULL: the name of the first status with that code; message NULL: the status. */
+void srv_error_body(vv_buf *out, int grpc_code, const char *status, const char *message);
 /** Run fn(call) on the call's loop soon, also when it is closed by then. Any thread. */
 void srv_call_post(srv_call *call, void (*fn)(srv_call *call, void *arg), void *arg);
 /** Run fn(call) once after delay_ns, unless the call is closed by then. Loop thread. One timer a

@@ -59,6 +59,7 @@ static void drop_input(srv_call *call)
     call->request_ignored = true;
     srv_block_drop(call, &call->block);
     srv_block_drop(call, &call->unary);
+    srv_admit_cancel(call);
     if (call->uncredited > 0) {
         call->owed += call->uncredited;
         call->uncredited = 0;
@@ -77,17 +78,17 @@ static void count_status(srv_call *call)
         srv_count(&c->status[call->code], 1);
 }
 
-/* The body of an HTTP answer that is only a sentence. */
-static void reply_with_text(srv_call *call, const char *message)
+/* The body of an HTTP answer that is a refusal. */
+static void reply_with_error(srv_call *call, const char *message)
 {
-    call->reply_type = vv_strdup("text/plain; charset=utf-8");
+    call->reply_type = vv_strdup("application/json");
     srv_item *item = &call->first_item; /* an HTTP call never sends messages */
     if (atomic_exchange(&call->first_used, true) || call->verb_head)
         return;
     item->kind = SRV_ITEM_REPLY;
-    vv_buf_init(&item->body, 4096);
-    vv_buf_append_str(&item->body, message == NULL ? http_reason(call->reply_status) : message);
-    vv_buf_append_u8(&item->body, '\n');
+    vv_buf_init(&item->body, 8192);
+    srv_error_body(&item->body, call->code, NULL,
+                   message == NULL ? http_reason(call->reply_status) : message);
     if (item->body.status != VV_OK)
         return;
     call->reply_len = call->out_bytes = item->body.len;
@@ -103,7 +104,7 @@ void srv_call_end(srv_call *call, int grpc_code, int http_status, const char *me
     call->code = grpc_code;
     if (call->is_http) {
         call->reply_status = http_status;
-        reply_with_text(call, message);
+        reply_with_error(call, message);
     } else if (message != NULL && message[0] != '\0') {
         vv_buf text;
         vv_buf_init(&text, 8192);
@@ -230,6 +231,7 @@ void srv_call_run(srv_loop *loop, srv_post *post)
         item = next;
     }
     if (call->attached && call->conn->state == SRV_CONN_OPEN) {
+        srv_admit_resume(call);
         srv_call_credit(call);
         if (call->out_bytes > 0 || call->ended)
             call->conn->proto->call_ready(call);
@@ -251,7 +253,7 @@ void srv_call_credit(srv_call *call)
     uint64_t returned = atomic_load_explicit(&call->returned, memory_order_acquire);
     call->owed += (size_t)(returned - call->credited);
     call->credited = returned;
-    if (call->uncredited > 0 && call->frame.length > SRV_LARGE_MESSAGE) {
+    if (call->uncredited > 0 && call->frame.length > SRV_LARGE_MESSAGE && call->wait == NULL) {
         /* The mark first: a release that this reading misses sees it and comes back. */
         atomic_store(&call->held_back, true);
         if (call->delivered - atomic_load(&call->released) <= SRV_LARGE_HELD_MAX) {

@@ -1,7 +1,8 @@
 /*
  * srv_block.c - received bytes, from the first piece of a message to its release by the handler.
  *
- * Memory is taken as bytes arrive, never by what a prefix announces. While a message is unfinished
+ * Memory is taken as bytes arrive, never by what a prefix announces; what is announced is counted
+ * in the budget, though (srv_admit.c). While a message is unfinished
  * its block counts in conn->partial, once delivered in conn->held; both count in the budget.
  */
 #include <string.h>
@@ -30,7 +31,7 @@ bool srv_block_reserve(srv_call *call, srv_block **block, size_t more, size_t ex
     if (b == NULL)
         *grown = (srv_block){0};
     size_t charge = sizeof *grown + cap;
-    vv_budget_take(conn->server->opt.budget, VV_BUDGET_NETWORK, charge - grown->charge);
+    srv_admit_charge(call, charge - grown->charge);
     conn->partial += charge - grown->charge;
     grown->charge = charge;
     grown->cap = cap;
@@ -55,6 +56,7 @@ void srv_block_deliver(srv_call *call, srv_block **block)
     *block = NULL;
     srv_conn *conn = call->conn;
     conn->partial -= b->charge;
+    srv_admit_deliver(call, b);
     atomic_fetch_add_explicit(&conn->held, b->charge, memory_order_relaxed);
     call->delivered += b->wire;
     srv_call_ref(call);
@@ -95,9 +97,11 @@ void srv_message_release(srv_message *msg)
     *msg = (srv_message){0};
     srv_call *call = b->call;
     srv_conn *conn = call->conn;
-    size_t wire = b->wire, credit = b->credit, charge = b->charge;
+    size_t wire = b->wire, credit = b->credit, charge = b->charge, paid = b->paid;
     vv_budget_release(conn->server->opt.budget, VV_BUDGET_NETWORK, charge);
     vv_free(b);
+    if (paid > 0)
+        srv_admit_settled(conn->server, paid);
 
     size_t held = atomic_fetch_sub_explicit(&conn->held, charge, memory_order_acq_rel);
     if (held >= SRV_CONN_HELD_MAX && held - charge < SRV_CONN_HELD_MAX)

@@ -161,10 +161,12 @@ void srv_conn_received(srv_conn *conn, size_t len)
         conn->withheld += len;
 }
 
+/* What it would send needs memory that is not there. Never while one of its messages needs no more
+ * memory to become whole: then reading is what gives memory back. */
 static bool is_starved(const srv_conn *conn)
 {
     const vv_budget *budget = conn->server->opt.budget;
-    if (!vv_budget_is_short(budget, VV_BUDGET_NETWORK, 1))
+    if (conn->going > 0 || !vv_budget_is_short(budget, VV_BUDGET_NETWORK, 1))
         return false;
     return conn->partial + atomic_load_explicit(&conn->held, memory_order_relaxed) > SRV_PARK_HELD;
 }
@@ -175,6 +177,16 @@ static void park(srv_conn *conn)
         conn->parked_ns = conn->loop->now_ns;
     conn->parked = true;
     srv_conn_arm(conn, conn->loop->now_ns + SRV_PARK_RETRY_NS);
+}
+
+void srv_conn_unpark(srv_conn *conn)
+{
+    if (!conn->parked)
+        return;
+    conn->parked = false;
+    for (srv_call *call = conn->calls; call != NULL; call = call->next)
+        call->last_input_ns = conn->loop->now_ns; /* we kept it waiting, not the client */
+    srv_conn_dirty(conn);
 }
 
 /* ---- bytes in
@@ -402,7 +414,8 @@ void srv_conn_begin_drain(srv_conn *conn)
 /* The client owes us bytes of a request, and we do not hold it back. */
 static bool awaits_input(const srv_call *call)
 {
-    if (call->request_ignored || call->request_ended || call->conn->parked || call->owed > 0)
+    if (call->request_ignored || call->request_ended || call->conn->parked || call->wait != NULL ||
+        call->owed > 0)
         return false;
     if (call->is_http || call->method == NULL || call->method->kind == SRV_GRPC_UNARY)
         return true; /* without a method the headers are not whole yet */
@@ -413,6 +426,7 @@ static bool awaits_input(const srv_call *call)
 static void check_call(srv_call *call, int64_t now)
 {
     const srv_options *opt = &call->conn->server->opt;
+    srv_admit_check(call, now);
     bool late =
         !call->ended && awaits_input(call) && now - call->last_input_ns >= opt->body_timeout_ns;
     if (late && !call->is_http && call->method == NULL)
@@ -440,19 +454,16 @@ static void check_calls(srv_conn *conn, int64_t now)
 static void check_parked(srv_conn *conn, int64_t now)
 {
     if (is_starved(conn)) {
-        if (now - conn->parked_ns >= conn->server->opt.body_timeout_ns)
-            srv_conn_kill(conn); /* what it holds is better given to others */
+        if (now - conn->parked_ns >= conn->server->opt.body_timeout_ns && conn->waiting == 0)
+            srv_admit_give_up(conn); /* what it holds is better given to others */
         size_t total = 0;
-        if (conn->state == SRV_CONN_OPEN && atomic_load(&conn->queued) > 0) {
+        if (conn->state == SRV_CONN_OPEN && (atomic_load(&conn->queued) > 0 || conn->waiting > 0)) {
             (void)read_once(conn, SRV_PARK_READ, &total);
             srv_conn_dirty(conn);
         }
         return;
     }
-    conn->parked = false;
-    for (srv_call *call = conn->calls; call != NULL; call = call->next)
-        call->last_input_ns = now; /* we kept it waiting, not the client */
-    srv_conn_dirty(conn);
+    srv_conn_unpark(conn);
 }
 
 /* When the next check is due. */
@@ -483,7 +494,7 @@ static int64_t check_open(srv_conn *conn, int64_t now)
     } else if (!conn->drain_sent && now - conn->last_use_ns >= opt->idle_timeout_ns) {
         srv_conn_begin_drain(conn);
     }
-    if (conn->parked)
+    if (conn->parked || conn->waiting > 0)
         return now + SRV_PARK_RETRY_NS;
     if (conn->drain_sent && !conn->drain_final)
         return conn->drain_ns;

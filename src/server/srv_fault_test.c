@@ -97,7 +97,7 @@ static void walk_every_allocation_of_the_start(void **state)
 {
     (void)state;
     for (int64_t n = 0;; n++) {
-        fixture f = {.port = {"127.0.0.1", 0}};
+        fixture f = {.port = {.host = "127.0.0.1"}};
         f.opt.threads = vv_threads_real();
         f.opt.clock = vv_clock_real();
         f.opt.ports = &f.port;
@@ -127,7 +127,7 @@ static void test_bad_options_are_refused(void **state)
         vv_status want;
     } hosts[] = {{"localhost", VV_INVALID}, {"", VV_INVALID}, {"192.0.2.1", VV_IO}};
     for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
-        fixture f = {.port = {hosts[i].host, 0}};
+        fixture f = {.port = {.host = hosts[i].host}};
         f.opt = (srv_options){.threads = vv_threads_real(),
                               .clock = vv_clock_real(),
                               .ports = &f.port,
@@ -138,7 +138,7 @@ static void test_bad_options_are_refused(void **state)
         assert_status(hosts[i].want, srv_start(&f.opt, &f.server, &err));
         assert_non_null(strstr(err.msg, hosts[i].host));
     }
-    fixture f = {.port = {"127.0.0.1", 0}};
+    fixture f = {.port = {.host = "127.0.0.1"}};
     srv_method twice[2 * SRV_ECHO_METHODS];
     size_t count = srv_echo_methods(&f.echo, twice);
     count += srv_echo_methods(&f.echo, twice + count);

@@ -394,39 +394,6 @@ static void test_what_is_not_a_preface(void **state)
     fixture_stop(&f);
 }
 
-/* The budget is used up: a connection that holds much is not read until others let go. */
-static void test_memory_limit_holds_senders_back(void **state)
-{
-    (void)state;
-    static uint8_t piece[50000];
-    fixture f = {0};
-    vv_budget_init(&f.budget, 2000000);
-    fixture_start(&f);
-    cli *a = cli_open(f.bound, 0), *b = cli_open(f.bound, 0);
-    cli_stream *sa = cli_call(a, "/test.Echo/Keep", NULL);
-    cli_stream *sb = cli_call(b, "/test.Echo/Keep", NULL);
-    for (int i = 0; i < 30; i++) { /* 1.5 MB each, the limit is 2 */
-        cli_message(a, sa, vv_slice_of(piece, sizeof piece), false);
-        cli_message(b, sb, vv_slice_of(piece, sizeof piece), i == 29);
-    }
-    for (int i = 0; i < 500 && f.echo.kept < 30; i++) /* a takes 1.5 MB, b what is left */
-        (void)cli_pump(a, 10);
-    for (int i = 0; i < 500 && f.echo.kept < 38; i++)
-        (void)cli_pump(b, 10);
-    (void)cli_pump(b, 200);
-    assert_true(vv_budget_used(&f.budget) < 2700000);
-    assert_true(f.echo.kept < 52);
-    assert_false(sb->closed);
-    good_call(&f); /* small requests still go through */
-    cli_reset(a, sa);
-    (void)cli_pump(a, 50);
-    cli_close(a); /* a's memory comes back, so b can go on */
-    assert_true(cli_wait(b, sb, 5000));
-    assert_int_equal(sb->grpc_status, 0);
-    cli_close(b);
-    fixture_stop(&f);
-}
-
 static void test_random_bytes(void **state)
 {
     (void)state;
@@ -467,7 +434,6 @@ int main(void)
         cmocka_unit_test(test_window_overflow),
         cmocka_unit_test(test_a_huge_message_costs_nothing),
         cmocka_unit_test(test_what_is_not_a_preface),
-        cmocka_unit_test(test_memory_limit_holds_senders_back),
         cmocka_unit_test(test_random_bytes),
     };
     if (getenv("CMOCKA_TEST_FILTER") != NULL)

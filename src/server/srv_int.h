@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+#include "base/lock.h"
 #include "base/util.h"
 #include "server/grpc_frame.h"
 #include "server/grpc_text.h"
@@ -38,6 +39,7 @@ typedef struct srv_routes srv_routes;
 
 /* HTTP/2 windows, and what a connection may hold unreleased before its window stops growing. */
 #define SRV_STREAM_WINDOW (4u * 1024u * 1024u)
+#define SRV_FIRST_WINDOW (64u * 1024u) /* of a stream until memory for its message is there */
 #define SRV_CONN_WINDOW (64u * 1024u * 1024u)
 #define SRV_CONN_HELD_MAX (32u * 1024u * 1024u)
 #define SRV_FRAME_MAX (1024u * 1024u)
@@ -134,8 +136,28 @@ struct srv_loop {
     srv_counters counters;
 };
 
+/* A message that waits for memory. Under admission.lock but for granted. */
+typedef struct srv_wait {
+    struct srv_wait *next, *prev;
+    srv_call *call;
+    size_t need;
+    int64_t since_ns;
+    _Atomic bool granted; /* off the queue, need is counted: its loop takes it from here */
+} srv_wait;
+
+/* srv_admit.c */
+typedef struct srv_admission {
+    vv_mutex lock;            /* rank VV_RANK_LEAF */
+    srv_wait *first;          /* under lock */
+    srv_wait *last;           /* under lock */
+    _Atomic uint32_t waiting; /* length of the queue */
+    _Atomic uint64_t paid;    /* bytes of messages that were let in, until they are released */
+    _Atomic int64_t last_ns;  /* when one that waited was let in */
+} srv_admission;
+
 struct srv {
     srv_options opt; /* defaults filled in */
+    srv_admission admission;
     srv_routes *routes;
     srv_listener *listeners;
     srv_loop *loops;
@@ -184,6 +206,8 @@ typedef struct srv_proto {
     /* Give window bytes of a stream or of the connection back. NULL where there are no windows. */
     void (*credit)(srv_call *call, size_t bytes);
     void (*credit_conn)(srv_conn *conn, size_t bytes);
+    /* Memory for a message is there: it may come as fast as it can. NULL where there are none. */
+    void (*open_window)(srv_call *call);
     /* Cut the call off without another word: its output is stuck. */
     void (*reset)(srv_call *call);
     /* Take no new calls after this (final), or say that this will come (not final). */
@@ -236,10 +260,12 @@ struct srv_conn {
     size_t pending_done;
     srv_call *calls; /* attached ones */
     uint32_t call_count;
-    size_t partial;  /* bytes of unfinished messages and of calls */
-    size_t withheld; /* window bytes of the connection kept back while held is high */
-    size_t lingered; /* bytes thrown away */
-    srv_timer timer; /* the next check */
+    uint32_t going;   /* calls with a message that needs no more memory to become whole */
+    uint32_t waiting; /* calls with a message that waits for memory */
+    size_t partial;   /* bytes of unfinished messages and of calls */
+    size_t withheld;  /* window bytes of the connection kept back while held is high */
+    size_t lingered;  /* bytes thrown away */
+    srv_timer timer;  /* the next check */
     int64_t opened_ns;
     int64_t last_byte_ns;   /* received */
     int64_t last_use_ns;    /* a call began or ended */
@@ -270,6 +296,8 @@ void srv_conn_begin_drain(srv_conn *conn);
 void srv_conn_arm(srv_conn *conn, int64_t at_ns);
 /** len bytes of window were used: credit them now or when handlers have let go of more. */
 void srv_conn_received(srv_conn *conn, size_t len);
+/** Read it again. */
+void srv_conn_unpark(srv_conn *conn);
 
 /* ---- calls ------------------------------------------------------------------------------------
  */
@@ -308,7 +336,7 @@ struct srv_item {
 
 /* Most requests' headers fit, and with them a call stays below the 1,032 bytes up to which malloc
  * keeps freed memory at hand. */
-#define SRV_HEADERS_INLINE 256u
+#define SRV_HEADERS_INLINE 224u
 
 struct srv_call {
     srv_post post; /* first: the loop finds the call from it */
@@ -330,6 +358,8 @@ struct srv_call {
     bool response_ended;  /* the end is submitted */
     bool header_overflow;
     bool counted; /* its status is in the counters */
+    bool going;   /* the message being received waits for nothing but its sender */
+    bool window_open;
     grpc_encoding encoding;
     uint8_t *headers; /* [u16 name_len][u16 value_len][name][value]... */
     uint32_t headers_len;
@@ -339,6 +369,9 @@ struct srv_call {
     /* the message being received */
     grpc_frame frame;
     srv_block *block;
+    srv_wait *wait;     /* of this message, for memory */
+    size_t paid;        /* counted for it when it was announced */
+    size_t unspent;     /* of these, not in a block yet */
     srv_block *unary;   /* the whole message of a unary call, until the client ends */
     size_t wire;        /* bytes of the current message so far, its prefix included */
     size_t uncredited;  /* of these, not given back to the sender */
@@ -413,6 +446,7 @@ struct srv_block {
     size_t wire;   /* bytes it took on the wire */
     size_t credit; /* of these, not yet given back to the sender */
     size_t charge; /* counted in the budget */
+    size_t paid;   /* of the call's, handed on */
     uint8_t bytes[];
 };
 
@@ -421,6 +455,29 @@ bool srv_block_reserve(srv_call *call, srv_block **block, size_t more, size_t ex
 void srv_block_drop(srv_call *call, srv_block **block);
 /** Hand *block to the handler. */
 void srv_block_deliver(srv_call *call, srv_block **block);
+
+/* srv_admit.c: memory for messages, first come first served. Loop thread, but for poll and settled.
+ */
+void srv_admission_init(srv_admission *a);
+void srv_admission_fini(srv_admission *a);
+/** A message of bytes is announced. False when memory is short even for waiting. */
+bool srv_admit(srv_call *call, uint64_t bytes);
+/** A block of the call's message grows by bytes. */
+void srv_admit_charge(srv_call *call, size_t bytes);
+/** Its turn may have come: go on. */
+void srv_admit_resume(srv_call *call);
+/** The message is whole, and block its handler's. */
+void srv_admit_deliver(srv_call *call, srv_block *block);
+/** The message will not come. */
+void srv_admit_cancel(srv_call *call);
+/** Give up when nobody was let in for too long. */
+void srv_admit_check(srv_call *call, int64_t now_ns);
+/** Refuse the unfinished requests of a connection. */
+void srv_admit_give_up(srv_conn *conn);
+/** A message that was paid for is released. Any thread. */
+void srv_admit_settled(srv *s, size_t paid);
+/** Let in those whose turn it is. Any thread. */
+void srv_admit_poll(srv *s, int64_t now_ns);
 
 /* srv_request.c: from bytes of either protocol to a handler's callbacks. */
 void srv_request_begin(srv_call *call, bool http2);
@@ -443,5 +500,7 @@ const srv_method *srv_route_http(const srv_routes *routes, vv_slice verb, vv_sli
 
 /* http_text.c */
 const char *http_reason(int status);
+/** The gRPC code in the body of a refusal with this HTTP status. */
+int http_grpc_code(int status);
 
 #endif

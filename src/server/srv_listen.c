@@ -76,11 +76,18 @@ static vv_status bind_port(const srv_port *port, int *out, vv_error *err)
     return VV_OK;
 }
 
+static vv_status name_key(const srv_port *port, vv_status st, vv_error *err)
+{
+    if (st == VV_OK || port->key == NULL)
+        return st;
+    return vv_wrap(err, st, "%s: set it to a port that is free, or 0 for any", port->key);
+}
+
 vv_status srv_port_reserve(srv_port *port, vv_error *err)
 {
     vv_status st = bind_port(port, &port->fd, err);
     port->is_reserved = st == VV_OK;
-    return st;
+    return name_key(port, st, err);
 }
 
 void srv_port_release(srv_port *port)
@@ -92,7 +99,7 @@ void srv_port_release(srv_port *port)
 
 vv_status srv_listener_open(srv_listener *l, const srv_port *port, vv_error *err)
 {
-    any_addr addr;
+    any_addr addr = {0};
     socklen_t len = sizeof addr;
     vv_status st = VV_OK;
     if (port->is_reserved)
@@ -100,9 +107,12 @@ vv_status srv_listener_open(srv_listener *l, const srv_port *port, vv_error *err
     else
         st = bind_port(port, &l->fd, err);
     if (st != VV_OK)
-        return st;
-    if (l->fd < 0 || listen(l->fd, BACKLOG) != 0 || getsockname(l->fd, &addr.sa, &len) != 0)
-        return vv_fail_sys(err, VV_IO, errno, "listen on %s:%u", port->host, port->port);
+        return name_key(port, st, err);
+    /* Two may hold the same address until one of them listens: SO_REUSEADDR allows it. */
+    if (l->fd < 0 || listen(l->fd, BACKLOG) != 0 || getsockname(l->fd, &addr.sa, &len) != 0) {
+        st = vv_fail_sys(err, VV_IO, errno, "listen on %s:%u", port->host, port->port);
+        return name_key(port, st, err);
+    }
     l->bound = ntohs(addr.sa.sa_family == AF_INET ? addr.v4.sin_port : addr.v6.sin6_port);
     return VV_OK;
 }

@@ -49,7 +49,7 @@ static void refuse_http(srv_call *call, vv_buf *allow)
         srv_call_abort(call, GRPC_UNIMPLEMENTED, 415,
                        "this path speaks gRPC: HTTP/2 and content-type application/grpc");
     } else {
-        srv_call_abort(call, GRPC_UNIMPLEMENTED, 404, NULL);
+        srv_call_abort(call, GRPC_NOT_FOUND, 404, "nothing is served at this path");
     }
 }
 
@@ -124,6 +124,10 @@ static void begin_http(srv_call *call)
         return;
     }
     call->frame.length = (uint32_t)length;
+    if (length > 0 && !srv_admit(call, length)) {
+        srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 507, NULL);
+        return;
+    }
     call->started = true;
     if (m->start != NULL)
         m->start(call);
@@ -143,14 +147,35 @@ void srv_request_begin(srv_call *call, bool http2)
         grpc_request_begin(call);
 }
 
+/* A body of unknown length has no limit but the largest: once it is not small, that is what it
+ * waits for. */
+static bool admit_unannounced(srv_call *call, size_t len)
+{
+    if (call->frame.length > 0 || call->wait != NULL)
+        return true;
+    if (!call->going)
+        return srv_admit(call, vv_min_u64(SRV_PARK_HELD / 4, call->message_max));
+    if (call->paid > 0 || len <= SRV_PARK_HELD / 4)
+        return true;
+    srv_admit_cancel(call);
+    return srv_admit(call, call->message_max);
+}
+
 static void http_data(srv_call *call, vv_slice data)
 {
     size_t have = call->block == NULL ? 0 : call->block->len;
-    call->owed += data.len; /* the body limit bounds it: no need to hold the sender back */
     if (data.len > call->message_max - have) {
         srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 413, NULL);
         return;
     }
+    if (!admit_unannounced(call, have + data.len)) {
+        srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 507, NULL);
+        return;
+    }
+    if (call->wait != NULL)
+        call->uncredited += data.len;
+    else
+        call->owed += data.len; /* it is paid for: no need to hold the sender back */
     if (call->conn->partial > vv_max_u64(SRV_CONN_PARTIAL_MAX, 2ull * call->message_max) ||
         !srv_block_reserve(call, &call->block, data.len, call->frame.length)) {
         srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 507, NULL);

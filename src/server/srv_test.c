@@ -490,6 +490,10 @@ static void test_http_over_http2(void **state)
     s = cli_request(c, "GET", "/nothing", NULL);
     assert_true(cli_wait(c, s, 2000));
     assert_int_equal(s->http_status, 404);
+    assert_string_equal(s->type, "application/json");
+    assert_true(vv_slice_has_prefix(
+        vv_buf_slice(&s->in),
+        vv_slice_str("{\"error\":{\"code\":5,\"status\":\"NOT_FOUND\",\"message\":\"nothing")));
     s = cli_request(c, "GET", "/echo", NULL);
     assert_true(cli_wait(c, s, 2000));
     assert_int_equal(s->http_status, 405);

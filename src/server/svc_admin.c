@@ -70,18 +70,18 @@ static vv_status authorize(const admin_job *job, const gate_op *op, gate_grant *
 
 static void put_info(vv_buf *out, const vv_table_info *info)
 {
-    size_t mark = pb_begin(out, 1);
-    pb_put_str(out, 1, info->tenant);
-    pb_put_str(out, 2, info->name);
-    pb_end(out, mark);
-    pb_put_varint(out, 2, (uint64_t)info->kind);
-    pb_put_str(out, 3, info->engine);
-    pb_put_varint(out, 4, info->id);
-    pb_put_varint(out, 5, info->shard);
-    pb_put_varint(out, 6, (uint64_t)(info->version_retention_ns / VV_NS_PER_MS));
-    pb_put_varint(out, 7, (uint64_t)(info->created_ns / VV_NS_PER_MS));
-    pb_put_varint(out, 8, info->bytes_estimate);
-    pb_put_varint(out, 9, (uint64_t)info->compression);
+    size_t mark = wire_begin(out, 1);
+    wire_put_bytes(out, 1, vv_slice_str(info->tenant));
+    wire_put_bytes(out, 2, vv_slice_str(info->name));
+    wire_end(out, mark);
+    wire_put_varint(out, 2, (uint64_t)info->kind);
+    wire_put_bytes(out, 3, vv_slice_str(info->engine));
+    wire_put_varint(out, 4, info->id);
+    wire_put_varint(out, 5, info->shard);
+    wire_put_varint(out, 6, (uint64_t)(info->version_retention_ns / VV_NS_PER_MS));
+    wire_put_varint(out, 7, (uint64_t)(info->created_ns / VV_NS_PER_MS));
+    wire_put_varint(out, 8, info->bytes_estimate);
+    wire_put_varint(out, 9, (uint64_t)info->compression);
 }
 
 static vv_status describe(vv_table *table, vv_buf *out, vv_error *err)
@@ -105,11 +105,11 @@ typedef struct create_request {
 
 static bool read_create(vv_slice message, create_request *out)
 {
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
     bool ok = true;
     *out = (create_request){0};
-    while (ok && pb_next(&r, &f)) {
+    while (ok && wire_next(&r, &f) > 0) {
         if (f.number == 1)
             ok = svc_kv_take_table(&f, &out->table);
         else if (f.number == 2)
@@ -123,7 +123,7 @@ static bool read_create(vv_slice message, create_request *out)
         else if (f.number == 6)
             ok = svc_kv_take_u32(&f, &out->compression);
     }
-    return ok && !r.bad;
+    return ok && r.fault == WIRE_GOOD;
 }
 
 static vv_status table_options(const create_request *req, vv_table_options *out, vv_error *err)
@@ -199,9 +199,9 @@ static vv_status drop_table(admin_job *job, vv_buf *out, vv_error *err)
 static int list_one(void *ctx, const vv_table_info *info)
 {
     vv_buf *out = ctx;
-    size_t mark = pb_begin(out, 1);
+    size_t mark = wire_begin(out, 1);
     put_info(out, info);
-    pb_end(out, mark);
+    wire_end(out, mark);
     return out->status != VV_OK;
 }
 
@@ -210,12 +210,12 @@ static vv_status list_tables(admin_job *job, vv_buf *out, vv_error *err)
     gate_op op = {.kind = GATE_LIST};
     gate_grant grant;
     char tenant[VV_NAME_MAX + 1];
-    pb_reader r = pb_reader_of(job->msg.data);
-    pb_field f;
-    while (pb_next(&r, &f))
+    wire_reader r = wire_reader_of(job->msg.data);
+    wire_field f = {0};
+    while (wire_next(&r, &f) > 0)
         if (f.number == 1 && !svc_kv_take_bytes(&f, &op.tenant))
             return svc_kv_fail_malformed("ListTablesRequest", err);
-    if (r.bad)
+    if (r.fault != WIRE_GOOD)
         return svc_kv_fail_malformed("ListTablesRequest", err);
     vv_status st = authorize(job, &op, &grant, err);
     if (st != VV_OK)
@@ -231,10 +231,10 @@ static vv_status list_tables(admin_job *job, vv_buf *out, vv_error *err)
 
 static void put_figure(vv_buf *out, const char *name, size_t name_len, const char *value)
 {
-    size_t mark = pb_begin(out, 5);
-    pb_put_bytes(out, 1, vv_slice_of(name, name_len));
-    pb_put_double(out, 2, strtod(value, NULL));
-    pb_end(out, mark);
+    size_t mark = wire_begin(out, 5);
+    wire_put_bytes(out, 1, vv_slice_of(name, name_len));
+    wire_put_double_always(out, 2, strtod(value, NULL));
+    wire_end(out, mark);
 }
 
 /* The samples of /metrics, one a line: "name{labels} value". Buckets of histograms stay out, their
@@ -267,10 +267,10 @@ static vv_status status(admin_job *job, vv_buf *out, vv_error *err)
         st = vv_fail(err, text.status, "no memory for the figures");
     } else {
         int64_t up_ns = vv_clock_mono(n->env.clock) - n->started_mono_ns;
-        pb_put_str(out, 1, vv_version());
-        pb_put_varint(out, 2, (uint64_t)(up_ns / VV_NS_PER_MS));
-        pb_put_varint(out, 3, node_is_ready(n, why, sizeof why));
-        pb_put_str(out, 4, why);
+        wire_put_bytes(out, 1, vv_slice_str(vv_version()));
+        wire_put_varint(out, 2, (uint64_t)(up_ns / VV_NS_PER_MS));
+        wire_put_varint(out, 3, node_is_ready(n, why, sizeof why));
+        wire_put_bytes(out, 4, vv_slice_str(why));
         put_figures(out, (char *)text.data);
     }
     vv_buf_fini(&text);
@@ -318,10 +318,5 @@ size_t svc_admin_methods(node *n, srv_method *out, size_t max)
         ADMIN_METHOD("Status", status_message),
         ADMIN_METHOD("Checkpoint", checkpoint_message),
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(methods) && count < max; count++) {
-        out[count] = methods[count];
-        out[count].ctx = n;
-    }
-    return count;
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

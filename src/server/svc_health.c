@@ -9,13 +9,14 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "codec/protowire.h"
 #include "server/descriptors.h"
+#include "server/grpc_text.h"
 #include "server/node.h"
-#include "server/pb_util.h"
+#include "server/svc_util.h"
 
 #define REQUEST_MAX (64u * 1024u)
 #define LOOK_NS VV_NS_PER_S
-#define GRPC_NOT_FOUND 5
 
 /* HealthCheckResponse.ServingStatus */
 enum { SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3 };
@@ -23,13 +24,13 @@ enum { SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3 };
 /* The service the request names; the last occurrence counts. False: malformed. */
 static bool read_service(vv_slice request, vv_slice *out)
 {
-    pb_reader r = pb_reader_of(request);
-    pb_field f;
+    wire_reader r = wire_reader_of(request);
+    wire_field f = {0};
     *out = vv_slice_of(NULL, 0);
-    while (pb_next(&r, &f))
-        if (f.number == 1 && f.wire == PB_BYTES)
+    while (wire_next(&r, &f) > 0)
+        if (f.number == 1 && f.type == WIRE_BYTES)
             *out = f.bytes;
-    return !r.bad;
+    return r.fault == WIRE_GOOD;
 }
 
 static bool is_known(vv_slice service)
@@ -47,7 +48,7 @@ static void send_status(srv_call *call, int status)
 {
     vv_buf out;
     vv_buf_init(&out, 16);
-    pb_put_varint(&out, 1, (uint64_t)status);
+    wire_put_varint(&out, 1, (uint64_t)status);
     srv_call_send(call, &out);
 }
 
@@ -124,17 +125,14 @@ static void ready_message(srv_call *call, srv_message msg)
 
 size_t svc_health_methods(node *n, srv_method *out, size_t max)
 {
-    const srv_method rows[] = {
+    static const srv_method methods[] = {
         {.kind = SRV_GRPC_UNARY, .path = "/grpc.health.v1.Health/Check", .message = check_message},
         {.kind = SRV_GRPC_STREAM, .path = "/grpc.health.v1.Health/Watch", .message = watch_message},
         {.kind = SRV_HTTP, .verb = "GET", .path = "/health", .message = health_message},
         {.kind = SRV_HTTP, .verb = "GET", .path = "/ready", .message = ready_message},
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(rows) && count < max; count++) {
-        out[count] = rows[count];
-        out[count].ctx = n;
-        out[count].message_max = REQUEST_MAX;
-    }
+    size_t count = svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
+    for (size_t i = 0; i < count; i++)
+        out[i].message_max = REQUEST_MAX;
     return count;
 }

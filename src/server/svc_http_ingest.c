@@ -11,27 +11,16 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
-#include "server/pb_util.h"
+#include "codec/protowire.h"
+#include "query/struct_json.h"
 #include "server/svc_ingest.h"
 #include "server/svc_json.h"
+#include "server/svc_util.h"
 #include "storage/ingestion.pb-c.h"
 
 #define JSON_MAX (64u * 1024 * 1024)
 #define STATUS_MAX (64u * 1024)
 #define JSON_TYPE "application/json"
-
-static void reply_error(srv_call *call, vv_status status, const char *message)
-{
-    vv_buf out;
-    vv_buf_init(&out, 4096);
-    vv_buf_printf(&out,
-                  "{\"error\":{\"code\":%d,\"status\":\"%s\",\"message\":", vv_status_grpc(status),
-                  vv_status_name(status));
-    svc_json_put_string(&out, vv_slice_str(message == NULL ? vv_status_name(status) : message));
-    vv_buf_append_str(&out, "}}\n");
-    srv_call_reply(call, vv_status_http(status), JSON_TYPE, &out, NULL);
-    vv_buf_fini(&out);
-}
 
 /* ---- ingest
  * ----------------------------------------------------------------------------------------- */
@@ -81,18 +70,18 @@ static void post_settled(void *ctx, const ingest_item *item)
     ingest_outcome o;
     ingest_item_outcome(item, &o);
     if (o.status != VV_OK) {
-        reply_error(p->call, o.status, o.message);
+        svc_reply_error(p->call, o.status, o.message);
         return;
     }
     if (p->kind == INGEST_RECORD && o.failed > 0) {
         const ingest_result *r = ingest_item_result(item, 0);
-        reply_error(p->call, r->status, r->message);
+        svc_reply_error(p->call, r->status, r->message);
         return;
     }
     vv_buf_init(&json, JSON_MAX);
     vv_status st = put_answer(p, item, &json, &err);
     if (st != VV_OK) {
-        reply_error(p->call, st, err.msg);
+        svc_reply_error(p->call, st, err.msg);
     } else {
         vv_buf_append_u8(&json, '\n');
         (void)snprintf(header, sizeof header, "Varve-Durability: %s",
@@ -147,7 +136,7 @@ static void post_message(srv_call *call, ingest_kind kind, srv_message *msg)
     vv_status st = begin_post(call, kind, msg->data, &err);
     srv_message_release(msg);
     if (st != VV_OK)
-        reply_error(call, st, err.msg);
+        svc_reply_error(call, st, err.msg);
 }
 
 static void record_message(srv_call *call, srv_message msg)
@@ -173,14 +162,14 @@ static vv_status put_node(vv_buf *json, node *n, vv_error *err)
     vv_stats_read(n->db, &s);
     vv_buf_printf(json, "{\"version\":\"%s\",\"uptimeSeconds\":%.3f,\"ready\":%s,\"reason\":",
                   vv_version(), (double)up_ns / 1e9, ready ? "true" : "false");
-    svc_json_put_string(json, vv_slice_str(why));
+    json_put_string(json, vv_slice_str(why));
     vv_buf_append_str(json, ",\"ingestion\":");
     vv_buf_init(&wire, STATUS_MAX);
     svc_ingest_put_metrics(&wire, 2, n, vv_slice_of(NULL, 0));
-    pb_reader r = pb_reader_of(vv_buf_slice(&wire));
-    pb_field metrics = {0};
+    wire_reader r = wire_reader_of(vv_buf_slice(&wire));
+    wire_field metrics = {0};
     vv_status st = wire.status;
-    if (st == VV_OK && pb_next(&r, &metrics))
+    if (st == VV_OK && wire_next(&r, &metrics) > 0)
         st = svc_json_from_wire(&storage__ingestion_metrics__descriptor, metrics.bytes, json, err);
     vv_buf_fini(&wire);
     vv_buf_printf(json,
@@ -199,8 +188,7 @@ static void status_message(srv_call *call, srv_message msg)
     node *n = srv_call_ctx(call);
     vv_error err = {0};
     vv_buf json;
-    gate_identity who = {.loopback = srv_call_from_loopback(call),
-                         .token = srv_call_header(call, "authorization")};
+    gate_identity who = svc_identity(call);
     gate_op op = {.kind = GATE_STATUS};
     gate_grant grant;
     srv_message_release(&msg);
@@ -211,33 +199,24 @@ static void status_message(srv_call *call, srv_message msg)
     if (st == VV_OK)
         srv_call_reply(call, 200, JSON_TYPE, &json, NULL);
     else
-        reply_error(call, st, err.msg);
+        svc_reply_error(call, st, err.msg);
     vv_buf_fini(&json);
 }
 
 size_t svc_http_ingest_methods(node *n, srv_method *out, size_t max)
 {
-    const srv_method methods[] = {
+    static const srv_method methods[] = {
         {.kind = SRV_HTTP,
          .verb = "POST",
          .path = "/api/v1/ingest/record",
          .ports = SVC_INGEST_PORTS,
-         .ctx = n,
          .message = record_message},
         {.kind = SRV_HTTP,
          .verb = "POST",
          .path = "/api/v1/ingest/batch",
          .ports = SVC_INGEST_PORTS,
-         .ctx = n,
          .message = batch_message},
-        {.kind = SRV_HTTP,
-         .verb = "GET",
-         .path = "/api/v1/status",
-         .ctx = n,
-         .message = status_message},
+        {.kind = SRV_HTTP, .verb = "GET", .path = "/api/v1/status", .message = status_message},
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(methods) && count < max; count++)
-        out[count] = methods[count];
-    return count;
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

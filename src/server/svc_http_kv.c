@@ -223,10 +223,5 @@ size_t svc_http_kv_methods(node *n, srv_method *out, size_t max)
         HTTP_METHOD("PUT", VV_VALUE_MAX, put_message),
         HTTP_METHOD("DELETE", SMALL_BODY_MAX, delete_message),
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(methods) && count < max; count++) {
-        out[count] = methods[count];
-        out[count].ctx = n;
-    }
-    return count;
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

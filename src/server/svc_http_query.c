@@ -28,6 +28,7 @@ static void run_query(void *arg)
         st = svc_json_from_wire(&storage__query_response__descriptor, vv_buf_slice(&wire), &json,
                                 &err);
     vv_buf_fini(&wire);
+    svc_ask_count(a);
     if (st == VV_OK) {
         vv_buf_append_u8(&json, '\n');
         srv_call_reply(a->call, 200, "application/json", &json, NULL);
@@ -35,7 +36,6 @@ static void run_query(void *arg)
         svc_reply_error(a->call, st, err.msg);
     }
     vv_buf_fini(&json);
-    svc_ask_count(a);
     svc_ask_unref(a);
 }
 

@@ -9,6 +9,7 @@
 #include "server/node.h"
 
 #define SVC_INGEST_ANSWER_MAX (64u * 1024 * 1024)
+#define SVC_BATCH_COPIES 1u /* of the message of an IngestBatch, in the batch that is written */
 #define SVC_INGEST_PORTS 1u /* bit 0: the ingest port */
 
 /* Who asks, kept beyond the call: the pipeline resolves tables when the call may be gone. */

@@ -19,7 +19,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
-#include "server/pb_util.h"
+#include "codec/protowire.h"
 #include "server/svc_ingest.h"
 
 #define ANSWER_MAX (64u * 1024)
@@ -75,11 +75,11 @@ static void send_ack(stream *s, vv_slice id, int64_t version, uint64_t sequence)
 {
     vv_buf out;
     vv_buf_init(&out, ANSWER_MAX);
-    size_t mark = pb_begin(&out, 1);
-    pb_put_bytes(&out, 1, id);
-    pb_put_varint(&out, 2, (uint64_t)version);
-    pb_put_varint(&out, 3, sequence);
-    pb_end(&out, mark);
+    size_t mark = wire_begin(&out, 1);
+    wire_put_bytes(&out, 1, id);
+    wire_put_varint(&out, 2, (uint64_t)version);
+    wire_put_varint(&out, 3, sequence);
+    wire_end(&out, mark);
     send(s, &out);
 }
 
@@ -95,10 +95,10 @@ static void send_error(stream *s, const ingest_result *r)
 {
     vv_buf out;
     vv_buf_init(&out, ANSWER_MAX);
-    size_t mark = pb_begin(&out, 2);
+    size_t mark = wire_begin(&out, 2);
     svc_ingest_put_status(&out, 1, r->status, r->message);
-    pb_put_varint(&out, 2, s->sequence);
-    pb_end(&out, mark);
+    wire_put_varint(&out, 2, s->sequence);
+    wire_end(&out, mark);
     send(s, &out);
 }
 
@@ -177,12 +177,12 @@ static void stream_tick(void *ctx)
     uint64_t messages = atomic_load_explicit(&s->messages, memory_order_relaxed);
     vv_buf out;
     vv_buf_init(&out, ANSWER_MAX);
-    size_t mark = pb_begin(&out, 3);
-    pb_put_varint(&out, 1, messages - vv_min_u64(messages, s->controls));
-    pb_put_varint(&out, 2, s->sequence);
-    pb_put_varint(&out, 3, atomic_load_explicit(&s->bytes, memory_order_relaxed));
+    size_t mark = wire_begin(&out, 3);
+    wire_put_varint(&out, 1, messages - vv_min_u64(messages, s->controls));
+    wire_put_varint(&out, 2, s->sequence);
+    wire_put_varint(&out, 3, atomic_load_explicit(&s->bytes, memory_order_relaxed));
     svc_ingest_put_time(&out, 4, vv_clock_wall(s->n->env.clock));
-    pb_end(&out, mark);
+    wire_end(&out, mark);
     send(s, &out);
 }
 

@@ -14,7 +14,8 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
-#include "server/pb_util.h"
+#include "codec/protowire.h"
+#include "server/svc_util.h"
 #include "storage/ingestion.pb-c.h"
 
 /* ---- who, and which tables ------------------------------------------------------------------- */
@@ -76,8 +77,10 @@ static void release(ingest_message *message)
 
 ingest_message svc_ingest_message(const srv_message *msg)
 {
-    return (ingest_message){
-        .data = msg->data, .owner = {msg->owner[0], msg->owner[1]}, .release = release};
+    return (ingest_message){.data = msg->data,
+                            .counted = true, /* with srv_method.copies */
+                            .owner = {msg->owner[0], msg->owner[1]},
+                            .release = release};
 }
 
 /* ---- answers ------------------------------------------------------------------------------------
@@ -85,41 +88,42 @@ ingest_message svc_ingest_message(const srv_message *msg)
 
 void svc_ingest_put_time(vv_buf *out, uint32_t number, int64_t wall_ns)
 {
-    size_t mark = pb_begin(out, number);
-    pb_put_varint(out, 1, (uint64_t)(wall_ns / VV_NS_PER_S));
-    pb_put_varint(out, 2, (uint64_t)(wall_ns % VV_NS_PER_S));
-    pb_end(out, mark);
+    size_t mark = wire_begin(out, number);
+    wire_put_varint(out, 1, (uint64_t)(wall_ns / VV_NS_PER_S));
+    wire_put_varint(out, 2, (uint64_t)(wall_ns % VV_NS_PER_S));
+    wire_end(out, mark);
 }
 
 void svc_ingest_put_status(vv_buf *out, uint32_t number, vv_status status, const char *message)
 {
-    size_t mark = pb_begin(out, number);
+    size_t mark = wire_begin(out, number);
     if (status != VV_OK) {
-        pb_put_varint(out, 1, (uint64_t)vv_status_grpc(status));
-        pb_put_str(out, 2, message == NULL ? vv_status_name(status) : message);
+        wire_put_varint(out, 1, (uint64_t)vv_status_grpc(status));
+        wire_put_bytes(out, 2, vv_slice_str(message == NULL ? vv_status_name(status) : message));
     }
-    pb_end(out, mark);
+    wire_end(out, mark);
 }
 
 void svc_ingest_put_record_answer(vv_buf *out, const ingest_item *item, int64_t wall_ns)
 {
     const ingest_result *r = ingest_item_result(item, 0);
     svc_ingest_put_status(out, 1, r->status, r->message);
-    pb_put_bytes(out, 2, r->id);
-    pb_put_varint(out, 3, (uint64_t)r->version);
+    wire_put_bytes(out, 2, r->id);
+    wire_put_varint(out, 3, (uint64_t)r->version);
     svc_ingest_put_time(out, 4, wall_ns);
 }
 
 static void put_result(vv_buf *out, const ingest_result *r)
 {
-    size_t mark = pb_begin(out, 4);
+    size_t mark = wire_begin(out, 4);
     svc_ingest_put_status(out, 1, r->status, r->message);
-    pb_put_bytes(out, 2, r->id);
+    wire_put_bytes(out, 2, r->id);
     if (r->status == VV_OK)
-        pb_put_varint(out, 3, (uint64_t)r->version);
+        wire_put_varint(out, 3, (uint64_t)r->version);
     else
-        pb_put_str(out, 4, r->message == NULL ? vv_status_name(r->status) : r->message);
-    pb_end(out, mark);
+        wire_put_bytes(out, 4,
+                       vv_slice_str(r->message == NULL ? vv_status_name(r->status) : r->message));
+    wire_end(out, mark);
 }
 
 /* The status of the whole: that of the first record that was refused, if one was. */
@@ -143,8 +147,8 @@ void svc_ingest_put_batch_answer(vv_buf *out, const ingest_item *item, int64_t w
     ingest_outcome o;
     ingest_item_outcome(item, &o);
     put_batch_status(out, item, &o);
-    pb_put_varint(out, 2, o.count - o.failed);
-    pb_put_varint(out, 3, o.failed);
+    wire_put_varint(out, 2, o.count - o.failed);
+    wire_put_varint(out, 3, o.failed);
     for (uint32_t i = 0; i < o.count; i++)
         put_result(out, ingest_item_result(item, i));
     svc_ingest_put_time(out, 5, wall_ns);
@@ -258,36 +262,39 @@ void svc_ingest_put_metrics(vv_buf *out, uint32_t number, node *n, vv_slice tena
     uint64_t count = vv_hist_count(latency);
     ingest_stats_read(n->pipeline, tenant, &s);
     vv_stats_read(n->db, &store);
-    size_t mark = pb_begin(out, number);
-    pb_put_varint(out, 1, s.records);
-    pb_put_varint(out, 2, (uint64_t)s.records_per_s);
-    pb_put_varint(out, 3, (uint64_t)s.bytes_per_s);
-    pb_put_varint(out, 4, s.streams);
-    pb_put_varint(out, 5, s.pending);
-    pb_put_varint(out, 6, s.failed);
-    pb_put_double(out, 7, count == 0 ? 0 : (double)vv_hist_sum(latency) / (double)count / 1e6);
-    pb_put_double(out, 8, (double)vv_hist_percentile(latency, 0.99) / 1e6);
-    pb_put_varint(out, 9, store.log_retained_bytes);
-    pb_put_varint(out, 10, store.memtable_count);
-    pb_end(out, mark);
+    size_t mark = wire_begin(out, number);
+    wire_put_varint(out, 1, s.records);
+    wire_put_varint(out, 2, (uint64_t)s.records_per_s);
+    wire_put_varint(out, 3, (uint64_t)s.bytes_per_s);
+    wire_put_varint(out, 4, s.streams);
+    wire_put_varint(out, 5, s.pending);
+    wire_put_varint(out, 6, s.failed);
+    wire_put_double_always(out, 7,
+                           count == 0 ? 0 : (double)vv_hist_sum(latency) / (double)count / 1e6);
+    wire_put_double_always(out, 8, (double)vv_hist_percentile(latency, 0.99) / 1e6);
+    wire_put_varint(out, 9, store.log_retained_bytes);
+    wire_put_varint(out, 10, store.memtable_count);
+    wire_end(out, mark);
 }
 
 /* tenant_id.id of an IngestionStatusRequest. False: malformed. */
 static bool read_tenant(vv_slice request, vv_slice *out)
 {
-    pb_reader r = pb_reader_of(request);
-    pb_field f, inner;
+    wire_reader r = wire_reader_of(request);
+    wire_field f = {0};
+    wire_field inner = {0};
     *out = vv_slice_of(NULL, 0);
-    while (pb_next(&r, &f)) {
-        if (f.number != 1 || f.wire != PB_BYTES)
+    while (wire_next(&r, &f) > 0) {
+        if (f.number != 1 || f.type != WIRE_BYTES)
             continue;
-        pb_reader id = pb_reader_of(f.bytes);
-        while (pb_next(&id, &inner))
-            if (inner.number == 1 && inner.wire == PB_BYTES)
+        wire_reader id = wire_reader_of(f.bytes);
+        while (wire_next(&id, &inner) > 0)
+            if (inner.number == 1 && inner.type == WIRE_BYTES)
                 *out = inner.bytes;
-        r.bad |= id.bad;
+        if (id.fault != WIRE_GOOD)
+            r.fault = id.fault;
     }
-    return !r.bad;
+    return r.fault == WIRE_GOOD;
 }
 
 static void status_message(srv_call *call, srv_message msg)
@@ -295,8 +302,7 @@ static void status_message(srv_call *call, srv_message msg)
     node *n = srv_call_ctx(call);
     vv_error err = {0};
     vv_slice tenant;
-    gate_identity who = {.loopback = srv_call_from_loopback(call),
-                         .token = srv_call_header(call, "authorization")};
+    gate_identity who = svc_identity(call);
     gate_grant grant;
     vv_status st = VV_OK;
     if (!read_tenant(msg.data, &tenant))
@@ -324,12 +330,12 @@ static void health_message(srv_call *call, srv_message msg)
     node *n = srv_call_ctx(call);
     char why[160];
     vv_slice service = vv_slice_of(NULL, 0);
-    pb_reader r = pb_reader_of(msg.data);
-    pb_field f;
-    while (pb_next(&r, &f))
-        if (f.number == 1 && f.wire == PB_BYTES)
+    wire_reader r = wire_reader_of(msg.data);
+    wire_field f = {0};
+    while (wire_next(&r, &f) > 0)
+        if (f.number == 1 && f.type == WIRE_BYTES)
             service = f.bytes;
-    if (r.bad) {
+    if (r.fault != WIRE_GOOD) {
         srv_call_finish(call, VV_INVALID, "the bytes are not a HealthCheckRequest");
         srv_message_release(&msg);
         return;
@@ -344,8 +350,8 @@ static void health_message(srv_call *call, srv_message msg)
     srv_message_release(&msg);
     vv_buf out;
     vv_buf_init(&out, 1024);
-    pb_put_varint(&out, 1, (uint64_t)status);
-    pb_put_str(&out, 2, why);
+    wire_put_varint(&out, 1, (uint64_t)status);
+    wire_put_bytes(&out, 2, vv_slice_str(why));
     svc_ingest_put_time(&out, 3, vv_clock_wall(n->env.clock));
     vv_status st = out.status;
     if (st == VV_OK)
@@ -354,19 +360,19 @@ static void health_message(srv_call *call, srv_message msg)
     vv_buf_fini(&out);
 }
 
-#define INGESTION_METHOD(name, handler)                                                            \
+#define INGESTION_METHOD(name, handler, more)                                                      \
     {                                                                                              \
         .kind = SRV_GRPC_UNARY, .path = "/storage.IngestionService/" name,                         \
-        .ports = SVC_INGEST_PORTS, .message = (handler)                                            \
+        .ports = SVC_INGEST_PORTS, .message = (handler), .copies = (more)                          \
     }
 
 size_t svc_ingestion_methods(node *n, srv_method *out, size_t max)
 {
     static const srv_method methods[] = {
-        INGESTION_METHOD("IngestRecord", record_message),
-        INGESTION_METHOD("IngestBatch", batch_message),
-        INGESTION_METHOD("GetIngestionStatus", status_message),
-        INGESTION_METHOD("HealthCheck", health_message),
+        INGESTION_METHOD("IngestRecord", record_message, 0),
+        INGESTION_METHOD("IngestBatch", batch_message, SVC_BATCH_COPIES),
+        INGESTION_METHOD("GetIngestionStatus", status_message, 0),
+        INGESTION_METHOD("HealthCheck", health_message, 0),
         {.kind = SRV_GRPC_STREAM,
          .path = "/storage.IngestionService/IngestStream",
          .ports = SVC_INGEST_PORTS,
@@ -376,10 +382,5 @@ size_t svc_ingestion_methods(node *n, srv_method *out, size_t max)
          .drained = svc_ingest_stream_drained,
          .closed = svc_ingest_stream_closed},
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(methods) && count < max; count++) {
-        out[count] = methods[count];
-        out[count].ctx = n;
-    }
-    return count;
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

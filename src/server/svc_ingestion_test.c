@@ -8,11 +8,11 @@
 
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "codec/protowire.h"
 #include "db/db.h"
 #include "ingest/ingest.h"
 #include "io/env.h"
 #include "server/node.h"
-#include "server/pb_util.h"
 #include "server/srv_client.h"
 #include "storage/ingestion.pb-c.h"
 
@@ -101,41 +101,41 @@ static int teardown(void **state)
 
 static void put_record(vv_buf *b, const char *entity, const char *schema)
 {
-    size_t id = pb_begin(b, 1);
+    size_t id = wire_begin(b, 1);
     if (entity != NULL) {
-        size_t mark = pb_begin(b, 2);
-        pb_put_str(b, 1, entity);
-        pb_end(b, mark);
+        size_t mark = wire_begin(b, 2);
+        wire_put_bytes(b, 1, vv_slice_str(entity));
+        wire_end(b, mark);
     }
-    pb_end(b, id);
-    size_t data = pb_begin(b, 2);
-    size_t field = pb_begin(b, 1);
-    pb_put_str(b, 1, "v");
-    size_t value = pb_begin(b, 2);
-    pb_put_double(b, 2, 1.5);
-    pb_end(b, value);
-    pb_end(b, field);
-    pb_end(b, data);
+    wire_end(b, id);
+    size_t data = wire_begin(b, 2);
+    size_t field = wire_begin(b, 1);
+    wire_put_bytes(b, 1, vv_slice_str("v"));
+    size_t value = wire_begin(b, 2);
+    wire_put_double_always(b, 2, 1.5);
+    wire_end(b, value);
+    wire_end(b, field);
+    wire_end(b, data);
     if (schema != NULL) {
-        size_t mark = pb_begin(b, 3);
-        pb_put_str(b, 2, schema);
-        pb_end(b, mark);
+        size_t mark = wire_begin(b, 3);
+        wire_put_bytes(b, 2, vv_slice_str(schema));
+        wire_end(b, mark);
     }
 }
 
 static void put_record_field(vv_buf *b, uint32_t number, const char *entity, const char *schema)
 {
-    size_t mark = pb_begin(b, number);
+    size_t mark = wire_begin(b, number);
     put_record(b, entity, schema);
-    pb_end(b, mark);
+    wire_end(b, mark);
 }
 
 static void put_option(vv_buf *b, uint32_t number, const char *key, const char *value)
 {
-    size_t mark = pb_begin(b, number);
-    pb_put_str(b, 1, key);
-    pb_put_str(b, 2, value);
-    pb_end(b, mark);
+    size_t mark = wire_begin(b, number);
+    wire_put_bytes(b, 1, vv_slice_str(key));
+    wire_put_bytes(b, 2, vv_slice_str(value));
+    wire_end(b, mark);
 }
 
 static vv_buf new_buf(void)
@@ -210,18 +210,18 @@ static void a_value_nested_without_end(void **state)
             head[n++] = (uint8_t)(len >= 0x80 ? len | 0x80 : len);
         memcpy(text + (at -= n), head, n);
     }
-    size_t record = pb_begin(&b, 1);
-    size_t id = pb_begin(&b, 1);
-    size_t mark = pb_begin(&b, 2);
-    pb_put_str(&b, 1, "deep");
-    pb_end(&b, mark);
-    pb_end(&b, id);
-    size_t data = pb_begin(&b, 2);
-    size_t field = pb_begin(&b, 1);
-    pb_put_bytes(&b, 2, vv_slice_of(text + at, depth * 16 - at));
-    pb_end(&b, field);
-    pb_end(&b, data);
-    pb_end(&b, record);
+    size_t record = wire_begin(&b, 1);
+    size_t id = wire_begin(&b, 1);
+    size_t mark = wire_begin(&b, 2);
+    wire_put_bytes(&b, 1, vv_slice_str("deep"));
+    wire_end(&b, mark);
+    wire_end(&b, id);
+    size_t data = wire_begin(&b, 2);
+    size_t field = wire_begin(&b, 1);
+    wire_put_bytes(&b, 2, vv_slice_of(text + at, depth * 16 - at));
+    wire_end(&b, field);
+    wire_end(&b, data);
+    wire_end(&b, record);
     unary(SERVICE "IngestRecord", &b, 0, &out);
     Storage__IngestRecordResponse *r =
         storage__ingest_record_response__unpack(NULL, out.len, out.data);
@@ -251,28 +251,28 @@ static void requests_that_are_refused_whole(void **state)
     b = new_buf();
     put_record_field(&b, 1, "good", NULL);
     put_record_field(&b, 1, NULL, NULL);
-    pb_put_varint(&b, 3, 1);
+    wire_put_varint(&b, 3, 1);
     s = unary(SERVICE "IngestBatch", &b, 3, &out);
     assert_non_null(strstr(s->message, "record 1"));
     b = new_buf();
     for (unsigned i = 0; i < 3; i++) { /* over one log entry together */
-        size_t record = pb_begin(&b, 1);
+        size_t record = wire_begin(&b, 1);
         put_record(&b, "big", NULL);
         for (unsigned k = 0; k < 6; k++) {
             char key[8];
             (void)snprintf(key, sizeof key, "k%u", k);
-            size_t pair = pb_begin(&b, 6);
-            pb_put_str(&b, 1, key);
-            pb_put_head(&b, 2, 1u << 20);
+            size_t pair = wire_begin(&b, 6);
+            wire_put_bytes(&b, 1, vv_slice_str(key));
+            wire_put_head(&b, 2, 1u << 20);
             uint8_t *to = vv_buf_reserve(&b, 1u << 20);
             assert_non_null(to);
             memset(to, 'm', 1u << 20);
             vv_buf_advance(&b, 1u << 20);
-            pb_end(&b, pair);
+            wire_end(&b, pair);
         }
-        pb_end(&b, record);
+        wire_end(&b, record);
     }
-    pb_put_varint(&b, 3, 1);
+    wire_put_varint(&b, 3, 1);
     s = unary(SERVICE "IngestBatch", &b, 8, &out);
     assert_non_null(strstr(s->message, "16777216"));
 }
@@ -323,9 +323,9 @@ static void state_and_health(void **state)
     assert_true(r->metrics->p99_latency_ms > 0 && r->metrics->wal_size_bytes > 0);
     storage__ingestion_status_response__free_unpacked(r, NULL);
     b = new_buf(); /* of a tenant that has nothing */
-    size_t mark = pb_begin(&b, 1);
-    pb_put_str(&b, 1, "nobody");
-    pb_end(&b, mark);
+    size_t mark = wire_begin(&b, 1);
+    wire_put_bytes(&b, 1, vv_slice_str("nobody"));
+    wire_end(&b, mark);
     unary(SERVICE "GetIngestionStatus", &b, 0, &out);
     r = storage__ingestion_status_response__unpack(NULL, out.len, out.data);
     assert_non_null(r);
@@ -337,7 +337,7 @@ static void state_and_health(void **state)
     } cases[] = {{"", 1}, {"storage.IngestionService", 1}, {"other", 3}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         b = new_buf();
-        pb_put_str(&b, 1, cases[i].service);
+        wire_put_bytes(&b, 1, vv_slice_str(cases[i].service));
         unary(SERVICE "HealthCheck", &b, 0, &out);
         Storage__HealthCheckResponse *h =
             storage__health_check_response__unpack(NULL, out.len, out.data);
@@ -361,10 +361,10 @@ static void send_record(cli_stream *s, const char *entity)
 static void send_control(cli_stream *s, uint32_t number, const char *ack)
 {
     vv_buf b = new_buf();
-    size_t mark = pb_begin(&b, number);
+    size_t mark = wire_begin(&b, number);
     if (ack != NULL)
         put_option(&b, 3, "ack", ack);
-    pb_end(&b, mark);
+    wire_end(&b, mark);
     cli_message(world.c, s, vv_buf_slice(&b), false);
     vv_buf_fini(&b);
 }

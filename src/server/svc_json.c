@@ -15,92 +15,10 @@
 
 #include "base/error.h"
 #include "base/util.h"
-#include "server/pb_util.h"
+#include "codec/protowire.h"
 #include "server/svc_json_int.h"
 
-/* ---- strings and numbers --------------------------------------------------------------------- */
-
-size_t svc_utf8_len(const uint8_t *p, size_t left)
-{
-    uint8_t c = p[0];
-    if (c < 0x80)
-        return 1;
-    size_t n = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-    if (c < 0xc2 || c > 0xf4 || left < n)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) || (c == 0xf0 && p[1] < 0x90) ||
-        (c == 0xf4 && p[1] > 0x8f))
-        return 0; /* overlong, surrogate, past U+10FFFF */
-    return n;
-}
-
-static const char *short_escape(uint8_t c)
-{
-    switch (c) {
-    case '"':
-        return "\\\"";
-    case '\\':
-        return "\\\\";
-    case '\n':
-        return "\\n";
-    case '\r':
-        return "\\r";
-    case '\t':
-        return "\\t";
-    case '\b':
-        return "\\b";
-    case '\f':
-        return "\\f";
-    default:
-        return NULL;
-    }
-}
-
-void svc_json_put_string(vv_buf *out, vv_slice text)
-{
-    vv_buf_append_u8(out, '"');
-    size_t plain = 0; /* start of what is copied as it stands */
-    for (size_t i = 0; i < text.len;) {
-        uint8_t c = text.data[i];
-        size_t n = svc_utf8_len(text.data + i, text.len - i);
-        if (n > 0 && c >= 0x20 && c != '"' && c != '\\') {
-            i += n;
-            continue;
-        }
-        vv_buf_append(out, text.data + plain, i - plain);
-        const char *escape = short_escape(c);
-        if (n == 0)
-            vv_buf_append_str(out, "\xef\xbf\xbd");
-        else if (escape != NULL)
-            vv_buf_append_str(out, escape);
-        else
-            vv_buf_printf(out, "\\u%04x", c);
-        plain = ++i;
-    }
-    if (plain < text.len)
-        vv_buf_append(out, text.data + plain, text.len - plain);
-    vv_buf_append_u8(out, '"');
-}
-
-void svc_json_put_double(vv_buf *out, double value)
-{
-    if (isnan(value) || isinf(value)) {
-        vv_buf_append_str(out, isnan(value) ? "\"NaN\""
-                               : value > 0  ? "\"Infinity\""
-                                            : "\"-Infinity\"");
-        return;
-    }
-    char text[40];
-    for (int digits = 15; digits <= 17; digits++) {
-        (void)snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    vv_buf_append_str(out, text);
-}
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 static void put_base64(vv_buf *out, vv_slice bytes)
 {
@@ -336,23 +254,23 @@ static void write_enum(vv_buf *out, const ProtobufCEnumDescriptor *desc, int32_t
         vv_buf_printf(out, "\"%s\"", value->name);
 }
 
-pb_wire svc_wire_of(ProtobufCType type)
+wire_type svc_wire_of(ProtobufCType type)
 {
     switch (type) {
     case PROTOBUF_C_TYPE_STRING:
     case PROTOBUF_C_TYPE_BYTES:
     case PROTOBUF_C_TYPE_MESSAGE:
-        return PB_BYTES;
+        return WIRE_BYTES;
     case PROTOBUF_C_TYPE_FIXED64:
     case PROTOBUF_C_TYPE_SFIXED64:
     case PROTOBUF_C_TYPE_DOUBLE:
-        return PB_FIXED64;
+        return WIRE_FIXED64;
     case PROTOBUF_C_TYPE_FIXED32:
     case PROTOBUF_C_TYPE_SFIXED32:
     case PROTOBUF_C_TYPE_FLOAT:
-        return PB_FIXED32;
+        return WIRE_FIXED32;
     default:
-        return PB_VARINT;
+        return WIRE_VARINT;
     }
 }
 
@@ -383,10 +301,10 @@ static void write_scalar(vv_buf *out, const ProtobufCFieldDescriptor *fd, uint64
         vv_buf_printf(out, "\"%" PRIu64 "\"", value);
         break;
     case PROTOBUF_C_TYPE_FLOAT:
-        svc_json_put_double(out, (double)float_of(value));
+        json_put_number(out, (double)float_of(value));
         break;
     case PROTOBUF_C_TYPE_DOUBLE:
-        svc_json_put_double(out, double_of(value));
+        json_put_number(out, double_of(value));
         break;
     case PROTOBUF_C_TYPE_BOOL:
         vv_buf_append_str(out, value != 0 ? "true" : "false");
@@ -400,14 +318,14 @@ static void write_scalar(vv_buf *out, const ProtobufCFieldDescriptor *fd, uint64
     }
 }
 
-static bool write_one(writer *w, const ProtobufCFieldDescriptor *fd, const pb_field *field)
+static bool write_one(writer *w, const ProtobufCFieldDescriptor *fd, const wire_field *field)
 {
-    if (field->wire != svc_wire_of(fd->type))
+    if (field->type != svc_wire_of(fd->type))
         return false;
     if (fd->type == PROTOBUF_C_TYPE_MESSAGE)
         return write_message(w, fd->descriptor, field->bytes);
     if (fd->type == PROTOBUF_C_TYPE_STRING)
-        svc_json_put_string(w->out, field->bytes);
+        json_put_string(w->out, field->bytes);
     else if (fd->type == PROTOBUF_C_TYPE_BYTES)
         put_base64(w->out, field->bytes);
     else
@@ -419,27 +337,11 @@ static bool write_one(writer *w, const ProtobufCFieldDescriptor *fd, const pb_fi
 static bool write_packed(writer *w, const ProtobufCFieldDescriptor *fd, vv_slice bytes,
                          size_t *count)
 {
-    /* Read it as one-element messages would be, without their tags. */
-    pb_wire wire = svc_wire_of(fd->type);
-    const uint8_t *p = bytes.data, *end = bytes.len == 0 ? p : p + bytes.len;
-    while (p < end) {
+    wire_reader r = wire_reader_of(bytes);
+    while (r.next < r.end) {
         uint64_t value = 0;
-        if (wire == PB_VARINT) {
-            unsigned shift = 0;
-            while (p < end && shift < 70 && (*p & 0x80) != 0) {
-                value |= (uint64_t)(*p++ & 0x7f) << (shift < 64 ? shift : 63);
-                shift += 7;
-            }
-            if (p == end || shift >= 70)
-                return false;
-            value |= (uint64_t)*p++ << (shift < 64 ? shift : 63);
-        } else {
-            size_t width = wire == PB_FIXED64 ? 8 : 4;
-            if ((size_t)(end - p) < width)
-                return false;
-            memcpy(&value, p, width);
-            p += width;
-        }
+        if (!wire_value(&r, svc_wire_of(fd->type), &value))
+            return false;
         if ((*count)++ > 0)
             vv_buf_append_u8(w->out, ',');
         write_scalar(w->out, fd, value);
@@ -450,10 +352,12 @@ static bool write_packed(writer *w, const ProtobufCFieldDescriptor *fd, vv_slice
 /* A map entry as a member of an object: its key, or the empty one, and its value. */
 static bool write_entry(writer *w, const ProtobufCMessageDescriptor *entry, vv_slice bytes)
 {
-    pb_reader r = pb_reader_of(bytes);
-    pb_field field, key = {.wire = PB_BYTES}, value = {.wire = svc_wire_of(entry->fields[1].type)};
+    wire_reader r = wire_reader_of(bytes);
+    wire_field field = {0};
+    wire_field key = {.type = WIRE_BYTES};
+    wire_field value = {.type = svc_wire_of(entry->fields[1].type)};
     bool has_key = false;
-    while (pb_next(&r, &field)) {
+    while (wire_next(&r, &field) > 0) {
         if (field.number == 1) {
             key = field;
             has_key = true;
@@ -461,12 +365,12 @@ static bool write_entry(writer *w, const ProtobufCMessageDescriptor *entry, vv_s
             value = field;
         }
     }
-    if (r.bad)
+    if (r.fault != WIRE_GOOD)
         return false;
     if (entry->fields[0].type == PROTOBUF_C_TYPE_STRING || !has_key) {
-        if (key.wire != PB_BYTES)
+        if (key.type != WIRE_BYTES)
             return false;
-        svc_json_put_string(w->out, key.bytes);
+        json_put_string(w->out, key.bytes);
     } else {
         vv_buf_printf(w->out, "\"%" PRId64 "\"", (int64_t)key.value);
     }
@@ -477,14 +381,14 @@ static bool write_entry(writer *w, const ProtobufCMessageDescriptor *entry, vv_s
 static bool write_repeated(writer *w, const ProtobufCFieldDescriptor *fd, vv_slice bytes,
                            bool named, size_t *members)
 {
-    bool map = svc_field_is_map(fd), scalar = svc_wire_of(fd->type) != PB_BYTES;
+    bool map = svc_field_is_map(fd), scalar = svc_wire_of(fd->type) != WIRE_BYTES;
     size_t count = 0;
     bool opened = !named;
-    pb_reader r = pb_reader_of(bytes);
-    pb_field field;
+    wire_reader r = wire_reader_of(bytes);
+    wire_field field = {0};
     if (!named)
         vv_buf_append_u8(w->out, map ? '{' : '[');
-    while (pb_next(&r, &field)) {
+    while (wire_next(&r, &field) > 0) {
         if (field.number != fd->id)
             continue;
         if (!opened) {
@@ -494,20 +398,20 @@ static bool write_repeated(writer *w, const ProtobufCFieldDescriptor *fd, vv_sli
             vv_buf_append_u8(w->out, map ? '{' : '[');
             opened = true;
         }
-        if (scalar && field.wire == PB_BYTES) {
+        if (scalar && field.type == WIRE_BYTES) {
             if (!write_packed(w, fd, field.bytes, &count))
                 return false;
             continue;
         }
         if (count++ > 0)
             vv_buf_append_u8(w->out, ',');
-        if (map ? field.wire != PB_BYTES || !write_entry(w, fd->descriptor, field.bytes)
+        if (map ? field.type != WIRE_BYTES || !write_entry(w, fd->descriptor, field.bytes)
                 : !write_one(w, fd, &field))
             return false;
     }
     if (opened)
         vv_buf_append_u8(w->out, map ? '}' : ']');
-    return !r.bad;
+    return r.fault == WIRE_GOOD;
 }
 
 static bool write_plain(writer *w, const ProtobufCMessageDescriptor *desc, vv_slice bytes)
@@ -521,15 +425,16 @@ static bool write_plain(writer *w, const ProtobufCMessageDescriptor *desc, vv_sl
                 return false;
             continue;
         }
-        pb_reader r = pb_reader_of(bytes);
-        pb_field field, last;
+        wire_reader r = wire_reader_of(bytes);
+        wire_field field = {0};
+        wire_field last = {0};
         bool found = false;
-        while (pb_next(&r, &field))
+        while (wire_next(&r, &field) > 0)
             if (field.number == fd->id) {
                 last = field;
                 found = true;
             }
-        if (r.bad)
+        if (r.fault != WIRE_GOOD)
             return false;
         if (!found)
             continue;
@@ -545,10 +450,11 @@ static bool write_plain(writer *w, const ProtobufCMessageDescriptor *desc, vv_sl
 
 static bool write_value(writer *w, const ProtobufCMessageDescriptor *desc, vv_slice bytes)
 {
-    pb_reader r = pb_reader_of(bytes);
-    pb_field field, last = {0};
+    wire_reader r = wire_reader_of(bytes);
+    wire_field field = {0};
+    wire_field last = {0};
     const ProtobufCFieldDescriptor *kind = NULL;
-    while (pb_next(&r, &field)) {
+    while (wire_next(&r, &field) > 0) {
         const ProtobufCFieldDescriptor *fd =
             protobuf_c_message_descriptor_get_field(desc, field.number);
         if (fd != NULL) {
@@ -556,13 +462,13 @@ static bool write_value(writer *w, const ProtobufCMessageDescriptor *desc, vv_sl
             last = field;
         }
     }
-    if (r.bad)
+    if (r.fault != WIRE_GOOD)
         return false;
     if (kind == NULL || kind->type == PROTOBUF_C_TYPE_ENUM) { /* null_value */
         vv_buf_append_str(w->out, "null");
         return true;
     }
-    if (++w->values > PB_VALUE_DEPTH_MAX)
+    if (++w->values > STRUCT_DEPTH_MAX)
         return false;
     bool good = write_one(w, kind, &last);
     w->values--;
@@ -571,19 +477,19 @@ static bool write_value(writer *w, const ProtobufCMessageDescriptor *desc, vv_sl
 
 static bool write_timestamp(writer *w, vv_slice bytes)
 {
-    pb_reader r = pb_reader_of(bytes);
-    pb_field field;
+    wire_reader r = wire_reader_of(bytes);
+    wire_field field = {0};
     uint64_t part[2] = {0, 0};
     char text[SVC_TIME_TEXT_MAX];
-    while (pb_next(&r, &field))
+    while (wire_next(&r, &field) > 0)
         if (field.number <= 2) {
-            if (field.wire != PB_VARINT)
+            if (field.type != WIRE_VARINT)
                 return false;
             part[field.number - 1] = field.value;
         }
-    if (r.bad || !svc_time_format((int64_t)part[0], (int32_t)part[1], text))
+    if (r.fault != WIRE_GOOD || !svc_time_format((int64_t)part[0], (int32_t)part[1], text))
         return false;
-    svc_json_put_string(w->out, vv_slice_str(text));
+    json_put_string(w->out, vv_slice_str(text));
     return true;
 }
 
@@ -623,7 +529,7 @@ vv_status svc_json_from_wire(const ProtobufCMessageDescriptor *desc, vv_slice by
         out->len = before;
         return vv_fail(err, VV_INVALID,
                        "%s: the bytes are not such a message, or values nest deeper than %u",
-                       desc->name, PB_VALUE_DEPTH_MAX);
+                       desc->name, STRUCT_DEPTH_MAX);
     }
     if (out->status != VV_OK)
         return vv_fail(err, out->status, "%s as JSON: no room in %zu bytes", desc->name, out->max);

@@ -6,7 +6,7 @@
  * are written as strings and read as either; bytes are base64; Timestamp is RFC 3339; Struct, Value
  * and ListValue are plain JSON. An unknown name is refused. Nothing is built in between, so a text
  * needs no more memory than the wire bytes it becomes, integers keep all their digits, and nesting
- * is bounded by PB_VALUE_DEPTH_MAX.
+ * is bounded by STRUCT_DEPTH_MAX.
  */
 #ifndef VARVE_SERVER_SVC_JSON_H
 #define VARVE_SERVER_SVC_JSON_H
@@ -30,11 +30,6 @@ VV_MUST_CHECK vv_status svc_json_from_wire(const ProtobufCMessageDescriptor *des
                                            vv_buf *out, vv_error *err);
 
 /* ---- pieces, for texts put together by hand -------------------------------------------------- */
-
-/** Append text as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */
-void svc_json_put_string(vv_buf *out, vv_slice text);
-/** Append a number that reads back as the same double; "NaN" and infinities as strings. */
-void svc_json_put_double(vv_buf *out, double value);
 
 #define SVC_TIME_TEXT_MAX 40
 /** RFC 3339 in UTC with 0, 3, 6 or 9 digits of fraction; years 1 to 9999. False when out of range.

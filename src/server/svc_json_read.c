@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "base/varint.h"
+#include "codec/utf8.h"
 #include "server/svc_json.h"
 #include "server/svc_json_int.h"
 
@@ -160,7 +161,7 @@ static vv_status read_string(reader *r, vv_slice *out)
             plain = r->next;
             continue;
         }
-        size_t n = svc_utf8_len(r->next, (size_t)(r->end - r->next));
+        size_t n = utf8_length(r->next, r->end);
         if (n == 0)
             return bad(r, "the string is not UTF-8");
         if (*r->next < 0x20)
@@ -372,7 +373,7 @@ static vv_status read_bytes(reader *r, const ProtobufCFieldDescriptor *fd)
         text.len--;
     if (text.len % 4 == 1)
         return bad_field(r, fd, "is not base64");
-    pb_put_head(r->out, fd->id, text.len * 3 / 4);
+    wire_put_head(r->out, fd->id, text.len * 3 / 4);
     uint32_t bits = 0;
     unsigned have = 0;
     for (size_t i = 0; i < text.len; i++) {
@@ -420,7 +421,7 @@ static vv_status read_number_field(reader *r, const ProtobufCFieldDescriptor *fd
     case PROTOBUF_C_TYPE_DOUBLE:
         st = read_double(r, fd, &d);
         if (st == VV_OK)
-            pb_put_double(r->out, fd->id, d);
+            wire_put_double_always(r->out, fd->id, d);
         return st;
     case PROTOBUF_C_TYPE_FLOAT: {
         st = read_double(r, fd, &d);
@@ -428,16 +429,16 @@ static vv_status read_number_field(reader *r, const ProtobufCFieldDescriptor *fd
         uint32_t bits;
         memcpy(&bits, &f, sizeof bits);
         if (st == VV_OK)
-            pb_put_fixed32(r->out, fd->id, bits);
+            wire_put_fixed32(r->out, fd->id, bits);
         return st;
     }
     case PROTOBUF_C_TYPE_BOOL:
         if (take_word(r, "true"))
-            pb_put_varint(r->out, fd->id, 1);
+            wire_put_varint(r->out, fd->id, 1);
         else if (!take_word(r, "false"))
             return bad_field(r, fd, "needs true or false");
         else
-            pb_put_varint(r->out, fd->id, 0);
+            wire_put_varint(r->out, fd->id, 0);
         return VV_OK;
     case PROTOBUF_C_TYPE_ENUM:
         st = read_enum(r, fd, &value);
@@ -450,12 +451,12 @@ static vv_status read_number_field(reader *r, const ProtobufCFieldDescriptor *fd
         return st;
     if (fd->type == PROTOBUF_C_TYPE_SINT32 || fd->type == PROTOBUF_C_TYPE_SINT64)
         value = zigzag(value);
-    if (svc_wire_of(fd->type) == PB_FIXED64)
-        pb_put_fixed64(r->out, fd->id, value);
-    else if (svc_wire_of(fd->type) == PB_FIXED32)
-        pb_put_fixed32(r->out, fd->id, (uint32_t)value);
+    if (svc_wire_of(fd->type) == WIRE_FIXED64)
+        wire_put_fixed64(r->out, fd->id, value);
+    else if (svc_wire_of(fd->type) == WIRE_FIXED32)
+        wire_put_fixed32(r->out, fd->id, (uint32_t)value);
     else
-        pb_put_varint(r->out, fd->id, value);
+        wire_put_varint(r->out, fd->id, value);
     return VV_OK;
 }
 
@@ -472,8 +473,8 @@ static vv_status read_timestamp(reader *r)
         return st;
     if (!svc_time_parse(text, &seconds, &nanos))
         return bad(r, "a time is written as 2026-07-01T12:30:00.25Z (RFC 3339)");
-    pb_put_varint(r->out, 1, (uint64_t)seconds);
-    pb_put_varint(r->out, 2, (uint64_t)nanos);
+    wire_put_varint(r->out, 1, (uint64_t)seconds);
+    wire_put_varint(r->out, 2, (uint64_t)nanos);
     return VV_OK;
 }
 
@@ -481,9 +482,9 @@ static vv_status read_timestamp(reader *r)
 static vv_status read_one(reader *r, const ProtobufCFieldDescriptor *fd)
 {
     if (fd->type == PROTOBUF_C_TYPE_MESSAGE) {
-        size_t mark = pb_begin(r->out, fd->id);
+        size_t mark = wire_begin(r->out, fd->id);
         vv_status st = read_message(r, fd->descriptor);
-        pb_end(r->out, mark);
+        wire_end(r->out, mark);
         return st;
     }
     if (fd->type == PROTOBUF_C_TYPE_BYTES)
@@ -492,7 +493,7 @@ static vv_status read_one(reader *r, const ProtobufCFieldDescriptor *fd)
         vv_slice text = vv_slice_of(NULL, 0);
         vv_status st = read_string(r, &text);
         if (st == VV_OK)
-            pb_put_bytes(r->out, fd->id, text);
+            wire_put_bytes(r->out, fd->id, text);
         return st;
     }
     return read_number_field(r, fd);
@@ -542,12 +543,12 @@ static vv_status read_map(reader *r, const ProtobufCFieldDescriptor *fd)
         st = read_string(r, &key);
         if (st != VV_OK)
             return st;
-        size_t mark = pb_begin(r->out, fd->id);
-        pb_put_bytes(r->out, entry->fields[0].id, key);
+        size_t mark = wire_begin(r->out, fd->id);
+        wire_put_bytes(r->out, entry->fields[0].id, key);
         if (!take(r, ':'))
             return bad(r, "':' is expected");
         st = read_one(r, &entry->fields[1]);
-        pb_end(r->out, mark);
+        wire_end(r->out, mark);
         if (st != VV_OK)
             return st;
     }
@@ -615,13 +616,25 @@ static vv_status read_plain(reader *r, const ProtobufCMessageDescriptor *desc)
     return st;
 }
 
+/* The number of a Value. It is a double: a literal that would be rounded is refused, not stored as
+ * another number. */
+static vv_status read_value_number(reader *r, const ProtobufCFieldDescriptor *fd)
+{
+    bool integral;
+    size_t left = (size_t)(r->end - r->next);
+    size_t len = left == 0 ? 0 : number_len(vv_slice_of(r->next, left), &integral);
+    if (json_is_big_integer(vv_slice_of(r->next, len)))
+        return bad(r, "an integer beyond 2^53 does not fit a number exactly: write it as a string");
+    return read_one(r, fd);
+}
+
 /* google.protobuf.Value, its fields in the order of struct.proto: null, number, string, bool,
  * struct, list. */
 static vv_status read_value_body(reader *r, const ProtobufCMessageDescriptor *desc)
 {
     int c = peek(r);
     if (take_word(r, "null")) {
-        pb_put_varint(r->out, desc->fields[0].id, 0);
+        wire_put_varint(r->out, desc->fields[0].id, 0);
         return VV_OK;
     }
     if (c == '{')
@@ -632,14 +645,14 @@ static vv_status read_value_body(reader *r, const ProtobufCMessageDescriptor *de
         return read_one(r, &desc->fields[2]);
     if (c == 't' || c == 'f')
         return read_one(r, &desc->fields[3]);
-    return read_one(r, &desc->fields[1]);
+    return read_value_number(r, &desc->fields[1]);
 }
 
 static vv_status read_value(reader *r, const ProtobufCMessageDescriptor *desc)
 {
-    if (r->values == PB_VALUE_DEPTH_MAX)
+    if (r->values == STRUCT_DEPTH_MAX)
         return vv_fail(r->err, VV_INVALID, "JSON at byte %td: values nest deeper than %u",
-                       r->next - r->begin, PB_VALUE_DEPTH_MAX);
+                       r->next - r->begin, STRUCT_DEPTH_MAX);
     r->values++;
     vv_status st = read_value_body(r, desc);
     r->values--;

@@ -4,14 +4,16 @@
  */
 #include "server/svc_json.h"
 
+#include "query/struct_json.h"
+
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "codec/protowire.h"
 #include "google/protobuf/struct.pb-c.h"
-#include "server/pb_util.h"
 #include "storage/ingestion.pb-c.h"
 #include "storage/query.pb-c.h"
 #include "varve/v1/admin.pb-c.h"
@@ -123,6 +125,7 @@ static void test_bad_texts_are_refused(void **state)
         {"plus", value_desc, "+1", "number is expected"},
         {"bare point", value_desc, "1.", "number is expected"},
         {"word", value_desc, "nope", "number is expected"},
+        {"integer that would be rounded", value_desc, "9007199254740993", "beyond 2^53"},
         {"huge number", value_desc, "1e999", "range of a double"},
         {"control character", value_desc, "\"a\nb\"", "control character"},
         {"not UTF-8", value_desc, "\"\xc3(\"", "not UTF-8"},
@@ -216,7 +219,7 @@ static void random_text(vv_rng *rng, vv_buf *json, unsigned depth)
         vv_buf_append_str(json, vv_rng_one_in(rng, 2) ? "true" : "false");
         break;
     case 2:
-        svc_json_put_double(json, (double)(int64_t)vv_rng_below(rng, 1000) - 500);
+        json_put_number(json, (double)(int64_t)vv_rng_below(rng, 1000) - 500);
         break;
     case 3: {
         double d;
@@ -224,7 +227,7 @@ static void random_text(vv_rng *rng, vv_buf *json, unsigned depth)
             uint64_t bits = vv_rng_next(rng);
             memcpy(&d, &bits, sizeof d);
         } while (!isfinite(d));
-        svc_json_put_double(json, d);
+        json_put_number(json, d);
         break;
     }
     case 4: {
@@ -232,7 +235,7 @@ static void random_text(vv_rng *rng, vv_buf *json, unsigned depth)
         size_t len = vv_rng_below(rng, sizeof bytes);
         for (size_t i = 0; i < len; i++)
             bytes[i] = (uint8_t)vv_rng_below(rng, 0x80);
-        svc_json_put_string(json, vv_slice_of(bytes, len));
+        json_put_string(json, vv_slice_of(bytes, len));
         break;
     }
     case 5:

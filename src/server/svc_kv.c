@@ -60,7 +60,7 @@ static void answer_version(svc_kv_write *w, const vv_write_result *result)
 {
     vv_buf out;
     vv_buf_init(&out, PUT_ANSWER_MAX);
-    pb_put_varint(&out, 1, (uint64_t)result->version);
+    wire_put_varint(&out, 1, (uint64_t)result->version);
     svc_kv_answer(w->call, result->durability, &out);
 }
 
@@ -150,11 +150,11 @@ vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version, 
 
 static void put_value(vv_buf *out, const vv_value *value)
 {
-    pb_put_varint(out, 1, true);
-    pb_put_bytes(out, 2, value->data);
-    pb_put_varint(out, 3, (uint64_t)value->version);
+    wire_put_varint(out, 1, true);
+    wire_put_bytes(out, 2, value->data);
+    wire_put_varint(out, 3, (uint64_t)value->version);
     if (value->expires_ns != 0)
-        pb_put_varint(out, 4, (uint64_t)(value->expires_ns / VV_NS_PER_MS));
+        wire_put_varint(out, 4, (uint64_t)(value->expires_ns / VV_NS_PER_MS));
 }
 
 static vv_status fill_get(srv_call *call, vv_slice message, bool may_wait, svc_kv_found *found,
@@ -227,10 +227,5 @@ size_t svc_kv_methods(node *n, srv_method *out, size_t max)
          .drained = svc_kv_scan_drained,
          .closed = svc_kv_scan_closed},
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(methods) && count < max; count++) {
-        out[count] = methods[count];
-        out[count].ctx = n;
-    }
-    return count;
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

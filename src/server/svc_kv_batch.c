@@ -147,9 +147,9 @@ static void answer(svc_kv_write *w, const vv_write_result *result)
 {
     vv_buf out;
     vv_buf_init(&out, ANSWER_MAX);
-    pb_put_varint(&out, 1, (uint64_t)result->version);
+    wire_put_varint(&out, 1, (uint64_t)result->version);
     if (result->duplicate)
-        pb_put_varint(&out, 2, true);
+        wire_put_varint(&out, 2, true);
     svc_kv_answer(w->call, result->durability, &out);
 }
 

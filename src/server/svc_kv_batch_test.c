@@ -226,12 +226,12 @@ static void many_puts(vv_buf *out, size_t count, size_t size)
     char key[16];
     for (size_t i = 0; i < count; i++) {
         (void)snprintf(key, sizeof key, "%08zu", i);
-        size_t operation = pb_begin(out, 1);
-        size_t put = pb_begin(out, 1);
-        pb_put_str(out, 2, key);
-        pb_put_bytes(out, 3, vv_slice_of(value, size));
-        pb_end(out, put);
-        pb_end(out, operation);
+        size_t operation = wire_begin(out, 1);
+        size_t put = wire_begin(out, 1);
+        wire_put_bytes(out, 2, vv_slice_str(key));
+        wire_put_bytes(out, 3, vv_slice_of(value, size));
+        wire_end(out, put);
+        wire_end(out, operation);
     }
     test_free(value);
     assert_int_equal(out->status, VV_OK);
@@ -271,11 +271,11 @@ static void test_conditions_are_bounded(void **state)
     assert_ok(svc_suite_put(&s, "", "", STR("k"), STR("v"), NULL), s.err);
     vv_buf_init(&req, 1u << 20);
     for (int i = 0; i < 10001; i++) {
-        size_t operation = pb_begin(&req, 1);
-        size_t require = pb_begin(&req, 4);
-        pb_put_str(&req, 2, "absent");
-        pb_end(&req, require);
-        pb_end(&req, operation);
+        size_t operation = wire_begin(&req, 1);
+        size_t require = wire_begin(&req, 4);
+        wire_put_bytes(&req, 2, vv_slice_str("absent"));
+        wire_end(&req, require);
+        wire_end(&req, operation);
     }
     assert_status(VV_INVALID, svc_suite_call_raw(&s, "Kv/Batch", vv_buf_slice(&req)));
     expect_code(&s, 3, "at most 10000 conditions");

@@ -26,9 +26,9 @@ static void answer_current(svc_kv_write *w, const vv_value *value)
     vv_buf_init(&out, len);
     w->is_settled = true;
     if (value != NULL && vv_buf_reserve(&out, len) != NULL) {
-        pb_put_varint(&out, 2, (uint64_t)value->version);
-        pb_put_varint(&out, 3, true);
-        pb_put_bytes(&out, 4, value->data);
+        wire_put_varint(&out, 2, (uint64_t)value->version);
+        wire_put_varint(&out, 3, true);
+        wire_put_bytes(&out, 4, value->data);
     }
     if (out.status == VV_OK)
         srv_call_send(w->call, &out);
@@ -92,8 +92,8 @@ static void answer_swapped(svc_kv_write *w, const vv_write_result *result)
 {
     vv_buf out;
     vv_buf_init(&out, ANSWER_HEAD_MAX);
-    pb_put_varint(&out, 1, true);
-    pb_put_varint(&out, 2, (uint64_t)result->version);
+    wire_put_varint(&out, 1, true);
+    wire_put_varint(&out, 2, (uint64_t)result->version);
     svc_kv_answer(w->call, result->durability, &out);
 }
 

@@ -117,17 +117,17 @@ static void on_closed(void *ctx, cli_call *call, const cli_result *result)
 
 static void put_ref(request *r, uint32_t number)
 {
-    size_t mark = pb_begin(&r->bytes, number);
-    pb_put_str(&r->bytes, 1, r->t->name);
-    pb_put_str(&r->bytes, 2, vv_rng_one_in(&r->t->rng, 2) ? "x" : "y");
-    pb_end(&r->bytes, mark);
+    size_t mark = wire_begin(&r->bytes, number);
+    wire_put_bytes(&r->bytes, 1, vv_slice_str(r->t->name));
+    wire_put_bytes(&r->bytes, 2, vv_slice_str(vv_rng_one_in(&r->t->rng, 2) ? "x" : "y"));
+    wire_end(&r->bytes, mark);
 }
 
 static void put_key(request *r, uint32_t number)
 {
     char key[8];
     (void)snprintf(key, sizeof key, "k%02u", (unsigned)vv_rng_below(&r->t->rng, 40));
-    pb_put_str(&r->bytes, number, key);
+    wire_put_bytes(&r->bytes, number, vv_slice_str(key));
 }
 
 static void put_value(request *r, uint32_t number)
@@ -135,18 +135,18 @@ static void put_value(request *r, uint32_t number)
     uint8_t value[VALUE_MAX];
     size_t len = vv_rng_below(&r->t->rng, sizeof value);
     memset(value, r->t->mark, len);
-    pb_put_bytes(&r->bytes, number, vv_slice_of(value, len));
+    wire_put_bytes(&r->bytes, number, vv_slice_of(value, len));
 }
 
 static void put_operation(request *r)
 {
-    size_t operation = pb_begin(&r->bytes, 1);
-    size_t put = pb_begin(&r->bytes, 1);
+    size_t operation = wire_begin(&r->bytes, 1);
+    size_t put = wire_begin(&r->bytes, 1);
     put_ref(r, 1);
     put_key(r, 2);
     put_value(r, 3);
-    pb_end(&r->bytes, put);
-    pb_end(&r->bytes, operation);
+    wire_end(&r->bytes, put);
+    wire_end(&r->bytes, operation);
 }
 
 static void write_request(request *r)
@@ -155,17 +155,17 @@ static void write_request(request *r)
     case BATCH:
         for (uint64_t n = vv_rng_below(&r->t->rng, 5); n > 0; n--)
             put_operation(r);
-        pb_put_str(&r->bytes, 3, "same producer");
-        pb_put_varint(&r->bytes, 4, 1 + vv_rng_below(&r->t->rng, 1000));
+        wire_put_bytes(&r->bytes, 3, vv_slice_str("same producer"));
+        wire_put_varint(&r->bytes, 4, 1 + vv_rng_below(&r->t->rng, 1000));
         return;
     case LIST:
-        pb_put_str(&r->bytes, 1, r->t->name);
+        wire_put_bytes(&r->bytes, 1, vv_slice_str(r->t->name));
         return;
     case SCAN:
         put_ref(r, 1);
         if (vv_rng_one_in(&r->t->rng, 2))
             put_key(r, 2);
-        pb_put_varint(&r->bytes, 9, vv_rng_below(&r->t->rng, 2000));
+        wire_put_varint(&r->bytes, 9, vv_rng_below(&r->t->rng, 2000));
         return;
     default:
         put_ref(r, 1);
@@ -175,7 +175,7 @@ static void write_request(request *r)
         put_value(r, 3);
     if (r->method == CAS) {
         if (vv_rng_one_in(&r->t->rng, 2))
-            pb_put_varint(&r->bytes, 3, 1);
+            wire_put_varint(&r->bytes, 3, 1);
         else
             put_value(r, 4);
         put_value(r, 5);

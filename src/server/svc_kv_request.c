@@ -1,61 +1,61 @@
 #include "server/svc_kv_request.h"
 
-bool svc_kv_take_bytes(const pb_field *f, vv_slice *out)
+bool svc_kv_take_bytes(const wire_field *f, vv_slice *out)
 {
     *out = f->bytes;
-    return f->wire == PB_BYTES;
+    return f->type == WIRE_BYTES;
 }
 
-bool svc_kv_take_uint(const pb_field *f, uint64_t *out)
+bool svc_kv_take_uint(const wire_field *f, uint64_t *out)
 {
     *out = f->value;
-    return f->wire == PB_VARINT;
+    return f->type == WIRE_VARINT;
 }
 
-bool svc_kv_take_u32(const pb_field *f, uint32_t *out)
+bool svc_kv_take_u32(const wire_field *f, uint32_t *out)
 {
     *out = (uint32_t)f->value;
-    return f->wire == PB_VARINT;
+    return f->type == WIRE_VARINT;
 }
 
-bool svc_kv_take_int(const pb_field *f, int64_t *out)
+bool svc_kv_take_int(const wire_field *f, int64_t *out)
 {
     *out = (int64_t)f->value;
-    return f->wire == PB_VARINT;
+    return f->type == WIRE_VARINT;
 }
 
-bool svc_kv_take_bool(const pb_field *f, bool *out)
+bool svc_kv_take_bool(const wire_field *f, bool *out)
 {
     *out = f->value != 0;
-    return f->wire == PB_VARINT;
+    return f->type == WIRE_VARINT;
 }
 
 bool svc_kv_read_table(vv_slice message, svc_table_ref *out)
 {
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
     bool ok = true;
-    while (ok && pb_next(&r, &f)) {
+    while (ok && wire_next(&r, &f) > 0) {
         if (f.number == 1)
             ok = svc_kv_take_bytes(&f, &out->tenant);
         else if (f.number == 2)
             ok = svc_kv_take_bytes(&f, &out->table);
     }
-    return ok && !r.bad;
+    return ok && r.fault == WIRE_GOOD;
 }
 
-bool svc_kv_take_table(const pb_field *f, svc_table_ref *out)
+bool svc_kv_take_table(const wire_field *f, svc_table_ref *out)
 {
-    return f->wire == PB_BYTES && svc_kv_read_table(f->bytes, out);
+    return f->type == WIRE_BYTES && svc_kv_read_table(f->bytes, out);
 }
 
 bool svc_kv_read_put(vv_slice message, svc_kv_put *out)
 {
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
     bool ok = true;
     *out = (svc_kv_put){0};
-    while (ok && pb_next(&r, &f)) {
+    while (ok && wire_next(&r, &f) > 0) {
         switch (f.number) {
         case 1:
             ok = svc_kv_take_table(&f, &out->table);
@@ -76,16 +76,16 @@ bool svc_kv_read_put(vv_slice message, svc_kv_put *out)
             break;
         }
     }
-    return ok && !r.bad;
+    return ok && r.fault == WIRE_GOOD;
 }
 
 bool svc_kv_read_get(vv_slice message, svc_kv_get *out)
 {
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
     bool ok = true;
     *out = (svc_kv_get){0};
-    while (ok && pb_next(&r, &f)) {
+    while (ok && wire_next(&r, &f) > 0) {
         if (f.number == 1)
             ok = svc_kv_take_table(&f, &out->table);
         else if (f.number == 2)
@@ -93,16 +93,16 @@ bool svc_kv_read_get(vv_slice message, svc_kv_get *out)
         else if (f.number == 3)
             ok = svc_kv_take_int(&f, &out->version);
     }
-    return ok && !r.bad;
+    return ok && r.fault == WIRE_GOOD;
 }
 
 bool svc_kv_read_delete(vv_slice message, svc_kv_delete *out)
 {
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
     bool ok = true;
     *out = (svc_kv_delete){0};
-    while (ok && pb_next(&r, &f)) {
+    while (ok && wire_next(&r, &f) > 0) {
         if (f.number == 1)
             ok = svc_kv_take_table(&f, &out->table);
         else if (f.number == 2)
@@ -112,11 +112,11 @@ bool svc_kv_read_delete(vv_slice message, svc_kv_delete *out)
         else if (f.number == 4)
             ok = svc_kv_take_u32(&f, &out->durability);
     }
-    return ok && !r.bad;
+    return ok && r.fault == WIRE_GOOD;
 }
 
 /* The last field of a oneof counts. */
-static bool take_expectation(const pb_field *f, svc_kv_cas *out)
+static bool take_expectation(const wire_field *f, svc_kv_cas *out)
 {
     out->expectation = (svc_kv_expectation)f->number;
     out->absent = false;
@@ -127,11 +127,11 @@ static bool take_expectation(const pb_field *f, svc_kv_cas *out)
 
 bool svc_kv_read_cas(vv_slice message, svc_kv_cas *out)
 {
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
     bool ok = true;
     *out = (svc_kv_cas){0};
-    while (ok && pb_next(&r, &f)) {
+    while (ok && wire_next(&r, &f) > 0) {
         switch (f.number) {
         case 1:
             ok = svc_kv_take_table(&f, &out->table);
@@ -156,10 +156,10 @@ bool svc_kv_read_cas(vv_slice message, svc_kv_cas *out)
             break;
         }
     }
-    return ok && !r.bad;
+    return ok && r.fault == WIRE_GOOD;
 }
 
-static bool take_scan(const pb_field *f, svc_kv_scan *out)
+static bool take_scan(const wire_field *f, svc_kv_scan *out)
 {
     switch (f->number) {
     case 1:
@@ -187,13 +187,13 @@ static bool take_scan(const pb_field *f, svc_kv_scan *out)
 
 bool svc_kv_read_scan(vv_slice message, svc_kv_scan *out)
 {
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
     bool ok = true;
     *out = (svc_kv_scan){0};
-    while (ok && pb_next(&r, &f))
+    while (ok && wire_next(&r, &f) > 0)
         ok = take_scan(&f, out);
-    return ok && !r.bad;
+    return ok && r.fault == WIRE_GOOD;
 }
 
 /* ---- batches -----------------------------------------------------------------------------------
@@ -201,13 +201,13 @@ bool svc_kv_read_scan(vv_slice message, svc_kv_scan *out)
 
 bool svc_kv_read_batch(vv_slice message, svc_kv_batch *out)
 {
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
     bool ok = true;
     *out = (svc_kv_batch){.rest = r};
-    while (ok && pb_next(&r, &f)) {
+    while (ok && wire_next(&r, &f) > 0) {
         if (f.number == 1)
-            ok = f.wire == PB_BYTES;
+            ok = f.type == WIRE_BYTES;
         else if (f.number == 2)
             ok = svc_kv_take_u32(&f, &out->durability);
         else if (f.number == 3)
@@ -215,16 +215,16 @@ bool svc_kv_read_batch(vv_slice message, svc_kv_batch *out)
         else if (f.number == 4)
             ok = svc_kv_take_uint(&f, &out->sequence);
     }
-    return ok && !r.bad;
+    return ok && r.fault == WIRE_GOOD;
 }
 
 /* Put, Delete, DeleteRange and Require differ only in their last fields. */
 static bool read_inner(vv_slice message, svc_kv_op *out)
 {
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
     bool ok = true;
-    while (ok && pb_next(&r, &f)) {
+    while (ok && wire_next(&r, &f) > 0) {
         if (f.number == 1)
             ok = svc_kv_take_table(&f, &out->table);
         else if (f.number == 2)
@@ -237,31 +237,31 @@ static bool read_inner(vv_slice message, svc_kv_op *out)
         else if (f.number == 4 && out->kind == SVC_KV_OP_PUT)
             ok = svc_kv_take_uint(&f, &out->ttl_ms);
     }
-    return ok && !r.bad;
+    return ok && r.fault == WIRE_GOOD;
 }
 
 /* A oneof: the last one counts, and the same one in pieces is merged. */
 static bool read_op(vv_slice message, svc_kv_op *out)
 {
-    pb_reader r = pb_reader_of(message);
-    pb_field f;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
     bool ok = true;
     *out = (svc_kv_op){0};
-    while (ok && pb_next(&r, &f)) {
+    while (ok && wire_next(&r, &f) > 0) {
         if (f.number > SVC_KV_OP_REQUIRE)
             continue;
         if ((uint32_t)out->kind != f.number)
             *out = (svc_kv_op){.kind = (svc_kv_op_kind)f.number};
-        ok = f.wire == PB_BYTES && read_inner(f.bytes, out);
+        ok = f.type == WIRE_BYTES && read_inner(f.bytes, out);
     }
-    return ok && !r.bad;
+    return ok && r.fault == WIRE_GOOD;
 }
 
 int svc_kv_next_op(svc_kv_batch *batch, svc_kv_op *out)
 {
-    pb_field f;
-    while (pb_next(&batch->rest, &f))
+    wire_field f = {0};
+    while (wire_next(&batch->rest, &f) > 0)
         if (f.number == 1)
-            return f.wire == PB_BYTES && read_op(f.bytes, out) ? 1 : -1;
-    return batch->rest.bad ? -1 : 0;
+            return f.type == WIRE_BYTES && read_op(f.bytes, out) ? 1 : -1;
+    return batch->rest.fault != WIRE_GOOD ? -1 : 0;
 }

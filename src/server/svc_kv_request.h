@@ -9,7 +9,7 @@
 #ifndef VARVE_SERVER_SVC_KV_REQUEST_H
 #define VARVE_SERVER_SVC_KV_REQUEST_H
 
-#include "server/pb_util.h"
+#include "codec/protowire.h"
 
 typedef struct svc_table_ref {
     vv_slice tenant; /* empty: "default" */
@@ -84,7 +84,7 @@ typedef struct svc_kv_op {
 } svc_kv_op;
 
 typedef struct svc_kv_batch {
-    pb_reader rest; /* for svc_kv_next_op */
+    wire_reader rest; /* for svc_kv_next_op */
     uint32_t durability;
     vv_slice producer;
     uint64_t sequence;
@@ -103,11 +103,11 @@ bool svc_kv_read_batch(vv_slice message, svc_kv_batch *out);
 int svc_kv_next_op(svc_kv_batch *batch, svc_kv_op *out);
 
 /* Pieces, for requests like these. False: another wire type. */
-bool svc_kv_take_table(const pb_field *f, svc_table_ref *out);
-bool svc_kv_take_bytes(const pb_field *f, vv_slice *out);
-bool svc_kv_take_uint(const pb_field *f, uint64_t *out);
-bool svc_kv_take_u32(const pb_field *f, uint32_t *out);
-bool svc_kv_take_int(const pb_field *f, int64_t *out);
-bool svc_kv_take_bool(const pb_field *f, bool *out);
+bool svc_kv_take_table(const wire_field *f, svc_table_ref *out);
+bool svc_kv_take_bytes(const wire_field *f, vv_slice *out);
+bool svc_kv_take_uint(const wire_field *f, uint64_t *out);
+bool svc_kv_take_u32(const wire_field *f, uint32_t *out);
+bool svc_kv_take_int(const wire_field *f, int64_t *out);
+bool svc_kv_take_bool(const wire_field *f, bool *out);
 
 #endif

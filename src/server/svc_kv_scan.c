@@ -139,15 +139,15 @@ static vv_status open_scan(scan *s, vv_error *err)
 
 static void put_entry(const scan *s, vv_slice key, vv_slice value, vv_buf *out)
 {
-    size_t begin = pb_begin(out, 1);
+    size_t begin = wire_begin(out, 1);
     int64_t expires_ns = vv_cursor_expires_ns(s->cursor);
-    pb_put_bytes(out, 1, key);
+    wire_put_bytes(out, 1, key);
     if (!s->keys_only)
-        pb_put_bytes(out, 2, value);
-    pb_put_varint(out, 3, (uint64_t)vv_cursor_version(s->cursor));
+        wire_put_bytes(out, 2, value);
+    wire_put_varint(out, 3, (uint64_t)vv_cursor_version(s->cursor));
     if (expires_ns != 0)
-        pb_put_varint(out, 4, (uint64_t)(expires_ns / VV_NS_PER_MS));
-    pb_end(out, begin);
+        wire_put_varint(out, 4, (uint64_t)(expires_ns / VV_NS_PER_MS));
+    wire_end(out, begin);
 }
 
 /* Entries up to the page's size; the first goes in whatever its size. *over: there are no more. */
@@ -175,7 +175,7 @@ static vv_status send_page(scan *s, size_t *sent, bool *over, vv_error *err)
     vv_buf out;
     vv_buf_init(&out, ANSWER_MAX);
     vv_status st = fill_page(s, &out, over, err);
-    pb_put_varint(&out, 2, (uint64_t)s->version);
+    wire_put_varint(&out, 2, (uint64_t)s->version);
     if (st == VV_OK) {
         *sent += out.len;
         srv_call_send(s->call, &out);

@@ -7,9 +7,11 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 
+#include "base/error.h"
 #include "base/util.h"
 #include "ingest/ingest.h"
 #include "server/node.h"
+#include "server/svc_util.h"
 
 #define METRICS_MAX (256u * 1024)
 
@@ -207,12 +209,23 @@ void svc_metrics_text(node *n, vv_buf *out)
 
 static void metrics(srv_call *call, srv_message msg)
 {
-    srv_message_release(&msg);
+    node *n = srv_call_ctx(call);
+    const gate_identity who = svc_identity(call);
+    const gate_op op = {.kind = GATE_STATUS};
+    gate_grant grant;
+    vv_error err = {0};
     vv_buf out;
+    srv_message_release(&msg);
     vv_buf_init(&out, METRICS_MAX);
-    svc_metrics_text(srv_call_ctx(call), &out);
-    bool whole = out.status == VV_OK;
-    srv_call_reply(call, whole ? 200 : 507, "text/plain; version=0.0.4; charset=utf-8", &out, NULL);
+    vv_status st = gate_authorize(n->gate, &who, &op, 1, &grant, &err);
+    if (st == VV_OK)
+        svc_metrics_text(n, &out);
+    if (st == VV_OK && out.status != VV_OK)
+        st = vv_fail(&err, out.status, "no memory for the figures");
+    if (st == VV_OK)
+        srv_call_reply(call, 200, "text/plain; version=0.0.4; charset=utf-8", &out, NULL);
+    else
+        svc_reply_error(call, st, err.msg);
     vv_buf_fini(&out);
 }
 

@@ -35,11 +35,11 @@ static void run_job(void *arg)
     vv_buf out;
     vv_buf_init(&out, SVC_ANSWER_MAX);
     vv_status st = job->answer(a, &out, &err);
+    svc_ask_count(a);
     if (st == VV_OK)
         srv_call_send(a->call, &out);
     vv_buf_fini(&out);
     srv_call_finish(a->call, st, st == VV_OK ? NULL : err.msg);
-    svc_ask_count(a);
     svc_ask_unref(a);
     vv_free(job);
 }
@@ -206,7 +206,7 @@ static vv_status get_from(getter *g, const record_id *id, vv_slice table_name, v
 {
     gate_op op = {
         .kind = GATE_READ, .tenant = id->tenant, .table = table_name, .key_begin = id->entity};
-    gate_identity who = svc_query_identity(g->call);
+    gate_identity who = svc_identity(g->call);
     gate_grant grant;
     vv_table *table = NULL;
     vv_value value = {0};
@@ -260,7 +260,7 @@ static vv_status get_elsewhere(getter *g, const record_id *id, vv_buf *out, vv_e
     }
     names n = {.arena = &g->arena};
     gate_op op = {.kind = GATE_LIST, .tenant = id->tenant};
-    gate_identity who = svc_query_identity(g->call);
+    gate_identity who = svc_identity(g->call);
     gate_grant grant;
     char tenant[VV_NAME_MAX + 1];
     if (id->tenant.len > VV_NAME_MAX)
@@ -269,7 +269,7 @@ static vv_status get_elsewhere(getter *g, const record_id *id, vv_buf *out, vv_e
     tenant[id->tenant.len] = 0;
     vv_status st = gate_authorize(g->node->gate, &who, &op, 1, &grant, err);
     if (st == VV_OK)
-        st = vv_table_list(gate_db(&grant), tenant, take_name, &n, err);
+        st = vv_table_list_names(gate_db(&grant), tenant, take_name, &n, err);
     if (st != VV_OK)
         return st;
     st = VV_NOT_FOUND;
@@ -435,10 +435,5 @@ size_t svc_query_methods(node *n, srv_method *out, size_t max)
          .drained = svc_stream_drained,
          .closed = svc_stream_closed},
     };
-    size_t count = 0;
-    for (; count < ARRAY_LEN(methods) && count < max; count++) {
-        out[count] = methods[count];
-        out[count].ctx = n;
-    }
-    return count;
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

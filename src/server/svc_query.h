@@ -6,6 +6,7 @@
 
 #include "query/query.h"
 #include "server/node.h"
+#include "server/svc_util.h"
 
 /* A request that was parsed and authorized, with everything it borrows from. Heap; counted
  * references: the call has one until closed(), the thread that works on it another. */
@@ -38,7 +39,8 @@ void svc_ask_ref(svc_ask *a);
 void svc_ask_unref(svc_ask *a); /* accepts NULL */
 /** Open the table and fill what a query needs to know of the node. */
 VV_MUST_CHECK vv_status svc_ask_open(svc_ask *a, query_env *out, vv_error *err);
-/** Count the call in the node's figures. */
+/** Count the call in the node's figures: before its end, so that who has the answer finds it there.
+ */
 void svc_ask_count(const svc_ask *a);
 
 /** Run the question and append a storage.QueryResponse. Blocks. */
@@ -52,9 +54,6 @@ void svc_stream_message(srv_call *call, srv_message msg);
 void svc_stream_half_close(srv_call *call);
 void svc_stream_drained(srv_call *call);
 void svc_stream_closed(srv_call *call);
-
-/** The identity that a call comes with. */
-gate_identity svc_query_identity(const srv_call *call);
 
 #define SVC_ANSWER_MAX (80u * 1024 * 1024) /* bytes of one answer: a page and one large record */
 

@@ -15,12 +15,6 @@
 #define ARENA_MAX (16u * 1024 * 1024)
 #define RESERVE_STEP (256u * 1024)
 
-gate_identity svc_query_identity(const srv_call *call)
-{
-    return (gate_identity){.loopback = srv_call_from_loopback(call),
-                           .token = srv_call_header(call, "authorization")};
-}
-
 void svc_ask_ref(svc_ask *a)
 {
     atomic_fetch_add_explicit(&a->refs, 1, memory_order_relaxed);
@@ -70,7 +64,7 @@ vv_status svc_ask_create(srv_call *call, srv_message *msg, vv_buf *wire, svc_ask
         a->tenant = a->ask.tenant.len > 0 ? a->ask.tenant : vv_slice_str("default");
         a->table = a->ask.table.len > 0 ? a->ask.table : vv_slice_str("records");
         a->op = (gate_op){.kind = GATE_READ, .tenant = a->tenant, .table = a->table};
-        gate_identity who = svc_query_identity(call);
+        gate_identity who = svc_identity(call);
         st = gate_authorize(n->gate, &who, &a->op, 1, &a->grant, err);
     }
     if (st != VV_OK) {

@@ -2,8 +2,9 @@
  * svc_query_stream.c - QueryStream: one record a message, as fast as the client reads.
  *
  * A turn runs on the pool until the output queue is high; then it parks, holding no thread, and the
- * loop's drained() starts the next turn. The cursor, and with it the snapshot, stays open between
- * turns.
+ * loop's drained() starts the next turn. A turn that has looked at its share of records, or sent
+ * its share of bytes, goes to the end of the pool's queue, so that a long question leaves room for
+ * others. The cursor, and with it the snapshot, stays open between turns.
  *
  *   message() --submit--> RUNNING --queue high--> PARKED --drained()--> RUNNING (submitted again)
  *                            |                       |
@@ -14,6 +15,8 @@
  */
 #include "base/error.h"
 #include "server/svc_query.h"
+
+#define TURN_BYTES (4u * 1024u * 1024u)
 
 enum { STREAM_RUNNING, STREAM_PARKED, STREAM_OVER };
 
@@ -42,8 +45,8 @@ static void stream_finish(svc_ask *a, vv_status st, const vv_error *err)
         srv_call_send(a->call, &out);
     }
     vv_buf_fini(&out);
-    srv_call_finish(a->call, st, st == VV_OK ? NULL : err->msg);
     svc_ask_count(a);
+    srv_call_finish(a->call, st, st == VV_OK ? NULL : err->msg);
     atomic_store(&a->state, STREAM_OVER);
 }
 
@@ -60,10 +63,14 @@ static bool park(svc_ask *a)
     return !atomic_compare_exchange_strong(&a->state, &parked, STREAM_RUNNING);
 }
 
-static vv_status send_rows(svc_ask *a, bool *parked, vv_error *err)
+/* Rows until a turn is over or nobody takes them. *parked: drained() begins the next turn; *paused:
+ * there is more to do. */
+static vv_status send_rows(svc_ask *a, bool *parked, bool *paused, vv_error *err)
 {
     query_row row;
     vv_status st;
+    size_t sent = 0;
+    query_begin_turn(a->query, TURN_BYTES);
     while ((st = query_next(a->query, &row, err)) == VV_OK) {
         vv_buf out;
         vv_buf_init(&out, SVC_ANSWER_MAX);
@@ -72,13 +79,27 @@ static vv_status send_rows(svc_ask *a, bool *parked, vv_error *err)
         size_t begin = wire_begin(&out, 1);
         query_row_put(&out, a->tenant, a->table, &row);
         wire_end(&out, begin);
+        sent += out.len;
         srv_call_send(a->call, &out);
-        if (park(a)) {
-            *parked = true;
+        *parked = park(a);
+        *paused = sent >= TURN_BYTES;
+        if (*parked || *paused)
             return VV_OK;
-        }
     }
+    *paused = st == VV_NOT_FOUND && query_is_paused(a->query);
     return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+static void turn(void *arg);
+
+/* Begin another turn, which owns a reference. False when the pool has no room. */
+static bool submit(svc_ask *a)
+{
+    svc_ask_ref(a);
+    if (srv_pool_submit(a->node->pool, turn, a) == VV_OK)
+        return true;
+    svc_ask_unref(a);
+    return false;
 }
 
 static void turn(void *arg)
@@ -87,30 +108,31 @@ static void turn(void *arg)
     vv_error err = {0};
     vv_status st = VV_OK;
     bool parked = false;
+    bool paused = true;
     if (a->query == NULL) {
         query_env env;
         st = svc_ask_open(a, &env, &err);
         if (st == VV_OK)
             st = query_open(&a->ask, &env, &a->query, &err);
     }
-    if (st == VV_OK)
-        st = send_rows(a, &parked, &err);
-    if (!parked) /* after parking another thread may own the query already */
+    /* Handed on by either, the query may be another thread's already. */
+    bool handed_on = false;
+    while (st == VV_OK && paused && !handed_on) {
+        st = send_rows(a, &parked, &paused, &err);
+        handed_on = parked || (st == VV_OK && paused && submit(a));
+    }
+    if (!handed_on)
         stream_finish(a, st, &err);
     svc_ask_unref(a);
 }
 
-/* Start a turn, which owns a reference. */
-static void submit(svc_ask *a)
+static void begin_turn(svc_ask *a)
 {
     vv_error err = {0};
-    svc_ask_ref(a);
-    vv_status st = srv_pool_submit(a->node->pool, turn, a);
-    if (st == VV_OK)
+    if (submit(a))
         return;
-    vv_fail(&err, st, "query: too many queries wait for a thread; retry after a pause");
-    stream_finish(a, st, &err);
-    svc_ask_unref(a);
+    vv_fail(&err, VV_BUSY, "query: too many queries wait for a thread; retry after a pause");
+    stream_finish(a, VV_BUSY, &err);
 }
 
 void svc_stream_message(srv_call *call, srv_message msg)
@@ -129,7 +151,7 @@ void svc_stream_message(srv_call *call, srv_message msg)
     }
     atomic_init(&a->state, STREAM_RUNNING);
     srv_call_set_user(call, a);
-    submit(a);
+    begin_turn(a);
 }
 
 void svc_stream_half_close(srv_call *call)
@@ -143,7 +165,7 @@ void svc_stream_drained(srv_call *call)
     svc_ask *a = srv_call_user(call);
     int parked = STREAM_PARKED;
     if (a != NULL && atomic_compare_exchange_strong(&a->state, &parked, STREAM_RUNNING))
-        submit(a);
+        begin_turn(a);
 }
 
 void svc_stream_closed(srv_call *call)

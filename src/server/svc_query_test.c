@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/lock.h"
 #include "db/db.h"
 #include "query/query.h"
 #include "query/struct_json.h"
@@ -333,16 +334,21 @@ static void test_query_pages(void **state)
 /* ---- QueryStream
  * --------------------------------------------------------------------------------- */
 
-static cli_stream *start_stream(fixture *f)
+static cli_stream *start_stream_of(fixture *f, const query_ask *q)
 {
     vv_buf wire;
-    const query_ask q = {.tenant = vv_slice_str("t")};
     vv_buf_init(&wire, 1 << 16);
-    query_request_put(&wire, &q);
+    query_request_put(&wire, q);
     cli_stream *s = cli_call(f->client, SERVICE "QueryStream", NULL);
     cli_message(f->client, s, vv_buf_slice(&wire), true);
     vv_buf_fini(&wire);
     return s;
+}
+
+static cli_stream *start_stream(fixture *f)
+{
+    const query_ask q = {.tenant = vv_slice_str("t")};
+    return start_stream_of(f, &q);
 }
 
 /* A client that stops reading stops the query; when it reads again it gets the rest. */
@@ -391,6 +397,86 @@ static void test_a_stream_follows_its_reader(void **state)
     }
     assert_int_equal(records, 20000);
     assert_int_equal(returned, 20000);
+    fixture_stop(&f);
+}
+
+/* Holds the only thread of the pool until it is let go. */
+typedef struct gatekeeper {
+    vv_mutex lock;
+    vv_cond moved;
+    bool open;
+} gatekeeper;
+
+static void stand_in_the_way(void *arg)
+{
+    gatekeeper *k = arg;
+    vv_mutex_lock(&k->lock);
+    while (!k->open)
+        vv_cond_wait(&k->moved, &k->lock);
+    vv_mutex_unlock(&k->lock);
+}
+
+typedef struct mark {
+    node *n;
+    _Atomic uint64_t queries; /* answered when its turn came */
+    _Atomic bool set;
+} mark;
+
+static void set_mark(void *arg)
+{
+    mark *m = arg;
+    atomic_store(&m->queries, atomic_load(&m->n->queries_total));
+    atomic_store(&m->set, true);
+}
+
+/* A long stream that sends nothing leaves the only thread to a question behind it. */
+static void test_a_long_stream_takes_turns(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_start(&f, 1, 16);
+    put_many(&f, 10000, 1000); /* 10 MB, over two turns */
+    vv_buf value;
+    vv_buf_init(&value, 64);
+    vv_error err = {0};
+    assert_ok(json_read_value(vv_slice_str("\"none\""), NULL, &value, &err), err);
+    const query_filter none = {vv_slice_str("p"), vv_slice_str("="), vv_buf_slice(&value)};
+    const query_order by_p = {vv_slice_str("p"), true};
+    const query_ask asks[] = {
+        {.tenant = vv_slice_str("t"), .filters = &none, .filter_count = 1},
+        {.tenant = vv_slice_str("t"), .order = &by_p, .order_count = 1, .limit = 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(asks); i++) {
+        gatekeeper keeper = {.open = false};
+        mark m = {.n = &f.n};
+        vv_mutex_init(&keeper.lock, VV_RANK_LEAF);
+        vv_cond_init(&keeper.moved);
+        uint64_t before = atomic_load(&f.n.queries_total);
+        assert_int_equal(srv_pool_submit(f.n.pool, stand_in_the_way, &keeper), VV_OK);
+        cli_stream *long_one = start_stream_of(&f, &asks[i]);
+        vv_buf wire;
+        const query_ask one = {.tenant = vv_slice_str("t"), .limit = 1};
+        vv_buf_init(&wire, 1 << 16);
+        query_request_put(&wire, &one);
+        cli_stream *brief = cli_call(f.client, SERVICE "Query", NULL);
+        cli_message(f.client, brief, vv_buf_slice(&wire), true);
+        vv_buf_fini(&wire);
+        (void)cli_unary(f.client, SERVICE "HealthCheck", vv_slice_of(NULL, 0), NULL);
+        /* The loop has answered what came behind the two, so both are in the pool's queue. */
+        assert_int_equal(srv_pool_submit(f.n.pool, set_mark, &m), VV_OK);
+        vv_mutex_lock(&keeper.lock);
+        keeper.open = true;
+        vv_cond_signal(&keeper.moved);
+        vv_mutex_unlock(&keeper.lock);
+        assert_true(cli_wait(f.client, brief, WAIT_MS) && cli_wait(f.client, long_one, WAIT_MS));
+        assert_int_equal(brief->grpc_status, 0);
+        assert_int_equal(long_one->grpc_status, 0);
+        assert_true(atomic_load(&m.set));
+        assert_int_equal(atomic_load(&m.queries) - before, 1); /* the brief one */
+        vv_cond_fini(&keeper.moved);
+        vv_mutex_fini(&keeper.lock);
+    }
+    vv_buf_fini(&value);
     fixture_stop(&f);
 }
 
@@ -525,6 +611,7 @@ int main(void)
         cmocka_unit_test(test_get_records),
         cmocka_unit_test(test_query_pages),
         cmocka_unit_test(test_a_stream_follows_its_reader),
+        cmocka_unit_test(test_a_long_stream_takes_turns),
         cmocka_unit_test(test_streams_that_end_early),
         cmocka_unit_test(test_aggregate_explain_health),
         cmocka_unit_test(test_http_query),

@@ -8,9 +8,9 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "codec/protowire.h"
 #include "server/descriptors.h"
 #include "server/node.h"
-#include "server/pb_util.h"
 
 #define ANSWER_MAX (4u * 1024u * 1024u)
 #define REQUEST_MAX (64u * 1024u)
@@ -39,38 +39,38 @@ static void answer_error(vv_buf *out, int code, const char *what, vv_slice name)
     char text[256];
     (void)snprintf(text, sizeof text, "%s%.*s", what, (int)vv_min_u64(name.len, 160),
                    (const char *)name.data);
-    size_t mark = pb_begin(out, RES_ERROR);
-    pb_put_varint(out, 1, (uint64_t)code);
-    pb_put_str(out, 2, text);
-    pb_end(out, mark);
+    size_t mark = wire_begin(out, RES_ERROR);
+    wire_put_varint(out, 1, (uint64_t)code);
+    wire_put_bytes(out, 2, vv_slice_str(text));
+    wire_end(out, mark);
 }
 
 static void answer_file(vv_buf *out, vv_slice set, vv_slice file)
 {
     vv_slice files[DESCRIPTORS_FILES_MAX];
     size_t count = descriptors_closure(set, file, files);
-    size_t mark = pb_begin(out, RES_FILE);
+    size_t mark = wire_begin(out, RES_FILE);
     for (size_t i = 0; i < count; i++)
-        pb_put_bytes(out, 1, files[i]);
-    pb_end(out, mark);
+        wire_put_bytes(out, 1, files[i]);
+    wire_end(out, mark);
 }
 
 static void put_service(void *ctx, vv_slice package, vv_slice name)
 {
     vv_buf *out = ctx;
-    size_t service = pb_begin(out, 1);
-    pb_put_head(out, 1, package.len + 1 + name.len);
+    size_t service = wire_begin(out, 1);
+    wire_put_head(out, 1, package.len + 1 + name.len);
     vv_buf_append_slice(out, package);
     vv_buf_append_u8(out, '.');
     vv_buf_append_slice(out, name);
-    pb_end(out, service);
+    wire_end(out, service);
 }
 
 static void answer_services(vv_buf *out, vv_slice set)
 {
-    size_t mark = pb_begin(out, RES_LIST_SERVICES);
+    size_t mark = wire_begin(out, RES_LIST_SERVICES);
     descriptors_services(set, put_service, out);
-    pb_end(out, mark);
+    wire_end(out, mark);
 }
 
 /* We have no extensions; a message that exists has an empty list of them. */
@@ -80,12 +80,12 @@ static void answer_extension_numbers(vv_buf *out, vv_slice set, vv_slice type)
         answer_error(out, CODE_NOT_FOUND, "no such message: ", type);
         return;
     }
-    size_t mark = pb_begin(out, RES_EXTENSION_NUMBERS);
-    pb_put_bytes(out, 1, type);
-    pb_end(out, mark);
+    size_t mark = wire_begin(out, RES_EXTENSION_NUMBERS);
+    wire_put_bytes(out, 1, type);
+    wire_end(out, mark);
 }
 
-static void answer(vv_buf *out, vv_slice set, const pb_field *ask)
+static void answer(vv_buf *out, vv_slice set, const wire_field *ask)
 {
     vv_slice file;
     switch (ask->number) {
@@ -118,26 +118,27 @@ static void answer(vv_buf *out, vv_slice set, const pb_field *ask)
 
 static void on_message(srv_call *call, srv_message msg)
 {
-    pb_reader r = pb_reader_of(msg.data);
-    pb_field f, ask = {0};
+    wire_reader r = wire_reader_of(msg.data);
+    wire_field f = {0};
+    wire_field ask = {0};
     vv_slice host = {0};
-    while (pb_next(&r, &f)) {
-        if (f.wire != PB_BYTES)
+    while (wire_next(&r, &f) > 0) {
+        if (f.type != WIRE_BYTES)
             continue;
         if (f.number == REQ_HOST)
             host = f.bytes;
         else if (f.number >= REQ_FILE_BY_FILENAME && f.number <= REQ_LIST_SERVICES)
             ask = f; /* a oneof: the last one counts */
     }
-    if (r.bad) {
+    if (r.fault != WIRE_GOOD) {
         srv_call_finish(call, VV_INVALID, "the bytes are not a ServerReflectionRequest");
         srv_message_release(&msg);
         return;
     }
     vv_buf out;
     vv_buf_init(&out, ANSWER_MAX);
-    pb_put_bytes(&out, RES_VALID_HOST, host);
-    pb_put_bytes(&out, RES_ORIGINAL_REQUEST, msg.data);
+    wire_put_bytes(&out, RES_VALID_HOST, host);
+    wire_put_bytes(&out, RES_ORIGINAL_REQUEST, msg.data);
     answer(&out, descriptors_builtin(), &ask);
     srv_message_release(&msg);
     srv_call_send(call, &out);

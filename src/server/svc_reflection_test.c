@@ -2,17 +2,17 @@
  * svc_reflection_test.c - what the descriptor set answers, alone and over the wire in both
  * versions.
  */
+#include "codec/protowire.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "server/descriptors.h"
-#include "server/pb_util.h"
 #include "server/svc_suite.h"
 
 static vv_slice name_of(vv_slice file)
 {
-    pb_reader r = pb_reader_of(file);
-    pb_field f;
-    while (pb_next(&r, &f))
-        if (f.number == 1 && f.wire == PB_BYTES)
+    wire_reader r = wire_reader_of(file);
+    wire_field f = {0};
+    while (wire_next(&r, &f) > 0)
+        if (f.number == 1 && f.type == WIRE_BYTES)
             return f.bytes;
     return vv_slice_of(NULL, 0);
 }
@@ -109,7 +109,9 @@ static response *ask(svc_suite *s, cli_stream *stream, request *req)
 {
     vv_buf bytes;
     vv_buf_init(&bytes, 4096);
-    pb_pack(&bytes, &req->base);
+    uint8_t *to = vv_buf_reserve(&bytes, protobuf_c_message_get_packed_size(&req->base) + 1);
+    assert_non_null(to);
+    vv_buf_advance(&bytes, protobuf_c_message_pack(&req->base, to));
     assert_ok(cli_stream_send(stream, vv_buf_slice(&bytes), &s->err), s->err);
     vv_buf_fini(&bytes);
     assert_ok(cli_stream_receive(stream, true, &s->reply, &s->err), s->err);

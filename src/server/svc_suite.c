@@ -13,16 +13,17 @@
 static void add_methods(svc_suite *s)
 {
     static size_t (*const services[])(node * n, srv_method * out, size_t max) = {
-        svc_kv_methods,         svc_admin_methods, svc_http_kv_methods, svc_health_methods,
-        svc_reflection_methods, svc_query_methods, svc_metrics_methods};
+        svc_kv_methods,         svc_admin_methods,      svc_http_kv_methods, svc_health_methods,
+        svc_reflection_methods, svc_query_methods,      svc_metrics_methods, svc_http_query_methods,
+        svc_ingestion_methods,  svc_http_ingest_methods};
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         s->method_count +=
             services[i](&s->n, s->methods + s->method_count, SUITE_METHODS_MAX - s->method_count);
 }
 
-static void start_server(svc_suite *s, uint32_t loops)
+static void start_server(svc_suite *s, const svc_suite_options *o)
 {
-    const srv_port port = {.host = "127.0.0.1"};
+    const srv_port port = {.host = o->host == NULL ? "127.0.0.1" : o->host};
     add_methods(s);
     srv_options opt = {.threads = s->n.env.threads,
                        .clock = s->n.env.clock,
@@ -31,11 +32,11 @@ static void start_server(svc_suite *s, uint32_t loops)
                        .port_count = 1,
                        .methods = s->methods,
                        .method_count = s->method_count,
-                       .loop_count = loops,
+                       .loop_count = o->loops,
                        .drain_timeout_ns = 200 * VV_NS_PER_MS};
     assert_ok(srv_start(&opt, &s->n.server, &s->err), s->err);
     s->port = srv_port_bound(s->n.server, 0);
-    (void)snprintf(s->address, sizeof s->address, "127.0.0.1:%u", s->port);
+    (void)snprintf(s->address, sizeof s->address, "%s:%u", port.host, s->port);
     assert_ok(cli_open(s->address, NULL, &s->conn, &s->err), s->err);
 }
 
@@ -69,7 +70,7 @@ void svc_suite_start(svc_suite *s, const svc_suite_options *opt)
     ingest_options ingest_opt = {
         .db = s->n.db, .clock = s->n.env.clock, .threads = s->n.env.threads};
     assert_ok(ingest_create(&ingest_opt, &s->n.pipeline, &s->err), s->err);
-    start_server(s, opt->loops);
+    start_server(s, opt);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)

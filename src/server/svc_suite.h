@@ -26,6 +26,7 @@ typedef struct svc_suite_options {
     uint32_t shards;          /* 0: 1 */
     uint32_t pool_threads;    /* 0: 2 */
     uint32_t loops;           /* 0: 2 */
+    const char *host;         /* what is listened on, and connected to; NULL: 127.0.0.1 */
     vv_durability durability; /* default: sync */
     vv_env *env; /* the store's world, kept by the caller; NULL: a directory of its own */
 } svc_suite_options;

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "server/svc_json.h"
 
 #define ERROR_MAX 8192u
 
@@ -17,13 +16,19 @@ void svc_reply_error(srv_call *call, vv_status status, const char *message)
 {
     vv_buf out;
     vv_buf_init(&out, ERROR_MAX);
-    vv_buf_printf(&out,
-                  "{\"error\":{\"code\":%d,\"status\":\"%s\",\"message\":", vv_status_grpc(status),
-                  vv_status_name(status));
-    svc_json_put_string(&out, vv_slice_str(message == NULL ? vv_status_name(status) : message));
-    vv_buf_append_str(&out, "}}\n");
+    srv_error_body(&out, vv_status_grpc(status), vv_status_name(status), message);
     srv_call_reply(call, vv_status_http(status), "application/json", &out, NULL);
     vv_buf_fini(&out);
+}
+
+size_t svc_add_methods(const srv_method *rows, size_t count, node *n, srv_method *out, size_t max)
+{
+    size_t i = 0;
+    for (; i < count && i < max; i++) {
+        out[i] = rows[i];
+        out[i].ctx = n;
+    }
+    return i;
 }
 
 static int hex_digit(uint8_t c)

@@ -1,18 +1,20 @@
 /*
- * svc_util.h - what services of several protocols share: who calls, and how HTTP says no.
+ * svc_util.h - what services of several protocols share: their rows, who calls, how HTTP says no.
  */
 #ifndef VARVE_SERVER_SVC_UTIL_H
 #define VARVE_SERVER_SVC_UTIL_H
 
-#include "server/gate.h"
-#include "server/srv.h"
+#include "server/node.h"
 
 /** The identity that a call comes with. Borrows from the call's headers. */
 gate_identity svc_identity(const srv_call *call);
 
-/** Answer an HTTP call with the status's code and {"error":{"code","status","message"}}, where code
- * is the gRPC one. message may be NULL. */
+/** Answer an HTTP call with the status's code and srv_error_body. message may be NULL. */
 void svc_reply_error(srv_call *call, vv_status status, const char *message);
+
+/** Copy the rows of a service, as many as there is room for, each for this node. Returns how many.
+ */
+size_t svc_add_methods(const srv_method *rows, size_t count, node *n, srv_method *out, size_t max);
 
 /** Append text with %XX replaced; other bytes stay as they are ('+' too). False when a '%' lacks
  * its two digits. A failure to grow latches in out. */

@@ -26,6 +26,8 @@ void model_init(model *m, uint64_t seed)
     m->world.ops = NULL;
     m->world.opt = (vv_options)SIM_TINY_OPTIONS;
     m->world.opt.shard_count = MODEL_SHARDS;
+    if (getenv("VV_ENGINE_BTREE") != NULL)
+        m->world.opt.engine = VV_ENGINE_BTREE;
     m->world.disk = vio_sim_disk_create();
     m->history = calloc(MODEL_HISTORY + 2, sizeof *m->history);
     assert_non_null(m->world.disk);

@@ -203,8 +203,8 @@ def bad_files(where, tmp):
     f = write("time.csv", b"id,when\na,noon\n")
     fails(1, "import", *where, "--schema", "time", "--timestamp", "when", f,
           words=["time.csv:2: 'noon' in column 'when' is no time"])
-    fails(1, "import", *where, "--timestamp", "then", f, words=["no column 'then'", "id, when"])
-    fails(1, "import", *where, "--id", "{x}", f, words=["no column 'x'"])
+    fails(2, "import", *where, "--timestamp", "then", f, words=["no column 'then'", "id, when"])
+    fails(2, "import", *where, "--id", "{x}", f, words=["no column 'x'"])
     fails(1, "import", *where, write("empty.csv", b""), words=["empty.csv", "no header"])
     fails(1, "import", *where, tmp / "missing.csv", words=["missing.csv", "No such file"])
     fails(1, "import", *where, tmp, words=["is a directory"])

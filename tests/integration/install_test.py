@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""What `make install` gives: programs, man pages, headers, both libraries and a pkg-config file, with
-which a program that knows nothing of the build tree is compiled, linked and run; each public header
+"""What `make install` gives: programs, man pages, completions, headers, both libraries in a directory
+where the loader looks, with or without dpkg-dev, and a pkg-config file, with which a program that knows nothing of the build tree is compiled, linked and run; each public header
 compiles alone, as C and as C++.
 """
+import json
 import os
 import pathlib
 import shutil
@@ -35,6 +36,7 @@ def install(tmp):
 
 def everything_is_there(root, prefix):
     for name in ("bin/varve", "bin/varved", "share/man/man1/varve.1", "share/man/man1/varved.1",
+                 "share/bash-completion/completions/varve", "share/zsh/site-functions/_varve",
                  *(f"include/varve/{h}" for h in HEADERS)):
         assert (prefix / name).exists(), f"{name} is not installed"
     libraries = sorted(p.name for p in prefix.rglob("libvarve*"))
@@ -43,6 +45,35 @@ def everything_is_there(root, prefix):
     for p in root.rglob("*"):
         if p.is_file() and p.suffix in (".pc", ".h", ".1"):
             assert str(ROOT) not in p.read_text(), f"{p} names the build machine's tree"
+
+
+def without(name, tmp):
+    """A PATH that has every program but one."""
+    tmp.mkdir()
+    for folder in os.environ["PATH"].split(os.pathsep):
+        for p in sorted(pathlib.Path(folder).glob("*")):
+            if p.name != name and not (tmp / p.name).is_symlink():
+                (tmp / p.name).symlink_to(p)
+    return dict(os.environ, PATH=str(tmp))
+
+
+def the_library_is_where_the_loader_looks(tmp):
+    """Not in lib64, which Debian's loader and pkg-config pass over."""
+    for name, env in (("with", dict(os.environ)), ("bare", without("dpkg-architecture", tmp / "bin"))):
+        build = tmp / name
+        run("meson", "setup", build, ROOT, "--prefix=/usr/local", env=env)
+        places = json.loads(run("meson", "introspect", "--installed", build)).values()
+        ours = {str(pathlib.Path(p).parent) for p in places if "/libvarve." in p}
+        assert ours == {"/usr/local/lib"}, (name, ours)
+
+
+def make_install(tmp):
+    """PREFIX and DESTDIR reach the files and the pkg-config file; the build stays as it was."""
+    dry = run("make", "-n", "install", f"BUILD={BUILD}", "PREFIX=/opt/varve", f"DESTDIR={tmp / 'stage'}",
+              cwd=ROOT)
+    assert "-Dprefix=/opt/varve" in dry and f"--destdir {tmp / 'stage'}" in dry, dry
+    dry = run("make", "-n", "install", f"BUILD={BUILD}", cwd=ROOT)
+    assert "-Dprefix" not in dry and "--destdir" not in dry, dry
 
 
 def programs_build(tmp, root, pc):
@@ -89,6 +120,8 @@ def main():
         tmp = pathlib.Path(path)
         root, prefix, pc = install(tmp)
         everything_is_there(root, prefix)
+        the_library_is_where_the_loader_looks(tmp)
+        make_install(tmp)
         programs_build(tmp, root, pc)
         headers_compile_alone(tmp, prefix)
     print(f"ok: {len(HEADERS)} headers, a program against each library")

@@ -2,7 +2,8 @@
 """Real SIGKILL, real process: rounds of writing, killing at a random moment, restarting, checking.
 
 Law: after every restart each acknowledged write is there with its exact value, a transactional
-batch is wholly there or wholly gone, and `varve check` finds nothing wrong at the end.
+batch is wholly there or wholly gone, and `varve check` finds nothing wrong at the end. Nothing is
+refused before the kill, and each writer is acknowledged at least once in every second round.
 
 VV_KILL_ROUNDS (300) and VV_SEED change how many and which. The rounds are split into a store and a
 seed for each core, because a round mostly waits. The report of a failure names the seed and the
@@ -17,7 +18,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import grpc  # noqa: E402
-from varvelib import Messages, TempDir, Varved, method, varve  # noqa: E402
+from varvelib import Messages, TempDir, Varved, method, varve, wait_until  # noqa: E402
 
 PB = Messages()
 ROUNDS = int(os.environ.get("VV_KILL_ROUNDS", "300"))
@@ -49,9 +50,37 @@ class Book:
                 self.acked[i] = text
 
 
-def stream_writer(channel, book, tag, stop):
+class Writer(threading.Thread):
+    """One kind of load until the kill. What goes wrong before it is kept, for the round to raise."""
+
+    def __init__(self, kind, server, book, tag):
+        super().__init__()
+        self.kind = kind
+        self.book = book
+        self.tag = tag
+        self.killed = threading.Event()
+        self.channel = grpc.insecure_channel(server.ingest)
+        self.acks = 0
+        self.error = None
+
+    def run(self):
+        try:
+            self.kind(self)
+            assert self.killed.is_set(), "the calls ended before the kill"
+        except grpc.RpcError as e:
+            if not self.killed.is_set():
+                self.error = e
+        except Exception as e:  # pylint: disable=broad-except
+            self.error = e
+
+    def check(self, where):
+        if self.error is not None:
+            raise AssertionError(f"{where}: {self.kind.__name__}: {self.error}") from self.error
+
+
+def stream_writer(w):
     """IngestStream with an ack per group commit; everything up to the acked sequence is promised."""
-    call = method(channel, "stream_stream", "/storage.IngestionService/IngestStream",
+    call = method(w.channel, "stream_stream", "/storage.IngestionService/IngestStream",
                   PB.ingestion.IngestStreamResponse)
     sent = []
 
@@ -61,8 +90,8 @@ def stream_writer(channel, book, tag, stop):
         init.init.options["ack"] = "batch"
         yield init
         n = 0
-        while not stop.is_set():
-            rid = f"{tag}-s{n}"
+        while not w.killed.is_set():
+            rid = f"{w.tag}-s{n}"
             n += 1
             sent.append(rid)
             m = PB.ingestion.IngestStreamRequest()
@@ -70,62 +99,59 @@ def stream_writer(channel, book, tag, stop):
             yield m
 
     done = 0
-    try:
-        for reply in call(requests()):
-            if reply.HasField("error"):
-                raise AssertionError(f"stream error: {reply.error}")
-            if reply.HasField("ack"):
-                for rid in sent[done:reply.ack.sequence_number]:
-                    book.ack([rid], "stream " + rid)
-                done = max(done, reply.ack.sequence_number)
-    except grpc.RpcError:
-        pass
+    for reply in call(requests()):
+        if reply.HasField("error"):
+            raise AssertionError(f"stream error: {reply.error}")
+        if reply.HasField("ack"):
+            for rid in sent[done:reply.ack.sequence_number]:
+                w.book.ack([rid], "stream " + rid)
+            done = max(done, reply.ack.sequence_number)
+            w.acks = done
 
 
-def batch_writer(channel, book, tag, stop):
+def batch_writer(w):
     """Transactional batches: all or nothing."""
-    call = method(channel, "unary_unary", "/storage.IngestionService/IngestBatch",
+    call = method(w.channel, "unary_unary", "/storage.IngestionService/IngestBatch",
                   PB.ingestion.IngestBatchResponse)
     n = 0
-    while not stop.is_set():
-        ids = [f"{tag}-b{n}-{i}" for i in range(BATCH)]
+    while not w.killed.is_set():
+        ids = [f"{w.tag}-b{n}-{i}" for i in range(BATCH)]
         n += 1
         req = PB.ingestion.IngestBatchRequest(transactional=True)
         req.records.extend(record(i, "batch " + i) for i in ids)
-        with book.lock:
-            book.maybe[ids[0]] = ids
-        try:
-            reply = call(req)
-        except grpc.RpcError:
-            return
+        with w.book.lock:
+            w.book.maybe[ids[0]] = ids
+        reply = call(req)
         if reply.successful_count != BATCH:
             raise AssertionError(f"batch: {reply}")
-        with book.lock:
-            del book.maybe[ids[0]]
+        with w.book.lock:
+            del w.book.maybe[ids[0]]
             for i in ids:
-                book.acked[i] = "batch " + i
+                w.book.acked[i] = "batch " + i
+        w.acks += 1
 
 
-def kv_writer(channel, book, tag, stop):
+def kv_writer(w):
     """Overwrites of few keys: the newest acknowledged value, or a later attempted one, must stand."""
-    put = method(channel, "unary_unary", "/varve.v1.Kv/Put", PB.kv.PutResponse)
+    put = method(w.channel, "unary_unary", "/varve.v1.Kv/Put", PB.kv.PutResponse)
     n = 0
-    while not stop.is_set():
+    while not w.killed.is_set():
         key = f"k{n % 7}"
-        value = f"{tag}:{n}"
+        value = f"{w.tag}:{n}"
         n += 1
-        with book.lock:
-            acked, tried = book.kv.get(key, (None, []))
-            book.kv[key] = (acked, tried + [value])
+        with w.book.lock:
+            acked, tried = w.book.kv.get(key, (None, []))
+            w.book.kv[key] = (acked, tried + [value])
         req = PB.kv.PutRequest(key=key.encode(), value=value.encode())
         req.table.tenant = "kill"
         req.table.table = "kv"
-        try:
-            put(req)
-        except grpc.RpcError:
-            return
-        with book.lock:
-            book.kv[key] = (value, [])
+        put(req)
+        with w.book.lock:
+            w.book.kv[key] = (value, [])
+        w.acks += 1
+
+
+WRITERS = (stream_writer, batch_writer, kv_writer)
 
 
 def get_many(channel, ids):
@@ -173,53 +199,87 @@ def check(server, book, where):
     book.maybe.clear()
 
 
-def run_rounds(seed, rounds):
+def write_and_kill(server, book, kinds, where, rng, wait):
+    """Write until a random moment, then SIGKILL. With wait the moment comes after each writer's
+    first acknowledgement; without, perhaps before any."""
+    writers = [Writer(kind, server, book, f"r{where.split()[-1]}") for kind in kinds]
+    for w in writers:
+        w.start()
+    try:
+        if wait:
+            wait_until(lambda: all(w.acks > 0 or w.error is not None for w in writers), 120,
+                       f"{where}: an acknowledgement of every writer")
+        time.sleep(rng.uniform(0.01, 0.15))
+    finally:
+        for w in writers:
+            w.killed.set()
+        server.kill()
+        for w in writers:
+            w.join(30)
+            w.channel.close()
+    for w in writers:
+        assert not w.is_alive(), f"{where}: {w.kind.__name__} does not end"
+        w.check(where)
+    return [w.acks for w in writers]
+
+
+def one_round(data, book, kinds, where, rng, wait, settings):
+    # Small memtables, so that kills fall into flushes and compactions too.
+    with Varved(data, ["storage.memtable_size=256KB", "storage.log_segment_size=1MB",
+                       "storage.log_limit=4MB", *settings]) as server:
+        acks = write_and_kill(server, book, kinds, where, rng, wait)
+    with Varved(data) as server:
+        check(server, book, where)
+        if rng.random() < 0.5:
+            server.kill()  # a kill right after recovery
+        else:
+            assert server.stop() == 0, f"{where}: exit code after SIGTERM"
+    return acks
+
+
+def run_rounds(tmp, seed, rounds, kinds=WRITERS, settings=()):
     rng = random.Random(seed)
     total = 0
-    with TempDir() as tmp:
-        data = tmp / "data"
-        old = {}
-        kv = {}
-        for n in range(rounds):
-            book = Book()
-            book.kv = kv  # few keys, overwritten in every round
-            book.acked.update(rng.sample(sorted(old.items()), min(len(old), 100)))
-            # Small memtables, so that kills fall into flushes and compactions too.
-            with Varved(data, ["storage.memtable_size=256KB", "storage.log_segment_size=1MB",
-                               "storage.log_limit=4MB"]) as server:
-                stop = threading.Event()
-                channels = [grpc.insecure_channel(server.ingest) for _ in range(3)]
-                threads = [threading.Thread(target=f, args=(c, book, f"r{n}", stop))
-                           for f, c in zip((stream_writer, batch_writer, kv_writer), channels)]
-                for t in threads:
-                    t.start()
-                time.sleep(rng.uniform(0.01, 0.15))
-                server.kill()
-                stop.set()
-                for t in threads:
-                    t.join(30)
-                for c in channels:
-                    c.close()
-            where = f"seed {seed} round {n}"
-            with Varved(data) as server:
-                check(server, book, where)
-                if rng.random() < 0.5:
-                    server.kill()  # a kill right after recovery
-                else:
-                    assert server.stop() == 0, f"{where}: exit code after SIGTERM"
-            total += len(book.acked)
-            old.update(book.acked)
-            if len(old) > 20000:
-                old = dict(rng.sample(sorted(old.items()), 10000))
-        result = varve("check", "--data", data)
-        assert result.returncode == 0, f"varve check: {result.stdout}{result.stderr}"
-    print(f"{rounds} rounds, {total} acknowledged writes checked, seed {seed}")
+    acks = [0] * len(kinds)
+    data = tmp / "data"
+    old = {}
+    kv = {}
+    for n in range(rounds):
+        book = Book()
+        book.kv = kv  # few keys, overwritten in every round
+        book.acked.update(rng.sample(sorted(old.items()), min(len(old), 100)))
+        wait = n % 2 == 0
+        now = one_round(data, book, kinds, f"seed {seed} round {n}", rng, wait, settings)
+        acks = [a + b for a, b in zip(acks, now)]
+        total += len(book.acked)
+        old.update(book.acked)
+        if len(old) > 20000:
+            old = dict(rng.sample(sorted(old.items()), 10000))
+    assert min(acks) >= (rounds + 1) // 2, f"seed {seed}: acknowledgements by writer: {acks}"
+    result = varve("check", "--data", data)
+    assert result.returncode == 0, f"varve check: {result.stdout}{result.stderr}"
+    print(f"{rounds} rounds, {total} acknowledged writes checked, seed {seed}, "
+          f"acknowledgements {dict(zip((k.__name__ for k in kinds), acks))}")
+
+
+def a_refusing_server_is_noticed():
+    """The test itself: each writer, alone against a server that refuses its writes, fails the run."""
+    for kind in WRITERS:
+        with TempDir() as tmp:
+            try:
+                run_rounds(tmp, 1, 1, (kind,), ["ingest.auto_create=false"])
+            except AssertionError as e:
+                assert kind.__name__ in str(e) and "acknowledgement" not in str(e), str(e)
+                continue
+        raise SystemExit(f"{kind.__name__}: a server that refuses every write was not noticed")
 
 
 def main():
     if len(sys.argv) == 3:
-        run_rounds(int(sys.argv[1], 0), int(sys.argv[2]))
+        with TempDir() as tmp:
+            run_rounds(tmp, int(sys.argv[1], 0), int(sys.argv[2]))
         return
+    a_refusing_server_is_noticed()
     parts = min(os.cpu_count() or 1, 4)
     running = [subprocess.Popen([sys.executable, __file__, str(SEED + i),
                                  str((ROUNDS + parts - 1 - i) // parts)]) for i in range(parts)]

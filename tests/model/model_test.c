@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/rng.h"
+#include "btree/btree.h"
 #include "lsm/lsm.h"
 
 #define KEYS 1500u
@@ -403,7 +404,9 @@ static void prop_store_equals_a_map(void **state)
     print_message("VV_SEED=0x%llx\n", (unsigned long long)seed);
     vv_rng_init(&rng, seed);
     make_keys();
-    world.ops = getenv("VV_ENGINE_MEMORY") != NULL ? &engine_memory_ops : &lsm_ops;
+    world.ops = getenv("VV_ENGINE_MEMORY") != NULL  ? &engine_memory_ops
+                : getenv("VV_ENGINE_BTREE") != NULL ? &btree_ops
+                                                    : &lsm_ops;
     world.opt = (vv_options)SIM_TINY_OPTIONS;
     world.opt.memtable_size = 48u << 10;
     sim_start(&world);

@@ -1,0 +1,258 @@
+/*
+ * bench_multi.c - cold reads of many keys: vv_multi_get against the same number of single gets, for
+ * each I/O backend, through the page cache and past it. One JSON line a figure.
+ *
+ *   bench_multi [keys] [value bytes] [directory] [keys a call] [rounds] [compress 0|1]
+ *               default 2000000 100 ./bench-multi 64 400 1
+ *
+ * The store has a cache of 4 MiB, so nearly every read needs a block from the disk. Rounds are
+ * interleaved: one of 64 single gets, one multi get of 64 other keys, on the same run files. Every
+ * value is checked. With buffered reads the system's page cache is dropped before each backend
+ * (root; else the row says cold:0) and warms up during it. Aim: 100 thousand cold keys a second in
+ * batches, where single gets of one thread make 13 thousand.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/hist.h"
+#include "base/rng.h"
+#include "base/util.h"
+#include "io/env.h"
+#include "varve/db.h"
+
+#define BATCH_MAX 1024u
+#define VALUE_MAX 4096u
+
+typedef struct bench {
+    uint64_t keys;
+    unsigned value_len;
+    const char *dir;
+    unsigned per_call;
+    unsigned rounds;
+    bool compress;
+    vv_db *db;
+    vv_table *table;
+    vv_rng rng;
+    bool cold;
+} bench;
+
+typedef struct figure {
+    vv_hist ns; /* of a call, or of the gets of a round together */
+    int64_t wall_ns;
+    int64_t cpu_ns;
+    uint64_t keys;
+} figure;
+
+static int64_t now(void)
+{
+    return vv_clock_mono(vv_clock_real());
+}
+
+static int64_t cpu(void)
+{
+    struct rusage u;
+    (void)getrusage(RUSAGE_SELF, &u);
+    return ((int64_t)u.ru_utime.tv_sec + u.ru_stime.tv_sec) * VV_NS_PER_S +
+           ((int64_t)u.ru_utime.tv_usec + u.ru_stime.tv_usec) * VV_NS_PER_US;
+}
+
+static void must(vv_status st, const vv_error *err)
+{
+    if (st == VV_OK)
+        return;
+    (void)fprintf(stderr, "bench_multi: %s: %s\n", vv_status_name(st), err->msg);
+    exit(1);
+}
+
+static void put_key(char *out, uint64_t i)
+{
+    (void)snprintf(out, 17, "%016" PRIu64, i);
+}
+
+/* Half of each value is random, so that it compresses about two to one. */
+static void put_value(const bench *b, uint64_t i, uint8_t *out)
+{
+    uint64_t x = i * 0x9e3779b97f4a7c15u + 1;
+    memset(out, 'v', b->value_len);
+    for (unsigned n = 0; n + 8 <= b->value_len / 2; n += 8) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        memcpy(out + n, &x, 8);
+    }
+}
+
+static void open_store(bench *b, vv_io_backend backend, bool direct)
+{
+    vv_error err;
+    vv_options opt = VV_OPTIONS_INIT;
+    opt.cache_size = 4 * VV_MIB;
+    opt.memory_limit = 512 * VV_MIB;
+    opt.compress = b->compress;
+    opt.io_backend = backend;
+    opt.direct_io = direct;
+    must(vv_db_open(b->dir, &opt, &b->db, &err), &err);
+    vv_table_options table = VV_TABLE_OPTIONS_INIT;
+    table.if_not_exists = true;
+    must(vv_table_create(b->db, "bench", "multi", &table, &b->table, &err), &err);
+}
+
+static void close_store(bench *b)
+{
+    vv_error err;
+    vv_table_close(b->table);
+    must(vv_db_close(b->db, &err), &err);
+}
+
+static void fill(bench *b)
+{
+    vv_error err;
+    char key[17];
+    uint8_t value[VALUE_MAX];
+    vv_batch *batch = vv_batch_create(b->db);
+    for (uint64_t i = 0; i < b->keys; i++) {
+        put_key(key, i);
+        put_value(b, i, value);
+        must(vv_batch_put(batch, b->table, vv_slice_of(key, 16), vv_slice_of(value, b->value_len),
+                          0, &err),
+             &err);
+        if (vv_batch_count(batch) == 1000 || i + 1 == b->keys) {
+            must(vv_write(b->db, batch, VV_DURABLE_OS, NULL, &err), &err);
+            vv_batch_clear(batch);
+        }
+    }
+    vv_batch_destroy(batch);
+    must(vv_checkpoint(b->db, &err), &err);
+    must(vv_compact(b->table, vv_slice_of(NULL, 0), vv_slice_of(NULL, 0), &err), &err);
+}
+
+static bool drop_page_cache(void)
+{
+    FILE *f = fopen("/proc/sys/vm/drop_caches", "we");
+    if (f == NULL)
+        return false;
+    bool ok = fputs("1\n", f) >= 0;
+    return fclose(f) == 0 && ok;
+}
+
+static void check_value(const bench *b, uint64_t i, vv_value *v)
+{
+    uint8_t want[VALUE_MAX];
+    put_value(b, i, want);
+    if (!vv_slice_eq(v->data, vv_slice_of(want, b->value_len))) {
+        (void)fprintf(stderr, "bench_multi: key %" PRIu64 " has a wrong value\n", i);
+        exit(1);
+    }
+    vv_value_release(v);
+}
+
+static void draw_keys(bench *b, uint64_t *numbers, char (*text)[17], vv_slice *keys)
+{
+    for (unsigned i = 0; i < b->per_call; i++) {
+        numbers[i] = vv_rng_below(&b->rng, b->keys);
+        put_key(text[i], numbers[i]);
+        keys[i] = vv_slice_of(text[i], 16);
+    }
+}
+
+static void run_round(bench *b, bool multi, figure *f)
+{
+    static uint64_t numbers[BATCH_MAX];
+    static char text[BATCH_MAX][17];
+    static vv_slice keys[BATCH_MAX];
+    static vv_value values[BATCH_MAX];
+    static vv_status status[BATCH_MAX];
+    vv_error err;
+    draw_keys(b, numbers, text, keys);
+    int64_t wall = now();
+    int64_t used = cpu();
+    if (multi) {
+        must(vv_multi_get(b->table, NULL, keys, b->per_call, values, status, &err), &err);
+    } else {
+        for (unsigned i = 0; i < b->per_call; i++) {
+            status[i] = vv_get(b->table, NULL, keys[i], &values[i], &err);
+            must(status[i], &err);
+        }
+    }
+    int64_t took = now() - wall;
+    f->wall_ns += took;
+    f->cpu_ns += cpu() - used;
+    f->keys += b->per_call;
+    vv_hist_add(&f->ns, (uint64_t)took);
+    for (unsigned i = 0; i < b->per_call; i++) {
+        must(status[i], &(vv_error){.msg = "a key is missing"});
+        check_value(b, numbers[i], &values[i]);
+    }
+}
+
+static void report(const bench *b, const char *backend, bool direct, const char *what,
+                   const figure *f)
+{
+    const char *commit = getenv("VARVE_COMMIT");
+    (void)printf("{\"bench\":\"multi\",\"figure\":\"%s\",\"backend\":\"%s\",\"direct\":%d,"
+                 "\"cold\":%d,\"keys\":%" PRIu64 ",\"value_bytes\":%u,\"compress\":%d,"
+                 "\"keys_a_call\":%u,\"keys_per_second\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f,"
+                 "\"cpu_us_per_key\":%.2f,\"commit\":\"%s\"}\n",
+                 what, backend, direct, b->cold, b->keys, b->value_len, b->compress, b->per_call,
+                 (double)f->keys * 1e9 / (double)f->wall_ns,
+                 (double)vv_hist_percentile(&f->ns, 0.5) / 1e3,
+                 (double)vv_hist_percentile(&f->ns, 0.99) / 1e3,
+                 (double)f->cpu_ns / 1e3 / (double)f->keys, commit == NULL ? "unknown" : commit);
+    (void)fflush(stdout);
+}
+
+static void compare(bench *b, const char *name, vv_io_backend backend, bool direct)
+{
+    static figure single;
+    static figure multi;
+    memset(&single, 0, sizeof single);
+    memset(&multi, 0, sizeof multi);
+    vv_hist_reset(&single.ns);
+    vv_hist_reset(&multi.ns);
+    open_store(b, backend, direct);
+    bool dropped = drop_page_cache();
+    b->cold = direct || dropped;
+    for (unsigned i = 0; i < b->rounds; i++) {
+        run_round(b, false, &single);
+        run_round(b, true, &multi);
+    }
+    report(b, name, direct, "single gets", &single);
+    report(b, name, direct, "multi get", &multi);
+    close_store(b);
+}
+
+static uint64_t arg_or(int argc, char **argv, int i, uint64_t fallback)
+{
+    return argc > i ? strtoull(argv[i], NULL, 10) : fallback;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        vv_io_backend backend;
+    } backends[] = {{"posix", VV_IO_POSIX}, {"threads", VV_IO_THREADS}, {"io_uring", VV_IO_URING}};
+    bench b = {.keys = arg_or(argc, argv, 1, 2000000),
+               .value_len = (unsigned)arg_or(argc, argv, 2, 100),
+               .dir = argc > 3 ? argv[3] : "./bench-multi",
+               .per_call = (unsigned)arg_or(argc, argv, 4, 64),
+               .rounds = (unsigned)arg_or(argc, argv, 5, 400),
+               .compress = arg_or(argc, argv, 6, 1) != 0};
+    if (b.keys == 0 || b.value_len > VALUE_MAX || b.per_call == 0 || b.per_call > BATCH_MAX) {
+        (void)fprintf(stderr, "usage: bench_multi [keys] [value bytes] [directory] [keys a call] "
+                              "[rounds] [compress 0|1]\n");
+        return 2;
+    }
+    vv_rng_init(&b.rng, 1);
+    open_store(&b, VV_IO_AUTO, false);
+    fill(&b);
+    close_store(&b);
+    for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
+        compare(&b, backends[i].name, backends[i].backend, true);
+        compare(&b, backends[i].name, backends[i].backend, false);
+    }
+    return 0;
+}
