@@ -77,6 +77,7 @@ static vv_status dump_file(vv_env *env, const char *name, line_fn *line, void *c
         {"VARVEWAL", wal_dump_file},
         {"VARVERNG", wal_dump_file},
         {"VARVEMAN", lsm_dump_manifest},
+        {"VARVEVAL", lsm_dump_values},
         {"VARVETRE", btree_dump_manifest},
     };
     uint8_t head[8] = {0};

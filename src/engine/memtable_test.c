@@ -96,7 +96,8 @@ static engine_cursor *cursor_on(engine_memtable *mt, const engine_read *read)
     engine_source *src;
     engine_cursor *c;
     assert_ok(engine_memtable_source(mt, &src, &err), err);
-    engine_cursor_options opt = {*read, vv_slice_of(low, 4), vv_slice_of(high, 4)};
+    engine_cursor_options opt = {
+        .read = *read, .lower = vv_slice_of(low, 4), .upper = vv_slice_of(high, 4)};
     assert_ok(engine_cursor_create(&src, 1, &opt, NULL, NULL, &c, &err), err);
     return c;
 }
@@ -107,7 +108,8 @@ static engine_cursor *model_cursor(engine *model, const engine_read *read)
     static const uint8_t high[] = {0xff, 0xff, 0xff, 0xff};
     vv_error err;
     engine_cursor *c;
-    engine_cursor_options opt = {*read, vv_slice_of(low, 4), vv_slice_of(high, 4)};
+    engine_cursor_options opt = {
+        .read = *read, .lower = vv_slice_of(low, 4), .upper = vv_slice_of(high, 4)};
     assert_ok(model->ops->cursor(model, &opt, &c, &err), err);
     return c;
 }
