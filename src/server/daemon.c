@@ -213,6 +213,8 @@ static vv_status listen_on_ports(varve_daemon *d, vv_error *err)
         .message_max = (uint32_t)c->server_max_message_size,
         .idle_timeout_ns = c->server_idle_timeout_ns,
         .drain_timeout_ns = c->server_drain_timeout_ns,
+        .corrupt = node_note_corrupt,
+        .corrupt_ctx = &d->node,
     };
     return srv_start(&opt, &d->node.server, err);
 }

@@ -36,6 +36,20 @@ bool node_is_stalled(node *n)
     return atomic_load(&n->refused_ns) != 0;
 }
 
+void node_note_corrupt(void *ctx, const char *message)
+{
+    node *n = ctx;
+    uint64_t total = atomic_fetch_add(&n->corrupt_total, 1) + 1;
+    int64_t now = vv_clock_mono(n->env.clock);
+    int64_t last = atomic_load(&n->corrupt_logged_ns);
+    if (last != 0 && now - last < NODE_CORRUPT_LOG_NS)
+        return;
+    if (atomic_compare_exchange_strong(&n->corrupt_logged_ns, &last, now > 0 ? now : 1))
+        vv_log_to(n->log, VV_LOG_ERROR, "varved",
+                  "a read met damage in the store: check it, then restore it from a backup",
+                  VV_KV_S("cause", message == NULL ? "" : message), VV_KV_U("total", total));
+}
+
 bool node_is_ready(node *n, char *why, size_t why_len)
 {
     const char *reason = "";

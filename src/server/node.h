@@ -30,11 +30,13 @@ typedef struct node {
     srv *server;
     srv_pool *pool; /* blocking reads and queries */
     int64_t started_mono_ns;
-    uint64_t query_memory_limit;   /* bytes one query may hold for order_by */
-    _Atomic int64_t refused_ns;    /* monotonic: a full disk refused a write last; 0: see node.c */
-    _Atomic int draining;          /* set by SIGTERM: /ready answers 503 */
-    struct svc_kv_lanes *kv_lanes; /* svc_kv_write.c; may be NULL */
-    struct svc_txn_table *txns;    /* svc_txn_session.c; NULL: Txn is not served */
+    uint64_t query_memory_limit;    /* bytes one query may hold for order_by */
+    _Atomic int64_t refused_ns;     /* monotonic: a full disk refused a write last; 0: see node.c */
+    _Atomic uint64_t corrupt_total; /* answers that met damage in the store */
+    _Atomic int64_t corrupt_logged_ns; /* monotonic: the last line about it; 0: none yet */
+    _Atomic int draining;              /* set by SIGTERM: /ready answers 503 */
+    struct svc_kv_lanes *kv_lanes;     /* svc_kv_write.c; may be NULL */
+    struct svc_txn_table *txns;        /* svc_txn_session.c; NULL: Txn is not served */
     svc_txn_limits txn_limits;
     vv_hist get_ns; /* GetRecord and Kv.Get, arrival to answer */
     vv_hist put_ns; /* Kv.Put */
@@ -81,6 +83,12 @@ void svc_metrics_text(node *n, vv_buf *out);
 void node_note_write(node *n, vv_status st);
 /** True while they are; logs the end. */
 bool node_is_stalled(node *n);
+
+/** Count an answer that met damage in the store, and log its sentence, which names the file and the
+ * place; at most one line in NODE_CORRUPT_LOG_NS. ctx is a node; message may be NULL. Any thread.
+ */
+#define NODE_CORRUPT_LOG_NS (10 * VV_NS_PER_S)
+void node_note_corrupt(void *ctx, const char *message);
 
 /** True, and why is "", when the node can take writes: the store is open and not latched. */
 bool node_is_ready(node *n, char *why, size_t why_len);

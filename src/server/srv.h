@@ -102,6 +102,9 @@ typedef struct srv_options {
     int64_t handshake_timeout_ns; /* from accept to the first whole request; default 10 s */
     int64_t body_timeout_ns;      /* between bytes of an unfinished message; default 30 s */
     int64_t drain_timeout_ns;     /* of srv_stop; default 10 s */
+    /* Told of each call that srv_call_finish ends with VV_CORRUPT; any thread; may be NULL. */
+    void (*corrupt)(void *ctx, const char *message);
+    void *corrupt_ctx;
 } srv_options;
 
 /** Bind, listen and start the loops. VV_IO names the address. Gives *out: srv_stop. */

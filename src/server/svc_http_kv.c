@@ -148,7 +148,7 @@ static void reply_value(srv_call *call, const vv_value *value)
     vv_buf_fini(&body);
 }
 
-static bool answer_get(srv_call *call, vv_slice message, bool may_wait)
+static bool answer_get(srv_call *call, vv_slice message, bool may_wait, int64_t begin_ns)
 {
     (void)message; /* everything is in the path */
     svc_kv_found found = {0};
@@ -156,6 +156,7 @@ static bool answer_get(srv_call *call, vv_slice message, bool may_wait)
     vv_status st = read_value(call, may_wait, &found, &err);
     if (found.would_wait)
         return false;
+    svc_read_count(call, begin_ns);
     if (found.found) {
         reply_value(call, &found.value);
         vv_value_release(&found.value);

@@ -205,6 +205,8 @@ void svc_metrics_text(node *n, vv_buf *out)
     transport(out, n);
     counter(out, "varve_queries_total", "Queries answered.",
             (double)atomic_load_explicit(&n->queries_total, memory_order_relaxed));
+    counter(out, "varve_corruption_total", "Answers that met damage in the store.",
+            (double)atomic_load_explicit(&n->corrupt_total, memory_order_relaxed));
     gauge(out, "varve_writes_stalled", "1 while a full disk refuses writes.", node_is_stalled(n));
     histogram(out, "varve_get_seconds", "GetRecord and Kv.Get.", &n->get_ns);
     histogram(out, "varve_put_seconds", "Kv.Put, to its acknowledgement.", &n->put_ns);

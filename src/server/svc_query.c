@@ -339,6 +339,8 @@ static vv_status answer_many(getter *g, vv_buf *out, vv_error *err)
         vv_status st = get_one(g, &g->req.ids[i], out, &why);
         wire_put_uint(out, 3, st == VV_OK);
         put_status(out, 4, st, st == VV_OK ? "" : why.msg);
+        if (st == VV_CORRUPT)
+            node_note_corrupt(g->node, why.msg);
         wire_end(out, begin);
     }
     wire_put_time(out, 3, vv_clock_wall(g->node->env.clock));
@@ -348,7 +350,7 @@ static vv_status answer_many(getter *g, vv_buf *out, vv_error *err)
                          SVC_ANSWER_MAX);
 }
 
-static bool answer_get(srv_call *call, vv_slice request, bool may_wait,
+static bool answer_get(srv_call *call, vv_slice request, bool may_wait, int64_t begin_ns,
                        vv_status (*answer)(getter *g, vv_buf *out, vv_error *err))
 {
     getter g = {.call = call,
@@ -363,6 +365,8 @@ static bool answer_get(srv_call *call, vv_slice request, bool may_wait,
     vv_status st = parse_get(request, &g.arena, &g.req, &err);
     if (st == VV_OK)
         st = answer(&g, &out, &err);
+    if (!g.would_wait)
+        svc_read_count(call, begin_ns);
     if (st == VV_OK)
         srv_call_send(call, &out);
     if (!g.would_wait)
@@ -374,14 +378,14 @@ static bool answer_get(srv_call *call, vv_slice request, bool may_wait,
     return !g.would_wait;
 }
 
-static bool get_record(srv_call *call, vv_slice message, bool may_wait)
+static bool get_record(srv_call *call, vv_slice message, bool may_wait, int64_t begin_ns)
 {
-    return answer_get(call, message, may_wait, answer_one);
+    return answer_get(call, message, may_wait, begin_ns, answer_one);
 }
 
-static bool get_records(srv_call *call, vv_slice message, bool may_wait)
+static bool get_records(srv_call *call, vv_slice message, bool may_wait, int64_t begin_ns)
 {
-    return answer_get(call, message, may_wait, answer_many);
+    return answer_get(call, message, may_wait, begin_ns, answer_many);
 }
 
 static void refuse_get(srv_call *call, vv_status st, const char *message)

@@ -34,7 +34,9 @@ static void start_server(svc_suite *s, const svc_suite_options *o)
                        .methods = s->methods,
                        .method_count = s->method_count,
                        .loop_count = o->loops,
-                       .drain_timeout_ns = 200 * VV_NS_PER_MS};
+                       .drain_timeout_ns = 200 * VV_NS_PER_MS,
+                       .corrupt = node_note_corrupt,
+                       .corrupt_ctx = &s->n};
     assert_ok(srv_start(&opt, &s->n.server, &s->err), s->err);
     s->port = srv_port_bound(s->n.server, 0);
     (void)snprintf(s->address, sizeof s->address, "%s:%u", port.host, s->port);
