@@ -33,7 +33,7 @@ VV_MUST_CHECK vv_status engine_memtable_pool_create(vv_budget *budget, uint64_t 
 void engine_memtable_pool_unref(engine_memtable_pool *pool);
 
 /**
- * Have a populated arena for a memtable of size bytes in the pool, unless it keeps enough. Touching
+ * Have a populated arena for a memtable of size bytes in the pool, unless it keeps one. Touching
  * fresh memory costs a writer more than its inserts; here a background thread pays, for some ten
  * milliseconds. A failure is no harm. Any thread.
  */

@@ -449,6 +449,31 @@ static void a_new_memtable_is_never_refused_but_its_entries_are(void **state)
     engine_memtable_pool_unref(pool);
 }
 
+/* Of two dead memtables both arenas stay when their share covers them, else one. */
+static void a_pool_keeps_more_inside_of_its_share(void **state)
+{
+    (void)state;
+    for (uint64_t share = VV_MIB; share <= 8 * VV_MIB; share *= 8) {
+        vv_error err;
+        vv_budget budget;
+        vv_budget_init(&budget, 16 * VV_MIB);
+        vv_budget_keep(&budget, VV_BUDGET_MEMTABLE, share);
+        engine_memtable_pool *pool;
+        assert_ok(engine_memtable_pool_create(&budget, 9, 2, &pool, &err), err);
+        engine_memtable *mt[3];
+        for (size_t i = 0; i < ARRAY_LEN(mt); i++) {
+            assert_ok(engine_memtable_pool_warm(pool, 2 * VV_MIB, &err), err);
+            assert_ok(engine_memtable_create_in(pool, 2 * VV_MIB, &mt[i], &err), err);
+        }
+        uint64_t one = vv_budget_used(&budget) / ARRAY_LEN(mt);
+        for (size_t i = 0; i < ARRAY_LEN(mt); i++)
+            engine_memtable_unref(mt[i]);
+        assert_int_equal(vv_budget_used(&budget), share > VV_MIB ? 2 * one : one);
+        engine_memtable_pool_unref(pool);
+        assert_int_equal(vv_budget_used(&budget), 0);
+    }
+}
+
 static void a_pool_passes_memory_on(void **state)
 {
     (void)state;
@@ -757,6 +782,7 @@ int main(void)
         cmocka_unit_test(prepare_refuses_and_changes_nothing),
         cmocka_unit_test(creating_survives_failed_allocations),
         cmocka_unit_test(a_new_memtable_is_never_refused_but_its_entries_are),
+        cmocka_unit_test(a_pool_keeps_more_inside_of_its_share),
         cmocka_unit_test(a_pool_passes_memory_on),
         cmocka_unit_test(many_keys_in_every_order),
         cmocka_unit_test(prop_clustered_keys_stay_in_order),

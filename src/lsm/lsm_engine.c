@@ -394,8 +394,8 @@ static vv_status open_store(lsm_engine *e, vv_error *err)
                             err);
     e->store.direct = opt->direct_io;
     if (st == VV_OK)
-        st =
-            engine_memtable_pool_create(opt->budget, opt->env->seed ^ opt->shard, 1, &e->pool, err);
+        st = engine_memtable_pool_create(opt->budget, opt->env->seed ^ opt->shard,
+                                         opt->memtable_count - 1, &e->pool, err);
     if (st == VV_OK)
         st = lsm_manifest_open(&e->manifest, opt->env, e->store.dir, opt->shard, opt->read_only,
                                err);
