@@ -45,7 +45,8 @@ run: build ## the server in the foreground on ./varve-data
 run-client: build ## the example gRPC client against a running server
 	@$(BUILD)/examples/ingest_client 127.0.0.1:8080 127.0.0.1:8081
 
-bench: build ## the short form of the benchmarks, JSON lines
+bench: build ## the short form of the benchmarks, JSON lines; about two minutes, on the disk of the checkout
+	@tools/setup.sh build figures
 	@ninja -C $(BUILD) --quiet benches
 	@tools/bench.sh $(BUILD)
 

@@ -1,12 +1,13 @@
 #!/bin/sh
 # The main job on real data: stream sensor readings in over gRPC, query them, kill the server with
 # SIGKILL in the middle of a second load, start it again, and prove that nothing acknowledged is lost.
-# Usage: demo.sh BUILD_DIR. Works in a temporary directory and on free ports; exits 0 when all held.
+# Usage: demo.sh BUILD_DIR. Works in ./varve-demo-XXXXXX, which goes at the end, and on free ports; exits 0
+# when all held. Not in /tmp: that may be memory, where a sync costs nothing.
 set -eu
 build=$(cd "${1:-build}" && pwd)
 here=$(cd "$(dirname "$0")/.." && pwd)
 varve=$build/varve
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/varve-demo.XXXXXX")
+tmp=$(mktemp -d "$here/varve-demo-XXXXXX")
 pid=
 
 finish() {
@@ -45,6 +46,9 @@ start() {
     server=$(awk '$2 == "ingest" {print $3}' "$tmp/out")
     query=$(awk '$2 == "query" {print $3}' "$tmp/out")
 }
+
+[ "$(stat -f -c %T "$tmp")" != tmpfs ] ||
+    echo "demo: $here is a tmpfs: what is synced here does not survive a power failure" >&2
 
 say "1. Start varved on an empty directory"
 start

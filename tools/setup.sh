@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the Debian packages that are missing for the named groups: build, test, lint, bench. A no-op
+# Install the Debian packages that are missing for the named groups: build, test, lint, bench, figures. A no-op
 # when they are there. Needs root or sudo only when something is missing.
 set -eu
 
@@ -9,6 +9,7 @@ build="gcc libc6-dev meson ninja-build pkg-config python3 libnghttp2-dev libprot
 test="clang llvm-14 libclang-rt-14-dev protobuf-compiler curl procps nghttp2-client python3-grpcio python3-protobuf g++ binutils
  prometheus"
 lint="clang clang-format clang-tidy cppcheck binutils"
+figures="python3-grpcio python3-protobuf protobuf-compiler" # bench/node_figures.py
 bench="librocksdb-dev liblmdb-dev libleveldb-dev libwiredtiger-dev" # the peers of bench/side
 
 need=""
@@ -22,8 +23,9 @@ for group in "$@"; do
         ;;
     lint) need="$need $lint" ;;
     bench) need="$need $bench" ;;
+    figures) need="$need $figures" ;;
     *)
-        echo "setup.sh: unknown group '$group': build, test, lint or bench" >&2
+        echo "setup.sh: unknown group '$group': build, test, lint, bench or figures" >&2
         exit 2
         ;;
     esac

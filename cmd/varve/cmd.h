@@ -109,6 +109,9 @@ int cmd_fail(const cmd_ctx *ctx, vv_status st, const vv_error *err);
 /** A wrong argument: the sentence, where to read more, CMD_USAGE. */
 int cmd_usage(const cmd_ctx *ctx, const char *fmt, ...) VV_PRINTF(2, 3);
 
+/** Where the command stands in argv: behind common options with their values. argc: nowhere. */
+int cmd_word_index(int argc, char **argv);
+
 bool cmd_parse_count(const char *text, uint64_t *out);
 bool cmd_parse_size(const char *text, uint64_t *out);
 bool cmd_parse_duration(const char *text, int64_t *out_ns);

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "client/client.h"
 #include "cmd.h"
 #include "query/time_text.h"
 
@@ -105,6 +106,27 @@ int cmd_fail(const cmd_ctx *ctx, vv_status st, const vv_error *err)
     }
 }
 
+/* Whether the word is a common option whose value is the next word. */
+static bool takes_next(const char *word)
+{
+    for (size_t i = 0; i < ARRAY_LEN(common_options); i++) {
+        const cmd_opt *o = &common_options[i].opt;
+        if (o->type != CMD_FLAG &&
+            ((word[0] == '-' && word[1] == '-' && strcmp(word + 2, o->name) == 0) ||
+             (o->letter != 0 && word[1] == o->letter && word[2] == 0)))
+            return true;
+    }
+    return false;
+}
+
+int cmd_word_index(int argc, char **argv)
+{
+    int i = 1;
+    while (i < argc && argv[i][0] == '-')
+        i += takes_next(argv[i]) ? 2 : 1;
+    return i < argc ? i : argc;
+}
+
 bool cmd_parse_count(const char *text, uint64_t *out)
 {
     char *end;
@@ -195,19 +217,19 @@ static bool set_value(const cmd_opt *o, void *base, const char *text, const char
         *why = "is not one of";
         return is_choice(o->meta, text);
     case CMD_LIST:
-        *why = "is given too often; at most 64 times,";
+        *why = "is one too many: at most 64 times";
         if (list->count == CMD_LIST_MAX)
             return false;
         list->item[list->count++] = text;
         return true;
     case CMD_COUNT:
-        *why = "is no whole number:";
+        *why = "is no whole number";
         return cmd_parse_count(text, at);
     case CMD_SIZE:
-        *why = "is no size such as 4096, 64K or 1M:";
+        *why = "is no size such as 4096, 64K or 1M";
         return cmd_parse_size(text, at);
     case CMD_DURATION:
-        *why = "is no time such as 10s, 200ms or 5m:";
+        *why = "is no time such as 10s, 200ms or 5m";
         return cmd_parse_duration(text, at);
     }
     return false;
@@ -275,8 +297,9 @@ static int parse(cmd_ctx *ctx, void *args, int argc, char **argv)
             return cmd_usage(ctx, "there is no option '%s'", argv[optind - 1]);
         const char *why = "";
         if (!set_value(p.opts[i], p.common[i] ? (void *)&ctx->common : args, optarg, &why))
-            return cmd_usage(ctx, "--%s: '%s' %s %s", p.opts[i]->name, optarg, why,
-                             p.opts[i]->meta);
+            return cmd_usage(ctx, "--%s: '%s' %s%s%s", p.opts[i]->name, optarg, why,
+                             p.opts[i]->type == CMD_CHOICE ? " " : "",
+                             p.opts[i]->type == CMD_CHOICE ? p.opts[i]->meta : "");
     }
 }
 
@@ -285,6 +308,13 @@ static int check_common(cmd_ctx *ctx, const char *server_asked)
     cmd_common *c = &ctx->common;
     if (c->data != NULL && server_asked != NULL)
         return cmd_usage(ctx, "--data and --server exclude each other");
+    if (c->data == NULL && (ctx->command->with & CMD_WITH_SERVER) != 0) {
+        vv_error err = {0};
+        cli_conn *conn = NULL;
+        if (cli_open(c->server, NULL, &conn, &err) == VV_INVALID) /* connects to nothing yet */
+            return cmd_usage(ctx, "--server: %s", err.msg);
+        cli_close(conn);
+    }
     if (c->output != NULL)
         c->format = strcmp(c->output, "json") == 0  ? CMD_JSON
                     : strcmp(c->output, "csv") == 0 ? CMD_CSV
@@ -307,10 +337,11 @@ int cmd_run(const cmd_command *command, int argc, char **argv)
         vv_free(args);
         return CMD_OK;
     }
-    if (code == CMD_OK)
-        code = check_common(&ctx, ctx.common.server);
-    if (ctx.common.server == NULL)
+    const char *asked = ctx.common.server;
+    if (asked == NULL)
         ctx.common.server = env != NULL && env[0] != 0 ? env : DEFAULT_SERVER;
+    if (code == CMD_OK)
+        code = check_common(&ctx, asked);
     if (code == CMD_OK)
         code = command->run(&ctx, args, argc - optind, argv + optind);
     if (fflush(stdout) != 0 && code == CMD_OK) {

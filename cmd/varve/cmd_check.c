@@ -49,7 +49,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     if (a->quiet && st == VV_CORRUPT)
         return CMD_ERROR;
     (void)cmd_fail(ctx, st, &err);
-    return CMD_ERROR; /* sound or not: no third answer */
+    return st == VV_NOT_FOUND ? CMD_NOT_FOUND : CMD_ERROR;
 }
 
 const cmd_command cmd_check = {
@@ -59,9 +59,9 @@ const cmd_command cmd_check = {
     .details =
         "Reads every log segment, run and manifest, verifies all checksums and the structure,\n"
         "and writes nothing. Exit code 0: sound. 1: damaged, with one sentence for each\n"
-        "place. What a crash left and the next open removes (an unfinished log tail, files\n"
-        "that no manifest names) is told too and is no damage. No server may have the store\n"
-        "open.\n",
+        "place. 5: no store is there. What a crash left and the next open removes (an\n"
+        "unfinished log tail, files that no manifest names) is told too and is no damage. No\n"
+        "server may have the store open.\n",
     .with = CMD_WITH_DATA | CMD_WITH_OUTPUT,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

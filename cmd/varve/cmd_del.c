@@ -59,7 +59,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
         vv_slice_cmp(vv_buf_slice(&key), vv_buf_slice(&end)) >= 0)
         code = cmd_usage(ctx, "--to must lie behind KEY");
     if (code == CMD_OK) {
-        vv_status st = store_open(ctx, "default", true, &s, &err);
+        vv_status st = store_open(ctx, "default", STORE_CHANGE, &s, &err);
         code = st == VV_OK ? del(ctx, a, s, vv_buf_slice(&key), vv_buf_slice(&end))
                            : cmd_fail(ctx, st, &err);
         store_close(s);

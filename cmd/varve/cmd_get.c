@@ -148,7 +148,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
                    ? CMD_OK
                    : cmd_usage(ctx, "KEY is %s", a->hex ? "not hexadecimal" : "over 1024 bytes");
     if (code == CMD_OK) {
-        vv_status st = store_open(ctx, "default", false, &s, &err);
+        vv_status st = store_open(ctx, "default", STORE_READ, &s, &err);
         if (st == VV_OK)
             st = get(ctx, a, s, vv_buf_slice(&key), &err);
         if (st != VV_OK)

@@ -423,7 +423,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     l->bar = isatty(STDERR_FILENO) == 1;
     l->every_ns = a->quiet ? 0 : l->bar ? BAR_NS : PLAIN_NS;
     measure(l, argc, argv);
-    vv_status st = store_open(ctx, "records", true, &l->store, &err);
+    vv_status st = store_open(ctx, "records", STORE_CREATE, &l->store, &err);
     int code = st == VV_OK ? run_load(l, argc, argv) : cmd_fail(ctx, st, &err);
     store_close(l->store);
     vv_free(l);

@@ -29,6 +29,9 @@ static int read_value(cmd_ctx *ctx, const args *a, int argc, char **argv, vv_buf
     if (argc != (a->file == NULL ? 2 : 1))
         return cmd_usage(ctx, a->file == NULL ? "KEY and VALUE are needed"
                                               : "KEY is needed, and no VALUE beside --file");
+    if (a->file == NULL && !a->hex && argv[1][0] == '-' && argv[1][1] == 0)
+        return cmd_usage(ctx,
+                         "VALUE '-': to read standard input say --file - (its bytes may be '-')");
     if (a->file == NULL)
         return key_text_read(argv[1], a->hex, value)
                    ? CMD_OK
@@ -45,7 +48,7 @@ static int put(cmd_ctx *ctx, const args *a, vv_slice key, vv_slice value)
     store_write how = {.ttl_ms = (uint64_t)((a->ttl_ns + VV_NS_PER_MS - 1) / VV_NS_PER_MS)};
     if (a->durability != NULL)
         (void)store_parse_durability(a->durability, &how.durability);
-    vv_status st = store_open(ctx, "default", true, &s, &err);
+    vv_status st = store_open(ctx, "default", STORE_CREATE, &s, &err);
     if (st == VV_OK)
         st = s->ops->put(s, key, value, &how, &written, &err);
     store_close(s);

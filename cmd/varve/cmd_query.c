@@ -19,6 +19,7 @@
 #define ARENA_MAX (64u * 1024 * 1024)
 #define WAITING_MAX (1024u * 1024 * 1024)
 #define LIST_MAX CMD_LIST_MAX
+#define PROBE_ROWS 1000000u /* looked at again for a column that no record may have */
 
 typedef struct args {
     cmd_list where;
@@ -43,7 +44,8 @@ static const cmd_opt opts[] = {
     {"select", 'S', CMD_LIST, offsetof(args, select), "COLUMN,...", "only these columns"},
     {"order-by", 'O', CMD_LIST, offsetof(args, order), "COLUMN,...",
      "-COLUMN or COLUMN:desc for descending"},
-    {"limit", 'n', CMD_COUNT, offsetof(args, limit), "N", "at most so many records; default all"},
+    {"limit", 'n', CMD_COUNT, offsetof(args, limit), "N",
+     "at most so many records; 0, the default: all"},
     {"offset", 0, CMD_COUNT, offsetof(args, offset), "N", "leave out the first N"},
     {"since", 0, CMD_TEXT, offsetof(args, since), "TIME", "records from this time on"},
     {"until", 0, CMD_TEXT, offsetof(args, until), "TIME", "records before this time"},
@@ -151,7 +153,9 @@ typedef struct printer {
     uint64_t waiting_count;
     vv_buf text;
     vv_buf line;
-    bool left_out; /* a later record had a field that is no column */
+    bool left_out;              /* a later record had a field that is no column */
+    bool seen[OUT_COLUMNS_MAX]; /* a record had this column of --select */
+    uint64_t records;
 } printer;
 
 static vv_slice time_slice(int64_t ns, char text[TIME_TEXT_MAX])
@@ -251,6 +255,30 @@ static out_cell column_cell(printer *p, const record_parts *r, vv_slice column,
     return cell;
 }
 
+static bool has_column(printer *p, const record_parts *r, vv_slice column,
+                       char time_text[TIME_TEXT_MAX])
+{
+    return column_cell(p, r, column, time_text).type != OUT_NULL;
+}
+
+/* A name that no record has is no fault, but it may be a slip: it is told. */
+static void note_missing(vv_slice column)
+{
+    (void)fprintf(stderr, "varve query: no record had a column '%.*s', or only null in it\n",
+                  (int)column.len, (const char *)column.data);
+}
+
+static void note_seen(printer *p, const record_parts *r)
+{
+    char time_text[TIME_TEXT_MAX];
+    vv_buf_reset(&p->text);
+    p->records++;
+    for (size_t i = 0; i < p->q->ask.projection_count && i < OUT_COLUMNS_MAX; i++)
+        if (!p->seen[i])
+            p->seen[i] = vv_slice_eq(p->q->select[i], vv_slice_str("*")) ||
+                         has_column(p, r, p->q->select[i], time_text);
+}
+
 static void print_row(printer *p, const record_parts *r)
 {
     out_cell cells[OUT_COLUMNS_MAX];
@@ -302,6 +330,7 @@ static int take_record(void *ctx, vv_slice record)
     record_parts r;
     if (!record_parse(record, &r))
         return 0;
+    note_seen(p, &r);
     if (p->format == CMD_JSON) {
         print_json(p, &r);
         return 0;
@@ -336,6 +365,46 @@ static void print_stats(const query_stats *s)
                   (double)s->execution_ns / 1e6, s->index[0] == 0 ? "none" : s->index);
 }
 
+static int stop_at_first(void *ctx, vv_slice record)
+{
+    (void)record;
+    *(bool *)ctx = true;
+    return 1;
+}
+
+/* Whether any record of the table, in the same range of time, has a value there. */
+static void note_if_missing(store *s, const question *q, vv_slice column)
+{
+    static const uint8_t null[] = {VALUE_NULL << 3, 0};
+    const query_filter there = {
+        .column = column, .op = vv_slice_str("!="), .value = vv_slice_of(null, sizeof null)};
+    query_ask ask = q->ask;
+    query_stats cost;
+    bool found = false;
+    if (column.len == 0 || column.data[0] == '_' || column.data[0] == '*')
+        return; /* what every record has, or metadata */
+    ask.filters = &there;
+    ask.filter_count = 1;
+    ask.order_count = ask.projection_count = 0;
+    ask.limit = 1;
+    ask.offset = 0;
+    if (s->ops->query(s, &ask, stop_at_first, &found, &cost, NULL) == VV_OK && !found)
+        note_missing(column);
+}
+
+/* Looked for where the answer cost little. */
+static bool is_cheap(const query_stats *stats)
+{
+    return stats->scanned_rows > 0 && stats->scanned_rows <= PROBE_ROWS;
+}
+
+/* Nothing was found: perhaps for want of the columns that were asked of. */
+static void note_missing_conditions(store *s, const question *q, const query_stats *stats)
+{
+    for (size_t i = 0; i < q->ask.filter_count && is_cheap(stats); i++)
+        note_if_missing(s, q, q->where[i].column);
+}
+
 static vv_status print_records(const cmd_ctx *ctx, store *s, const question *q, query_stats *stats,
                                vv_error *err)
 {
@@ -359,6 +428,11 @@ static vv_status print_records(const cmd_ctx *ctx, store *s, const question *q, 
     if (p.left_out)
         (void)fprintf(stderr, "varve query: later records have fields that are no columns here; "
                               "name them with --select or use -o json\n");
+    for (size_t i = 0; i < q->ask.projection_count && st == VV_OK && p.records > 0; i++)
+        if (i < OUT_COLUMNS_MAX && !p.seen[i])
+            note_missing(q->select[i]);
+    if (st == VV_OK && p.records == 0)
+        note_missing_conditions(s, q, stats);
     vv_arena_fini(&p.arena);
     vv_buf_fini(&p.waiting);
     vv_buf_fini(&p.text);
@@ -373,6 +447,7 @@ typedef struct group_printer {
     out_writer out;
     cmd_format format;
     bool started;
+    bool seen[OUT_COLUMNS_MAX]; /* some group has a value here */
 } group_printer;
 
 static int take_group(void *ctx, const store_cell *cells, size_t count)
@@ -388,6 +463,7 @@ static int take_group(void *ctx, const store_cell *cells, size_t count)
                  : v->type == STRUCT_STRING ? out_bytes(v->bytes)
                  : v->type == STRUCT_BOOL   ? out_bool(v->boolean)
                                             : (out_cell){.type = OUT_NULL};
+        g->seen[i] |= v->type != STRUCT_NULL && (v->type != STRUCT_NUMBER || v->number != 0);
         if (v->type == STRUCT_TIME)
             row[i] = (out_cell){.type = OUT_TEXT, .bytes = time_slice(v->time_ns, times[i])};
     }
@@ -398,6 +474,23 @@ static int take_group(void *ctx, const store_cell *cells, size_t count)
     return 0;
 }
 
+/* Columns that gave nothing, or zero, in every group. */
+static void note_missing_groups(store *s, const question *q, const group_printer *g,
+                                const query_stats *stats)
+{
+    if (!is_cheap(stats))
+        return;
+    for (size_t i = 0; i < q->ask.filter_count; i++)
+        if (stats->filtered_rows == stats->scanned_rows)
+            note_if_missing(s, q, q->where[i].column);
+    for (size_t i = 0; i < q->ask.group_count; i++)
+        if (!g->seen[i])
+            note_if_missing(s, q, q->group[i]);
+    for (size_t i = 0; i < q->ask.aggregate_count; i++)
+        if (!g->seen[q->ask.group_count + i])
+            note_if_missing(s, q, q->agg[i].column);
+}
+
 static vv_status print_groups(const cmd_ctx *ctx, store *s, const question *q, query_stats *stats,
                               vv_error *err)
 {
@@ -405,6 +498,9 @@ static vv_status print_groups(const cmd_ctx *ctx, store *s, const question *q, q
     vv_status st = s->ops->aggregate(s, &q->ask, take_group, &g, stats, err);
     if (g.started)
         out_end(&g.out);
+    (void)fflush(stdout);
+    if (st == VV_OK)
+        note_missing_groups(s, q, &g, stats);
     return st;
 }
 
@@ -424,7 +520,7 @@ static int answer(cmd_ctx *ctx, const args *a, const question *q)
     vv_error err = {0};
     store *s = NULL;
     query_stats stats = {.index = ""};
-    vv_status st = store_open(ctx, "records", false, &s, &err);
+    vv_status st = store_open(ctx, "records", STORE_READ, &s, &err);
     if (st == VV_OK && a->explain)
         st = print_plan(s, q, &err);
     else if (st == VV_OK && q->ask.aggregate_count > 0)

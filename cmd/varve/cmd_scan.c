@@ -20,7 +20,7 @@ static const cmd_opt opts[] = {
     {"from", 0, CMD_TEXT, offsetof(args, from), "KEY", "the first key; default the first of all"},
     {"to", 0, CMD_TEXT, offsetof(args, to), "KEY", "stop before this key"},
     {"prefix", 'p', CMD_TEXT, offsetof(args, prefix), "TEXT", "keys that begin so"},
-    {"limit", 'n', CMD_COUNT, offsetof(args, limit), "N", "at most so many; default all"},
+    {"limit", 'n', CMD_COUNT, offsetof(args, limit), "N", "at most so many; 0, the default: all"},
     {"version", 0, CMD_COUNT, offsetof(args, version), "N", "as of this version; default newest"},
     {"reverse", 'r', CMD_FLAG, offsetof(args, reverse), NULL, "from the last key to the first"},
     {"keys-only", 'k', CMD_FLAG, offsetof(args, keys_only), NULL, "no values"},
@@ -51,7 +51,7 @@ static int scan(cmd_ctx *ctx, const args *a, const store_range *range)
     vv_error err = {0};
     store *s = NULL;
     printer p = {.keys_only = a->keys_only, .count_only = a->count};
-    vv_status st = store_open(ctx, "default", false, &s, &err);
+    vv_status st = store_open(ctx, "default", STORE_READ, &s, &err);
     if (st == VV_OK) {
         if (!a->count)
             out_init_names(&p.out, ctx->common.format, names, a->keys_only ? 2 : 3);

@@ -54,7 +54,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     (void)argv;
     if (argc != 0)
         return cmd_usage(ctx, "it takes no arguments");
-    vv_status st = store_open(ctx, "default", false, &s, &err);
+    vv_status st = store_open(ctx, "default", STORE_READ, &s, &err);
     if (st == VV_OK) {
         out_init_names(&p.out, ctx->common.format, (const char *const[]){"name", "value"}, 2);
         st = s->ops->status(s, print_text, print_figure, &p, &err);

@@ -86,15 +86,33 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
     return print_one(ctx, st, &info, &err);
 }
 
+typedef struct lister {
+    out_writer out;
+    const char *tenant; /* NULL: all */
+    uint64_t others;    /* tables of other tenants */
+} lister;
+
+static int list_one(void *ctx, const store_table_info *t)
+{
+    lister *l = ctx;
+    if (l->tenant == NULL || strcmp(l->tenant, t->tenant) == 0)
+        return print_table(&l->out, t);
+    l->others++;
+    return 0;
+}
+
 static int list(cmd_ctx *ctx, const args *a, store *s)
 {
     vv_error err = {0};
-    out_writer o;
-    out_init_names(&o, ctx->common.format, columns, ARRAY_LEN(columns));
-    vv_status st =
-        s->ops->table_list(s, a->all_tenants ? NULL : ctx->common.tenant, print_table, &o, &err);
+    lister l = {.tenant = a->all_tenants ? NULL : ctx->common.tenant};
+    out_init_names(&l.out, ctx->common.format, columns, ARRAY_LEN(columns));
+    vv_status st = s->ops->table_list(s, NULL, list_one, &l, &err);
     if (st == VV_OK)
-        out_end(&o);
+        out_end(&l.out);
+    (void)fflush(stdout);
+    if (l.others > 0)
+        (void)fprintf(stderr, "varve table: %llu more of other tenants: --all lists them\n",
+                      (unsigned long long)l.others);
     return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
 }
 
@@ -134,7 +152,11 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
                          argv[0]);
     if (argc != (verb == 1 ? 1 : 2))
         return cmd_usage(ctx, verb == 1 ? "table list takes no name" : "one table NAME is needed");
-    vv_status st = store_open(ctx, "", verb == 0 || verb == 3, &s, &err);
+    vv_status st = store_open(ctx, "",
+                              verb == 0   ? STORE_CREATE
+                              : verb == 3 ? STORE_CHANGE
+                                          : STORE_READ,
+                              &s, &err);
     if (st != VV_OK)
         return cmd_fail(ctx, st, &err);
     int code = verb == 0   ? create(ctx, a, s, argv[1])

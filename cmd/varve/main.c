@@ -1,7 +1,7 @@
 /*
  * varve - the command line of Varve: talks to a server or opens a store that no server has open.
  *
- *     varve COMMAND [options] [arguments]
+ *     varve [common options] COMMAND [options] [arguments]
  *
  * Exit codes: 0 done, 1 failed, 2 bad usage, 3 nobody answers, 4 other credentials are wanted,
  * 5 not there.
@@ -93,7 +93,16 @@ int main(int argc, char **argv)
             usage(stdout);
         return CMD_OK;
     }
-    const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
+    /* varve --server HOST:PORT get KEY: the command goes in front of what came before it. */
+    int at = strcmp(argv[1], "--version") == 0 ? 1 : cmd_word_index(argc, argv);
+    if (at == argc) {
+        (void)fprintf(stderr, "varve: no command behind '%s'; see varve --help\n", argv[1]);
+        return CMD_USAGE;
+    }
+    char *word = argv[at];
+    memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof *argv);
+    argv[1] = word;
+    const char *name = strcmp(word, "--version") == 0 ? "version" : word;
     const cmd_command *command = find(name);
     if (command == NULL) {
         const cmd_command *guess = nearest(name);

@@ -2,6 +2,7 @@
 #include "query_text.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/error.h"
 #include "base/util.h"
@@ -83,6 +84,28 @@ static void put_list(vv_buf *out, vv_slice text)
     wire_end(out, list);
 }
 
+static bool is_json(vv_slice text)
+{
+    vv_buf value;
+    vv_buf_init(&value, 1 << 24);
+    bool ok = json_read_value(text, NULL, &value, NULL) == VV_OK;
+    vv_buf_fini(&value);
+    return ok;
+}
+
+/* "3 and b = 4" would be compared as text, and nothing be found. */
+static bool joins_conditions(vv_slice text)
+{
+    static const char *const words[] = {" and ", " or ", " && ", " || "};
+    for (size_t w = 0; w < ARRAY_LEN(words); w++) {
+        size_t n = strlen(words[w]);
+        for (size_t i = 0; i + n <= text.len; i++)
+            if (strncasecmp((const char *)text.data + i, words[w], n) == 0)
+                return true;
+    }
+    return false;
+}
+
 vv_status query_text_filter(const char *text, vv_arena *arena, query_filter *out, vv_error *err)
 {
     vv_slice rest = trim(vv_slice_str(text));
@@ -94,6 +117,11 @@ vv_status query_text_filter(const char *text, vv_arena *arena, query_filter *out
         return vv_fail(err, VV_INVALID, "'%s': no operator behind the column", text);
     if (rest.len == 0)
         return vv_fail(err, VV_INVALID, "'%s': no value behind the operator (\"\" is empty text)",
+                       text);
+    if (joins_conditions(rest) && !is_json(rest))
+        return vv_fail(err, VV_INVALID,
+                       "'%s': one --where is one condition: repeat it for 'and', use `in` for "
+                       "'or'; text with these words goes in \"double quotes\"",
                        text);
     vv_buf_init(&value, 1 << 24);
     bool in =

@@ -8,7 +8,8 @@
 #include "cmd.h"
 #include "query/query.h"
 
-/** "COLUMN OP VALUE": VALUE is JSON when it reads as such, otherwise text; for `in` also a,b,c. */
+/** "COLUMN OP VALUE": VALUE is JSON when it reads as such, otherwise text; for `in` also a,b,c.
+ * Plain text with " and " or " or " in it is refused. */
 VV_MUST_CHECK vv_status query_text_filter(const char *text, vv_arena *arena, query_filter *out,
                                           vv_error *err);
 

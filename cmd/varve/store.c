@@ -11,12 +11,12 @@
 
 #define TIMEOUT_DEFAULT (30 * VV_NS_PER_S)
 
-vv_status store_open(const cmd_ctx *ctx, const char *default_table, bool writes, store **out,
+vv_status store_open(const cmd_ctx *ctx, const char *default_table, store_use use, store **out,
                      vv_error *err)
 {
     const cmd_common *c = &ctx->common;
     vv_status st =
-        c->data != NULL ? store_open_local(c, writes, out, err) : store_open_remote(c, out, err);
+        c->data != NULL ? store_open_local(c, use, out, err) : store_open_remote(c, out, err);
     if (st != VV_OK)
         return st;
     (*out)->tenant = c->tenant;

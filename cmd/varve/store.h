@@ -134,13 +134,20 @@ struct store {
     int64_t stream_timeout_ns; /* of scans, queries and loads; 0: none */
 };
 
+/* What a command does to a directory; a server is not asked. */
+typedef enum store_use {
+    STORE_READ,   /* nothing is written */
+    STORE_CHANGE, /* what is there: the store must be */
+    STORE_CREATE, /* a store that is not there is made, and that is told */
+} store_use;
+
 /** Open what the common options name: default_table when --table is not given. Gives *out:
  * store_close. */
-VV_MUST_CHECK vv_status store_open(const cmd_ctx *ctx, const char *default_table, bool writes,
+VV_MUST_CHECK vv_status store_open(const cmd_ctx *ctx, const char *default_table, store_use use,
                                    store **out, vv_error *err);
 VV_MUST_CHECK vv_status store_open_remote(const cmd_common *c, store **out, vv_error *err);
 /** VV_UNSUPPORTED in a build without the engine. */
-VV_MUST_CHECK vv_status store_open_local(const cmd_common *c, bool writes, store **out,
+VV_MUST_CHECK vv_status store_open_local(const cmd_common *c, store_use use, store **out,
                                          vv_error *err);
 
 static inline void store_close(store *s)

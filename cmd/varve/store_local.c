@@ -472,16 +472,30 @@ static const store_ops local_ops = {
     .load_end = local_load_end,
 };
 
-vv_status store_open_local(const cmd_common *c, bool writes, store **out, vv_error *err)
+/* A store that is not there is made only when use says so, and not in silence: the directory may be
+ * mistyped. */
+static vv_status open_db(const char *dir, store_use use, vv_db **out, vv_error *err)
 {
     vv_options opt = VV_OPTIONS_INIT;
-    opt.read_only = !writes;
-    opt.create_if_missing = writes;
+    opt.read_only = use == STORE_READ;
+    opt.create_if_missing = false;
+    vv_status st = vv_db_open(dir, &opt, out, err);
+    if (st != VV_NOT_FOUND || use != STORE_CREATE)
+        return st;
+    opt.create_if_missing = true;
+    st = vv_db_open(dir, &opt, out, err);
+    if (st == VV_OK)
+        (void)fprintf(stderr, "varve: created a new store in %s\n", dir);
+    return st;
+}
+
+vv_status store_open_local(const cmd_common *c, store_use use, store **out, vv_error *err)
+{
     local *l = vv_calloc(1, sizeof *l);
     if (l == NULL)
         return vv_fail(err, VV_NO_MEMORY, "store %s", c->data);
     l->base.ops = &local_ops;
-    vv_status st = vv_db_open(c->data, &opt, &l->db, err);
+    vv_status st = open_db(c->data, use, &l->db, err);
     if (st != VV_OK) {
         l->db = NULL;
         local_close(&l->base);

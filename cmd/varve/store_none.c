@@ -5,9 +5,9 @@
 #include "files.h"
 #include "store.h"
 
-vv_status store_open_local(const cmd_common *c, bool writes, store **out, vv_error *err)
+vv_status store_open_local(const cmd_common *c, store_use use, store **out, vv_error *err)
 {
-    (void)writes;
+    (void)use;
     (void)out;
     return vv_fail(err, VV_UNSUPPORTED,
                    "this varve was built without the engine and cannot open %s; use --server, or a "

@@ -599,7 +599,8 @@ vv_status store_open_remote(const cmd_common *c, store **out, vv_error *err)
     vv_buf_init(&r->request, MESSAGE_MAX);
     vv_buf_init(&r->reply, MESSAGE_MAX);
     const cli_options opt = {.connect_timeout_ns =
-                                 c->timeout_ns > 0 ? c->timeout_ns : 3 * VV_NS_PER_S};
+                                 c->timeout_ns > 0 ? c->timeout_ns : 3 * VV_NS_PER_S,
+                             .refusal_is_final = true};
     vv_status st = cli_open(c->server, &opt, &r->conn, err);
     if (st != VV_OK) {
         remote_close(&r->base);

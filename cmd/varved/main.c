@@ -160,6 +160,7 @@ static int serve(const config *c, vv_log *log)
     (void)sigemptyset(&signals);
     (void)sigaddset(&signals, SIGTERM);
     (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
 
@@ -176,8 +177,10 @@ static int serve(const config *c, vv_log *log)
     (void)fflush(stdout);
 
     int signal_number = 0;
-    while (sigwait(&signals, &signal_number) != 0)
-        continue;
+    while (sigwait(&signals, &signal_number) != 0 || signal_number == SIGHUP)
+        if (signal_number == SIGHUP) /* a terminal that goes away, a manager that means "reload" */
+            vv_log_to(log, VV_LOG_WARN, "varved",
+                      "SIGHUP ignored: the configuration is read at the start only");
     vv_log_to(log, VV_LOG_INFO, "varved", "stopping",
               VV_KV_S("signal", signal_number == SIGTERM ? "SIGTERM" : "SIGINT"));
     st = daemon_stop(d, &err);

@@ -361,6 +361,49 @@ VV_API VV_MUST_CHECK vv_status vv_multi_get(vv_table *table, const vv_snapshot *
                                             const vv_slice *keys, size_t count, vv_value *values,
                                             vv_status *status, vv_error *err);
 
+/** What a read sees. At most one of the three is set; none: now. */
+typedef struct vv_read_options {
+    size_t size; /* sizeof(vv_read_options): set by VV_READ_OPTIONS_INIT */
+    const vv_snapshot *snapshot;
+    int64_t as_of_version; /* the newest value at or below it, as vv_get_at */
+    int64_t as_of_time_ns; /* the state at that wall time, as vv_version_as_of */
+} vv_read_options;
+
+#ifndef __cplusplus
+#define VV_READ_OPTIONS_INIT                                                                       \
+    {                                                                                              \
+        .size = sizeof(vv_read_options)                                                            \
+    }
+#else
+#define VV_READ_OPTIONS_INIT vv_read_options_init()
+static inline vv_read_options vv_read_options_init()
+{
+    vv_read_options o = {};
+    o.size = sizeof o;
+    return o;
+}
+#endif
+
+/** As vv_get, at what opt says. @param opt  NULL: now. VV_INVALID when it says two things;
+ * otherwise as vv_get, vv_get_at and vv_version_as_of. */
+VV_API VV_MUST_CHECK vv_status vv_get_with(vv_table *table, const vv_read_options *opt,
+                                           vv_slice key, vv_value *out, vv_error *err);
+
+/**
+ * The version that was the newest of a table at a wall time, for vv_get_at,
+ * vv_cursor_options.version and vv_read_options.
+ *
+ * @param time_ns  nanoseconds since 1970, not in the future.
+ * @return VV_UNSUPPORTED outside of the table's version_retention, and for a table that keeps no
+ *         versions unless nothing was written since; VV_INVALID for a time to come.
+ *
+ * Everything it shows was committed by then. What was committed in the last moments before may be
+ * missing: times are kept at a distance of 1/2048 of the longest retention of the shard's tables,
+ * at most a minute (2 s for the hour of record tables). What has expired since is not there.
+ */
+VV_API VV_MUST_CHECK vv_status vv_version_as_of(vv_table *table, int64_t time_ns, int64_t *out,
+                                                vv_error *err);
+
 /** The state of the store now, over all shards at one log position. Cheap; long-lived snapshots
  * hold old versions on disk. Gives *out: vv_snapshot_release. */
 VV_API VV_MUST_CHECK vv_status vv_snapshot_create(vv_db *db, vv_snapshot **out, vv_error *err);
@@ -436,7 +479,8 @@ typedef struct vv_stats {
     uint64_t log_syncs;
     uint64_t memory_used; /* of memory_limit */
     uint64_t memory_limit;
-    uint64_t memory_part[8]; /* memtable, cache, queue, log, query, network, index, work */
+    uint64_t memory_part[12]; /* memtable, cache, queue, log, query, network, index, work,
+                                 transactions */
     uint64_t memtable_bytes;
     uint64_t memtable_count;
     uint64_t level_files[8];
@@ -460,7 +504,10 @@ typedef struct vv_stats {
     uint64_t recovery_cut_bytes; /* unfinished log tail dropped at open */
     uint64_t tables;
     uint32_t shards;
-    bool failed; /* the log or the background latched an error: reopen */
+    bool failed;        /* the log or the background latched an error: reopen */
+    uint64_t txns_open; /* transactions begun and not ended */
+    uint64_t txn_commits;
+    uint64_t txn_failures; /* commits refused: conflicts and the rest */
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 

@@ -8,5 +8,6 @@
 #include "varve/record.h"
 #include "varve/slice.h"
 #include "varve/status.h"
+#include "varve/txn.h"
 
 #endif

@@ -28,6 +28,7 @@ typedef enum vv_budget_part {
     VV_BUDGET_NETWORK,
     VV_BUDGET_INDEX, /* indexes and filters of open runs, tables of the catalog */
     VV_BUDGET_WORK,  /* buffers of flush and compaction */
+    VV_BUDGET_TXN,   /* writes and reads of open transactions */
     VV_BUDGET_PARTS,
 } vv_budget_part;
 

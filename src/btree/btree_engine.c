@@ -168,6 +168,23 @@ static int64_t btree_last_version(engine *base, vv_slice key, int64_t *floor)
     return last;
 }
 
+/* Exact above what was flushed; below it pages tell neither deletions nor range deletions. */
+static vv_status btree_touched(engine *base, vv_slice lower, vv_slice upper, int64_t since,
+                               engine_touch *out, vv_error *err)
+{
+    btree_engine *e = btree_engine_of(base);
+    btree_view *view = btree_view_acquire(e);
+    vv_status st = VV_NOT_FOUND;
+    for (uint32_t i = 0; st == VV_NOT_FOUND && i < view->mem_count; i++)
+        if (i == 0 || engine_memtable_max_version(view->mem[i]) > since)
+            st = engine_memtable_touched(view->mem[i], lower, upper, since, out, err);
+    /* After the view, as in btree_last_version. */
+    if (st == VV_NOT_FOUND && since < atomic_load_explicit(&e->checkpoint, memory_order_acquire))
+        st = VV_UNSUPPORTED;
+    btree_view_release(e, view);
+    return st;
+}
+
 static vv_status btree_pin_version(engine *base, int64_t version, int64_t time_ns, vv_error *err)
 {
     return engine_pins_add(&btree_engine_of(base)->pins, version, time_ns, err);
@@ -512,6 +529,7 @@ const engine_ops btree_ops = {
     .visible = btree_visible,
     .checkpoint = btree_checkpoint,
     .last_version = btree_last_version,
+    .touched = btree_touched,
     .get = btree_get,
     .cursor = btree_cursor,
     .pin = btree_pin_version,

@@ -92,6 +92,7 @@ int main(int argc, char **argv)
         .env_destroy = drop_sim,
         .ctx = &world,
         .tune = tune_tiny,
+        .touched_forgets = true,
         .model_ops = 1000000,
     };
     const engine_suite_subject real = {
@@ -100,6 +101,7 @@ int main(int argc, char **argv)
         .env_create = make_posix,
         .env_destroy = drop_posix,
         .ctx = &env,
+        .touched_forgets = true,
         .model_ops = 50000,
     };
     bool is_real = argc > 1 && strcmp(argv[1], "real") == 0;

@@ -23,9 +23,10 @@ typedef struct cli_call cli_call;
 
 typedef struct cli_options {
     int64_t connect_timeout_ns; /* over all attempts; default 5 s */
-    int64_t keepalive_ns;       /* a ping after so long without a byte while calls are open, and the
-                                   connection is lost when none comes for as long again; default 20 s */
-    size_t message_max;         /* bytes of a received message; default 64 MiB */
+    bool refusal_is_final; /* nobody listens: fail at once; false: try again until the timeout */
+    int64_t keepalive_ns;  /* a ping after so long without a byte while calls are open, and the
+                              connection is lost when none comes for as long again; default 20 s */
+    size_t message_max;    /* bytes of a received message; default 64 MiB */
 } cli_options;
 
 #define CLI_TRAILERS_MAX 8

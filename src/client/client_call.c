@@ -77,8 +77,8 @@ static vv_status connect_if_needed(cli_conn *conn, vv_error *err)
         return conn->draining
                    ? vv_fail(err, VV_CLOSED, "%s: the server is draining: try again", conn->address)
                    : VV_OK;
-    vv_status st =
-        cli_connect(&conn->target, cli_now_ns() + conn->opt.connect_timeout_ns, &conn->fd, err);
+    vv_status st = cli_connect(&conn->target, cli_now_ns() + conn->opt.connect_timeout_ns,
+                               !conn->opt.refusal_is_final, &conn->fd, err);
     if (st != VV_OK)
         return st;
     conn->last_byte_ns = cli_now_ns();

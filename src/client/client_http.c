@@ -89,7 +89,7 @@ vv_status cli_http_get(const char *address, const char *path, int64_t timeout_ns
     int64_t deadline_ns = cli_now_ns() + timeout_ns;
     vv_status st = cli_parse_target(address, &target, err);
     if (st == VV_OK)
-        st = cli_connect(&target, deadline_ns, &fd, err);
+        st = cli_connect(&target, deadline_ns, true, &fd, err);
     if (st != VV_OK)
         return st;
     char request[1024];

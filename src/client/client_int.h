@@ -53,8 +53,10 @@ struct cli_conn {
 
 /** Read "host:port". */
 vv_status cli_parse_target(const char *address, cli_target *out, vv_error *err);
-/** A connected, non-blocking socket, trying again with backoff until deadline_ns. */
-vv_status cli_connect(const cli_target *target, int64_t deadline_ns, int *out, vv_error *err);
+/** A connected, non-blocking socket, trying again with backoff until deadline_ns; where nobody
+ * listens only with wait_for_listener. */
+vv_status cli_connect(const cli_target *target, int64_t deadline_ns, bool wait_for_listener,
+                      int *out, vv_error *err);
 int64_t cli_now_ns(void);
 
 /** Make the HTTP/2 session of a fresh connection. */

@@ -97,7 +97,8 @@ static int connect_once(const struct addrinfo *ai, int64_t deadline_ns, int *out
     return 0;
 }
 
-vv_status cli_connect(const cli_target *target, int64_t deadline_ns, int *out, vv_error *err)
+vv_status cli_connect(const cli_target *target, int64_t deadline_ns, bool wait_for_listener,
+                      int *out, vv_error *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
@@ -115,7 +116,7 @@ vv_status cli_connect(const cli_target *target, int64_t deadline_ns, int *out, v
                 return VV_OK;
             }
         }
-        if (cli_now_ns() + wait >= deadline_ns)
+        if ((sys == ECONNREFUSED && !wait_for_listener) || cli_now_ns() + wait >= deadline_ns)
             break;
         struct timespec ts = {.tv_sec = wait / VV_NS_PER_S, .tv_nsec = wait % VV_NS_PER_S};
         (void)nanosleep(&ts, NULL);

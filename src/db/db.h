@@ -35,6 +35,14 @@ vv_budget *db_budget(vv_db *db);
 
 /** Bytes of memory_limit that are nobody's share with these options: for requests and queries. */
 uint64_t db_memory_free(const vv_options *opt);
+/** As vv_txn_commit, on the commit thread: done runs exactly once when it answers VV_OK. Ends the
+ * transaction whatever it answers; done runs after that. */
+VV_MUST_CHECK vv_status db_txn_commit_async(vv_txn *txn, vv_write_done done, void *ctx,
+                                            vv_error *err);
+
+/** Wait until what is logged now is visible: after a VV_CONFLICT of db_txn_commit_async, before the
+ * transaction is begun again. vv_txn_commit does it by itself. */
+void db_await_visible(vv_db *db);
 
 /** As vv_check, on an env. */
 VV_MUST_CHECK vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text),

@@ -201,6 +201,8 @@ static vv_status apply(vv_db *db, vv_batch *const *group, size_t count, uint64_t
                                       vv_buf_slice(&b->payload), err);
         if (st != VV_OK)
             return vv_wrap(err, st, "apply version %lld", (long long)b->result.version);
+        if (VV_UNLIKELY(b->shard->recent.watchers > 0))
+            txn_recent_add(&b->shard->recent, b->result.version, vv_buf_slice(&b->payload));
         if (b->mark_time_ns != 0)
             db_marks_note(b->shard, b->mark_time_ns, b->result.version, end);
         if (b->dropping != NULL)
@@ -273,9 +275,14 @@ vv_status db_append(vv_db *db, vv_batch *const *group, size_t count, vv_error *e
         return st == VV_IO || st == VV_CORRUPT ? db_latch(db, st, err) : st;
     }
     VV_POINT("db.after_append");
-    st = apply(db, group, count, end, err);
-    if (st != VV_OK)
-        return db_latch(db, st, err);
+    vv_error why = {0};
+    st = apply(db, group, count, end, &why);
+    if (st != VV_OK) { /* it is in the log: no status that says "not written" */
+        (void)vv_wrap(&why, VV_IO, "logged but not applied: reopen the store");
+        if (err != NULL)
+            *err = why;
+        return db_latch(db, VV_IO, &why);
+    }
     uint64_t need = hand_over(db, &plan, end);
     for (size_t i = 0; i < count; i++)
         group[i]->need = need;

@@ -209,6 +209,21 @@ vv_status db_freeze(vv_db *db, db_shard *shard, vv_error *err)
     return st;
 }
 
+/* Freeze the active memtable if it is the only one. Whether it is can change until the lock is
+ * held: writers rotate too, and one more memtable would be over their bound. */
+static void freeze_only_one(vv_db *db, db_shard *shard)
+{
+    VV_POINT("db.before_relief");
+    engine_stats stats;
+    vv_status st = VV_OK;
+    vv_mutex_lock(&db->commit_lock);
+    db->ops->stats(shard->eng, &stats);
+    if (stats.memtable_count <= 1)
+        st = db->ops->freeze(shard->eng, NULL);
+    vv_mutex_unlock(&db->commit_lock);
+    (void)st; /* no memory for a new memtable: who wanted it asks again */
+}
+
 /* Flush the shards that keep the log over its limit. A shard with a frozen memtable is being
  * flushed already, and what it holds is older than the active one: freezing again at every piece of
  * work would only make many small memtables. */
@@ -221,10 +236,8 @@ static void relieve_log(vv_db *db)
             continue;
         engine_stats stats;
         db->ops->stats(db->shards[s].eng, &stats);
-        if (stats.memtable_count > 1)
-            continue;
-        vv_status st = db_freeze(db, &db->shards[s], NULL);
-        (void)st; /* no memory for a new memtable: the next round tries again */
+        if (stats.memtable_count <= 1)
+            freeze_only_one(db, &db->shards[s]);
     }
 }
 
@@ -250,7 +263,7 @@ static void relieve_memory(vv_db *db)
         }
     }
     if (largest != NULL)
-        (void)!db_freeze(db, largest, NULL); /* no memory: the writer asks again */
+        freeze_only_one(db, largest);
 }
 
 /* A piece of some shard's work, beginning with shard first. VV_NOT_FOUND: nobody has any. */

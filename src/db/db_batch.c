@@ -197,8 +197,8 @@ static vv_status check_kv(const vv_table *table, vv_error *err)
                    table->cat->name);
 }
 
-vv_status vv_batch_put(vv_batch *batch, vv_table *table, vv_slice key, vv_slice value,
-                       int64_t expires_ns, vv_error *err)
+vv_status db_check_put(const vv_table *table, vv_slice key, vv_slice value, int64_t expires_ns,
+                       vv_error *err)
 {
     vv_status st = db_check_key(key, VV_KEY_MAX, err);
     if (st == VV_OK)
@@ -208,6 +208,13 @@ vv_status vv_batch_put(vv_batch *batch, vv_table *table, vv_slice key, vv_slice 
                      VV_VALUE_MAX);
     if (st == VV_OK && expires_ns < 0)
         st = vv_fail(err, VV_INVALID, "expires_ns is negative");
+    return st;
+}
+
+vv_status vv_batch_put(vv_batch *batch, vv_table *table, vv_slice key, vv_slice value,
+                       int64_t expires_ns, vv_error *err)
+{
+    vv_status st = db_check_put(table, key, value, expires_ns, err);
     if (st == VV_OK)
         st = db_batch_bind(batch, table, err);
     if (st == VV_OK)

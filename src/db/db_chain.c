@@ -152,7 +152,7 @@ static void retry(vv_db *db, uint32_t shard, db_list *chain, outcome *out)
 
 static bool goes_alone(const vv_batch *b)
 {
-    return b->cond_count > 0 || b->op_count == 0 || b->has_range_delete;
+    return b->cond_count > 0 || b->footprint != NULL || b->op_count == 0 || b->has_range_delete;
 }
 
 /* Batches that can be logged in one piece, from the front of the chain: at least one. */

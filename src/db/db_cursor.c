@@ -68,14 +68,6 @@ vv_status db_cursor_begin(vv_table *table, const vv_cursor_options *opt, vv_slic
     return st;
 }
 
-/* Bounds with the table prefix, in two buffers. */
-typedef struct bounds {
-    uint8_t lower[ENGINE_KEY_MAX];
-    uint8_t upper[ENGINE_KEY_MAX];
-    size_t lower_len;
-    size_t upper_len;
-} bounds;
-
 static size_t put_bound(uint8_t *out, uint32_t table_id, vv_slice key)
 {
     vv_put_be32(out, table_id);
@@ -97,8 +89,8 @@ static size_t put_prefix_end(uint8_t *out, uint32_t table_id, vv_slice prefix)
     return total;
 }
 
-static vv_status make_bounds(const vv_table *table, const vv_cursor_options *opt, bounds *b,
-                             vv_error *err)
+vv_status db_bounds_make(const vv_table *table, const vv_cursor_options *opt, db_bounds *b,
+                         vv_error *err)
 {
     uint32_t id = table->cat->id;
     if (opt->lower.len > VV_KEY_MAX || opt->upper.len > VV_KEY_MAX || opt->prefix.len > VV_KEY_MAX)
@@ -120,7 +112,7 @@ vv_status vv_cursor_open(vv_table *table, const vv_cursor_options *opt, vv_curso
                          vv_error *err)
 {
     static const vv_cursor_options defaults = VV_CURSOR_OPTIONS_INIT;
-    bounds b = {.lower_len = 0};
+    db_bounds b = {.lower_len = 0};
     bool pinned;
     if (opt == NULL)
         opt = &defaults;
@@ -129,7 +121,7 @@ vv_status vv_cursor_open(vv_table *table, const vv_cursor_options *opt, vv_curso
         st = vv_fail(err, VV_INVALID, "vv_cursor_options.size is %zu: use VV_CURSOR_OPTIONS_INIT",
                      opt->size);
     if (st == VV_OK)
-        st = make_bounds(table, opt, &b, err);
+        st = db_bounds_make(table, opt, &b, err);
     if (st != VV_OK)
         return st;
     vv_cursor *c = vv_calloc(1, sizeof *c);
@@ -151,6 +143,10 @@ void vv_cursor_close(vv_cursor *cursor)
 {
     if (cursor == NULL)
         return;
+    if (cursor->by_txn != NULL) {
+        db_txn_cursor_close(cursor);
+        return;
+    }
     engine_cursor_close(cursor->at);
     if (cursor->by_time != NULL)
         db_time_cursor_close(cursor);
@@ -176,6 +172,8 @@ static vv_status check_seek_key(vv_slice key, vv_error *err)
 
 vv_status vv_cursor_seek(vv_cursor *cursor, vv_slice key, vv_error *err)
 {
+    if (VV_UNLIKELY(cursor->by_txn != NULL))
+        return db_txn_cursor_seek(cursor, key, err);
     if (cursor->by_time != NULL) {
         vv_status st = check_no_key(key, err);
         return st == VV_OK ? db_time_cursor_seek(cursor, err) : st;
@@ -192,6 +190,8 @@ vv_status vv_cursor_seek(vv_cursor *cursor, vv_slice key, vv_error *err)
 
 vv_status vv_cursor_seek_below(vv_cursor *cursor, vv_slice key, vv_error *err)
 {
+    if (VV_UNLIKELY(cursor->by_txn != NULL))
+        return db_txn_cursor_seek_below(cursor, key, err);
     if (cursor->by_time != NULL) {
         vv_status st = check_no_key(key, err);
         return st == VV_OK ? db_time_cursor_seek_last(cursor, err) : st;
@@ -215,6 +215,8 @@ static vv_status check_valid(const vv_cursor *cursor, vv_error *err)
 
 vv_status vv_cursor_next(vv_cursor *cursor, vv_error *err)
 {
+    if (VV_UNLIKELY(cursor->by_txn != NULL))
+        return db_txn_cursor_step(cursor, true, err);
     vv_status st = check_valid(cursor, err);
     if (VV_UNLIKELY(st != VV_OK))
         return st;
@@ -225,6 +227,8 @@ vv_status vv_cursor_next(vv_cursor *cursor, vv_error *err)
 
 vv_status vv_cursor_prev(vv_cursor *cursor, vv_error *err)
 {
+    if (VV_UNLIKELY(cursor->by_txn != NULL))
+        return db_txn_cursor_step(cursor, false, err);
     vv_status st = check_valid(cursor, err);
     if (VV_UNLIKELY(st != VV_OK))
         return st;
@@ -235,37 +239,47 @@ vv_status vv_cursor_prev(vv_cursor *cursor, vv_error *err)
 
 bool vv_cursor_valid(const vv_cursor *cursor)
 {
+    if (VV_UNLIKELY(cursor->by_txn != NULL))
+        return db_txn_cursor_valid(cursor);
     return cursor->by_time != NULL ? db_time_cursor_valid(cursor) : engine_cursor_valid(cursor->at);
+}
+
+/* Of a cursor by key. */
+static const engine_item *item_of(const vv_cursor *cursor)
+{
+    return VV_UNLIKELY(cursor->by_txn != NULL) ? db_txn_cursor_item(cursor)
+                                               : engine_cursor_item(cursor->at);
 }
 
 vv_slice vv_cursor_key(const vv_cursor *cursor)
 {
     if (cursor->by_time != NULL)
         return db_time_cursor_key(cursor);
-    vv_slice key = engine_cursor_item(cursor->at)->key;
+    vv_slice key = item_of(cursor)->key;
     return vv_slice_of(key.data + ENGINE_TABLE_PREFIX, key.len - ENGINE_TABLE_PREFIX);
 }
 
 vv_slice vv_cursor_value(const vv_cursor *cursor)
 {
-    return cursor->by_time != NULL ? db_time_cursor_value(cursor)->data
-                                   : engine_cursor_item(cursor->at)->value;
+    return cursor->by_time != NULL ? db_time_cursor_value(cursor)->data : item_of(cursor)->value;
 }
 
 int64_t vv_cursor_version(const vv_cursor *cursor)
 {
     return cursor->by_time != NULL ? db_time_cursor_value(cursor)->version
-                                   : engine_cursor_item(cursor->at)->version;
+                                   : item_of(cursor)->version;
 }
 
 int64_t vv_cursor_expires_ns(const vv_cursor *cursor)
 {
     return cursor->by_time != NULL ? db_time_cursor_value(cursor)->expires_ns
-                                   : engine_cursor_item(cursor->at)->expires_ns;
+                                   : item_of(cursor)->expires_ns;
 }
 
 uint64_t vv_cursor_scanned(const vv_cursor *cursor)
 {
+    if (VV_UNLIKELY(cursor->by_txn != NULL))
+        return db_txn_cursor_scanned(cursor);
     uint64_t n = engine_cursor_scanned(cursor->at);
     return cursor->by_time != NULL ? n + db_time_cursor_scanned(cursor) : n;
 }

@@ -92,6 +92,7 @@ typedef struct db_shard {
     _Atomic int64_t floor_now;     /* the same for tables that keep no versions */
     _Atomic int64_t floor_time_ns; /* latest time any flush was told: commits are not before it */
     db_marks marks;
+    txn_recent recent; /* under commit_lock */
 } db_shard;
 
 /* ---- db_queue.c: batches waiting for the commit thread ----------------------------------------
@@ -156,6 +157,9 @@ typedef struct db_counters {
     _Atomic uint64_t duplicates;
     _Atomic uint64_t throttled_ns;
     _Atomic uint64_t stale_index_drops;
+    _Atomic uint64_t txns_open;
+    _Atomic uint64_t txn_commits;
+    _Atomic uint64_t txn_failures; /* commits that were refused */
     vv_hist commit_ns;
 } db_counters;
 
@@ -223,7 +227,8 @@ struct vv_batch {
     vv_arena cond_bytes; /* keys and values of conds */
     vv_buf scratch;      /* encodes one record */
     uint64_t user_bytes;
-    int64_t mark_time_ns; /* of db_marks.c: time of the mark this batch writes; 0: none */
+    const txn_footprint *footprint; /* of a transaction; NULL: a plain batch */
+    int64_t mark_time_ns;           /* of db_marks.c: time of the mark this batch writes; 0: none */
 
     /* On its way through the commit path; the commit path's alone. */
     vv_durability durability;
@@ -301,11 +306,27 @@ VV_MUST_CHECK vv_status db_check_key(vv_slice key, size_t max, vv_error *err);
 /* Finish the payload and take its checksum: outside every lock. */
 void db_batch_seal(vv_batch *batch);
 
+/* What vv_batch_put checks of a put, but for the size of the batch. */
+VV_MUST_CHECK vv_status db_check_put(const vv_table *table, vv_slice key, vv_slice value,
+                                     int64_t expires_ns, vv_error *err);
+
+/* ---- db_txn_commit.c ---------------------------------------------------------------------------
+ */
+
+/* One try to append a batch that comes from a transaction. *again: something moved, judge anew. */
+VV_MUST_CHECK vv_status db_append_txn(vv_db *db, vv_batch *batch, bool judge_locked, bool *again,
+                                      vv_error *err);
+void db_txn_count(vv_db *db, vv_status st);
+
 /* ---- db_write.c, db_append.c: the commit path ---------------------------------------------------
  */
 
 /* Reset what the commit path fills, resolve the durability and seal the payload: outside locks. */
 void db_commit_begin(vv_db *db, vv_batch *batch, vv_durability durability);
+/* What a durability that was asked for means here. */
+vv_durability db_durability(const vv_db *db, vv_durability asked);
+/* VV_NOT_FOUND when a table of the batch was dropped. */
+VV_MUST_CHECK vv_status db_check_tables(const vv_batch *batch, vv_error *err);
 /* Commit one batch: its status, result and error are filled. Waits for its durability. */
 vv_status db_commit(vv_db *db, vv_batch *batch, vv_durability durability, vv_error *err);
 /* Its steps. Append with everything that may have to be waited for, but for room and the disk:
@@ -426,6 +447,8 @@ void db_marks_retune(vv_db *db, db_shard *shard);
 void db_marks_write_due(vv_db *db, db_shard *shard);
 /* Note that the mark's entry is logged. Under commit_lock; room was made before. */
 void db_marks_note(db_shard *shard, int64_t time_ns, int64_t version, uint64_t position);
+/* A version that everything up to was committed by time_ns; false: none is known. */
+bool db_marks_version_at(db_shard *shard, int64_t time_ns, int64_t *out);
 /* The oldest version a table with this retention still answers for. */
 int64_t db_marks_floor(vv_db *db, db_shard *shard, int64_t retention_ns);
 
@@ -460,11 +483,26 @@ engine_hooks db_hooks(db_shard *shard);
 
 typedef struct db_time_cursor db_time_cursor;
 
+/* Bounds with the table prefix. */
+typedef struct db_bounds {
+    uint8_t lower[ENGINE_KEY_MAX];
+    uint8_t upper[ENGINE_KEY_MAX];
+    size_t lower_len;
+    size_t upper_len;
+} db_bounds;
+
+/* From the bounds or the prefix of opt. VV_INVALID. */
+VV_MUST_CHECK vv_status db_bounds_make(const vv_table *table, const vv_cursor_options *opt,
+                                       db_bounds *out, vv_error *err);
+
+typedef struct db_txn_cursor db_txn_cursor;
+
 struct vv_cursor {
     vv_table table;    /* a reference of its own */
     engine_cursor *at; /* NULL when closed half-built */
     engine_read read;
     db_time_cursor *by_time; /* NULL: by key */
+    db_txn_cursor *by_txn;   /* NULL: not of a transaction */
 };
 
 #define DB_INDEX_TIME_SIZE 8u
@@ -480,6 +518,15 @@ int64_t db_time_decode(const uint8_t *bytes);
 VV_MUST_CHECK vv_status db_cursor_begin(vv_table *table, const vv_cursor_options *opt,
                                         vv_slice lower, vv_slice upper, bool pin, bool *pinned,
                                         engine_read *read, engine_cursor **out, vv_error *err);
+
+/* The calls of include/varve/db.h on a cursor of a transaction: db_txn_cursor.c. */
+vv_status db_txn_cursor_seek(vv_cursor *cursor, vv_slice key, vv_error *err);
+vv_status db_txn_cursor_seek_below(vv_cursor *cursor, vv_slice key, vv_error *err);
+vv_status db_txn_cursor_step(vv_cursor *cursor, bool forward, vv_error *err);
+bool db_txn_cursor_valid(const vv_cursor *cursor);
+const engine_item *db_txn_cursor_item(const vv_cursor *cursor);
+uint64_t db_txn_cursor_scanned(const vv_cursor *cursor);
+void db_txn_cursor_close(vv_cursor *cursor);
 
 vv_status db_time_cursor_seek(vv_cursor *cursor, vv_error *err);
 vv_status db_time_cursor_seek_last(vv_cursor *cursor, vv_error *err);

@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "db/db_int.h"
 
-#define MARKS_A_RETENTION 256
+#define MARKS_A_RETENTION 2048
 #define INTERVAL_MIN_NS VV_NS_PER_MS
 #define INTERVAL_MAX_NS (60 * VV_NS_PER_S)
 #define PRUNE_MAX 32u /* marks removed with one written: the excess goes over time */
@@ -146,6 +146,17 @@ int64_t db_marks_floor(vv_db *db, db_shard *shard, int64_t retention_ns)
     }
     vv_mutex_unlock(&m->lock);
     return floor;
+}
+
+bool db_marks_version_at(db_shard *shard, int64_t time_ns, int64_t *out)
+{
+    db_marks *m = &shard->marks;
+    vv_mutex_lock(&m->lock);
+    size_t old = count_until(m, time_ns);
+    if (old > 0)
+        *out = m->mark[old - 1].version;
+    vv_mutex_unlock(&m->lock);
+    return old > 0;
 }
 
 /* How many of the oldest marks no table needs. Under the lock. */

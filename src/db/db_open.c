@@ -9,12 +9,15 @@
  * acknowledged writes are gone, and the store is refused instead of served with a hole.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "db/db_int.h"
+
+#define DB_STRANGER_SIZE 100u
 
 vv_status db_latch(vv_db *db, vv_status st, const vv_error *err)
 {
@@ -53,12 +56,44 @@ static void on_durable(void *ctx, uint64_t position)
 /* ---- parts, in the order they are opened -------------------------------------------------------
  */
 
+static void note_stranger(void *ctx, const char *name)
+{
+    static const char *const own[] = {DB_LOCK_FILE, DB_LOG_DIR, DB_IDENTITY_FILE,
+                                      DB_IDENTITY_FILE ".tmp", "lost+found"};
+    char *found = ctx;
+    bool is_own = strncmp(name, "shard-", 6) == 0;
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        is_own |= strcmp(name, own[i]) == 0;
+    if (!is_own)
+        (void)snprintf(found, DB_STRANGER_SIZE, "%s", name);
+}
+
+/* A new store is made in an empty directory, or where a creation was interrupted: in one that
+ * holds something else it was hardly meant to be. */
+static vv_status check_place(vv_db *db, vv_error *err)
+{
+    db_identity id;
+    char found[DB_STRANGER_SIZE] = "";
+    if (db_identity_read(db->env->io, &id, NULL) != VV_NOT_FOUND)
+        return VV_OK;
+    vv_status st = vio_list(db->env->io, "", note_stranger, found, err);
+    if (st != VV_OK || found[0] == '\0')
+        return st;
+    return vv_fail(
+        err, VV_INVALID,
+        "the directory is not a Varve store and not empty (it holds '%s'): name an empty "
+        "or a new one",
+        found);
+}
+
 static vv_status open_lock(vv_db *db, vv_error *err)
 {
     vio *io = db->env->io;
     vv_status st = VV_OK;
     if (db->opt.create_if_missing && !db->opt.read_only)
         st = vio_mkdir(io, "", err);
+    if (st == VV_OK && db->opt.create_if_missing && !db->opt.read_only)
+        st = check_place(db, err);
     if (st == VV_OK && (db->opt.read_only || !db->opt.create_if_missing)) {
         db_identity id; /* not even a lock file in a directory that holds no store */
         st = db_identity_read(io, &id, err);
@@ -237,11 +272,9 @@ static vv_status replay_one(void *ctx, const wal_record *rec, uint64_t position,
 
 static vv_status replay(vv_db *db, vv_error *err)
 {
-    int64_t start = vv_clock_mono(db->env->clock);
     db->is_replaying = true;
     vv_status st = wal_replay(db->log, replay_one, db, err);
     db->is_replaying = false;
-    db->recovery_ns = vv_clock_mono(db->env->clock) - start;
     for (uint32_t i = 0; st == VV_OK && i < db->shard_count; i++) {
         db_shard *shard = &db->shards[i];
         int64_t version = shard->replay_index;
@@ -329,14 +362,16 @@ static vv_status open_parts(vv_db *db, vv_error *err)
         db_marks_init(&db->shards[i].marks);
     if (!is_new)
         st = check_dirs(db, err);
+    int64_t start = vv_clock_mono(db->env->clock);
     if (st == VV_OK)
-        st = open_log(db, err);
+        st = open_log(db, err); /* reads the end of the log: a part of the recovery */
     for (uint32_t i = 0; st == VV_OK && i < db->shard_count; i++)
         st = open_shard(db, i, err);
     if (st == VV_OK)
         st = db->opt.read_only ? replay_read_only(db, err) : replay(db, err);
     if (st == VV_OK)
         st = open_catalog(db, err);
+    db->recovery_ns = vv_clock_mono(db->env->clock) - start;
     if (st == VV_OK && is_new)
         st = finish_new(db, err);
     if (st != VV_OK || db->opt.read_only)
@@ -378,6 +413,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     for (uint32_t i = 0; db->shards != NULL && i < db->shard_count; i++) {
         db->ops->close(db->shards[i].eng);
         db_marks_fini(&db->shards[i].marks);
+        txn_recent_fini(&db->shards[i].recent);
     }
     cat_close(db->cat);
     vio_close(db->lock_file);

@@ -138,6 +138,36 @@ static void what_is_no_directory_is_named(void **state)
     assert_int_equal(stat(dir_of("absent"), &info), -1); /* and nothing was made */
 }
 
+static void touch(const char *name)
+{
+    FILE *f = fopen(dir_of(name), "w");
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void a_directory_of_something_else_is_left_alone(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    vv_db *db = NULL;
+    vv_options opt = small();
+    assert_int_equal(mkdir(dir_of("other"), 0755), 0);
+    touch("other/passwd");
+    assert_status(VV_INVALID, vv_db_open(dir_of("other"), &opt, &db, &err));
+    assert_non_null(strstr(err.msg, "is not a Varve store and not empty"));
+    assert_non_null(strstr(err.msg, "passwd"));
+    struct stat info;
+    assert_int_equal(stat(dir_of("other/LOCK"), &info), -1); /* not even a lock file */
+    assert_int_equal(unlink(dir_of("other/passwd")), 0);
+    assert_int_equal(mkdir(dir_of("other/lost+found"), 0755), 0);
+    touch("other/LOCK"); /* of an interrupted creation */
+    assert_ok(vv_db_open(dir_of("other"), &opt, &db, &err), err);
+    assert_ok(vv_db_close(db, &err), err);
+    touch("other/passwd"); /* beside a store it harms nobody */
+    assert_ok(vv_db_open(dir_of("other"), &opt, &db, &err), err);
+    assert_ok(vv_db_close(db, &err), err);
+}
+
 typedef struct text {
     char bytes[1 << 16];
     size_t len;
@@ -316,11 +346,11 @@ static void a_full_disk_refuses_writes_and_recovers(void **state)
     w.opt = (vv_options)SIM_TINY_OPTIONS;
     vio_sim_options sim = {.seed = 3, .capacity = 4u << 20};
     assert_ok(sim_on(&w, &sim, &err), err);
+    assert_ok(sim_open_db(&w, &err), err);
     vio_file *ballast = NULL;
     assert_ok(vio_open(w.env.io, "ballast", VIO_WRITE | VIO_CREATE, &ballast, &err), err);
     assert_ok(vio_allocate(ballast, 2u << 20, &err), err);
     vio_close(ballast);
-    assert_ok(sim_open_db(&w, &err), err);
     vv_table *t = make_table(w.db, "plant", "kv", VV_TABLE_KV);
     assert_status(VV_NO_SPACE, fill(t, &written, 20000, &err));
     assert_true(written > 100);
@@ -352,6 +382,7 @@ int main(void)
         T(the_second_opener_is_told_who_was_first),
         T(a_directory_without_rights_is_an_error),
         T(what_is_no_directory_is_named),
+        T(a_directory_of_something_else_is_left_alone),
         T(every_file_can_be_dumped),
         T(log_lines_reach_the_caller),
         T(options_out_of_range_are_named),

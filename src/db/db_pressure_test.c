@@ -476,6 +476,38 @@ static void a_group_refused_by_one_shard_leaves_nothing_on_another(void **state)
     sim_end(&w);
 }
 
+/* Writers that come between the decision to freeze and the freezing. */
+static void fill_meanwhile(void *ctx, const char *name)
+{
+    sim_world *w = ctx;
+    if (strcmp(name, "db.before_relief") == 0)
+        block_shard(w->db, kv);
+}
+
+static void a_freeze_keeps_the_bound_of_memtables(void **state)
+{
+    (void)state;
+#ifndef VV_TEST_HOOKS
+    skip();
+#endif
+    sim_world w;
+    vv_error err = {0};
+    engine_stats s;
+    setup_sim(&w, 16 * VV_KIB);
+    kv = make_table(w.db, "plant", "kv", VV_TABLE_KV);
+    put(kv, "k",
+        "a value, so that the memtable is worth freezing: more than an eighth of its size");
+    w.db->opt.memtable_size = 0;
+    assert_ok(db_background_want_room(w.db, &err), err);
+    vv_point_set(fill_meanwhile, &w);
+    assert_ok(db_step(w.db, &err), err);
+    vv_point_set(NULL, NULL);
+    w.db->ops->stats(w.db->shards[0].eng, &s);
+    assert_in_range(s.memtable_count, 2, MEMTABLES); /* the handler ran, and nothing went over it */
+    vv_table_close(kv);
+    sim_end(&w);
+}
+
 /* ---- a shard without room, by turns of the commit thread ---------------------------------------
  */
 
@@ -635,6 +667,7 @@ int main(void)
         cmocka_unit_test(a_shard_being_flushed_is_not_frozen_again),
         cmocka_unit_test(entries_the_log_refused_leave_nothing_behind),
         cmocka_unit_test(a_group_refused_by_one_shard_leaves_nothing_on_another),
+        cmocka_unit_test(a_freeze_keeps_the_bound_of_memtables),
         cmocka_unit_test(a_blocked_shard_delays_nobody),
         cmocka_unit_test(a_blocked_shard_is_refused_in_the_end),
         cmocka_unit_test(what_never_fits_is_refused),

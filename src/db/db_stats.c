@@ -58,6 +58,9 @@ void vv_stats_read(vv_db *db, vv_stats *out)
     all.user_bytes = load(&c->user_bytes);
     all.conflicts = load(&c->conflicts);
     all.duplicates = load(&c->duplicates);
+    all.txns_open = load(&c->txns_open);
+    all.txn_commits = load(&c->txn_commits);
+    all.txn_failures = load(&c->txn_failures);
     all.throttled_ns = load(&c->throttled_ns);
     all.commit_p50_ns = vv_hist_percentile(&c->commit_ns, 0.5);
     all.commit_p99_ns = vv_hist_percentile(&c->commit_ns, 0.99);

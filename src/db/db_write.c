@@ -21,7 +21,7 @@
 #define ONE_SCRATCH 2048u /* a one-operation batch up to this size takes no memory */
 #define LATENCY_SAMPLE 16u
 
-static vv_durability resolve(const vv_db *db, vv_durability asked)
+vv_durability db_durability(const vv_db *db, vv_durability asked)
 {
     return asked == VV_DURABLE_DEFAULT ? db->opt.durability : asked;
 }
@@ -132,12 +132,13 @@ static vv_status append_plain(vv_db *db, vv_batch *batch, vv_error *err)
 
 vv_status db_append_once(vv_db *db, vv_batch *batch, vv_error *err)
 {
-    if (VV_LIKELY(batch->cond_count == 0))
+    if (VV_LIKELY(batch->cond_count == 0 && batch->footprint == NULL))
         return append_plain(db, batch, err);
     for (unsigned tries = 0;; tries++) {
         bool again = false;
         bool judge_locked = tries % (2 * JUDGE_UNLOCKED_MAX) >= JUDGE_UNLOCKED_MAX;
-        vv_status st = append_judged(db, batch, judge_locked, &again, err);
+        vv_status st = batch->cond_count > 0 ? append_judged(db, batch, judge_locked, &again, err)
+                                             : db_append_txn(db, batch, judge_locked, &again, err);
         if (!again)
             return st;
     }
@@ -183,7 +184,7 @@ void db_count_commit(vv_db *db, const vv_batch *batch)
 
 void db_commit_begin(vv_db *db, vv_batch *batch, vv_durability durability)
 {
-    batch->durability = resolve(db, durability);
+    batch->durability = db_durability(db, durability);
     batch->need = 0;
     batch->status = VV_OK;
     batch->error = (vv_error){0};
@@ -239,7 +240,7 @@ vv_status db_door_commit(void *ctx, uint32_t shard, vv_slice payload, uint32_t o
 static bool is_timed(const vv_db *db, vv_durability durability)
 {
     static _Thread_local unsigned calls;
-    return resolve(db, durability) == VV_DURABLE_SYNC || ++calls % LATENCY_SAMPLE == 0;
+    return db_durability(db, durability) == VV_DURABLE_SYNC || ++calls % LATENCY_SAMPLE == 0;
 }
 
 static vv_status commit_timed(vv_db *db, vv_batch *batch, vv_durability durability, vv_error *err)

@@ -14,6 +14,7 @@
 #include "base/budget.h"
 #include "engine/cursor.h"
 #include "engine/entry.h"
+#include "engine/touch.h"
 #include "io/env.h"
 
 typedef struct engine_floor {
@@ -147,6 +148,12 @@ typedef struct engine_ops {
     /* The resolver: the newest version that touched key (unpublished included), or -1 with *floor
      * the version below which the memtables know nothing: older writes must be looked up. */
     int64_t (*last_version)(engine *e, vv_slice key, int64_t *floor);
+    /* The resolver: was a key of [lower, upper) written, deleted or range-deleted above since,
+     * unpublished entries included? VV_OK with *out, one such write; VV_NOT_FOUND when there is
+     * none; VV_UNSUPPORTED when the engine no longer knows all writes above since. since is pinned
+     * meanwhile, or deletions may be forgotten. May read from disk. */
+    vv_status (*touched)(engine *e, vv_slice lower, vv_slice upper, int64_t since,
+                         engine_touch *out, vv_error *err);
 
     /* VV_NOT_FOUND when absent at the snapshot. Never waits with read->from_memory; VV_BUSY then
      * says that a file would have to be read. Gives *out: engine_value_release. */

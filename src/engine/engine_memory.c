@@ -390,6 +390,38 @@ static int64_t memory_last_version(engine *e, vv_slice key, int64_t *floor)
     return last;
 }
 
+static void note_touch(engine_touch *out, vv_slice key, int64_t at_version, bool is_range)
+{
+    *out = (engine_touch){.version = at_version, .is_range = is_range, .key_len = key.len};
+    memcpy(out->key, key.data, key.len);
+}
+
+static vv_status memory_touched(engine *e, vv_slice lower, vv_slice upper, int64_t since,
+                                engine_touch *out, vv_error *err)
+{
+    (void)err;
+    memory_engine *m = memory_of(e);
+    vv_status st = VV_NOT_FOUND;
+    vv_mutex_lock(&m->lock);
+    for (const range *r = m->ranges; st != VV_OK && r != NULL; r = r->older) {
+        if (r->range.version <= since || vv_slice_cmp(r->range.start, r->range.end) >= 0 ||
+            vv_slice_cmp(r->range.start, upper) >= 0 || vv_slice_cmp(r->range.end, lower) <= 0)
+            continue;
+        note_touch(out, vv_slice_cmp(r->range.start, lower) < 0 ? lower : r->range.start,
+                   r->range.version, true);
+        st = VV_OK;
+    }
+    for (size_t i = find_row(m, lower);
+         st != VV_OK && i < m->row_count && vv_slice_cmp(m->rows[i].key, upper) < 0; i++) {
+        if (m->rows[i].newest->version <= since)
+            continue;
+        note_touch(out, m->rows[i].key, m->rows[i].newest->version, false);
+        st = VV_OK;
+    }
+    vv_mutex_unlock(&m->lock);
+    return st;
+}
+
 /* -- reads -- */
 
 /* What a read sees of a row, or NULL. */
@@ -637,6 +669,7 @@ const engine_ops engine_memory_ops = {
     .visible = memory_visible,
     .checkpoint = memory_checkpoint,
     .last_version = memory_last_version,
+    .touched = memory_touched,
     .get = memory_get,
     .cursor = memory_cursor,
     .pin = memory_pin,

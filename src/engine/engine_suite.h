@@ -22,8 +22,9 @@ typedef struct engine_suite_subject {
      * dir, hooks, budget and memtable sizes are set before. May be NULL. Random ones by the seed.
      */
     void (*tune)(engine_options *opt, uint64_t seed);
-    bool apply_may_fail; /* with VV_NO_MEMORY: only the reference model may */
-    uint64_t model_ops;  /* random operations of the model test; 0: 20,000 */
+    bool touched_forgets; /* VV_UNSUPPORTED since a version below the checkpoint is an answer */
+    bool apply_may_fail;  /* with VV_NO_MEMORY: only the reference model may */
+    uint64_t model_ops;   /* random operations of the model test; 0: 20,000 */
 } engine_suite_subject;
 
 /** Run all; the number of tests that failed. Prints as cmocka does. */

@@ -284,6 +284,29 @@ static void compare_multi_get(duel *d, const engine_read *read)
     }
 }
 
+/* Only since a version that is pinned, or the newest, does an engine know of every deletion. */
+static void compare_touched(duel *d)
+{
+    vv_error err = {0};
+    engine_touch x = {0};
+    engine_touch y = {0};
+    const pin *p = &d->pins[below(d, PINS)];
+    int64_t since = p->version != 0 ? p->version : d->b->version;
+    vv_slice lower = any_key(d);
+    vv_slice upper = any_key(d);
+    if (vv_slice_cmp(lower, upper) >= 0)
+        return;
+    vv_status got = d->b->e->ops->touched(d->b->e, lower, upper, since, &x, &err);
+    vv_status want = d->model->ops->touched(d->model, lower, upper, since, &y, &err);
+    if (got == VV_UNSUPPORTED && d->b->subject->touched_forgets &&
+        since < d->b->e->ops->checkpoint(d->b->e))
+        return;
+    if (got != want || (got == VV_OK && x.version <= since))
+        fail_msg("VV_SEED=%#llx: touched since %lld: %s instead of %s",
+                 (unsigned long long)vv_test_seed(1), (long long)since, vv_status_name(got),
+                 vv_status_name(want));
+}
+
 /* A snapshot that may be read: the newest, one at or above the floor, or a pinned one. */
 static engine_read any_read(duel *d)
 {
@@ -395,6 +418,7 @@ static void run_round(duel *d, const engine_suite_subject *subject, uint64_t see
         compare_get(d, &read);
         if (below(d, 50) == 0)
             compare_multi_get(d, &read);
+        compare_touched(d);
         if (done >= next_compare) {
             compare(d);
             next_compare = done + step / 2 + below(d, step);

@@ -436,6 +436,69 @@ static void the_last_version_of_a_key_is_known(bed *b)
     b->e->ops->publish(b->e, b->version);
 }
 
+/* -- who touched a range since -- */
+
+/* want NULL: nobody; otherwise the key that must be named. */
+static void expect_touched(bed *b, const char *lower, const char *upper, int64_t since,
+                           const char *want)
+{
+    vv_error err = {0};
+    uint8_t lo[64];
+    uint8_t hi[64];
+    uint8_t key[64];
+    engine_touch touch;
+    vv_status st =
+        b->e->ops->touched(b->e, table_key(b->table, lower, lo, sizeof lo),
+                           table_key(b->table, upper, hi, sizeof hi), since, &touch, &err);
+    if (st == VV_UNSUPPORTED && b->subject->touched_forgets && since < b->e->ops->checkpoint(b->e))
+        return;
+    if (st != (want == NULL ? VV_NOT_FOUND : VV_OK))
+        fail_msg("[%s, %s) since %lld: %s %s", lower, upper, (long long)since, vv_status_name(st),
+                 err.msg);
+    if (want == NULL)
+        return;
+    assert_true(touch.version > since);
+    assert_true(vv_slice_eq(vv_slice_of(touch.key, touch.key_len),
+                            table_key(b->table, want, key, sizeof key)));
+}
+
+static void touched_since(bed *b, void *ctx)
+{
+    vv_error err = {0};
+    (void)ctx;
+    /* A reopen takes pins away; each state adds one, and none is taken back. */
+    assert_ok(b->e->ops->pin(b->e, 1, b->now_ns, &err), err);
+    expect_touched(b, "a", "b", 1, "a"); /* written anew */
+    expect_touched(b, "a", "b", 2, NULL);
+    expect_touched(b, "b", "bb", 1, "b"); /* written and deleted: absent before and after */
+    expect_touched(b, "b", "bz", 3, NULL);
+    expect_touched(b, "ba", "bz", 1, NULL);
+    expect_touched(b, "c", "d", 3, "c"); /* the range deletion, which begins below */
+    expect_touched(b, "cx", "cy", 3, "cx");
+    expect_touched(b, "c", "d", 4, NULL);
+    expect_touched(b, "e", "z", 1, NULL);
+    expect_touched(b, "z", "zz", 0, "z");
+}
+
+static void what_was_touched_since_is_known(bed *b)
+{
+    put(b, "a", "1");
+    put(b, "c", "1");
+    put_now(b, "z", "1");
+    assert_int_equal(b->version, 1);
+    put(b, "b", "2");
+    put_now(b, "a", "2");
+    del(b, "b");
+    commit(b);
+    del_range(b, "bz", "d");
+    commit(b);
+    in_each_state(b, touched_since, NULL);
+    put(b, "e", "5");
+    commit_unpublished(b); /* counts before it is visible */
+    expect_touched(b, "e", "f", 4, "e");
+    b->e->ops->publish(b->e, b->version);
+}
+
 const suite_test suite_write_tests[] = {
     {"reads_at_each_version", reads_at_each_version},
     {"versions_spread_over_states", versions_spread_over_states},
@@ -453,5 +516,6 @@ const suite_test suite_write_tests[] = {
     {"an_expired_put_stays_dead_over_a_flush", an_expired_put_stays_dead_over_a_flush},
     {"extreme_sizes", extreme_sizes},
     {"the_last_version_of_a_key_is_known", the_last_version_of_a_key_is_known},
+    {"what_was_touched_since_is_known", what_was_touched_since_is_known},
     {NULL, NULL},
 };

@@ -116,6 +116,20 @@ int64_t engine_memtable_last_version(const engine_memtable *mt, vv_slice key)
     return r != NULL && r->version > cover ? r->version : cover;
 }
 
+vv_status engine_memtable_touched(engine_memtable *mt, vv_slice lower, vv_slice upper,
+                                  int64_t since, engine_touch *out, vv_error *err)
+{
+    engine_source *src = NULL;
+    vv_status st = engine_memtable_source(mt, &src, err);
+    if (st != VV_OK)
+        return st;
+    st = engine_touch_ranges(src->rangedels, lower, upper, since, out)
+             ? VV_OK
+             : engine_touch_source(src, lower, upper, since, out, err);
+    engine_source_close(src);
+    return st;
+}
+
 engine_rangedels *engine_memtable_rangedels(const engine_memtable *mt)
 {
     engine_rangedels *set = atomic_load_explicit(&mt->ranges, memory_order_acquire);

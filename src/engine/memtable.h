@@ -16,6 +16,7 @@
 #include "base/budget.h"
 #include "engine/rangedel.h"
 #include "engine/source.h"
+#include "engine/touch.h"
 
 typedef struct engine_memtable engine_memtable;
 typedef struct engine_memtable_pool engine_memtable_pool;
@@ -91,6 +92,11 @@ VV_MUST_CHECK vv_status engine_memtable_get(const engine_memtable *mt, vv_slice 
 /** The newest version of anything that touched key here, unpublished and range deletions included;
  * -1 when nothing did. The resolver's question. Writer only. */
 int64_t engine_memtable_last_version(const engine_memtable *mt, vv_slice key);
+
+/** Whether anything in [lower, upper) was touched above since, as engine_ops.touched asks: VV_OK
+ * with *out, or VV_NOT_FOUND. The caller holds the memtable. Any thread. */
+VV_MUST_CHECK vv_status engine_memtable_touched(engine_memtable *mt, vv_slice lower, vv_slice upper,
+                                                int64_t since, engine_touch *out, vv_error *err);
 
 /** The range deletions with a reference for the caller, who holds the memtable (or is in the epoch
  * section that found it); NULL when there are none. Any thread. */

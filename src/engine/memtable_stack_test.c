@@ -149,6 +149,24 @@ static vv_status hold_all(stack *s, engine_memtable ***out, size_t *count, vv_er
     return held == NULL ? vv_fail(err, VV_NO_MEMORY, "stack") : VV_OK;
 }
 
+static vv_status stack_touched(engine *e, vv_slice lower, vv_slice upper, int64_t since,
+                               engine_touch *out, vv_error *err)
+{
+    engine_memtable **held = NULL;
+    size_t count = 0;
+    vv_status st = hold_all(stack_of(e), &held, &count, err);
+    if (st != VV_OK)
+        return st;
+    st = VV_NOT_FOUND;
+    for (size_t i = 0; i < count; i++) {
+        if (st == VV_NOT_FOUND)
+            st = engine_memtable_touched(held[i], lower, upper, since, out, err);
+        engine_memtable_unref(held[i]);
+    }
+    vv_free(held);
+    return st;
+}
+
 static void let_go(engine_memtable **held, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -412,6 +430,7 @@ static const engine_ops stack_ops = {
     .visible = stack_visible,
     .checkpoint = stack_checkpoint,
     .last_version = stack_last_version,
+    .touched = stack_touched,
     .get = stack_get,
     .cursor = stack_cursor,
     .pin = stack_pin,

@@ -526,6 +526,7 @@ const engine_ops lsm_ops = {
     .visible = lsm_visible,
     .checkpoint = lsm_checkpoint,
     .last_version = lsm_last_version,
+    .touched = lsm_touched,
     .get = lsm_get,
     .multi_get = lsm_multi_get,
     .cursor = lsm_cursor,

@@ -290,7 +290,7 @@ static vv_status make_sources(const lsm_view *view, const engine_cursor_options 
     for (uint32_t i = 0; st == VV_OK && i < view->level_count; i++) {
         if (!lsm_level_overlaps(view->level[i], opt->lower, opt->upper))
             continue;
-        st = lsm_source_create(view->level[i], false, &sources[n], err);
+        st = lsm_source_create(view->level[i], 0, &sources[n], err);
         n += st == VV_OK;
     }
     *count = n;

@@ -43,6 +43,9 @@ typedef struct config {
     bool storage_compression;
     uint64_t storage_io_backend; /* vv_io_backend */
     bool storage_direct_io;
+    uint64_t transactions_max_open;
+    uint64_t transactions_max_per_connection;
+    int64_t transactions_idle_timeout_ns;
     bool ingest_auto_create;
     uint64_t ingest_workers;
     uint64_t ingest_queue_size;

@@ -2,7 +2,7 @@
  * daemon.c - builds a node from its configuration and takes it down again.
  *
  *   start   ports are taken -> store -> gate -> pool -> pipeline -> listeners
- *   stop    listeners drain (answers need the pipeline) -> pipeline settles -> pool -> gate ->
+ *   stop    listeners drain (answers need the pipeline) -> pool -> pipeline settles -> gate ->
  * store
  */
 #include "server/daemon.h"
@@ -26,7 +26,7 @@
 #include "server/node.h"
 #include "server/svc_ingest.h"
 
-#define METHODS_MAX 96
+#define METHODS_MAX 128
 #define POOL_QUEUE_MAX 4096u
 
 struct varve_daemon {
@@ -186,7 +186,7 @@ static void add_methods(varve_daemon *d)
         svc_ingestion_methods,   svc_query_methods,      svc_kv_methods,
         svc_admin_methods,       svc_health_methods,     svc_reflection_methods,
         svc_http_ingest_methods, svc_http_query_methods, svc_http_kv_methods,
-        svc_metrics_methods,
+        svc_txn_methods,         svc_metrics_methods,
     };
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         d->method_count +=
@@ -213,6 +213,8 @@ static vv_status listen_on_ports(varve_daemon *d, vv_error *err)
         .message_max = (uint32_t)c->server_max_message_size,
         .idle_timeout_ns = c->server_idle_timeout_ns,
         .drain_timeout_ns = c->server_drain_timeout_ns,
+        .corrupt = node_note_corrupt,
+        .corrupt_ctx = &d->node,
     };
     return srv_start(&opt, &d->node.server, err);
 }
@@ -235,6 +237,11 @@ static vv_status start_parts(varve_daemon *d, vv_error *err)
         st = srv_pool_create(vv_threads_real(), (uint32_t)c->query_threads, POOL_QUEUE_MAX,
                              &n->pool, err);
     (void)svc_kv_start(n);
+    svc_txn_limits txn_limits = {.open_max = (uint32_t)c->transactions_max_open,
+                                 .connection_max = (uint32_t)c->transactions_max_per_connection,
+                                 .idle_ns = c->transactions_idle_timeout_ns};
+    if (st == VV_OK)
+        st = svc_txn_start(n, &txn_limits, err);
     ingest_options ingest_opt = {.db = n->db,
                                  .clock = vv_clock_real(),
                                  .threads = vv_threads_real(),
@@ -287,8 +294,9 @@ vv_status daemon_stop(varve_daemon *d, vv_error *err)
     atomic_store(&n->draining, 1);
     if (n->server != NULL)
         srv_stop(n->server);
+    svc_txn_stop(n);
+    srv_pool_destroy(n->pool); /* its jobs may feed the pipeline */
     ingest_destroy(n->pipeline);
-    srv_pool_destroy(n->pool);
     gate_destroy(n->gate);
     vv_status st = vv_db_close(n->db, err);
     svc_kv_stop(n); /* the commit thread ended the last write */

@@ -100,6 +100,7 @@ static bool is_allowed(const gate *g, const gate_identity *who, gate_kind kind)
     case GATE_LIST:
     case GATE_STATUS:
     case GATE_ADMIN:
+    case GATE_TXN:
         return who->loopback || g->allow_anonymous;
     case GATE_KINDS:
         break;
@@ -115,8 +116,13 @@ static vv_slice or_default(vv_slice name)
 static vv_status refuse(const gate_identity *who, const gate_op *op, vv_error *err)
 {
     static const char *const verbs[] = {
-        [GATE_READ] = "read",        [GATE_WRITE] = "write",       [GATE_TABLE] = "manage",
-        [GATE_LIST] = "list tables", [GATE_STATUS] = "see status", [GATE_ADMIN] = "administer",
+        [GATE_READ] = "read",
+        [GATE_WRITE] = "write",
+        [GATE_TABLE] = "manage",
+        [GATE_LIST] = "list tables",
+        [GATE_STATUS] = "see status",
+        [GATE_ADMIN] = "administer",
+        [GATE_TXN] = "use transactions",
     };
     static_assert(ARRAY_LEN(verbs) == GATE_KINDS, "every kind has a verb");
     if ((unsigned)op->kind >= GATE_KINDS)

@@ -29,6 +29,7 @@ typedef enum gate_kind {
     GATE_LIST,   /* names of tables of a tenant; an empty tenant is all tenants */
     GATE_STATUS, /* figures of the node */
     GATE_ADMIN,  /* checkpoint, drain */
+    GATE_TXN,    /* begin and end transactions; what they touch is authorized by itself */
     GATE_KINDS,
 } gate_kind;
 
@@ -90,8 +91,8 @@ VV_MUST_CHECK vv_status gate_drop_table(const gate_grant *grant, size_t index, v
  * for no bound. False when no key lies in it. A single key has no such range: do not ask. */
 bool gate_range(const gate_grant *grant, size_t index, vv_slice *begin, vv_slice *end);
 
-/** The store, for GATE_LIST, GATE_STATUS and GATE_ADMIN operations and for snapshots and writes of
- * batches whose tables came out of the grant. */
+/** The store, for GATE_LIST, GATE_STATUS, GATE_ADMIN and GATE_TXN operations and for snapshots and
+ * writes of batches whose tables came out of the grant. */
 vv_db *gate_db(const gate_grant *grant);
 
 #endif

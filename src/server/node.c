@@ -3,12 +3,61 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "base/util.h"
+
+/* Without writes nobody learns that there is room again, and a node that is not ready gets none. */
+#define STALL_NS (10 * VV_NS_PER_S)
+
+static void end_stall(node *n, int64_t since)
+{
+    if (atomic_compare_exchange_strong(&n->refused_ns, &since, 0))
+        vv_log_to(n->log, VV_LOG_INFO, "varved", "writes are no longer refused");
+}
+
+void node_note_write(node *n, vv_status st)
+{
+    if (st == VV_NO_SPACE) {
+        int64_t now = vv_clock_mono(n->env.clock);
+        if (atomic_exchange(&n->refused_ns, now > 0 ? now : 1) == 0)
+            vv_log_to(n->log, VV_LOG_ERROR, "varved",
+                      "writes are refused: the disk is full; free some space, reads go on");
+        return;
+    }
+    int64_t since = atomic_load_explicit(&n->refused_ns, memory_order_relaxed);
+    if (st == VV_OK && since != 0)
+        end_stall(n, since);
+}
+
+bool node_is_stalled(node *n)
+{
+    int64_t since = atomic_load(&n->refused_ns);
+    if (since != 0 && vv_clock_mono(n->env.clock) - since >= STALL_NS)
+        end_stall(n, since);
+    return atomic_load(&n->refused_ns) != 0;
+}
+
+void node_note_corrupt(void *ctx, const char *message)
+{
+    node *n = ctx;
+    uint64_t total = atomic_fetch_add(&n->corrupt_total, 1) + 1;
+    int64_t now = vv_clock_mono(n->env.clock);
+    int64_t last = atomic_load(&n->corrupt_logged_ns);
+    if (last != 0 && now - last < NODE_CORRUPT_LOG_NS)
+        return;
+    if (atomic_compare_exchange_strong(&n->corrupt_logged_ns, &last, now > 0 ? now : 1))
+        vv_log_to(n->log, VV_LOG_ERROR, "varved",
+                  "a read met damage in the store: check it, then restore it from a backup",
+                  VV_KV_S("cause", message == NULL ? "" : message), VV_KV_U("total", total));
+}
+
 bool node_is_ready(node *n, char *why, size_t why_len)
 {
     const char *reason = "";
     vv_stats stats = {.size = sizeof stats};
     if (atomic_load(&n->draining)) {
         reason = "draining: the server was asked to stop";
+    } else if (node_is_stalled(n)) {
+        reason = "writes are refused: the disk is full; free some space";
     } else {
         vv_stats_read(n->db, &stats);
         if (stats.failed)

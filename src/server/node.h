@@ -11,6 +11,14 @@
 
 struct ingest_pipeline;
 struct svc_kv_lanes;
+struct svc_txn_table;
+
+/* Of transactions that clients hold open; a 0 is the default. */
+typedef struct svc_txn_limits {
+    uint32_t open_max;       /* 1,000 */
+    uint32_t connection_max; /* begun by one connection: 100 */
+    int64_t idle_ns;         /* 10 s */
+} svc_txn_limits;
 
 typedef struct node {
     vv_env env;
@@ -22,11 +30,16 @@ typedef struct node {
     srv *server;
     srv_pool *pool; /* blocking reads and queries */
     int64_t started_mono_ns;
-    uint64_t query_memory_limit;   /* bytes one query may hold for order_by */
-    _Atomic int draining;          /* set by SIGTERM: /ready answers 503 */
-    struct svc_kv_lanes *kv_lanes; /* svc_kv_write.c; may be NULL */
-    vv_hist get_ns;                /* GetRecord and Kv.Get, arrival to answer */
-    vv_hist put_ns;                /* Kv.Put */
+    uint64_t query_memory_limit;    /* bytes one query may hold for order_by */
+    _Atomic int64_t refused_ns;     /* monotonic: a full disk refused a write last; 0: see node.c */
+    _Atomic uint64_t corrupt_total; /* answers that met damage in the store */
+    _Atomic int64_t corrupt_logged_ns; /* monotonic: the last line about it; 0: none yet */
+    _Atomic int draining;              /* set by SIGTERM: /ready answers 503 */
+    struct svc_kv_lanes *kv_lanes;     /* svc_kv_write.c; may be NULL */
+    struct svc_txn_table *txns;        /* svc_txn_session.c; NULL: Txn is not served */
+    svc_txn_limits txn_limits;
+    vv_hist get_ns; /* GetRecord and Kv.Get, arrival to answer */
+    vv_hist put_ns; /* Kv.Put */
     vv_hist query_ns;
     _Atomic uint64_t queries_total;
 } node;
@@ -43,6 +56,8 @@ size_t svc_health_methods(node *n, srv_method *out, size_t max);
 size_t svc_http_ingest_methods(node *n, srv_method *out, size_t max);
 /* /api/v1/kv/... */
 size_t svc_http_kv_methods(node *n, srv_method *out, size_t max);
+/* varve.v1.Txn, /api/v1/txn/... */
+size_t svc_txn_methods(node *n, srv_method *out, size_t max);
 /* /api/v1/query */
 size_t svc_http_query_methods(node *n, srv_method *out, size_t max);
 /* /metrics */
@@ -54,8 +69,26 @@ size_t svc_metrics_methods(node *n, srv_method *out, size_t max);
 bool svc_kv_start(node *n);
 void svc_kv_stop(node *n);
 
+/** Keep transactions of clients. Stop it after the listeners and before the pool: what is open is
+ * aborted, what is on its way is waited for. */
+VV_MUST_CHECK vv_status svc_txn_start(node *n, const svc_txn_limits *limits, vv_error *err);
+void svc_txn_stop(node *n);
+uint64_t svc_txn_open_count(node *n);
+
 /** Append all figures in the Prometheus text format. */
 void svc_metrics_text(node *n, vv_buf *out);
+
+/** Tell how a write ended: with VV_NO_SPACE writes are stalled, until one succeeds or none was
+ * refused for a while. Any thread. */
+void node_note_write(node *n, vv_status st);
+/** True while they are; logs the end. */
+bool node_is_stalled(node *n);
+
+/** Count an answer that met damage in the store, and log its sentence, which names the file and the
+ * place; at most one line in NODE_CORRUPT_LOG_NS. ctx is a node; message may be NULL. Any thread.
+ */
+#define NODE_CORRUPT_LOG_NS (10 * VV_NS_PER_S)
+void node_note_corrupt(void *ctx, const char *message);
 
 /** True, and why is "", when the node can take writes: the store is open and not latched. */
 bool node_is_ready(node *n, char *why, size_t why_len);

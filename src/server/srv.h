@@ -102,6 +102,9 @@ typedef struct srv_options {
     int64_t handshake_timeout_ns; /* from accept to the first whole request; default 10 s */
     int64_t body_timeout_ns;      /* between bytes of an unfinished message; default 30 s */
     int64_t drain_timeout_ns;     /* of srv_stop; default 10 s */
+    /* Told of each call that srv_call_finish ends with VV_CORRUPT; any thread; may be NULL. */
+    void (*corrupt)(void *ctx, const char *message);
+    void *corrupt_ctx;
 } srv_options;
 
 /** Bind, listen and start the loops. VV_IO names the address. Gives *out: srv_stop. */
@@ -161,10 +164,13 @@ void srv_call_after(srv_call *call, int64_t delay_ns, void (*fn)(srv_call *call,
 /* ---- a pool of threads for work that may block (reads from disk, queries) ------------------ */
 
 typedef struct srv_pool srv_pool;
+/** thread_count threads, and one more for points alone. */
 VV_MUST_CHECK vv_status srv_pool_create(const vv_threads *threads, uint32_t thread_count,
                                         uint32_t queue_max, srv_pool **out, vv_error *err);
 /** VV_BUSY when queue_max jobs wait. */
 VV_MUST_CHECK vv_status srv_pool_submit(srv_pool *pool, void (*fn)(void *arg), void *arg);
+/** The same for work that is short whatever the tables hold: it never waits for the other kind. */
+VV_MUST_CHECK vv_status srv_pool_submit_point(srv_pool *pool, void (*fn)(void *arg), void *arg);
 void srv_pool_destroy(srv_pool *pool); /* runs what is queued, joins; accepts NULL */
 
 typedef struct srv_stats {

@@ -378,6 +378,9 @@ void srv_call_trailer(srv_call *call, const char *name, const char *value)
 
 void srv_call_finish(srv_call *call, vv_status status, const char *message)
 {
+    const srv_options *opt = &call->conn->server->opt;
+    if (status == VV_CORRUPT && opt->corrupt != NULL)
+        opt->corrupt(opt->corrupt_ctx, message);
     finish(call, vv_status_grpc(status), vv_status_http(status), message, false);
 }
 

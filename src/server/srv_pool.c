@@ -1,5 +1,12 @@
 /*
- * srv_pool.c - threads for work that may block, behind one bounded queue.
+ * srv_pool.c - threads for work that may block, behind two bounded queues.
+ *
+ *   submit_point --> point queue --> a thread of its own, and the others first of all
+ *   submit --------> long queue ---> thread_count threads
+ *
+ * Why the lanes: a read of one record takes a read of the device, a scan as long as its table is
+ * large. In one queue, behind as many scans as there are threads, the former takes as long as the
+ * latter.
  */
 #include "base/alloc.h"
 #include "base/error.h"
@@ -12,38 +19,65 @@ typedef struct job {
     void *arg;
 } job;
 
-struct srv_pool {
-    const vv_threads *threads;
-    vv_mutex lock; /* rank VV_RANK_LEAF: a submitter may hold anything */
-    vv_cond work;
-    job *ring;    /* under lock, as all below */
+typedef enum lane { LANE_POINT, LANE_LONG, LANES } lane;
+
+typedef struct queue {
+    job *ring;
     uint32_t cap; /* fixed */
     uint32_t first;
     uint32_t count;
+    vv_cond work; /* for who looks at this lane last */
+} queue;
+
+struct srv_pool {
+    const vv_threads *threads;
+    vv_mutex lock;      /* rank VV_RANK_LEAF: a submitter may hold anything */
+    queue lanes[LANES]; /* under lock, as all below */
+    bool point_idle;    /* the thread of the point lane waits for work */
     bool stopping;
-    uint32_t thread_count; /* started; fixed once created */
-    vv_thread *thread[];
+    uint32_t thread_count; /* started; fixed once created, as thread */
+    vv_thread *thread[];   /* the first is the point lane's own */
 };
 
-static bool next_job(srv_pool *pool, job *out)
+static bool take_first(queue *q, job *out)
 {
+    if (q->count == 0)
+        return false;
+    *out = q->ring[q->first];
+    q->first = (q->first + 1) % q->cap;
+    q->count--;
+    return true;
+}
+
+/* Of the lanes up to last, points first. False when there will be none. */
+static bool next_job(srv_pool *pool, lane last, job *out)
+{
+    bool have = false;
     vv_mutex_lock(&pool->lock);
-    while (pool->count == 0 && !pool->stopping)
-        vv_cond_wait(&pool->work, &pool->lock);
-    bool have = pool->count > 0;
-    if (have) {
-        *out = pool->ring[pool->first];
-        pool->first = (pool->first + 1) % pool->cap;
-        pool->count--;
+    for (;;) {
+        have = take_first(&pool->lanes[LANE_POINT], out) ||
+               (last == LANE_LONG && take_first(&pool->lanes[LANE_LONG], out));
+        if (have || pool->stopping)
+            break;
+        pool->point_idle |= last == LANE_POINT;
+        vv_cond_wait(&pool->lanes[last].work, &pool->lock);
+        pool->point_idle &= last != LANE_POINT;
     }
     vv_mutex_unlock(&pool->lock);
     return have;
 }
 
-static void pool_main(void *arg)
+static void point_main(void *arg)
 {
     job j;
-    while (next_job(arg, &j))
+    while (next_job(arg, LANE_POINT, &j))
+        j.fn(j.arg);
+}
+
+static void long_main(void *arg)
+{
+    job j;
+    while (next_job(arg, LANE_LONG, &j))
         j.fn(j.arg);
 }
 
@@ -52,21 +86,22 @@ vv_status srv_pool_create(const vv_threads *threads, uint32_t thread_count, uint
 {
     if (thread_count == 0 || queue_max == 0)
         return vv_fail(err, VV_INVALID, "a pool needs a thread and a queue");
-    srv_pool *pool = vv_calloc(1, sizeof *pool + thread_count * sizeof(vv_thread *));
-    job *ring = vv_calloc(queue_max, sizeof *ring);
+    srv_pool *pool = vv_calloc(1, sizeof *pool + (1 + thread_count) * sizeof(vv_thread *));
+    job *ring = vv_calloc(queue_max, LANES * sizeof *ring);
     if (pool == NULL || ring == NULL) {
         vv_free(pool);
         vv_free(ring);
         return vv_fail(err, VV_NO_MEMORY, "create a pool of %u threads", thread_count);
     }
     pool->threads = threads;
-    pool->ring = ring;
-    pool->cap = queue_max;
     vv_mutex_init(&pool->lock, VV_RANK_LEAF);
-    vv_cond_init(&pool->work);
-    for (uint32_t i = 0; i < thread_count; i++) {
-        vv_status st =
-            threads->create("vv-pool", VV_THREAD_NORMAL, pool_main, pool, &pool->thread[i], err);
+    for (uint32_t i = 0; i < LANES; i++) {
+        pool->lanes[i] = (queue){.ring = ring + (size_t)i * queue_max, .cap = queue_max};
+        vv_cond_init(&pool->lanes[i].work);
+    }
+    for (uint32_t i = 0; i <= thread_count; i++) {
+        vv_status st = threads->create("vv-pool", VV_THREAD_NORMAL, i == 0 ? point_main : long_main,
+                                       pool, &pool->thread[i], err);
         if (st != VV_OK) {
             srv_pool_destroy(pool);
             return st;
@@ -77,17 +112,30 @@ vv_status srv_pool_create(const vv_threads *threads, uint32_t thread_count, uint
     return VV_OK;
 }
 
-vv_status srv_pool_submit(srv_pool *pool, void (*fn)(void *arg), void *arg)
+static vv_status submit(srv_pool *pool, lane l, job j)
 {
+    queue *q = &pool->lanes[l];
     vv_mutex_lock(&pool->lock);
-    bool full = pool->count == pool->cap;
+    bool full = q->count == q->cap;
     if (!full) {
-        pool->ring[(pool->first + pool->count) % pool->cap] = (job){fn, arg};
-        pool->count++;
-        vv_cond_signal(&pool->work);
+        q->ring[(q->first + q->count) % q->cap] = j;
+        q->count++;
+        vv_cond_signal(&q->work);
+        if (l == LANE_POINT && (q->count > 1 || !pool->point_idle)) /* any other will do */
+            vv_cond_signal(&pool->lanes[LANE_LONG].work);
     }
     vv_mutex_unlock(&pool->lock);
     return full ? VV_BUSY : VV_OK;
+}
+
+vv_status srv_pool_submit(srv_pool *pool, void (*fn)(void *arg), void *arg)
+{
+    return submit(pool, LANE_LONG, (job){fn, arg});
+}
+
+vv_status srv_pool_submit_point(srv_pool *pool, void (*fn)(void *arg), void *arg)
+{
+    return submit(pool, LANE_POINT, (job){fn, arg});
 }
 
 void srv_pool_destroy(srv_pool *pool)
@@ -96,12 +144,14 @@ void srv_pool_destroy(srv_pool *pool)
         return;
     vv_mutex_lock(&pool->lock);
     pool->stopping = true;
-    vv_cond_broadcast(&pool->work);
+    for (uint32_t i = 0; i < LANES; i++)
+        vv_cond_broadcast(&pool->lanes[i].work);
     vv_mutex_unlock(&pool->lock);
     for (uint32_t i = 0; i < pool->thread_count; i++)
         pool->threads->join(pool->thread[i]);
-    vv_cond_fini(&pool->work);
+    for (uint32_t i = 0; i < LANES; i++)
+        vv_cond_fini(&pool->lanes[i].work);
     vv_mutex_fini(&pool->lock);
-    vv_free(pool->ring);
+    vv_free(pool->lanes[0].ring);
     vv_free(pool);
 }

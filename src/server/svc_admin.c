@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
+#include "server/svc_ingest.h"
 #include "server/svc_kv.h"
 #include "server/svc_util.h"
 
@@ -302,21 +303,22 @@ ADMIN_CALL(drop_table)
 ADMIN_CALL(status)
 ADMIN_CALL(checkpoint)
 
-#define ADMIN_METHOD(name, on_message)                                                             \
+#define ADMIN_METHOD(name, served_on, on_message)                                                  \
     {                                                                                              \
         .kind = SRV_GRPC_UNARY, .path = "/varve.v1.Admin/" name, .message_max = REQUEST_MAX,       \
-        .message = (on_message)                                                                    \
+        .ports = (served_on), .message = (on_message)                                              \
     }
+#define ALL_PORTS 0u
 
 size_t svc_admin_methods(node *n, srv_method *out, size_t max)
 {
     static const srv_method methods[] = {
-        ADMIN_METHOD("CreateTable", create_table_message),
-        ADMIN_METHOD("ListTables", list_tables_message),
-        ADMIN_METHOD("DescribeTable", describe_table_message),
-        ADMIN_METHOD("DropTable", drop_table_message),
-        ADMIN_METHOD("Status", status_message),
-        ADMIN_METHOD("Checkpoint", checkpoint_message),
+        ADMIN_METHOD("CreateTable", SVC_INGEST_PORTS, create_table_message),
+        ADMIN_METHOD("ListTables", ALL_PORTS, list_tables_message),
+        ADMIN_METHOD("DescribeTable", ALL_PORTS, describe_table_message),
+        ADMIN_METHOD("DropTable", SVC_INGEST_PORTS, drop_table_message),
+        ADMIN_METHOD("Status", ALL_PORTS, status_message),
+        ADMIN_METHOD("Checkpoint", SVC_INGEST_PORTS, checkpoint_message),
     };
     return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

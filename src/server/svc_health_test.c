@@ -109,11 +109,45 @@ static void test_watch(void **state)
     svc_suite_stop(&s);
 }
 
+static void expect_ready(svc_suite *s, bool want)
+{
+    char why[160];
+    vv_buf text;
+    vv_buf_init(&text, 1 << 20);
+    assert_int_equal(node_is_ready(&s->n, why, sizeof why), want);
+    assert_true(want ? why[0] == 0 : strstr(why, "disk is full") != NULL);
+    svc_metrics_text(&s->n, &text);
+    vv_buf_append_u8(&text, 0);
+    assert_non_null(strstr((const char *)text.data,
+                           want ? "\nvarve_writes_stalled 0\n" : "\nvarve_writes_stalled 1\n"));
+    vv_buf_fini(&text);
+}
+
+/* A full disk: not ready until a write goes through, or none was refused for a while. */
+static void test_stalled_writes(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    expect_ready(&s, true);
+    node_note_write(&s.n, VV_NO_SPACE);
+    node_note_write(&s.n, VV_CONFLICT);
+    expect_ready(&s, false);
+    assert_ok(svc_suite_put(&s, "t", "x", vv_slice_str("k"), vv_slice_str("v"), NULL), s.err);
+    expect_ready(&s, true);
+    node_note_write(&s.n, VV_NO_SPACE);
+    expect_ready(&s, false);
+    atomic_fetch_sub(&s.n.refused_ns, 11 * VV_NS_PER_S);
+    expect_ready(&s, true);
+    svc_suite_stop(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_stalled_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

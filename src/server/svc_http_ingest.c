@@ -1,9 +1,9 @@
 /*
  * svc_http_ingest.c - POST /api/v1/ingest/record and /batch, GET /api/v1/status.
  *
- * JSON becomes wire bytes and goes the way of every message; the answer's bytes become JSON. What
- * is a fault of the whole request over gRPC is an HTTP status here, and so is the fault of the one
- * record of /record.
+ * JSON becomes wire bytes, on the pool when it is long, and goes the way of every message; the
+ * answer's bytes become JSON. What is a fault of the whole request over gRPC is an HTTP status
+ * here, and so is the fault of the one record of /record.
  */
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +19,7 @@
 #include "storage/ingestion.pb-c.h"
 
 #define JSON_MAX (64u * 1024 * 1024)
+#define LOOP_BODY_MAX (64u * 1024) /* more is parsed on the pool: the loop has others to serve */
 #define STATUS_MAX (64u * 1024)
 #define JSON_TYPE "application/json"
 
@@ -30,7 +31,9 @@ typedef struct post {
     srv_call *call; /* referenced */
     svc_ingest_who who;
     ingest_kind kind;
-    vv_buf wire; /* the request */
+    srv_message body;
+    vv_buf wire;     /* the request */
+    uint64_t charge; /* of wire and the copy that is written, in the budget until both are gone */
 } post;
 
 static vv_status post_resolve(void *ctx, vv_slice tenant, vv_slice table, vv_table **out,
@@ -69,6 +72,7 @@ static void post_settled(void *ctx, const ingest_item *item)
     char header[64];
     ingest_outcome o;
     ingest_item_outcome(item, &o);
+    svc_ingest_note(p->n, item, &o);
     if (o.status != VV_OK) {
         svc_reply_error(p->call, o.status, o.message);
         return;
@@ -97,56 +101,102 @@ static void post_closed(void *ctx)
     srv_call_unref(p->call);
     svc_ingest_who_fini(&p->who);
     vv_buf_fini(&p->wire);
+    vv_budget_release(p->n->budget, VV_BUDGET_NETWORK, p->charge);
+    srv_message_release(&p->body);
     vv_free(p);
 }
 
 static const ingest_producer_ops post_ops = {
     .resolve = post_resolve, .settled = post_settled, .closed = post_closed};
 
-static vv_status begin_post(srv_call *call, ingest_kind kind, vv_slice body, vv_error *err)
+/* The body becomes wire bytes, counted before the body is given back: the sum of both was reserved
+ * with the body (srv_method.copies). */
+static vv_status parse_body(post *p, vv_error *err)
+{
+    const bool is_batch = p->kind == INGEST_BATCH;
+    vv_status st = svc_json_to_wire(is_batch ? &storage__ingest_batch_request__descriptor
+                                             : &storage__ingest_record_request__descriptor,
+                                    p->body.data, &p->wire, err);
+    p->charge = p->wire.cap + (is_batch ? SVC_BATCH_COPIES * p->wire.len : 0);
+    vv_budget_take(p->n->budget, VV_BUDGET_NETWORK, p->charge);
+    srv_message_release(&p->body);
+    return st;
+}
+
+/* Takes p. */
+static vv_status submit_post(post *p, vv_error *err)
 {
     ingest_producer *producer = NULL;
-    post *p = vv_alloc(sizeof *p);
-    if (p == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "no memory for a call");
-    srv_call_ref(call);
-    *p = (post){.n = srv_call_ctx(call), .call = call, .kind = kind};
-    vv_buf_init(&p->wire, JSON_MAX);
-    vv_status st =
-        svc_json_to_wire(kind == INGEST_RECORD ? &storage__ingest_record_request__descriptor
-                                               : &storage__ingest_batch_request__descriptor,
-                         body, &p->wire, err);
-    if (st == VV_OK)
-        st = svc_ingest_who_init(&p->who, call, err);
+    const ingest_kind kind = p->kind;
+    vv_status st = parse_body(p, err);
     if (st == VV_OK)
         st = svc_ingest_open(p->n, &p->who, &post_ops, p, &producer, err);
     if (st != VV_OK) {
         post_closed(p);
         return st;
     }
-    ingest_message message = {.data = vv_buf_slice(&p->wire)};
+    ingest_message message = {.data = vv_buf_slice(&p->wire), .counted = true};
     st = ingest_submit(producer, kind, &message, err);
     ingest_producer_close(producer);
     return st;
 }
 
-static void post_message(srv_call *call, ingest_kind kind, srv_message *msg)
+static void run_post(void *arg)
+{
+    post *p = arg;
+    srv_call *call = p->call;
+    vv_error err = {0};
+    srv_call_ref(call);
+    if (!srv_call_is_open(call)) { /* nobody waits for it any more, and nothing of it is written */
+        post_closed(p);
+    } else {
+        vv_status st = submit_post(p, &err);
+        if (st != VV_OK)
+            svc_reply_error(call, st, err.msg);
+    }
+    srv_call_unref(call);
+}
+
+/* Takes msg. */
+static vv_status begin_post(srv_call *call, ingest_kind kind, srv_message msg, vv_error *err)
+{
+    post *p = vv_alloc(sizeof *p);
+    if (p == NULL) {
+        srv_message_release(&msg);
+        return vv_fail(err, VV_NO_MEMORY, "no memory for a call");
+    }
+    srv_call_ref(call);
+    *p = (post){.n = srv_call_ctx(call), .call = call, .kind = kind, .body = msg};
+    vv_buf_init(&p->wire, JSON_MAX);
+    vv_status st = svc_ingest_who_init(&p->who, call, err);
+    if (st == VV_OK && msg.data.len <= LOOP_BODY_MAX)
+        return submit_post(p, err);
+    if (st == VV_OK)
+        st = srv_pool_submit(p->n->pool, run_post, p);
+    if (st == VV_OK)
+        return VV_OK;
+    if (st == VV_BUSY)
+        (void)vv_fail(err, st, "too many requests wait for a thread: retry after a pause");
+    post_closed(p);
+    return st;
+}
+
+static void post_message(srv_call *call, ingest_kind kind, srv_message msg)
 {
     vv_error err;
-    vv_status st = begin_post(call, kind, msg->data, &err);
-    srv_message_release(msg);
+    vv_status st = begin_post(call, kind, msg, &err);
     if (st != VV_OK)
         svc_reply_error(call, st, err.msg);
 }
 
 static void record_message(srv_call *call, srv_message msg)
 {
-    post_message(call, INGEST_RECORD, &msg);
+    post_message(call, INGEST_RECORD, msg);
 }
 
 static void batch_message(srv_call *call, srv_message msg)
 {
-    post_message(call, INGEST_BATCH, &msg);
+    post_message(call, INGEST_BATCH, msg);
 }
 
 /* ---- status
@@ -210,11 +260,13 @@ size_t svc_http_ingest_methods(node *n, srv_method *out, size_t max)
          .verb = "POST",
          .path = "/api/v1/ingest/record",
          .ports = SVC_INGEST_PORTS,
+         .copies = 1, /* as wire bytes */
          .message = record_message},
         {.kind = SRV_HTTP,
          .verb = "POST",
          .path = "/api/v1/ingest/batch",
          .ports = SVC_INGEST_PORTS,
+         .copies = 1, /* likewise; then those, and as many in the batch that is written */
          .message = batch_message},
         {.kind = SRV_HTTP, .verb = "GET", .path = "/api/v1/status", .message = status_message},
     };

@@ -3,6 +3,8 @@
  * the body, what else is known of it in headers.
  *
  *   request   ?ttl_ms=N (PUT), ?durability=sync|os|none (PUT, DELETE), ?version=N (GET)
+ *             If-Match: "N", If-None-Match: * (PUT, DELETE): 412 unless the key is at that version,
+ *             or absent
  *   answer    Varve-Version; Varve-Durability (PUT, DELETE); Varve-Expires (GET, milliseconds since
  *             1970, when the key expires)
  *
@@ -14,6 +16,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "base/util.h"
 #include "ingest/ingest.h"
 #include "server/svc_kv.h"
@@ -21,6 +24,7 @@
 #define PREFIX "/api/v1/kv/"
 #define SMALL_BODY_MAX 1024u
 #define HEADERS_MAX 160u
+#define FAILED_PRECONDITION 9 /* of google.rpc.Code */
 
 /* The address of a key, decoded into a buffer. */
 typedef struct address {
@@ -80,6 +84,33 @@ static vv_status number(srv_call *call, const char *name, uint64_t *out, vv_erro
                    text.data);
 }
 
+/* A parameter that is not known is refused: one that is misspelt would change nothing in silence.
+ */
+static vv_status check_parameters(srv_call *call, const char *const names[], vv_error *err)
+{
+    vv_slice rest = srv_call_query(call);
+    while (rest.len > 0) {
+        const uint8_t *stop = memchr(rest.data, '&', rest.len);
+        size_t len = stop == NULL ? rest.len : (size_t)(stop - rest.data);
+        const uint8_t *equal = memchr(rest.data, '=', len);
+        vv_slice name = vv_slice_of(rest.data, equal == NULL ? len : (size_t)(equal - rest.data));
+        const char *near = names[0];
+        unsigned best = VV_NEAREST_MAX;
+        for (size_t i = 0; names[i] != NULL && best > 0; i++) {
+            unsigned d = vv_name_distance(name, vv_slice_str(names[i]), best);
+            near = d < best ? names[i] : near;
+            best = d < best ? d : best;
+        }
+        if (len > 0 && (best > 0 || equal == NULL))
+            return vv_fail(err, VV_INVALID, "%.*s: %s; did you mean %s=...?",
+                           (int)vv_min_u64(name.len, 40), (const char *)name.data,
+                           best > 0 ? "there is no such parameter here" : "it has no value", near);
+        size_t used = len < rest.len ? len + 1 : len;
+        rest = vv_slice_of(rest.data + used, rest.len - used);
+    }
+    return VV_OK;
+}
+
 /* ---- GET ---------------------------------------------------------------------------------------
  */
 
@@ -90,6 +121,8 @@ static vv_status read_value(srv_call *call, bool may_wait, svc_kv_found *found, 
     vv_buf buf;
     vv_buf_init(&buf, UINT16_MAX);
     vv_status st = decode_address(call, &buf, &at, err);
+    if (st == VV_OK)
+        st = check_parameters(call, (const char *const[]){"version", NULL}, err);
     if (st == VV_OK)
         st = number(call, "version", &version, err);
     if (st == VV_OK) {
@@ -115,7 +148,7 @@ static void reply_value(srv_call *call, const vv_value *value)
     vv_buf_fini(&body);
 }
 
-static bool answer_get(srv_call *call, vv_slice message, bool may_wait)
+static bool answer_get(srv_call *call, vv_slice message, bool may_wait, int64_t begin_ns)
 {
     (void)message; /* everything is in the path */
     svc_kv_found found = {0};
@@ -123,6 +156,7 @@ static bool answer_get(srv_call *call, vv_slice message, bool may_wait)
     vv_status st = read_value(call, may_wait, &found, &err);
     if (found.would_wait)
         return false;
+    svc_read_count(call, begin_ns);
     if (found.found) {
         reply_value(call, &found.value);
         vv_value_release(&found.value);
@@ -141,6 +175,55 @@ static void get_message(srv_call *call, srv_message msg)
 
 /* ---- PUT and DELETE ----------------------------------------------------------------------------
  */
+
+/* What the request asks of the key before the write: *asked, and then the version it must be at, 0
+ * being none. */
+static vv_status read_condition(srv_call *call, bool *asked, int64_t *version, vv_error *err)
+{
+    uint64_t n = 0;
+    vv_slice match = srv_call_header(call, "if-match");
+    vv_slice none = srv_call_header(call, "if-none-match");
+    *asked = match.len > 0 || none.len > 0;
+    *version = 0;
+    if (match.len > 0 && none.len > 0)
+        return vv_fail(err, VV_INVALID, "If-Match and If-None-Match exclude each other");
+    if (none.len > 0)
+        return vv_slice_eq(none, vv_slice_str("*"))
+                   ? VV_OK
+                   : vv_fail(err, VV_UNSUPPORTED, "If-None-Match: only * is known: no value yet");
+    if (match.len == 0)
+        return VV_OK;
+    if (match.len > 2 && match.data[0] == '"' && match.data[match.len - 1] == '"')
+        match = vv_slice_of(match.data + 1, match.len - 2);
+    if (vv_slice_eq(match, vv_slice_str("*")))
+        return vv_fail(err, VV_UNSUPPORTED, "If-Match: give one version, as Varve-Version has it");
+    if (!svc_parse_uint(match, &n) || n == 0 || n > INT64_MAX)
+        return vv_fail(err, VV_INVALID, "If-Match: '%.*s' is no version",
+                       (int)vv_min_u64(match.len, 40), (const char *)match.data);
+    *version = (int64_t)n;
+    return VV_OK;
+}
+
+static vv_status require_condition(svc_kv_write *w, vv_table *table, vv_slice key, vv_error *err)
+{
+    bool asked = false;
+    int64_t version = 0;
+    vv_status st = read_condition(w->call, &asked, &version, err);
+    return st == VV_OK && asked ? vv_batch_require(w->batch, table, key, version, err) : st;
+}
+
+static void refuse_write(srv_call *call, vv_status st, const char *message)
+{
+    vv_buf body;
+    if (st != VV_CONFLICT) {
+        svc_reply_error(call, st, message);
+        return;
+    }
+    vv_buf_init(&body, 1024);
+    srv_error_body(&body, FAILED_PRECONDITION, "FAILED_PRECONDITION",
+                   "the key is not as If-Match or If-None-Match ask: read it again");
+    srv_call_reply(call, 412, "application/json", &body, NULL);
+}
 
 /* The table of a write, and the key; buf is w->scratch. */
 static vv_status open_table(svc_kv_write *w, bool creates, bool may_wait, vv_table **out,
@@ -164,13 +247,18 @@ static vv_status fill_put(svc_kv_write *w, bool may_wait, vv_error *err)
     vv_slice key;
     uint64_t ttl_ms = 0;
     int64_t expires_ns = 0;
-    vv_status st = number(w->call, "ttl_ms", &ttl_ms, err);
+    vv_status st =
+        check_parameters(w->call, (const char *const[]){"ttl_ms", "durability", NULL}, err);
+    if (st == VV_OK)
+        st = number(w->call, "ttl_ms", &ttl_ms, err);
     if (st == VV_OK)
         st = svc_kv_expiry(w->n, ttl_ms, &expires_ns, err);
     if (st == VV_OK)
         st = open_table(w, true, may_wait, &table, &key, err);
     if (st == VV_OK)
         st = vv_batch_put(w->batch, table, key, w->msg.data, expires_ns, err);
+    if (st == VV_OK)
+        st = require_condition(w, table, key, err);
     vv_table_close(table);
     return st;
 }
@@ -179,9 +267,13 @@ static vv_status fill_delete(svc_kv_write *w, bool may_wait, vv_error *err)
 {
     vv_table *table = NULL;
     vv_slice key;
-    vv_status st = open_table(w, false, may_wait, &table, &key, err);
+    vv_status st = check_parameters(w->call, (const char *const[]){"durability", NULL}, err);
+    if (st == VV_OK)
+        st = open_table(w, false, may_wait, &table, &key, err);
     if (st == VV_OK)
         st = vv_batch_delete(w->batch, table, key, err);
+    if (st == VV_OK)
+        st = require_condition(w, table, key, err);
     vv_table_close(table);
     return st;
 }
@@ -199,14 +291,14 @@ static void answer(svc_kv_write *w, const vv_write_result *result)
 static void put_message(srv_call *call, srv_message msg)
 {
     static const svc_kv_write_ops ops = {
-        .fill = fill_put, .answer = answer, .refuse = svc_reply_error, .is_put = true};
+        .fill = fill_put, .answer = answer, .refuse = refuse_write, .is_put = true};
     svc_kv_write_begin(call, msg, &ops);
 }
 
 static void delete_message(srv_call *call, srv_message msg)
 {
     static const svc_kv_write_ops ops = {
-        .fill = fill_delete, .answer = answer, .refuse = svc_reply_error};
+        .fill = fill_delete, .answer = answer, .refuse = refuse_write};
     svc_kv_write_begin(call, msg, &ops);
 }
 

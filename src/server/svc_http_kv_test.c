@@ -233,11 +233,53 @@ static void test_refusals(void **state)
         {"DELETE", "/api/v1/kv/t/nope/k", no_body, 404, "'nope'"},
         {"DELETE", "/api/v1/kv/t/x/k?durability=x", no_body, 400, "durability"},
         {"POST", "/api/v1/kv/t/x/k", STR("v"), 405, "Allow: "},
+        {"PUT", "/api/v1/kv/t/x/k?ttl=5s", STR("v"), 400, "ttl: there is no such parameter"},
+        {"PUT", "/api/v1/kv/t/x/k?tttl=5", STR("v"), 400, "did you mean ttl_ms"},
+        {"PUT", "/api/v1/kv/t/x/k?durability=os&durabilty=os", STR("v"), 400, "durability=..."},
+        {"PUT", "/api/v1/kv/t/x/k?ttl_ms", STR("v"), 400, "ttl_ms: it has no value"},
+        {"GET", "/api/v1/kv/t/x/k?ttl_ms=5", no_body, 400, "did you mean version"},
+        {"DELETE", "/api/v1/kv/t/x/k?ttl_ms=5", no_body, 400, "did you mean durability"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         expect(&s, rows[i].verb, rows[i].path, rows[i].body, rows[i].status, rows[i].words);
     expect(&s, "PUT", "/api/v1/kv/t/x/k", vv_slice_of(large, VV_VALUE_MAX), 204, NULL);
     test_free(large);
+    svc_suite_stop(&s);
+}
+
+/* Each path is followed by a header, for ask() writes it behind the version of the protocol. */
+#define WITH(header) " HTTP/1.1\r\n" header "\r\nX-Rest:"
+
+static void test_conditions(void **state)
+{
+    (void)state;
+    svc_suite s;
+    answer a;
+    char path[160];
+    svc_suite_start(&s, NULL);
+    const char *key = "/api/v1/kv/t/x/k";
+    expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: *"), STR("one"), 204, NULL);
+    expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: *"), STR("two"), 412, "\"code\":9");
+    ask(&s, "GET", key, no_body, &a);
+    long long version = atoll(strstr(a.head, "Varve-Version: ") + strlen("Varve-Version: "));
+    assert_true(vv_slice_eq(a.body, STR("one")));
+    done(&a);
+    (void)snprintf(path, sizeof path, "%s" WITH("If-Match: %lld"), key, version + 1);
+    expect(&s, "PUT", path, STR("three"), 412, NULL);
+    expect(&s, "DELETE", path, no_body, 412, NULL);
+    (void)snprintf(path, sizeof path, "%s" WITH("If-Match: \"%lld\""), key, version);
+    expect(&s, "PUT", path, STR("four"), 204, NULL);
+    expect(&s, "PUT", path, STR("five"), 412, NULL);
+    expect(&s, "GET", key, no_body, 200, "four");
+    ask(&s, "GET", key, no_body, &a);
+    version = atoll(strstr(a.head, "Varve-Version: ") + strlen("Varve-Version: "));
+    done(&a);
+    (void)snprintf(path, sizeof path, "%s" WITH("If-Match: %lld"), key, version);
+    expect(&s, "DELETE", path, no_body, 204, NULL);
+    expect(&s, "GET", key, no_body, 404, NULL);
+    expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-Match: soon"), STR("v"), 400, "If-Match");
+    expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-Match: *"), STR("v"), 501, "If-Match");
+    expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: 7"), STR("v"), 501, "If-None-Match");
     svc_suite_stop(&s);
 }
 
@@ -257,6 +299,7 @@ int main(void)
         cmocka_unit_test(test_keys_are_percent_decoded),
         cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_conditions),
         cmocka_unit_test(test_a_missing_table),
     };
     return cmocka_run_group_tests_name("svc_http_kv", tests, NULL, NULL);

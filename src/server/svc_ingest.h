@@ -33,6 +33,9 @@ VV_MUST_CHECK vv_status svc_ingest_resolve(node *n, const svc_ingest_who *who, v
 /** A received message as the pipeline takes it. */
 ingest_message svc_ingest_message(const srv_message *msg);
 
+/** Tell the node how a settled write ended. */
+void svc_ingest_note(node *n, const ingest_item *item, const ingest_outcome *o);
+
 /* The answers in wire bytes. */
 void svc_ingest_put_record_answer(vv_buf *out, const ingest_item *item, int64_t wall_ns);
 void svc_ingest_put_batch_answer(vv_buf *out, const ingest_item *item, int64_t wall_ns);

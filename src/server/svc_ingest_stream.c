@@ -139,6 +139,7 @@ static void stream_settled(void *ctx, const ingest_item *item)
     stream *s = ctx;
     ingest_outcome o;
     ingest_item_outcome(item, &o);
+    svc_ingest_note(s->n, item, &o);
     if (s->ended)
         return;
     if (o.status != VV_OK) {

@@ -154,6 +154,14 @@ void svc_ingest_put_batch_answer(vv_buf *out, const ingest_item *item, int64_t w
     svc_ingest_put_time(out, 5, wall_ns);
 }
 
+void svc_ingest_note(node *n, const ingest_item *item, const ingest_outcome *o)
+{
+    if (o->status == VV_OK && o->failed > 0)
+        node_note_write(n, ingest_item_result(item, 0)->status);
+    else if (o->status != VV_OK || o->count > 0)
+        node_note_write(n, o->status);
+}
+
 /* ---- one message, one answer
  * ---------------------------------------------------------------------- */
 
@@ -176,6 +184,7 @@ static void unary_settled(void *ctx, const ingest_item *item)
     unary *u = ctx;
     ingest_outcome o;
     ingest_item_outcome(item, &o);
+    svc_ingest_note(u->n, item, &o);
     if (o.status != VV_OK) {
         srv_call_finish(u->call, o.status, o.message);
         return;

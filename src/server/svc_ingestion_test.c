@@ -5,9 +5,11 @@
 #include "vv_test.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "base/lock.h"
 #include "codec/protowire.h"
 #include "db/db.h"
 #include "ingest/ingest.h"
@@ -57,6 +59,7 @@ static int setup(void **state)
                          .budget = n->budget,
                          .queue_bytes = 4u << 20};
     assert_ok(ingest_create(&io, &n->pipeline, &err), err);
+    assert_ok(srv_pool_create(n->env.threads, 1, 64, &n->pool, &err), err);
     size_t count = svc_ingestion_methods(n, world.methods, ARRAY_LEN(world.methods));
     count += svc_http_ingest_methods(n, world.methods + count, ARRAY_LEN(world.methods) - count);
     srv_port port = {.host = "127.0.0.1"};
@@ -88,6 +91,7 @@ static int teardown(void **state)
     ingest_stats s;
     ingest_stats_read(n->pipeline, vv_slice_of(NULL, 0), &s);
     assert_int_equal(s.streams, 0); /* every stream was closed with its connection */
+    srv_pool_destroy(n->pool);
     ingest_destroy(n->pipeline);
     gate_destroy(n->gate);
     assert_ok(vv_db_close(n->db, &err), err);
@@ -594,6 +598,72 @@ static void json_in_and_out(void **state)
     vv_buf_fini(&out);
 }
 
+typedef struct blocker {
+    vv_mutex lock;
+    vv_cond moved;
+    bool open;
+} blocker;
+
+static void stand_in_the_way(void *arg)
+{
+    blocker *b = arg;
+    vv_mutex_lock(&b->lock);
+    while (!b->open)
+        vv_cond_wait(&b->moved, &b->lock);
+    vv_mutex_unlock(&b->lock);
+}
+
+static uint64_t network_bytes(void)
+{
+    return vv_budget_part_used(world.n.budget, VV_BUDGET_NETWORK);
+}
+
+/* A long body waits for a thread of the pool; the loop goes on, and all of it is counted. */
+static void a_long_body_is_not_parsed_on_the_loop(void **state)
+{
+    (void)state;
+    blocker b = {.open = false};
+    vv_mutex_init(&b.lock, VV_RANK_LEAF);
+    vv_cond_init(&b.moved);
+    assert_int_equal(srv_pool_submit(world.n.pool, stand_in_the_way, &b), VV_OK);
+    vv_buf body = new_buf();
+    vv_buf_append_str(&body, "{\"records\":[");
+    for (int i = 0; i < 20000; i++)
+        vv_buf_printf(&body, "%s{\"id\":{\"entityId\":{\"id\":\"p%d\"}},\"data\":{\"v\":[1,2]}}",
+                      i == 0 ? "" : ",", i);
+    vv_buf_append_str(&body, "]}");
+    char head[160];
+    int len = snprintf(head, sizeof head,
+                       "POST /api/v1/ingest/batch HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                       "Content-Length: %zu\r\n\r\n",
+                       body.len);
+    int fd = raw_connect(world.port);
+    assert_true(raw_write(fd, head, (size_t)len) && raw_write(fd, body.data, body.len));
+    for (int i = 0; i < 5000 && network_bytes() < 2 * body.len; i++)
+        vv_clock_sleep(world.n.env.clock, VV_NS_PER_MS);
+    assert_true(network_bytes() >= 2 * body.len);
+    vv_buf out = new_buf();
+    http("GET", "/api/v1/status", "", &out); /* of the same loop */
+    assert_non_null(strstr((const char *)out.data, " 200 "));
+    assert_non_null(strstr((const char *)out.data, "\"totalRecordsIngested\":\"0\""));
+    vv_mutex_lock(&b.lock);
+    b.open = true;
+    vv_cond_signal(&b.moved);
+    vv_mutex_unlock(&b.lock);
+    vv_buf_reset(&out);
+    assert_true(raw_read_all(fd, &out, 20000));
+    vv_buf_append_u8(&out, 0);
+    assert_non_null(strstr((const char *)out.data, "\"successfulCount\":20000"));
+    (void)close(fd);
+    for (int i = 0; i < 5000 && network_bytes() > 100000; i++)
+        vv_clock_sleep(world.n.env.clock, VV_NS_PER_MS);
+    assert_true(network_bytes() <= 100000);
+    vv_buf_fini(&body);
+    vv_buf_fini(&out);
+    vv_cond_fini(&b.moved);
+    vv_mutex_fini(&b.lock);
+}
+
 /* The table of docs/STATUS.md: clients rely on each number. */
 static void statuses_are_those_of_the_page(void **state)
 {
@@ -630,6 +700,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_client_that_does_not_read_is_stopped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_client_that_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(json_in_and_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_long_body_is_not_parsed_on_the_loop, setup, teardown),
         cmocka_unit_test(statuses_are_those_of_the_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -180,7 +180,7 @@ static vv_status fill_get(srv_call *call, vv_slice message, bool may_wait, svc_k
     return st;
 }
 
-static bool answer_get(srv_call *call, vv_slice message, bool may_wait)
+static bool answer_get(srv_call *call, vv_slice message, bool may_wait, int64_t begin_ns)
 {
     svc_kv_found found = {0};
     vv_error err = {0};
@@ -189,6 +189,7 @@ static bool answer_get(srv_call *call, vv_slice message, bool may_wait)
     vv_status st = fill_get(call, message, may_wait, &found, &out, &err);
     if (found.would_wait)
         return false; /* out is empty */
+    svc_read_count(call, begin_ns);
     if (st == VV_OK)
         srv_call_send(call, &out);
     srv_call_finish(call, st, st == VV_OK ? NULL : err.msg);

@@ -167,6 +167,7 @@ static void on_written(void *ctx, vv_status st, const vv_write_result *result, c
         srv_call_post(w->call, start_again, w);
         return;
     }
+    node_note_write(w->n, st);
     if (st == VV_OK && w->ops->is_put) { /* before the answer: who has it finds it counted */
         int64_t ns = vv_clock_mono(w->n->env.clock) - w->begin_ns;
         vv_hist_add(&w->n->put_ns, (uint64_t)ns);
@@ -183,7 +184,7 @@ static void start_on_pool(void *arg)
 
 static void hand_to_pool(svc_kv_write *w)
 {
-    vv_status st = srv_pool_submit(w->n->pool, start_on_pool, w);
+    vv_status st = srv_pool_submit_point(w->n->pool, start_on_pool, w);
     if (st != VV_OK)
         finish(w, st, "too many requests wait for a thread: retry after a pause");
 }

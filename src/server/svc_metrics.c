@@ -85,6 +85,9 @@ static void store(vv_buf *out, node *n)
     counter(out, "varve_commits_total", "Batches committed.", (double)s.entries_committed);
     counter(out, "varve_operations_total", "Operations committed.", (double)s.operations);
     counter(out, "varve_user_bytes_total", "Key and value bytes committed.", (double)s.user_bytes);
+    counter(out, "varve_txn_commits_total", "Transactions committed.", (double)s.txn_commits);
+    counter(out, "varve_txn_failures_total", "Commits of transactions refused.",
+            (double)s.txn_failures);
     counter(out, "varve_conflicts_total", "Writes refused by a condition.", (double)s.conflicts);
     counter(out, "varve_duplicates_total", "Retries of producers that changed nothing.",
             (double)s.duplicates);
@@ -202,6 +205,9 @@ void svc_metrics_text(node *n, vv_buf *out)
     transport(out, n);
     counter(out, "varve_queries_total", "Queries answered.",
             (double)atomic_load_explicit(&n->queries_total, memory_order_relaxed));
+    counter(out, "varve_corruption_total", "Answers that met damage in the store.",
+            (double)atomic_load_explicit(&n->corrupt_total, memory_order_relaxed));
+    gauge(out, "varve_writes_stalled", "1 while a full disk refuses writes.", node_is_stalled(n));
     histogram(out, "varve_get_seconds", "GetRecord and Kv.Get.", &n->get_ns);
     histogram(out, "varve_put_seconds", "Kv.Put, to its acknowledgement.", &n->put_ns);
     histogram(out, "varve_query_seconds", "Query and QueryStream.", &n->query_ns);

@@ -16,6 +16,7 @@
 #include "server/svc_read.h"
 
 #define GET_ARENA_MAX (1024u * 1024)
+#define ANSWER_STEP (256u * 1024)
 #define GETS_MAX 10000u /* record ids of one GetRecords */
 #define TABLES_MAX 256u /* record tables of a tenant that are looked through */
 
@@ -196,10 +197,24 @@ typedef struct getter {
     get_request req;
     vv_arena arena;
     vv_buf scratch;
+    uint64_t held; /* of the answer, counted in the budget */
     bool no_table; /* the table that was asked for by name is not there */
     bool may_wait;
     bool would_wait; /* without may_wait: VV_BUSY says nothing but this */
 } getter;
+
+/* Count an answer of len bytes, the first step excepted: a small one is always given. */
+static vv_status count_answer(getter *g, size_t len, vv_error *err)
+{
+    while (len > g->held + ANSWER_STEP) {
+        if (!vv_budget_reserve(g->node->budget, VV_BUDGET_QUERY, ANSWER_STEP))
+            return vv_fail(err, VV_BUSY,
+                           "storage.memory_limit is used up: retry after a pause, or ask for fewer "
+                           "records at a time");
+        g->held += ANSWER_STEP;
+    }
+    return VV_OK;
+}
 
 static vv_status get_from(getter *g, const record_id *id, vv_slice table_name, vv_buf *out,
                           vv_error *err)
@@ -220,8 +235,10 @@ static vv_status get_from(getter *g, const record_id *id, vv_slice table_name, v
     if (st == VV_OK)
         st = svc_read_value(table, version, id->entity, g->may_wait, &value, &g->would_wait, err);
     if (st == VV_OK) {
-        st = query_row_read(id->entity, value.data, value.version, g->req.projection,
-                            g->req.projection_count, &g->arena, &g->scratch, &row, err);
+        st = count_answer(g, out->len + value.data.len, err);
+        if (st == VV_OK)
+            st = query_row_read(id->entity, value.data, value.version, g->req.projection,
+                                g->req.projection_count, &g->arena, &g->scratch, &row, err);
         if (st == VV_OK) {
             size_t begin = wire_begin(out, 2);
             query_row_put(out, id->tenant, table_name, &row);
@@ -322,6 +339,8 @@ static vv_status answer_many(getter *g, vv_buf *out, vv_error *err)
         vv_status st = get_one(g, &g->req.ids[i], out, &why);
         wire_put_uint(out, 3, st == VV_OK);
         put_status(out, 4, st, st == VV_OK ? "" : why.msg);
+        if (st == VV_CORRUPT)
+            node_note_corrupt(g->node, why.msg);
         wire_end(out, begin);
     }
     wire_put_time(out, 3, vv_clock_wall(g->node->env.clock));
@@ -331,7 +350,7 @@ static vv_status answer_many(getter *g, vv_buf *out, vv_error *err)
                          SVC_ANSWER_MAX);
 }
 
-static bool answer_get(srv_call *call, vv_slice request, bool may_wait,
+static bool answer_get(srv_call *call, vv_slice request, bool may_wait, int64_t begin_ns,
                        vv_status (*answer)(getter *g, vv_buf *out, vv_error *err))
 {
     getter g = {.call = call,
@@ -346,24 +365,27 @@ static bool answer_get(srv_call *call, vv_slice request, bool may_wait,
     vv_status st = parse_get(request, &g.arena, &g.req, &err);
     if (st == VV_OK)
         st = answer(&g, &out, &err);
+    if (!g.would_wait)
+        svc_read_count(call, begin_ns);
     if (st == VV_OK)
         srv_call_send(call, &out);
     if (!g.would_wait)
         srv_call_finish(call, st, st == VV_OK ? NULL : err.msg);
+    vv_budget_release(g.node->budget, VV_BUDGET_QUERY, g.held);
     vv_buf_fini(&out);
     vv_buf_fini(&g.scratch);
     vv_arena_fini(&g.arena);
     return !g.would_wait;
 }
 
-static bool get_record(srv_call *call, vv_slice message, bool may_wait)
+static bool get_record(srv_call *call, vv_slice message, bool may_wait, int64_t begin_ns)
 {
-    return answer_get(call, message, may_wait, answer_one);
+    return answer_get(call, message, may_wait, begin_ns, answer_one);
 }
 
-static bool get_records(srv_call *call, vv_slice message, bool may_wait)
+static bool get_records(srv_call *call, vv_slice message, bool may_wait, int64_t begin_ns)
 {
-    return answer_get(call, message, may_wait, answer_many);
+    return answer_get(call, message, may_wait, begin_ns, answer_many);
 }
 
 static void refuse_get(srv_call *call, vv_status st, const char *message)

@@ -12,8 +12,9 @@ typedef struct read_job {
     int64_t begin_ns;
 } read_job;
 
-static void count(node *n, int64_t begin_ns)
+void svc_read_count(const srv_call *call, int64_t begin_ns)
 {
+    node *n = srv_call_ctx(call);
     vv_hist_add(&n->get_ns, (uint64_t)(vv_clock_mono(n->env.clock) - begin_ns));
 }
 
@@ -21,17 +22,19 @@ static void run_read(void *arg)
 {
     read_job *job = arg;
     if (srv_call_is_open(job->call)) { /* else nobody waits for it any more */
-        bool is_settled = job->ops->answer(job->call, job->msg.data, true);
+        bool is_settled = job->ops->answer(job->call, job->msg.data, true, job->begin_ns);
         assert(is_settled);
         (void)is_settled;
-        count(srv_call_ctx(job->call), job->begin_ns);
     }
     srv_message_release(&job->msg);
     srv_call_unref(job->call);
     vv_free(job);
 }
 
-static void submit(srv_call *call, srv_message msg, const svc_read_ops *ops, int64_t begin_ns)
+typedef vv_status (*submit_fn)(srv_pool *pool, void (*fn)(void *arg), void *arg);
+
+static void submit(srv_call *call, srv_message msg, const svc_read_ops *ops, int64_t begin_ns,
+                   submit_fn to_pool)
 {
     const node *n = srv_call_ctx(call);
     vv_status st = VV_NO_MEMORY;
@@ -39,7 +42,7 @@ static void submit(srv_call *call, srv_message msg, const svc_read_ops *ops, int
     if (job != NULL) {
         *job = (read_job){ops, call, msg, begin_ns};
         srv_call_ref(call);
-        st = srv_pool_submit(n->pool, run_read, job);
+        st = to_pool(n->pool, run_read, job);
         if (st == VV_OK)
             return;
         srv_call_unref(call);
@@ -53,20 +56,18 @@ static void submit(srv_call *call, srv_message msg, const svc_read_ops *ops, int
 
 void svc_read_begin(srv_call *call, srv_message msg, const svc_read_ops *ops)
 {
-    node *n = srv_call_ctx(call);
+    const node *n = srv_call_ctx(call);
     int64_t begin_ns = vv_clock_mono(n->env.clock);
-    if (!ops->answer(call, msg.data, false)) {
-        submit(call, msg, ops, begin_ns);
-        return;
-    }
-    srv_message_release(&msg);
-    count(n, begin_ns);
+    if (!ops->answer(call, msg.data, false, begin_ns))
+        submit(call, msg, ops, begin_ns, srv_pool_submit_point);
+    else
+        srv_message_release(&msg);
 }
 
 void svc_read_on_pool(srv_call *call, srv_message msg, const svc_read_ops *ops)
 {
     const node *n = srv_call_ctx(call);
-    submit(call, msg, ops, vv_clock_mono(n->env.clock));
+    submit(call, msg, ops, vv_clock_mono(n->env.clock), srv_pool_submit);
 }
 
 vv_status svc_read_value(vv_table *table, int64_t version, vv_slice key, bool may_wait,

@@ -16,6 +16,7 @@
 
 #define VALUE_LEN 40000u /* of each value, so that it has a block of its own */
 #define KEYS 8
+#define POOL_THREADS 1u
 
 /* ---- files whose reads can be held -------------------------------------------------------------
  */
@@ -23,6 +24,7 @@
 typedef struct held_files {
     vv_mutex lock;
     vv_cond moved;
+    bool is_damaged;    /* the pool reads something else than was written */
     bool is_held;       /* under lock, as all below: a read of the pool waits */
     unsigned waiting;   /* reads that wait now */
     unsigned by_loop;   /* reads made by an event loop */
@@ -56,8 +58,12 @@ static vv_status held_pread(vio_file *file, uint64_t offset, void *buf, size_t l
             vv_cond_wait(&files.moved, &files.lock);
         files.waiting--;
     }
+    bool is_damaged = files.is_damaged && strcmp(name, "vv-pool") == 0;
     vv_mutex_unlock(&files.lock);
-    return files.was->pread(file, offset, buf, len, got, err);
+    vv_status st = files.was->pread(file, offset, buf, len, got, err);
+    if (st == VV_OK && is_damaged)
+        ((uint8_t *)buf)[*got / 2] ^= 1;
+    return st;
 }
 
 static void files_begin(vio *io)
@@ -154,7 +160,8 @@ static void cold_start(cold *c)
     fill(db);
     assert_ok(vv_db_close(db, &err), err);
     files_begin(c->env.io);
-    svc_suite_start(&c->s, &(svc_suite_options){.env = &c->env, .loops = 1, .pool_threads = 1});
+    svc_suite_start(&c->s,
+                    &(svc_suite_options){.env = &c->env, .loops = 1, .pool_threads = POOL_THREADS});
 }
 
 static void cold_stop(cold *c)
@@ -272,8 +279,7 @@ static void test_get(void **state)
     end_call(&c, &p);
     vv_buf_fini(&p.reply);
     assert_int_equal(reads_by(&files.by_pool), pool);
-    while (vv_hist_count(&c.s.n.get_ns) < 5) /* the pool counts when it has answered */
-        step(&c);
+    assert_int_equal(vv_hist_count(&c.s.n.get_ns), 5); /* each before its answer */
     cold_stop(&c);
 }
 
@@ -424,6 +430,152 @@ static void test_nobody_waits_any_more(void **state)
     cold_stop(&c);
 }
 
+/* ---- damage -----------------------------------------------------------------------------------
+ */
+
+/* Written under the lock of the log, before the answer that is told of. */
+typedef struct lines {
+    vv_buf text;
+    int count;
+} lines;
+
+static void take_line(void *ctx, const char *line, size_t len)
+{
+    lines *l = ctx;
+    vv_buf_append(&l->text, line, len);
+    l->count++;
+}
+
+static void expect_corrupt(cold *c, const char *key)
+{
+    vv_buf value;
+    bool found = false;
+    vv_buf_init(&value, 1 << 20);
+    assert_int_equal(svc_suite_get(&c->s, "t", "kv", vv_slice_str(key), &found, &value, NULL),
+                     VV_CORRUPT);
+    vv_buf_fini(&value);
+}
+
+/* The fault of a record is in its result, the call is VV_OK: each is counted. */
+static void expect_corrupt_records(cold *c)
+{
+    pending p;
+    Storage__TenantID t = STORAGE__TENANT_ID__INIT;
+    Storage__EntityID e[2] = {STORAGE__ENTITY_ID__INIT, STORAGE__ENTITY_ID__INIT};
+    Storage__RecordID rid[2] = {STORAGE__RECORD_ID__INIT, STORAGE__RECORD_ID__INIT};
+    Storage__RecordID *ids[2] = {&rid[0], &rid[1]};
+    Storage__GetRecordsRequest req = STORAGE__GET_RECORDS_REQUEST__INIT;
+    t.id = (char *)(uintptr_t) "t";
+    e[0].id = (char *)(uintptr_t) "k2";
+    e[1].id = (char *)(uintptr_t) "k5";
+    for (int i = 0; i < 2; i++) {
+        rid[i].tenant_id = &t;
+        rid[i].entity_id = &e[i];
+    }
+    req.record_ids = ids;
+    req.n_record_ids = 2;
+    begin_call(c, "/storage.QueryService/GetRecords", &req, &p);
+    end_call(c, &p);
+    vv_buf_fini(&p.reply);
+}
+
+/* The log has one line a period, with the file and the place, and the metrics count each. */
+static void test_damage(void **state)
+{
+    (void)state;
+    cold c;
+    lines l = {0};
+    vv_log log;
+    vv_buf_init(&l.text, 1 << 16);
+    vv_log_init(&log, VV_LOG_ERROR, VV_LOG_LOGFMT, NULL, take_line, &l);
+    cold_start(&c);
+    c.s.n.log = &log; /* before the first request */
+    vv_mutex_lock(&files.lock);
+    files.is_damaged = true;
+    vv_mutex_unlock(&files.lock);
+    expect_corrupt(&c, "k3");
+    assert_int_equal(l.count, 1);
+    vv_buf_append_u8(&l.text, 0);
+    assert_non_null(strstr((const char *)l.text.data, "level=error"));
+    assert_non_null(strstr((const char *)l.text.data, "run 'shard-000/run-"));
+    assert_non_null(strstr((const char *)l.text.data, "offset "));
+    expect_corrupt(&c, "k4");
+    expect_corrupt_records(&c);
+    assert_int_equal(l.count, 1);
+    vv_buf text;
+    vv_buf_init(&text, 1 << 18);
+    svc_metrics_text(&c.s.n, &text);
+    vv_buf_append_u8(&text, 0);
+    assert_non_null(strstr((const char *)text.data, "\nvarve_corruption_total 4\n"));
+    vv_buf_fini(&text);
+    /* The period is over. */
+    (void)atomic_fetch_sub(&c.s.n.corrupt_logged_ns, NODE_CORRUPT_LOG_NS);
+    expect_corrupt(&c, "k6");
+    assert_int_equal(l.count, 2);
+    vv_mutex_lock(&files.lock);
+    files.is_damaged = false;
+    vv_mutex_unlock(&files.lock);
+    cold_stop(&c);
+    vv_log_fini(&log);
+    vv_buf_fini(&l.text);
+}
+
+/* ---- beside long work ------------------------------------------------------------------------ */
+
+typedef struct blocker {
+    vv_mutex lock;
+    vv_cond moved;
+    unsigned inside;
+    bool open;
+} blocker;
+
+static void stand_in_the_way(void *arg)
+{
+    blocker *b = arg;
+    vv_mutex_lock(&b->lock);
+    b->inside++;
+    vv_cond_broadcast(&b->moved);
+    while (!b->open)
+        vv_cond_wait(&b->moved, &b->lock);
+    vv_mutex_unlock(&b->lock);
+}
+
+/* Every thread for queries is taken, and more wait: a point read that needs a file is answered. */
+static void test_point_reads_pass_queries(void **state)
+{
+    (void)state;
+    cold c;
+    blocker b = {0};
+    cold_start(&c);
+    vv_mutex_init(&b.lock, VV_RANK_LEAF);
+    vv_cond_init(&b.moved);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(srv_pool_submit(c.s.n.pool, stand_in_the_way, &b), VV_OK);
+    vv_mutex_lock(&b.lock);
+    while (b.inside < POOL_THREADS)
+        vv_cond_wait(&b.moved, &b.lock);
+    vv_mutex_unlock(&b.lock);
+    vv_buf value;
+    vv_buf_init(&value, 1 << 20);
+    bool found = false;
+    for (int i = 0; i < 4; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%d", i);
+        assert_ok(svc_suite_get(&c.s, "t", "kv", vv_slice_str(key), &found, &value, NULL), c.s.err);
+        assert_true(found && value.len == VALUE_LEN);
+    }
+    assert_true(reads_by(&files.by_pool) > 0);
+    vv_mutex_lock(&b.lock);
+    assert_int_equal(b.inside, POOL_THREADS);
+    b.open = true;
+    vv_cond_broadcast(&b.moved);
+    vv_mutex_unlock(&b.lock);
+    vv_buf_fini(&value);
+    cold_stop(&c);
+    vv_cond_fini(&b.moved);
+    vv_mutex_fini(&b.lock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +584,8 @@ int main(void)
         cmocka_unit_test(test_get_record),
         cmocka_unit_test(test_http_get),
         cmocka_unit_test(test_nobody_waits_any_more),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_point_reads_pass_queries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,9 +13,10 @@
 static void add_methods(svc_suite *s)
 {
     static size_t (*const services[])(node * n, srv_method * out, size_t max) = {
-        svc_kv_methods,         svc_admin_methods,      svc_http_kv_methods, svc_health_methods,
-        svc_reflection_methods, svc_query_methods,      svc_metrics_methods, svc_http_query_methods,
-        svc_ingestion_methods,  svc_http_ingest_methods};
+        svc_kv_methods,          svc_admin_methods,      svc_http_kv_methods,
+        svc_health_methods,      svc_reflection_methods, svc_query_methods,
+        svc_metrics_methods,     svc_http_query_methods, svc_ingestion_methods,
+        svc_http_ingest_methods, svc_txn_methods};
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         s->method_count +=
             services[i](&s->n, s->methods + s->method_count, SUITE_METHODS_MAX - s->method_count);
@@ -33,7 +34,9 @@ static void start_server(svc_suite *s, const svc_suite_options *o)
                        .methods = s->methods,
                        .method_count = s->method_count,
                        .loop_count = o->loops,
-                       .drain_timeout_ns = 200 * VV_NS_PER_MS};
+                       .drain_timeout_ns = 200 * VV_NS_PER_MS,
+                       .corrupt = node_note_corrupt,
+                       .corrupt_ctx = &s->n};
     assert_ok(srv_start(&opt, &s->n.server, &s->err), s->err);
     s->port = srv_port_bound(s->n.server, 0);
     (void)snprintf(s->address, sizeof s->address, "%s:%u", port.host, s->port);
@@ -67,6 +70,7 @@ void svc_suite_start(svc_suite *s, const svc_suite_options *opt)
     assert_ok(srv_pool_create(s->n.env.threads, opt->pool_threads == 0 ? 2 : opt->pool_threads, 64,
                               &s->n.pool, &s->err),
               s->err);
+    assert_ok(svc_txn_start(&s->n, &opt->txns, &s->err), s->err);
     ingest_options ingest_opt = {
         .db = s->n.db, .clock = s->n.env.clock, .threads = s->n.env.threads};
     assert_ok(ingest_create(&ingest_opt, &s->n.pipeline, &s->err), s->err);
@@ -90,8 +94,9 @@ void svc_suite_stop(svc_suite *s)
 {
     cli_close(s->conn);
     srv_stop(s->n.server);
-    ingest_destroy(s->n.pipeline);
+    svc_txn_stop(&s->n);
     srv_pool_destroy(s->n.pool);
+    ingest_destroy(s->n.pipeline);
     gate_destroy(s->n.gate);
     assert_ok(vv_db_close(s->n.db, &s->err), s->err);
     svc_kv_stop(&s->n);

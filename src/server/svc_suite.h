@@ -16,8 +16,9 @@
 #include "server/node.h"
 #include "varve/v1/admin.pb-c.h"
 #include "varve/v1/kv.pb-c.h"
+#include "varve/v1/txn.pb-c.h"
 
-#define SUITE_METHODS_MAX 64
+#define SUITE_METHODS_MAX 128
 #define SUITE_TIMEOUT_NS (30 * VV_NS_PER_S)
 
 typedef struct svc_suite_options {
@@ -28,6 +29,7 @@ typedef struct svc_suite_options {
     uint32_t loops;           /* 0: 2 */
     const char *host;         /* what is listened on, and connected to; NULL: 127.0.0.1 */
     vv_durability durability; /* default: sync */
+    svc_txn_limits txns;
     vv_env *env; /* the store's world, kept by the caller; NULL: a directory of its own */
 } svc_suite_options;
 

@@ -15,6 +15,8 @@ gate_identity svc_identity(const srv_call *call)
 void svc_reply_error(srv_call *call, vv_status status, const char *message)
 {
     vv_buf out;
+    if (status == VV_CORRUPT)
+        node_note_corrupt(srv_call_ctx(call), message);
     vv_buf_init(&out, ERROR_MAX);
     srv_error_body(&out, vv_status_grpc(status), vv_status_name(status), message);
     srv_call_reply(call, vv_status_http(status), "application/json", &out, NULL);

@@ -9,7 +9,8 @@
 /** The identity that a call comes with. Borrows from the call's headers. */
 gate_identity svc_identity(const srv_call *call);
 
-/** Answer an HTTP call with the status's code and srv_error_body. message may be NULL. */
+/** Answer an HTTP call, whose context is the node, with the status's code and srv_error_body.
+ * message may be NULL. */
 void svc_reply_error(srv_call *call, vv_status status, const char *message);
 
 /** Copy the rows of a service, as many as there is room for, each for this node. Returns how many.

@@ -137,6 +137,80 @@ static void a_retry_comes_before_a_conflict(void **state)
     assert_false(v.is_duplicate);
 }
 
+/* One op as an entry of a version. */
+static void remember(txn_recent *r, int64_t version, const char *k, const char *end)
+{
+    vv_buf b;
+    vv_buf_init(&b, 4096);
+    size_t begin = engine_entry_begin(&b);
+    engine_op op = {.kind = end == NULL ? ENGINE_PUT : ENGINE_RANGE_DELETE,
+                    .key = key(k),
+                    .value = end == NULL ? vv_slice_str("v") : key(end)};
+    engine_entry_add(&b, &op);
+    engine_entry_finish(&b, begin, 1);
+    txn_recent_add(r, version, vv_buf_slice(&b));
+    vv_buf_fini(&b);
+}
+
+static txn_answer ask_recent(const txn_recent *r, int64_t as_of, const char *k, const char *end)
+{
+    engine_touch touch;
+    vv_slice one = key(k);
+    txn_span span = {.lower = one, .upper = end == NULL ? one : key(end)};
+    txn_footprint fp = {
+        .keys = &one, .key_count = end == NULL, .spans = &span, .span_count = end != NULL};
+    return txn_recent_check(r, &fp, as_of, &touch);
+}
+
+static void what_is_appended_meanwhile_is_remembered(void **state)
+{
+    (void)state;
+    txn_recent r = {0};
+    txn_recent_watch(&r, 10);
+    remember(&r, 11, "k", NULL);
+    remember(&r, 12, "p", "t");
+    remember(&r, 13, "z", "a"); /* empty */
+    static const struct {
+        int64_t as_of;
+        const char *key, *end;
+        txn_answer want;
+    } cases[] = {
+        {10, "k", NULL, TXN_TOUCHED}, {11, "k", NULL, TXN_CLEAR},   {10, "kk", NULL, TXN_CLEAR},
+        {10, "j", "k", TXN_CLEAR},    {10, "j", "kk", TXN_TOUCHED}, {10, "k", "l", TXN_TOUCHED},
+        {10, "p", NULL, TXN_TOUCHED}, {10, "t", NULL, TXN_CLEAR},   {10, "s", "z", TXN_TOUCHED},
+        {10, "t", "z", TXN_CLEAR},    {10, "a", "p", TXN_TOUCHED},  {11, "a", "p", TXN_CLEAR},
+        {12, "p", "q", TXN_CLEAR},    {9, "a", NULL, TXN_UNKNOWN},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        if (ask_recent(&r, cases[i].as_of, cases[i].key, cases[i].end) != cases[i].want)
+            fail_msg("case %zu", i);
+    for (int64_t v = 14; r.from == 10; v++)
+        remember(&r, v, "filler", NULL); /* until it overflows */
+    assert_int_equal(ask_recent(&r, r.from - 1, "x", NULL), TXN_UNKNOWN);
+    assert_int_equal(ask_recent(&r, r.from, "x", NULL), TXN_CLEAR);
+    txn_recent_watch(&r, 99999); /* a second one does not make the first forget */
+    txn_recent_unwatch(&r);
+    assert_true(r.from < 99999);
+    txn_recent_unwatch(&r);
+    txn_recent_fini(&r);
+}
+
+/* A write counts from the moment it is applied, visible or not. */
+static void a_write_is_seen_before_it_is_visible(void **state)
+{
+    world *w = *state;
+    engine_touch touch;
+    vv_slice k = key("k");
+    txn_footprint fp = {.keys = &k, .key_count = 1};
+    (void)write_one(w, "k", "1", true);
+    fp.since = w->version;
+    assert_int_equal(txn_check_keys(w->eng, &fp, &touch), TXN_CLEAR);
+    (void)write_one(w, "k", "2", false); /* not visible yet */
+    assert_int_equal(txn_check_keys(w->eng, &fp, &touch), TXN_TOUCHED);
+    assert_int_equal(touch.version, w->version);
+    assert_true(vv_slice_eq(vv_slice_of(touch.key, touch.key_len), k));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +219,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_judgement_holds_until_the_key_is_touched, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_retry_comes_before_a_conflict, setup, teardown),
+        cmocka_unit_test(what_is_appended_meanwhile_is_remembered),
+        cmocka_unit_test_setup_teardown(a_write_is_seen_before_it_is_visible, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

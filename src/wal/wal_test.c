@@ -1,6 +1,8 @@
 /* The log on real files: reopening, retention, batches of every size, options and misuse. */
 #include "wal/wal_test_util.h"
 
+#include "wal/wal_int.h"
+
 #include <inttypes.h>
 
 #include "base/alloc.h"
@@ -372,6 +374,40 @@ static void a_read_only_log_changes_nothing(void **state)
     }
 }
 
+static vv_status full_pwrite(vio_file *file, uint64_t offset, const void *buf, size_t len,
+                             vv_error *err)
+{
+    (void)file;
+    (void)offset;
+    (void)buf;
+    (void)len;
+    return vv_fail(err, VV_NO_SPACE, "no space left on device");
+}
+
+/* File systems that copy on write need space for a block that is there already. The log is at its
+ * end then, and must not say "later". */
+static void no_space_for_a_written_block_is_final(void **state)
+{
+    util_dir *f = *state;
+    vv_error err;
+    util_seen seen = {0};
+    wal *log = NULL;
+    uint64_t end;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    assert_ok(util_append(log, 0, 1, 0, &end, &err), err);
+    vio_file *file = log->segs[log->seg_count - 1]->file;
+    const vio_ops *real = file->ops;
+    vio_ops full = *real;
+    full.pwrite = full_pwrite;
+    file->ops = &full;
+    assert_status(VV_IO, wal_sync(log, end, &err));
+    file->ops = real;
+    assert_status(VV_IO, wal_sync(log, end, &err));
+    assert_non_null(strstr(err.msg, "no space left"));
+    assert_status(VV_IO, util_append(log, 0, 2, 0, &end, &err));
+    assert_status(VV_IO, wal_close(log, &err));
+}
+
 static void the_ring_counts_in_the_budget(void **state)
 {
     util_dir *f = *state;
@@ -546,6 +582,7 @@ int main(void)
         T(calls_out_of_order_are_refused),
         T(a_failing_consumer_ends_the_replay),
         T(a_read_only_log_changes_nothing),
+        T(no_space_for_a_written_block_is_final),
         T(the_ring_counts_in_the_budget),
         T(check_names_every_damaged_segment),
         T(check_tells_what_opening_would_do),

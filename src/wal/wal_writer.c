@@ -118,6 +118,13 @@ static void put_batch(wal *log, const wal_record *recs, size_t count, size_t len
 
 /* ---- the disk's side: without the lock, one thread at a time ---- */
 
+/* The log cannot go on behind a write that failed, whatever for: a status that says "later" (no
+ * space, on a file system that copies on write) would have callers try for ever. */
+static vv_status final_status(vv_status st)
+{
+    return st == VV_OK || st == VV_CORRUPT ? st : VV_IO;
+}
+
 /* Write the blocks of [from, to) out of the ring. The last block may hold bytes behind `to`. */
 static vv_status write_range(wal *log, const wal_piece *piece, uint64_t *written, vv_error *err)
 {
@@ -133,7 +140,7 @@ static vv_status write_range(wal *log, const wal_piece *piece, uint64_t *written
         vv_status st = vio_pwrite(piece->seg->file, wal_file_offset(piece->seg->base, at),
                                   log->ring.data + off, (size_t)n, err);
         if (st != VV_OK)
-            return vv_wrap(err, st, "log segment %" PRIu64 " at position %" PRIu64,
+            return vv_wrap(err, final_status(st), "log segment %" PRIu64 " at position %" PRIu64,
                            piece->seg->number, at);
         at += n;
         *written += n;

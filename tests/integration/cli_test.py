@@ -310,7 +310,7 @@ def usage_and_help(_tmp):
     fails(2, "bench", "dance", words=["ingest-stream"])
     fails(2, "completion", "fish", words=["bash or zsh"])
     fails(3, "get", "--server", "127.0.0.1:1", "--timeout", "300ms", "x", words=["127.0.0.1:1"])
-    fails(1, "get", "--server", "host:port", "x", words=["port"])
+    fails(2, "get", "--server", "host:port", "x", words=["port"])
 
 
 def options_of(text):

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// The @grpc/grpc-js client against varved: the calls of the storage services and health, big and
-// bad messages, many calls at once, deadlines and cancellation. Usage: node_client.js INGEST QUERY
+// The @grpc/grpc-js client against varved: every call of the storage services, health with Watch,
+// reflection in both versions, big and bad messages, many calls at once, deadlines and cancellation. Usage: node_client.js INGEST QUERY
 // SMALL, the last with a message limit of 1 MiB
 'use strict';
 
@@ -12,7 +12,8 @@ const loader = require('@grpc/proto-loader');
 const [, , ingestAddress, queryAddress, smallAddress] = process.argv;
 const protoDir = path.join(__dirname, '..', '..', 'proto');
 const files = ['storage/ingestion.proto', 'storage/query.proto', 'varve/v1/kv.proto',
-  'grpc/health/v1/health.proto'];
+  'grpc/health/v1/health.proto', 'grpc/reflection/v1/reflection.proto',
+  'grpc/reflection/v1alpha/reflection.proto'];
 const api = grpc.loadPackageDefinition(loader.loadSync(files, {
   includeDirs: [protoDir, '/usr/include'], keepCase: true, longs: Number, defaults: true,
   oneofs: true,
@@ -48,6 +49,16 @@ function record(id, fields, extra = {}) {
   }
   return { id: { tenant_id: { id: 'js' }, entity_id: { id } }, data, schema: { name: 'records' },
     ...extra };
+}
+
+// The loader may name the fields of well-known types either way.
+function number(value) {
+  return value.number_value ?? value.numberValue;
+}
+
+function list(strings) {
+  const values = strings.map((s) => ({ stringValue: s, string_value: s }));
+  return { listValue: { values }, list_value: { values } };
 }
 
 function stream(options2, records) {
@@ -175,6 +186,69 @@ const cases = {
       { record: record('gz', { text: 'z'.repeat(200000) }) });
     assert(reply.version > 0);
     gz.close();
+  },
+  async many_records_by_id() {
+    const ids = ['b1', 'nobody', 'b2'].map((id) => ({ tenant_id: { id: 'js' }, entity_id: { id } }));
+    const reply = await call(query, 'GetRecords', { record_ids: ids });
+    assert.deepStrictEqual(reply.results.map((r) => r.found), [true, false, true]);
+    assert.strictEqual(reply.results[2].record.id.entity_id.id, 'b2');
+    assert.strictEqual(number(reply.results[2].record.data.fields.i), 2);
+  },
+  async aggregates() {
+    const request = { tenant_id: { id: 'js' }, schema: { name: 'records' },
+      filters: [{ column: '_id', operator: 'in', value: list(['b1', 'b2', 'b3', 'p0']) }],
+      aggregates: [{ function: 'count', alias: 'rows' }, { function: 'max', column: 'i', alias: 'top' }] };
+    const reply = await call(query, 'Aggregate', request);
+    assert.strictEqual(reply.results.length, 1);
+    assert.strictEqual(number(reply.results[0].aggregate_values.rows), 4);
+    assert.strictEqual(number(reply.results[0].aggregate_values.top), 3);
+    await expectCode(grpc.status.INVALID_ARGUMENT,
+      call(query, 'Aggregate', { ...request, aggregates: [{ function: 'median', column: 'i' }] }));
+  },
+  async plans() {
+    const reply = await call(query, 'ExplainQuery', { tenant_id: { id: 'js' },
+      schema: { name: 'records' },
+      filters: [{ column: '_id', operator: '=', value: { stringValue: 'b1', string_value: 'b1' } }] });
+    assert(reply.plan.plan_text.includes('KeyLookup') && reply.plan.nodes.length > 0, reply.plan);
+  },
+  async health_is_watched() {
+    for (const [service, want] of [['', 'SERVING'], ['no.such.Service', 'SERVICE_UNKNOWN']]) {
+      const watch = health.Watch({ service });
+      const first = await new Promise((resolve, reject) => {
+        watch.on('data', resolve);
+        watch.on('error', reject);
+      });
+      const names = { 1: 'SERVING', 3: 'SERVICE_UNKNOWN' };
+      assert.strictEqual(names[first.status] ?? first.status, want);
+      const ended = new Promise((resolve) => { watch.removeAllListeners('error').on('error', resolve); });
+      watch.cancel();
+      assert.strictEqual((await ended).code, grpc.status.CANCELLED);
+    }
+  },
+  async reflection_in_both_versions() {
+    for (const version of ['v1', 'v1alpha']) {
+      const client = new api.grpc.reflection[version].ServerReflection(queryAddress, insecure, options);
+      const s = client.ServerReflectionInfo();
+      const replies = [];
+      const ended = new Promise((resolve, reject) => {
+        s.on('data', (r) => replies.push(r));
+        s.on('error', reject);
+        s.on('end', resolve);
+      });
+      s.write({ list_services: '' });
+      s.write({ file_containing_symbol: 'storage.QueryService' });
+      s.write({ file_by_filename: 'no/such.proto' });
+      s.end();
+      await ended;
+      const names = replies[0].list_services_response.service.map((x) => x.name);
+      for (const want of ['storage.IngestionService', 'storage.QueryService', 'varve.v1.Kv',
+        'varve.v1.Admin', 'grpc.health.v1.Health', `grpc.reflection.${version}.ServerReflection`]) {
+        assert(names.includes(want), `${want} is not in ${names}`);
+      }
+      assert(replies[1].file_descriptor_response.file_descriptor_proto[0].length > 100);
+      assert.strictEqual(replies[2].error_response.error_code, grpc.status.NOT_FOUND);
+      client.close();
+    }
   },
   async health_is_serving() {
     const reply = await call(health, 'Check', { service: '' });

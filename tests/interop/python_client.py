@@ -221,6 +221,36 @@ def queries_filter_order_and_page(c):
     assert replies[-1].HasField("stats") and replies[-1].stats.returned_rows == 500
 
 
+def aggregates_and_plans(c):
+    ask = PB.query.AggregateRequest(group_by=["parity"])
+    ask.tenant_id.id = "py"
+    ask.schema.name = "records"
+    ask.filters.add(column="parity", operator="in").value.list_value.extend(["even", "odd"])
+    ask.filters.add(column="n", operator="<").value.number_value = 10
+    ask.aggregates.add(function="count", alias="rows")
+    ask.aggregates.add(function="sum", column="n", alias="total")
+    ask.having.add(column="total", operator=">=").value.number_value = 20
+    reply = c.call(QRY + "Aggregate", ask, PB.query.AggregateResponse)
+    got = {r.group_by_values["parity"].string_value:
+           (r.aggregate_values["rows"].number_value, r.aggregate_values["total"].number_value)
+           for r in reply.results}
+    assert got == {"even": (5, 20), "odd": (5, 25)}, reply
+    assert reply.query_stats.scanned_rows >= 10, reply.query_stats
+    ask.aggregates.add(function="median", column="n")
+    expect(grpc.StatusCode.INVALID_ARGUMENT,
+           lambda: c.call(QRY + "Aggregate", ask, PB.query.AggregateResponse))
+
+    ask = PB.query.QueryRequest()
+    ask.tenant_id.id = "py"
+    ask.schema.name = "records"
+    ask.filters.add(column="_id", operator="=").value.string_value = "b7"
+    reply = c.call(QRY + "ExplainQuery", ask, PB.query.QueryPlanResponse)
+    assert "KeyLookup" in reply.plan.plan_text and reply.plan.nodes, reply
+    ask.filters[0].operator = "~"
+    expect(grpc.StatusCode.INVALID_ARGUMENT,
+           lambda: c.call(QRY + "ExplainQuery", ask, PB.query.QueryPlanResponse))
+
+
 def status_and_health(c):
     status = c.call(ING + "GetIngestionStatus", PB.ingestion.IngestionStatusRequest(),
                     PB.ingestion.IngestionStatusResponse)
@@ -324,6 +354,13 @@ def tables_can_be_made_and_dropped(c):
     tables = c.call(admin + "ListTables", PB.admin.ListTablesRequest(tenant="py"),
                     PB.admin.ListTablesResponse).tables
     assert {"made", "kv", "records"} <= {t.table.table for t in tables}
+    for name, request in (("CreateTable", PB.admin.CreateTableRequest(table=table)),
+                          ("DropTable", table), ("Checkpoint", PB.admin.CheckpointRequest())):
+        expect(grpc.StatusCode.UNIMPLEMENTED,  # what changes something is on the ingest port alone
+               lambda name=name, request=request: c.call(admin + name, request, PB.admin.TableInfo,
+                                                         c.query))
+    info = c.call(admin + "DescribeTable", table, PB.admin.TableInfo, c.query)
+    assert info.table.table == "made", info
     c.call(admin + "DropTable", table, PB.admin.DropTableResponse)
     expect(grpc.StatusCode.NOT_FOUND,
            lambda: c.call(admin + "DescribeTable", table, PB.admin.TableInfo))
@@ -419,7 +456,8 @@ def a_stream_survives_the_drain(server, c):
 def main():
     cases = [ingest_record_and_get_it_back, versions_can_be_read_back,
              batches_split_or_hold_together, streams_acknowledge_in_order,
-             a_stream_gets_statistics, queries_filter_order_and_page, status_and_health,
+             a_stream_gets_statistics, queries_filter_order_and_page, aggregates_and_plans,
+             status_and_health,
              reflection_lists_and_describes, kv_calls, tables_can_be_made_and_dropped,
              protocol_edges]
     with TempDir() as tmp, Varved(tmp / "data") as server:
