@@ -35,7 +35,7 @@ struct codec_block_dict {
 };
 
 vv_status codec_block_dict_train(const uint8_t *samples, const size_t *sizes, unsigned count,
-                           uint8_t *out, size_t cap, size_t *out_len)
+                                 uint8_t *out, size_t cap, size_t *out_len)
 {
     ZDICT_fastCover_params_t how = {.k = (unsigned)(cap / SEGMENTS),
                                     .d = 8,
@@ -72,9 +72,11 @@ static vv_status digest(codec_block_dict *dict, bool for_writing, vv_error *err)
     return VV_OK;
 }
 
-vv_status codec_block_dict_create(vv_slice bytes, bool for_writing, codec_block_dict **out, vv_error *err)
+vv_status codec_block_dict_create(vv_slice bytes, bool for_writing, codec_block_dict **out,
+                                  vv_error *err)
 {
-    uint32_t id = bytes.len > CODEC_BLOCK_DICT_MAX ? 0 : ZSTD_getDictID_fromDict(bytes.data, bytes.len);
+    uint32_t id =
+        bytes.len > CODEC_BLOCK_DICT_MAX ? 0 : ZSTD_getDictID_fromDict(bytes.data, bytes.len);
     if (id == 0)
         return vv_fail(err, VV_CORRUPT, "zstd: %zu bytes are no dictionary", bytes.len);
     codec_block_dict *dict = vv_alloc(sizeof *dict + bytes.len);
@@ -121,8 +123,9 @@ size_t codec_block_dict_memory(const codec_block_dict *dict)
     return sizeof *dict + dict->len + dict->memory;
 }
 
-vv_status codec_block_dict_compress(codec_block_ctx *ctx, const codec_block_dict *dict, vv_slice raw,
-                              uint8_t *out, size_t cap, size_t *out_len, vv_error *err)
+vv_status codec_block_dict_compress(codec_block_ctx *ctx, const codec_block_dict *dict,
+                                    vv_slice raw, uint8_t *out, size_t cap, size_t *out_len,
+                                    vv_error *err)
 {
     assert(dict->write != NULL && raw.len <= CODEC_BLOCK_MAX);
     vv_status st = codec_zstd_prepare_write(ctx, err);
@@ -132,8 +135,8 @@ vv_status codec_block_dict_compress(codec_block_ctx *ctx, const codec_block_dict
     return codec_zstd_written(n, raw.len, out_len, err);
 }
 
-vv_status codec_block_dict_decompress(codec_block_ctx *ctx, const codec_block_dict *dict, vv_slice stored,
-                                uint8_t *out, size_t raw_len, vv_error *err)
+vv_status codec_block_dict_decompress(codec_block_ctx *ctx, const codec_block_dict *dict,
+                                      vv_slice stored, uint8_t *out, size_t raw_len, vv_error *err)
 {
     if (raw_len > CODEC_BLOCK_MAX || stored.len > CODEC_BLOCK_MAX)
         return vv_fail(err, VV_CORRUPT, "a block of %zu bytes from %zu: at most %u", raw_len,

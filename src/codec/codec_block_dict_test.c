@@ -43,8 +43,8 @@ static void train(bed *b, uint64_t seed)
         fill_block(&rng, b->samples + (size_t)i * BLOCK);
         b->sizes[i] = BLOCK;
     }
-    assert_int_equal(codec_block_dict_train(b->samples, b->sizes, COUNT, b->dict, DICT, &b->dict_len),
-                     VV_OK);
+    assert_int_equal(
+        codec_block_dict_train(b->samples, b->sizes, COUNT, b->dict, DICT, &b->dict_len), VV_OK);
     assert_true(b->dict_len > 256 && b->dict_len <= DICT);
 }
 
@@ -75,17 +75,19 @@ static void prop_decode_of_encode_is_the_input_and_smaller_than_without(void **s
                                        sizeof packed, &n, &err),
                   err);
         without += n;
-        assert_ok(codec_block_dict_compress(ctx, writer, vv_slice_of(raw, len), packed, sizeof packed, &n,
-                                      &err),
+        assert_ok(codec_block_dict_compress(ctx, writer, vv_slice_of(raw, len), packed,
+                                            sizeof packed, &n, &err),
                   err);
         with += n;
-        assert_ok(codec_block_dict_decompress(ctx, reader, vv_slice_of(packed, n), back, len, &err), err);
+        assert_ok(codec_block_dict_decompress(ctx, reader, vv_slice_of(packed, n), back, len, &err),
+                  err);
         assert_memory_equal(raw, back, len);
         if (len > 0)
-            assert_status(VV_CORRUPT, codec_block_dict_decompress(ctx, reader, vv_slice_of(packed, n),
-                                                            back, len - 1, NULL));
-        assert_status(VV_NO_SPACE,
-                      codec_block_dict_compress(ctx, writer, vv_slice_of(raw, len), packed, 8, &n, NULL));
+            assert_status(VV_CORRUPT,
+                          codec_block_dict_decompress(ctx, reader, vv_slice_of(packed, n), back,
+                                                      len - 1, NULL));
+        assert_status(VV_NO_SPACE, codec_block_dict_compress(ctx, writer, vv_slice_of(raw, len),
+                                                             packed, 8, &n, NULL));
     }
     assert_true(with < without * 9 / 10);
     codec_block_dict_unref(writer);
@@ -109,8 +111,8 @@ static void another_dictionary_is_refused(void **state)
     assert_true(codec_block_dict_id(one) != codec_block_dict_id(two));
     uint8_t packed[2 * BLOCK], back[BLOCK];
     size_t n = 0;
-    assert_ok(codec_block_dict_compress(ctx, one, vv_slice_of(b.samples, BLOCK), packed, sizeof packed,
-                                  &n, &err),
+    assert_ok(codec_block_dict_compress(ctx, one, vv_slice_of(b.samples, BLOCK), packed,
+                                        sizeof packed, &n, &err),
               err);
     assert_status(VV_CORRUPT,
                   codec_block_dict_decompress(ctx, two, vv_slice_of(packed, n), back, BLOCK, &err));
@@ -176,9 +178,10 @@ static void every_failed_allocation_is_an_answer(void **state)
             st = codec_block_dict_create(vv_slice_of(b.dict, b.dict_len), true, &dict, NULL);
         if (st == VV_OK)
             st = codec_block_dict_compress(ctx, dict, vv_slice_of(b.samples, BLOCK), packed,
-                                     sizeof packed, &len, NULL);
+                                           sizeof packed, &len, NULL);
         if (st == VV_OK)
-            st = codec_block_dict_decompress(ctx, dict, vv_slice_of(packed, len), back, BLOCK, NULL);
+            st =
+                codec_block_dict_decompress(ctx, dict, vv_slice_of(packed, len), back, BLOCK, NULL);
         vv_alloc_fail_after(-1, 0);
         codec_block_dict_unref(dict);
         codec_block_ctx_destroy(ctx);

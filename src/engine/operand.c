@@ -151,10 +151,9 @@ static vv_status put_older(engine_fold *f, const engine_step *step, vv_error *er
 /* The steps of an operand, which come oldest first, in front of the chain. */
 static vv_status put_operand(engine_fold *f, vv_slice operand, vv_error *err)
 {
-    vv_slice steps =
-        operand.len < ENGINE_OPERAND_TIME
-            ? (vv_slice){0}
-            : vv_slice_of(operand.data + ENGINE_OPERAND_TIME, operand.len - ENGINE_OPERAND_TIME);
+    vv_slice steps = {0};
+    if (operand.len >= ENGINE_OPERAND_TIME)
+        steps = vv_slice_of(operand.data + ENGINE_OPERAND_TIME, operand.len - ENGINE_OPERAND_TIME);
     if (!engine_steps_are_valid(steps))
         return vv_fail(err, VV_CORRUPT, "merge: an operand of %zu bytes is malformed", operand.len);
     vv_status st = VV_OK;
@@ -169,6 +168,7 @@ static vv_status put_operand(engine_fold *f, vv_slice operand, vv_error *err)
             if (!engine_step_next(&rest, &step))
                 return vv_fail(err, VV_CORRUPT, "merge: an operand is malformed");
         }
+        assert(step.operand.data != NULL); /* there is one: the steps are valid */
         st = put_older(f, &step, err);
         end = last;
     }

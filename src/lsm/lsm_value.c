@@ -309,8 +309,11 @@ vv_status lsm_value_read(lsm_store *s, vv_slice bytes, uint8_t **memory, vv_slic
     vv_status st = find_checked(s, &ref, &f, err);
     if (st == VV_OK && (p = vv_alloc(LSM_VALUE_HEAD + (size_t)ref.len)) == NULL)
         st = vv_fail(err, VV_NO_MEMORY, "no memory for a value of %u bytes", ref.len);
-    if (st == VV_OK)
+    if (st == VV_OK) {
+        assert(f != NULL);
+        assert(p != NULL);
         st = read_record(f, &ref, p, err);
+    }
     if (st != VV_OK) {
         vv_free(p);
         return place_of(s, &ref, st, err);
