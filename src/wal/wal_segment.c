@@ -162,8 +162,7 @@ vv_status wal_segment_start(wal *log, wal_segment *seg, vv_error *err)
     VV_POINT("wal.before_header");
     vv_status st = vio_pwrite(seg->file, 0, log->block, VV_BLOCK, err);
     if (st != VV_OK)
-        return vv_wrap(err, st == VV_CORRUPT ? st : VV_IO, "begin log segment %" PRIu64,
-                       seg->number);
+        return vv_wrap(err, st, "begin log segment %" PRIu64, seg->number);
     seg->started = true;
     VV_POINT("wal.after_header");
     return VV_OK;

@@ -272,7 +272,8 @@ static void a_slow_disk_makes_larger_groups(void **state)
     util_dir *d = *state;
     vv_error err;
     static crew w;
-    faulty_io slow = {.base = {.ops = &faulty_ops}, .below = d->env.io, .sleep_ns = 300 * VV_NS_PER_US};
+    faulty_io slow = {
+        .base = {.ops = &faulty_ops}, .below = d->env.io, .sleep_ns = 300 * VV_NS_PER_US};
     d->env.io = &slow.base;
     wal *log = NULL;
     assert_ok(wal_open(&d->opt, &log, &err), err);
@@ -298,7 +299,8 @@ static void a_failed_write_fails_every_thread(void **state)
     vv_error err;
     static crew w;
     for (int round = 0; round < 12; round++) {
-        faulty_io io = {.base = {.ops = &faulty_ops}, .below = d->env.io, .sleep_ns = 100 * VV_NS_PER_US};
+        faulty_io io = {
+            .base = {.ops = &faulty_ops}, .below = d->env.io, .sleep_ns = 100 * VV_NS_PER_US};
         d->env.io = &io.base;
         char dir[16];
         (void)snprintf(dir, sizeof dir, "wal%d", round);

@@ -161,9 +161,10 @@ static vv_status run_plan(wal *log, const wal_plan *plan, uint64_t *written, vv_
         vv_status st = VV_OK;
         if (!piece->seg->started)
             st = wal_segment_start(log, piece->seg, err);
+        if (st != VV_OK)
+            return vv_wrap(err, final_status(st), "log segment %" PRIu64, piece->seg->number);
         VV_POINT("wal.before_write");
-        if (st == VV_OK)
-            st = write_range(log, piece, written, err);
+        st = write_range(log, piece, written, err);
         if (st != VV_OK)
             return st;
         VV_POINT("wal.after_write");
