@@ -559,7 +559,7 @@ static int64_t expiry_ns(const btree_entry *e)
 
 static vv_status next_live(btree_import *im, btree_import_entry *out, vv_error *err)
 {
-    btree_entry e;
+    btree_entry e = {0};
     uint32_t leaf = 0;
     vv_status st;
     for (;;) {
