@@ -2,8 +2,12 @@
  * bench_lsm.c - an engine alone, without log and server: what filling, flushing, compacting and
  * reading cost. One JSON line a figure.
  *
- *   bench_lsm [keys] [value bytes] [directory] [cache MiB] [compress 0|1] [lsm|btree]
- *             default 1000000 100 ./bench-lsm 256 1 lsm
+ *   bench_lsm [keys] [value bytes] [directory] [cache MiB] [form] [data] [threshold] [engine]
+ *             default 1000000 100 ./bench-lsm 256 auto half 0 lsm
+ *
+ * form: auto, none, lz4, zstd (with dictionaries where they pay) or zstd-plain (never any).
+ * threshold: bytes from which values lie apart, 0: the default, 4294967295: never.
+ * data: half (random bytes and as many repeated ones) or record (JSON as a sensor writes it).
  *
  * Keys are a table id and 16 decimal digits, filled in random order, 100 a batch, with one
  * background thread for flush and compaction. Reads follow in random order: each waits for the one
@@ -28,13 +32,16 @@
 #define TABLE 7u
 #define KEY_LEN 20u
 #define BATCH 100u
+#define BATCH_BYTES (1u * 1024 * 1024)
 #define READS 1000000u
 
 typedef struct bench {
     uint32_t keys;
     uint32_t value_len;
     uint64_t cache_size;
-    bool compress;
+    const char *form;
+    bool records;
+    uint32_t threshold;
     const char *dir;
     vv_env env;
     engine *e;
@@ -63,13 +70,14 @@ static void must(vv_status st, const vv_error *err)
 static void report(bench *b, const char *figure, int64_t ns, uint64_t count, double mb)
 {
     const char *commit = getenv("VARVE_COMMIT");
-    (void)printf("{\"bench\":\"%s\",\"figure\":\"%s\",\"keys\":%u,\"value_bytes\":%u,"
-                 "\"compress\":%d,\"ns\":%.1f,\"per_second\":%.0f,\"mb_per_second\":%.1f,"
-                 "\"p50\":%" PRIu64 ",\"p99\":%" PRIu64 ",\"max\":%" PRIu64 ",\"commit\":\"%s\"}\n",
-                 ops->name, figure, b->keys, b->value_len, b->compress, (double)ns / (double)count,
-                 (double)count * 1e9 / (double)ns, mb * 1e9 / (double)ns,
-                 vv_hist_percentile(&b->hist, 0.5), vv_hist_percentile(&b->hist, 0.99),
-                 vv_hist_max(&b->hist), commit == NULL ? "unknown" : commit);
+    (void)printf(
+        "{\"bench\":\"%s\",\"figure\":\"%s\",\"keys\":%u,\"value_bytes\":%u,"
+        "\"form\":\"%s\",\"data\":\"%s\",\"ns\":%.1f,\"per_second\":%.0f,\"mb_per_second\":%.1f,"
+        "\"p50\":%" PRIu64 ",\"p99\":%" PRIu64 ",\"max\":%" PRIu64 ",\"commit\":\"%s\"}\n",
+        ops->name, figure, b->keys, b->value_len, b->form, b->records ? "record" : "half",
+        (double)ns / (double)count, (double)count * 1e9 / (double)ns, mb * 1e9 / (double)ns,
+        vv_hist_percentile(&b->hist, 0.5), vv_hist_percentile(&b->hist, 0.99),
+        vv_hist_max(&b->hist), commit == NULL ? "unknown" : commit);
     (void)fflush(stdout);
     vv_hist_reset(&b->hist);
 }
@@ -126,6 +134,28 @@ static void settle(bench *b)
 }
 
 /* Values: half random bytes, half repeated, so that lz4 has what real records give it. */
+static void fill_record(uint8_t *value, uint32_t len, uint32_t number)
+{
+    vv_rng rng;
+    vv_rng_init(&rng, number);
+    size_t at = 4;
+    while (at < len) {
+        char text[256];
+        int n = snprintf(text, sizeof text,
+                         "{\"device\":\"sensor-%05" PRIu64 "\",\"site\":\"plant-%" PRIu64
+                         "\",\"temperature\":%" PRIu64 ".%02" PRIu64 ",\"humidity\":%" PRIu64
+                         ",\"status\":\"%s\",\"ts\":%" PRIu64 "}",
+                         vv_rng_below(&rng, 5000), vv_rng_below(&rng, 3),
+                         15 + vv_rng_below(&rng, 12), vv_rng_below(&rng, 100),
+                         vv_rng_below(&rng, 100), vv_rng_one_in(&rng, 20) ? "warn" : "ok",
+                         1700000000000u + (uint64_t)number * 137);
+        size_t take = (size_t)n < len - at ? (size_t)n : len - at;
+        memcpy(value + at, text, take);
+        at += take;
+    }
+    vv_put_le32(value, number);
+}
+
 static void fill_value(uint8_t *value, uint32_t len, uint32_t number)
 {
     vv_rng rng;
@@ -147,10 +177,10 @@ static void fill(bench *b)
         vv_buf_reset(&buf);
         size_t at = engine_entry_begin(&buf);
         uint32_t n = 0;
-        for (; n < BATCH && i < b->keys; n++, i++) {
+        for (; n < BATCH && buf.len < BATCH_BYTES && i < b->keys; n++, i++) {
             uint8_t key[KEY_LEN];
             put_key(key, b->order[i]);
-            fill_value(value, b->value_len, b->order[i]);
+            (b->records ? fill_record : fill_value)(value, b->value_len, b->order[i]);
             engine_entry_add(&buf, &(engine_op){.kind = ENGINE_PUT,
                                                 .key = vv_slice_of(key, KEY_LEN),
                                                 .value = vv_slice_of(value, b->value_len)});
@@ -293,8 +323,9 @@ static void read_rows(bench *b, const char *state)
     scan(b, figure); /* also warms the cache */
     scan(b, figure);
     (void)snprintf(figure, sizeof figure, "%s_read_random", state);
-    read_random(b, figure, false, READS);
-    read_random(b, figure, false, READS);
+    uint32_t reads = b->value_len > 4000 ? READS / 50 : READS;
+    read_random(b, figure, false, reads);
+    read_random(b, figure, false, reads);
     (void)snprintf(figure, sizeof figure, "%s_read_missing", state);
     read_random(b, figure, true, READS);
     (void)snprintf(figure, sizeof figure, "%s_seek_10", state);
@@ -318,6 +349,20 @@ static void shuffle(bench *b)
     }
 }
 
+static engine_form form_of(void *ctx, uint32_t table)
+{
+    static const char *const names[] = {"auto", "none", "lz4", "zstd", "zstd-plain"};
+    const bench *b = ctx;
+    (void)table;
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(b->form, names[i]) == 0)
+            return (engine_form){.compression =
+                                     i == 4 ? ENGINE_COMPRESSION_ZSTD : (engine_compression)i,
+                                 .value_threshold = b->threshold};
+    (void)fprintf(stderr, "bench_lsm: there is no form '%s'\n", b->form);
+    exit(2);
+}
+
 static void remove_one(void *ctx, const char *name)
 {
     bench *b = ctx;
@@ -333,8 +378,11 @@ int main(int argc, char **argv)
     b->value_len = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 100;
     b->dir = argc > 3 ? argv[3] : "bench-lsm";
     b->cache_size = (argc > 4 ? strtoull(argv[4], NULL, 10) : 256) * VV_MIB;
-    b->compress = argc > 5 ? argv[5][0] == '1' : true;
-    if (argc > 6 && argv[6][0] == 'b')
+    b->form = argc > 5 ? argv[5] : "auto";
+    b->records = argc > 6 && strcmp(argv[6], "record") == 0;
+    b->threshold = argc > 7 ? (uint32_t)strtoul(argv[7], NULL, 10) : 0;
+    (void)form_of(b, 0);
+    if (argc > 8 && argv[8][0] == 'b')
         ops = &btree_ops;
     b->order = malloc(b->keys * sizeof *b->order);
     if (b->value_len < 4 || b->keys == 0 || b->order == NULL)
@@ -344,8 +392,12 @@ int main(int argc, char **argv)
     must(vio_mkdir(b->env.io, "", &err), &err);
     must(vio_mkdir(b->env.io, "shard-0", &err), &err);
     (void)!vio_list(b->env.io, "shard-0", remove_one, b, NULL);
-    engine_options opt = {
-        .env = &b->env, .dir = "shard-0", .cache_size = b->cache_size, .compress = b->compress};
+    engine_options opt = {.env = &b->env,
+                          .dir = "shard-0",
+                          .cache_size = b->cache_size,
+                          .compress = true,
+                          .dictionary_gain = strcmp(b->form, "zstd-plain") == 0 ? 1 : 0,
+                          .hooks = {.ctx = b, .form = form_of}};
     must(ops->open(&opt, &b->e, &err), &err);
     shuffle(b);
 

@@ -28,15 +28,21 @@ static void must(bool holds)
         abort();
 }
 
-static void fix_blocks(uint8_t *p, size_t size, const uint8_t *index, uint64_t len)
+static void fix_blocks(uint8_t *p, size_t size, const uint8_t *index, uint64_t len,
+                       bool stored_sums)
 {
     uint32_t count = len < 4 ? 0 : vv_get_le32(index);
     for (uint32_t i = 0; i < count && (i + 1) * (uint64_t)LSM_INDEX_BLOCK_SIZE + 4 <= len; i++) {
         const uint8_t *place = index + 4 + (size_t)i * LSM_INDEX_BLOCK_SIZE;
         uint64_t at = (vv_get_le32(place) | (uint64_t)place[4] << 32) * VV_SECTOR;
         uint64_t stored = place[5] | (uint64_t)place[6] << 8 | (uint64_t)place[7] << 16;
-        if (place[8] != CODEC_NONE || at > size || stored > size - at || stored < LSM_BLOCK_HEAD)
+        if (at > size || stored > size - at || stored < LSM_BLOCK_HEAD)
             continue;
+        if (place[8] != CODEC_NONE) {
+            if (stored_sums)
+                vv_put_le64(p + at, lsm_stored_sum(p + at, (size_t)stored, RUN_ID, i));
+            continue;
+        }
         uint32_t used = lsm_block_used(p + at);
         if (used >= LSM_BLOCK_HEAD && used <= stored)
             vv_put_le64(p + at, lsm_block_sum(p + at, used, RUN_ID, i));
@@ -48,14 +54,15 @@ static void fix(uint8_t *p, size_t size, bool blocks)
     if (size < LSM_FOOTER_SIZE)
         return;
     uint8_t *footer = p + size - LSM_FOOTER_SIZE;
-    for (unsigned i = 0; i < LSM_SECTIONS; i++) {
-        uint8_t *at = footer + FOOT_SECTIONS + 24 * (size_t)i;
+    for (unsigned i = 0; i <= LSM_SECTION_DICTIONARY; i++) {
+        uint8_t *at = footer + lsm_section_at((lsm_section)i);
         uint64_t offset = vv_get_le64(at);
         uint64_t len = vv_get_le64(at + 8);
         if (offset > size || len > size - offset)
             continue;
         if (blocks && i == LSM_SECTION_INDEX)
-            fix_blocks(p, size, p + offset, len);
+            fix_blocks(p, size, p + offset, len,
+                       (vv_get_le32(footer + FOOT_FEATURES) & LSM_FEATURE_STORED_SUM) != 0);
         vv_put_le64(at + 16, lsm_section_sum(p + offset, (size_t)len, RUN_ID, (lsm_section)i));
     }
     vv_put_le64(footer + FOOT_SUM, lsm_footer_sum(footer, RUN_ID));

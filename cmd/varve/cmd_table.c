@@ -9,6 +9,7 @@
 typedef struct args {
     const char *kind;
     int64_t retention_ns;
+    const char *compression;
     bool no_retention;
     bool if_not_exists;
     bool all_tenants;
@@ -20,13 +21,23 @@ static const cmd_opt opts[] = {
      "of create: how long old versions can be read; default 0 for kv, 1h for record"},
     {"no-retention", 0, CMD_FLAG, offsetof(args, no_retention), NULL,
      "of create: keep no old versions of records"},
+    {"compression", 0, CMD_CHOICE, offsetof(args, compression), "auto|none|lz4|zstd",
+     "of create: of the table's files; default auto: lz4 on level 1, zstd below"},
     {"if-not-exists", 0, CMD_FLAG, offsetof(args, if_not_exists), NULL,
      "of create: an existing table is no error"},
     {"all", 'a', CMD_FLAG, offsetof(args, all_tenants), NULL, "of list: the tables of all tenants"},
 };
 
 static const char *const columns[] = {"tenant", "table",        "kind",    "engine", "id",
-                                      "shard",  "retention_ms", "created", "bytes"};
+                                      "shard",  "retention_ms", "created", "bytes",  "compression"};
+
+/* Indexed by vv_compression. */
+static const char *const compressions[] = {"auto", "none", "lz4", "zstd"};
+
+static const char *name_of_compression(int c)
+{
+    return c >= 0 && (size_t)c < ARRAY_LEN(compressions) ? compressions[c] : "unknown";
+}
 
 static int print_table(void *ctx, const store_table_info *t)
 {
@@ -39,10 +50,10 @@ static int print_table(void *ctx, const store_table_info *t)
                    t->kind == VV_TABLE_KV       ? "kv"
                    : t->kind == VV_TABLE_RECORD ? "record"
                                                 : "unknown");
-    out_row(ctx,
-            (const out_cell[]){out_text(t->tenant), out_text(t->name), out_text(kind),
-                               out_text(t->engine), out_uint(t->id), out_uint(t->shard),
-                               out_int(t->retention_ms), out_text(created), out_uint(t->bytes)});
+    out_row(ctx, (const out_cell[]){out_text(t->tenant), out_text(t->name), out_text(kind),
+                                    out_text(t->engine), out_uint(t->id), out_uint(t->shard),
+                                    out_int(t->retention_ms), out_text(created), out_uint(t->bytes),
+                                    out_text(name_of_compression(t->compression))});
     return 0;
 }
 
@@ -62,11 +73,16 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
 {
     vv_error err = {0};
     store_table_info info;
-    int kind = a->kind != NULL && strcmp(a->kind, "record") == 0 ? VV_TABLE_RECORD : VV_TABLE_KV;
-    int64_t retention_ms = a->no_retention       ? 0
-                           : a->retention_ns > 0 ? a->retention_ns / VV_NS_PER_MS
-                                                 : -1;
-    vv_status st = s->ops->table_create(s, name, kind, retention_ms, a->if_not_exists, &info, &err);
+    bool record = a->kind != NULL && strcmp(a->kind, "record") == 0;
+    store_table_spec spec = {.kind = record ? VV_TABLE_RECORD : VV_TABLE_KV,
+                             .retention_ms = a->no_retention       ? 0
+                                             : a->retention_ns > 0 ? a->retention_ns / VV_NS_PER_MS
+                                                                   : -1,
+                             .if_not_exists = a->if_not_exists};
+    for (size_t i = 0; a->compression != NULL && i < ARRAY_LEN(compressions); i++)
+        if (strcmp(a->compression, compressions[i]) == 0)
+            spec.compression = (int)i;
+    vv_status st = s->ops->table_create(s, name, &spec, &info, &err);
     return print_one(ctx, st, &info, &err);
 }
 

@@ -13,8 +13,9 @@
 #include "cmd.h"
 
 const cmd_command *const cmd_commands[] = {
-    &cmd_put,   &cmd_get,   &cmd_del,  &cmd_scan,  &cmd_import,     &cmd_query,   &cmd_status,
-    &cmd_table, &cmd_check, &cmd_dump, &cmd_bench, &cmd_completion, &cmd_version,
+    &cmd_put,        &cmd_get,     &cmd_del,   &cmd_scan,  &cmd_import, &cmd_import_eloqstore,
+    &cmd_query,      &cmd_status,  &cmd_table, &cmd_check, &cmd_dump,   &cmd_bench,
+    &cmd_completion, &cmd_version,
 };
 const size_t cmd_command_count = ARRAY_LEN(cmd_commands);
 
@@ -22,7 +23,7 @@ static void usage(FILE *to)
 {
     (void)fputs("usage: varve COMMAND [options] [arguments]\n\n", to);
     for (size_t i = 0; i < cmd_command_count; i++)
-        (void)fprintf(to, "  %-11s %s\n", cmd_commands[i]->name, cmd_commands[i]->summary);
+        (void)fprintf(to, "  %-17s %s\n", cmd_commands[i]->name, cmd_commands[i]->summary);
     (void)fputs(
         "\n`varve COMMAND --help` explains a command. Without --data a command talks to the\n"
         "server at --server HOST:PORT, by default $VARVE_SERVER or 127.0.0.1:8080.\n\n"
@@ -39,7 +40,7 @@ static const cmd_command *find(const char *name)
     return NULL;
 }
 
-#define WORD_MAX 16u
+#define WORD_MAX 20u
 
 /* Insertions, deletions, replacements and swaps of neighbours that make one word the other. */
 static size_t distance(const char *a, const char *b)

@@ -39,6 +39,14 @@ typedef struct store_range {
     int64_t version;
 } store_range;
 
+/* What a new table is to be. */
+typedef struct store_table_spec {
+    int kind;             /* vv_table_kind */
+    int64_t retention_ms; /* negative: the kind's default */
+    int compression;      /* vv_compression */
+    bool if_not_exists;
+} store_table_spec;
+
 typedef struct store_table_info {
     char tenant[VV_NAME_MAX + 1];
     char name[VV_NAME_MAX + 1];
@@ -49,6 +57,7 @@ typedef struct store_table_info {
     int64_t retention_ms;
     int64_t created_ms;
     uint64_t bytes;
+    int compression; /* vv_compression */
 } store_table_info;
 
 /* One answered value with its name. */
@@ -100,8 +109,8 @@ typedef struct store_ops {
     vv_status (*status)(store *s, void (*text)(void *ctx, const char *name, vv_slice value),
                         void (*figure)(void *ctx, const char *name, double value), void *ctx,
                         vv_error *err);
-    vv_status (*table_create)(store *s, const char *name, int kind, int64_t retention_ms,
-                              bool if_not_exists, store_table_info *out, vv_error *err);
+    vv_status (*table_create)(store *s, const char *name, const store_table_spec *spec,
+                              store_table_info *out, vv_error *err);
     /* tenant NULL: all. */
     vv_status (*table_list)(store *s, const char *tenant,
                             int (*each)(void *ctx, const store_table_info *info), void *ctx,

@@ -263,7 +263,8 @@ static void fill_info(const vv_table_info *from, store_table_info *out)
                               .kind = (int)from->kind,
                               .retention_ms = from->version_retention_ns / VV_NS_PER_MS,
                               .created_ms = from->created_ns / VV_NS_PER_MS,
-                              .bytes = from->bytes_estimate};
+                              .bytes = from->bytes_estimate,
+                              .compression = (int)from->compression};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", from->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", from->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", from->engine);
@@ -278,15 +279,16 @@ static vv_status describe(vv_table *table, store_table_info *out, vv_error *err)
     return st;
 }
 
-static vv_status local_table_create(store *s, const char *name, int kind, int64_t retention_ms,
-                                    bool if_not_exists, store_table_info *out, vv_error *err)
+static vv_status local_table_create(store *s, const char *name, const store_table_spec *spec,
+                                    store_table_info *out, vv_error *err)
 {
     local *l = local_of(s);
     vv_table *table = NULL;
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
-    opt.kind = (vv_table_kind)kind;
-    opt.if_not_exists = if_not_exists;
-    opt.version_retention_ns = retention_ms < 0 ? -1 : retention_ms * VV_NS_PER_MS;
+    opt.kind = (vv_table_kind)spec->kind;
+    opt.if_not_exists = spec->if_not_exists;
+    opt.version_retention_ns = spec->retention_ms < 0 ? -1 : spec->retention_ms * VV_NS_PER_MS;
+    opt.compression = (vv_compression)spec->compression;
     vv_status st = vv_table_create(l->db, s->tenant, name, &opt, &table, err);
     if (st == VV_OK)
         st = describe(table, out, err);

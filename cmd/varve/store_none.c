@@ -2,6 +2,7 @@
  * store_none.c - --data in a build of the client alone.
  */
 #include "base/error.h"
+#include "eloq.h"
 #include "files.h"
 #include "store.h"
 
@@ -31,4 +32,11 @@ vv_status files_dump(const char *path, void (*line)(void *ctx, const char *text)
     (void)ctx;
     return vv_fail(err, VV_UNSUPPORTED,
                    "this varve was built without the engine and cannot read %s", path);
+}
+
+vv_status eloq_load(const eloq_job *job, eloq_progress *out, vv_error *err)
+{
+    *out = (eloq_progress){0};
+    return vv_fail(err, VV_UNSUPPORTED,
+                   "this varve was built without the engine and cannot write %s", job->data);
 }

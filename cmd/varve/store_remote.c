@@ -369,22 +369,24 @@ static void read_table(vv_slice m, store_table_info *out)
                               .shard = (uint32_t)varint_of(m, 5),
                               .retention_ms = (int64_t)varint_of(m, 6),
                               .created_ms = (int64_t)varint_of(m, 7),
-                              .bytes = varint_of(m, 8)};
+                              .bytes = varint_of(m, 8),
+                              .compression = (int)varint_of(m, 9)};
     copy_text(out->tenant, sizeof out->tenant, bytes_of(ref, 1));
     copy_text(out->name, sizeof out->name, bytes_of(ref, 2));
     copy_text(out->engine, sizeof out->engine, bytes_of(m, 3));
 }
 
-static vv_status remote_table_create(store *s, const char *name, int kind, int64_t retention_ms,
-                                     bool if_not_exists, store_table_info *out, vv_error *err)
+static vv_status remote_table_create(store *s, const char *name, const store_table_spec *spec,
+                                     store_table_info *out, vv_error *err)
 {
     remote *r = remote_of(s);
     vv_buf_reset(&r->request);
     put_ref(r, 1, s->tenant, name);
-    wire_put_uint(&r->request, 2, (uint64_t)kind);
-    wire_put_int(&r->request, 3, retention_ms < 0 ? 0 : retention_ms);
-    wire_put_uint(&r->request, 4, retention_ms >= 0);
-    wire_put_uint(&r->request, 5, if_not_exists);
+    wire_put_uint(&r->request, 2, (uint64_t)spec->kind);
+    wire_put_int(&r->request, 3, spec->retention_ms < 0 ? 0 : spec->retention_ms);
+    wire_put_uint(&r->request, 4, spec->retention_ms >= 0);
+    wire_put_uint(&r->request, 5, spec->if_not_exists);
+    wire_put_uint(&r->request, 6, (uint64_t)spec->compression);
     vv_status st = unary(r, "/varve.v1.Admin/CreateTable", err);
     if (st == VV_OK)
         read_table(vv_buf_slice(&r->reply), out);

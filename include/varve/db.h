@@ -73,7 +73,7 @@ typedef struct vv_options {
     uint32_t log_segment_size;   /* default 64 MiB, rounded to 4 KiB, min 64 KiB */
     uint32_t log_ring_size;      /* default 8 MiB, at most an eighth of memory_limit; min 64 KiB */
     uint32_t background_threads; /* flush and compaction; default 1 */
-    bool compress;               /* lz4 below level 0; default true */
+    bool compress;               /* tables that leave it to the store; default true */
     void (*log)(void *ctx, int level, const char *line, size_t len); /* may be NULL: silence */
     void *log_ctx;
     int log_level;            /* 0 error .. 3 debug; default 1 */
@@ -126,13 +126,27 @@ typedef enum vv_table_kind {
     VV_TABLE_RECORD = 2, /* typed records (record.h), indexed by their timestamp */
 } vv_table_kind;
 
+/* How the files of a table are compressed. Level 0, which is rewritten soon, never is. */
+typedef enum vv_compression {
+    VV_COMPRESSION_AUTO =
+        0, /* lz4 on level 1, zstd below, nothing where vv_options.compress is off */
+    VV_COMPRESSION_NONE = 1,
+    VV_COMPRESSION_LZ4 = 2,
+    VV_COMPRESSION_ZSTD = 3, /* with a dictionary where it pays */
+} vv_compression;
+
 typedef struct vv_table_options {
     size_t size;
     vv_table_kind kind;           /* default VV_TABLE_KV */
     int64_t version_retention_ns; /* how long old versions can be read without a snapshot;
                                      -1: the default of the kind (0 for kv, 1 h for records) */
     bool if_not_exists;           /* VV_OK with the existing table instead of VV_CONFLICT */
+    uint64_t value_threshold;   /* values of so many bytes and more lie in files of their own, which
+                                   compaction does not rewrite; 0 and VV_VALUES_INLINE: none */
+    vv_compression compression; /* default VV_COMPRESSION_AUTO */
 } vv_table_options;
+
+#define VV_VALUES_INLINE UINT64_MAX
 
 #ifndef __cplusplus
 #define VV_TABLE_OPTIONS_INIT                                                                      \
@@ -161,6 +175,8 @@ typedef struct vv_table_info {
     int64_t version_retention_ns;
     int64_t created_ns;      /* wall time */
     uint64_t bytes_estimate; /* on disk and in memtables */
+    vv_compression compression;
+    uint64_t value_threshold; /* as it was created: 0 is the default */
 } vv_table_info;
 
 /**
@@ -218,6 +234,24 @@ VV_API size_t vv_batch_bytes(const vv_batch *batch); /* encoded size, compared w
  */
 VV_API VV_MUST_CHECK vv_status vv_batch_put(vv_batch *batch, vv_table *table, vv_slice key,
                                             vv_slice value, int64_t expires_ns, vv_error *err);
+
+/* How a merge changes a value. Frozen: on disk. */
+typedef enum vv_operator {
+    VV_ADD = 1,    /* int64, 8 bytes little-endian; wraps around */
+    VV_MAX = 2,    /* likewise: the larger of the two */
+    VV_APPEND = 3, /* bytes behind the value; cut off at VV_VALUE_MAX */
+} vv_operator;
+
+/**
+ * Change a value without reading it: a counter, a high-water mark, a list. An absent value, and for
+ * VV_ADD and VV_MAX one of other than 8 bytes, gives the operand itself. Like a put it replaces the
+ * expiry. Never conflicts. Reads, snapshots and conditions see the value that it comes to.
+ * @return as vv_batch_put; VV_INVALID for an unknown operator and an operand of a wrong size;
+ *         VV_UNSUPPORTED in a store of the engine btree.
+ */
+VV_API VV_MUST_CHECK vv_status vv_batch_merge(vv_batch *batch, vv_table *table, vv_slice key,
+                                              vv_operator op, vv_slice operand, int64_t expires_ns,
+                                              vv_error *err);
 VV_API VV_MUST_CHECK vv_status vv_batch_delete(vv_batch *batch, vv_table *table, vv_slice key,
                                                vv_error *err);
 /** Delete every key in [begin, end): constant cost. An empty end means to the end of the table. */
@@ -270,6 +304,8 @@ VV_API VV_MUST_CHECK vv_status vv_write_async(vv_db *db, vv_batch *batch, vv_dur
 /** One-operation forms of the above, with the store's durability. */
 VV_API VV_MUST_CHECK vv_status vv_put(vv_table *table, vv_slice key, vv_slice value, vv_error *err);
 VV_API VV_MUST_CHECK vv_status vv_delete(vv_table *table, vv_slice key, vv_error *err);
+VV_API VV_MUST_CHECK vv_status vv_merge(vv_table *table, vv_slice key, vv_operator op,
+                                        vv_slice operand, vv_error *err);
 
 /**
  * Put value if the key's present value equals expected (present == false: if the key is absent).

@@ -7,6 +7,7 @@
  */
 #include "btree/btree_job_int.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -134,6 +135,7 @@ static bool is_leaf_of(const btree_inode *n, vv_slice key, uint32_t id)
 static vv_status move_page(btree_job *job, uint32_t id, uint8_t *page, btree_iter *it,
                            vv_error *err)
 {
+    assert(page != NULL);
     btree_writer *w = &job->writer;
     vv_status st =
         btree_store_read_id(w->store, &w->next.map, w->files, w->file_count, id, page, err);

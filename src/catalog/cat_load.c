@@ -167,6 +167,19 @@ int64_t cat_retention(catalog *cat, uint32_t table_id)
     return ns;
 }
 
+engine_form cat_form(catalog *cat, uint32_t table_id)
+{
+    engine_form form = {0};
+    vv_mutex_lock(&cat->map_lock);
+    const cat_table *t = cat_map_find_id(&cat->map, table_id);
+    if (t != NULL)
+        form =
+            (engine_form){.compression = (engine_compression)t->compression,
+                          .value_threshold = (uint32_t)vv_min_u64(t->value_threshold, UINT32_MAX)};
+    vv_mutex_unlock(&cat->map_lock);
+    return form;
+}
+
 int64_t cat_retention_max(catalog *cat, uint32_t shard)
 {
     int64_t max = 0;

@@ -2,12 +2,13 @@
  * cat_record.c - the record of a table: its bytes and its key. The byte-level page is
  * docs/format/catalog.md.
  *
- *   u8 format (1) | u8 state | u8 kind | u8 flags (0) | varint id | varint index id | varint shard
+ *   u8 format (1) | u8 state | u8 kind | u8 flags | varint id | varint index id | varint shard
  * | i64 version_retention_ns | i64 created_ns | three texts: u8 length, bytes (engine, tenant,
- * name)
+ * name) | with flag 1: u8 count of options, each u8 tag, varint value
  *
  * The names are in the value too, so that the OPEN record of a shard tells on its own what its data
- * is. Flags must be zero: a later version can give them a meaning that this one refuses.
+ * is. Unknown flags and tags are refused: a later version can give them a meaning. An option that
+ * has its default is not written, so that a table without choices has the bytes it always had.
  */
 #include <string.h>
 
@@ -17,8 +18,17 @@
 #include "catalog/cat_int.h"
 
 #define RECORD_FORMAT 1
+#define FLAG_OPTIONS 1u
 
-static_assert(4 + 3 * 5 + 16 + 3 + CAT_ENGINE_NAME_MAX + 2 * VV_NAME_MAX <= CAT_RECORD_MAX,
+/* Tags of options, ascending in a record. Frozen. */
+enum { OPTION_COMPRESSION = 1, OPTION_VALUE_THRESHOLD = 2 };
+
+#define OPTIONS_MAX 2u
+#define OPTION_LEN_MAX 11u
+
+static_assert(4 + 3 * 5 + 16 + 3 + CAT_ENGINE_NAME_MAX + 2 * VV_NAME_MAX + 1 +
+                      OPTIONS_MAX * OPTION_LEN_MAX <=
+                  CAT_RECORD_MAX,
               "a record fits");
 
 static size_t put_text(uint8_t *p, const char *text)
@@ -30,13 +40,42 @@ static size_t put_text(uint8_t *p, const char *text)
     return len + 1;
 }
 
+typedef struct option {
+    uint8_t tag;
+    uint64_t value;
+} option;
+
+/* The options that are not at their default, by tag. */
+static unsigned options_of(const cat_table *table, option out[OPTIONS_MAX])
+{
+    unsigned n = 0;
+    if (table->compression != VV_COMPRESSION_AUTO)
+        out[n++] = (option){OPTION_COMPRESSION, (uint64_t)table->compression};
+    if (table->value_threshold != 0)
+        out[n++] = (option){OPTION_VALUE_THRESHOLD, table->value_threshold};
+    return n;
+}
+
+static size_t put_options(uint8_t *p, const option *options, unsigned count)
+{
+    uint8_t *from = p;
+    *p++ = (uint8_t)count;
+    for (unsigned i = 0; i < count; i++) {
+        *p++ = options[i].tag;
+        p += vv_varint_put(p, options[i].value);
+    }
+    return (size_t)(p - from);
+}
+
 size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX])
 {
     uint8_t *p = out;
+    option options[OPTIONS_MAX];
+    unsigned option_count = options_of(table, options);
     *p++ = RECORD_FORMAT;
     *p++ = (uint8_t)table->state;
     *p++ = (uint8_t)table->kind;
-    *p++ = 0;
+    *p++ = option_count > 0 ? FLAG_OPTIONS : 0;
     p += vv_varint_put(p, table->id);
     p += vv_varint_put(p, table->index_id);
     p += vv_varint_put(p, table->shard);
@@ -46,6 +85,8 @@ size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX])
     p += put_text(p, table->engine);
     p += put_text(p, table->tenant);
     p += put_text(p, table->name);
+    if (option_count > 0)
+        p += put_options(p, options, option_count);
     assert((size_t)(p - out) <= CAT_RECORD_MAX);
     return (size_t)(p - out);
 }
@@ -72,6 +113,43 @@ static const uint8_t *get_text(const uint8_t *p, const uint8_t *end, char *out, 
     return p + len;
 }
 
+static bool take_option(cat_table *t, uint8_t tag, uint64_t value)
+{
+    switch (tag) {
+    case OPTION_COMPRESSION:
+        t->compression = (vv_compression)value;
+        return value >= VV_COMPRESSION_NONE && value <= VV_COMPRESSION_ZSTD;
+    case OPTION_VALUE_THRESHOLD:
+        t->value_threshold = value;
+        return value != 0;
+    default:
+        return false;
+    }
+}
+
+/* The options behind the texts. *newer: there is one that this version does not know. */
+static const uint8_t *get_options(const uint8_t *p, const uint8_t *end, cat_table *t, bool *newer)
+{
+    if (p == NULL || p >= end)
+        return NULL;
+    unsigned count = *p++;
+    uint8_t last = 0;
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t value = 0;
+        if (p >= end || *p <= last)
+            return NULL;
+        last = *p++;
+        const uint8_t *next = vv_varint_get(p, end, &value);
+        if (next == NULL || (size_t)(next - p) != vv_varint_len(value))
+            return NULL;
+        p = next;
+        *newer |= last > OPTIONS_MAX;
+        if (last <= OPTIONS_MAX && !take_option(t, last, value))
+            return NULL;
+    }
+    return count > 0 ? p : NULL;
+}
+
 static bool fields_make_sense(const cat_table *t)
 {
     return (t->state == CAT_CREATING || t->state == CAT_READY || t->state == CAT_DROPPING) &&
@@ -88,12 +166,14 @@ vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
     const uint8_t *end = bytes.data + bytes.len;
     if (bytes.len < 4)
         return vv_fail(err, VV_CORRUPT, "table record of %zu bytes: too short", bytes.len);
-    if (p[0] > RECORD_FORMAT || p[3] != 0)
+    if (p[0] > RECORD_FORMAT || (p[3] & ~FLAG_OPTIONS) != 0)
         return vv_fail(err, VV_UNSUPPORTED,
                        "table record of format %u with flags %u: a newer varve wrote it", p[0],
                        p[3]);
     cat_table t = {.state = (cat_state)p[1], .kind = (vv_table_kind)p[2]};
     bool is_format = p[0] == RECORD_FORMAT;
+    bool has_options = (p[3] & FLAG_OPTIONS) != 0;
+    bool newer = false;
     p = get_u32(p + 4, end, &t.id);
     p = get_u32(p, end, &t.index_id);
     p = get_u32(p, end, &t.shard);
@@ -107,6 +187,12 @@ vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
     p = get_text(p, end, t.engine, CAT_ENGINE_NAME_MAX);
     p = get_text(p, end, t.tenant, VV_NAME_MAX);
     p = get_text(p, end, t.name, VV_NAME_MAX);
+    if (has_options)
+        p = get_options(p, end, &t, &newer);
+    if (p == end && is_format && newer)
+        return vv_fail(
+            err, VV_UNSUPPORTED,
+            "table record with an option that is not known here: a newer varve wrote it");
     if (p != end || !is_format || !fields_make_sense(&t))
         return vv_fail(err, VV_CORRUPT, "table record of %zu bytes is malformed", bytes.len);
     *out = t;

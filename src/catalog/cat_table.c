@@ -103,7 +103,9 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
                     .index_id = table->index_id,
                     .shard = table->shard,
                     .version_retention_ns = table->version_retention_ns,
-                    .created_ns = table->created_ns};
+                    .created_ns = table->created_ns,
+                    .compression = table->compression,
+                    .value_threshold = table->value_threshold};
     memcpy(as.engine, table->engine, sizeof as.engine);
     memcpy(as.tenant, table->tenant, sizeof as.tenant);
     memcpy(as.name, table->name, sizeof as.name);
@@ -254,6 +256,8 @@ static vv_status check_options(const vv_table_options *opt, vv_error *err)
     if (opt->version_retention_ns < -1)
         return vv_fail(err, VV_INVALID, "version_retention_ns is %lld: 0 or more, or -1",
                        (long long)opt->version_retention_ns);
+    if ((unsigned)opt->compression > VV_COMPRESSION_ZSTD)
+        return vv_fail(err, VV_INVALID, "compression %d is not known", (int)opt->compression);
     return VV_OK;
 }
 
@@ -279,6 +283,8 @@ static cat_table *new_table(const catalog *cat, const char *tenant, const char *
     if (t->version_retention_ns < 0)
         t->version_retention_ns = opt->kind == VV_TABLE_RECORD ? RECORD_RETENTION_DEFAULT_NS : 0;
     t->created_ns = vv_clock_wall(cat->opt.clock);
+    t->compression = opt->compression;
+    t->value_threshold = opt->value_threshold;
     (void)snprintf(t->engine, sizeof t->engine, "%s", cat->opt.engine);
     (void)snprintf(t->tenant, sizeof t->tenant, "%s", tenant);
     (void)snprintf(t->name, sizeof t->name, "%s", name);

@@ -42,6 +42,34 @@ static void a_record_has_these_bytes(void **state)
     assert_memory_equal(key, "Ta\0b.c", 6);
 }
 
+/* A choice of form stands behind the names; without one the bytes are those above. */
+static void a_record_with_options_has_these_bytes(void **state)
+{
+    (void)state;
+    static const uint8_t tail[] = {'b', '.', 'c', 1, 1, 3};
+    uint8_t bytes[CAT_RECORD_MAX];
+    uint8_t plain[CAT_RECORD_MAX];
+    static cat_table back;
+    cat_table t = sample();
+    size_t plain_len = cat_record_encode(&t, plain);
+    t.compression = VV_COMPRESSION_ZSTD;
+    size_t len = cat_record_encode(&t, bytes);
+    assert_int_equal(len, plain_len + 3);
+    assert_int_equal(bytes[3], 1);
+    bytes[3] = 0;
+    assert_memory_equal(bytes, plain, plain_len);
+    bytes[3] = 1;
+    assert_memory_equal(bytes + len - sizeof tail, tail, sizeof tail);
+    assert_int_equal(cat_record_decode(vv_slice_of(bytes, len), &back, NULL), VV_OK);
+    assert_int_equal(back.compression, VV_COMPRESSION_ZSTD);
+    bytes[len - 1] = 0; /* a default is not written */
+    assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+    bytes[len - 1] = 4;
+    assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+    bytes[len - 2] = 9; /* an option of a later version */
+    assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+}
+
 static void prop_no_changed_byte_is_taken_for_another_table(void **state)
 {
     (void)state;
@@ -49,6 +77,7 @@ static void prop_no_changed_byte_is_taken_for_another_table(void **state)
     uint8_t again[CAT_RECORD_MAX];
     static cat_table back;
     cat_table t = sample();
+    t.compression = VV_COMPRESSION_LZ4;
     size_t len = cat_record_encode(&t, bytes);
     for (size_t cut = 0; cut < len; cut++)
         assert_int_not_equal(cat_record_decode(vv_slice_of(bytes, cut), &back, NULL), VV_OK);
@@ -76,7 +105,7 @@ static void what_a_newer_version_wrote_is_refused(void **state)
     bytes[0] = 2;
     assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
     bytes[0] = 1;
-    bytes[3] = 1;
+    bytes[3] = 2;
     assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
 }
 
@@ -303,6 +332,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_has_these_bytes),
+        cmocka_unit_test(a_record_with_options_has_these_bytes),
         cmocka_unit_test(prop_no_changed_byte_is_taken_for_another_table),
         cmocka_unit_test(what_a_newer_version_wrote_is_refused),
         cmocka_unit_test(names_are_checked),

@@ -57,6 +57,8 @@ typedef struct cat_table {
     uint32_t shard;
     int64_t version_retention_ns;
     int64_t created_ns;
+    vv_compression compression;
+    uint64_t value_threshold; /* 0: the default */
     char engine[CAT_ENGINE_NAME_MAX + 1];
     char tenant[VV_NAME_MAX + 1];
     char name[VV_NAME_MAX + 1];
@@ -119,6 +121,9 @@ size_t cat_count(catalog *cat);
 /** How long old versions of a table (or of its index) are kept; 0 for ids unknown or dropped. Takes
  * only a leaf lock. */
 int64_t cat_retention(catalog *cat, uint32_t table_id);
+/** The form of a table's files, its index's too; the default for ids unknown. Takes only a leaf
+ * lock. */
+engine_form cat_form(catalog *cat, uint32_t table_id);
 /** The longest retention of any table of shard; 0 when none keeps old versions. A leaf lock. */
 int64_t cat_retention_max(catalog *cat, uint32_t shard);
 

@@ -8,21 +8,12 @@
 #include "codec/codec_block.h"
 
 #include <lz4.h>
-#define ZSTD_STATIC_LINKING_ONLY /* ZSTD_customMem, the door for its allocations */
-#include <zstd.h>
 #include <zstd_errors.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
-
-#define ZSTD_LEVEL 1
-
-struct codec_block_ctx {
-    void *lz4;         /* LZ4_sizeofState() bytes, or NULL until first used */
-    ZSTD_CCtx *zstd_c; /* likewise */
-    ZSTD_DCtx *zstd_d;
-};
+#include "codec/codec_int.h"
 
 static void *zstd_alloc(void *opaque, size_t size)
 {
@@ -97,14 +88,16 @@ static vv_status compress_lz4(codec_block_ctx *ctx, vv_slice raw, uint8_t *out, 
     return VV_OK;
 }
 
-static vv_status compress_zstd(codec_block_ctx *ctx, vv_slice raw, uint8_t *out, size_t cap,
-                               size_t *out_len, vv_error *err)
+vv_status codec_zstd_prepare_write(codec_block_ctx *ctx, vv_error *err)
 {
     if (ctx->zstd_c == NULL)
         ctx->zstd_c = ZSTD_createCCtx_advanced(zstd_memory);
-    if (ctx->zstd_c == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "zstd: no memory for a context");
-    size_t n = ZSTD_compressCCtx(ctx->zstd_c, out, cap, raw.data, raw.len, ZSTD_LEVEL);
+    return ctx->zstd_c != NULL ? VV_OK
+                               : vv_fail(err, VV_NO_MEMORY, "zstd: no memory for a context");
+}
+
+vv_status codec_zstd_written(size_t n, size_t raw_len, size_t *out_len, vv_error *err)
+{
     if (!ZSTD_isError(n)) {
         *out_len = n;
         return VV_OK;
@@ -113,7 +106,17 @@ static vv_status compress_zstd(codec_block_ctx *ctx, vv_slice raw, uint8_t *out,
     if (code == ZSTD_error_dstSize_tooSmall)
         return VV_NO_SPACE;
     return vv_fail(err, code == ZSTD_error_memory_allocation ? VV_NO_MEMORY : VV_INVALID,
-                   "zstd: compress %zu bytes: %s", raw.len, ZSTD_getErrorName(n));
+                   "zstd: compress %zu bytes: %s", raw_len, ZSTD_getErrorName(n));
+}
+
+static vv_status compress_zstd(codec_block_ctx *ctx, vv_slice raw, uint8_t *out, size_t cap,
+                               size_t *out_len, vv_error *err)
+{
+    vv_status st = codec_zstd_prepare_write(ctx, err);
+    if (st != VV_OK)
+        return st;
+    size_t n = ZSTD_compressCCtx(ctx->zstd_c, out, cap, raw.data, raw.len, CODEC_ZSTD_LEVEL);
+    return codec_zstd_written(n, raw.len, out_len, err);
 }
 
 vv_status codec_block_compress(codec_block_ctx *ctx, codec_kind kind, vv_slice raw, uint8_t *out,
@@ -138,22 +141,34 @@ vv_status codec_block_compress(codec_block_ctx *ctx, codec_kind kind, vv_slice r
     return VV_OK;
 }
 
-static vv_status decompress_zstd(codec_block_ctx *ctx, vv_slice stored, uint8_t *out,
-                                 size_t raw_len, vv_error *err)
+vv_status codec_zstd_prepare_read(codec_block_ctx *ctx, vv_error *err)
 {
     if (ctx->zstd_d == NULL)
         ctx->zstd_d = ZSTD_createDCtx_advanced(zstd_memory);
-    if (ctx->zstd_d == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "zstd: no memory for a context");
-    size_t n = ZSTD_decompressDCtx(ctx->zstd_d, out, raw_len, stored.data, stored.len);
+    return ctx->zstd_d != NULL ? VV_OK
+                               : vv_fail(err, VV_NO_MEMORY, "zstd: no memory for a context");
+}
+
+vv_status codec_zstd_read(size_t n, size_t stored_len, size_t raw_len, vv_error *err)
+{
     if (ZSTD_isError(n)) {
         bool memory = ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation;
-        return vv_fail(err, memory ? VV_NO_MEMORY : VV_CORRUPT, "zstd: %zu bytes: %s", stored.len,
+        return vv_fail(err, memory ? VV_NO_MEMORY : VV_CORRUPT, "zstd: %zu bytes: %s", stored_len,
                        ZSTD_getErrorName(n));
     }
     if (n != raw_len)
         return vv_fail(err, VV_CORRUPT, "zstd: %zu bytes instead of %zu", n, raw_len);
     return VV_OK;
+}
+
+static vv_status decompress_zstd(codec_block_ctx *ctx, vv_slice stored, uint8_t *out,
+                                 size_t raw_len, vv_error *err)
+{
+    vv_status st = codec_zstd_prepare_read(ctx, err);
+    if (st != VV_OK)
+        return st;
+    size_t n = ZSTD_decompressDCtx(ctx->zstd_d, out, raw_len, stored.data, stored.len);
+    return codec_zstd_read(n, stored.len, raw_len, err);
 }
 
 vv_status codec_block_decompress(codec_block_ctx *ctx, unsigned kind, vv_slice stored, uint8_t *out,

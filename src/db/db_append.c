@@ -153,7 +153,10 @@ static void make_plan(vv_db *db, vv_batch *const *group, size_t count, group_pla
             plan->ops[s] = 0;
             plan->next_index[s] =
                 atomic_load_explicit(&shard->last_index, memory_order_relaxed) + 1;
-            plan->time_ns[s] = now > shard->last_commit_time_ns ? now : shard->last_commit_time_ns;
+            int64_t least = atomic_load_explicit(&shard->floor_time_ns, memory_order_acquire);
+            if (shard->last_commit_time_ns > least)
+                least = shard->last_commit_time_ns;
+            plan->time_ns[s] = now > least ? now : least;
         }
         plan->bytes[s] += group[i]->payload.len;
         plan->ops[s] += group[i]->op_count;

@@ -24,6 +24,7 @@
 
 #define TICK_NS (200 * VV_NS_PER_MS)
 #define RETRY_PAUSE_NS (500 * VV_NS_PER_MS)
+#define EXPIRY_PAUSE_NS (1 * VV_NS_PER_S) /* what has expired is dropped so much later */
 #define ROOM_WAIT_NS (50 * VV_NS_PER_MS)
 
 void db_background_init(vv_db *db)
@@ -102,7 +103,16 @@ static engine_floor hook_floor(void *ctx, uint32_t table_id)
     if (retention == 0)
         raise_to(&shard->floor_now, version);
     raise_to(&shard->floor_given, version);
-    return (engine_floor){.version = version, .time_ns = db_read_time(db)};
+    /* The pause covers entries that have their commit time and are not applied yet. */
+    int64_t time_ns = db_read_time(db) - EXPIRY_PAUSE_NS;
+    raise_to(&shard->floor_time_ns, time_ns);
+    return (engine_floor){.version = version, .time_ns = time_ns};
+}
+
+static engine_form hook_form(void *ctx, uint32_t table_id)
+{
+    db_shard *shard = ctx;
+    return shard->db->cat == NULL ? (engine_form){0} : cat_form(shard->db->cat, table_id);
 }
 
 engine_hooks db_hooks(db_shard *shard)
@@ -111,7 +121,8 @@ engine_hooks db_hooks(db_shard *shard)
                           .ensure_durable = hook_ensure_durable,
                           .on_checkpoint = hook_on_checkpoint,
                           .on_work = hook_on_work,
-                          .floor = hook_floor};
+                          .floor = hook_floor,
+                          .form = hook_form};
 }
 
 /* ---- one piece of work ------------------------------------------------------------------------

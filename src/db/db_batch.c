@@ -11,6 +11,7 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "db/db_int.h"
+#include "engine/operand.h"
 
 #define COND_BYTES_MAX VV_BATCH_MAX
 
@@ -23,7 +24,7 @@ void db_batch_init(vv_batch *batch, vv_db *db, uint8_t *scratch, size_t scratch_
         batch->payload.cap = scratch_len;
         batch->payload.max = scratch_len;
     }
-    vv_buf_init(&batch->scratch, VV_VALUE_MAX);
+    vv_buf_init(&batch->scratch, ENGINE_STEPS_MAX);
     vv_arena_init(&batch->cond_bytes, COND_BYTES_MAX);
 }
 
@@ -220,6 +221,49 @@ vv_status vv_batch_put(vv_batch *batch, vv_table *table, vv_slice key, vv_slice 
         st = db_batch_add(batch, ENGINE_PUT, table->cat->id, key, value, expires_ns, err);
     if (st == VV_OK)
         batch->user_bytes += key.len + value.len;
+    return st;
+}
+
+static vv_status check_operand(vv_operator op, vv_slice operand, vv_error *err)
+{
+    if (op != VV_ADD && op != VV_MAX && op != VV_APPEND)
+        return vv_fail(err, VV_INVALID, "operator %d is not known", (int)op);
+    if (op != VV_APPEND && operand.len != 8)
+        return vv_fail(err, VV_INVALID, "the operand has %zu bytes, an int64 has 8", operand.len);
+    if (operand.len > VV_VALUE_MAX)
+        return vv_fail(err, VV_INVALID, "the operand has %zu bytes, at most %u are allowed",
+                       operand.len, VV_VALUE_MAX);
+    return VV_OK;
+}
+
+vv_status vv_batch_merge(vv_batch *batch, vv_table *table, vv_slice key, vv_operator op,
+                         vv_slice operand, int64_t expires_ns, vv_error *err)
+{
+    vv_status st = db_check_key(key, VV_KEY_MAX, err);
+    if (st == VV_OK)
+        st = check_kv(table, err);
+    if (st == VV_OK)
+        st = check_operand(op, operand, err);
+    if (st == VV_OK && !table->db->ops->can_merge)
+        st = vv_fail(err, VV_UNSUPPORTED,
+                     "the engine '%s' has no merges: make the store with the engine 'lsm'",
+                     table->db->ops->name);
+    if (st == VV_OK && expires_ns < 0)
+        st = vv_fail(err, VV_INVALID, "expires_ns is negative");
+    if (st == VV_OK)
+        st = db_batch_bind(batch, table, err);
+    if (st != VV_OK)
+        return st;
+    uint8_t head[6];
+    vv_buf_reset(&batch->scratch);
+    vv_buf_append(&batch->scratch, head, engine_step_head((engine_operator)op, operand.len, head));
+    vv_buf_append_slice(&batch->scratch, operand);
+    if (batch->scratch.status != VV_OK)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for an operand of %zu bytes", operand.len);
+    st = db_batch_add(batch, ENGINE_MERGE, table->cat->id, key, vv_buf_slice(&batch->scratch),
+                      expires_ns, err);
+    if (st == VV_OK)
+        batch->user_bytes += key.len + operand.len;
     return st;
 }
 

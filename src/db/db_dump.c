@@ -74,9 +74,8 @@ static vv_status dump_file(vv_env *env, const char *name, line_fn *line, void *c
         const char *magic;
         vv_status (*dump)(vv_env *env, const char *path, line_fn *line, void *ctx, vv_error *err);
     } kinds[] = {
-        {"VARVEWAL", wal_dump_file},
-        {"VARVERNG", wal_dump_file},
-        {"VARVEMAN", lsm_dump_manifest},
+        {"VARVEWAL", wal_dump_file},       {"VARVERNG", wal_dump_file},
+        {"VARVEMAN", lsm_dump_manifest},   {"VARVEVAL", lsm_dump_values},
         {"VARVETRE", btree_dump_manifest},
     };
     uint8_t head[8] = {0};

@@ -90,6 +90,7 @@ typedef struct db_shard {
     _Atomic int64_t release_index; /* checkpoint reached while replaying; recovery only */
     _Atomic int64_t floor_given;   /* highest floor any flush was told: any thread */
     _Atomic int64_t floor_now;     /* the same for tables that keep no versions */
+    _Atomic int64_t floor_time_ns; /* latest time any flush was told: commits are not before it */
     db_marks marks;
     txn_recent recent; /* under commit_lock */
 } db_shard;

@@ -58,10 +58,9 @@ static void on_durable(void *ctx, uint64_t position)
 
 static void note_stranger(void *ctx, const char *name)
 {
-    static const char *const own[] = {DB_LOCK_FILE, DB_LOG_DIR, DB_IDENTITY_FILE,
-                                      DB_IDENTITY_FILE ".tmp", "lost+found"};
+    static const char *const own[] = {DB_LOCK_FILE, DB_LOG_DIR, DB_IDENTITY_FILE, "lost+found"};
     char *found = ctx;
-    bool is_own = strncmp(name, "shard-", 6) == 0;
+    bool is_own = strncmp(name, "shard-", 6) == 0 || strcmp(name, DB_IDENTITY_FILE ".tmp") == 0;
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         is_own |= strcmp(name, own[i]) == 0;
     if (!is_own)

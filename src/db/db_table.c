@@ -71,7 +71,9 @@ static void identify(const cat_table *cat, vv_table_info *out)
                            .shard = cat->shard,
                            .kind = cat->kind,
                            .version_retention_ns = cat->version_retention_ns,
-                           .created_ns = cat->created_ns};
+                           .created_ns = cat->created_ns,
+                           .compression = cat->compression,
+                           .value_threshold = cat->value_threshold};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);

@@ -39,6 +39,40 @@ static void tables_come_and_go(void **state)
     vv_table_close(t);
 }
 
+/* A choice of compression is kept over a restart, decides how files look, and is checked. */
+static void tables_keep_their_compression(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.compression = (vv_compression)9;
+    assert_status(VV_INVALID, vv_table_create(w->db, "plant", "x", &opt, NULL, &err));
+    uint64_t bytes[2];
+    for (unsigned i = 0; i < 2; i++) {
+        vv_table *t = NULL;
+        vv_table_info info;
+        opt.compression = i == 0 ? VV_COMPRESSION_NONE : VV_COMPRESSION_ZSTD;
+        assert_ok(vv_table_create(w->db, "plant", i == 0 ? "none" : "zstd", &opt, &t, &err), err);
+        for (unsigned k = 0; k < 400; k++) {
+            char key[16];
+            static const char value[] = "the same words again and again, the same words again";
+            (void)snprintf(key, sizeof key, "key-%06u", k);
+            put(t, key, value);
+        }
+        vv_table_close(t);
+        sim_reopen(w);
+        assert_ok(vv_table_open(w->db, "plant", i == 0 ? "none" : "zstd", &t, &err), err);
+        assert_ok(vv_compact(t, vv_slice_str(""), vv_slice_str(""), &err), err);
+        assert_ok(vv_table_describe(t, &info, &err), err);
+        assert_int_equal(info.compression, opt.compression);
+        bytes[i] = info.bytes_estimate;
+        expect(t, NULL, "key-000399", "the same words again and again, the same words again");
+        vv_table_close(t);
+    }
+    if (w->ops == &lsm_ops)
+        assert_true(bytes[1] < bytes[0] / 2);
+}
+
 static int collect(void *ctx, const vv_table_info *info)
 {
     char *text = ctx;
@@ -353,13 +387,10 @@ static int run(const engine_ops *ops)
 {
     engine_under_test = ops;
     const struct CMUnitTest tests[] = {
-        T(tables_come_and_go),
-        T(tables_are_listed_in_order),
-        T(records_are_found_by_time),
-        T(prop_records_round_trip),
-        T(tables_spread_over_shards),
-        T(stored_bytes_are_these),
-        T(names_are_listed_without_a_look_at_entries),
+        T(tables_come_and_go),         T(tables_keep_their_compression),
+        T(tables_are_listed_in_order), T(records_are_found_by_time),
+        T(prop_records_round_trip),    T(tables_spread_over_shards),
+        T(stored_bytes_are_these),     T(names_are_listed_without_a_look_at_entries),
     };
     return cmocka_run_group_tests_name(ops->name, tests, NULL, NULL);
 }

@@ -276,6 +276,18 @@ vv_status vv_put(vv_table *table, vv_slice key, vv_slice value, vv_error *err)
     return st;
 }
 
+vv_status vv_merge(vv_table *table, vv_slice key, vv_operator op, vv_slice operand, vv_error *err)
+{
+    uint8_t scratch[ONE_SCRATCH];
+    vv_batch batch;
+    db_batch_init(&batch, table->db, scratch, sizeof scratch);
+    vv_status st = vv_batch_merge(&batch, table, key, op, operand, 0, err);
+    if (st == VV_OK)
+        st = commit_timed(table->db, &batch, VV_DURABLE_DEFAULT, err);
+    db_batch_fini(&batch);
+    return st;
+}
+
 vv_status vv_delete(vv_table *table, vv_slice key, vv_error *err)
 {
     uint8_t scratch[ONE_SCRATCH];

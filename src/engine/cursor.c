@@ -41,8 +41,12 @@ struct engine_cursor {
     size_t count;
     slot *slots;
     uint32_t *losers; /* [count]: [0] the winner, [i] the loser of the match at node i */
-    slot *top;        /* the winner; valid: the current item is its source's */
-    size_t common;    /* bytes that lower and upper begin with both */
+    slot *top;        /* the winner; valid: the current item is its source's, or `merged` */
+    bool is_merged;
+    engine_item merged; /* what a merge or a reference came to; borrows value */
+    vv_buf value;
+    engine_resolver resolver;
+    size_t common; /* bytes that lower and upper begin with both */
     uint64_t lower_head;
     uint64_t upper_head;
     vv_slice lower;
@@ -261,7 +265,7 @@ static vv_status slot_prev_key(engine_cursor *c, slot *s, vv_error *err)
 
 bool engine_item_is_live(const engine_item *item, int64_t cover, const engine_read *read)
 {
-    return item->kind == ENGINE_PUT && cover <= item->version &&
+    return item->kind != ENGINE_DELETE && cover <= item->version &&
            (item->expires_ns == 0 || item->expires_ns > read->now_ns);
 }
 
@@ -322,11 +326,28 @@ static inline vv_status leave_key(engine_cursor *c, vv_error *err)
     return st;
 }
 
+/* The top stands on a merge or a reference: the item is what it comes to. */
+static vv_status show_merged(engine_cursor *c, vv_error *err)
+{
+    assert(c->resolver.resolve != NULL);
+    vv_buf_reset(&c->value);
+    c->merged = c->top->src->item;
+    vv_status st = c->resolver.resolve(c->resolver.ctx, &c->merged, &c->read, &c->value, err);
+    c->merged.kind = ENGINE_PUT;
+    c->merged.value = vv_buf_slice(&c->value);
+    c->is_merged = true;
+    c->valid = st == VV_OK;
+    return st;
+}
+
 /* On to the first key from here that the snapshot sees. */
 static inline vv_status find_live(engine_cursor *c, vv_error *err)
 {
+    c->is_merged = false;
     while (c->top != NULL && c->top->in_bounds) {
         if (VV_LIKELY(is_live(c, &c->top->src->item)) || resurrect(c, err)) {
+            if (VV_UNLIKELY(c->top->src->item.kind != ENGINE_PUT))
+                return show_merged(c, err);
             c->valid = true;
             return VV_OK;
         }
@@ -417,7 +438,7 @@ bool engine_cursor_valid(const engine_cursor *c)
 const engine_item *engine_cursor_item(const engine_cursor *c)
 {
     assert(c->valid);
-    return &c->top->src->item;
+    return VV_UNLIKELY(c->is_merged) ? &c->merged : &c->top->src->item;
 }
 
 uint64_t engine_cursor_scanned(const engine_cursor *c)
@@ -468,6 +489,8 @@ vv_status engine_cursor_create(engine_source **sources, size_t count,
             c->sets[c->set_count++] = sources[i]->rangedels;
     }
     set_bounds(c, opt, bytes);
+    vv_buf_init(&c->value, ENGINE_VALUE_MAX);
+    c->resolver = opt->resolver;
     c->release = release;
     c->release_ctx = ctx;
     *out = c;
@@ -482,6 +505,7 @@ void engine_cursor_close(engine_cursor *c)
         engine_source_close(c->slots[i].src);
     if (c->release != NULL)
         c->release(c->release_ctx);
+    vv_buf_fini(&c->value);
     vv_free(c);
 }
 

@@ -13,10 +13,19 @@ typedef struct engine_read {
     bool from_memory; /* of get: read no file. VV_BUSY when the answer needs one, and only then */
 } engine_read;
 
+/* The value of an item of kind ENGINE_MERGE or ENGINE_APART, which a read found as the newest of
+ * its key. Appends it to out. */
+typedef struct engine_resolver {
+    vv_status (*resolve)(void *ctx, const engine_item *item, const engine_read *read, vv_buf *out,
+                         vv_error *err);
+    void *ctx;
+} engine_resolver;
+
 typedef struct engine_cursor_options {
     engine_read read;
-    vv_slice lower; /* inclusive, with the table prefix; must not be empty */
-    vv_slice upper; /* exclusive, with the table prefix; must not be empty */
+    vv_slice lower;           /* inclusive, with the table prefix; must not be empty */
+    vv_slice upper;           /* exclusive, with the table prefix; must not be empty */
+    engine_resolver resolver; /* an engine's own; sources of puts and deletions need none */
 } engine_cursor_options;
 
 typedef struct engine_cursor engine_cursor;
@@ -47,9 +56,9 @@ uint64_t engine_cursor_scanned(const engine_cursor *c);
 void engine_cursor_close(engine_cursor *c);
 
 /**
- * Whether the newest version <= snapshot of a key is there for a read: a put, not expired, and no
- * range deletion above it (cover: the newest over all sources, -1 without one). The one place for
- * cursors and point reads.
+ * Whether the newest version <= snapshot of a key is there for a read: a put (or a merge, which has
+ * still to be resolved), not expired, and no range deletion above it (cover: the newest over all
+ * sources, -1 without one). The one place for cursors and point reads.
  */
 bool engine_item_is_live(const engine_item *item, int64_t cover, const engine_read *read);
 

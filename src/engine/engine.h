@@ -19,8 +19,24 @@
 
 typedef struct engine_floor {
     int64_t version; /* reads below it are refused: their versions may be gone */
-    int64_t time_ns; /* what expired at or before it may be gone */
+    int64_t
+        time_ns; /* what expired at or before it may be gone; no later entry is committed before */
 } engine_floor;
+
+/* How the blocks of a table are compressed. Frozen: in the catalog's records. */
+typedef enum engine_compression {
+    ENGINE_COMPRESSION_AUTO =
+        0, /* by level: none, lz4, then zstd with a dictionary where it pays */
+    ENGINE_COMPRESSION_NONE = 1,
+    ENGINE_COMPRESSION_LZ4 = 2, /* below level 0, as all of them */
+    ENGINE_COMPRESSION_ZSTD = 3,
+} engine_compression;
+
+/* What files of a table look like. All zero is the default. */
+typedef struct engine_form {
+    engine_compression compression;
+    uint32_t value_threshold; /* values of so many bytes lie apart; 0: 4096; UINT32_MAX: none */
+} engine_form;
 
 typedef struct engine_hooks {
     void *ctx;
@@ -35,6 +51,8 @@ typedef struct engine_hooks {
     /* The oldest version reads of this table may still ask for. Ask it before looking at the pins:
      * a pin that comes later is at or above it. */
     engine_floor (*floor)(void *ctx, uint32_t table_id);
+    /* The form that a table's data is to have from now on. */
+    engine_form (*form)(void *ctx, uint32_t table_id);
 } engine_hooks;
 
 typedef struct engine_options {
@@ -46,10 +64,13 @@ typedef struct engine_options {
         memtable_count;  /* active and frozen together before prepare answers VV_BUSY; default 3 */
     uint64_t cache_size; /* bytes of the block cache; default 64 MiB */
     uint64_t work_size;  /* bytes of the buffers of flush and compaction, about; default 4 MiB */
-    uint64_t target_file_size;   /* default 32 MiB */
-    uint32_t block_size;         /* raw bytes; default 4096 plain, 16384 where compressed */
-    uint32_t level0_runs_max;    /* overlapping runs that start a compaction; default 4 */
-    bool compress;               /* lz4 below level 0; default true */
+    uint64_t target_file_size; /* default 32 MiB */
+    uint32_t block_size;       /* raw bytes; default 4096 plain, 16384 where compressed */
+    uint32_t level0_runs_max;  /* overlapping runs that start a compaction; default 4 */
+    /* zstd dictionaries: bytes of blocks to train from, default 512 KiB; used where they save one
+     * part in so many, default 25 (UINT32_MAX: always). */
+    uint32_t dictionary_sample, dictionary_gain;
+    bool compress;               /* tables without a choice of their own; default true */
     int64_t archive_interval_ns; /* of a tree: keep an archive each time it passes; 0: never */
     uint32_t archives_max;       /* periodic archives kept; default 100 */
     bool value_compression;      /* of a tree: values by zstd with a trained dictionary */
@@ -94,14 +115,18 @@ typedef struct engine_stats {
     uint64_t cache_bytes;
     uint64_t filter_skips; /* runs not opened thanks to a filter */
     uint64_t range_deletes;
-    int64_t checkpoint; /* version up to which everything is in runs */
-    bool failed;        /* background work hit an error and latched it */
+    uint64_t value_files; /* large values apart; in disk_bytes */
+    uint64_t value_bytes;
+    uint64_t value_garbage; /* of them no run refers to */
+    int64_t checkpoint;     /* version up to which everything is in runs */
+    bool failed;            /* background work hit an error and latched it */
 } engine_stats;
 
 typedef struct engine engine;
 
 typedef struct engine_ops {
     const char *name;
+    bool can_merge; /* entries may hold ENGINE_MERGE */
     /* Open or create. The engine holds everything up to checkpoint(); the caller replays the rest
      * of the log through prepare and apply, then publishes. */
     vv_status (*open)(const engine_options *opt, engine **out, vv_error *err);

@@ -2,9 +2,10 @@
  * engine_memory.c - the reference model: a sorted array of keys, a list of versions each.
  *
  * It is made to be obviously right, not fast: every operation of an entry takes effect in order, a
- * range deletion writes a deletion on each key it finds, a cursor works out at its creation all
- * that its snapshot sees, and nothing is ever dropped. It shares the payload reader and the
- * stepping of cursors with the other engines, and none of their rules.
+ * range deletion writes a deletion on each key it finds, a merge writes the value it comes to, a
+ * cursor works out at its creation all that its snapshot sees, and nothing is ever dropped. It
+ * shares the payload reader and the stepping of cursors with the other engines, and none of their
+ * rules.
  *
  * Freezing and work are acted out on counters, so that callers meet VV_BUSY as with an engine that
  * has files. All memory an entry needs is taken before its first operation; where that fails, apply
@@ -19,6 +20,7 @@
 #include "base/error.h"
 #include "base/lock.h"
 #include "base/util.h"
+#include "engine/operand.h"
 #include "engine/rangedel.h"
 
 #define MEMTABLE_SIZE (64 * VV_MIB)
@@ -169,6 +171,16 @@ static size_t find_row(const memory_engine *m, vv_slice key)
     return lo;
 }
 
+/* What a merge may come to: all there is of the key, all that the entry brought so far, its own. */
+static size_t merged_max(const memory_engine *m, const engine_op *op, size_t before)
+    VV_REQUIRES(m->lock)
+{
+    size_t at = find_row(m, op->key);
+    bool there = at < m->row_count && vv_slice_eq(m->rows[at].key, op->key);
+    size_t old = there ? m->rows[at].newest->value.len : 0;
+    return vv_align_up(old + before + op->value.len + 8, 16);
+}
+
 /* Bytes the operations take: a version each, and one for every key a range may come upon. */
 static vv_status count_bytes(const memory_engine *m, engine_entry_iter it, size_t *out,
                              vv_error *err) VV_REQUIRES(m->lock)
@@ -177,6 +189,7 @@ static vv_status count_bytes(const memory_engine *m, engine_entry_iter it, size_
     vv_status st;
     size_t bytes = 0;
     size_t new_keys = 0;
+    size_t appended = 0; /* by the operations before, to whatever key */
     while ((st = engine_entry_next(&it, &op, err)) == VV_OK) {
         size_t versions = 1;
         if (op.kind == ENGINE_RANGE_DELETE) {
@@ -184,6 +197,9 @@ static vv_status count_bytes(const memory_engine *m, engine_entry_iter it, size_
             size_t hi = find_row(m, op.value);
             versions = sizeof(range) / sizeof(version) + 1 + (hi > lo ? hi - lo : 0) + new_keys;
         }
+        if (op.kind == ENGINE_MERGE)
+            bytes += merged_max(m, &op, appended);
+        appended += op.value.len;
         new_keys++;
         bytes += versions * sizeof(version) + vv_align_up(op.key.len + op.value.len, 16);
     }
@@ -216,16 +232,55 @@ static void push(memory_engine *m, row *r, version *v) VV_REQUIRES(m->lock)
     r->newest = v;
 }
 
-static void apply_point(memory_engine *m, int64_t at_version, const engine_op *op, version *v,
-                        uint8_t **bytes) VV_REQUIRES(m->lock)
+/* One step of a merge on the value that begins at p; returns its new length. */
+static size_t merge_step(uint8_t *p, size_t len, bool present, const engine_step *step)
+{
+    if (step->op == ENGINE_APPEND) {
+        size_t more = (size_t)vv_min_u64(step->operand.len, ENGINE_VALUE_MAX - len);
+        if (more > 0)
+            memcpy(p + len, step->operand.data, more);
+        return len + more;
+    }
+    int64_t operand = (int64_t)vv_get_le64(step->operand.data);
+    int64_t old = len == 8 ? (int64_t)vv_get_le64(p) : 0;
+    int64_t result = operand;
+    if (step->op == ENGINE_ADD)
+        result = (int64_t)((uint64_t)old + (uint64_t)operand);
+    else if (present && len == 8 && old > operand)
+        result = old;
+    vv_put_le64(p, (uint64_t)result);
+    return 8;
+}
+
+static vv_slice merge(const version *old, int64_t commit_time_ns, vv_slice steps, uint8_t **bytes)
+{
+    bool present = old != NULL && old->kind == ENGINE_PUT &&
+                   (old->expires_ns == 0 || old->expires_ns > commit_time_ns);
+    uint8_t *p = *bytes;
+    size_t len = present ? old->value.len : 0;
+    if (len > 0)
+        memcpy(p, old->value.data, len);
+    engine_step step;
+    for (; engine_step_next(&steps, &step); present = true)
+        len = merge_step(p, len, present, &step);
+    *bytes += vv_align_up(len, 16);
+    return vv_slice_of(p, len);
+}
+
+static void apply_point(memory_engine *m, int64_t at_version, int64_t commit_time_ns,
+                        const engine_op *op, version *v, uint8_t **bytes) VV_REQUIRES(m->lock)
 {
     size_t at = find_row(m, op->key);
+    bool there = at < m->row_count && vv_slice_eq(m->rows[at].key, op->key);
     vv_slice key = take_copy(bytes, op->key);
-    *v = (version){.version = at_version,
-                   .kind = op->kind,
-                   .expires_ns = op->expires_ns,
-                   .value = take_copy(bytes, op->value)};
-    if (at == m->row_count || !vv_slice_eq(m->rows[at].key, key)) {
+    *v = (version){.version = at_version, .kind = op->kind, .expires_ns = op->expires_ns};
+    if (op->kind == ENGINE_MERGE) {
+        v->kind = ENGINE_PUT;
+        v->value = merge(there ? m->rows[at].newest : NULL, commit_time_ns, op->value, bytes);
+    } else {
+        v->value = take_copy(bytes, op->value);
+    }
+    if (!there) {
         memmove(m->rows + at + 1, m->rows + at, (m->row_count - at) * sizeof *m->rows);
         m->rows[at] = (row){.key = key};
         m->row_count++;
@@ -251,8 +306,8 @@ static void apply_range(memory_engine *m, int64_t at_version, const engine_op *o
     r->range.end = take_copy(at, op->value);
 }
 
-static vv_status apply(memory_engine *m, int64_t at_version, vv_slice payload, vv_error *err)
-    VV_REQUIRES(m->lock)
+static vv_status apply(memory_engine *m, int64_t at_version, int64_t commit_time_ns,
+                       vv_slice payload, vv_error *err) VV_REQUIRES(m->lock)
 {
     engine_entry_iter it;
     size_t size = 0;
@@ -274,7 +329,7 @@ static vv_status apply(memory_engine *m, int64_t at_version, vv_slice payload, v
         if (op.kind == ENGINE_RANGE_DELETE)
             apply_range(m, at_version, &op, &at);
         else
-            apply_point(m, at_version, &op, take(&at, sizeof(version)), &at);
+            apply_point(m, at_version, commit_time_ns, &op, take(&at, sizeof(version)), &at);
         at += -(uintptr_t)at & 15;
     }
     assert(at <= b->bytes + size);
@@ -288,11 +343,10 @@ static vv_status apply(memory_engine *m, int64_t at_version, vv_slice payload, v
 static vv_status memory_apply(engine *e, int64_t at_version, int64_t commit_time_ns,
                               vv_slice payload, vv_error *err)
 {
-    (void)commit_time_ns;
     memory_engine *m = memory_of(e);
     vv_mutex_lock(&m->lock);
     assert(at_version > m->applied);
-    vv_status st = apply(m, at_version, payload, err);
+    vv_status st = apply(m, at_version, commit_time_ns, payload, err);
     vv_mutex_unlock(&m->lock);
     return st;
 }
@@ -606,6 +660,7 @@ static uint64_t memory_approximate_size(engine *e, vv_slice lower, vv_slice uppe
 
 const engine_ops engine_memory_ops = {
     .name = "memory",
+    .can_merge = true,
     .open = memory_open,
     .close = memory_close,
     .prepare = memory_prepare,

@@ -59,7 +59,11 @@ bed *bed_create(const engine_suite_subject *subject)
         .memtable_count = 3,
         .compress = true,
         .budget = &b->budget,
-        .hooks = {b, ensure_durable, on_checkpoint, on_work, floor_of},
+        .hooks = {.ctx = b,
+                  .ensure_durable = ensure_durable,
+                  .on_checkpoint = on_checkpoint,
+                  .on_work = on_work,
+                  .floor = floor_of},
     };
     if (subject->tune != NULL)
         subject->tune(&b->opt, vv_test_seed(1));

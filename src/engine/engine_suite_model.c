@@ -7,6 +7,7 @@
  * and pins come and go; none of that may show.
  */
 #include "engine/engine_suite_int.h"
+#include "engine/operand.h"
 
 #define KEYS 1500u
 #define TABLES 3u
@@ -69,6 +70,21 @@ static void add_put(duel *d, engine_op *op)
         op->expires_ns = d->b->now_ns + (int64_t)below(d, 5000);
 }
 
+/* Numbers and texts on the same keys: every operator meets every value. */
+static void add_merge(duel *d, engine_op *op)
+{
+    static uint8_t steps[64];
+    engine_operator what = (engine_operator)(1 + below(d, 3));
+    size_t len = what == ENGINE_APPEND ? (size_t)below(d, 20) : 8;
+    size_t at = engine_step_head(what, len, steps);
+    for (size_t i = 0; i < len; i++)
+        steps[at + i] = (uint8_t)below(d, 256);
+    op->kind = ENGINE_MERGE;
+    op->value = vv_slice_of(steps, at + len);
+    if (below(d, 12) == 0)
+        op->expires_ns = d->b->now_ns + 1 + (int64_t)below(d, 5000);
+}
+
 /* Mostly short ranges; a long one now and then. */
 static void add_range(duel *d, engine_op *op)
 {
@@ -105,6 +121,8 @@ static uint32_t write_batch(duel *d)
             add_range(d, &op);
         else if (dice < 220)
             op.kind = ENGINE_DELETE;
+        else if (dice < 380 && d->b->subject->ops->can_merge)
+            add_merge(d, &op);
         else
             add_put(d, &op);
         add_op(d->b, &op);
@@ -150,7 +168,8 @@ static void open_pair(duel *d, const engine_read *read, engine_cursor **a, engin
     static const uint8_t low[] = {0, 0, 0, 0};
     static const uint8_t high[] = {0, 0, 0, 9};
     vv_error err;
-    engine_cursor_options opt = {*read, vv_slice_of(low, 4), vv_slice_of(high, 4)};
+    engine_cursor_options opt = {
+        .read = *read, .lower = vv_slice_of(low, 4), .upper = vv_slice_of(high, 4)};
     if (below(d, 3) == 0) { /* bounds: any two keys */
         opt.lower = any_key(d);
         opt.upper = any_key(d);

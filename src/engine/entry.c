@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "base/varint.h"
+#include "engine/operand.h"
 
 #define FORMAT 1u
 #define COUNT_LEN 5u
@@ -38,7 +39,7 @@ size_t engine_entry_begin(vv_buf *buf)
 static uint8_t *put_op_head(vv_buf *buf, engine_kind kind, size_t key_len, size_t value_len,
                             int64_t expires_ns)
 {
-    bool expires = kind == ENGINE_PUT && expires_ns != 0;
+    bool expires = (kind == ENGINE_PUT || kind == ENGINE_MERGE) && expires_ns != 0;
     size_t len = 1 + vv_varint_len(key_len) + vv_varint_len(value_len) +
                  (expires ? EXPIRES_LEN : 0) + key_len + value_len;
     uint8_t *p = vv_buf_reserve(buf, len);
@@ -125,6 +126,7 @@ static vv_status check_lengths(unsigned kind, uint64_t key_len, uint64_t value_l
     if (key_len < ENGINE_TABLE_PREFIX || key_len > ENGINE_KEY_MAX)
         return vv_fail(err, VV_CORRUPT, "entry: key of %" PRIu64 " bytes", key_len);
     uint64_t max = kind == ENGINE_PUT      ? ENGINE_VALUE_MAX
+                   : kind == ENGINE_MERGE  ? ENGINE_STEPS_MAX
                    : kind == ENGINE_DELETE ? 0
                                            : ENGINE_KEY_MAX + 1; /* key + NUL ends at key itself */
     if (value_len > max)
@@ -146,9 +148,9 @@ vv_status engine_entry_next(engine_entry_iter *it, engine_op *op, vv_error *err)
         return vv_fail(err, VV_CORRUPT, "entry: ends with %u operations missing", it->left);
     unsigned kind = *p & 0x0f;
     unsigned flags = *p++ >> 4;
-    if (kind != ENGINE_PUT && kind != ENGINE_DELETE && kind != ENGINE_RANGE_DELETE)
+    if (kind > ENGINE_RANGE_DELETE)
         return vv_fail(err, VV_CORRUPT, "entry: operation kind %u is unknown", kind);
-    if (flags > (kind == ENGINE_PUT ? FLAG_EXPIRES : 0))
+    if (flags > (kind == ENGINE_PUT || kind == ENGINE_MERGE ? FLAG_EXPIRES : 0))
         return vv_fail(err, VV_CORRUPT, "entry: flags %#x of operation kind %u are unknown", flags,
                        kind);
     uint64_t key_len = 0;
@@ -174,6 +176,8 @@ vv_status engine_entry_next(engine_entry_iter *it, engine_op *op, vv_error *err)
         .value = vv_slice_of(p + key_len, value_len),
         .expires_ns = expires_ns,
     };
+    if (kind == ENGINE_MERGE && !engine_steps_are_valid(op->value))
+        return vv_fail(err, VV_CORRUPT, "entry: the steps of a merge are malformed");
     it->next = p + key_len + value_len;
     it->left--;
     return VV_OK;

@@ -28,15 +28,16 @@
 typedef enum engine_kind {
     ENGINE_PUT = 0,
     ENGINE_DELETE = 1,
-    ENGINE_MERGE = 2,        /* reserved; refused today */
+    ENGINE_MERGE = 2,        /* value is what operand.h calls steps */
     ENGINE_RANGE_DELETE = 3, /* key is the start, value the exclusive end */
+    ENGINE_APART = 4,        /* of runs alone: a put whose value is a reference, the engine's own */
 } engine_kind;
 
 typedef struct engine_op {
     engine_kind kind;
     vv_slice key;       /* with the table prefix */
     vv_slice value;     /* the exclusive end key for ENGINE_RANGE_DELETE */
-    int64_t expires_ns; /* wall time from which a put counts as deleted; 0: never */
+    int64_t expires_ns; /* wall time from which a put or merge counts as deleted; 0: never */
 } engine_op;
 
 /** Begin a payload in buf (kept as is up to here); returns the offset to hand to entry_finish. */

@@ -58,7 +58,11 @@ static void malformed_payloads_are_refused(void **state)
          VV_CORRUPT},
         {"a delete", BYTES(HEAD, 1, 5, 0, KEY), VV_NOT_FOUND},
         {"a delete with a value", BYTES(HEAD, 1, 5, 1, KEY, 'v'), VV_CORRUPT},
-        {"a merge", BYTES(HEAD, 2, 5, 1, KEY, 'v'), VV_CORRUPT},
+        {"a merge", BYTES(HEAD, 2, 5, 3, KEY, 3, 1, 'v'), VV_NOT_FOUND},
+        {"a merge that expires", BYTES(HEAD, 0x12, 5, 2, 1, 0, 0, 0, 0, 0, 0, 0, KEY, 3, 0),
+         VV_NOT_FOUND},
+        {"a merge without steps", BYTES(HEAD, 2, 5, 0, KEY), VV_CORRUPT},
+        {"a merge of an unknown operator", BYTES(HEAD, 2, 5, 3, KEY, 4, 1, 'v'), VV_CORRUPT},
         {"a range delete", BYTES(HEAD, 3, 5, 4, KEY, 0, 0, 0, 8), VV_NOT_FOUND},
         {"a range delete without an end", BYTES(HEAD, 3, 5, 0, KEY), VV_NOT_FOUND},
         {"kind 4", BYTES(HEAD, 4, 5, 0, KEY), VV_CORRUPT},
@@ -103,6 +107,30 @@ static void bytes_are_as_documented(void **state)
     assert_memory_equal(buf.data, want, sizeof want);
     assert_int_equal(engine_key_table(op.key), 7);
     assert_int_equal(engine_key_table(vv_slice_str("abc")), 0);
+    vv_buf_fini(&buf);
+}
+
+/* The bytes of a merge, frozen: docs/format/entry.md shows them. */
+static void golden_bytes_of_a_merge(void **state)
+{
+    (void)state;
+    static const uint8_t want[] = {0x02, 0x05, 0x0a, 0,    0,    0,    7,    'k',  1,    8,
+                                   0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x12, 0x05,
+                                   0x04, 0x39, 0x30, 0,    0,    0,    0,    0,    0,    0,
+                                   0,    0,    7,    'k',  3,    2,    'h',  'i'};
+    vv_buf buf;
+    vv_buf_init(&buf, 1000);
+    size_t begin = engine_entry_begin(&buf);
+    engine_op op = {.kind = ENGINE_MERGE,
+                    .key = vv_slice_of("\0\0\0\7k", 5),
+                    .value = BYTES(1, 8, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)};
+    engine_entry_add(&buf, &op);
+    op.value = BYTES(3, 2, 'h', 'i');
+    op.expires_ns = 12345;
+    engine_entry_add(&buf, &op);
+    engine_entry_finish(&buf, begin, 2);
+    assert_int_equal(buf.len, 6 + sizeof want);
+    assert_memory_equal(buf.data + 6, want, sizeof want);
     vv_buf_fini(&buf);
 }
 
@@ -232,7 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(malformed_payloads_are_refused), cmocka_unit_test(bytes_are_as_documented),
         cmocka_unit_test(prop_what_is_written_is_read),   cmocka_unit_test(prop_damage_is_survived),
-        cmocka_unit_test(a_full_buffer_latches),
+        cmocka_unit_test(golden_bytes_of_a_merge),        cmocka_unit_test(a_full_buffer_latches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

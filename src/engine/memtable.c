@@ -29,6 +29,7 @@ static vv_status create(uint64_t size, vv_budget *budget, engine_memtable_pool *
         return vv_fail(err, VV_NO_MEMORY, "memtable: no memory");
     atomic_init(&mt->refs, 1);
     mt->size = size;
+    atomic_init(&mt->merge_time, INT64_MAX);
     mt->nodes.arena = &mt->arena;
     uint64_t keys = size / VV_MIB * mt_pool_keys_per_mib(pool);
     vv_status st = mt_hash_init(&mt->hash, size, keys, mt_pool_seed(pool), err);
@@ -145,6 +146,11 @@ int64_t engine_memtable_min_version(const engine_memtable *mt)
 int64_t engine_memtable_max_version(const engine_memtable *mt)
 {
     return atomic_load_explicit(&mt->version_max, memory_order_relaxed);
+}
+
+int64_t engine_memtable_merge_time(const engine_memtable *mt)
+{
+    return atomic_load_explicit(&mt->merge_time, memory_order_relaxed);
 }
 
 uint64_t engine_memtable_bytes(const engine_memtable *mt)

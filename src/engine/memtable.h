@@ -33,7 +33,7 @@ VV_MUST_CHECK vv_status engine_memtable_pool_create(vv_budget *budget, uint64_t 
 void engine_memtable_pool_unref(engine_memtable_pool *pool);
 
 /**
- * Have a populated arena for a memtable of size bytes in the pool, unless it keeps enough. Touching
+ * Have a populated arena for a memtable of size bytes in the pool, unless it keeps one. Touching
  * fresh memory costs a writer more than its inserts; here a background thread pays, for some ten
  * milliseconds. A failure is no harm. Any thread.
  */
@@ -74,8 +74,15 @@ VV_MUST_CHECK vv_status engine_memtable_prepare(engine_memtable *mt, size_t payl
  * A range deletion deletes versions below its own. Within an entry, where all share one version,
  * order decides: an operation that a later range deletion of the entry covers is left out.
  */
-VV_MUST_CHECK vv_status engine_memtable_apply(engine_memtable *mt, int64_t version,
-                                              vv_slice payload, vv_error *err);
+VV_MUST_CHECK vv_status engine_memtable_apply_at(engine_memtable *mt, int64_t version,
+                                                 int64_t commit_time_ns, vv_slice payload,
+                                                 vv_error *err);
+/** For payloads without merges, which are what the commit time is for. */
+static inline VV_MUST_CHECK vv_status engine_memtable_apply(engine_memtable *mt, int64_t version,
+                                                            vv_slice payload, vv_error *err)
+{
+    return engine_memtable_apply_at(mt, version, 0, payload, err);
+}
 
 /** Newest version <= snapshot of key, range deletions not considered; VV_NOT_FOUND when there is
  * none here. item borrows the memtable. Any thread. */
@@ -103,6 +110,8 @@ VV_MUST_CHECK vv_status engine_memtable_source(engine_memtable *mt, engine_sourc
 /** First and last version applied; 0 and 0 when empty. */
 int64_t engine_memtable_min_version(const engine_memtable *mt);
 int64_t engine_memtable_max_version(const engine_memtable *mt);
+/** The earliest commit time of a merge here; INT64_MAX without one. Any thread. */
+int64_t engine_memtable_merge_time(const engine_memtable *mt);
 uint64_t engine_memtable_bytes(const engine_memtable *mt); /* arena in use */
 uint64_t engine_memtable_items(const engine_memtable *mt);
 /** Bytes of keys and values applied to the tables from one id to before another. A look at each

@@ -2,8 +2,10 @@
  * memtable_arena.c - blocks, their place in the budget, and the pool that keeps some for reuse.
  *
  * Why a pool: the page faults of fresh memory cost more than the inserts they serve. A block that
- * comes back keeps its pages, and keeps its bytes counted in the budget for them. When the budget
- * is short the pool keeps nothing: entries go before speed.
+ * comes back keeps its pages, and keeps its bytes counted in the budget for them. The pool keeps
+ * one while the budget is not short, and more only inside of what the budget keeps for memtables
+ * anyway, so that nobody else is refused for them. When the budget is short it keeps nothing:
+ * entries go before speed.
  *
  * The first bytes of a memtable are counted but never refused: a new one is what lets a full one be
  * flushed, and so what gives memory back.
@@ -124,12 +126,22 @@ static mt_block *pool_take(engine_memtable_pool *pool, size_t size)
     return b;
 }
 
+/* Are all memtables, and what is kept, inside of their share? Of the blocks given b is counted. */
+static bool is_in_share(const engine_memtable_pool *pool)
+{
+    const vv_budget *budget = pool->budget;
+    return budget == NULL || budget->limit == 0 ||
+           vv_budget_part_used(budget, VV_BUDGET_MEMTABLE) <= budget->share[VV_BUDGET_MEMTABLE];
+}
+
 static bool pool_give(engine_memtable_pool *pool, mt_block *b)
 {
     if (vv_budget_is_short(pool->budget, VV_BUDGET_MEMTABLE, b->size))
         return false;
+    uint32_t keep_max =
+        is_in_share(pool) ? pool->keep_max : (uint32_t)vv_min_u64(pool->keep_max, 1);
     vv_mutex_lock(&pool->lock);
-    bool kept = pool->kept_count < pool->keep_max;
+    bool kept = pool->kept_count < keep_max;
     if (kept) {
         b->older = pool->kept;
         pool->kept = b;
@@ -181,17 +193,18 @@ static size_t first_block_size(uint64_t memtable_size)
     return vv_align_up(memtable_size + over, COUNT_STEP);
 }
 
-static bool has_enough(engine_memtable_pool *pool)
+/* Has the next memtable a block? */
+static bool has_one(engine_memtable_pool *pool)
 {
     vv_mutex_lock(&pool->lock);
-    bool enough = pool->kept_count >= pool->keep_max;
+    bool has = pool->kept_count > 0 || pool->keep_max == 0;
     vv_mutex_unlock(&pool->lock);
-    return enough;
+    return has;
 }
 
 vv_status engine_memtable_pool_warm(engine_memtable_pool *pool, uint64_t size, vv_error *err)
 {
-    if (has_enough(pool))
+    if (has_one(pool))
         return VV_OK;
     mt_block *b = block_create(first_block_size(vv_max_u64(size, MT_SIZE_MIN)));
     if (b == NULL)

@@ -106,6 +106,7 @@ struct engine_memtable {
     _Atomic int64_t version_min;
     _Atomic int64_t version_max;
     _Atomic bool is_full;
+    _Atomic int64_t merge_time; /* of the first merge; INT64_MAX: none */
     /* The writer's. */
     mt_nodes nodes;
     mt_table *recent[MT_RECENT_TABLES]; /* by id, so that most operations find their tree at once */

@@ -299,7 +299,7 @@ static vv_status source_prev(engine_source *src, vv_error *err)
     (void)err;
     mt_source *s = source_of(src);
     mt_record *newer = NULL; /* the oldest of those above */
-    for (mt_record *r = newest_of(s); r != NULL && r->version > s->at->version;
+    for (mt_record *r = newest_of(s); r != NULL && r != s->at && r->version >= s->at->version;
          r = mt_load(&r->older))
         newer = r;
     if (newer != NULL) {

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/lock.h"
+#include "engine/chain.h"
 #include "engine/engine_suite.h"
 #include "engine/memtable.h"
 #include "engine/rangedel.h"
@@ -104,8 +105,7 @@ static vv_status stack_prepare(engine *e, size_t payload_len, uint32_t op_count,
 static vv_status stack_apply(engine *e, int64_t version, int64_t commit_time_ns, vv_slice payload,
                              vv_error *err)
 {
-    (void)commit_time_ns;
-    return engine_memtable_apply(active(stack_of(e)), version, payload, err);
+    return engine_memtable_apply_at(active(stack_of(e)), version, commit_time_ns, payload, err);
 }
 
 static void stack_publish(engine *e, int64_t version)
@@ -174,6 +174,42 @@ static void let_go(engine_memtable **held, size_t count)
     vv_free(held);
 }
 
+static vv_status resolve(engine_memtable *const *held, size_t count, vv_slice key,
+                         const engine_read *read, vv_buf *out, int64_t *version,
+                         int64_t *expires_ns, vv_error *err)
+{
+    engine_chain c;
+    vv_status st = VV_OK;
+    engine_chain_init(&c, key, read);
+    for (size_t i = 0; st == VV_OK && !c.ended && i < count; i++) {
+        engine_source *src = NULL;
+        st = engine_memtable_source(held[i], &src, err);
+        if (st != VV_OK)
+            break;
+        engine_chain_cover(&c, src->rangedels);
+        st = engine_chain_take(&c, src, err);
+    }
+    if (st == VV_OK)
+        st = engine_chain_value(&c, out, version, expires_ns, err);
+    engine_chain_fini(&c);
+    return st;
+}
+
+static vv_status resolve_now(void *ctx, const engine_item *item, const engine_read *read,
+                             vv_buf *out, vv_error *err)
+{
+    engine_memtable **held;
+    size_t count;
+    int64_t version;
+    int64_t expires_ns;
+    vv_status st = hold_all(stack_of(ctx), &held, &count, err);
+    if (st != VV_OK)
+        return st;
+    st = resolve(held, count, item->key, read, out, &version, &expires_ns, err);
+    let_go(held, count);
+    return st;
+}
+
 static vv_status stack_get(engine *e, vv_slice key, const engine_read *read, engine_value *out,
                            vv_error *err)
 {
@@ -193,8 +229,22 @@ static vv_status stack_get(engine *e, vv_slice key, const engine_read *read, eng
         engine_rangedels_unref(set);
         cover = v > cover ? v : cover;
     }
+    bool live = newest.version >= 0 && engine_item_is_live(&newest, cover, read);
+    if (live && newest.kind == ENGINE_MERGE) {
+        vv_buf value;
+        vv_buf_init(&value, ENGINE_VALUE_MAX);
+        *out = (engine_value){0};
+        st = resolve(held, count, key, read, &value, &out->version, &out->expires_ns, err);
+        out->data = vv_buf_slice(&value);
+        out->pin = value.data;
+        out->unpin = vv_free;
+        if (st != VV_OK)
+            vv_buf_fini(&value);
+        let_go(held, count);
+        return st;
+    }
     let_go(held, count); /* nothing is freed before close: the value stays */
-    if (newest.version < 0 || !engine_item_is_live(&newest, cover, read))
+    if (!live)
         return VV_NOT_FOUND;
     *out = (engine_value){
         .data = newest.value, .version = newest.version, .expires_ns = newest.expires_ns};
@@ -284,8 +334,10 @@ static vv_status stack_cursor(engine *e, const engine_cursor_options *opt, engin
         st = open_source(held[opened], plain_sources || opened % 3 == 2, &sources[opened], err);
         opened += st == VV_OK;
     }
+    engine_cursor_options with = *opt;
+    with.resolver = (engine_resolver){resolve_now, e};
     if (st == VV_OK)
-        st = engine_cursor_create(sources, count, opt, NULL, NULL, out, err);
+        st = engine_cursor_create(sources, count, &with, NULL, NULL, out, err);
     else
         for (size_t i = 0; i < opened; i++)
             engine_source_close(sources[i]);
@@ -369,6 +421,7 @@ static uint64_t stack_approximate_size(engine *e, vv_slice lower, vv_slice upper
 
 static const engine_ops stack_ops = {
     .name = "memtables",
+    .can_merge = true,
     .open = stack_open,
     .close = stack_close,
     .prepare = stack_prepare,

@@ -96,7 +96,8 @@ static engine_cursor *cursor_on(engine_memtable *mt, const engine_read *read)
     engine_source *src;
     engine_cursor *c;
     assert_ok(engine_memtable_source(mt, &src, &err), err);
-    engine_cursor_options opt = {*read, vv_slice_of(low, 4), vv_slice_of(high, 4)};
+    engine_cursor_options opt = {
+        .read = *read, .lower = vv_slice_of(low, 4), .upper = vv_slice_of(high, 4)};
     assert_ok(engine_cursor_create(&src, 1, &opt, NULL, NULL, &c, &err), err);
     return c;
 }
@@ -107,7 +108,8 @@ static engine_cursor *model_cursor(engine *model, const engine_read *read)
     static const uint8_t high[] = {0xff, 0xff, 0xff, 0xff};
     vv_error err;
     engine_cursor *c;
-    engine_cursor_options opt = {*read, vv_slice_of(low, 4), vv_slice_of(high, 4)};
+    engine_cursor_options opt = {
+        .read = *read, .lower = vv_slice_of(low, 4), .upper = vv_slice_of(high, 4)};
     assert_ok(model->ops->cursor(model, &opt, &c, &err), err);
     return c;
 }
@@ -447,6 +449,31 @@ static void a_new_memtable_is_never_refused_but_its_entries_are(void **state)
     engine_memtable_pool_unref(pool);
 }
 
+/* Of two dead memtables both arenas stay when their share covers them, else one. */
+static void a_pool_keeps_more_inside_of_its_share(void **state)
+{
+    (void)state;
+    for (uint64_t share = VV_MIB; share <= 8 * VV_MIB; share *= 8) {
+        vv_error err;
+        vv_budget budget;
+        vv_budget_init(&budget, 16 * VV_MIB);
+        vv_budget_keep(&budget, VV_BUDGET_MEMTABLE, share);
+        engine_memtable_pool *pool;
+        assert_ok(engine_memtable_pool_create(&budget, 9, 2, &pool, &err), err);
+        engine_memtable *mt[3];
+        for (size_t i = 0; i < ARRAY_LEN(mt); i++) {
+            assert_ok(engine_memtable_pool_warm(pool, 2 * VV_MIB, &err), err);
+            assert_ok(engine_memtable_create_in(pool, 2 * VV_MIB, &mt[i], &err), err);
+        }
+        uint64_t one = vv_budget_used(&budget) / ARRAY_LEN(mt);
+        for (size_t i = 0; i < ARRAY_LEN(mt); i++)
+            engine_memtable_unref(mt[i]);
+        assert_int_equal(vv_budget_used(&budget), share > VV_MIB ? 2 * one : one);
+        engine_memtable_pool_unref(pool);
+        assert_int_equal(vv_budget_used(&budget), 0);
+    }
+}
+
 static void a_pool_passes_memory_on(void **state)
 {
     (void)state;
@@ -755,6 +782,7 @@ int main(void)
         cmocka_unit_test(prepare_refuses_and_changes_nothing),
         cmocka_unit_test(creating_survives_failed_allocations),
         cmocka_unit_test(a_new_memtable_is_never_refused_but_its_entries_are),
+        cmocka_unit_test(a_pool_keeps_more_inside_of_its_share),
         cmocka_unit_test(a_pool_passes_memory_on),
         cmocka_unit_test(many_keys_in_every_order),
         cmocka_unit_test(prop_clustered_keys_stay_in_order),

@@ -11,7 +11,8 @@
  * of a put is waiting for two or three lines of memory. Also a group of one gains: the leaf is
  * looked for while the hash slot is on its way.
  *
- * A key written twice by one entry: both records have the same version, and the later one takes
+ * A key written twice by one entry: both records have the same version. A merge stands in front of
+ * the earlier one, which it builds on; anything else takes
  * over what is beneath the earlier, which is then reachable for nobody but the tree (when it is the
  * key's first record, it keeps its place there).
  */
@@ -19,6 +20,7 @@
 
 #include "base/error.h"
 #include "base/point.h"
+#include "engine/operand.h"
 
 #define GROUP_MAX 16u
 #define RANGE_DELETES_MAX 4096 /* more, and building sets and looking them up takes over */
@@ -108,13 +110,15 @@ static vv_status look_through(engine_memtable *mt, vv_slice payload, engine_entr
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
-static mt_record *record_create(mt_arena *a, int64_t version, const engine_op *op)
+static mt_record *record_create(mt_arena *a, int64_t version, int64_t commit_time_ns,
+                                const engine_op *op)
 {
+    size_t time_len = op->kind == ENGINE_MERGE ? ENGINE_OPERAND_TIME : 0;
     size_t expires_len = op->expires_ns != 0 ? sizeof(int64_t) : 0;
-    size_t len = sizeof(mt_record) + op->key.len + expires_len + op->value.len;
+    size_t len = sizeof(mt_record) + op->key.len + expires_len + time_len + op->value.len;
     mt_record *r = mt_arena_alloc(a, vv_align_up(len, 8), 8);
     *r = (mt_record){.version = version,
-                     .value_len = (uint32_t)op->value.len,
+                     .value_len = (uint32_t)(time_len + op->value.len),
                      .key_len = (uint16_t)op->key.len,
                      .kind = (uint8_t)op->kind,
                      .flags = expires_len != 0 ? MT_EXPIRES : 0};
@@ -125,6 +129,10 @@ static mt_record *record_create(mt_arena *a, int64_t version, const engine_op *o
         vv_put_le64(p, (uint64_t)op->expires_ns);
         p += expires_len;
     }
+    if (VV_UNLIKELY(time_len != 0)) {
+        vv_put_le64(p, (uint64_t)commit_time_ns);
+        p += time_len;
+    }
     if (op->value.len > 0)
         memcpy(p, op->value.data, op->value.len);
     return r;
@@ -133,7 +141,10 @@ static mt_record *record_create(mt_arena *a, int64_t version, const engine_op *o
 static void chain(mt_slot *slot, uint64_t hash, mt_record *newest, mt_record *r)
 {
     mt_record *first = newest->flags & MT_FIRST ? newest : mt_load(&newest->link);
-    mt_record *older = newest->version == r->version ? mt_load(&newest->older) : newest;
+    mt_record *older = newest;
+    if (VV_LIKELY(r->kind != ENGINE_MERGE))
+        while (older != NULL && older->version == r->version) /* a merge may stand on others */
+            older = mt_load(&older->older);
     atomic_store_explicit(&r->older, older, memory_order_relaxed);
     atomic_store_explicit(&r->link, first, memory_order_relaxed);
     atomic_store_explicit(&first->link, r, memory_order_release);
@@ -181,7 +192,7 @@ static bool index_record(engine_memtable *mt, pending *p)
     p->is_new = newest == NULL;
     if (newest != NULL) {
         chain(slot, p->hash, newest, p->record);
-        return newest->version != p->record->version;
+        return newest->version != p->record->version || p->record->kind == ENGINE_MERGE;
     }
     p->record->flags |= MT_FIRST;
     atomic_store_explicit(&p->record->link, p->record, memory_order_relaxed);
@@ -255,8 +266,14 @@ static void note_state(engine_memtable *mt, int64_t version, uint64_t added)
         atomic_store_explicit(&mt->is_full, true, memory_order_relaxed);
 }
 
-vv_status engine_memtable_apply(engine_memtable *mt, int64_t version, vv_slice payload,
-                                vv_error *err)
+static void note_merge(engine_memtable *mt, int64_t commit_time_ns)
+{
+    if (commit_time_ns < atomic_load_explicit(&mt->merge_time, memory_order_relaxed))
+        atomic_store_explicit(&mt->merge_time, commit_time_ns, memory_order_relaxed);
+}
+
+vv_status engine_memtable_apply_at(engine_memtable *mt, int64_t version, int64_t commit_time_ns,
+                                   vv_slice payload, vv_error *err)
 {
     engine_entry_iter it;
     survey found;
@@ -282,7 +299,10 @@ vv_status engine_memtable_apply(engine_memtable *mt, int64_t version, vv_slice p
         p->hash = mt_hash_of(&mt->hash, p->op.key);
         mt_hash_prefetch(&mt->hash, p->hash);
         bool published_each = VV_BUG(14) && i + 1 < found.op_count;
-        p->record = record_create(&mt->arena, published_each ? version - 1 : version, &p->op);
+        if (VV_UNLIKELY(p->op.kind == ENGINE_MERGE))
+            note_merge(mt, commit_time_ns);
+        p->record = record_create(&mt->arena, published_each ? version - 1 : version,
+                                  commit_time_ns, &p->op);
         if (++count == GROUP_MAX) {
             added += write_group(mt, group, count);
             count = 0;

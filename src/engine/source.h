@@ -1,10 +1,12 @@
 /*
  * source.h - an ordered stream of stored versions: what a memtable and a run look like to a merge.
  *
- * Order: key ascending, then version descending. A source gives every version it holds, deletions
- * included; the merge (cursor.h) decides what a snapshot sees. Range deletions come apart, as a set
- * (rangedel.h). Keys are at most ENGINE_KEY_MAX bytes long. Item slices are valid until the source
- * moves or closes; a key handed to seek must not be one of them.
+ * Order: key ascending, then version descending. Where an entry merged a key that it had written
+ * before, a memtable gives both, the later one first; else no (key, version) comes twice. A source
+ * gives every version it holds, deletions included; the merge (cursor.h) decides what a snapshot
+ * sees. Range deletions come apart, as a set (rangedel.h). Keys are at most ENGINE_KEY_MAX bytes
+ * long. Item slices are valid until the source moves or closes; a key handed to seek must not be
+ * one of them.
  */
 #ifndef VARVE_ENGINE_SOURCE_H
 #define VARVE_ENGINE_SOURCE_H
@@ -18,7 +20,8 @@ typedef struct engine_item {
     vv_slice value;
     int64_t version;
     int64_t expires_ns;
-    engine_kind kind; /* ENGINE_PUT or ENGINE_DELETE (later ENGINE_MERGE) */
+    engine_kind kind; /* ENGINE_PUT, ENGINE_DELETE, ENGINE_MERGE: value is an operand (operand.h),
+                         or ENGINE_APART: value is a reference that the engine resolves */
 } engine_item;
 
 typedef struct engine_rangedels engine_rangedels;

@@ -35,6 +35,11 @@ VV_MUST_CHECK vv_status lsm_dump_run(vv_env *env, const char *path,
                                      void (*line)(void *ctx, const char *text), void *ctx,
                                      vv_error *err);
 
+/** A value file as lines of text: where each value lies. */
+VV_MUST_CHECK vv_status lsm_dump_values(vv_env *env, const char *path,
+                                        void (*line)(void *ctx, const char *text), void *ctx,
+                                        vv_error *err);
+
 /** A manifest file as lines of text, record by record. */
 VV_MUST_CHECK vv_status lsm_dump_manifest(vv_env *env, const char *path,
                                           void (*line)(void *ctx, const char *text), void *ctx,

@@ -9,6 +9,7 @@
  * equal the shorter key is the smaller.
  */
 #include "lsm/lsm_block.h"
+#include "lsm/lsm_value.h"
 
 #include <inttypes.h>
 
@@ -133,7 +134,8 @@ static vv_status check_entry(const layout *l, unsigned i, uint32_t from, uint32_
         if (q >= end)
             goto bad;
         flag = *q++;
-        if ((flag & ~(unsigned)LSM_ENTRY_EXPIRES) > ENGINE_DELETE)
+        unsigned kind = flag & ~(unsigned)LSM_ENTRY_EXPIRES;
+        if (kind > ENGINE_MERGE && kind != ENGINE_APART)
             return vv_fail(err, VV_UNSUPPORTED,
                            "entry %u: kind %u is not known here: written by a newer version?", i,
                            flag);
@@ -147,6 +149,8 @@ static vv_status check_entry(const layout *l, unsigned i, uint32_t from, uint32_
         goto bad;
     if (slen > 4)
         q += slen - 4;
+    if ((flag & 15) == ENGINE_APART && end - q != LSM_VALUE_REF)
+        goto bad;
     if ((l->flags & LSM_BLOCK_WIDE) && l->p + vv_align_up((uint64_t)(q - l->p), 8) > end)
         goto bad;
     return VV_OK;

@@ -9,6 +9,8 @@
  *   garbage     a run half of whose entries are deletions, or whose range deletions cover more
  * below than merging it would read, goes down though no level is over its size
  *
+ *   values      a run that refers to a value file less than half of which is referred to
+ *
  * In this order; among sizes the highest score first. Sizes are of files, so compression counts.
  *
  * Writers are slowed from twice level0_runs_max sets on, quadratically, and by compaction debt. At
@@ -18,6 +20,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_value.h"
 
 #define SLOW_FROM 2u          /* times level0_runs_max */
 #define SLOW_TO 8u            /* where flushing waits */
@@ -113,8 +116,8 @@ static vv_status start(lsm_engine *e, lsm_view *view, selection *s, uint32_t lev
     if (st != VV_OK)
         return st;
     /* A plain run of level 0 is compressed on its way down. */
-    bool same_form = level > 0 || !e->opt.compress;
-    if (may_move && same_form && chosen == 1 && s->count == 1)
+    if (may_move && chosen == 1 && s->count == 1 &&
+        (level > 0 || lsm_form_is_plain(e, s->runs[0], level + 1)))
         return lsm_job_move(e, view, s->runs[0], level + 1, out, err);
     return lsm_job_compact(e, view, s->runs, s->count, level + 1, out, err);
 }
@@ -394,6 +397,34 @@ static vv_status pick_garbage(lsm_engine *e, lsm_view *view, lsm_job **out, vv_e
     return VV_OK;
 }
 
+/* ---- value files ---- */
+
+static bool refers_to_garbage(lsm_engine *e, const lsm_run *run)
+{
+    vv_slice uses = run->meta.values;
+    lsm_value_use use;
+    while (lsm_value_use_next(&uses, &use))
+        if (lsm_value_is_garbage(&e->store, use.file))
+            return true;
+    return false;
+}
+
+/* A run that refers to a value file most of which is garbage is rewritten where it is, and its
+ * values with it: the file goes when the last such run is done. */
+static vv_status pick_values(lsm_engine *e, lsm_view *view, lsm_job **out, vv_error *err)
+{
+    for (uint32_t i = 0; i < view->level_count; i++)
+        for (uint32_t j = 0; j < view->level[i]->run_count; j++) {
+            lsm_run *run = view->level[i]->run[j];
+            if (run->meta.values.len == 0 || !refers_to_garbage(e, run))
+                continue;
+            uint32_t number = view->level[i]->number;
+            return number == 0 ? start_level0(e, view, run, false, out, err)
+                               : lsm_job_compact(e, view, &run, 1, number, out, err);
+        }
+    return VV_OK;
+}
+
 vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err)
 {
     *out = NULL;
@@ -403,6 +434,8 @@ vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err)
         st = pick_manual(e, view, out, err);
     if (st == VV_OK && *out == NULL)
         st = pick_garbage(e, view, out, err);
+    if (st == VV_OK && *out == NULL)
+        st = pick_values(e, view, out, err);
     lsm_view_release(e, view);
     return st;
 }

@@ -58,7 +58,7 @@ static unsigned files_seen;
 static void count_runs(void *ctx, const char *name)
 {
     (void)ctx;
-    files_seen += strncmp(name, "run-", 4) == 0;
+    files_seen += strncmp(name, "run-", 4) == 0 || strncmp(name, "val-", 4) == 0;
     if (strstr(name, ".tmp") != NULL)
         fail_msg("a temporary file is left: %s", name);
 }
@@ -73,6 +73,7 @@ static void expect_no_orphans(tw *w)
     uint64_t named = 0;
     for (size_t i = 0; i < ARRAY_LEN(stats.level_runs); i++)
         named += stats.level_runs[i];
+    named += stats.value_files;
     assert_int_equal(files_seen, named);
 }
 

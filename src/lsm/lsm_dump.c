@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_run_format.h"
+#include "lsm/lsm_value_int.h"
 
 typedef struct printer {
     void (*line)(void *ctx, const char *text);
@@ -61,6 +63,11 @@ static void print_meta(const printer *p, const lsm_run *run)
           " tables %u versions %" PRId64 "..%" PRId64,
           m->entries, m->deletes, m->ranges, m->raw_bytes, m->table_count, m->version_min,
           m->version_max);
+    if (run->features != 0)
+        print(p, "features %#x", run->features);
+    if (run->dict != NULL)
+        print(p, "dictionary %u of %zu bytes", codec_block_dict_id(run->dict),
+              codec_block_dict_bytes(run->dict).len);
     print(p, "bounds [%s, %s)", quote(lower, m->lower), quote(upper, m->upper));
     for (size_t i = 0; i < engine_rangedels_count(run->rangedels); i++) {
         const engine_range *r = engine_rangedels_at(run->rangedels, i);
@@ -80,13 +87,22 @@ static vv_status print_block(const printer *p, lsm_run *run, uint32_t block, vv_
     char text[132];
     print(p, "block %u at %" PRIu64 " stored %u %s raw %u entries %u", block,
           lsm_run_block_offset(run, block), lsm_run_block_stored(run, block),
-          codec_kind_name(run->codec[block]), lsm_block_used(b), lsm_block_count(b));
+          run->codec[block] == LSM_CODEC_DICTIONARY ? "zstd with dictionary"
+                                                    : codec_kind_name(run->codec[block]),
+          lsm_block_used(b), lsm_block_count(b));
     lsm_block_load_prefix(b, key);
     for (unsigned i = 0; i < lsm_block_count(b); i++) {
         engine_item item;
         lsm_block_item(b, i, key, &item);
-        const char *kind = item.kind == ENGINE_DELETE ? "delete" : "put";
-        if (item.expires_ns != 0)
+        const char *kind = item.kind == ENGINE_DELETE  ? "delete"
+                           : item.kind == ENGINE_MERGE ? "merge"
+                           : item.kind == ENGINE_APART ? "put apart"
+                                                       : "put";
+        if (item.kind == ENGINE_APART) {
+            lsm_value_ref ref = lsm_value_ref_of(item.value);
+            print(p, "  %s %s @%" PRId64 " value %u bytes in val-%012" PRIu64 " at %" PRIu64, kind,
+                  quote(text, item.key), item.version, ref.len, ref.file, ref.offset);
+        } else if (item.expires_ns != 0)
             print(p, "  %s %s @%" PRId64 " expires %" PRId64 " value %zu bytes", kind,
                   quote(text, item.key), item.version, item.expires_ns, item.value.len);
         else
@@ -139,6 +155,39 @@ vv_status lsm_dump_run(vv_env *env, const char *path, void (*line)(void *ctx, co
     return st;
 }
 
+/* ---- value files ---- */
+
+vv_status lsm_dump_values(vv_env *env, const char *path, void (*line)(void *ctx, const char *text),
+                          void *ctx, vv_error *err)
+{
+    printer p = {line, ctx};
+    uint8_t head[LSM_VALUE_START];
+    vio_file *file = NULL;
+    uint64_t size = 0;
+    vv_status st = vio_open(env->io, path, VIO_READ, &file, err);
+    if (st == VV_OK)
+        st = vio_size(file, &size, err);
+    if (st == VV_OK)
+        st = vio_pread_full(file, 0, head, sizeof head, err);
+    uint64_t id = st == VV_OK ? vv_get_le64(head + 48) : 0;
+    if (st == VV_OK && lsm_value_header_sum(head, id) != vv_get_le64(head + VALUE_SUM_AT))
+        st = vv_fail(err, VV_CORRUPT, "header: its sum does not match");
+    if (st == VV_OK)
+        print(&p, "value file %" PRIu64 " of shard %u format %u size %" PRIu64, id,
+              vv_get_le32(head + 56), vv_get_le32(head + 8), size);
+    for (uint64_t at = LSM_VALUE_START; st == VV_OK && at + LSM_VALUE_HEAD <= size;) {
+        uint8_t record[LSM_VALUE_HEAD];
+        st = vio_pread_full(file, at, record, sizeof record, err);
+        uint32_t len = vv_get_le32(record + 8);
+        if (st != VV_OK || (len == 0 && vv_get_le64(record) == 0))
+            break; /* the zeros behind the last one */
+        print(&p, "  at %" PRIu64 " %u bytes sum %016" PRIx64, at, len, vv_get_le64(record));
+        at += lsm_value_size(len);
+    }
+    vio_close(file);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "value file '%s'", path);
+}
+
 /* ---- manifests ---- */
 
 static vv_status print_record(void *ctx, const lsm_record *record, vv_error *err)
@@ -163,6 +212,11 @@ static vv_status print_record(void *ctx, const lsm_record *record, vv_error *err
               " ranges %" PRIu64 " versions %" PRId64 "..%" PRId64 " [%s, %s)",
               m->id, m->level, m->group, m->size, m->entries, m->ranges, m->version_min,
               m->version_max, quote(lower, m->lower), quote(upper, m->upper));
+        vv_slice uses = m->values;
+        lsm_value_use use;
+        while (lsm_value_use_next(&uses, &use))
+            print(p, "    refers to value file %" PRIu64 " with %" PRIu64 " bytes", use.file,
+                  use.bytes);
     }
     return VV_OK;
 }

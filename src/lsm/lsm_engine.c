@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_value.h"
 
 #define WORK_MIN (64 * VV_KIB)
 
@@ -171,12 +172,11 @@ static vv_status lsm_apply(engine *base, int64_t version, int64_t commit_time_ns
                            vv_error *err)
 {
     lsm_engine *e = lsm_engine_of(base);
-    (void)commit_time_ns; /* expiry is stored as an absolute time in each entry */
     if (version <= atomic_load_explicit(&e->checkpoint, memory_order_relaxed))
         return VV_OK; /* replay overlaps what is in runs */
     vv_mutex_lock(&e->lock);
     engine_memtable *mem = active_of(e);
-    vv_status st = engine_memtable_apply(mem, version, payload, err);
+    vv_status st = engine_memtable_apply_at(mem, version, commit_time_ns, payload, err);
     e->pending_done = true;
     /* Half full: time for a background thread to touch the memory of the next one. */
     bool warm = !e->is_warm && engine_memtable_bytes(mem) > e->opt.memtable_size / 2;
@@ -260,6 +260,10 @@ static void set_defaults(engine_options *opt)
     opt->work_size = vv_max_u64(opt->work_size == 0 ? 4 * VV_MIB : opt->work_size, WORK_MIN);
     if (opt->target_file_size == 0)
         opt->target_file_size = 32 * VV_MIB;
+    if (opt->dictionary_sample == 0)
+        opt->dictionary_sample = (uint32_t)vv_min_u64(512 * VV_KIB, opt->work_size / 8);
+    if (opt->dictionary_gain == 0)
+        opt->dictionary_gain = 25;
     if (opt->level0_runs_max == 0)
         opt->level0_runs_max = 4;
 }
@@ -390,8 +394,8 @@ static vv_status open_store(lsm_engine *e, vv_error *err)
                             err);
     e->store.direct = opt->direct_io;
     if (st == VV_OK)
-        st =
-            engine_memtable_pool_create(opt->budget, opt->env->seed ^ opt->shard, 1, &e->pool, err);
+        st = engine_memtable_pool_create(opt->budget, opt->env->seed ^ opt->shard,
+                                         opt->memtable_count - 1, &e->pool, err);
     if (st == VV_OK)
         st = lsm_manifest_open(&e->manifest, opt->env, e->store.dir, opt->shard, opt->read_only,
                                err);
@@ -454,6 +458,12 @@ static void lsm_stats(engine *base, engine_stats *out)
             out->level_count = level->number + 1;
     }
     lsm_view_release(e, view);
+    lsm_value_stats values;
+    lsm_value_count(&e->store, &values);
+    out->value_files = values.files;
+    out->value_bytes = values.bytes;
+    out->value_garbage = values.garbage;
+    out->disk_bytes += values.bytes;
     pgc_stats cache;
     pgc_cache_stats(e->store.cache, &cache);
     out->cache_hits = cache.hits;
@@ -506,6 +516,7 @@ static uint64_t lsm_approximate_size(engine *base, vv_slice lower, vv_slice uppe
 
 const engine_ops lsm_ops = {
     .name = "lsm",
+    .can_merge = true,
     .open = lsm_open,
     .close = lsm_close,
     .prepare = lsm_prepare,

@@ -10,7 +10,7 @@
 #include "base/alloc.h"
 #include "lsm/lsm_int.h"
 
-#define BATCHES 160
+#define BATCHES 220
 
 /* Everything a store does, going on after errors as a server would. Returns errors met. */
 static unsigned stubborn_workload(tw *w)

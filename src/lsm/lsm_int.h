@@ -90,6 +90,20 @@ static inline uint64_t lsm_level_target(const lsm_engine *e, uint32_t level)
     return target;
 }
 
+/* ---- lsm_form.c ---- */
+
+/* What a writer needs to know of a table. */
+typedef struct lsm_form {
+    codec_kind codec;
+    uint32_t block_size;
+    uint32_t value_threshold; /* values of so many bytes lie apart */
+} lsm_form;
+
+/** The form of a table's blocks in a run of this level. */
+lsm_form lsm_form_of(const lsm_engine *e, uint32_t table, uint32_t level);
+/** True when a run of level 0 may go to `level` as it is: everything in it is plain there too. */
+bool lsm_form_is_plain(const lsm_engine *e, const lsm_run *run, uint32_t level);
+
 /* ---- lsm_read.c ---- */
 
 vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,
@@ -98,6 +112,27 @@ vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_va
 void lsm_value_of_memtable(const engine_item *item, engine_memtable *holder, engine_value *out);
 vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_cursor **out,
                      vv_error *err);
+
+/* ---- lsm_resolve.c ---- */
+
+/** The value of a key whose newest version is a merge, appended to out. The caller holds the view
+ * and is in no epoch section. VV_BUSY as lsm_get. */
+VV_MUST_CHECK vv_status lsm_resolve(lsm_store *store, const lsm_view *view, vv_slice key,
+                                    const engine_read *read, vv_buf *out, int64_t *version,
+                                    int64_t *expires_ns, vv_error *err);
+
+/* What a point read found that is not the value itself: a merge, or a reference. */
+typedef struct lsm_found {
+    engine_kind kind; /* ENGINE_MERGE or ENGINE_APART */
+    vv_slice key;
+    vv_slice reference; /* of ENGINE_APART */
+} lsm_found;
+
+/** Its value, in memory of its own; version and expiry stay but for a merge. The caller holds the
+ * view and is in no epoch section. VV_BUSY as lsm_get. */
+VV_MUST_CHECK vv_status lsm_give_resolved(lsm_engine *e, const lsm_view *view,
+                                          const lsm_found *found, const engine_read *read,
+                                          engine_value *out, vv_error *err);
 
 /* ---- lsm_multi.c ---- */
 

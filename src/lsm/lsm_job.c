@@ -34,6 +34,11 @@ static lsm_job *new_job(lsm_engine *e, lsm_view *view, uint32_t output, vv_error
     job->output = output;
     job->newer = -1;
     lsm_readers_init(&job->readers, e);
+    engine_fold_init(&job->waiting.fold);
+    vv_buf_init(&job->waiting.key, ENGINE_KEY_MAX);
+    vv_buf_init(&job->waiting.out, LSM_BLOCK_RAW_MAX);
+    vv_buf_init(&job->value, ENGINE_VALUE_MAX + 64u);
+    lsm_trainer_init(&job->trainer, e->opt.dictionary_sample, e->opt.dictionary_gain);
     return job;
 }
 
@@ -67,9 +72,15 @@ void lsm_job_destroy(lsm_job *job)
         lsm_meta_fini(&job->metas[i]);
         lsm_prefill_fini(&job->prefills[i]);
     }
+    lsm_job_close_values(job, discard);
     for (uint32_t i = 0; i < job->level_count; i++)
         lsm_level_unref(job->levels[i]);
     lsm_readers_fini(&job->readers);
+    lsm_trainer_fini(&job->trainer);
+    engine_fold_fini(&job->waiting.fold);
+    vv_buf_fini(&job->waiting.key);
+    vv_buf_fini(&job->waiting.out);
+    vv_buf_fini(&job->value);
     engine_rangedels_unref(job->cover);
     vv_free(job->ranges);
     vv_free(job->inputs);
@@ -407,9 +418,12 @@ bool lsm_job_is_committing(const lsm_job *job)
 /* The next step may be another thread's: what this one has in flight ends with it. */
 static vv_status settle_writer(lsm_job *job, vv_status st, vv_error *err)
 {
-    if (job->writer == NULL)
-        return st;
-    vv_status settled = lsm_writer_settle(job->writer, st == VV_OK ? err : NULL);
+    vv_status settled = VV_OK;
+    if (job->values != NULL)
+        settled = lsm_value_writer_settle(job->values, st == VV_OK ? err : NULL);
+    st = st == VV_OK ? settled : st;
+    if (job->writer != NULL)
+        settled = lsm_writer_settle(job->writer, st == VV_OK ? err : NULL);
     return st == VV_OK ? settled : st;
 }
 

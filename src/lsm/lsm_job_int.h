@@ -5,7 +5,10 @@
 #ifndef VARVE_LSM_LSM_JOB_INT_H
 #define VARVE_LSM_LSM_JOB_INT_H
 
+#include "engine/operand.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_pack.h"
+#include "lsm/lsm_value.h"
 
 typedef enum lsm_phase {
     LSM_MERGE,
@@ -21,6 +24,16 @@ typedef struct lsm_table_size {
     uint32_t table;
     uint64_t bytes;
 } lsm_table_size;
+
+/* A merge that may still take in what is older: lsm_job_fold.c. */
+typedef struct lsm_waiting {
+    bool is_there;
+    bool is_first; /* version of its key that is written */
+    int64_t cover; /* the range deletion that ends its chain, or -1 */
+    engine_fold fold;
+    vv_buf key;
+    vv_buf out;
+} lsm_waiting;
 
 struct lsm_job {
     lsm_engine *e;
@@ -51,7 +64,17 @@ struct lsm_job {
     bool has_key;
     int64_t newer; /* the version seen before of the same key, or -1 */
     uint64_t read_bytes;
+    lsm_waiting waiting;
+    bool is_merged_above; /* a merge of the same key was written and builds on what follows */
+    int64_t merge_time;   /* the earliest commit time of a merge in the view; INT64_MAX: none */
 
+    lsm_trainer trainer;      /* outlives the writers */
+    lsm_value_writer *values; /* where large values go, or NULL */
+    uint64_t *value_ids;      /* of all value files written */
+    uint32_t value_count;
+    uint32_t value_cap;
+    vv_buf value;  /* one on its way from file to file */
+    lsm_form form; /* of `table` */
     lsm_writer *writer;
     uint64_t writer_id;
     uint32_t table;              /* of the last item written */
@@ -73,7 +96,36 @@ struct lsm_job {
 /** Position the inputs and decide what is left of the range deletions. */
 VV_MUST_CHECK vv_status lsm_job_begin_merge(lsm_job *job, engine_source **sources, uint32_t count,
                                             vv_error *err);
+/** The next version for the output. is_first: of its key, so that a file may end before it. */
+VV_MUST_CHECK vv_status lsm_job_write(lsm_job *job, const engine_item *item, bool is_first,
+                                      vv_error *err);
+/** True when no older version of key lies beneath the output. */
+bool lsm_job_is_key_bottom(const lsm_job *job, vv_slice key);
 /** Merge about a MiB; *end when nothing is left and the last file is finished. */
 VV_MUST_CHECK vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err);
+
+/* ---- lsm_job_value.c ---- */
+
+/** Put a large value apart, bring a small one in, move one out of a file that is mostly garbage:
+ * the item as it is to be written. ref is memory for a reference. */
+VV_MUST_CHECK vv_status lsm_job_place_value(lsm_job *job, engine_item *item,
+                                            uint8_t ref[LSM_VALUE_REF], vv_error *err);
+/** The value files are complete and durable. */
+VV_MUST_CHECK vv_status lsm_job_finish_values(lsm_job *job, vv_error *err);
+/** Close them; discard: those that no run holds are removed. */
+void lsm_job_close_values(lsm_job *job, bool discard);
+
+/* ---- lsm_job_fold.c ---- */
+
+/** Look at the readers of a table, and at the merges above it. */
+VV_MUST_CHECK vv_status lsm_job_enter_table(lsm_job *job, uint32_t table, vv_error *err);
+/** A merge that is needed: it waits for what is older. */
+VV_MUST_CHECK vv_status lsm_job_fold_begin(lsm_job *job, const engine_item *item, bool is_first,
+                                           vv_error *err);
+/** The next older version of the key, while a merge waits. *taken: it has gone into that. */
+VV_MUST_CHECK vv_status lsm_job_fold_older(lsm_job *job, const engine_item *item, bool needed,
+                                           bool *taken, vv_error *err);
+/** The key has no more versions. */
+VV_MUST_CHECK vv_status lsm_job_fold_end(lsm_job *job, vv_error *err);
 
 #endif

@@ -4,7 +4,8 @@
  * For one key, versions newest first, these go:
  *   - a version that no reader can tell from the next newer one, range deletions included;
  *   - a deletion when nothing older lies beneath it and no reader is older than it.
- * A put that has expired for every reader becomes a deletion of the same version.
+ * A put that has expired for every reader becomes a deletion of the same version. Merges take in
+ * what is older: lsm_job_fold.c.
  *
  * The output is a set of disjoint files. A file ends only between two keys; it takes the range
  * deletions of its part of the key space, from its first key (the first file: from the start) to
@@ -22,8 +23,6 @@
 #define PIECE_BYTES (1 * VV_MIB)
 #define WRITE_SIZE (1 * VV_MIB)
 #define LARGE_TABLE (1 * VV_MIB) /* a table with more in a flush gets files of its own */
-#define COMPRESSED_BLOCK 16384u
-#define PLAIN_BLOCK 4096u
 
 /* ---- what lies beneath ---- */
 
@@ -38,7 +37,7 @@ static uint32_t first_beneath(const lsm_job *job)
     return i;
 }
 
-static bool is_key_bottom(const lsm_job *job, vv_slice key)
+bool lsm_job_is_key_bottom(const lsm_job *job, vv_slice key)
 {
     if (VV_BUG(11))
         return true;
@@ -79,31 +78,62 @@ static bool is_needed(const lsm_job *job, const engine_item *item, int64_t newer
     return false;
 }
 
-/* The item as it is to be written, or false when it goes. */
-static bool keep(lsm_job *job, engine_item *item)
+/* A put that no reader sees alive any more, nor a merge above it. */
+static bool has_expired(const lsm_job *job, const engine_item *item)
 {
     const lsm_readers *r = &job->readers;
-    bool same_key = job->has_key && job->key_len == item->key.len &&
-                    memcmp(job->key, item->key.data, job->key_len) == 0;
-    int64_t newer = same_key ? job->newer : -1;
-    if (!same_key) {
-        memcpy(job->key, item->key.data, item->key.len);
-        job->key_len = item->key.len;
-        job->has_key = true;
-    } else if (item->version == newer) {
-        return false; /* the same version twice: the newer source was first */
-    }
-    job->newer = item->version;
-    if (!is_needed(job, item, newer))
-        return false;
-    if (item->kind == ENGINE_PUT && item->expires_ns != 0 && item->expires_ns <= r->floor.time_ns &&
-        item->expires_ns <= r->pin_time) {
+    bool is_put = item->kind == ENGINE_PUT || item->kind == ENGINE_APART;
+    return is_put && item->expires_ns != 0 && item->expires_ns <= r->floor.time_ns &&
+           item->expires_ns <= r->pin_time && !job->is_merged_above &&
+           item->expires_ns <= job->merge_time;
+}
+
+/* Write a needed version, unless it is a deletion of nothing. */
+static vv_status write_needed(lsm_job *job, engine_item *item, bool is_first, vv_error *err)
+{
+    if (item->kind == ENGINE_MERGE)
+        return lsm_job_fold_begin(job, item, is_first, err);
+    if (has_expired(job, item)) {
         item->kind = ENGINE_DELETE;
         item->value = (vv_slice){0};
         item->expires_ns = 0;
     }
-    return !(item->kind == ENGINE_DELETE && lsm_readers_are_above(r, item->version) &&
-             is_key_bottom(job, item->key));
+    job->is_merged_above = false;
+    if (item->kind == ENGINE_DELETE && lsm_readers_are_above(&job->readers, item->version) &&
+        lsm_job_is_key_bottom(job, item->key))
+        return VV_OK;
+    return lsm_job_write(job, item, is_first, err);
+}
+
+static vv_status enter_key(lsm_job *job, vv_slice key, vv_error *err)
+{
+    vv_status st = lsm_job_fold_end(job, err); /* of the key before */
+    memcpy(job->key, key.data, key.len);
+    job->key_len = key.len;
+    job->has_key = true;
+    job->is_merged_above = false;
+    return st == VV_OK ? lsm_job_enter_table(job, engine_key_table(key), err) : st;
+}
+
+/* Keep, fold or leave out the next version. */
+static vv_status take_item(lsm_job *job, engine_item *item, vv_error *err)
+{
+    bool is_first = !job->has_key || job->key_len != item->key.len ||
+                    memcmp(job->key, item->key.data, job->key_len) != 0;
+    int64_t newer = is_first ? -1 : job->newer;
+    vv_status st = is_first ? enter_key(job, item->key, err) : VV_OK;
+    if (st != VV_OK)
+        return st;
+    bool same_version = item->version == newer; /* beneath a merge of the same entry */
+    job->newer = item->version;
+    bool needed = !same_version && is_needed(job, item, newer);
+    if (job->waiting.is_there) {
+        bool taken = false;
+        st = lsm_job_fold_older(job, item, needed, &taken, err);
+        if (st != VV_OK || taken)
+            return st;
+    }
+    return needed ? write_needed(job, item, is_first, err) : VV_OK;
 }
 
 /* ---- range deletions ---- */
@@ -198,15 +228,13 @@ static bool has_ranges_left(const lsm_job *job)
 static vv_status open_file(lsm_job *job, vv_error *err)
 {
     lsm_engine *e = job->e;
-    bool compress = job->output > 0 && e->opt.compress;
+    job->form = lsm_form_of(e, job->table, job->output);
     lsm_writer_options opt = {
         .store = &e->store,
         .group = job->group,
         .level = job->output,
-        .block_size = e->opt.block_size != 0 ? e->opt.block_size
-                      : compress             ? COMPRESSED_BLOCK
-                                             : PLAIN_BLOCK,
-        .codec = compress ? CODEC_LZ4 : CODEC_NONE,
+        .block_size = job->form.block_size,
+        .trainer = &job->trainer,
         .buffer_size = (size_t)vv_min_u64(vv_min_u64(WRITE_SIZE, e->opt.work_size / 4),
                                           e->opt.target_file_size / 4 + 1),
         .filter_bits = job->output == 0 ? LSM_FILTER_BITS_YOUNG : LSM_FILTER_BITS,
@@ -215,7 +243,11 @@ static vv_status open_file(lsm_job *job, vv_error *err)
     if (st != VV_OK)
         return st;
     job->writer_id = opt.id;
-    return lsm_writer_open(&opt, &job->writer, err);
+    st = lsm_writer_open(&opt, &job->writer, err);
+    if (st == VV_OK)
+        st = lsm_writer_enter_table(job->writer, job->table, job->form.codec, job->form.block_size,
+                                    err);
+    return st;
 }
 
 static vv_status grow_files(lsm_job *job, vv_error *err)
@@ -289,15 +321,31 @@ static bool is_cut(const lsm_job *job, vv_slice key)
     return lsm_writer_size(job->writer) > LARGE_TABLE;
 }
 
-static vv_status write_item(lsm_job *job, const engine_item *item, bool new_key, vv_error *err)
+static vv_status enter_writer_table(lsm_job *job, vv_error *err)
+{
+    return lsm_writer_enter_table(job->writer, job->table, job->form.codec, job->form.block_size,
+                                  err);
+}
+
+vv_status lsm_job_write(lsm_job *job, const engine_item *item, bool is_first, vv_error *err)
 {
     vv_status st = VV_OK;
-    if (job->writer != NULL && new_key && is_cut(job, item->key))
+    if (job->writer != NULL && is_first && is_cut(job, item->key))
         st = finish_file(job, &item->key, err);
-    job->table = engine_key_table(item->key);
+    uint32_t table = engine_key_table(item->key);
+    bool same_table = table == job->table;
+    if (!same_table || job->writer == NULL)
+        job->form = lsm_form_of(job->e, table, job->output);
+    job->table = table;
     if (st == VV_OK && job->writer == NULL)
         st = open_file(job, err);
-    return st == VV_OK ? lsm_writer_add(job->writer, item, err) : st;
+    else if (st == VV_OK && !same_table)
+        st = enter_writer_table(job, err);
+    uint8_t ref[LSM_VALUE_REF];
+    engine_item placed = *item;
+    if (st == VV_OK)
+        st = lsm_job_place_value(job, &placed, ref, err);
+    return st == VV_OK ? lsm_writer_add(job->writer, &placed, err) : st;
 }
 
 vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err)
@@ -310,10 +358,7 @@ vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err)
     while ((next = lsm_merge_item(&job->merge)) != NULL && bytes <= piece) {
         engine_item item = *next;
         bytes += item.key.len + item.value.len + 16;
-        bool new_key = !job->has_key || !vv_slice_eq(vv_slice_of(job->key, job->key_len), item.key);
-        vv_status st = lsm_readers_enter(&job->readers, engine_key_table(item.key), err);
-        if (st == VV_OK && keep(job, &item))
-            st = write_item(job, &item, new_key, err);
+        vv_status st = take_item(job, &item, err);
         if (st == VV_OK)
             st = lsm_merge_next(&job->merge, err);
         if (st != VV_OK)
@@ -323,5 +368,8 @@ vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err)
     if (next != NULL)
         return VV_OK;
     *end = true;
-    return finish_file(job, NULL, err);
+    vv_status st = lsm_job_fold_end(job, err);
+    if (st == VV_OK)
+        st = finish_file(job, NULL, err);
+    return st == VV_OK ? lsm_job_finish_values(job, err) : st;
 }

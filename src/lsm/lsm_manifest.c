@@ -25,6 +25,7 @@
 #include "base/point.h"
 #include "base/util.h"
 #include "lsm/lsm.h"
+#include "lsm/lsm_value.h"
 
 #define ID_RESERVE (UINT64_C(1) << 16)
 #define ROTATE_SIZE (1 * VV_MIB) /* a file is renewed past this and past four times its start */
@@ -292,6 +293,18 @@ static bool numbered(const char *name, const char *prefix, uint64_t *out)
     return *end == '\0';
 }
 
+static bool refers_to(const lsm_manifest *m, uint64_t file)
+{
+    for (uint32_t i = 0; i < m->state.count; i++) {
+        vv_slice uses = m->state.runs[i].values;
+        lsm_value_use use;
+        while (lsm_value_use_next(&uses, &use))
+            if (use.file == file)
+                return true;
+    }
+    return false;
+}
+
 static bool belongs(const lsm_manifest *m, const char *name)
 {
     uint64_t id = 0;
@@ -301,6 +314,8 @@ static bool belongs(const lsm_manifest *m, const char *name)
                 return true;
         return false;
     }
+    if (numbered(name, "val-", &id))
+        return refers_to(m, id);
     if (numbered(name, "manifest-", &id))
         return id == m->number;
     return strcmp(name, "CURRENT.tmp") != 0; /* what we do not know we leave alone */

@@ -18,6 +18,7 @@
 #include "base/util.h"
 #include "base/varint.h"
 #include "lsm/lsm_manifest.h"
+#include "lsm/lsm_value.h"
 
 #define MANIFEST_MAGIC "VARVEMAN"
 #define RECORD_MAGIC UINT32_C(0x454d534c) /* "LSME" */
@@ -26,8 +27,8 @@
     (UINT64_C(4) * LSM_MANIFEST_MAX) /* bytes summed when looking behind damage                    \
                                       */
 
-/* Fields of a payload after its kind, each at most once but ADD and REMOVE. */
-enum { TAG_ID_LIMIT = 1, TAG_CHECKPOINT = 2, TAG_REMOVE = 3, TAG_ADD = 4 };
+/* Fields of a payload after its kind, each at most once but ADD, REMOVE and VALUES. */
+enum { TAG_ID_LIMIT = 1, TAG_CHECKPOINT = 2, TAG_REMOVE = 3, TAG_ADD = 4, TAG_VALUES = 5 };
 
 uint32_t lsm_manifest_put_header(vv_buf *out, uint64_t number, uint32_t shard)
 {
@@ -67,6 +68,10 @@ static void put_meta(vv_buf *out, const lsm_meta *m)
     vv_buf_append_le64(out, m->footer_sum);
     put_bytes(out, m->lower);
     put_bytes(out, m->upper);
+    if (m->values.len > 0) {
+        vv_buf_append_varint(out, TAG_VALUES);
+        put_bytes(out, m->values);
+    }
 }
 
 static void put_payload(vv_buf *out, lsm_record_kind kind, const lsm_edit *edit, uint64_t id_limit)
@@ -182,6 +187,16 @@ static const uint8_t *get_bytes(const uint8_t *p, const uint8_t *end, vv_slice *
     return p + len;
 }
 
+static const uint8_t *get_uses(const uint8_t *p, const uint8_t *end, vv_slice *out)
+{
+    uint64_t len = 0;
+    p = vv_varint_get(p, end, &len);
+    if (p == NULL || len == 0 || len > (uint64_t)(end - p))
+        return NULL;
+    *out = vv_slice_of(p, (size_t)len);
+    return lsm_value_uses_are_valid(*out) ? p + len : NULL;
+}
+
 static const uint8_t *get_meta(const uint8_t *p, const uint8_t *end, lsm_meta *m)
 {
     uint64_t n[11];
@@ -251,6 +266,11 @@ static vv_status decode_field(uint64_t tag, const uint8_t **at, const uint8_t *e
         if (arrays->remove != NULL) /* always: there is room */
             arrays->remove[record->edit.remove_count++] = number;
         break;
+    case TAG_VALUES: { /* of the run before */
+        lsm_meta *m = record->edit.add_count == 0 ? NULL : &arrays->add[record->edit.add_count - 1];
+        p = m == NULL || m->values.len > 0 ? NULL : get_uses(p, end, &m->values);
+        break;
+    }
     case TAG_ADD:
         st = make_room((void **)&arrays->add, &arrays->add_cap, record->edit.add_count,
                        sizeof *arrays->add, err);

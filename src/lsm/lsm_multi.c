@@ -23,15 +23,18 @@
 #include "base/util.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_value.h"
 
 typedef struct multi_key {
     vv_slice key;
     uint64_t hash;
-    int64_t cover;  /* newest range deletion at or below the snapshot over the key so far */
-    uint32_t index; /* in the caller's arrays */
-    uint32_t level; /* of the view: the next to ask, or the one whose block is missing */
-    uint32_t block; /* wanted: the missing block */
-    lsm_run *run;   /* and its run */
+    int64_t cover;    /* newest range deletion at or below the snapshot over the key so far */
+    uint32_t index;   /* in the caller's arrays */
+    uint32_t level;   /* of the view: the next to ask, or the one whose block is missing */
+    uint32_t block;   /* wanted: the missing block */
+    engine_kind kind; /* of what was found: ENGINE_PUT until it is a merge or a reference */
+    uint8_t ref[LSM_VALUE_REF];
+    lsm_run *run; /* and its run */
     struct multi_key *next;
 } multi_key;
 
@@ -64,8 +67,9 @@ struct multi {
     fetch *answered[FETCHES];
     unsigned answered_count;
     unsigned busy_count;
-    uint32_t failed; /* index of the first failed key; UINT32_MAX: none */
-    vv_error error;  /* its */
+    size_t unresolved; /* merges and references among the answers */
+    uint32_t failed;   /* index of the first failed key; UINT32_MAX: none */
+    vv_error error;    /* its */
 };
 
 /* ---- answers ---- */
@@ -88,7 +92,7 @@ static void answer_failed(multi *m, const multi_key *k, vv_status st, const vv_e
 }
 
 /* Takes a pin of the frame, or none of the memtable. */
-static void answer_found(multi *m, const multi_key *k, const engine_item *item, pgc_frame *frame,
+static void answer_found(multi *m, multi_key *k, const engine_item *item, pgc_frame *frame,
                          engine_memtable *holder)
 {
     if (!engine_item_is_live(item, k->cover, m->read)) {
@@ -97,6 +101,14 @@ static void answer_found(multi *m, const multi_key *k, const engine_item *item, 
     }
     engine_value *out = &m->out[k->index];
     *out = (engine_value){.version = item->version, .expires_ns = item->expires_ns};
+    m->status[k->index] = VV_OK;
+    if (VV_UNLIKELY(item->kind != ENGINE_PUT)) { /* resolved when nobody waits for a block */
+        k->kind = item->kind;
+        if (item->kind == ENGINE_APART)
+            memcpy(k->ref, item->value.data, LSM_VALUE_REF);
+        m->unresolved++;
+        return;
+    }
     if (holder != NULL) {
         lsm_value_of_memtable(item, holder, out);
     } else {
@@ -105,7 +117,6 @@ static void answer_found(multi *m, const multi_key *k, const engine_item *item, 
         out->pin = frame;
         out->unpin = pgc_unpin;
     }
-    m->status[k->index] = VV_OK;
 }
 
 /* ---- the walk of one key ---- */
@@ -361,6 +372,24 @@ static void fetch_all(multi *m)
     vv_free(m->fetches);
 }
 
+/* ---- merges and values apart ---- */
+
+static void resolve_all(multi *m)
+{
+    for (size_t i = 0; m->unresolved > 0 && i < m->count; i++) {
+        multi_key *k = &m->keys[i];
+        if (k->kind == ENGINE_PUT)
+            continue;
+        vv_error why = in_file;
+        const lsm_found found = {
+            .kind = k->kind, .key = k->key, .reference = vv_slice_of(k->ref, LSM_VALUE_REF)};
+        vv_status st = lsm_give_resolved(m->e, m->view, &found, m->read, &m->out[k->index], &why);
+        if (st != VV_OK)
+            answer_failed(m, k, st, &why);
+        m->unresolved--;
+    }
+}
+
 /* ---- the call ---- */
 
 static int by_key(const void *a, const void *b)
@@ -411,6 +440,7 @@ vv_status lsm_multi_get(engine *base, const vv_slice *keys, size_t count, const 
     walk_all(&m);
     if (m.wanted != NULL)
         fetch_all(&m);
+    resolve_all(&m);
     lsm_view_release(m.e, m.view);
     count_hits(&m);
     vv_free(m.keys);

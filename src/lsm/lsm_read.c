@@ -18,6 +18,7 @@
 #include "base/util.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_value.h"
 
 #define CANDIDATES 16u /* runs whose filters are asked in one go */
 #define COPY_MAX                                                                                   \
@@ -173,6 +174,48 @@ void lsm_value_of_memtable(const engine_item *item, engine_memtable *holder, eng
     out->unpin = unpin_memtable;
 }
 
+static vv_status give_merged(lsm_engine *e, const lsm_view *view, vv_slice key,
+                             const engine_read *read, engine_value *out, vv_error *err)
+{
+    vv_buf value;
+    vv_buf_init(&value, ENGINE_VALUE_MAX);
+    vv_status st =
+        lsm_resolve(&e->store, view, key, read, &value, &out->version, &out->expires_ns, err);
+    if (st != VV_OK) {
+        vv_buf_fini(&value);
+        return st;
+    }
+    out->data = vv_buf_slice(&value);
+    out->pin = value.data; /* the buffer's memory is the value's now */
+    out->unpin = vv_free;
+    return VV_OK;
+}
+
+vv_status lsm_give_resolved(lsm_engine *e, const lsm_view *view, const lsm_found *found,
+                            const engine_read *read, engine_value *out, vv_error *err)
+{
+    if (found->kind == ENGINE_MERGE)
+        return give_merged(e, view, found->key, read, out, err);
+    if (read->from_memory)
+        return VV_BUSY;
+    uint8_t *memory = NULL;
+    vv_status st = lsm_value_read(&e->store, found->reference, &memory, &out->data, err);
+    out->pin = memory;
+    out->unpin = st == VV_OK ? vv_free : NULL;
+    return st;
+}
+
+/* What was found is not the value itself. Leaves the section for a while. */
+static vv_status get_resolved(lookup *l, engine_value *out, vv_error *err)
+{
+    const lsm_found found = {.kind = l->item.kind, .key = l->key, .reference = l->item.value};
+    hold_view(l);
+    vv_epoch_exit();
+    vv_status st = lsm_give_resolved(l->e, l->view, &found, l->read, out, err);
+    vv_epoch_enter();
+    return st;
+}
+
 vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,
                   vv_error *err)
 {
@@ -188,7 +231,9 @@ vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_va
         st = VV_NOT_FOUND;
     if (st == VV_OK) {
         *out = (engine_value){.version = l.item.version, .expires_ns = l.item.expires_ns};
-        if (holder != NULL) {
+        if (VV_UNLIKELY(l.item.kind != ENGINE_PUT)) {
+            st = get_resolved(&l, out, err);
+        } else if (holder != NULL) {
             lsm_value_of_memtable(&l.item, holder, out);
         } else {
             out->data = l.item.value;
@@ -197,7 +242,7 @@ vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_va
         }
     }
     vv_epoch_exit();
-    if (l.frame != NULL && st != VV_OK)
+    if (l.frame != NULL && (st != VV_OK || l.item.kind != ENGINE_PUT))
         pgc_unpin(l.frame);
     if (l.view_held)
         lsm_view_release(e, (lsm_view *)(uintptr_t)l.view);
@@ -216,6 +261,18 @@ static void release_hold(void *ctx)
     cursor_hold *hold = ctx;
     lsm_view_release(hold->e, hold->view);
     vv_free(hold);
+}
+
+static vv_status resolve_held(void *ctx, const engine_item *item, const engine_read *read,
+                              vv_buf *out, vv_error *err)
+{
+    const cursor_hold *hold = ctx;
+    int64_t version = 0;
+    int64_t expires_ns = 0;
+    if (item->kind == ENGINE_APART)
+        return lsm_value_load(&hold->e->store, item->value, out, err);
+    return lsm_resolve(&hold->e->store, hold->view, item->key, read, out, &version, &expires_ns,
+                       err);
 }
 
 /* Sources over all parts of the view that the bounds touch, newest first. */
@@ -258,7 +315,9 @@ vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_curs
     size_t count = 0;
     vv_status st = make_sources(view, opt, sources, &count, err);
     if (st == VV_OK) {
-        st = engine_cursor_create(sources, count, opt, release_hold, hold, out, err);
+        engine_cursor_options with = *opt;
+        with.resolver = (engine_resolver){resolve_held, hold};
+        st = engine_cursor_create(sources, count, &with, release_hold, hold, out, err);
         count = 0; /* taken */
     }
     for (size_t i = 0; i < count; i++)

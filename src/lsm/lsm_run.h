@@ -13,7 +13,7 @@
 
 #include "base/lock.h"
 #include "base/util.h"
-#include "codec/codec_block.h"
+#include "codec/codec_block_dict.h"
 #include "engine/rangedel.h"
 #include "io/env.h"
 #include "io/vio_queue.h"
@@ -40,9 +40,12 @@ typedef struct lsm_meta {
     uint64_t raw_bytes; /* of keys and values */
     int64_t version_min;
     int64_t version_max;
-    vv_slice lower;  /* inclusive */
-    vv_slice upper;  /* exclusive */
-    uint8_t *bounds; /* owns lower and upper */
+    uint64_t merges;    /* of the entries; from here on known from the footer alone */
+    int64_t merge_time; /* the earliest commit time of one; INT64_MAX: none */
+    vv_slice lower;     /* inclusive */
+    vv_slice upper;     /* exclusive */
+    vv_slice values; /* uses of value files (lsm_value.h), encoded; known from the manifest alone */
+    uint8_t *bounds; /* owns lower, upper and values */
 } lsm_meta;
 
 /** Copy with bounds of its own. VV_NO_MEMORY. */
@@ -59,6 +62,9 @@ void lsm_run_path(char out[VIO_PATH_MAX], const char *dir, uint64_t id);
 /* ---- the world of a shard's runs ---- */
 
 typedef struct lsm_run lsm_run;
+typedef struct lsm_value_file lsm_value_file;
+
+#define LSM_VALUE_BUCKETS 64u
 
 typedef struct lsm_counter {
     _Alignas(64) _Atomic uint64_t filter_skips;
@@ -75,6 +81,9 @@ typedef struct lsm_store {
     codec_block_ctx *codecs[4];   /* idle contexts, under codec_lock */
     _Atomic(lsm_run *) trash;     /* runs without a reference, to be closed by lsm_store_sweep */
     _Atomic uint64_t index_bytes; /* indexes, filters, reference arrays */
+    vv_mutex value_lock;          /* VV_RANK_LEAF */
+    lsm_value_file *value_files[LSM_VALUE_BUCKETS]; /* those open, under value_lock */
+    bool is_closing; /* one thread: what goes now is only forgotten */
     lsm_counter counters[PGC_COUNTERS];
 } lsm_store;
 
@@ -101,6 +110,7 @@ typedef struct lsm_writer_options {
     uint32_t level;
     uint32_t block_size; /* raw bytes */
     codec_kind codec;
+    struct lsm_trainer *trainer; /* of dictionaries, outlives the writer; NULL: none */
     unsigned filter_bits;
     size_t buffer_size; /* bytes on their way to the file */
 } lsm_writer_options;
@@ -108,6 +118,9 @@ typedef struct lsm_writer_options {
 /** A new file; it must not exist. */
 VV_MUST_CHECK vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out,
                                         vv_error *err);
+/** The form of what follows: a table begins. */
+VV_MUST_CHECK vv_status lsm_writer_enter_table(lsm_writer *w, uint32_t table, codec_kind codec,
+                                               uint32_t block_size, vv_error *err);
 /** The next entry: key ascending, version descending. */
 VV_MUST_CHECK vv_status lsm_writer_add(lsm_writer *w, const engine_item *item, vv_error *err);
 /** A range deletion, in any order; start < end. */
@@ -154,13 +167,16 @@ struct lsm_run {
     pgc_file *pages;
     lsm_fence fence;
     uint64_t *place; /* per block: offset / 512 << 24 | stored length */
-    uint8_t *codec;  /* per block */
+    uint8_t *codec;  /* per block: codec_kind, or LSM_CODEC_DICTIONARY */
+    uint32_t features;
+    codec_block_dict *dict; /* with LSM_FEATURE_DICTIONARY */
     uint32_t block_count;
     uint32_t block_size;
     uint64_t data_size; /* bytes of all blocks */
     uint8_t *filter;    /* 64-byte lines; NULL in a run without entries */
     uint32_t filter_lines;
     engine_rangedels *rangedels; /* NULL: none */
+    bool holds_values;           /* its value files are open */
     uint64_t memory;             /* bytes counted in the budget */
     lsm_run *trash_next;
 };

@@ -13,7 +13,7 @@
 enum {
     FOOT_MAGIC = 0,     /* 8 bytes */
     FOOT_FORMAT = 8,    /* u32 */
-    FOOT_FEATURES = 12, /* u32, all bits zero today */
+    FOOT_FEATURES = 12, /* u32, LSM_FEATURE_* */
     FOOT_KEY_ID = 16,   /* u64, zero: not encrypted */
     FOOT_NONCE = 24,    /* 24 bytes, zero */
     FOOT_ID = 48,       /* u64 */
@@ -33,7 +33,22 @@ enum {
     FOOT_LOWER_LEN = 228,   /* u16 */
     FOOT_UPPER_LEN = 230,   /* u16 */
     FOOT_BOUNDS = 232,      /* lower, then upper; zeros up to the sum */
+    FOOT_DICTIONARY = 2560, /* {offset u64, length u64, sum u64}, with LSM_FEATURE_DICTIONARY */
+    FOOT_MERGES = 2584,     /* u64, with LSM_FEATURE_MERGES, and the next */
+    FOOT_MERGE_TIME = 2592, /* i64 */
     FOOT_SUM = LSM_FOOTER_SIZE - 8,
+};
+
+static_assert(FOOT_BOUNDS + 2 * LSM_BOUND_MAX <= FOOT_DICTIONARY, "the bounds end before it");
+
+/* Bits of FOOT_FEATURES. A run has only those that its bytes need, so that an older version reads
+ * what it can. */
+enum {
+    LSM_FEATURE_STORED_SUM = 1, /* compressed blocks begin with LSM_STORED_HEAD bytes */
+    LSM_FEATURE_DICTIONARY = 2, /* a dictionary section; blocks of LSM_CODEC_DICTIONARY */
+    LSM_FEATURE_MERGES = 4,     /* entries of kind ENGINE_MERGE */
+    LSM_FEATURE_VALUES = 8,     /* entries of kind ENGINE_APART */
+    LSM_FEATURES_KNOWN = 15,
 };
 
 typedef enum lsm_section {
@@ -41,8 +56,15 @@ typedef enum lsm_section {
     LSM_SECTION_RANGES,
     LSM_SECTION_PROPERTIES,
     LSM_SECTION_FILTER,
-    LSM_SECTIONS,
+    LSM_SECTIONS, /* every run has those above */
+    LSM_SECTION_DICTIONARY = LSM_SECTIONS,
 } lsm_section;
+
+/** Where the footer tells of a section. */
+static inline size_t lsm_section_at(lsm_section section)
+{
+    return section < LSM_SECTIONS ? FOOT_SECTIONS + 24 * (size_t)section : FOOT_DICTIONARY;
+}
 
 #define LSM_SECTION_MAX (UINT64_C(1) << 32)
 #define LSM_INDEX_BLOCK_SIZE 9u /* offset u40 / 512, length u24, codec u8 */
@@ -50,11 +72,23 @@ typedef enum lsm_section {
 #define LSM_FILTER_TAIL 16u    /* line count u32, bits a key u32, hash seed u64 */
 #define LSM_TABLE_SIZE 20u     /* table id u32, entries u64, bytes u64 */
 #define LSM_COMPRESSED_HEAD 4u /* raw length u32, in front of compressed bytes */
+/* With LSM_FEATURE_STORED_SUM instead: sum u64, raw length u32, dictionary id u32 (0: none). */
+#define LSM_STORED_HEAD 16u
+#define LSM_CODEC_DICTIONARY                                                                       \
+    3u /* beside codec_kind in the index: zstd with the run's dictionary                           \
+        */
 
 static inline uint64_t lsm_section_sum(const uint8_t *p, size_t len, uint64_t run_id,
                                        lsm_section section)
 {
     return vv_hash64_seed(p, len, ~run_id * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)section);
+}
+
+/** The sum of a compressed block of len bytes at this address. */
+static inline uint64_t lsm_stored_sum(const uint8_t *p, size_t len, uint64_t run_id,
+                                      uint32_t number)
+{
+    return vv_hash64_seed(p + 8, len - 8, ~(run_id * UINT64_C(0x9e3779b97f4a7c15) + number));
 }
 
 static inline uint64_t lsm_footer_sum(const uint8_t *p, uint64_t run_id)

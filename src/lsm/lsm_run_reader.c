@@ -1,10 +1,8 @@
 /*
- * lsm_run_reader.c - opening a run and reading its blocks.
+ * lsm_run_reader.c - opening a run.
  *
  * Everything in a file may be damaged or hostile: each length is checked against the file before
- * memory is taken for it, sums are checked before bytes are believed, and a block is checked for
- * structure before anybody searches it. After that readers search without looking over their
- * shoulder.
+ * memory is taken for it, and sums are checked before bytes are believed. Blocks: lsm_run_block.c.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,6 +15,7 @@
 #include "base/varint.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_run_format.h"
+#include "lsm/lsm_value.h"
 
 void lsm_meta_fini(lsm_meta *meta)
 {
@@ -26,17 +25,21 @@ void lsm_meta_fini(lsm_meta *meta)
 
 vv_status lsm_meta_copy(const lsm_meta *from, lsm_meta *out, vv_error *err)
 {
-    uint8_t *bounds = vv_alloc(from->lower.len + from->upper.len);
+    size_t both = from->lower.len + from->upper.len;
+    uint8_t *bounds = vv_alloc(both + from->values.len);
     if (bounds == NULL)
         return vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory for its bounds", from->id);
     if (from->lower.len > 0)
         memcpy(bounds, from->lower.data, from->lower.len);
     if (from->upper.len > 0)
         memcpy(bounds + from->lower.len, from->upper.data, from->upper.len);
+    if (from->values.len > 0)
+        memcpy(bounds + both, from->values.data, from->values.len);
     *out = *from;
     out->bounds = bounds;
     out->lower = vv_slice_of(bounds, from->lower.len);
     out->upper = vv_slice_of(bounds + from->lower.len, from->upper.len);
+    out->values = vv_slice_of(bounds + both, from->values.len);
     return VV_OK;
 }
 
@@ -51,7 +54,8 @@ static void count_memory(lsm_run *run)
     run->memory = sizeof *run + run->fence.memory +
                   run->block_count * (sizeof *run->place + sizeof *run->codec) +
                   (uint64_t)run->filter_lines * LSM_FILTER_LINE + run->meta.lower.len +
-                  run->meta.upper.len;
+                  run->meta.upper.len +
+                  (run->dict == NULL ? 0 : codec_block_dict_memory(run->dict));
     vv_budget_take(run->store->budget, VV_BUDGET_INDEX, run->memory);
     atomic_fetch_add_explicit(&run->store->index_bytes, run->memory, memory_order_relaxed);
 }
@@ -62,6 +66,9 @@ static void destroy_run(lsm_run *run)
     if (run == NULL)
         return;
     release_memory(run);
+    if (run->holds_values)
+        lsm_value_release(run->store, run->meta.values,
+                          atomic_load_explicit(&run->doomed, memory_order_relaxed));
     pgc_file_destroy(run->pages);
     engine_rangedels_unref(run->rangedels);
     lsm_fence_fini(&run->fence);
@@ -69,6 +76,7 @@ static void destroy_run(lsm_run *run)
     lsm_meta_fini(&run->meta);
     vv_free(run->place);
     vv_free(run->codec);
+    codec_block_dict_unref(run->dict);
     vv_free(run->filter);
     vv_free(run);
 }
@@ -100,6 +108,8 @@ vv_status lsm_store_init(lsm_store *s, vv_env *env, const char *dir, uint32_t sh
     vv_status st = pgc_cache_create(cache_size, budget, &s->cache, err);
     if (st == VV_OK)
         vv_mutex_init(&s->codec_lock, VV_RANK_LEAF);
+    if (st == VV_OK)
+        vv_mutex_init(&s->value_lock, VV_RANK_LEAF);
     return st;
 }
 
@@ -107,12 +117,14 @@ void lsm_store_fini(lsm_store *s)
 {
     if (s->cache == NULL)
         return;
+    s->is_closing = true;
     vv_epoch_drain(); /* views that wait for readers hold runs */
     (void)lsm_store_sweep(s);
     pgc_cache_destroy(s->cache);
     for (size_t i = 0; i < ARRAY_LEN(s->codecs); i++)
         codec_block_ctx_destroy(s->codecs[i]);
     vv_mutex_fini(&s->codec_lock);
+    vv_mutex_fini(&s->value_lock);
     s->cache = NULL;
 }
 
@@ -177,7 +189,7 @@ typedef struct section_place {
 
 static section_place section_at(const uint8_t *footer, lsm_section section)
 {
-    const uint8_t *at = footer + FOOT_SECTIONS + 24 * (size_t)section;
+    const uint8_t *at = footer + lsm_section_at(section);
     return (section_place){vv_get_le64(at), vv_get_le64(at + 8), vv_get_le64(at + 16)};
 }
 
@@ -202,11 +214,12 @@ static vv_status check_footer(const uint8_t *f, uint64_t id, uint64_t file_size,
                        "format version %u, this build reads version %u: use the version of varve "
                        "that wrote it",
                        format, LSM_RUN_FORMAT);
-    if (vv_get_le32(f + FOOT_FEATURES) != 0)
+    uint32_t unknown = vv_get_le32(f + FOOT_FEATURES) & ~(uint32_t)LSM_FEATURES_KNOWN;
+    if (unknown != 0)
         return vv_fail(err, VV_UNSUPPORTED,
                        "feature bits %#x, which this build does not know: use the version of "
                        "varve that wrote it",
-                       vv_get_le32(f + FOOT_FEATURES));
+                       unknown);
     if (!is_zero(f + FOOT_KEY_ID, FOOT_ID - FOOT_KEY_ID))
         return vv_fail(err, VV_UNSUPPORTED, "encrypted, which this version cannot read");
     if (vv_get_le64(f + FOOT_ID) != id)
@@ -219,7 +232,8 @@ static vv_status check_footer(const uint8_t *f, uint64_t id, uint64_t file_size,
                      vv_slice_of(f + FOOT_BOUNDS + lower, upper)) >= 0 ||
         vv_get_le32(f + FOOT_LEVEL) >= LSM_LEVELS)
         return vv_fail(err, VV_CORRUPT, "footer: its bounds or level make no sense");
-    for (unsigned i = 0; i < LSM_SECTIONS; i++) {
+    bool has_dictionary = (vv_get_le32(f + FOOT_FEATURES) & LSM_FEATURE_DICTIONARY) != 0;
+    for (unsigned i = 0; i < LSM_SECTIONS + (has_dictionary ? 1u : 0u); i++) {
         section_place s = section_at(f, (lsm_section)i);
         if (s.offset > file_size || s.len > file_size - s.offset || s.len > LSM_SECTION_MAX)
             return vv_fail(err, VV_CORRUPT, "footer: section %u lies outside of the file", i);
@@ -243,15 +257,20 @@ static void meta_of_footer(const uint8_t *f, uint64_t file_size, lsm_meta *meta)
         .raw_bytes = vv_get_le64(f + FOOT_RAW),
         .version_min = (int64_t)vv_get_le64(f + FOOT_VERSION_MIN),
         .version_max = (int64_t)vv_get_le64(f + FOOT_VERSION_MAX),
+        .merge_time = INT64_MAX,
         .lower = vv_slice_of(f + FOOT_BOUNDS, lower),
         .upper = vv_slice_of(f + FOOT_BOUNDS + lower, vv_get_le16(f + FOOT_UPPER_LEN)),
     };
+    if ((vv_get_le32(f + FOOT_FEATURES) & LSM_FEATURE_MERGES) != 0) {
+        meta->merges = vv_get_le64(f + FOOT_MERGES);
+        meta->merge_time = (int64_t)vv_get_le64(f + FOOT_MERGE_TIME);
+    }
 }
 
 static vv_status read_section(lsm_run *run, const uint8_t *footer, lsm_section section,
                               uint8_t **out, size_t *out_len, vv_error *err)
 {
-    static const char *const names[LSM_SECTIONS] = {"index", "ranges", "properties", "filter"};
+    static const char *const names[] = {"index", "ranges", "properties", "filter", "dictionary"};
     section_place s = section_at(footer, section);
     uint8_t *p = vv_alloc_aligned(LSM_FILTER_LINE, s.len);
     if (p == NULL)
@@ -274,11 +293,15 @@ static vv_status check_place(const lsm_run *run, uint32_t block, const uint8_t *
 {
     uint64_t offset = (vv_get_le64(at) & UINT64_C(0xffffffffff)) * VV_SECTOR;
     uint64_t len = vv_get_le32(at + 5) & 0xffffff;
-    if (offset < *data_end || len < LSM_COMPRESSED_HEAD || offset > run->meta.size ||
+    bool with_sum = (run->features & LSM_FEATURE_STORED_SUM) != 0;
+    uint64_t len_min = with_sum && at[8] != CODEC_NONE ? LSM_STORED_HEAD : LSM_COMPRESSED_HEAD;
+    if (offset < *data_end || len < len_min || offset > run->meta.size ||
         len > run->meta.size - offset)
         return vv_fail(err, VV_CORRUPT, "index: block %u lies at %" PRIu64 ", %" PRIu64 " bytes",
                        block, offset, len);
-    if (!codec_kind_is_known(at[8]))
+    bool in_dictionary =
+        at[8] == LSM_CODEC_DICTIONARY && (run->features & LSM_FEATURE_DICTIONARY) != 0;
+    if (!codec_kind_is_known(at[8]) && !in_dictionary)
         return vv_fail(err, VV_UNSUPPORTED,
                        "block %u: codec %u is not known here: written by a newer version?", block,
                        at[8]);
@@ -411,6 +434,20 @@ static vv_status load_filter(lsm_run *run, const uint8_t *footer, vv_error *err)
     return VV_OK;
 }
 
+static vv_status load_dictionary(lsm_run *run, const uint8_t *footer, vv_error *err)
+{
+    if ((run->features & LSM_FEATURE_DICTIONARY) == 0)
+        return VV_OK;
+    uint8_t *p = NULL;
+    size_t len = 0;
+    vv_status st = read_section(run, footer, LSM_SECTION_DICTIONARY, &p, &len, err);
+    if (st != VV_OK)
+        return st;
+    st = codec_block_dict_create(vv_slice_of(p, len), false, &run->dict, err);
+    vv_free(p);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "dictionary");
+}
+
 static const uint8_t *decode_slice(const uint8_t *p, const uint8_t *end, vv_slice *out)
 {
     uint64_t len = 0;
@@ -497,12 +534,15 @@ static vv_status open_file(lsm_run *run, uint64_t id, const lsm_meta *expect, ui
     st = check_expected(&found, expect, err);
     if (st != VV_OK)
         return st;
+    if (expect != NULL)
+        found.values = expect->values;
     st = lsm_meta_copy(&found, &run->meta, err);
     if (st == VV_OK && expect != NULL) { /* a moved run keeps the footer of its first level */
         run->meta.level = expect->level;
         run->meta.group = expect->group;
     }
     run->block_size = vv_get_le32(footer + FOOT_BLOCK_SIZE);
+    run->features = vv_get_le32(footer + FOOT_FEATURES);
     return st;
 }
 
@@ -540,9 +580,15 @@ vv_status lsm_run_open(lsm_store *store, uint64_t id, const lsm_meta *expect, ls
     if (st == VV_OK)
         st = load_ranges(run, footer, err);
     if (st == VV_OK)
+        st = load_dictionary(run, footer, err);
+    if (st == VV_OK)
         st = pgc_file_create(store->cache, run->block_count, &run->pages, err);
     if (st == VV_OK && store->direct)
         st = go_direct(run, id, err);
+    if (st == VV_OK) {
+        st = lsm_value_acquire(store, run->meta.values, err);
+        run->holds_values = st == VV_OK;
+    }
     vv_free(footer);
     if (st != VV_OK) {
         destroy_run(run);
@@ -553,136 +599,4 @@ vv_status lsm_run_open(lsm_store *store, uint64_t id, const lsm_meta *expect, ls
     count_memory(run);
     *out = run;
     return VV_OK;
-}
-
-/* ---- blocks ---- */
-
-static vv_status verify_block(const lsm_run *run, uint32_t block, pgc_frame *frame, vv_error *err)
-{
-    const uint8_t *p = pgc_data(frame);
-    uint32_t used = frame->len < LSM_BLOCK_HEAD ? 0 : lsm_block_used(p);
-    if (used < LSM_BLOCK_HEAD || used > frame->len)
-        return vv_fail(err, VV_CORRUPT, "%u bytes used of %u", used, frame->len);
-    if (!VV_BUG(9) && lsm_block_sum(p, used, run->meta.id, block) != vv_get_le64(p))
-        return vv_fail(err, VV_CORRUPT, "its sum does not match its address and content");
-    return lsm_block_check(p, frame->len, err);
-}
-
-static vv_status unpack_block(lsm_run *run, uint32_t block, const uint8_t *stored, uint32_t len,
-                              pgc_frame **out, vv_error *err)
-{
-    uint32_t raw_len = vv_get_le32(stored); /* stored is at least LSM_COMPRESSED_HEAD long */
-    if (raw_len > LSM_BLOCK_RAW_MAX || raw_len < LSM_BLOCK_HEAD)
-        return vv_fail(err, VV_CORRUPT, "compressed block of %u raw bytes", raw_len);
-    codec_block_ctx *ctx = NULL;
-    pgc_frame *frame = NULL;
-    vv_status st = pgc_frame_create(run->store->cache, raw_len, &frame, err);
-    if (st == VV_OK && run->codec[block] == CODEC_ZSTD)
-        st = lsm_store_take_codec(run->store, &ctx, err);
-    if (st == VV_OK)
-        st = codec_block_decompress(
-            ctx, run->codec[block],
-            vv_slice_of(stored + LSM_COMPRESSED_HEAD, len - LSM_COMPRESSED_HEAD), pgc_data(frame),
-            raw_len, err);
-    lsm_store_give_codec(run->store, ctx);
-    if (st == VV_OK)
-        st = verify_block(run, block, frame, err);
-    if (st != VV_OK) {
-        if (frame != NULL)
-            pgc_unpin(frame);
-        return st;
-    }
-    *out = frame;
-    return VV_OK;
-}
-
-static vv_status place_of(const lsm_run *run, uint32_t block, vv_status st, vv_error *err)
-{
-    char path[VIO_PATH_MAX];
-    lsm_run_path(path, run->store->dir, run->meta.id);
-    return vv_wrap(err, st, "run '%s': block %u at offset %" PRIu64, path, block,
-                   lsm_run_block_offset(run, block));
-}
-
-vv_status lsm_run_decode_block(lsm_run *run, uint32_t block, const uint8_t *stored, pgc_frame **out,
-                               vv_error *err)
-{
-    uint32_t len = lsm_run_block_stored(run, block);
-    pgc_frame *frame = NULL;
-    vv_status st;
-    if (run->codec[block] != CODEC_NONE) {
-        st = unpack_block(run, block, stored, len, &frame, err);
-    } else {
-        st = pgc_frame_create(run->store->cache, len, &frame, err);
-        if (st == VV_OK) {
-            memcpy(pgc_data(frame), stored, len);
-            st = verify_block(run, block, frame, err);
-        }
-    }
-    if (st != VV_OK) {
-        if (run->codec[block] == CODEC_NONE && frame != NULL)
-            pgc_unpin(frame);
-        return place_of(run, block, st, err);
-    }
-    *out = frame;
-    return VV_OK;
-}
-
-/* An uncompressed block goes from the file straight into its frame. */
-static vv_status read_plain(lsm_run *run, uint32_t block, pgc_frame **out, vv_error *err)
-{
-    uint32_t len = lsm_run_block_stored(run, block);
-    pgc_frame *frame = NULL;
-    vv_status st = pgc_frame_create(run->store->cache, len, &frame, err);
-    if (st == VV_OK)
-        st = vio_pread_full(run->file, lsm_run_block_offset(run, block), pgc_data(frame), len, err);
-    if (st == VV_OK)
-        st = verify_block(run, block, frame, err);
-    if (st != VV_OK) {
-        if (frame != NULL)
-            pgc_unpin(frame);
-        return place_of(run, block, st, err);
-    }
-    *out = frame;
-    return VV_OK;
-}
-
-vv_status lsm_run_read_block(lsm_run *run, uint32_t block, pgc_frame **out, vv_error *err)
-{
-    bool straight = run->codec[block] == CODEC_NONE && !run->store->direct;
-    return straight ? read_plain(run, block, out, err) : lsm_fetch_now(run, block, out, err);
-}
-
-vv_status lsm_run_get_block(lsm_run *run, uint32_t block, pgc_frame **out, vv_error *err)
-{
-    pgc_counter *counter = pgc_my_counter(pgc_cache_counters(run->store->cache));
-    vv_epoch_enter();
-    pgc_frame *frame = pgc_lookup(run->pages, block);
-    if (frame != NULL) {
-        lsm_block_prefetch(pgc_data(frame));
-        pgc_pin(frame);
-    }
-    vv_epoch_exit();
-    if (frame != NULL) {
-        pgc_count(&counter->hits);
-        *out = frame;
-        return VV_OK;
-    }
-    pgc_count(&counter->misses);
-    vv_status st = lsm_run_read_block(run, block, &frame, err);
-    if (st != VV_OK)
-        return st;
-    pgc_publish(run->pages, block, frame);
-    *out = frame;
-    return VV_OK;
-}
-
-uint64_t lsm_run_size_between(const lsm_run *run, vv_slice lower, vv_slice upper)
-{
-    if (run->block_count == 0 || !lsm_meta_overlaps(&run->meta, lower, upper))
-        return 0;
-    uint32_t first = lsm_fence_find(&run->fence, lower, INT64_MAX);
-    uint32_t last = lsm_fence_find(&run->fence, upper, INT64_MAX);
-    return lsm_run_block_offset(run, last) + lsm_run_block_stored(run, last) -
-           lsm_run_block_offset(run, first);
 }

@@ -9,9 +9,19 @@
 #include "io/vio_sim.h"
 #include "lsm/lsm.h"
 #include "lsm/lsm_filter.h"
+#include "lsm/lsm_pack.h"
 #include "lsm/lsm_run_format.h"
 #include "lsm/lsm_view.h"
 #include "vv_test.h"
+
+/* The forms of a run: the codecs, and zstd with a dictionary. */
+#define DICTIONARY CODEC_KIND_COUNT
+#define FORM_COUNT (CODEC_KIND_COUNT + 1)
+
+static const char *form_name(unsigned form)
+{
+    return form == DICTIONARY ? "zstd with a dictionary" : codec_kind_name(form);
+}
 
 typedef struct bed {
     vio_sim_disk *disk;
@@ -57,15 +67,18 @@ static void sample_item(uint32_t i, uint8_t key[32], uint8_t *value, engine_item
         item->expires_ns = 5000 + i;
 }
 
-static vv_status write_run(bed *b, uint64_t id, uint32_t count, codec_kind codec, lsm_meta *meta,
+static vv_status write_run(bed *b, uint64_t id, uint32_t count, unsigned form, lsm_meta *meta,
                            vv_error *err)
 {
+    lsm_trainer trainer;
+    lsm_trainer_init(&trainer, 8192, UINT32_MAX);
     lsm_writer_options opt = {.store = b->store,
                               .id = id,
                               .group = 9,
                               .level = 0,
                               .block_size = 1024,
-                              .codec = codec,
+                              .codec = form == DICTIONARY ? CODEC_ZSTD : (codec_kind)form,
+                              .trainer = form == DICTIONARY ? &trainer : NULL,
                               .filter_bits = LSM_FILTER_BITS,
                               .buffer_size = 8192};
     lsm_writer *w = NULL;
@@ -75,7 +88,10 @@ static vv_status write_run(bed *b, uint64_t id, uint32_t count, codec_kind codec
         uint8_t value[3000];
         engine_item item;
         sample_item(i, key, value, &item);
-        st = lsm_writer_add(w, &item, err);
+        if (form == DICTIONARY)
+            st = lsm_writer_enter_table(w, engine_key_table(item.key), CODEC_ZSTD, 1024, err);
+        if (st == VV_OK)
+            st = lsm_writer_add(w, &item, err);
     }
     engine_range range = {vv_slice_str("\x01ranges/a"), vv_slice_str("\x01ranges/b"), 77};
     if (st == VV_OK)
@@ -85,6 +101,7 @@ static vv_status write_run(bed *b, uint64_t id, uint32_t count, codec_kind codec
     if (st == VV_OK)
         st = lsm_writer_sync(w, err);
     lsm_writer_close(w);
+    lsm_trainer_fini(&trainer);
     return st;
 }
 
@@ -135,19 +152,21 @@ static vv_status read_all(lsm_run *run, uint32_t count, bool scan, vv_error *err
 static void prop_a_run_gives_back_what_went_in(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < CODEC_KIND_COUNT; kind++) {
+    for (unsigned kind = 0; kind < FORM_COUNT; kind++) {
         bed b;
         bed_open(&b, NULL);
         const uint32_t count = 2500;
         lsm_meta meta;
         vv_error err;
-        assert_ok(write_run(&b, 17, count, (codec_kind)kind, &meta, &err), err);
+        assert_ok(write_run(&b, 17, count, kind, &meta, &err), err);
         assert_int_equal(meta.entries, count);
         assert_int_equal(meta.ranges, 1);
         assert_int_equal(meta.size % VV_BLOCK, 0);
         lsm_run *run = NULL;
         assert_ok(lsm_run_open(b.store, 17, &meta, &run, &err), err);
         assert_true(run->block_count > 20);
+        assert_true((run->dict != NULL) == (kind == DICTIONARY));
+        assert_int_equal(run->features, kind == CODEC_NONE ? 0 : kind == DICTIONARY ? 3 : 1);
         assert_int_equal(engine_rangedels_cover(run->rangedels, vv_slice_str("\x01ranges/aa"), 100),
                          77);
         assert_ok(read_all(run, count, false, &err), err);
@@ -184,12 +203,12 @@ static void prop_every_flipped_bit_is_detected_or_harmless(void **state)
 {
     (void)state;
     const uint32_t count = 60;
-    for (unsigned kind = 0; kind < 2; kind++) {
+    for (unsigned kind = 0; kind < FORM_COUNT; kind++) {
         bed b;
         bed_open(&b, NULL);
         lsm_meta meta;
         vv_error err;
-        assert_ok(write_run(&b, 3, count, (codec_kind)kind, &meta, &err), err);
+        assert_ok(write_run(&b, 3, count, kind, &meta, &err), err);
         assert_ok(vio_sync_dir(b.env.io, "d", &err), err);
         assert_ok(vio_sync_dir(b.env.io, "", &err), err);
         uint64_t step = vv_test_count("VV_FLIP_STEP", 5);
@@ -216,9 +235,8 @@ static void prop_every_flipped_bit_is_detected_or_harmless(void **state)
             assert_ok(vio_sim_swap_blocks(copy, path, 0, at), err);
             assert_int_equal(try_damaged(copy, &meta, count), VV_CORRUPT);
         }
-        print_message("  %s: %llu of %llu flips detected, the rest harmless\n",
-                      codec_kind_name(kind), (unsigned long long)detected,
-                      (unsigned long long)flips);
+        print_message("  %s: %llu of %llu flips detected, the rest harmless\n", form_name(kind),
+                      (unsigned long long)detected, (unsigned long long)flips);
         assert_true(detected > flips / 4);
         lsm_meta_fini(&meta);
         bed_close(&b);
@@ -286,8 +304,9 @@ static void a_newer_format_is_refused_by_name(void **state)
     assert_ok(write_run(&b, 4, 100, CODEC_NONE, &meta, &err), err);
     assert_status(VV_UNSUPPORTED, open_patched(&b, meta.size, FOOT_FORMAT, 2, &err));
     assert_non_null(strstr(err.msg, "format version 2, this build reads"));
-    assert_status(VV_UNSUPPORTED, open_patched(&b, meta.size, FOOT_FEATURES, 1, &err));
-    assert_non_null(strstr(err.msg, "feature bits 0x1"));
+    assert_status(VV_UNSUPPORTED, open_patched(&b, meta.size, FOOT_FEATURES, 0x43, &err));
+    assert_non_null(strstr(err.msg, "feature bits 0x40"));
+    assert_status(VV_CORRUPT, open_patched(&b, meta.size, FOOT_FEATURES, 2, &err));
     assert_status(VV_UNSUPPORTED, open_patched(&b, meta.size, FOOT_KEY_ID, 1, &err));
     assert_non_null(strstr(err.msg, "encrypted"));
     assert_status(VV_CORRUPT, open_patched(&b, meta.size, FOOT_SECTIONS, 0x7fffffff, &err));
@@ -329,6 +348,81 @@ static void golden_bytes_of_a_footer(void **state)
     bed_close(&b);
 }
 
+#define OLD_ENTRIES 60u
+
+/* Runs as the version before stored sums and dictionaries wrote them: write_run(b, 21, 60, codec).
+ */
+static void runs_of_the_first_version_are_read(void **state)
+{
+    (void)state;
+    static const char *const files[] = {LSM_TESTDATA "/run-format1-lz4",
+                                        LSM_TESTDATA "/run-format1-zstd"};
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        bed b;
+        bed_open(&b, NULL);
+        vv_error err;
+        uint8_t bytes[16384];
+        FILE *from = fopen(files[i], "rb");
+        assert_non_null(from);
+        size_t len = fread(bytes, 1, sizeof bytes, from);
+        (void)fclose(from);
+        vio_file *to = NULL;
+        assert_ok(vio_open(b.env.io, "d/run-000000000021", VIO_WRITE | VIO_CREATE, &to, &err), err);
+        assert_ok(vio_pwrite(to, 0, bytes, len, &err), err);
+        vio_close(to);
+        lsm_run *run = NULL;
+        assert_ok(lsm_run_open(b.store, 21, NULL, &run, &err), err);
+        assert_int_equal(run->features, 0);
+        assert_ok(read_all(run, OLD_ENTRIES, i == 0, &err), err);
+        lsm_run_unref(run);
+        bed_close(&b);
+    }
+}
+
+/* Tables of several forms in one run: each block is in its table's. */
+static void neighbours_keep_their_forms(void **state)
+{
+    (void)state;
+    bed b;
+    bed_open(&b, NULL);
+    vv_error err;
+    lsm_writer_options opt = {.store = b.store,
+                              .id = 6,
+                              .level = 2,
+                              .block_size = 1024,
+                              .filter_bits = LSM_FILTER_BITS,
+                              .buffer_size = 8192};
+    lsm_writer *w = NULL;
+    lsm_meta meta;
+    lsm_run *run = NULL;
+    assert_ok(lsm_writer_open(&opt, &w, &err), err);
+    for (uint32_t i = 0; i < 2000; i++) {
+        static const codec_kind codecs[] = {CODEC_NONE, CODEC_LZ4, CODEC_ZSTD, CODEC_LZ4,
+                                            CODEC_NONE};
+        uint8_t key[32];
+        uint8_t value[3000];
+        engine_item item;
+        sample_item(i, key, value, &item);
+        uint32_t table = engine_key_table(item.key);
+        assert_ok(lsm_writer_enter_table(w, table, codecs[table - 3], 512u << table % 3, &err),
+                  err);
+        assert_ok(lsm_writer_add(w, &item, &err), err);
+    }
+    assert_ok(lsm_writer_finish(w, &meta, &err), err);
+    assert_ok(lsm_writer_sync(w, &err), err);
+    lsm_writer_close(w);
+    assert_ok(lsm_run_open(b.store, 6, &meta, &run, &err), err);
+    unsigned seen = 0;
+    for (uint32_t i = 0; i < run->block_count; i++)
+        seen |= 1u << run->codec[i];
+    assert_int_equal(seen, 7);
+    assert_ok(read_all(run, 2000, false, &err), err);
+    assert_ok(read_all(run, 2000, true, &err), err);
+    lsm_run_unref(run);
+    lsm_meta_fini(&meta);
+    bed_close(&b);
+}
+
 static void count_line(void *ctx, const char *text)
 {
     assert_true(strlen(text) > 0);
@@ -342,7 +436,7 @@ static void a_run_shows_as_text(void **state)
     bed_open(&b, NULL);
     lsm_meta meta;
     vv_error err;
-    assert_ok(write_run(&b, 8, 100, CODEC_LZ4, &meta, &err), err);
+    assert_ok(write_run(&b, 8, 100, DICTIONARY, &meta, &err), err);
     unsigned lines = 0;
     assert_ok(lsm_dump_run(&b.env, "d/run-000000000008", count_line, &lines, &err), err);
     assert_true(lines > 104); /* each entry, each block, the head */
@@ -363,7 +457,7 @@ static void every_failed_allocation_is_an_answer(void **state)
         lsm_run *run = NULL;
         vv_error err;
         vv_alloc_fail_after(n, 0);
-        vv_status st = write_run(&b, 1, 200, CODEC_LZ4, &meta, &err);
+        vv_status st = write_run(&b, 1, 200, n % 3 == 0 ? CODEC_LZ4 : DICTIONARY, &meta, &err);
         if (st == VV_OK)
             st = lsm_run_open(b.store, 1, &meta, &run, &err);
         if (st == VV_OK)
@@ -386,6 +480,8 @@ int main(void)
         cmocka_unit_test(a_block_of_another_run_is_refused),
         cmocka_unit_test(a_newer_format_is_refused_by_name),
         cmocka_unit_test(golden_bytes_of_a_footer),
+        cmocka_unit_test(runs_of_the_first_version_are_read),
+        cmocka_unit_test(neighbours_keep_their_forms),
         cmocka_unit_test(a_run_shows_as_text),
         cmocka_unit_test(every_failed_allocation_is_an_answer),
     };

@@ -15,9 +15,13 @@
 #include "base/error.h"
 #include "base/point.h"
 #include "base/util.h"
+#include "base/varint.h"
+#include "engine/operand.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_output.h"
+#include "lsm/lsm_pack.h"
 #include "lsm/lsm_run_format.h"
+#include "lsm/lsm_value.h"
 
 #define STORED_MAX 0xffffffu
 
@@ -30,17 +34,19 @@ typedef struct table_count {
 struct lsm_writer {
     lsm_writer_options opt;
     lsm_output output;
-    codec_block_ctx *codec;
+    lsm_packer pack;
     lsm_block_builder block;
-    vv_buf raw;        /* the block laid out */
-    vv_buf packed;     /* the block compressed; then sections */
+    uint32_t block_size; /* raw bytes, of the table at hand */
+    vv_buf raw;          /* the block laid out */
+    vv_buf section;
     vv_buf places;     /* index: LSM_INDEX_BLOCK_SIZE bytes a block */
     vv_buf separators; /* index: encoded */
     vv_buf last_separator;
     uint32_t block_count;
-    vv_buf hashes; /* u64 a key */
-    vv_buf ranges; /* encoded */
-    vv_buf tables; /* encoded but for the last, which is `table` */
+    uint32_t emitted; /* of them: those held back for a dictionary are not */
+    vv_buf hashes;    /* u64 a key */
+    vv_buf ranges;    /* encoded */
+    vv_buf tables;    /* encoded but for the last, which is `table` */
     table_count table;
     uint32_t table_count;
     vv_buf first_key;
@@ -50,6 +56,9 @@ struct lsm_writer {
     int64_t border_version;
     lsm_meta meta;                   /* counts; bounds at the end */
     vv_buf range_lower, range_upper; /* of all ranges */
+    lsm_value_use *uses;             /* of value files, by id */
+    uint32_t use_count;
+    uint32_t use_cap;
     lsm_prefill prefill;
     uint64_t counted; /* bytes of the buffers that the budget knows */
     bool finished;
@@ -63,7 +72,7 @@ void lsm_run_path(char out[VIO_PATH_MAX], const char *dir, uint64_t id)
 static void init_buffers(lsm_writer *w)
 {
     vv_buf_init(&w->raw, (size_t)LSM_BLOCK_RAW_MAX + 2 * LSM_BLOCK_PLAIN_MAX);
-    vv_buf_init(&w->packed, LSM_SECTION_MAX);
+    vv_buf_init(&w->section, LSM_SECTION_MAX);
     vv_buf_init(&w->places, LSM_SECTION_MAX);
     vv_buf_init(&w->separators, LSM_SECTION_MAX);
     vv_buf_init(&w->last_separator, LSM_KEY_BUF);
@@ -81,8 +90,9 @@ static void init_buffers(lsm_writer *w)
 /* Tell the budget of what the large buffers have grown by. They exist already: never refused. */
 static void count_buffers(lsm_writer *w)
 {
-    const vv_buf *const bufs[] = {&w->raw,    &w->packed, &w->places, &w->separators,
-                                  &w->hashes, &w->ranges, &w->tables};
+    const vv_buf *const bufs[] = {&w->raw,        &w->section,   &w->places,
+                                  &w->separators, &w->hashes,    &w->ranges,
+                                  &w->tables,     &w->pack.held, &w->pack.packed};
     uint64_t bytes = lsm_output_memory(&w->output);
     for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
         bytes += bufs[i]->cap;
@@ -104,7 +114,8 @@ vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out, vv_er
                          .level = opt->level,
                          .group = opt->group,
                          .version_min = INT64_MAX,
-                         .version_max = 0};
+                         .version_max = 0,
+                         .merge_time = INT64_MAX};
     init_buffers(w);
     vio_class cls = opt->level == 0 ? VIO_CLASS_FLUSH : VIO_CLASS_COMPACTION;
     vv_status st = lsm_output_init(&w->output, opt->store->env->io, cls, opt->buffer_size, err);
@@ -112,8 +123,10 @@ vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out, vv_er
         count_buffers(w);
     else
         vv_wrap(err, st, "run %" PRIu64, opt->id);
-    if (st == VV_OK && opt->codec != CODEC_NONE)
-        st = lsm_store_take_codec(opt->store, &w->codec, err);
+    w->block_size = opt->block_size;
+    lsm_packer_init(&w->pack, opt->store, opt->id, opt->trainer);
+    if (st == VV_OK)
+        st = lsm_packer_enter(&w->pack, 0, opt->codec, err);
     if (st == VV_OK)
         st = vio_open(opt->store->env->io, path,
                       VIO_READ | VIO_WRITE | VIO_CREATE | VIO_EXCL | VIO_DIRECT, &w->output.file,
@@ -130,12 +143,13 @@ void lsm_writer_close(lsm_writer *w)
 {
     if (w == NULL)
         return;
-    lsm_store_give_codec(w->opt.store, w->codec);
+    lsm_packer_fini(&w->pack);
     vv_budget_release(w->opt.store->budget, VV_BUDGET_WORK, w->counted);
     lsm_output_fini(&w->output);
     lsm_block_builder_fini(&w->block);
     lsm_prefill_fini(&w->prefill);
-    vv_buf *const bufs[] = {&w->raw,        &w->packed,    &w->places,   &w->separators,
+    vv_free(w->uses);
+    vv_buf *const bufs[] = {&w->raw,        &w->section,   &w->places,   &w->separators,
                             &w->hashes,     &w->ranges,    &w->tables,   &w->last_separator,
                             &w->border,     &w->first_key, &w->last_key, &w->range_lower,
                             &w->range_upper};
@@ -194,35 +208,15 @@ static vv_status add_separator(lsm_writer *w, vv_slice key, vv_error *err)
     return set_buf(&w->last_separator, sep, err);
 }
 
-/* The bytes that go to the file for the block in raw: compressed where that saves an eighth. */
-static vv_status pack_block(lsm_writer *w, vv_slice *out, codec_kind *codec, vv_error *err)
+/* Write the next block of the file, packed. */
+static vv_status emit_block(lsm_writer *w, vv_slice raw, vv_error *err)
 {
-    *out = vv_buf_slice(&w->raw);
-    *codec = CODEC_NONE;
-    if (w->opt.codec == CODEC_NONE || w->raw.len < VV_SECTOR)
-        return VV_OK;
-    size_t cap = w->raw.len - w->raw.len / 8;
-    vv_buf_reset(&w->packed);
-    uint8_t *to = vv_buf_reserve(&w->packed, LSM_COMPRESSED_HEAD + cap);
-    if (to == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "run: no memory to compress %zu bytes", w->raw.len);
-    size_t len = 0;
-    vv_status st = codec_block_compress(w->codec, w->opt.codec, *out, to + LSM_COMPRESSED_HEAD, cap,
-                                        &len, err);
-    if (st == VV_NO_SPACE)
-        return VV_OK;
-    if (st != VV_OK)
-        return st;
-    vv_put_le32(to, (uint32_t)w->raw.len);
-    *out = vv_slice_of(to, LSM_COMPRESSED_HEAD + len);
-    *codec = w->opt.codec;
-    return VV_OK;
-}
-
-static vv_status emit_block(lsm_writer *w, vv_slice stored, codec_kind codec, vv_error *err)
-{
+    vv_slice stored = {0};
+    uint8_t codec = CODEC_NONE;
+    vv_status st = lsm_packer_pack(&w->pack, w->emitted, raw, &stored, &codec, err);
+    if (st == VV_OK)
+        st = pad_to(w, VV_SECTOR, err);
     assert(stored.len <= STORED_MAX);
-    vv_status st = pad_to(w, VV_SECTOR, err);
     uint64_t in_page = position(w) % VV_BLOCK;
     bool straddles = in_page > 0 && in_page + stored.len > VV_BLOCK;
     if (st == VV_OK && codec == CODEC_NONE && straddles)
@@ -233,9 +227,40 @@ static vv_status emit_block(lsm_writer *w, vv_slice stored, codec_kind codec, vv
     uint8_t place[LSM_INDEX_BLOCK_SIZE + 8];
     vv_put_le64(place, at);
     vv_put_le32(place + 5, (uint32_t)stored.len);
-    place[8] = (uint8_t)codec;
+    place[8] = codec;
     vv_buf_append(&w->places, place, LSM_INDEX_BLOCK_SIZE);
+    w->emitted++;
     return emit(w, stored.data, stored.len, err);
+}
+
+/* Decide about a dictionary and write the blocks that waited for it. */
+static vv_status emit_held(lsm_writer *w, vv_error *err)
+{
+    lsm_packer *p = &w->pack;
+    if (!p->is_holding)
+        return VV_OK;
+    lsm_packer_decide(p);
+    vv_status st = VV_OK;
+    size_t at = 0;
+    for (size_t i = 0; st == VV_OK && i < p->held_sizes.len; i += 4) {
+        size_t len = vv_get_le32(p->held_sizes.data + i);
+        st = emit_block(w, vv_slice_of(p->held.data + at, len), err);
+        at += len;
+    }
+    vv_buf_reset(&p->held);
+    vv_buf_reset(&p->held_sizes);
+    return st;
+}
+
+static vv_status store_block(lsm_writer *w, vv_error *err)
+{
+    bool full = !lsm_packer_wants(&w->pack, w->raw.len);
+    if (full) {
+        vv_status st = emit_held(w, err);
+        return st == VV_OK ? emit_block(w, vv_buf_slice(&w->raw), err) : st;
+    }
+    vv_status st = lsm_packer_hold(&w->pack, vv_buf_slice(&w->raw), &full, err);
+    return st == VV_OK && full ? emit_held(w, err) : st;
 }
 
 static vv_status finish_block(lsm_writer *w, bool wide, vv_error *err)
@@ -245,12 +270,8 @@ static vv_status finish_block(lsm_writer *w, bool wide, vv_error *err)
     vv_buf_reset(&w->raw);
     vv_status st =
         lsm_block_builder_finish(&w->block, wide, w->opt.id, w->block_count, &w->raw, err);
-    vv_slice stored = {0};
-    codec_kind codec = CODEC_NONE;
     if (st == VV_OK)
-        st = pack_block(w, &stored, &codec, err);
-    if (st == VV_OK)
-        st = emit_block(w, stored, codec, err);
+        st = store_block(w, err);
     if (st == VV_OK)
         st = set_buf(&w->border, vv_buf_slice(&w->last_key), err);
     if (st == VV_OK)
@@ -260,6 +281,19 @@ static vv_status finish_block(lsm_writer *w, bool wide, vv_error *err)
     count_buffers(w);
     lsm_block_builder_reset(&w->block);
     return st;
+}
+
+vv_status lsm_writer_enter_table(lsm_writer *w, uint32_t table, codec_kind codec,
+                                 uint32_t block_size, vv_error *err)
+{
+    bool same_form = codec == w->pack.codec && block_size == w->block_size;
+    if (same_form && (codec != CODEC_ZSTD || table == w->pack.table))
+        return VV_OK; /* small neighbours share blocks */
+    vv_status st = finish_block(w, false, err);
+    if (st == VV_OK)
+        st = emit_held(w, err);
+    w->block_size = block_size;
+    return st == VV_OK ? lsm_packer_enter(&w->pack, table, codec, err) : st;
 }
 
 static void count_table(lsm_writer *w, uint32_t table, uint64_t bytes)
@@ -282,6 +316,11 @@ static void count_item(lsm_writer *w, const engine_item *item, bool new_key)
     uint64_t bytes = item->key.len + item->value.len;
     w->meta.entries++;
     w->meta.deletes += item->kind == ENGINE_DELETE;
+    if (item->kind == ENGINE_MERGE) {
+        int64_t time = engine_operand_time(item->value);
+        w->meta.merge_time = time < w->meta.merge_time ? time : w->meta.merge_time;
+        w->meta.merges++;
+    }
     w->meta.raw_bytes += bytes;
     if (item->version < w->meta.version_min)
         w->meta.version_min = item->version;
@@ -296,6 +335,31 @@ static void count_item(lsm_writer *w, const engine_item *item, bool new_key)
     vv_buf_append_le64(&w->hashes, hash);
 }
 
+/* Note that an entry refers to a value file. */
+static vv_status count_use(lsm_writer *w, vv_slice bytes, vv_error *err)
+{
+    lsm_value_ref ref = lsm_value_ref_of(bytes);
+    uint32_t i = w->use_count;
+    while (i > 0 && w->uses[i - 1].file > ref.file)
+        i--;
+    if (i > 0 && w->uses[i - 1].file == ref.file) {
+        w->uses[i - 1].bytes += lsm_value_size(ref.len);
+        return VV_OK;
+    }
+    if (w->use_count == w->use_cap) {
+        uint32_t cap = w->use_cap == 0 ? 8 : w->use_cap * 2;
+        lsm_value_use *uses = vv_realloc(w->uses, cap * sizeof *uses);
+        if (uses == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "run: no memory for %u value files", cap);
+        w->uses = uses;
+        w->use_cap = cap;
+    }
+    memmove(w->uses + i + 1, w->uses + i, (w->use_count - i) * sizeof *w->uses);
+    w->uses[i] = (lsm_value_use){ref.file, lsm_value_size(ref.len)};
+    w->use_count++;
+    return VV_OK;
+}
+
 vv_status lsm_writer_add(lsm_writer *w, const engine_item *item, vv_error *err)
 {
     assert(!w->finished);
@@ -303,7 +367,7 @@ vv_status lsm_writer_add(lsm_writer *w, const engine_item *item, vv_error *err)
     bool new_key = first || !vv_slice_eq(vv_buf_slice(&w->last_key), item->key);
     assert(first || new_key || item->version < w->last_version);
     assert(first || vv_slice_cmp(vv_buf_slice(&w->last_key), item->key) <= 0);
-    uint32_t limit = (uint32_t)vv_min_u64(w->opt.block_size, LSM_BLOCK_PLAIN_MAX);
+    uint32_t limit = (uint32_t)vv_min_u64(w->block_size, LSM_BLOCK_PLAIN_MAX);
     bool wide = item->value.len > limit / 4;
     vv_status st = VV_OK;
     if (w->block.count > 0 && (wide || w->block.count >= UINT16_MAX ||
@@ -313,6 +377,8 @@ vv_status lsm_writer_add(lsm_writer *w, const engine_item *item, vv_error *err)
         st = add_separator(w, item->key, err);
     if (st == VV_OK)
         st = lsm_block_builder_add(&w->block, item, !new_key, err);
+    if (st == VV_OK && item->kind == ENGINE_APART)
+        st = count_use(w, item->value, err);
     if (st == VV_OK && new_key)
         st = set_buf(&w->last_key, item->key, err);
     if (st == VV_OK && first)
@@ -354,7 +420,8 @@ vv_status lsm_writer_add_range(lsm_writer *w, const engine_range *range, vv_erro
 
 uint64_t lsm_writer_size(const lsm_writer *w)
 {
-    return position(w) + w->block.bytes.len + w->hashes.len / 4 + w->separators.len + w->ranges.len;
+    return position(w) + w->pack.held.len / 2 + w->block.bytes.len + w->hashes.len / 4 +
+           w->separators.len + w->ranges.len;
 }
 
 bool lsm_writer_is_empty(const lsm_writer *w)
@@ -378,9 +445,16 @@ static vv_status set_bounds(lsm_writer *w, vv_error *err)
         if (w->meta.ranges == 0 || vv_slice_cmp(last, upper) > 0)
             upper = last;
     }
-    uint8_t *bounds = vv_alloc(lower.len + upper.len);
+    size_t both = lower.len + upper.len;
+    uint8_t *bounds = vv_alloc(both + (size_t)w->use_count * 20);
     if (bounds == NULL)
         return vv_fail(err, VV_NO_MEMORY, "run: no memory for its bounds");
+    uint8_t *p = bounds + both;
+    for (uint32_t i = 0; i < w->use_count; i++) {
+        p += vv_varint_put(p, w->uses[i].file);
+        p += vv_varint_put(p, w->uses[i].bytes);
+    }
+    w->meta.values = vv_slice_of(bounds + both, (size_t)(p - bounds) - both);
     if (lower.len > 0)
         memcpy(bounds, lower.data, lower.len);
     if (upper.len > 0)
@@ -432,33 +506,56 @@ static void build_filter(lsm_writer *w, vv_buf *out)
     vv_buf_append_le64(out, 0);
 }
 
+static void build_dictionary(lsm_writer *w, vv_buf *out)
+{
+    vv_buf_append_slice(out, codec_block_dict_bytes(w->pack.dict));
+}
+
 static vv_status emit_section(lsm_writer *w, lsm_section section, uint8_t *footer, vv_error *err)
 {
-    static void (*const build[LSM_SECTIONS])(lsm_writer *, vv_buf *) = {
-        [LSM_SECTION_INDEX] = build_index,
-        [LSM_SECTION_RANGES] = build_ranges,
-        [LSM_SECTION_PROPERTIES] = build_properties,
-        [LSM_SECTION_FILTER] = build_filter,
+    static void (*const build[])(lsm_writer *, vv_buf *) = {
+        [LSM_SECTION_INDEX] = build_index,           [LSM_SECTION_RANGES] = build_ranges,
+        [LSM_SECTION_PROPERTIES] = build_properties, [LSM_SECTION_FILTER] = build_filter,
+        [LSM_SECTION_DICTIONARY] = build_dictionary,
     };
     vv_status st = pad_to(w, VV_SECTOR, err);
     if (st != VV_OK)
         return st;
-    vv_buf_reset(&w->packed);
-    build[section](w, &w->packed);
-    if (w->packed.status != VV_OK)
+    vv_buf_reset(&w->section);
+    build[section](w, &w->section);
+    if (w->section.status != VV_OK)
         return vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory for its index", w->opt.id);
     count_buffers(w);
-    uint8_t *at = footer + FOOT_SECTIONS + 24 * (size_t)section;
+    uint8_t *at = footer + lsm_section_at(section);
     vv_put_le64(at, position(w));
-    vv_put_le64(at + 8, w->packed.len);
-    vv_put_le64(at + 16, lsm_section_sum(w->packed.data, w->packed.len, w->opt.id, section));
-    return emit(w, w->packed.data, w->packed.len, err);
+    vv_put_le64(at + 8, w->section.len);
+    vv_put_le64(at + 16, lsm_section_sum(w->section.data, w->section.len, w->opt.id, section));
+    return emit(w, w->section.data, w->section.len, err);
+}
+
+static vv_status emit_sections(lsm_writer *w, uint8_t *footer, vv_error *err)
+{
+    vv_status st = VV_OK;
+    for (unsigned i = 0; st == VV_OK && i < LSM_SECTIONS; i++)
+        st = emit_section(w, (lsm_section)i, footer, err);
+    if (st == VV_OK && w->pack.has_dict_blocks)
+        st = emit_section(w, LSM_SECTION_DICTIONARY, footer, err);
+    return st;
+}
+
+static uint32_t features_of(const lsm_writer *w)
+{
+    return (w->pack.has_compressed ? LSM_FEATURE_STORED_SUM : 0) |
+           (w->pack.has_dict_blocks ? LSM_FEATURE_DICTIONARY : 0) |
+           (w->meta.merges > 0 ? LSM_FEATURE_MERGES : 0) |
+           (w->use_count > 0 ? LSM_FEATURE_VALUES : 0);
 }
 
 static void fill_footer(lsm_writer *w, uint8_t *f)
 {
     memcpy(f + FOOT_MAGIC, (const uint8_t[8]){'V', 'A', 'R', 'V', 'E', 'R', 'U', 'N'}, 8);
     vv_put_le32(f + FOOT_FORMAT, LSM_RUN_FORMAT);
+    vv_put_le32(f + FOOT_FEATURES, features_of(w));
     vv_put_le64(f + FOOT_ID, w->opt.id);
     vv_put_le32(f + FOOT_SHARD, w->opt.store->shard);
     vv_put_le32(f + FOOT_LEVEL, w->opt.level);
@@ -475,6 +572,10 @@ static void fill_footer(lsm_writer *w, uint8_t *f)
     vv_put_le16(f + FOOT_LOWER_LEN, (uint16_t)w->meta.lower.len);
     vv_put_le16(f + FOOT_UPPER_LEN, (uint16_t)w->meta.upper.len);
     memcpy(f + FOOT_BOUNDS, w->meta.bounds, w->meta.lower.len + w->meta.upper.len);
+    if (w->meta.merges > 0) {
+        vv_put_le64(f + FOOT_MERGES, w->meta.merges);
+        vv_put_le64(f + FOOT_MERGE_TIME, (uint64_t)w->meta.merge_time);
+    }
     w->meta.footer_sum = lsm_footer_sum(f, w->opt.id);
     vv_put_le64(f + FOOT_SUM, w->meta.footer_sum);
 }
@@ -498,11 +599,13 @@ vv_status lsm_writer_finish(lsm_writer *w, lsm_meta *meta, vv_error *err)
         return vv_fail(err, VV_NO_MEMORY, "run %" PRIu64 ": no memory for its footer", w->opt.id);
     vv_status st = finish_block(w, false, err);
     if (st == VV_OK)
+        st = emit_held(w, err);
+    if (st == VV_OK)
         st = check_buffers(w, err);
     if (st == VV_OK)
         st = set_bounds(w, err);
-    for (unsigned i = 0; st == VV_OK && i < LSM_SECTIONS; i++)
-        st = emit_section(w, (lsm_section)i, footer, err);
+    if (st == VV_OK)
+        st = emit_sections(w, footer, err);
     if (st == VV_OK)
         st = pad_to(w, VV_BLOCK, err);
     if (st == VV_OK) {

@@ -36,6 +36,16 @@ static void drop_sim(void *ctx, vv_env *env)
     vio_sim_disk_destroy(w->disk);
 }
 
+/* Each table in another form. */
+static engine_form form_of(void *ctx, uint32_t table_id)
+{
+    (void)ctx;
+    return (engine_form){.compression = (engine_compression)(table_id % 4),
+                         .value_threshold = table_id % 4 == 1   ? 50
+                                            : table_id % 4 == 2 ? 2000
+                                                                : 0};
+}
+
 /* Silly sizes: every rare path becomes common. */
 static void tune_tiny(engine_options *opt, uint64_t seed)
 {
@@ -48,6 +58,9 @@ static void tune_tiny(engine_options *opt, uint64_t seed)
     opt->level0_runs_max = 1 + (uint32_t)vv_rng_below(&rng, 5);
     opt->memtable_count = 2 + (uint32_t)vv_rng_below(&rng, 3);
     opt->compress = vv_rng_one_in(&rng, 2);
+    opt->dictionary_sample = 2 * VV_KIB;
+    opt->dictionary_gain = UINT32_MAX;
+    opt->hooks.form = form_of;
     opt->direct_io = vv_rng_one_in(&rng, 2);
 }
 

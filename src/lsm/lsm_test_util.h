@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/rng.h"
+#include "engine/operand.h"
 #include "io/vio_sim.h"
 #include "lsm/lsm.h"
 
@@ -46,6 +47,15 @@ static inline void tw_on_checkpoint(void *ctx, int64_t version)
     ((tw *)ctx)->checkpointed = version;
 }
 
+/* One table as the store has it, the other with zstd and, mostly, a dictionary. */
+static inline engine_form tw_form(void *ctx, uint32_t table_id)
+{
+    (void)ctx;
+    return (engine_form){.compression =
+                             table_id == 1 ? ENGINE_COMPRESSION_AUTO : ENGINE_COMPRESSION_ZSTD,
+                         .value_threshold = table_id == 2 ? 60 : 0};
+}
+
 static inline void tw_init(tw *w, uint64_t seed)
 {
     *w = (tw){.seed = seed, .disk = vio_sim_disk_create()};
@@ -63,8 +73,13 @@ static inline void tw_init(tw *w, uint64_t seed)
         .block_size = 512u << vv_rng_below(&rng, 3),
         .level0_runs_max = 2,
         .compress = vv_rng_one_in(&rng, 2),
+        .dictionary_sample = 2 * VV_KIB,
+        .dictionary_gain = UINT32_MAX,
         .direct_io = vv_rng_one_in(&rng, 2),
-        .hooks = {.ctx = w, .ensure_durable = tw_ensure_durable, .on_checkpoint = tw_on_checkpoint},
+        .hooks = {.ctx = w,
+                  .ensure_durable = tw_ensure_durable,
+                  .on_checkpoint = tw_on_checkpoint,
+                  .form = tw_form},
     };
 }
 
@@ -103,6 +118,47 @@ static inline void tw_fill_value(uint8_t *out, uint32_t len, unsigned key, int64
         vv_put_le64(out, (uint64_t)version);
 }
 
+/* What no table of the model holds: table 3 has sums and a text that every batch merges into. */
+#define TW_SUMS 3u
+
+static inline void tw_add_merges(tw *w, int64_t version)
+{
+    static const uint8_t sums[TW_SUMS][6] = {"\0\0\0\3"
+                                             "a",
+                                             "\0\0\0\3"
+                                             "b",
+                                             "\0\0\0\3"
+                                             "c"};
+    uint8_t add[10] = {ENGINE_ADD, 8};
+    uint8_t append[3] = {ENGINE_APPEND, 1, (uint8_t)('a' + version % 26)};
+    vv_put_le64(add + 2, (uint64_t)version);
+    engine_op op = {.kind = ENGINE_MERGE,
+                    .key = vv_slice_of(sums[version % TW_SUMS], 5),
+                    .value = vv_slice_of(add, sizeof add)};
+    engine_entry_add(&w->buf, &op);
+    op.key = vv_slice_of("\0\0\0\3text", 8);
+    op.value = vv_slice_of(append, sizeof append);
+    engine_entry_add(&w->buf, &op);
+}
+
+/* The value of a key of table 3 after so many batches. */
+static inline size_t tw_merged(unsigned key, int64_t version, uint8_t out[4096])
+{
+    uint64_t sum = 0;
+    size_t len = 0;
+    for (int64_t v = 1; v <= version; v++) {
+        if (key == TW_SUMS)
+            out[len++] = (uint8_t)('a' + v % 26);
+        else if (v % TW_SUMS == key)
+            sum += (uint64_t)v;
+    }
+    if (key < TW_SUMS && sum > 0) {
+        vv_put_le64(out, sum);
+        len = 8;
+    }
+    return len;
+}
+
 /* Batch `version`: its payload in w->buf when model is NULL, or its effect on the model. */
 static inline uint32_t tw_batch(tw *w, int64_t version, tw_value *model)
 {
@@ -137,8 +193,10 @@ static inline uint32_t tw_batch(tw *w, int64_t version, tw_value *model)
         }
         engine_entry_add(&w->buf, &op);
     }
-    engine_entry_finish(&w->buf, at, count);
-    return count;
+    if (model == NULL)
+        tw_add_merges(w, version);
+    engine_entry_finish(&w->buf, at, count + 2);
+    return count + 2;
 }
 
 /* Apply batch `version`, doing background work when the engine is busy. */
@@ -175,6 +233,36 @@ static inline bool tw_matches(unsigned key, const tw_value *want, vv_slice got, 
         return false;
     tw_fill_value(value, want->len, key, want->version);
     return memcmp(value, got.data, got.len) == 0;
+}
+
+/* The merged values; how many could not be read. */
+static inline unsigned tw_verify_merges(tw *w, bool may_fail, const char *what)
+{
+    static const char *const keys[] = {"a", "b", "c", "text"};
+    unsigned failed = 0;
+    for (unsigned k = 0; k <= TW_SUMS; k++) {
+        uint8_t key[16] = {0, 0, 0, 3};
+        uint8_t want[4096];
+        vv_error err;
+        engine_value value = {0};
+        engine_read read = {.version = w->version};
+        size_t len = tw_merged(k, w->version, want);
+        memcpy(key + 4, keys[k], strlen(keys[k]));
+        vv_status st =
+            lsm_ops.get(w->e, vv_slice_of(key, 4 + strlen(keys[k])), &read, &value, &err);
+        bool right = st == VV_OK ? vv_slice_eq(value.data, vv_slice_of(want, len))
+                                 : st != VV_NOT_FOUND || len == 0;
+        if (!right)
+            fail_msg("%s: seed %#llx: what was merged into '%s' is wrong at version %lld", what,
+                     (unsigned long long)w->seed, keys[k], (long long)w->version);
+        if (st == VV_OK)
+            engine_value_release(&value);
+        else if (st != VV_NOT_FOUND && !may_fail)
+            fail_msg("%s: seed %#llx: '%s': %s", what, (unsigned long long)w->seed, keys[k],
+                     err.msg);
+        failed += st != VV_OK && st != VV_NOT_FOUND;
+    }
+    return failed;
 }
 
 /* One answer of the engine against the model. True: the read failed, and may. */
@@ -235,7 +323,7 @@ static inline unsigned tw_verify(tw *w, bool may_fail, const char *what)
         vv_status st = lsm_ops.get(w->e, tw_key(k, buf), &read, &value, &err);
         failed += tw_verify_one(w, k, &model[k], st, &value, may_fail, what, &err);
     }
-    return failed + tw_verify_multi(w, model, may_fail, what);
+    return failed + tw_verify_merges(w, may_fail, what) + tw_verify_multi(w, model, may_fail, what);
 }
 
 /* The same by a scan of everything; false when it failed where that is allowed. */
@@ -248,7 +336,7 @@ static inline bool tw_verify_scan(tw *w, bool may_fail, const char *what)
     engine_cursor *c = NULL;
     engine_cursor_options opt = {.read = {.version = w->version},
                                  .lower = vv_slice_str("\x00"),
-                                 .upper = vv_slice_str("\xff")};
+                                 .upper = vv_slice_of("\0\0\0\3", 4)};
     opt.lower.len = 1;
     vv_status st = lsm_ops.cursor(w->e, &opt, &c, &err);
     if (st == VV_OK)

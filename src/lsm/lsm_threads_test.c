@@ -89,7 +89,8 @@ static void scan_pairs(shared *s, const engine_read *read, bool reverse)
     uint64_t numbers[2][PAIRS] = {{0}};
     vv_error err;
     engine_cursor *c = NULL;
-    engine_cursor_options opt = {*read, vv_slice_of(low, 4), vv_slice_of(high, 4)};
+    engine_cursor_options opt = {
+        .read = *read, .lower = vv_slice_of(low, 4), .upper = vv_slice_of(high, 4)};
     vv_status st = lsm_ops.cursor(s->e, &opt, &c, &err);
     if (st == VV_OK)
         st = reverse ? engine_cursor_seek_below(c, (vv_slice){0}, &err)

@@ -234,16 +234,21 @@ static pgc_frame *take_slot(pgc_cache *cache, size_t len)
     if (cache->slabs.max == 0)
         return NULL;
     pgc_frame *evicted = NULL;
+    pgc_slab *empty = NULL;
     vv_mutex_lock(&cache->lock);
     pgc_frame *frame = pgc_slabs_take(&cache->slabs, len);
     uint64_t loose = atomic_load_explicit(&cache->loose, memory_order_relaxed);
-    if (frame == NULL && cache->slabs.bytes + loose + len > cache->size)
-        evicted = drain_slab(cache, len);
+    if (frame == NULL && cache->slabs.bytes + loose + len > cache->size) {
+        empty = pgc_slabs_give_up(&cache->slabs);
+        if (empty == NULL)
+            evicted = drain_slab(cache, len);
+    }
     if (frame != NULL) { /* under the lock: drain_slab looks at every slot */
         memset(frame, 0, sizeof *frame);
         frame->is_slot = 1;
     }
     vv_mutex_unlock(&cache->lock);
+    pgc_slabs_free(empty);
     retire_all(cache, evicted);
     return frame;
 }

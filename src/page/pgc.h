@@ -106,6 +106,12 @@ static inline pgc_frame *pgc_lookup(const pgc_file *file, uint32_t block)
     return frame;
 }
 
+/** The same for an address alone, to prefetch: not to be looked into. Anywhere. */
+static inline pgc_frame *pgc_peek(const pgc_file *file, uint32_t block)
+{
+    return atomic_load_explicit(&file->ref[block], memory_order_relaxed);
+}
+
 /** Keep a frame that is published (inside a section) or pinned already. */
 static inline void pgc_pin(pgc_frame *frame)
 {

@@ -7,9 +7,13 @@
  * taken: so they are pushed on one list, which the next taker empties as a whole (nobody pops
  * single slots, so a slot that goes and comes back cannot confuse the push).
  *
- * A slab whose slots are all free goes back to the system. When one size has no room and another
- * has half-empty slabs, the emptiest of those is drained, so a workload that changes its block size
- * does not keep the memory of the one before.
+ * A slab whose slots are all free is kept for the next that is needed, of whichever size: the pages
+ * of fresh memory cost more to clear than what is put into them. It stays counted, and is inside of
+ * what the budget keeps for the cache, so nobody else could have it. The cache gives the empty ones
+ * back when it needs memory outside of slabs.
+ *
+ * When one size has no room and another has half-empty slabs, the emptiest of those is drained, so
+ * a workload that changes its block size does not keep the memory of the one before.
  */
 #include "page/pgc_slab.h"
 
@@ -34,15 +38,22 @@ struct pgc_slab {
 #define SLAB_HEAD ((size_t)64)
 _Static_assert(sizeof(pgc_slab) <= SLAB_HEAD, "slots begin on a cache line");
 
+/* Behind each power of two from 4 KiB on stands one for a value of that size with its key and the
+ * block around it. */
+static const uint32_t class_bytes[PGC_SLAB_CLASSES] = {
+    512,  1024,  2048,  3072,  4096,  4608,  6656,  8192,
+    9216, 13312, 16384, 18432, 26624, 36864, 53248, 73728,
+};
+
 static size_t slot_size_of(unsigned class_index)
 {
-    return vv_align_up(sizeof(pgc_frame) + ((size_t)512 << class_index) + PGC_PAD, 64);
+    return vv_align_up(sizeof(pgc_frame) + class_bytes[class_index] + PGC_PAD, 64);
 }
 
 static unsigned class_of(size_t len)
 {
     unsigned c = 0;
-    while (c < PGC_SLAB_CLASSES && ((size_t)512 << c) < len)
+    while (c < PGC_SLAB_CLASSES && class_bytes[c] < len)
         c++;
     return c;
 }
@@ -90,13 +101,32 @@ void pgc_slabs_init(pgc_slabs *s, uint64_t max, vv_budget *budget)
     s->budget = budget;
 }
 
-static void free_slab(pgc_slabs *s, pgc_slab *slab)
+static void keep_slab(pgc_slabs *s, pgc_slab *slab)
 {
     if (s->draining == slab)
         s->draining = NULL;
-    s->bytes -= PGC_SLAB_SIZE;
-    vv_budget_release(s->budget, VV_BUDGET_CACHE, PGC_SLAB_SIZE);
-    vv_free(slab);
+    slab->next = s->empty;
+    s->empty = slab;
+}
+
+pgc_slab *pgc_slabs_give_up(pgc_slabs *s)
+{
+    pgc_slab *slabs = s->empty;
+    s->empty = NULL;
+    for (pgc_slab *slab = slabs; slab != NULL; slab = slab->next) {
+        s->bytes -= PGC_SLAB_SIZE;
+        vv_budget_release(s->budget, VV_BUDGET_CACHE, PGC_SLAB_SIZE);
+    }
+    return slabs;
+}
+
+void pgc_slabs_free(pgc_slab *slabs)
+{
+    while (slabs != NULL) {
+        pgc_slab *next = slabs->next;
+        vv_free(slabs);
+        slabs = next;
+    }
 }
 
 /* A slot of a slab is free again. */
@@ -115,7 +145,7 @@ static void sort_in(pgc_slabs *s, pgc_slot *slot)
     }
     if (!was_full)
         unlink_partial(s, slab);
-    free_slab(s, slab);
+    keep_slab(s, slab);
 }
 
 static void empty_inbox(pgc_slabs *s)
@@ -131,19 +161,25 @@ static void empty_inbox(pgc_slabs *s)
 void pgc_slabs_fini(pgc_slabs *s)
 {
     empty_inbox(s);
+    pgc_slabs_free(pgc_slabs_give_up(s));
     assert(s->bytes == 0); /* a slot was not put back */
 }
 
 static pgc_slab *new_slab(pgc_slabs *s, unsigned class_index)
 {
-    if (s->bytes + PGC_SLAB_SIZE > s->max)
-        return NULL;
-    pgc_slab *slab = vv_alloc_aligned(PGC_SLAB_SIZE, PGC_SLAB_SIZE);
-    if (slab == NULL)
-        return NULL;
+    pgc_slab *slab = s->empty;
+    if (slab != NULL) {
+        s->empty = slab->next;
+    } else {
+        if (s->bytes + PGC_SLAB_SIZE > s->max)
+            return NULL;
+        slab = vv_alloc_aligned(PGC_SLAB_SIZE, PGC_SLAB_SIZE);
+        if (slab == NULL)
+            return NULL;
+        s->bytes += PGC_SLAB_SIZE;
+        vv_budget_take(s->budget, VV_BUDGET_CACHE, PGC_SLAB_SIZE);
+    }
     *slab = (pgc_slab){.class_index = class_index, .fresh = SLAB_HEAD};
-    s->bytes += PGC_SLAB_SIZE;
-    vv_budget_take(s->budget, VV_BUDGET_CACHE, PGC_SLAB_SIZE);
     link_partial(s, slab);
     return slab;
 }
@@ -177,8 +213,8 @@ pgc_slab *pgc_slabs_drain(pgc_slabs *s, size_t len)
 {
     unsigned own = class_of(len);
     pgc_slab *best = NULL;
-    empty_inbox(s); /* may free whole slabs */
-    if (s->draining != NULL)
+    empty_inbox(s); /* may empty whole slabs */
+    if (s->draining != NULL || s->empty != NULL)
         return NULL;
     for (unsigned c = 0; c < PGC_SLAB_CLASSES; c++)
         for (pgc_slab *slab = c == own ? NULL : s->partial[c]; slab != NULL; slab = slab->next)

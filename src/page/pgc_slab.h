@@ -13,7 +13,7 @@
 #include "base/budget.h"
 
 #define PGC_SLAB_SIZE ((size_t)2 * 1024 * 1024)
-#define PGC_SLAB_CLASSES 6u /* slots for 512 .. 16384 bytes of data */
+#define PGC_SLAB_CLASSES 16u /* slots for 512 .. 73728 bytes of data */
 
 typedef struct pgc_slab pgc_slab;
 typedef struct pgc_slot pgc_slot;
@@ -24,6 +24,7 @@ typedef struct pgc_slabs {
     uint64_t max; /* bytes of all slabs; 0: none are made */
     uint64_t bytes;
     pgc_slab *partial[PGC_SLAB_CLASSES]; /* slabs with a free slot */
+    pgc_slab *empty;                     /* in no class, their pages kept; linked by next */
     pgc_slab *draining;                  /* is being emptied for another class, or NULL */
     _Atomic(pgc_slot *) inbox;           /* slots put back and not yet sorted in; any thread */
 } pgc_slabs;
@@ -38,12 +39,16 @@ size_t pgc_slot_size(size_t len);
 void *pgc_slabs_take(pgc_slabs *s, size_t len);
 /**
  * There is no slot or no room for a frame of len bytes: the slab of another size that gives up the
- * least. Its frames are for the caller to evict, slot by slot; it goes back to the system when they
+ * least. Its frames are for the caller to evict, slot by slot; it can take the other size when they
  * are. NULL when there is none, or one is being emptied already.
  */
 pgc_slab *pgc_slabs_drain(pgc_slabs *s, size_t len);
 /** The index-th slot of a slab that was ever taken, or NULL behind the last. */
 void *pgc_slab_slot(pgc_slab *slab, size_t index);
+/** Take out the empty slabs, which are no more counted, for pgc_slabs_free outside of the lock. */
+pgc_slab *pgc_slabs_give_up(pgc_slabs *s);
+/** Give them back to the system. Accepts NULL. */
+void pgc_slabs_free(pgc_slab *slabs);
 /** Any thread, takes no lock. */
 void pgc_slabs_put(pgc_slabs *s, void *slot);
 

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/epoch.h"
 #include "base/rng.h"
+#include "page/pgc_slab.h"
 #include "vv_test.h"
 
 static pgc_cache *make_cache(uint64_t size, vv_budget *budget)
@@ -175,6 +176,55 @@ static void slabs_follow_the_block_size(void **state)
     assert_int_equal(vv_budget_used(&budget), 0);
 }
 
+/* Blocks of one size, all in memory, and then none. */
+static void come_and_go(pgc_cache *cache, size_t len, uint64_t bytes)
+{
+    uint32_t blocks = (uint32_t)(bytes / len);
+    pgc_file *file = make_file(cache, blocks);
+    for (uint32_t i = 0; i < blocks; i++)
+        pgc_unpin(load(file, i, len));
+    pgc_file_destroy(file);
+}
+
+static void empty_slabs_wait_for_the_next_blocks(void **state)
+{
+    (void)state;
+    const uint64_t size = 24 << 20;
+    vv_budget budget;
+    vv_budget_init(&budget, 0);
+    pgc_cache *cache = make_cache(size, &budget);
+    pgc_stats stats;
+    come_and_go(cache, 4096, size / 2);
+    uint64_t kept = vv_budget_part_used(&budget, VV_BUDGET_CACHE);
+    pgc_cache_stats(cache, &stats);
+    assert_int_equal(stats.bytes, 0);
+    assert_true(kept >= size / 2);
+    uint64_t allocations = vv_alloc_count();
+    come_and_go(cache, 16384, size / 4); /* fits: the same slabs in another size */
+    assert_int_equal(vv_budget_part_used(&budget, VV_BUDGET_CACHE), kept);
+#ifdef VV_TEST_HOOKS
+    assert_int_equal(vv_alloc_count(), allocations + 1); /* its file's references */
+#else
+    (void)allocations;
+#endif
+    /* Blocks that no slot fits take their place. */
+    come_and_go(cache, 100000, size);
+    assert_true(vv_budget_part_used(&budget, VV_BUDGET_CACHE) < kept);
+    pgc_cache_destroy(cache);
+    assert_int_equal(vv_budget_used(&budget), 0);
+}
+
+/* A value of 4, 16 or 64 KiB, its key and the block around it. */
+static void a_large_value_takes_a_slot_of_its_size(void **state)
+{
+    (void)state;
+    for (size_t value = 4096; value <= 65536; value *= 4) {
+        size_t slot = pgc_slot_size(value + 100);
+        assert_true(slot > value && slot < value + value / 4);
+    }
+    assert_int_equal(pgc_slot_size(100000), 0);
+}
+
 static void a_failed_allocation_is_an_answer(void **state)
 {
     (void)state;
@@ -275,6 +325,8 @@ int main(void)
         cmocka_unit_test(what_is_used_again_stays_longer),
         cmocka_unit_test(a_block_larger_than_half_stays_private),
         cmocka_unit_test(slabs_follow_the_block_size),
+        cmocka_unit_test(empty_slabs_wait_for_the_next_blocks),
+        cmocka_unit_test(a_large_value_takes_a_slot_of_its_size),
         cmocka_unit_test(a_failed_allocation_is_an_answer),
         cmocka_unit_test(prop_readers_and_evictions_agree),
     };

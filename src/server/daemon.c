@@ -148,8 +148,10 @@ static vv_status check_message_fits(const config *c, const vv_options *opt, vv_e
     return vv_fail(err, VV_INVALID,
                    "server.max_message_size: one message of %" PRIu64 " bytes and a copy of it do "
                    "not fit the %" PRIu64 " bytes that storage.memory_limit (%" PRIu64
-                   ") leaves beside storage.cache_size: raise the limit or lower the others",
-                   c->server_max_message_size, room, c->storage_memory_limit);
+                   ") leaves beside storage.cache_size: raise the limit, lower the cache, or set "
+                   "it to %" PRIu64 " at most",
+                   c->server_max_message_size, room, c->storage_memory_limit,
+                   room / (1 + SVC_BATCH_COPIES));
 }
 
 static vv_status open_store(varve_daemon *d, vv_error *err)

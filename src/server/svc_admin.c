@@ -82,6 +82,7 @@ static void put_info(vv_buf *out, const vv_table_info *info)
     wire_put_varint(out, 6, (uint64_t)(info->version_retention_ns / VV_NS_PER_MS));
     wire_put_varint(out, 7, (uint64_t)(info->created_ns / VV_NS_PER_MS));
     wire_put_varint(out, 8, info->bytes_estimate);
+    wire_put_varint(out, 9, (uint64_t)info->compression);
 }
 
 static vv_status describe(vv_table *table, vv_buf *out, vv_error *err)
@@ -100,6 +101,7 @@ typedef struct create_request {
     int64_t retention_ms;
     bool retention_is_set;
     bool if_not_exists;
+    uint32_t compression;
 } create_request;
 
 static bool read_create(vv_slice message, create_request *out)
@@ -119,6 +121,8 @@ static bool read_create(vv_slice message, create_request *out)
             ok = svc_kv_take_bool(&f, &out->retention_is_set);
         else if (f.number == 5)
             ok = svc_kv_take_bool(&f, &out->if_not_exists);
+        else if (f.number == 6)
+            ok = svc_kv_take_u32(&f, &out->compression);
     }
     return ok && r.fault == WIRE_GOOD;
 }
@@ -132,6 +136,11 @@ static vv_status table_options(const create_request *req, vv_table_options *out,
                        req->kind);
     if (req->kind != 0)
         out->kind = (vv_table_kind)req->kind;
+    if (req->compression > VV_COMPRESSION_ZSTD)
+        return vv_fail(err, VV_INVALID,
+                       "compression %u is none: 1 (none), 2 (lz4) and 3 (zstd) are allowed",
+                       req->compression);
+    out->compression = (vv_compression)req->compression;
     if (ms > INT64_MAX / VV_NS_PER_MS)
         return vv_fail(err, VV_INVALID, "version_retention_ms %lld is over %lld", (long long)ms,
                        (long long)(INT64_MAX / VV_NS_PER_MS));

@@ -128,6 +128,7 @@ static void fill(vv_db *db)
     vv_error err;
     vv_table *table[3];
     vv_table_options topt = VV_TABLE_OPTIONS_INIT;
+    topt.value_threshold = VV_VALUES_INLINE; /* in blocks, which the cache holds */
     static char value[VALUE_LEN];
     memset(value, 'v', sizeof value);
     for (int i = 0; i < 3; i++) {

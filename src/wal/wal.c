@@ -169,6 +169,7 @@ static vv_status create_files(wal *log, vv_error *err)
         st = wal_segments_reserve(log, 1, err);
     wal_segment *seg = NULL;
     bool fatal;
+    log->build_prewrites = true;
     if (st == VV_OK)
         st = wal_spare_build(log, 1, log->opt.segment_size, &seg, &fatal, err);
     if (st != VV_OK)

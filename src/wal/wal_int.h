@@ -117,6 +117,8 @@ struct wal {
     uint64_t open_shards;
     vv_error first_error; /* why the log is latched */
     wal_stats stats;
+    wal_stats build_stats; /* when the newest spare was begun */
+    bool build_prewrites;
     uint64_t write_count;
 
     vio_file *build; /* under upkeep: the spare being pre-written, or NULL */

@@ -15,7 +15,8 @@
 #include "base/point.h"
 #include "wal/wal_int.h"
 
-#define BUILD_STEP (4u << 20) /* zeros written by one wal_work */
+#define BUILD_STEP (4u << 20)    /* zeros written by one wal_work */
+#define LARGE_WRITE (256u << 10) /* bytes of a write, on average since the last spare */
 
 static uint64_t bit_of(uint32_t shard)
 {
@@ -36,6 +37,16 @@ static void end_upkeep(wal *log) VV_ACQUIRE(log->lock)
     vv_cond_broadcast(&log->idle);
 }
 
+/* Writing zeros ahead spares each synced write a commit of the file system's journal, for as many
+ * bytes again. Large writes, of commits that nobody waits for, do not need that. */
+static void plan_build(wal *log) VV_REQUIRES(log->lock)
+{
+    uint64_t writes = log->stats.syncs - log->build_stats.syncs;
+    uint64_t bytes = log->stats.written_bytes - log->build_stats.written_bytes;
+    log->build_prewrites = writes == 0 || bytes / writes < LARGE_WRITE;
+    log->build_stats = log->stats;
+}
+
 vv_status wal_spare_step(wal *log, unsigned want, uint64_t step, vv_error *err)
 {
     if (log->upkeep || log->spare_count >= want)
@@ -43,6 +54,8 @@ vv_status wal_spare_step(wal *log, unsigned want, uint64_t step, vv_error *err)
     wal_segment *seg = NULL;
     bool fatal = false;
     vv_error why = {0};
+    if (log->build == NULL)
+        plan_build(log);
     begin_upkeep(log);
     vv_status st = wal_spare_build(log, log->next_number, step, &seg, &fatal, &why);
     end_upkeep(log);

@@ -6,7 +6,7 @@
  *      | header | log bytes from position `base` on   |   fields: docs/format/wal.md
  *      +--------+-------------------------------------+
  *
- *   spare.new --(pre-written with zeros, synced, renamed)--> N.seg, a spare
+ *   spare.new --(allocated, pre-written with zeros, synced, renamed)--> N.seg, a spare
  *       N.seg --(wal_segment_start: header written and synced)--> part of the log
  *       N.seg --(no shard needs it: renamed, its old header left in place)--> M.seg, a spare, M > N
  *
@@ -276,8 +276,9 @@ vv_status wal_spare_build(wal *log, uint64_t number, uint64_t step, wal_segment 
     vv_status st = VV_OK;
     if (log->build == NULL)
         st = begin_build(log, err);
-    uint64_t until = step < size - log->build_done ? log->build_done + step : size;
-    if (st == VV_OK && log->build_done < until)
+    bool whole = !log->build_prewrites || step >= size - log->build_done;
+    uint64_t until = whole ? size : log->build_done + step;
+    if (st == VV_OK && log->build_prewrites && log->build_done < until)
         st = wal_prewrite(log->build, log->build_done, until, err);
     if (st == VV_OK) {
         log->build_done = until;

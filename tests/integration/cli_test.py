@@ -382,7 +382,7 @@ def completion_is_a_script(tmp):
     done = subprocess.run(["bash", "-c", probe, "bash", str(script)], capture_output=True, text=True,
                           check=True)
     got = done.stdout.splitlines()
-    assert got[0] == "import" and "--timestamp" in got[1] and got[2] == "json", done
+    assert got[0] == "import import-eloqstore" and "--timestamp" in got[1] and got[2] == "json", done
     assert got[3] == "create", done
     assert ok("completion", "zsh").startswith("#compdef varve")
 

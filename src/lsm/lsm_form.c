@@ -1,0 +1,68 @@
+/*
+ * lsm_form.c - which form a table's blocks get on which level.
+ *
+ *              level 0    level 1    below
+ *   auto       none       lz4        zstd, with a dictionary where it pays
+ *   none       none       none       none
+ *   lz4        none       lz4        lz4
+ *   zstd       none       zstd       zstd, likewise
+ *
+ * Level 0 is rewritten soon and is what a flush waits for: compressing it would cost more than all
+ * other work of the flush. Level 1 is rewritten often. A run that only moves keeps its form.
+ */
+#include "base/util.h"
+#include "lsm/lsm_int.h"
+#include "lsm/lsm_value.h"
+
+#define PLAIN_BLOCK 4096u       /* one device read */
+#define COMPRESSED_BLOCK 16384u /* smaller ones compress badly */
+#define TABLES_LOOKED_AT 16u
+
+static codec_kind codec_of(engine_compression how, uint32_t level)
+{
+    if (level == 0)
+        return CODEC_NONE;
+    switch (how) {
+    case ENGINE_COMPRESSION_NONE:
+        return CODEC_NONE;
+    case ENGINE_COMPRESSION_LZ4:
+        return CODEC_LZ4;
+    case ENGINE_COMPRESSION_ZSTD:
+        return CODEC_ZSTD;
+    case ENGINE_COMPRESSION_AUTO:
+        break;
+    }
+    return level == 1 ? CODEC_LZ4 : CODEC_ZSTD;
+}
+
+lsm_form lsm_form_of(const lsm_engine *e, uint32_t table, uint32_t level)
+{
+    const engine_hooks *hooks = &e->opt.hooks;
+    engine_form form = {0};
+    if (hooks->form != NULL)
+        form = hooks->form(hooks->ctx, table);
+    bool no_choice = form.compression == ENGINE_COMPRESSION_AUTO;
+    codec_kind codec =
+        no_choice && !e->opt.compress ? CODEC_NONE : codec_of(form.compression, level);
+    uint32_t block_size = codec == CODEC_NONE ? PLAIN_BLOCK : COMPRESSED_BLOCK;
+    return (lsm_form){.value_threshold = form.value_threshold == 0 ? LSM_VALUE_THRESHOLD
+                                         : form.value_threshold < LSM_VALUE_REF + 1u
+                                             ? LSM_VALUE_REF + 1u
+                                             : form.value_threshold,
+                      .codec = codec,
+                      .block_size = e->opt.block_size != 0 ? e->opt.block_size : block_size};
+}
+
+bool lsm_form_is_plain(const lsm_engine *e, const lsm_run *run, uint32_t level)
+{
+    uint32_t first = engine_key_table(run->meta.lower);
+    uint32_t last = engine_key_table(run->meta.upper);
+    if (last - first >= TABLES_LOOKED_AT)
+        return false;
+    for (uint32_t table = first;; table++) {
+        if (lsm_form_of(e, table, level).codec != CODEC_NONE)
+            return false;
+        if (table == last)
+            return true;
+    }
+}
