@@ -12,6 +12,7 @@
  */
 #include "io/vio_queue.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -48,6 +49,7 @@ void vio_queue_init(vio_queue *q, const vio_queue_ops *ops, vio *io, unsigned de
 
 vv_status vio_submit(vio_queue *q, vio_req *const *reqs, unsigned count, vv_error *err)
 {
+    assert(q != NULL);
     if (count > vio_queue_room(q))
         return vv_fail(err, VV_BUSY, "I/O queue: %u requests do not fit, %u of %u are in flight",
                        count, q->held, q->depth);
