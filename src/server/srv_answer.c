@@ -89,8 +89,10 @@ static void reply_with_error(srv_call *call, const char *message)
     vv_buf_init(&item->body, 8192);
     srv_error_body(&item->body, call->code, NULL,
                    message == NULL ? http_reason(call->reply_status) : message);
-    if (item->body.status != VV_OK)
+    if (item->body.status != VV_OK) {
+        vv_buf_fini(&item->body);
         return;
+    }
     call->reply_len = call->out_bytes = item->body.len;
     call->out_first = call->out_last = item;
 }
