@@ -112,7 +112,10 @@ static engine_floor hook_floor(void *ctx, uint32_t table_id)
 static engine_form hook_form(void *ctx, uint32_t table_id)
 {
     db_shard *shard = ctx;
-    return shard->db->cat == NULL ? (engine_form){0} : cat_form(shard->db->cat, table_id);
+    engine_form form = {0};
+    if (shard->db->cat != NULL)
+        form = cat_form(shard->db->cat, table_id);
+    return form;
 }
 
 engine_hooks db_hooks(db_shard *shard)
