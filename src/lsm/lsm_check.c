@@ -207,9 +207,9 @@ static vv_status check_order(report *r, lsm_view *view, vv_error *err)
         st = lsm_source_create(view->level[i], LSM_SCAN_SIZE, &sources[count], err);
         count += st == VV_OK;
     }
-    lsm_merge m = {0};
+    engine_merge m = {0};
     if (st == VV_OK) {
-        st = lsm_merge_init(&m, sources, count, err);
+        st = engine_merge_init(&m, sources, count, err);
         count = 0; /* taken */
     }
     for (uint32_t i = 0; i < count; i++)
@@ -219,7 +219,7 @@ static vv_status check_order(report *r, lsm_view *view, vv_error *err)
     size_t key_len = SIZE_MAX;
     uint32_t rank = 0;
     const engine_item *item;
-    while (st == VV_OK && (item = lsm_merge_item(&m)) != NULL) {
+    while (st == VV_OK && (item = engine_merge_item(&m)) != NULL) {
         bool same = item->key.len == key_len && memcmp(key, item->key.data, key_len) == 0;
         if (same && m.rank[0] < rank)
             say(r, "a key has an older version in a newer level (table %u)",
@@ -227,9 +227,9 @@ static vv_status check_order(report *r, lsm_view *view, vv_error *err)
         memcpy(key, item->key.data, item->key.len);
         key_len = item->key.len;
         rank = m.rank[0];
-        st = lsm_merge_next(&m, err);
+        st = engine_merge_next(&m, err);
     }
-    lsm_merge_fini(&m);
+    engine_merge_fini(&m);
     return st;
 }
 

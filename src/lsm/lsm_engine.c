@@ -226,12 +226,12 @@ static int64_t lsm_last_version(engine *base, vv_slice key, int64_t *floor)
 
 static vv_status lsm_pin_version(engine *base, int64_t version, int64_t time_ns, vv_error *err)
 {
-    return lsm_pins_add(&lsm_engine_of(base)->pins, version, time_ns, err);
+    return engine_pins_add(&lsm_engine_of(base)->pins, version, time_ns, err);
 }
 
 static void lsm_unpin_version(engine *base, int64_t version, int64_t time_ns)
 {
-    lsm_pins_remove(&lsm_engine_of(base)->pins, version, time_ns);
+    engine_pins_remove(&lsm_engine_of(base)->pins, version, time_ns);
 }
 
 static vv_status lsm_freeze(engine *base, vv_error *err)
@@ -379,7 +379,7 @@ static void lsm_close(engine *base)
     lsm_store_fini(&e->store); /* waits for views that are on their way out */
     lsm_manifest_close(&e->manifest);
     engine_memtable_pool_unref(e->pool);
-    lsm_pins_fini(&e->pins);
+    engine_pins_fini(&e->pins);
     vv_mutex_fini(&e->lock);
     vv_free(e->manual);
     vv_free(e);
@@ -414,7 +414,7 @@ static vv_status lsm_open(const engine_options *opt, engine **out, vv_error *err
     e->opt = *opt;
     set_defaults(&e->opt);
     vv_mutex_init(&e->lock, VV_RANK_ENGINE);
-    lsm_pins_init(&e->pins);
+    engine_pins_init(&e->pins);
     vv_status st = open_store(e, err);
     if (st != VV_OK) {
         lsm_close(&e->base);

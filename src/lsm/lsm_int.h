@@ -14,23 +14,11 @@
 #define VARVE_LSM_LSM_INT_H
 
 #include "engine/engine.h"
+#include "engine/merge.h"
+#include "engine/readers.h"
 #include "lsm/lsm.h"
 #include "lsm/lsm_manifest.h"
 #include "lsm/lsm_view.h"
-
-typedef struct lsm_pin {
-    int64_t version;
-    int64_t time_ns;
-    uint64_t count;
-} lsm_pin;
-
-/* The snapshots somebody holds: what a flush or compaction must keep readable. */
-typedef struct lsm_pins {
-    vv_mutex lock; /* VV_RANK_LEAF */
-    lsm_pin *pins; /* by version, then time; under lock */
-    uint32_t count;
-    uint32_t cap;
-} lsm_pins;
 
 typedef struct lsm_job lsm_job;
 
@@ -40,7 +28,7 @@ typedef struct lsm_engine {
     lsm_store store;
     lsm_manifest manifest;
     engine_memtable_pool *pool;
-    lsm_pins pins;
+    engine_pins pins;
     _Atomic(lsm_view *) view;   /* readers: epoch section; changed under lock */
     _Atomic int64_t visible;    /* release in publish */
     _Atomic int64_t checkpoint; /* any thread */
@@ -144,65 +132,16 @@ vv_status lsm_multi_get(engine *base, const vv_slice *keys, size_t count, const 
 vv_status lsm_touched(engine *base, vv_slice lower, vv_slice upper, int64_t since,
                       engine_touch *out, vv_error *err);
 
-/* ---- lsm_pins.c ---- */
-
-void lsm_pins_init(lsm_pins *p);
-void lsm_pins_fini(lsm_pins *p);
-VV_MUST_CHECK vv_status lsm_pins_add(lsm_pins *p, int64_t version, int64_t time_ns, vv_error *err);
-void lsm_pins_remove(lsm_pins *p, int64_t version, int64_t time_ns);
-
-/* What the readers of today and tomorrow may ask of one table. */
-typedef struct lsm_readers {
-    lsm_engine *engine;
-    uint32_t table;
-    bool has_table;
-    engine_floor floor;
-    int64_t *pins; /* distinct versions, ascending */
-    size_t pin_count;
-    size_t pin_cap;
-    int64_t pin_time; /* the oldest read time of a pin; INT64_MAX without pins */
-} lsm_readers;
-
-void lsm_readers_init(lsm_readers *r, lsm_engine *e);
-void lsm_readers_fini(lsm_readers *r);
-/** Look at one table's readers. Cheap when it is the table looked at already. */
-VV_MUST_CHECK vv_status lsm_readers_enter(lsm_readers *r, uint32_t table, vv_error *err);
-/** True when some reader can tell a version apart from the next newer one (-1: there is none). */
-bool lsm_readers_need(const lsm_readers *r, int64_t version, int64_t newer);
-/** True when no reader is below version: what it hides may go altogether. */
-bool lsm_readers_are_above(const lsm_readers *r, int64_t version);
-
 /* ---- lsm_ranges.c ---- */
 
 /** What is left to write of the range deletions of a job: overlapping ones cut into fragments, one
  * for each version that some reader can tell apart. Borrows the keys of in. Gives *out: vv_free. */
-VV_MUST_CHECK vv_status lsm_ranges_reduce(lsm_readers *readers, const engine_range *in,
+VV_MUST_CHECK vv_status lsm_ranges_reduce(engine_readers *readers, const engine_range *in,
                                           size_t count, engine_range **out, size_t *out_count,
                                           vv_error *err);
 
 /** A range that several tables' floors would have to agree on: it is never dropped. */
 bool lsm_range_spans_tables(const engine_range *r);
-
-/* ---- lsm_merge.c ---- */
-
-typedef struct lsm_merge {
-    engine_source **heap; /* the smallest first */
-    uint32_t *rank;       /* newest source first, moves with the heap */
-    uint32_t count;       /* sources that are not at their end */
-    uint32_t total;
-} lsm_merge;
-
-/** Over sources, newest first, each positioned by the call at its first item. Takes them, also on
- * failure. */
-VV_MUST_CHECK vv_status lsm_merge_init(lsm_merge *m, engine_source **sources, uint32_t count,
-                                       vv_error *err);
-void lsm_merge_fini(lsm_merge *m);
-/** The smallest item by (key, version descending), or NULL at the end. */
-static inline const engine_item *lsm_merge_item(const lsm_merge *m)
-{
-    return m->count == 0 ? NULL : &m->heap[0]->item;
-}
-VV_MUST_CHECK vv_status lsm_merge_next(lsm_merge *m, vv_error *err);
 
 /* ---- lsm_job.c: the work a flush and a compaction share ---- */
 

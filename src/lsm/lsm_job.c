@@ -33,7 +33,7 @@ static lsm_job *new_job(lsm_engine *e, lsm_view *view, uint32_t output, vv_error
     lsm_view_ref(view);
     job->output = output;
     job->newer = -1;
-    lsm_readers_init(&job->readers, e);
+    engine_readers_init(&job->readers, &e->pins, &e->opt.hooks, &e->visible);
     engine_fold_init(&job->waiting.fold);
     vv_buf_init(&job->waiting.key, ENGINE_KEY_MAX);
     vv_buf_init(&job->waiting.out, LSM_BLOCK_RAW_MAX);
@@ -54,7 +54,7 @@ void lsm_job_destroy(lsm_job *job)
     if (job == NULL)
         return;
     if (job->merging)
-        lsm_merge_fini(&job->merge);
+        engine_merge_fini(&job->merge);
     if (job->writer != NULL) {
         lsm_writer_close(job->writer);
         discard_file(job, job->writer_id);
@@ -75,7 +75,7 @@ void lsm_job_destroy(lsm_job *job)
     lsm_job_close_values(job, discard);
     for (uint32_t i = 0; i < job->level_count; i++)
         lsm_level_unref(job->levels[i]);
-    lsm_readers_fini(&job->readers);
+    engine_readers_fini(&job->readers);
     lsm_trainer_fini(&job->trainer);
     engine_fold_fini(&job->waiting.fold);
     vv_buf_fini(&job->waiting.key);

@@ -43,7 +43,7 @@ vv_status lsm_job_enter_table(lsm_job *job, uint32_t table, vv_error *err)
 {
     if (job->readers.has_table && job->readers.table == table)
         return VV_OK;
-    vv_status st = lsm_readers_enter(&job->readers, table, err);
+    vv_status st = engine_readers_enter(&job->readers, table, err);
     /* After the floor was asked: what is committed from now on is later than its time. */
     job->merge_time = first_merge_time(job->e);
     return st;

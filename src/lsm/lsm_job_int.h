@@ -51,9 +51,9 @@ struct lsm_job {
     uint32_t level_count;
     bool is_move;
 
-    lsm_merge merge;
+    engine_merge merge;
     bool merging;
-    lsm_readers readers;
+    engine_readers readers;
     engine_rangedels *cover; /* all range deletions of the inputs */
     engine_range *ranges;    /* what is left of them to write, by start */
     size_t range_count;

@@ -60,9 +60,9 @@ static bool is_range_bottom(const lsm_job *job, const engine_range *r)
 /* Does a reader see this version, not hidden by a range deletion of the inputs? */
 static bool is_needed(const lsm_job *job, const engine_item *item, int64_t newer)
 {
-    const lsm_readers *r = &job->readers;
+    const engine_readers *r = &job->readers;
     int64_t v = item->version;
-    if (!lsm_readers_need(r, v, newer))
+    if (!engine_readers_need(r, v, newer))
         return false;
     if (job->cover == NULL)
         return true;
@@ -81,7 +81,7 @@ static bool is_needed(const lsm_job *job, const engine_item *item, int64_t newer
 /* A put that no reader sees alive any more, nor a merge above it. */
 static bool has_expired(const lsm_job *job, const engine_item *item)
 {
-    const lsm_readers *r = &job->readers;
+    const engine_readers *r = &job->readers;
     bool is_put = item->kind == ENGINE_PUT || item->kind == ENGINE_APART;
     return is_put && item->expires_ns != 0 && item->expires_ns <= r->floor.time_ns &&
            item->expires_ns <= r->pin_time && !job->is_merged_above &&
@@ -99,7 +99,7 @@ static vv_status write_needed(lsm_job *job, engine_item *item, bool is_first, vv
         item->expires_ns = 0;
     }
     job->is_merged_above = false;
-    if (item->kind == ENGINE_DELETE && lsm_readers_are_above(&job->readers, item->version) &&
+    if (item->kind == ENGINE_DELETE && engine_readers_are_above(&job->readers, item->version) &&
         lsm_job_is_key_bottom(job, item->key))
         return VV_OK;
     return lsm_job_write(job, item, is_first, err);
@@ -156,10 +156,10 @@ static vv_status drop_bottom_ranges(lsm_job *job, vv_error *err)
     size_t kept = 0;
     for (size_t i = 0; i < job->range_count; i++) {
         const engine_range *r = &job->ranges[i];
-        vv_status st = lsm_readers_enter(&job->readers, engine_key_table(r->start), err);
+        vv_status st = engine_readers_enter(&job->readers, engine_key_table(r->start), err);
         if (st != VV_OK)
             return st;
-        if (!lsm_range_spans_tables(r) && lsm_readers_are_above(&job->readers, r->version) &&
+        if (!lsm_range_spans_tables(r) && engine_readers_are_above(&job->readers, r->version) &&
             is_range_bottom(job, r))
             continue;
         job->ranges[kept++] = *r;
@@ -187,7 +187,7 @@ static vv_status plan_ranges(lsm_job *job, vv_error *err)
 vv_status lsm_job_begin_merge(lsm_job *job, engine_source **sources, uint32_t count, vv_error *err)
 {
     job->merging = true;
-    vv_status st = lsm_merge_init(&job->merge, sources, count, err);
+    vv_status st = engine_merge_init(&job->merge, sources, count, err);
     return st == VV_OK ? plan_ranges(job, err) : st;
 }
 
@@ -355,12 +355,12 @@ vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err)
     *end = false;
     /* Small memtables mean small steps everywhere: writes come in between in tests too. */
     uint64_t piece = vv_min_u64(PIECE_BYTES, job->e->opt.memtable_size / 4);
-    while ((next = lsm_merge_item(&job->merge)) != NULL && bytes <= piece) {
+    while ((next = engine_merge_item(&job->merge)) != NULL && bytes <= piece) {
         engine_item item = *next;
         bytes += item.key.len + item.value.len + 16;
         vv_status st = take_item(job, &item, err);
         if (st == VV_OK)
-            st = lsm_merge_next(&job->merge, err);
+            st = engine_merge_next(&job->merge, err);
         if (st != VV_OK)
             return st;
     }

@@ -57,12 +57,12 @@ bool lsm_range_spans_tables(const engine_range *r)
     return end != table && !(end == table + 1 && r->end.len == ENGINE_TABLE_PREFIX);
 }
 
-static vv_status assign_stripe(lsm_readers *readers, striped *s, vv_error *err)
+static vv_status assign_stripe(engine_readers *readers, striped *s, vv_error *err)
 {
     s->stripe = s->range.version;
     if (lsm_range_spans_tables(&s->range))
         return VV_OK;
-    vv_status st = lsm_readers_enter(readers, engine_key_table(s->range.start), err);
+    vv_status st = engine_readers_enter(readers, engine_key_table(s->range.start), err);
     if (st != VV_OK || s->range.version > readers->floor.version)
         return st;
     s->stripe = readers->floor.version;
@@ -136,7 +136,7 @@ static void sweep_stripe(sweep *w, const striped *ranges, size_t count)
     }
 }
 
-vv_status lsm_ranges_reduce(lsm_readers *readers, const engine_range *in, size_t count,
+vv_status lsm_ranges_reduce(engine_readers *readers, const engine_range *in, size_t count,
                             engine_range **out, size_t *out_count, vv_error *err)
 {
     *out = NULL;

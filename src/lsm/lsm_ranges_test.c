@@ -65,10 +65,10 @@ static void prop_no_reader_can_tell_reduced_ranges_apart(void **state)
     (void)state;
     vv_rng rng;
     vv_rng_init(&rng, vv_test_seed(1));
-    lsm_engine *e = vv_alloc_aligned(64, sizeof *e);
-    memset(e, 0, sizeof *e);
-    lsm_pins_init(&e->pins);
-    e->opt.hooks.floor = floor_of;
+    engine_pins pinned;
+    engine_pins_init(&pinned);
+    const engine_hooks hooks = {.floor = floor_of};
+    _Atomic int64_t visible = 0;
     size_t before = 0;
     size_t after = 0;
     for (unsigned round = 0; round < 3000; round++) {
@@ -85,10 +85,10 @@ static void prop_no_reader_can_tell_reduced_ranges_apart(void **state)
         size_t pin_count = vv_rng_below(&rng, 5);
         for (size_t i = 0; i < pin_count; i++) {
             pins[i] = (int64_t)vv_rng_below(&rng, VERSIONS);
-            assert_ok(lsm_pins_add(&e->pins, pins[i], 0, &err), err);
+            assert_ok(engine_pins_add(&pinned, pins[i], 0, &err), err);
         }
-        lsm_readers readers;
-        lsm_readers_init(&readers, e);
+        engine_readers readers;
+        engine_readers_init(&readers, &pinned, &hooks, &visible);
         engine_range *out = NULL;
         size_t out_count = 0;
         assert_ok(lsm_ranges_reduce(&readers, in, count, &out, &out_count, &err), err);
@@ -101,13 +101,12 @@ static void prop_no_reader_can_tell_reduced_ranges_apart(void **state)
         before += count;
         after += out_count;
         vv_free(out);
-        lsm_readers_fini(&readers);
+        engine_readers_fini(&readers);
         for (size_t i = 0; i < pin_count; i++)
-            lsm_pins_remove(&e->pins, pins[i], 0);
+            engine_pins_remove(&pinned, pins[i], 0);
     }
     assert_true(after < before); /* it does reduce */
-    lsm_pins_fini(&e->pins);
-    vv_free(e);
+    engine_pins_fini(&pinned);
 }
 
 static void ranges_over_several_tables_are_told(void **state)
