@@ -30,4 +30,9 @@ typedef struct engine_suite_subject {
 /** Run all; the number of tests that failed. Prints as cmocka does. */
 int engine_suite_run(const engine_suite_subject *subject);
 
+/** One writer, two readers and the background on real files, until all has happened (at least
+ * VV_THREADS_MS): readers must see whole batches of one snapshot. The number of tests that failed.
+ */
+int engine_suite_run_threads(const engine_ops *ops);
+
 #endif
