@@ -1,6 +1,6 @@
 /*
- * engine.h - the storage of one shard behind one const table: lsm (the default) and memory (the
- * reference model of the tests) fill it; one conformance suite runs on all (engine_suite.h).
+ * engine.h - the storage of one shard behind one const table: lsm (the default), btree and memory
+ * (the reference model of the tests) fill it; one conformance suite runs on all (engine_suite.h).
  *
  * Life of a write: prepare (may refuse) -> the caller logs it -> apply (cannot fail) -> durable ->
  * publish; or cancel, when it could not be logged. prepare, cancel and apply come from one thread

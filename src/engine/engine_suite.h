@@ -3,7 +3,7 @@
  *
  * A test program fills a subject and calls engine_suite_run; what it needs of the world comes from
  * the subject, so that the same tests run on the posix backend, on the simulated disk and on none.
- * VV_SEED chooses the random sizes and operations, VV_MODEL_OPS how many of the latter.
+ * VV_SEED chooses the random sizes and operations, VV_SUITE_PERCENT how many of the latter.
  */
 #ifndef VARVE_ENGINE_ENGINE_SUITE_H
 #define VARVE_ENGINE_ENGINE_SUITE_H
@@ -24,11 +24,19 @@ typedef struct engine_suite_subject {
     void (*tune)(engine_options *opt, uint64_t seed);
     bool touched_forgets; /* VV_UNSUPPORTED since a version below the checkpoint is an answer */
     bool apply_may_fail;  /* with VV_NO_MEMORY: only the reference model may */
-    uint64_t model_ops;   /* random operations of the model test; 0: 20,000 */
+    uint64_t model_ops;   /* random operations of the model test; 0: 20,000; 50,000 on real files */
 } engine_suite_subject;
 
 /** Run all; the number of tests that failed. Prints as cmocka does. */
 int engine_suite_run(const engine_suite_subject *subject);
+
+/** As engine_suite_run, in one of two worlds: without an argument on the simulated disk, with the
+ * name of an I/O backend on real files. subject->tune is for the simulated disk; its env_create,
+ * env_destroy and ctx are not looked at.
+ * @param tune_real  may be NULL
+ */
+int engine_suite_main(int argc, char **argv, const engine_suite_subject *subject,
+                      void (*tune_real)(engine_options *opt, uint64_t seed));
 
 /** One writer, two readers and the background on real files, until all has happened (at least
  * VV_THREADS_MS): readers must see whole batches of one snapshot. The number of tests that failed.

@@ -439,7 +439,7 @@ void suite_prop_agrees_with_the_model(void **state)
 {
     const engine_suite_subject *subject = *state;
     uint64_t total = subject->model_ops == 0 ? 20000 : subject->model_ops;
-    total = vv_test_count("VV_MODEL_OPS", total);
+    total = total * vv_test_count("VV_SUITE_PERCENT", 100) / 100;
     uint64_t seed = vv_test_seed(1);
     duel *d = malloc(sizeof *d);
     assert_non_null(d);

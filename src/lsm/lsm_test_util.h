@@ -1,54 +1,16 @@
 /*
- * lsm_test_util.h - a small store whose log is a function of a seed: batch v can be made again at
- * any time, so crash and fault tests know what must be there without keeping it.
+ * lsm_test_util.h - lsm in the small store of the crash and fault tests.
  */
 #ifndef VARVE_LSM_LSM_TEST_UTIL_H
 #define VARVE_LSM_LSM_TEST_UTIL_H
 
-#include "vv_test.h"
-
-#include "base/buf.h"
-#include "base/rng.h"
-#include "engine/operand.h"
-#include "io/vio_sim.h"
+#include "engine/engine_suite_small.h"
 #include "lsm/lsm.h"
 
-#define TW_KEYS 40u
-#define TW_VALUE_MAX 3000u
-
-typedef struct tw_value {
-    int64_t version; /* 0: absent */
-    uint32_t len;
-} tw_value;
-
-typedef struct tw {
-    uint64_t seed;
-    vio_sim_disk *disk;
-    vv_env env;
-    engine_options opt;
-    engine *e;
-    int64_t version;      /* last applied */
-    int64_t durable;      /* what ensure_durable was asked for */
-    int64_t checkpointed; /* what on_checkpoint said */
-    vv_buf buf;
-} tw;
-
-static inline vv_status tw_ensure_durable(void *ctx, int64_t version, vv_error *err)
-{
-    tw *w = ctx;
-    (void)err;
-    if (version > w->durable)
-        w->durable = version;
-    return VV_OK;
-}
-
-static inline void tw_on_checkpoint(void *ctx, int64_t version)
-{
-    ((tw *)ctx)->checkpointed = version;
-}
+#define LSM_SMALL_KEYS 40u
 
 /* One table as the store has it, the other with zstd and, mostly, a dictionary. */
-static inline engine_form tw_form(void *ctx, uint32_t table_id)
+static inline engine_form lsm_small_form(void *ctx, uint32_t table_id)
 {
     (void)ctx;
     return (engine_form){.compression =
@@ -56,309 +18,47 @@ static inline engine_form tw_form(void *ctx, uint32_t table_id)
                          .value_threshold = table_id == 2 ? 60 : 0};
 }
 
-static inline void tw_init(tw *w, uint64_t seed)
+static inline void lsm_small_tune(engine_options *opt, vv_rng *rng)
 {
-    *w = (tw){.seed = seed, .disk = vio_sim_disk_create()};
-    assert_non_null(w->disk);
-    vv_buf_init(&w->buf, 1 << 24);
-    vv_rng rng;
-    vv_rng_init(&rng, seed);
-    w->opt = (engine_options){
-        .env = &w->env,
-        .dir = "shard-0",
-        .memtable_size = 8 * VV_KIB << vv_rng_below(&rng, 2),
-        .memtable_count = 3,
-        .cache_size = 32 * VV_KIB,
-        .target_file_size = 4 * VV_KIB << vv_rng_below(&rng, 3),
-        .block_size = 512u << vv_rng_below(&rng, 3),
-        .level0_runs_max = 2,
-        .compress = vv_rng_one_in(&rng, 2),
-        .dictionary_sample = 2 * VV_KIB,
-        .dictionary_gain = UINT32_MAX,
-        .direct_io = vv_rng_one_in(&rng, 2),
-        .hooks = {.ctx = w,
-                  .ensure_durable = tw_ensure_durable,
-                  .on_checkpoint = tw_on_checkpoint,
-                  .form = tw_form},
-    };
+    opt->target_file_size = 4 * VV_KIB << vv_rng_below(rng, 3);
+    opt->block_size = 512u << vv_rng_below(rng, 3);
+    opt->level0_runs_max = 2;
+    opt->compress = vv_rng_one_in(rng, 2);
+    opt->dictionary_sample = 2 * VV_KIB;
+    opt->dictionary_gain = UINT32_MAX;
+    opt->direct_io = vv_rng_one_in(rng, 2);
+    opt->hooks.form = lsm_small_form;
 }
 
-static inline void tw_fini(tw *w)
+static inline bool lsm_small_is_data(const char *name)
 {
-    vv_buf_fini(&w->buf);
-    vio_sim_disk_destroy(w->disk);
+    return strncmp(name, "run-", 4) == 0 || strncmp(name, "val-", 4) == 0;
 }
 
-static inline vv_status tw_power_on(tw *w, const vio_sim_options *opt, vv_error *err)
+static inline uint64_t lsm_small_data_files(const engine_stats *stats)
 {
-    vv_status st = vio_sim_open(w->disk, opt, &w->env.io, err);
-    w->env.clock = vio_sim_clock(w->disk);
-    return st;
+    uint64_t count = stats->value_files;
+    for (size_t i = 0; i < ARRAY_LEN(stats->level_runs); i++)
+        count += stats->level_runs[i];
+    return count;
 }
 
-static inline void tw_power_off(tw *w)
+static inline bool lsm_small_has_compacted(const engine_stats *stats)
 {
-    vio_destroy(w->env.io);
-    w->env.io = NULL;
+    return stats->level_runs[1] > 0;
 }
 
-static inline vv_slice tw_key(unsigned index, uint8_t buf[32])
-{
-    vv_put_be32(buf, 1 + index % 2);
-    int n = snprintf((char *)buf + 4, 28, "key/%03u", index / 2);
-    return vv_slice_of(buf, 4 + (size_t)n);
-}
-
-/* The value that batch `version` gives a key: bytes that no other batch gives. */
-static inline void tw_fill_value(uint8_t *out, uint32_t len, unsigned key, int64_t version)
-{
-    for (uint32_t i = 0; i < len; i++)
-        out[i] = (uint8_t)(((uint64_t)version * 31 + key * 7 + i / 16) >> (i % 3));
-    if (len >= 8)
-        vv_put_le64(out, (uint64_t)version);
-}
-
-/* What no table of the model holds: table 3 has sums and a text that every batch merges into. */
-#define TW_SUMS 3u
-
-static inline void tw_add_merges(tw *w, int64_t version)
-{
-    static const uint8_t sums[TW_SUMS][6] = {"\0\0\0\3"
-                                             "a",
-                                             "\0\0\0\3"
-                                             "b",
-                                             "\0\0\0\3"
-                                             "c"};
-    uint8_t add[10] = {ENGINE_ADD, 8};
-    uint8_t append[3] = {ENGINE_APPEND, 1, (uint8_t)('a' + version % 26)};
-    vv_put_le64(add + 2, (uint64_t)version);
-    engine_op op = {.kind = ENGINE_MERGE,
-                    .key = vv_slice_of(sums[version % TW_SUMS], 5),
-                    .value = vv_slice_of(add, sizeof add)};
-    engine_entry_add(&w->buf, &op);
-    op.key = vv_slice_of("\0\0\0\3text", 8);
-    op.value = vv_slice_of(append, sizeof append);
-    engine_entry_add(&w->buf, &op);
-}
-
-/* The value of a key of table 3 after so many batches. */
-static inline size_t tw_merged(unsigned key, int64_t version, uint8_t out[4096])
-{
-    uint64_t sum = 0;
-    size_t len = 0;
-    for (int64_t v = 1; v <= version; v++) {
-        if (key == TW_SUMS)
-            out[len++] = (uint8_t)('a' + v % 26);
-        else if (v % TW_SUMS == key)
-            sum += (uint64_t)v;
-    }
-    if (key < TW_SUMS && sum > 0) {
-        vv_put_le64(out, sum);
-        len = 8;
-    }
-    return len;
-}
-
-/* Batch `version`: its payload in w->buf when model is NULL, or its effect on the model. */
-static inline uint32_t tw_batch(tw *w, int64_t version, tw_value *model)
-{
-    vv_rng rng;
-    vv_rng_init(&rng, w->seed * 1000003 + (uint64_t)version);
-    uint32_t count = 1 + (uint32_t)vv_rng_below(&rng, 5);
-    vv_buf_reset(&w->buf);
-    size_t at = engine_entry_begin(&w->buf);
-    for (uint32_t i = 0; i < count; i++) {
-        uint8_t key_buf[32];
-        uint8_t end_buf[32];
-        uint8_t value[TW_VALUE_MAX];
-        unsigned k = (unsigned)vv_rng_below(&rng, TW_KEYS);
-        uint64_t dice = vv_rng_below(&rng, 100);
-        engine_op op = {.kind = ENGINE_PUT, .key = tw_key(k, key_buf)};
-        uint32_t len = (uint32_t)vv_rng_below(&rng, dice == 99 ? TW_VALUE_MAX : 120);
-        if (dice < 4) { /* a range within the table */
-            unsigned n = 1 + (unsigned)vv_rng_below(&rng, 5);
-            op.kind = ENGINE_RANGE_DELETE;
-            op.value = tw_key(k + 2 * n, end_buf);
-            for (unsigned j = 0; model != NULL && j < n && k + 2 * j < TW_KEYS; j++)
-                model[k + 2 * j].version = 0;
-        } else if (dice < 25) {
-            op.kind = ENGINE_DELETE;
-            if (model != NULL)
-                model[k].version = 0;
-        } else {
-            tw_fill_value(value, len, k, version);
-            op.value = vv_slice_of(value, len);
-            if (model != NULL)
-                model[k] = (tw_value){version, len};
-        }
-        engine_entry_add(&w->buf, &op);
-    }
-    if (model == NULL)
-        tw_add_merges(w, version);
-    engine_entry_finish(&w->buf, at, count + 2);
-    return count + 2;
-}
-
-/* Apply batch `version`, doing background work when the engine is busy. */
-static inline vv_status tw_write(tw *w, int64_t version, vv_error *err)
-{
-    uint32_t count = tw_batch(w, version, NULL);
-    vv_status st;
-    while ((st = lsm_ops.prepare(w->e, w->buf.len, count, err)) == VV_BUSY) {
-        st = lsm_ops.work(w->e, err);
-        if (st != VV_OK)
-            return st;
-    }
-    if (st == VV_OK)
-        st = lsm_ops.apply(w->e, version, 0, vv_buf_slice(&w->buf), err);
-    if (st != VV_OK)
-        return st;
-    lsm_ops.publish(w->e, version);
-    w->version = version;
-    return VV_OK;
-}
-
-static inline vv_status tw_work_all(tw *w, vv_error *err)
-{
-    vv_status st;
-    while ((st = lsm_ops.work(w->e, err)) == VV_OK)
-        continue;
-    return st == VV_NOT_FOUND ? VV_OK : st;
-}
-
-static inline bool tw_matches(unsigned key, const tw_value *want, vv_slice got, int64_t version)
-{
-    uint8_t value[TW_VALUE_MAX];
-    if (want->version == 0 || want->version != version || got.len != want->len)
-        return false;
-    tw_fill_value(value, want->len, key, want->version);
-    return memcmp(value, got.data, got.len) == 0;
-}
-
-/* The merged values; how many could not be read. */
-static inline unsigned tw_verify_merges(tw *w, bool may_fail, const char *what)
-{
-    static const char *const keys[] = {"a", "b", "c", "text"};
-    unsigned failed = 0;
-    for (unsigned k = 0; k <= TW_SUMS; k++) {
-        uint8_t key[16] = {0, 0, 0, 3};
-        uint8_t want[4096];
-        vv_error err;
-        engine_value value = {0};
-        engine_read read = {.version = w->version};
-        size_t len = tw_merged(k, w->version, want);
-        memcpy(key + 4, keys[k], strlen(keys[k]));
-        vv_status st =
-            lsm_ops.get(w->e, vv_slice_of(key, 4 + strlen(keys[k])), &read, &value, &err);
-        bool right = st == VV_OK ? vv_slice_eq(value.data, vv_slice_of(want, len))
-                                 : st != VV_NOT_FOUND || len == 0;
-        if (!right)
-            fail_msg("%s: seed %#llx: what was merged into '%s' is wrong at version %lld", what,
-                     (unsigned long long)w->seed, keys[k], (long long)w->version);
-        if (st == VV_OK)
-            engine_value_release(&value);
-        else if (st != VV_NOT_FOUND && !may_fail)
-            fail_msg("%s: seed %#llx: '%s': %s", what, (unsigned long long)w->seed, keys[k],
-                     err.msg);
-        failed += st != VV_OK && st != VV_NOT_FOUND;
-    }
-    return failed;
-}
-
-/* One answer of the engine against the model. True: the read failed, and may. */
-static inline bool tw_verify_one(const tw *w, unsigned k, const tw_value *model, vv_status st,
-                                 engine_value *value, bool may_fail, const char *what,
-                                 const vv_error *err)
-{
-    if (st == VV_OK && !tw_matches(k, model, value->data, value->version))
-        fail_msg("%s: seed %#llx: key %u has version %lld instead of %lld", what,
-                 (unsigned long long)w->seed, k, (long long)value->version,
-                 (long long)model->version);
-    if (st == VV_NOT_FOUND && model->version != 0)
-        fail_msg("%s: seed %#llx: key %u is lost: version %lld of %lld", what,
-                 (unsigned long long)w->seed, k, (long long)model->version, (long long)w->version);
-    if (st == VV_OK)
-        engine_value_release(value);
-    bool failed = st != VV_OK && st != VV_NOT_FOUND;
-    if (failed && !may_fail)
-        fail_msg("%s: seed %#llx: key %u: %s", what, (unsigned long long)w->seed, k, err->msg);
-    return failed;
-}
-
-/* All keys in one call, the disk's answers in any order. */
-static inline unsigned tw_verify_multi(tw *w, const tw_value *model, bool may_fail,
-                                       const char *what)
-{
-    static uint8_t bytes[TW_KEYS][32];
-    static engine_value values[TW_KEYS];
-    vv_slice keys[TW_KEYS];
-    vv_status status[TW_KEYS];
-    vv_error err = {0};
-    engine_read read = {.version = w->version};
-    for (unsigned k = 0; k < TW_KEYS; k++)
-        keys[k] = tw_key(k, bytes[k]);
-    vv_status st = engine_multi_get(w->e, keys, TW_KEYS, &read, values, status, &err);
-    unsigned failed = 0;
-    for (unsigned k = 0; k < TW_KEYS; k++)
-        failed += tw_verify_one(w, k, &model[k], status[k], &values[k], may_fail, what, &err);
-    if ((st != VV_OK) != (failed > 0))
-        fail_msg("%s: seed %#llx: %u keys failed and the call says %s", what,
-                 (unsigned long long)w->seed, failed, vv_status_name(st));
-    return failed;
-}
-
-/* Compare every key with the model at w->version. A read may fail where errors are allowed, but
- * never answer wrongly. Returns the number of reads that failed. */
-static inline unsigned tw_verify(tw *w, bool may_fail, const char *what)
-{
-    tw_value model[TW_KEYS] = {0};
-    for (int64_t v = 1; v <= w->version; v++)
-        (void)tw_batch(w, v, model);
-    unsigned failed = 0;
-    engine_read read = {.version = w->version};
-    for (unsigned k = 0; k < TW_KEYS; k++) {
-        uint8_t buf[32];
-        vv_error err;
-        engine_value value;
-        vv_status st = lsm_ops.get(w->e, tw_key(k, buf), &read, &value, &err);
-        failed += tw_verify_one(w, k, &model[k], st, &value, may_fail, what, &err);
-    }
-    return failed + tw_verify_merges(w, may_fail, what) + tw_verify_multi(w, model, may_fail, what);
-}
-
-/* The same by a scan of everything; false when it failed where that is allowed. */
-static inline bool tw_verify_scan(tw *w, bool may_fail, const char *what)
-{
-    tw_value model[TW_KEYS] = {0};
-    for (int64_t v = 1; v <= w->version; v++)
-        (void)tw_batch(w, v, model);
-    vv_error err;
-    engine_cursor *c = NULL;
-    engine_cursor_options opt = {.read = {.version = w->version},
-                                 .lower = vv_slice_str("\x00"),
-                                 .upper = vv_slice_of("\0\0\0\3", 4)};
-    opt.lower.len = 1;
-    vv_status st = lsm_ops.cursor(w->e, &opt, &c, &err);
-    if (st == VV_OK)
-        st = engine_cursor_seek(c, (vv_slice){0}, &err);
-    for (unsigned i = 0; i < TW_KEYS && st == VV_OK; i++) {
-        unsigned k = i < TW_KEYS / 2 ? 2 * i : 2 * (i - TW_KEYS / 2) + 1; /* table by table */
-        uint8_t buf[32];
-        if (model[k].version == 0)
-            continue;
-        const engine_item *item = engine_cursor_valid(c) ? engine_cursor_item(c) : NULL;
-        if (item == NULL || !vv_slice_eq(item->key, tw_key(k, buf)) ||
-            !tw_matches(k, &model[k], item->value, item->version))
-            fail_msg("%s: seed %#llx: the scan does not show key %u", what,
-                     (unsigned long long)w->seed, k);
-        st = engine_cursor_next(c, &err);
-    }
-    if (st == VV_OK && engine_cursor_valid(c))
-        fail_msg("%s: seed %#llx: the scan shows too much", what, (unsigned long long)w->seed);
-    engine_cursor_close(c);
-    if (st != VV_OK && !may_fail)
-        fail_msg("%s: seed %#llx: scan: %s", what, (unsigned long long)w->seed, err.msg);
-    return st == VV_OK;
-}
+static const tw_subject lsm_small = {
+    .name = "lsm",
+    .ops = &lsm_ops,
+    .keys = LSM_SMALL_KEYS,
+    .tune = lsm_small_tune,
+    .is_data = lsm_small_is_data,
+    .data_files = lsm_small_data_files,
+    .has_compacted = lsm_small_has_compacted,
+    .crash_batches = 260,
+    .fault_batches = 220,
+    .sites_min = 30,
+};
 
 #endif

@@ -233,19 +233,19 @@ static void garbage_goes(void **state)
     (void)state;
     vv_error err;
     tw w;
-    tw_init(&w, 7);
+    tw_init(&w, &lsm_small, 7);
     w.opt.hooks.form = apart;
     assert_ok(tw_power_on(&w, &(vio_sim_options){.seed = 7}, &err), err);
     assert_ok(lsm_ops.open(&w.opt, &w.e, &err), err);
     uint64_t most = 0;
     for (unsigned round = 0; round < 40; round++) {
-        for (unsigned key = 0; key < TW_KEYS; key++)
+        for (unsigned key = 0; key < LSM_SMALL_KEYS; key++)
             put_large(&w, key, round);
         if (round == 20) {
             lsm_ops.close(w.e);
             assert_ok(lsm_ops.open(&w.opt, &w.e, &err), err);
             w.version = lsm_ops.checkpoint(w.e); /* what was in memtables is not replayed here */
-            for (unsigned key = 0; key < TW_KEYS; key++)
+            for (unsigned key = 0; key < LSM_SMALL_KEYS; key++)
                 put_large(&w, key, round);
         }
         settle(&w);
@@ -259,11 +259,11 @@ static void garbage_goes(void **state)
     settle(&w);
     engine_stats s;
     lsm_ops.stats(w.e, &s);
-    for (unsigned key = 0; key < TW_KEYS; key++)
+    for (unsigned key = 0; key < LSM_SMALL_KEYS; key++)
         expect_large(&w, key, 39);
     assert_ok(lsm_ops.check(w.e, print_finding, NULL, &err), err);
     assert_true(s.value_files > 0);
-    assert_true(most < 12 * TW_KEYS * 2000); /* of 41 times as much that was written */
+    assert_true(most < 12 * LSM_SMALL_KEYS * 2000); /* of 41 times as much that was written */
     lsm_ops.close(w.e);
     tw_power_off(&w);
     tw_fini(&w);
