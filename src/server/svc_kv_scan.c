@@ -5,13 +5,7 @@
  * loop's drained() starts the next turn. A turn that has sent its share goes to the end of the
  * pool's queue, so that one long scan with a fast client leaves room for others. The cursor and its
  * snapshot stay open between turns.
- *
- *   message() --submit--> RUNNING --queue high--> PARKED --drained()--> RUNNING (submitted again)
- *                            |                       |
- *                       end or failure           closed(): nobody runs, the last
- *                       -> OVER                  reference goes with the call
- *
- * Only the thread that moves the state to RUNNING touches the cursor.
+ * Who may touch the cursor is in svc_turn.h.
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -20,14 +14,13 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "server/svc_kv.h"
+#include "server/svc_turn.h"
 
 #define PAGE_DEFAULT (256u * 1024u)
 #define PAGE_MAX (1024u * 1024u)
 #define ENTRY_HEAD_MAX 64u /* tags, lengths, version and expiry of an entry */
 #define ANSWER_MAX (PAGE_MAX + VV_VALUE_MAX + VV_KEY_MAX + 2 * ENTRY_HEAD_MAX)
 #define TURN_BYTES (4u * 1024u * 1024u)
-
-enum { SCAN_RUNNING, SCAN_PARKED, SCAN_OVER };
 
 typedef struct scan {
     node *n;
@@ -43,7 +36,7 @@ typedef struct scan {
     vv_snapshot *snapshot; /* NULL when the request names a version */
     vv_cursor *cursor;     /* NULL before the first turn */
     _Atomic int refs;
-    _Atomic int state;
+    svc_turn turn;
 } scan;
 
 static vv_status read_scan(vv_slice message, svc_kv_scan *out, vv_error *err)
@@ -203,20 +196,7 @@ static void scan_unref(scan *s)
 static void finish(scan *s, vv_status st, const vv_error *err)
 {
     srv_call_finish(s->call, st, st == VV_OK ? NULL : err->msg);
-    atomic_store(&s->state, SCAN_OVER);
-}
-
-/* True when the turn ends here and drained() begins the next. */
-static bool park(scan *s)
-{
-    if (srv_call_queued(s->call) < SRV_OUTPUT_HIGH || !srv_call_is_open(s->call))
-        return false;
-    atomic_store(&s->state, SCAN_PARKED);
-    /* It may have drained before the state was seen; then nobody else will wake us. */
-    if (srv_call_queued(s->call) >= SRV_OUTPUT_HIGH / 2)
-        return true;
-    int parked = SCAN_PARKED;
-    return !atomic_compare_exchange_strong(&s->state, &parked, SCAN_RUNNING);
+    svc_turn_end(&s->turn);
 }
 
 static void turn(void *arg);
@@ -245,7 +225,7 @@ static void turn(void *arg)
         st = send_page(s, &sent, &over, &err);
         if (st != VV_OK || over)
             break;
-        handed_on = park(s);
+        handed_on = svc_turn_park(&s->turn, s->call);
         if (!handed_on && sent >= TURN_BYTES) {
             handed_on = submit(s);
             sent = 0;
@@ -281,7 +261,7 @@ void svc_kv_scan_message(srv_call *call, srv_message msg)
     s->msg = msg;
     s->has_msg = true;
     atomic_init(&s->refs, 1);
-    atomic_init(&s->state, SCAN_RUNNING);
+    atomic_init(&s->turn, SVC_TURN_RUNNING);
     srv_call_set_user(call, s);
     begin_turn(s);
 }
@@ -295,8 +275,7 @@ void svc_kv_scan_half_close(srv_call *call)
 void svc_kv_scan_drained(srv_call *call)
 {
     scan *s = srv_call_user(call);
-    int parked = SCAN_PARKED;
-    if (s != NULL && atomic_compare_exchange_strong(&s->state, &parked, SCAN_RUNNING))
+    if (s != NULL && svc_turn_wake(&s->turn))
         begin_turn(s);
 }
 

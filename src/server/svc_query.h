@@ -6,6 +6,7 @@
 
 #include "query/query.h"
 #include "server/node.h"
+#include "server/svc_turn.h"
 #include "server/svc_util.h"
 
 /* A request that was parsed and authorized, with everything it borrows from. Heap; counted
@@ -26,7 +27,7 @@ typedef struct svc_ask {
     vv_table *handle;
     query *query; /* QueryStream: between turns */
     _Atomic int refs;
-    _Atomic int state; /* QueryStream: see svc_query_stream.c */
+    svc_turn turn; /* QueryStream */
 } svc_ask;
 
 typedef vv_status (*svc_ask_parser)(vv_slice bytes, vv_arena *arena, query_ask *out, vv_error *err);

@@ -5,20 +5,12 @@
  * loop's drained() starts the next turn. A turn that has looked at its share of records, or sent
  * its share of bytes, goes to the end of the pool's queue, so that a long question leaves room for
  * others. The cursor, and with it the snapshot, stays open between turns.
- *
- *   message() --submit--> RUNNING --queue high--> PARKED --drained()--> RUNNING (submitted again)
- *                            |                       |
- *                       end or failure           closed(): nobody runs, the last
- *                       -> OVER                  reference goes with the call
- *
- * Only the thread that moves the state to RUNNING touches the query.
+ * Who may touch the query is in svc_turn.h.
  */
 #include "base/error.h"
 #include "server/svc_query.h"
 
 #define TURN_BYTES (4u * 1024u * 1024u)
-
-enum { STREAM_RUNNING, STREAM_PARKED, STREAM_OVER };
 
 static void put_error(vv_buf *out, vv_status st, const char *message)
 {
@@ -47,20 +39,7 @@ static void stream_finish(svc_ask *a, vv_status st, const vv_error *err)
     vv_buf_fini(&out);
     svc_ask_count(a);
     srv_call_finish(a->call, st, st == VV_OK ? NULL : err->msg);
-    atomic_store(&a->state, STREAM_OVER);
-}
-
-/* True when the turn ends here and drained() begins the next. */
-static bool park(svc_ask *a)
-{
-    if (srv_call_queued(a->call) < SRV_OUTPUT_HIGH || !srv_call_is_open(a->call))
-        return false;
-    atomic_store(&a->state, STREAM_PARKED);
-    /* It may have drained before the state was seen; then nobody else will wake us. */
-    if (srv_call_queued(a->call) >= SRV_OUTPUT_HIGH / 2)
-        return true;
-    int parked = STREAM_PARKED;
-    return !atomic_compare_exchange_strong(&a->state, &parked, STREAM_RUNNING);
+    svc_turn_end(&a->turn);
 }
 
 /* Rows until a turn is over or nobody takes them. *parked: drained() begins the next turn; *paused:
@@ -81,7 +60,7 @@ static vv_status send_rows(svc_ask *a, bool *parked, bool *paused, vv_error *err
         wire_end(&out, begin);
         sent += out.len;
         srv_call_send(a->call, &out);
-        *parked = park(a);
+        *parked = svc_turn_park(&a->turn, a->call);
         *paused = sent >= TURN_BYTES;
         if (*parked || *paused)
             return VV_OK;
@@ -149,7 +128,7 @@ void svc_stream_message(srv_call *call, srv_message msg)
         srv_call_finish(call, st, err.msg);
         return;
     }
-    atomic_init(&a->state, STREAM_RUNNING);
+    atomic_init(&a->turn, SVC_TURN_RUNNING);
     srv_call_set_user(call, a);
     begin_turn(a);
 }
@@ -163,8 +142,7 @@ void svc_stream_half_close(srv_call *call)
 void svc_stream_drained(srv_call *call)
 {
     svc_ask *a = srv_call_user(call);
-    int parked = STREAM_PARKED;
-    if (a != NULL && atomic_compare_exchange_strong(&a->state, &parked, STREAM_RUNNING))
+    if (a != NULL && svc_turn_wake(&a->turn))
         begin_turn(a);
 }
 
