@@ -83,6 +83,7 @@ typedef struct vv_options {
     vv_engine_kind engine;    /* of a new store; VV_INVALID when an existing one has another */
     bool value_compression;   /* btree: values of 100 bytes and more by zstd, with a dictionary the
                                  store learns from them; each read of one decompresses it */
+    bool log_json;            /* lines for log are JSON objects; default false: logfmt */
 } vv_options;
 
 #ifndef __cplusplus

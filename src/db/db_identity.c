@@ -7,8 +7,8 @@
  *     +----------+---------+----------+---------+--------+--------------+----------+------+
  *
  * A feature bit says that the store holds something an older program would misread. The zeros are
- * room for a key id and a nonce; crc32c covers all before it. It is written last when a store is
- * made, so a directory without it holds no acknowledged write.
+ * room for a key id and a nonce; crc32c covers all before it. It gets its name last when a
+ * store is made (VARVE.new until then), so a directory without it holds no acknowledged write.
  */
 #include <stdio.h>
 #include <string.h>
@@ -52,11 +52,11 @@ static vv_status decode(const uint8_t *p, size_t len, db_identity *out, vv_error
     return VV_OK;
 }
 
-vv_status db_identity_read(vio *io, db_identity *out, vv_error *err)
+static vv_status read_file(vio *io, const char *name, db_identity *out, vv_error *err)
 {
     uint8_t *bytes = NULL;
     size_t len = 0;
-    vv_status st = vio_read_file(io, DB_IDENTITY_FILE, VV_BLOCK, &bytes, &len, err);
+    vv_status st = vio_read_file(io, name, VV_BLOCK, &bytes, &len, err);
     if (st != VV_OK)
         return st;
     st = decode(bytes, len, out, err);
@@ -64,7 +64,7 @@ vv_status db_identity_read(vio *io, db_identity *out, vv_error *err)
     return st;
 }
 
-vv_status db_identity_write(vio *io, const db_identity *id, vv_error *err)
+static vv_status write_file(vio *io, const char *name, const db_identity *id, vv_error *err)
 {
     uint8_t bytes[FILE_SIZE] = {0};
     memcpy(bytes, MAGIC, sizeof MAGIC - 1);
@@ -72,5 +72,38 @@ vv_status db_identity_write(vio *io, const db_identity *id, vv_error *err)
     memcpy(bytes + 20, id->uuid, sizeof id->uuid);
     vv_put_le32(bytes + 36, id->shard_count);
     vv_put_le32(bytes + CRC_AT, vv_crc32c(0, bytes, CRC_AT));
-    return vio_write_file_atomic(io, DB_IDENTITY_FILE, vv_slice_of(bytes, sizeof bytes), err);
+    return vio_write_file_atomic(io, name, vv_slice_of(bytes, sizeof bytes), err);
+}
+
+vv_status db_identity_read(vio *io, db_identity *out, vv_error *err)
+{
+    return read_file(io, DB_IDENTITY_FILE, out, err);
+}
+
+vv_status db_identity_write(vio *io, const db_identity *id, vv_error *err)
+{
+    return write_file(io, DB_IDENTITY_FILE, id, err);
+}
+
+vv_status db_identity_begin(vio *io, db_identity *id, vv_error *err)
+{
+    db_identity before = {0};
+    vv_status st = read_file(io, DB_IDENTITY_NEW, &before, err);
+    if (st == VV_OK)
+        memcpy(id->uuid, before.uuid, sizeof id->uuid);
+    else if (st != VV_NOT_FOUND)
+        return vv_wrap(err, st, "an interrupted creation");
+    return write_file(io, DB_IDENTITY_NEW, id, err);
+}
+
+vv_status db_identity_end(vio *io, vv_error *err)
+{
+    vv_status st = vio_rename(io, DB_IDENTITY_NEW, DB_IDENTITY_FILE, err);
+    return st == VV_OK ? vio_sync_dir(io, "", err) : st;
+}
+
+uint64_t db_identity_log_id(const db_identity *id)
+{
+    uint64_t log_id = vv_get_le64(id->uuid);
+    return log_id != 0 ? log_id : 1;
 }

@@ -25,6 +25,7 @@
 #define DB_LOG_DIR "wal"
 #define DB_LOCK_FILE "LOCK"
 #define DB_IDENTITY_FILE "VARVE"
+#define DB_IDENTITY_NEW "VARVE.new" /* the same while the store is being made */
 #define DB_SHARD_DIR_SIZE 16 /* "shard-000" and NUL */
 
 /* ---- db_identity.c: the file that says what this directory is -------------------------------- */
@@ -34,9 +35,16 @@ typedef struct db_identity {
     uint32_t shard_count;
 } db_identity;
 
-/* VV_NOT_FOUND when there is none; VV_UNSUPPORTED when a newer version made it. */
+/* Of DB_IDENTITY_FILE. VV_NOT_FOUND when there is none; VV_UNSUPPORTED when a newer version made it.
+ */
 VV_MUST_CHECK vv_status db_identity_read(vio *io, db_identity *out, vv_error *err);
 VV_MUST_CHECK vv_status db_identity_write(vio *io, const db_identity *id, vv_error *err);
+/* A store is made in two steps, so that what an interrupted making left behind is known as its own:
+ * begin (nothing is there yet; takes over the uuid of an interrupted one), then end (all is). */
+VV_MUST_CHECK vv_status db_identity_begin(vio *io, db_identity *id, vv_error *err);
+VV_MUST_CHECK vv_status db_identity_end(vio *io, vv_error *err);
+/* The log's id: a log with another one is another store's. Never 0. */
+uint64_t db_identity_log_id(const db_identity *id);
 void db_shard_dir(uint32_t shard, char out[DB_SHARD_DIR_SIZE]);
 
 /* ---- db_marks.c: which version was the newest at what time ------------------------------------
@@ -171,10 +179,12 @@ struct vv_db {
     vv_options opt;  /* with every default filled in */
     vv_budget budget;
     vio_file *lock_file;
+    vio_file *log_lock_file; /* the log may lie elsewhere, and be reached by two stores */
     const engine_ops *ops;
     wal *log;
     catalog *cat;
     db_identity identity;
+    uint32_t shards_asked; /* by who opened it; 0: no number */
     uint32_t shard_count;
     db_shard *shards;
 

@@ -60,7 +60,8 @@ static void note_stranger(void *ctx, const char *name)
 {
     static const char *const own[] = {DB_LOCK_FILE, DB_LOG_DIR, DB_IDENTITY_FILE, "lost+found"};
     char *found = ctx;
-    bool is_own = strncmp(name, "shard-", 6) == 0 || strcmp(name, DB_IDENTITY_FILE ".tmp") == 0;
+    bool is_own = strncmp(name, "shard-", 6) == 0 ||
+                  strncmp(name, DB_IDENTITY_NEW, sizeof DB_IDENTITY_NEW - 1) == 0;
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         is_own |= strcmp(name, own[i]) == 0;
     if (!is_own)
@@ -119,7 +120,11 @@ static vv_status open_identity(vv_db *db, bool *is_new, vv_error *err)
         vv_rng_init(&rng, db->env->seed ^ (uint64_t)vv_clock_wall(db->env->clock));
         vv_rng_bytes(&rng, db->identity.uuid, sizeof db->identity.uuid);
         db->identity.shard_count = db->opt.shard_count;
-        st = VV_OK;
+        st = db_identity_begin(db->env->io, &db->identity, err);
+    } else if (st == VV_OK && db->shards_asked > 0 &&
+               db->shards_asked != db->identity.shard_count) {
+        vv_log_to(db->env->log, VV_LOG_WARN, "db", "the store keeps its number of shards",
+                  VV_KV_U("shards", db->identity.shard_count), VV_KV_U("asked", db->shards_asked));
     }
     db->shard_count = db->identity.shard_count;
     return st;
@@ -154,18 +159,43 @@ static vv_status check_dirs(vv_db *db, vv_error *err)
     return VV_OK;
 }
 
-static vv_status open_log(vv_db *db, vv_error *err)
+/* Nobody else may write where this store's log lies, whatever way leads there. */
+static vv_status lock_log(vv_db *db, vv_error *err)
+{
+    vv_error why = {0};
+    vv_status st = db->opt.read_only ? VV_OK : vio_mkdir(db->env->io, DB_LOG_DIR, err);
+    if (st != VV_OK)
+        return st;
+    st = vio_lock(db->env->io, DB_LOG_DIR "/" DB_LOCK_FILE, &db->log_lock_file, &why);
+    if (st != VV_OK && db->opt.read_only && why.sys == EROFS)
+        return VV_OK; /* nobody can write there, so there is nobody to keep out */
+    if (st != VV_OK && err != NULL)
+        *err = why;
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "the log's directory");
+}
+
+static vv_status open_log(vv_db *db, bool is_new, vv_error *err)
 {
     wal_options opt = {.env = db->env,
                        .dir = DB_LOG_DIR,
                        .segment_size = db->opt.log_segment_size,
                        .ring_size = db->opt.log_ring_size,
                        .log_limit = db->opt.log_limit,
+                       .log_id = db_identity_log_id(&db->identity),
+                       .must_exist = !is_new,
                        .read_only = db->opt.read_only,
                        .budget = &db->budget,
                        .on_durable = on_durable,
                        .ctx = db};
-    vv_status st = wal_open(&opt, &db->log, err);
+    vv_status st = lock_log(db, err);
+    if (st != VV_OK)
+        return st;
+    st = wal_open(&opt, &db->log, err);
+    if (st == VV_CONFLICT && is_new)
+        return vv_fail(err, VV_CORRUPT,
+                       "the log in '" DB_LOG_DIR "' belongs to another store, or this one's file "
+                       "'" DB_IDENTITY_FILE "' is missing: give each store a log directory of its "
+                       "own, or put the file back from a backup");
     for (uint32_t i = 0; st == VV_OK && i < db->shard_count; i++)
         wal_shard_open(db->log, i);
     return st;
@@ -342,7 +372,7 @@ static vv_status finish_new(vv_db *db, vv_error *err)
                        "file '" DB_IDENTITY_FILE "' is missing, but the log holds "
                        "entries: put the file back from a backup");
     VV_POINT("db.before_identity");
-    return db_identity_write(db->env->io, &db->identity, err);
+    return db_identity_end(db->env->io, err);
 }
 
 static vv_status open_parts(vv_db *db, vv_error *err)
@@ -363,7 +393,7 @@ static vv_status open_parts(vv_db *db, vv_error *err)
         st = check_dirs(db, err);
     int64_t start = vv_clock_mono(db->env->clock);
     if (st == VV_OK)
-        st = open_log(db, err); /* reads the end of the log: a part of the recovery */
+        st = open_log(db, is_new, err); /* reads the end of the log: a part of the recovery */
     for (uint32_t i = 0; st == VV_OK && i < db->shard_count; i++)
         st = open_shard(db, i, err);
     if (st == VV_OK)
@@ -415,6 +445,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
         txn_recent_fini(&db->shards[i].recent);
     }
     cat_close(db->cat);
+    vio_close(db->log_lock_file);
     vio_close(db->lock_file);
     db_fifo_fini(&db->fifo);
     db_background_fini(db);
@@ -437,6 +468,7 @@ vv_status db_open_engine(vv_env *env, const vv_options *opt, const engine_ops *o
     init(db);
     db->env = env;
     db->ops = ops;
+    db->shards_asked = opt == NULL ? 0 : opt->shard_count;
     vv_status st = db_options_resolve(opt, &db->opt, err);
     if (st == VV_OK)
         st = db_fifo_init(&db->fifo, err);

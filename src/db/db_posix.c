@@ -73,8 +73,8 @@ vv_status db_world_create(const char *dir, const vv_options *opt, db_world **out
     if (all.log != NULL) {
         world->line = all.log;
         world->line_ctx = all.log_ctx;
-        vv_log_init(&world->log, (vv_log_level)all.log_level, VV_LOG_LOGFMT, vv_clock_real(),
-                    write_line, world);
+        vv_log_init(&world->log, (vv_log_level)all.log_level,
+                    all.log_json ? VV_LOG_JSON : VV_LOG_LOGFMT, vv_clock_real(), write_line, world);
         world->has_log = true;
     }
     vio_posix_options io = {.backend = backend_of(all.io_backend),

@@ -232,6 +232,74 @@ static void every_file_can_be_dumped(void **state)
     assert_status(VV_NOT_FOUND, vv_dump(dir_of("dumped/none"), add_line, &t, &err));
 }
 
+static void run(const char *format, const char *a, const char *b)
+{
+    char command[512];
+    (void)snprintf(command, sizeof command, format, a, b);
+    assert_int_equal(system(command), 0);
+}
+
+/* A store whose log is gone must not go on without it, as if nothing had been acknowledged. */
+static void a_log_that_is_gone_is_missed(void **state)
+{
+    (void)state;
+    static const char *const losses[] = {"rm -rf %s/wal/*%s", "rm -f %s/wal/*.seg%s"};
+    char dir[160];
+    (void)snprintf(dir, sizeof dir, "%s", dir_of("logless"));
+    for (size_t i = 0; i < ARRAY_LEN(losses); i++) {
+        vv_db *db = open_db(dir);
+        vv_table *t = make_table(db, "plant", "kv", VV_TABLE_KV);
+        put(t, "k", "v");
+        vv_table_close(t);
+        close_db(db);
+        run(losses[i], dir, "");
+        vv_error err = {0};
+        vv_options opt = small();
+        for (int mode = 0; mode < 2; mode++) {
+            opt.read_only = mode == 1;
+            assert_status(VV_CORRUPT, vv_db_open(dir, &opt, &db, &err));
+            assert_non_null(strstr(err.msg, "there is no log in 'wal'"));
+        }
+        run("rm -rf %s%s", dir, "");
+    }
+}
+
+/* Two stores whose logs meet in one directory: the second is refused while the first is open and
+ * afterwards, and the first loses nothing. */
+static void two_stores_do_not_share_a_log(void **state)
+{
+    (void)state;
+    char first[160];
+    char second[160];
+    (void)snprintf(first, sizeof first, "%s", dir_of("first"));
+    (void)snprintf(second, sizeof second, "%s", dir_of("second"));
+    vv_db *db = open_db(first);
+    vv_table *t = make_table(db, "plant", "kv", VV_TABLE_KV);
+    put(t, "k", "v");
+    run("mkdir -p %s%s", second, "");
+    run("ln -s %s/wal %s/wal", first, second);
+    vv_error err = {0};
+    vv_db *other = NULL;
+    vv_options opt = small();
+    assert_status(VV_BUSY, vv_db_open(second, &opt, &other, &err));
+    put(t, "k", "w");
+    vv_table_close(t);
+    close_db(db);
+    assert_status(VV_CORRUPT, vv_db_open(second, &opt, &other, &err));
+    assert_non_null(strstr(err.msg, "belongs to another store"));
+    run("cp %s/VARVE %s/VARVE.kept", first, first);
+    run("rm -rf %s%s", second, "");
+    close_db(open_db(second));
+    run("cp %s/VARVE %s/VARVE", second, first); /* a log that is not this store's */
+    assert_status(VV_CONFLICT, vv_db_open(first, &opt, &other, &err));
+    run("mv %s/VARVE.kept %s/VARVE", first, first);
+    db = open_db(first);
+    t = make_table(db, "plant", "kv", VV_TABLE_KV);
+    expect(t, NULL, "k", "w");
+    vv_table_close(t);
+    close_db(db);
+}
+
 static char logged[4096];
 static int logged_level;
 
@@ -255,6 +323,21 @@ static void log_lines_reach_the_caller(void **state)
     close_db(db);
     assert_non_null(strstr(logged, "module="));
     assert_in_range(logged_level, 0, 3);
+}
+
+static void log_lines_can_be_json(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    vv_db *db = NULL;
+    vv_options opt = small();
+    opt.log = keep_line;
+    opt.log_level = 2;
+    opt.log_json = true;
+    assert_ok(vv_db_open(dir_of("json"), &opt, &db, &err), err);
+    close_db(db);
+    assert_int_equal(logged[0], '{');
+    assert_non_null(strstr(logged, "\"msg\":\""));
 }
 
 static void options_out_of_range_are_named(void **state)
@@ -384,7 +467,10 @@ int main(void)
         T(what_is_no_directory_is_named),
         T(a_directory_of_something_else_is_left_alone),
         T(every_file_can_be_dumped),
+        T(a_log_that_is_gone_is_missed),
+        T(two_stores_do_not_share_a_log),
         T(log_lines_reach_the_caller),
+        T(log_lines_can_be_json),
         T(options_out_of_range_are_named),
         T(an_engine_is_chosen_once),
         T(a_full_disk_refuses_writes_and_recovers),

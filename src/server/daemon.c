@@ -174,6 +174,7 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.log = store_log;
     opt.log_ctx = d->node.log;
     opt.log_level = (int)c->log_level;
+    opt.log_json = c->log_format == VV_LOG_JSON;
     vv_status st = check_message_fits(c, &opt, err);
     if (st == VV_OK)
         st = place_wal(c, err);

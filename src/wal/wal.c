@@ -159,7 +159,7 @@ static vv_status create_files(wal *log, vv_error *err)
     vv_status st = sync_parent(log, err);
     if (st != VV_OK)
         return st;
-    log->log_id = new_log_id(log);
+    log->log_id = log->opt.log_id != 0 ? log->opt.log_id : new_log_id(log);
     log->seed = wal_seed(log->log_id);
     log->epoch = 1;
     st = wal_ring_create(log, log->opt.ring_size, err);
@@ -197,8 +197,18 @@ static vv_status open_files(wal *log, vv_error *err)
         st = wal_load(log, &fresh, err);
     if (st != VV_OK)
         return st;
+    if (!fresh && log->opt.log_id != 0 && log->opt.log_id != log->log_id)
+        return vv_fail(err, VV_CONFLICT,
+                       "log '%s' belongs to another store (it is %016" PRIx64 ", this store's is "
+                       "%016" PRIx64 "): give each store a log directory of its own",
+                       log->dir, log->log_id, log->opt.log_id);
     if (!fresh)
         return wal_find_end(log, err);
+    if (log->opt.must_exist)
+        return vv_fail(err, VV_CORRUPT,
+                       "there is no log in '%s', and the store had one: is its disk mounted? "
+                       "otherwise restore it from a backup",
+                       log->dir);
     if (log->opt.read_only)
         return vv_fail(err, VV_NOT_FOUND, "there is no log in '%s'", log->dir);
     return create_files(log, err);

@@ -55,6 +55,8 @@ typedef struct wal_options {
     uint32_t segment_size; /* multiple of VV_BLOCK; default 64 MiB when 0 */
     uint32_t ring_size;    /* multiple of VV_BLOCK; default 8 MiB when 0 */
     uint64_t log_limit;    /* retained bytes over which wal_pressure names shards; default 1 GiB */
+    uint64_t log_id;         /* what a new log is called, and an old one must be; 0: any */
+    bool must_exist;         /* VV_CORRUPT where there is none: it was there */
     uint32_t spare_segments; /* pre-written and recycled segments kept ready; default 1 */
     bool read_only;          /* for check and dump: writes nothing, wal_append is VV_UNSUPPORTED */
     vv_budget *budget;       /* counts the ring under VV_BUDGET_LOG */
@@ -78,7 +80,8 @@ typedef struct wal_recovery {
 } wal_recovery;
 
 /**
- * Open the log in dir and find its end; make it when there is none. VV_CORRUPT when a record below
+ * Open the log in dir and find its end; make it when there is none. VV_CONFLICT when it is another
+ * log than the one named, VV_CORRUPT when a record below
  * the position known to be synced does not check: the message names segment, offset and next step.
  * An unfinished tail above it is dropped and reported. Checks the headers and the last segment;
  * wal_replay checks the others. Changes nothing of a log that is there. Gives *out: wal_close.

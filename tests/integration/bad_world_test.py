@@ -122,9 +122,17 @@ def the_log_can_lie_elsewhere(tmp):
                 if round_number == 1:
                     assert get(channel, b"k0").value == b"v"
                 put(channel, b"k%d" % round_number, b"v")
+            start_fails(tmp / "guest", 3, "BUSY", settings=[f"storage.wal_directory={elsewhere}"])
             server.kill()
+    start_fails(tmp / "guest", 3, "belongs to another store",
+                settings=[f"storage.wal_directory={elsewhere}"])
     assert list((tmp / "log").glob("*.seg")) and (tmp / "data" / "wal").is_symlink()
     start_fails(tmp / "data", 3, "points to", settings=[f"storage.wal_directory={tmp}/other"])
+    (tmp / "log").rename(tmp / "unmounted")
+    (tmp / "log").mkdir()
+    start_fails(tmp / "data", 3, "is its disk mounted",
+                settings=[f"storage.wal_directory={elsewhere}"])
+    assert not list((tmp / "log").glob("*.seg")), "no log is made in its place"
 
 
 def fill(data, count=400):
