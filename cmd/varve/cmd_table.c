@@ -10,6 +10,7 @@ typedef struct args {
     const char *kind;
     int64_t retention_ns;
     const char *compression;
+    const char *engine;
     bool no_retention;
     bool if_not_exists;
     bool all_tenants;
@@ -23,6 +24,8 @@ static const cmd_opt opts[] = {
      "of create: keep no old versions of records"},
     {"compression", 0, CMD_CHOICE, offsetof(args, compression), "auto|none|lz4|zstd",
      "of create: of the table's files; default auto: lz4 on level 1, zstd below"},
+    {"engine", 'e', CMD_CHOICE, offsetof(args, engine), "auto|lsm|btree",
+     "of create: lsm for writes, btree for reads of one page; default auto: the store's"},
     {"if-not-exists", 0, CMD_FLAG, offsetof(args, if_not_exists), NULL,
      "of create: an existing table is no error"},
     {"all", 'a', CMD_FLAG, offsetof(args, all_tenants), NULL, "of list: the tables of all tenants"},
@@ -33,6 +36,9 @@ static const char *const columns[] = {"tenant", "table",        "kind",    "engi
 
 /* Indexed by vv_compression. */
 static const char *const compressions[] = {"auto", "none", "lz4", "zstd"};
+
+/* Indexed by vv_engine_kind. */
+static const char *const engines[] = {"auto", "lsm", "btree"};
 
 static const char *name_of_compression(int c)
 {
@@ -82,6 +88,9 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
     for (size_t i = 0; a->compression != NULL && i < ARRAY_LEN(compressions); i++)
         if (strcmp(a->compression, compressions[i]) == 0)
             spec.compression = (int)i;
+    for (size_t i = 0; a->engine != NULL && i < ARRAY_LEN(engines); i++)
+        if (strcmp(a->engine, engines[i]) == 0)
+            spec.engine = (int)i;
     vv_status st = s->ops->table_create(s, name, &spec, &info, &err);
     return print_one(ctx, st, &info, &err);
 }

@@ -44,6 +44,7 @@ typedef struct store_table_spec {
     int kind;             /* vv_table_kind */
     int64_t retention_ms; /* negative: the kind's default */
     int compression;      /* vv_compression */
+    int engine;           /* vv_engine_kind */
     bool if_not_exists;
 } store_table_spec;
 

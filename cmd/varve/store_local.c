@@ -289,6 +289,7 @@ static vv_status local_table_create(store *s, const char *name, const store_tabl
     opt.if_not_exists = spec->if_not_exists;
     opt.version_retention_ns = spec->retention_ms < 0 ? -1 : spec->retention_ms * VV_NS_PER_MS;
     opt.compression = (vv_compression)spec->compression;
+    opt.engine = (vv_engine_kind)spec->engine;
     vv_status st = vv_table_create(l->db, s->tenant, name, &opt, &table, err);
     if (st == VV_OK)
         st = describe(table, out, err);

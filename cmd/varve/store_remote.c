@@ -387,6 +387,7 @@ static vv_status remote_table_create(store *s, const char *name, const store_tab
     wire_put_uint(&r->request, 4, spec->retention_ms >= 0);
     wire_put_uint(&r->request, 5, spec->if_not_exists);
     wire_put_uint(&r->request, 6, (uint64_t)spec->compression);
+    wire_put_uint(&r->request, 7, (uint64_t)spec->engine);
     vv_status st = unary(r, "/varve.v1.Admin/CreateTable", err);
     if (st == VV_OK)
         read_table(vv_buf_slice(&r->reply), out);

@@ -50,10 +50,10 @@ typedef enum vv_io_backend {
     VV_IO_URING,    /* io_uring; threads, and a line in the log, where the kernel refuses it */
 } vv_io_backend;
 
-/** What keeps the data of a shard; docs/ARCHITECTURE.md tells them apart. Fixed when the store is
- * made. */
+/** What keeps the data of a table; docs/ARCHITECTURE.md tells them apart. Tables of one store may
+ * have different ones, and one batch, transaction or snapshot spans them all. */
 typedef enum vv_engine_kind {
-    VV_ENGINE_DEFAULT = 0, /* lsm in a new store, else the store's own */
+    VV_ENGINE_DEFAULT = 0, /* of a table: the store's; of a store: what it was made with, or lsm */
     VV_ENGINE_LSM,         /* runs in levels: writes are cheap */
     VV_ENGINE_BTREE,       /* a copy-on-write tree: reads are one page */
 } vv_engine_kind;
@@ -80,7 +80,8 @@ typedef struct vv_options {
     vv_io_backend io_backend; /* default VV_IO_AUTO */
     bool direct_io;           /* read runs past the page cache of the system: their blocks are in
                                  cache_size or nowhere; default false */
-    vv_engine_kind engine;    /* of a new store; VV_INVALID when an existing one has another */
+    vv_engine_kind engine;    /* of new tables that name none; of a new store, what keeps its
+                                 own tables too */
     bool value_compression;   /* btree: values of 100 bytes and more by zstd, with a dictionary the
                                  store learns from them; each read of one decompresses it */
     bool log_json;            /* lines for log are JSON objects; default false: logfmt */
@@ -145,6 +146,7 @@ typedef struct vv_table_options {
     uint64_t value_threshold;   /* values of so many bytes and more lie in files of their own, which
                                    compaction does not rewrite; 0 and VV_VALUES_INLINE: none */
     vv_compression compression; /* default VV_COMPRESSION_AUTO */
+    vv_engine_kind engine;      /* fixed when the table is made */
 } vv_table_options;
 
 #define VV_VALUES_INLINE UINT64_MAX
@@ -248,7 +250,7 @@ typedef enum vv_operator {
  * VV_ADD and VV_MAX one of other than 8 bytes, gives the operand itself. Like a put it replaces the
  * expiry. Never conflicts. Reads, snapshots and conditions see the value that it comes to.
  * @return as vv_batch_put; VV_INVALID for an unknown operator and an operand of a wrong size;
- *         VV_UNSUPPORTED in a store of the engine btree.
+ *         VV_UNSUPPORTED in a table of the engine btree.
  */
 VV_API VV_MUST_CHECK vv_status vv_batch_merge(vv_batch *batch, vv_table *table, vv_slice key,
                                               vv_operator op, vv_slice operand, int64_t expires_ns,

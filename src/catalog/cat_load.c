@@ -52,6 +52,11 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
     if (st == VV_OK && table->shard >= cat->opt.shard_count)
         st = vv_fail(err, VV_CORRUPT, "table '%s' lies on shard %u of %u", table->name,
                      table->shard, cat->opt.shard_count);
+    const char *known = cat->opt.engine[cat_slot(table->id)];
+    if (st == VV_OK && (known == NULL || strcmp(known, table->engine) != 0))
+        st = vv_fail(err, VV_UNSUPPORTED,
+                     "table '%s' is of the engine '%s', which this build does not know at slot %u",
+                     table->name, table->engine, cat_slot(table->id));
     if (st == VV_OK)
         st = cat_map_reserve(&cat->map, err);
     if (st == VV_OK && (cat_map_find(&cat->map, table->tenant, table->name) != NULL ||
@@ -106,7 +111,7 @@ vv_status cat_load(catalog *cat, engine *shard0, vv_error *err)
         st = load_next_id(cat, shard0, err);
     for (size_t i = 0; st == VV_OK && i < cat->map.bucket_count; i++)
         for (cat_table *t = cat->map.by_name[i]; t != NULL; t = t->next_by_name)
-            if (t->id + 2 > cat->next_id)
+            if (cat_sequence(t->id) + 2 > cat->next_id)
                 st = vv_fail(err, VV_CORRUPT, "table '%s' has id %u, but %u is the next to give",
                              t->name, t->id, cat->next_id);
     vv_mutex_unlock(&cat->ddl_lock);

@@ -153,8 +153,9 @@ static const uint8_t *get_options(const uint8_t *p, const uint8_t *end, cat_tabl
 static bool fields_make_sense(const cat_table *t)
 {
     return (t->state == CAT_CREATING || t->state == CAT_READY || t->state == CAT_DROPPING) &&
-           (t->kind == VV_TABLE_KV || t->kind == VV_TABLE_RECORD) && t->id >= CAT_TABLE_FIRST &&
-           t->id <= CAT_TABLE_LAST && (t->kind == VV_TABLE_RECORD) == (t->index_id != 0) &&
+           (t->kind == VV_TABLE_KV || t->kind == VV_TABLE_RECORD) &&
+           cat_sequence(t->id) >= CAT_TABLE_FIRST && cat_sequence(t->id) <= CAT_TABLE_LAST &&
+           (t->kind == VV_TABLE_RECORD) == (t->index_id != 0) &&
            (t->index_id == 0 || t->index_id == t->id + 1) && t->version_retention_ns >= 0 &&
            t->engine[0] != '\0' && cat_name_check("tenant", t->tenant, NULL) == VV_OK &&
            cat_name_check("table", t->name, NULL) == VV_OK;

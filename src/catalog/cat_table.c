@@ -268,7 +268,7 @@ static uint32_t place(const catalog *cat, const char *tenant)
 }
 
 static cat_table *new_table(const catalog *cat, const char *tenant, const char *name,
-                            const vv_table_options *opt)
+                            const vv_table_options *opt, uint32_t slot)
 {
     cat_table *t = vv_calloc(1, sizeof *t);
     if (t == NULL)
@@ -276,7 +276,7 @@ static cat_table *new_table(const catalog *cat, const char *tenant, const char *
     atomic_init(&t->refs, 1);
     t->state = CAT_CREATING;
     t->kind = opt->kind;
-    t->id = cat->next_id;
+    t->id = slot << CAT_SLOT_SHIFT | cat->next_id;
     t->index_id = opt->kind == VV_TABLE_RECORD ? t->id + 1 : 0;
     t->shard = place(cat, tenant);
     t->version_retention_ns = opt->version_retention_ns;
@@ -285,7 +285,7 @@ static cat_table *new_table(const catalog *cat, const char *tenant, const char *
     t->created_ns = vv_clock_wall(cat->opt.clock);
     t->compression = opt->compression;
     t->value_threshold = opt->value_threshold;
-    (void)snprintf(t->engine, sizeof t->engine, "%s", cat->opt.engine);
+    (void)snprintf(t->engine, sizeof t->engine, "%s", cat->opt.engine[slot]);
     (void)snprintf(t->tenant, sizeof t->tenant, "%s", tenant);
     (void)snprintf(t->name, sizeof t->name, "%s", name);
     return t;
@@ -294,7 +294,7 @@ static cat_table *new_table(const catalog *cat, const char *tenant, const char *
 /* Log the first step (the only one on shard 0). */
 static vv_status log_create(catalog *cat, cat_table *table, vv_error *err)
 {
-    uint32_t next_id = table->id + 2; /* an index has its table's id plus one */
+    uint32_t next_id = cat->next_id + 2; /* an index has its table's id plus one */
     step s;
     step_begin(&s, cat);
     if (table->shard == 0) {
@@ -310,18 +310,21 @@ static vv_status log_create(catalog *cat, cat_table *table, vv_error *err)
 }
 
 static vv_status create_new(catalog *cat, const char *tenant, const char *name,
-                            const vv_table_options *opt, cat_table **out, vv_error *err)
+                            const vv_table_options *opt, uint32_t slot, cat_table **out,
+                            vv_error *err)
 {
     if (cat->next_id > CAT_TABLE_LAST - 2)
         return vv_fail(err, VV_UNSUPPORTED, "all table ids are used up");
     if (!vv_budget_reserve(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table)))
         return vv_fail(err, VV_BUSY, "memory_limit is reached: no room for another table");
-    cat_table *table = new_table(cat, tenant, name, opt);
+    cat_table *table = new_table(cat, tenant, name, opt, slot);
     vv_status st = table == NULL ? vv_fail(err, VV_NO_MEMORY, "no memory") : VV_OK;
     vv_mutex_lock(&cat->map_lock);
     if (st == VV_OK)
         st = cat_map_reserve(&cat->map, err);
     vv_mutex_unlock(&cat->map_lock);
+    if (st == VV_OK && slot != 0) /* before anything that can be in the log names it */
+        st = cat->opt.door.engine(cat->opt.door.ctx, table->shard, slot, err);
     if (st == VV_OK)
         st = log_create(cat, table, err);
     if (st != VV_OK)
@@ -343,7 +346,8 @@ fail:
 }
 
 static vv_status create_locked(catalog *cat, const char *tenant, const char *name,
-                               const vv_table_options *opt, cat_table **out, vv_error *err)
+                               const vv_table_options *opt, uint32_t slot, cat_table **out,
+                               vv_error *err)
 {
     vv_mutex_lock(&cat->map_lock);
     cat_table *found = cat_map_find(&cat->map, tenant, name);
@@ -356,9 +360,11 @@ static vv_status create_locked(catalog *cat, const char *tenant, const char *nam
     if (st != VV_OK)
         return st;
     if (found == NULL)
-        return create_new(cat, tenant, name, opt, out, err);
+        return create_new(cat, tenant, name, opt, slot, out, err);
     if (found->kind != opt->kind)
         return vv_fail(err, VV_CONFLICT, "it exists as a table of another kind");
+    if (opt->engine != VV_ENGINE_DEFAULT && cat_slot(found->id) != slot)
+        return vv_fail(err, VV_CONFLICT, "it exists as a table of the engine '%s'", found->engine);
     if (found->state == CAT_CREATING)
         st = resume_create(cat, found, err); /* an earlier try failed half-way: this one goes on */
     else if (!opt->if_not_exists)
@@ -369,8 +375,10 @@ static vv_status create_locked(catalog *cat, const char *tenant, const char *nam
 }
 
 vv_status cat_table_create(catalog *cat, const char *tenant, const char *name,
-                           const vv_table_options *opt, cat_table **out, vv_error *err)
+                           const vv_table_options *opt, uint32_t slot, cat_table **out,
+                           vv_error *err)
 {
+    assert(slot < CAT_SLOTS && cat->opt.engine[slot] != NULL);
     vv_status st = cat_name_check("tenant", tenant, err);
     if (st == VV_OK)
         st = cat_name_check("table", name, err);
@@ -380,7 +388,7 @@ vv_status cat_table_create(catalog *cat, const char *tenant, const char *name,
         return vv_wrap(err, st, "create table");
     cat_table *table = NULL;
     vv_mutex_lock(&cat->ddl_lock);
-    st = create_locked(cat, tenant, name, opt, &table, err);
+    st = create_locked(cat, tenant, name, opt, slot, &table, err);
     if (st == VV_OK)
         cat_table_ref(table);
     vv_mutex_unlock(&cat->ddl_lock);

@@ -182,7 +182,7 @@ static void open_catalog(fake *f)
 {
     vv_error err = {0};
     cat_options opt = {
-        .door = {f, fake_commit}, .clock = f->clock, .engine = "memory", .shard_count = 3};
+        .door = {f, fake_commit}, .clock = f->clock, .engine = {"memory"}, .shard_count = 3};
     assert_ok(cat_open(&opt, &f->cat, &err), err);
     assert_ok(cat_load(f->cat, f->shard[0], &err), err);
 }
@@ -236,7 +236,7 @@ static void every_failed_step_can_be_resumed(void **state)
             cat_table *t = NULL;
             f->fail_at = fail_at;
             f->commits = 0;
-            vv_status st = cat_table_create(f->cat, tenant, "x", &opt, &t, &err);
+            vv_status st = cat_table_create(f->cat, tenant, "x", &opt, 0, &t, &err);
             seen_three_steps |= f->commits == 3;
             if (st == VV_OK) {
                 cat_table_unref(t);
@@ -248,7 +248,7 @@ static void every_failed_step_can_be_resumed(void **state)
             if (fail_at % 2 == 0)
                 reopen(f);
             opt.if_not_exists = true;
-            assert_ok(cat_table_create(f->cat, tenant, "x", &opt, &t, &err), err);
+            assert_ok(cat_table_create(f->cat, tenant, "x", &opt, 0, &t, &err), err);
             opt.if_not_exists = false;
             assert_true(t->id > last_id && t->index_id == t->id + 1);
             last_id = t->id;
@@ -281,7 +281,7 @@ static void many_tables_are_found_listed_and_suggested(void **state)
     for (int i = 0; i < 500; i++) {
         (void)snprintf(name, sizeof name, "table-%03d", i);
         opt.version_retention_ns = i;
-        assert_ok(cat_table_create(f->cat, "t", name, &opt, &t, &err), err);
+        assert_ok(cat_table_create(f->cat, "t", name, &opt, 0, &t, &err), err);
         assert_int_equal(cat_retention(f->cat, t->id), i);
         cat_table_unref(t);
     }

@@ -25,11 +25,22 @@
 #include "varve/db.h"
 
 /* Table ids that no user's table gets. Frozen: on disk. */
-#define CAT_TABLE_SYSTEM 1u  /* of every shard: OPEN records, producers, time marks */
-#define CAT_TABLE_CATALOG 2u /* of shard 0 */
-#define CAT_TABLE_FIRST 16u  /* the first id given to a user's table */
-#define CAT_TABLE_LAST 0xfffffff0u
+#define CAT_TABLE_SYSTEM 1u        /* of every shard: OPEN records, producers, time marks */
+#define CAT_TABLE_CATALOG 2u       /* of shard 0 */
+#define CAT_TABLE_FIRST 16u        /* the first id given to a user's table */
+#define CAT_TABLE_LAST 0x0ffffff0u /* in each slot */
 #define CAT_ENGINE_NAME_MAX 15u
+/* The upper bits of a table id say where its engine is among the shard's: route.h. */
+#define CAT_SLOTS 16u
+#define CAT_SLOT_SHIFT 28u
+static inline uint32_t cat_slot(uint32_t table_id)
+{
+    return table_id >> CAT_SLOT_SHIFT;
+}
+static inline uint32_t cat_sequence(uint32_t table_id)
+{
+    return table_id & ((UINT32_C(1) << CAT_SLOT_SHIFT) - 1);
+}
 
 /* First key byte in the system table. Frozen. */
 #define CAT_SYSTEM_OPEN 'O'
@@ -76,13 +87,15 @@ typedef struct cat_door {
      */
     vv_status (*commit)(void *ctx, uint32_t shard, vv_slice payload, uint32_t op_count,
                         cat_table *dropped, vv_error *err);
+    /* Have the engine of a slot on a shard from now on, durable on return. */
+    vv_status (*engine)(void *ctx, uint32_t shard, uint32_t slot, vv_error *err);
 } cat_door;
 
 typedef struct cat_options {
     cat_door door;
     vv_clock *clock;
     vv_budget *budget;
-    const char *engine; /* name of the engine new tables get */
+    const char *engine[CAT_SLOTS]; /* names, by slot; [0] is there */
     uint32_t shard_count;
 } cat_options;
 
@@ -96,10 +109,11 @@ VV_MUST_CHECK vv_status cat_load(catalog *cat, engine *shard0, vv_error *err);
 /** Finish what a crash left half-way. Not on a read-only store. */
 VV_MUST_CHECK vv_status cat_resume(catalog *cat, vv_error *err);
 
-/** As vv_table_create. Gives *out, a reference: cat_table_unref. */
+/** As vv_table_create, with a slot that has an engine in place of opt->engine; an existing table
+ * must be in that slot where opt names an engine. Gives *out, a reference: cat_table_unref. */
 VV_MUST_CHECK vv_status cat_table_create(catalog *cat, const char *tenant, const char *name,
-                                         const vv_table_options *opt, cat_table **out,
-                                         vv_error *err);
+                                         const vv_table_options *opt, uint32_t slot,
+                                         cat_table **out, vv_error *err);
 /** As vv_table_open. Gives *out, a reference. */
 VV_MUST_CHECK vv_status cat_table_find(catalog *cat, const char *tenant, const char *name,
                                        cat_table **out, vv_error *err);

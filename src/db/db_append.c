@@ -128,6 +128,7 @@ static vv_status name_limit(const vv_db *db, vv_status st, uint64_t bytes, uint3
 typedef struct group_plan {
     uint64_t bytes[WAL_SHARD_MAX];
     uint32_t ops[WAL_SHARD_MAX];
+    uint32_t slots[WAL_SHARD_MAX]; /* of engines that the shard's batches write to */
     int64_t next_index[WAL_SHARD_MAX];
     int64_t time_ns[WAL_SHARD_MAX];
     uint64_t shards; /* bit set */
@@ -151,6 +152,7 @@ static void make_plan(vv_db *db, vv_batch *const *group, size_t count, group_pla
             plan->shard_count++;
             plan->bytes[s] = 0;
             plan->ops[s] = 0;
+            plan->slots[s] = ENGINE_ROUTE_HOME;
             plan->next_index[s] =
                 atomic_load_explicit(&shard->last_index, memory_order_relaxed) + 1;
             int64_t least = atomic_load_explicit(&shard->floor_time_ns, memory_order_acquire);
@@ -160,6 +162,8 @@ static void make_plan(vv_db *db, vv_batch *const *group, size_t count, group_pla
         }
         plan->bytes[s] += group[i]->payload.len;
         plan->ops[s] += group[i]->op_count;
+        if (engine_route_is_split(shard->eng))
+            plan->slots[s] |= engine_route_slots(shard->eng, vv_buf_slice(&group[i]->payload));
         plan->has_sync |= group[i]->durability == VV_DURABLE_SYNC;
     }
 }
@@ -177,7 +181,8 @@ static vv_status prepare(vv_db *db, const group_plan *plan, vv_error *err)
     vv_status st = VV_OK;
     for (uint64_t left = plan->shards; st == VV_OK && left != 0; left &= left - 1) {
         uint32_t s = (uint32_t)__builtin_ctzll(left);
-        st = db->ops->prepare(db->shards[s].eng, plan->bytes[s], plan->ops[s], err);
+        st = engine_route_prepare(db->shards[s].eng, plan->slots[s], plan->bytes[s], plan->ops[s],
+                                  err);
         if (st != VV_OK)
             st = name_limit(db, st, plan->bytes[s], plan->ops[s], err);
     }

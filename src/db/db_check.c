@@ -182,7 +182,7 @@ static vv_status check_parts(vv_env *env, uint32_t shard_count, checker *chk, ui
         st = db_engine_check_dir(env, dir, i, note, chk, &why);
         st = settle(chk, st, before, &why, err);
         if (st == VV_OK && chk->finding != NULL)
-            st = lsm_list_leftovers(env, dir, i, chk->finding, chk->ctx, err);
+            st = db_engine_list_leftovers(env, dir, i, chk->finding, chk->ctx, err);
     }
     return st;
 }

@@ -1,6 +1,7 @@
 /*
- * db_engine.c - which engine a store has: an existing one keeps the one it was made with, which the
- * magic of its manifests tells.
+ * db_engine.c - the engines of a store: its home, which the magic of a shard's manifest tells and
+ * which never changes, and the others that tables may ask for, each with a slot of its own among
+ * the table ids (route.h). A table of the home's kind lies in slot 0.
  */
 #include <stdio.h>
 #include <string.h>
@@ -44,9 +45,18 @@ static const engine_ops *engine_of_dir(vio *io, const char *dir)
                                                : NULL;
 }
 
-static const engine_ops *engine_of_kind(vv_engine_kind kind)
+/* By kind, which is the slot too. Frozen: on disk. */
+static const engine_ops *const engines[] = {
+    [VV_ENGINE_LSM] = &lsm_ops,
+    [VV_ENGINE_BTREE] = &btree_ops,
+};
+static_assert(ARRAY_LEN(engines) <= ENGINE_ROUTE_SLOTS, "each has a slot");
+
+vv_status db_engine_check_kind(vv_engine_kind kind, vv_error *err)
 {
-    return kind == VV_ENGINE_BTREE ? &btree_ops : &lsm_ops;
+    if (kind == VV_ENGINE_DEFAULT || ((unsigned)kind < ARRAY_LEN(engines) && engines[kind] != NULL))
+        return VV_OK;
+    return vv_fail(err, VV_INVALID, "engine is %d: it is lsm or btree", (int)kind);
 }
 
 vv_status db_engine_choose(vv_env *env, const vv_options *opt, const engine_ops **out,
@@ -55,25 +65,105 @@ vv_status db_engine_choose(vv_env *env, const vv_options *opt, const engine_ops 
     vv_engine_kind kind = VV_ENGINE_DEFAULT;
     if (opt != NULL && opt->size >= offsetof(vv_options, engine) + sizeof opt->engine)
         kind = opt->engine;
-    if (kind != VV_ENGINE_DEFAULT && kind != VV_ENGINE_LSM && kind != VV_ENGINE_BTREE)
-        return vv_fail(err, VV_INVALID, "options: engine is %d: it is lsm or btree", (int)kind);
+    vv_status st = db_engine_check_kind(kind, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "options");
     char dir[DB_SHARD_DIR_SIZE];
     db_shard_dir(0, dir);
     const engine_ops *has = engine_of_dir(env->io, dir);
-    *out = has != NULL ? has : engine_of_kind(kind);
-    if (has != NULL && kind != VV_ENGINE_DEFAULT && has != engine_of_kind(kind))
-        return vv_fail(err, VV_INVALID,
-                       "the store was made with the engine '%s' and keeps it: leave the engine out "
-                       "or name that",
-                       has->name);
+    *out = has != NULL ? has : engines[kind == VV_ENGINE_DEFAULT ? VV_ENGINE_LSM : kind];
     return VV_OK;
 }
 
-vv_status db_engine_check_dir(vv_env *env, const char *dir, uint32_t shard,
+void db_engine_route(const engine_ops *home, engine_route_options *out)
+{
+    *out = (engine_route_options){.kind = {home}, .shift = ENGINE_ROUTE_SHIFT};
+    for (uint32_t kind = 1; kind < ARRAY_LEN(engines); kind++)
+        out->kind[kind] = engines[kind] == home ? NULL : engines[kind];
+}
+
+uint32_t db_engine_slot(const vv_db *db, vv_engine_kind kind)
+{
+    return kind == VV_ENGINE_DEFAULT || engines[kind] == db->home ? 0 : (uint32_t)kind;
+}
+
+vv_status db_door_engine(void *ctx, uint32_t shard, uint32_t slot, vv_error *err)
+{
+    vv_db *db = ctx;
+    return engine_route_add(db->shards[shard].eng, slot, err);
+}
+
+vv_status db_engine_check_tables(vv_db *db, vv_error *err)
+{
+    cat_table **tables = NULL;
+    size_t count = 0;
+    vv_status st = cat_list(db->cat, NULL, &tables, &count, err);
+    for (size_t i = 0; st == VV_OK && i < count; i++) {
+        const cat_table *t = tables[i];
+        if (engine_route_member(db->shards[t->shard].eng, cat_slot(t->id)) == NULL)
+            st = vv_fail(err, VV_CORRUPT,
+                         "shard %u has no engine '%s' for table '%s': file 'ENGINES' is missing, "
+                         "restore it from a backup",
+                         t->shard, t->engine, t->name);
+    }
+    if (tables != NULL)
+        cat_list_free(tables, count);
+    return st;
+}
+
+typedef struct dir_check {
+    vv_env *env;
+    const char *dir;
+    uint32_t shard;
+    vv_status (*look)(vv_env *env, const char *dir, uint32_t shard,
+                      void (*each)(void *ctx, const char *text), void *ctx, vv_error *err);
+    void (*each)(void *ctx, const char *text);
+    void *ctx;
+    vv_status status;
+    vv_error *err;
+} dir_check;
+
+static vv_status check_engine(vv_env *env, const char *dir, uint32_t shard,
                               void (*finding)(void *ctx, const char *text), void *ctx,
                               vv_error *err)
 {
     if (engine_of_dir(env->io, dir) == &btree_ops)
         return btree_check_dir(env, dir, shard, finding, ctx, err);
     return lsm_check_dir(env, dir, shard, finding, ctx, err);
+}
+
+static void look_at_member(void *ctx, const char *name)
+{
+    dir_check *c = ctx;
+    char dir[VIO_PATH_MAX];
+    (void)snprintf(dir, sizeof dir, "%s/%s", c->dir, name);
+    if (c->status == VV_OK || c->status == VV_CORRUPT) {
+        vv_status st = c->look(c->env, dir, c->shard, c->each, c->ctx, c->err);
+        c->status = st == VV_OK ? c->status : st;
+    }
+}
+
+static vv_status look_at_all(dir_check *c)
+{
+    c->status = c->look(c->env, c->dir, c->shard, c->each, c->ctx, c->err);
+    vv_status st = engine_route_list(c->env->io, c->dir, look_at_member, c,
+                                     c->status == VV_OK ? c->err : NULL);
+    return c->status == VV_OK ? st : c->status;
+}
+
+vv_status db_engine_check_dir(vv_env *env, const char *dir, uint32_t shard,
+                              void (*finding)(void *ctx, const char *text), void *ctx,
+                              vv_error *err)
+{
+    dir_check c = {env, dir, shard, check_engine, finding, ctx, VV_OK, err};
+    return look_at_all(&c);
+}
+
+vv_status db_engine_list_leftovers(vv_env *env, const char *dir, uint32_t shard,
+                                   void (*each)(void *ctx, const char *text), void *ctx,
+                                   vv_error *err)
+{
+    dir_check c = {env, dir, shard, lsm_list_leftovers, each, ctx, VV_OK, err};
+    vv_status st = look_at_all(&c);
+    return st == VV_CORRUPT || st == VV_UNSUPPORTED ? VV_OK : st; /* the check says that */
 }

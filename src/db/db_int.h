@@ -18,6 +18,7 @@
 #include "catalog/catalog.h"
 #include "db/db.h"
 #include "engine/engine.h"
+#include "engine/route.h"
 #include "lsm/lsm.h"
 #include "txn/txn.h"
 #include "wal/wal.h"
@@ -26,7 +27,7 @@
 #define DB_LOCK_FILE "LOCK"
 #define DB_IDENTITY_FILE "VARVE"
 #define DB_IDENTITY_NEW "VARVE.new" /* the same while the store is being made */
-#define DB_SHARD_DIR_SIZE 16 /* "shard-000" and NUL */
+#define DB_SHARD_DIR_SIZE 16        /* "shard-000" and NUL */
 
 /* ---- db_identity.c: the file that says what this directory is -------------------------------- */
 
@@ -35,7 +36,8 @@ typedef struct db_identity {
     uint32_t shard_count;
 } db_identity;
 
-/* Of DB_IDENTITY_FILE. VV_NOT_FOUND when there is none; VV_UNSUPPORTED when a newer version made it.
+/* Of DB_IDENTITY_FILE. VV_NOT_FOUND when there is none; VV_UNSUPPORTED when a newer version made
+ * it.
  */
 VV_MUST_CHECK vv_status db_identity_read(vio *io, db_identity *out, vv_error *err);
 VV_MUST_CHECK vv_status db_identity_write(vio *io, const db_identity *id, vv_error *err);
@@ -90,7 +92,7 @@ typedef struct db_fifo {
 
 typedef struct db_shard {
     struct vv_db *db;
-    engine *eng;
+    engine *eng; /* a route: all engines of the shard */
     uint32_t id;
     _Atomic int64_t last_index;    /* newest logged version; written under commit_lock */
     int64_t last_commit_time_ns;   /* under commit_lock */
@@ -180,7 +182,8 @@ struct vv_db {
     vv_budget budget;
     vio_file *lock_file;
     vio_file *log_lock_file; /* the log may lie elsewhere, and be reached by two stores */
-    const engine_ops *ops;
+    const engine_ops *ops;   /* of the shards' engines */
+    const engine_ops *home;  /* what the store was made with */
     wal *log;
     catalog *cat;
     db_identity identity;
@@ -273,13 +276,26 @@ vv_status db_close(vv_db *db, vv_error *err);
 /* ---- db_engine.c ------------------------------------------------------------------------------
  */
 
-/* The engine of an existing store, or the one that the options ask for. */
+/* VV_INVALID for what is no kind of engine. */
+VV_MUST_CHECK vv_status db_engine_check_kind(vv_engine_kind kind, vv_error *err);
+/* The engine that an existing store was made with, or the one that the options ask for. */
 VV_MUST_CHECK vv_status db_engine_choose(vv_env *env, const vv_options *opt, const engine_ops **out,
                                          vv_error *err);
-/* lsm_check_dir or btree_check_dir, as the directory is. */
+/* The engines of a shard with this home. */
+void db_engine_route(const engine_ops *home, engine_route_options *out);
+/* Where the tables of a kind of engine lie; the default is the home's slot. */
+uint32_t db_engine_slot(const vv_db *db, vv_engine_kind kind);
+/* VV_CORRUPT when a table's engine is missing on its shard. */
+VV_MUST_CHECK vv_status db_engine_check_tables(vv_db *db, vv_error *err);
+/* lsm_check_dir or btree_check_dir, as the directory is, of each engine of a shard. */
 VV_MUST_CHECK vv_status db_engine_check_dir(vv_env *env, const char *dir, uint32_t shard,
                                             void (*finding)(void *ctx, const char *text), void *ctx,
                                             vv_error *err);
+
+/* lsm_list_leftovers, of each engine of a shard. */
+VV_MUST_CHECK vv_status db_engine_list_leftovers(vv_env *env, const char *dir, uint32_t shard,
+                                                 void (*each)(void *ctx, const char *text),
+                                                 void *ctx, vv_error *err);
 
 /* ---- db_options.c -----------------------------------------------------------------------------
  */
@@ -367,6 +383,8 @@ VV_MUST_CHECK vv_status db_await(vv_db *db, uint64_t need, vv_error *err);
 /* The commit path for the catalog. */
 vv_status db_door_commit(void *ctx, uint32_t shard, vv_slice payload, uint32_t op_count,
                          cat_table *dropped, vv_error *err);
+/* Have an engine on a shard, for the catalog. */
+vv_status db_door_engine(void *ctx, uint32_t shard, uint32_t slot, vv_error *err);
 
 VV_MUST_CHECK vv_status db_fifo_init(db_fifo *fifo, vv_error *err);
 void db_fifo_fini(db_fifo *fifo);

@@ -227,7 +227,9 @@ static vv_status open_shard(vv_db *db, uint32_t i, vv_error *err)
     if (db->opt.read_only)
         opt.memtable_count =
             UINT32_MAX; /* nothing can be flushed: all of the log stays in memory */
-    st = db->ops->open(&opt, &shard->eng, err);
+    engine_route_options route;
+    db_engine_route(db->home, &route);
+    st = engine_route_open(&route, &opt, &shard->eng, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "shard %u", i);
     shard->replay_index = db->ops->checkpoint(shard->eng);
@@ -236,6 +238,14 @@ static vv_status open_shard(vv_db *db, uint32_t i, vv_error *err)
 
 /* ---- replay ------------------------------------------------------------------------------------
  */
+
+/* In the engines that the entry touches. */
+static vv_status prepare_replay(db_shard *shard, const wal_record *rec, uint32_t op_count,
+                                vv_error *err)
+{
+    return engine_route_prepare(shard->eng, engine_route_slots(shard->eng, rec->payload),
+                                rec->payload.len, op_count, err);
+}
 
 static vv_status replay_entry(vv_db *db, db_shard *shard, const wal_record *rec, vv_error *err)
 {
@@ -252,14 +262,14 @@ static vv_status replay_entry(vv_db *db, db_shard *shard, const wal_record *rec,
     engine_entry_iter it;
     vv_status st = engine_entry_open(rec->payload, &it, err);
     if (st == VV_OK)
-        st = db->ops->prepare(shard->eng, rec->payload.len, it.left, err);
+        st = prepare_replay(shard, rec, it.left, err);
     while (st == VV_BUSY) {
         st = db->opt.read_only ? VV_BUSY : db_background_make_room(db, shard, 0, err);
         if (st == VV_BUSY)
             return vv_fail(err, VV_BUSY, "shard %u: no room to replay the log: raise memory_limit",
                            shard->id);
         if (st == VV_OK)
-            st = db->ops->prepare(shard->eng, rec->payload.len, it.left, err);
+            st = prepare_replay(shard, rec, it.left, err);
     }
     if (st == VV_OK)
         st = db->ops->apply(shard->eng, version, rec->commit_time_ns, rec->payload, err);
@@ -332,11 +342,14 @@ static vv_status replay_read_only(vv_db *db, vv_error *err)
 
 static vv_status open_catalog(vv_db *db, vv_error *err)
 {
-    cat_options opt = {.door = {.ctx = db, .commit = db_door_commit},
+    cat_options opt = {.door = {.ctx = db, .commit = db_door_commit, .engine = db_door_engine},
                        .clock = db->env->clock,
                        .budget = &db->budget,
-                       .engine = db->ops->name,
                        .shard_count = db->shard_count};
+    engine_route_options route;
+    db_engine_route(db->home, &route);
+    for (uint32_t slot = 0; slot < ENGINE_ROUTE_SLOTS; slot++)
+        opt.engine[slot] = route.kind[slot] == NULL ? NULL : route.kind[slot]->name;
     catalog *cat = NULL;
     vv_status st = cat_open(&opt, &cat, err);
     if (st == VV_OK)
@@ -346,6 +359,7 @@ static vv_status open_catalog(vv_db *db, vv_error *err)
         return st;
     }
     db->cat = cat;
+    st = db_engine_check_tables(db, err);
     for (uint32_t i = 0; st == VV_OK && i < db->shard_count; i++) {
         st = db_marks_load(db, &db->shards[i], err);
         db_marks_retune(db, &db->shards[i]);
@@ -440,7 +454,8 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     else
         st = wal_close(db->log, err); /* may publish: the engines are still there */
     for (uint32_t i = 0; db->shards != NULL && i < db->shard_count; i++) {
-        db->ops->close(db->shards[i].eng);
+        if (db->shards[i].eng != NULL)
+            db->ops->close(db->shards[i].eng);
         db_marks_fini(&db->shards[i].marks);
         txn_recent_fini(&db->shards[i].recent);
     }
@@ -467,7 +482,8 @@ vv_status db_open_engine(vv_env *env, const vv_options *opt, const engine_ops *o
         return vv_fail(err, VV_NO_MEMORY, "no memory for a store");
     init(db);
     db->env = env;
-    db->ops = ops;
+    db->ops = &engine_route_ops;
+    db->home = ops;
     db->shards_asked = opt == NULL ? 0 : opt->shard_count;
     vv_status st = db_options_resolve(opt, &db->opt, err);
     if (st == VV_OK)

@@ -27,8 +27,13 @@ vv_status vv_table_create(vv_db *db, const char *tenant, const char *name,
     static const vv_table_options defaults = VV_TABLE_OPTIONS_INIT;
     cat_table *cat = NULL;
     vv_status st = db_check_writable(db, err);
-    if (st == VV_OK)
-        st = cat_table_create(db->cat, tenant, name, opt == NULL ? &defaults : opt, &cat, err);
+    opt = opt == NULL ? &defaults : opt;
+    if (st == VV_OK && opt->size >= sizeof *opt)
+        st = db_engine_check_kind(opt->engine, err);
+    if (st == VV_OK) {
+        vv_engine_kind kind = opt->engine != VV_ENGINE_DEFAULT ? opt->engine : db->opt.engine;
+        st = cat_table_create(db->cat, tenant, name, opt, db_engine_slot(db, kind), &cat, err);
+    }
     if (st != VV_OK)
         return st;
     db_marks_retune(db, &db->shards[cat->shard]);

@@ -333,7 +333,7 @@ static unsigned sizes_asked;
 static uint64_t counting_size(engine *e, vv_slice lower, vv_slice upper)
 {
     sizes_asked++;
-    return engine_under_test->approximate_size(e, lower, upper);
+    return e->ops->approximate_size(e, lower, upper);
 }
 
 static int add_sizes(void *ctx, const vv_table_info *info)
@@ -348,7 +348,7 @@ static void names_are_listed_without_a_look_at_entries(void **state)
 {
     sim_world *w = *state;
     vv_error err = {0};
-    engine_ops counting = *engine_under_test;
+    engine_ops counting = *w->db->ops;
     counting.approximate_size = counting_size;
     vv_table *a = make_table(w->db, "plant", "a", VV_TABLE_KV);
     vv_table *b = make_table(w->db, "plant", "b", VV_TABLE_KV);
@@ -378,7 +378,7 @@ static void names_are_listed_without_a_look_at_entries(void **state)
         assert_ok(vv_table_describe(a, &info, &err), err);
         assert_true(info.bytes_estimate > 0);
     }
-    w->db->ops = engine_under_test;
+    w->db->ops = &engine_route_ops;
     vv_table_close(a);
     vv_table_close(b);
 }

@@ -80,16 +80,23 @@ static inline void sim_end(sim_world *w)
     w->disk = NULL;
 }
 
-static inline vv_table *make_table(vv_db *db, const char *tenant, const char *name,
-                                   vv_table_kind kind)
+static inline vv_table *make_table_of(vv_db *db, const char *tenant, const char *name,
+                                      vv_table_kind kind, vv_engine_kind of)
 {
     vv_error err = {0};
     vv_table *table = NULL;
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     opt.kind = kind;
+    opt.engine = of;
     opt.if_not_exists = true;
     assert_ok(vv_table_create(db, tenant, name, &opt, &table, &err), err);
     return table;
+}
+
+static inline vv_table *make_table(vv_db *db, const char *tenant, const char *name,
+                                   vv_table_kind kind)
+{
+    return make_table_of(db, tenant, name, kind, VV_ENGINE_DEFAULT);
 }
 
 static inline void put(vv_table *table, const char *key, const char *value)

@@ -42,7 +42,7 @@ static vv_status checkpoint_shard(vv_db *db, db_shard *shard, vv_error *err)
     if (st == VV_OK)
         st = db_background_run(db, shard, is_checkpointed, version, err);
     if (st == VV_NOT_FOUND)
-        return db->ops == &engine_memory_ops
+        return db->home == &engine_memory_ops
                    ? VV_OK /* nothing of it is ever in runs */
                    : vv_fail(err, VV_IO,
                              "shard %u: nothing left to flush, but the checkpoint is "

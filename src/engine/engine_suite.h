@@ -24,6 +24,7 @@ typedef struct engine_suite_subject {
     void (*tune)(engine_options *opt, uint64_t seed);
     bool touched_forgets; /* VV_UNSUPPORTED since a version below the checkpoint is an answer */
     bool apply_may_fail;  /* with VV_NO_MEMORY: only the reference model may */
+    uint32_t engines;     /* that one freeze freezes: 0 is 1 */
     uint64_t model_ops;   /* random operations of the model test; 0: 20,000; 50,000 on real files */
 } engine_suite_subject;
 

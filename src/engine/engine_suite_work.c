@@ -164,10 +164,12 @@ static void freeze_and_work_flush(bed *b)
     assert_ok(b->e->ops->freeze(b->e, &err), err);
     b->e->ops->stats(b->e, &stats);
     assert_int_equal(stats.memtable_count, 2);
-    assert_ok(b->e->ops->work(b->e, &err), err);
+    uint32_t engines = b->subject->engines == 0 ? 1 : b->subject->engines;
+    for (uint32_t i = 0; i < engines; i++)
+        assert_ok(b->e->ops->work(b->e, &err), err);
     b->e->ops->stats(b->e, &stats);
     assert_int_equal(stats.memtable_count, 1);
-    assert_int_equal(stats.flushes, 1);
+    assert_int_equal(stats.flushes, engines);
     settle(b);
     expect_scan(b, 1, "a=1");
     int64_t checkpoint = b->e->ops->checkpoint(b->e);

@@ -78,7 +78,7 @@ const config_key config_keys[] = {
     {"storage.shards", CONFIG_INT, FIELD(storage_shards), "1", 1, 64, NULL,
      "shards of a new store; fixed afterwards"},
     {"storage.engine", CONFIG_CHOICE, FIELD(storage_engine), "auto", 0, 0, engine_choices,
-     "of a new store: lsm, or btree for reads of one page; auto: lsm, or what the store has"},
+     "of new tables: lsm, or btree for reads of one page; auto: what the store was made with, lsm"},
     {"storage.background_threads", CONFIG_INT, FIELD(storage_background_threads), "1", 1, 64, NULL,
      "threads for flush and compaction"},
     {"storage.durability", CONFIG_CHOICE, FIELD(storage_durability), "sync", 0, 0,

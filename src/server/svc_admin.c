@@ -102,6 +102,7 @@ typedef struct create_request {
     bool retention_is_set;
     bool if_not_exists;
     uint32_t compression;
+    uint32_t engine;
 } create_request;
 
 static bool read_create(vv_slice message, create_request *out)
@@ -123,6 +124,8 @@ static bool read_create(vv_slice message, create_request *out)
             ok = svc_kv_take_bool(&f, &out->if_not_exists);
         else if (f.number == 6)
             ok = svc_kv_take_u32(&f, &out->compression);
+        else if (f.number == 7)
+            ok = svc_kv_take_u32(&f, &out->engine);
     }
     return ok && r.fault == WIRE_GOOD;
 }
@@ -141,6 +144,10 @@ static vv_status table_options(const create_request *req, vv_table_options *out,
                        "compression %u is none: 1 (none), 2 (lz4) and 3 (zstd) are allowed",
                        req->compression);
     out->compression = (vv_compression)req->compression;
+    if (req->engine > VV_ENGINE_BTREE)
+        return vv_fail(err, VV_INVALID, "engine %u is none: 1 (lsm) and 2 (btree) are allowed",
+                       req->engine);
+    out->engine = (vv_engine_kind)req->engine;
     if (ms > INT64_MAX / VV_NS_PER_MS)
         return vv_fail(err, VV_INVALID, "version_retention_ms %lld is over %lld", (long long)ms,
                        (long long)(INT64_MAX / VV_NS_PER_MS));

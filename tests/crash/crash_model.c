@@ -28,6 +28,7 @@ void model_init(model *m, uint64_t seed)
     m->world.opt.shard_count = MODEL_SHARDS;
     if (getenv("VV_ENGINE_BTREE") != NULL)
         m->world.opt.engine = VV_ENGINE_BTREE;
+    m->mixed = getenv("VV_ENGINE_MIXED") != NULL;
     m->world.disk = vio_sim_disk_create();
     m->history = calloc(MODEL_HISTORY + 2, sizeof *m->history);
     assert_non_null(m->world.disk);
@@ -578,6 +579,8 @@ static outcome do_create(model *m, unsigned t)
     vv_error err = {0};
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     opt.kind = tables[t].kind;
+    if (m->mixed)
+        opt.engine = t % 2 == 0 ? VV_ENGINE_LSM : VV_ENGINE_BTREE;
     opt.value_threshold = t % 2 == 0 ? 300 : 0; /* many values apart, or only the largest */
     model_state *s = next_state(m);
     s->born[t] = m->next_id++;

@@ -42,6 +42,7 @@ typedef struct model {
     vv_table *table[MODEL_TABLES];
     model_snapshot snapshot[MODEL_SNAPSHOTS];
     uint64_t operations;
+    bool mixed;         /* neighbouring tables are of different engines */
     bool expect_damage; /* reads may answer VV_CORRUPT */
 } model;
 

@@ -80,8 +80,11 @@ static vv_status power_on(const vio_sim_options *sim)
     static const char *const names[TABLES] = {"one", "two"};
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     opt.if_not_exists = true;
-    for (unsigned t = 0; st == VV_OK && t < TABLES; t++)
+    for (unsigned t = 0; st == VV_OK && t < TABLES; t++) {
+        if (getenv("VV_ENGINE_MIXED") != NULL)
+            opt.engine = t == 0 ? VV_ENGINE_LSM : VV_ENGINE_BTREE;
         st = vv_table_create(world.db, "bank", names[t], &opt, &table[t], &err);
+    }
     return st;
 }
 

@@ -420,7 +420,9 @@ static void do_swap(void)
 static void open_tables(void)
 {
     table[0] = make_table(world.db, "t", "zero", VV_TABLE_KV);
-    table[1] = make_table(world.db, "t", "one", VV_TABLE_KV);
+    table[1] =
+        make_table_of(world.db, "t", "one", VV_TABLE_KV,
+                      getenv("VV_ENGINE_MIXED") != NULL ? VV_ENGINE_BTREE : VV_ENGINE_DEFAULT);
 }
 
 static void expect_now(void)
