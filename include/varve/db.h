@@ -72,7 +72,7 @@ typedef struct vv_options {
                                  at least two segments */
     uint32_t log_segment_size;   /* default 64 MiB, rounded to 4 KiB, min 64 KiB */
     uint32_t log_ring_size;      /* default 8 MiB, at most an eighth of memory_limit; min 64 KiB */
-    uint32_t background_threads; /* flush and compaction; default 1 */
+    uint32_t background_threads; /* for compaction, and for flushes; default 1 each */
     bool compress;               /* tables that leave it to the store; default true */
     void (*log)(void *ctx, int level, const char *line, size_t len); /* may be NULL: silence */
     void *log_ctx;

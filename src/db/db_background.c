@@ -4,7 +4,15 @@
  *   worker x n:  wait for work --> log over its limit? freeze the shards that hold it
  *                              --> a writer out of memory? freeze the largest memtable
  *                              --> a piece of engine work of some shard --> tell those who wait
+ *   flusher:     the same with flushes alone; one a shard, at most n
  *   log thread:  drain the ring when a quarter of it waits; keep a spare segment ready
+ *
+ * Why flushers: compaction runs when nothing else wants the CPU, but writers wait for flushes. On a
+ * busy machine a flush at low priority is a second's pause for every writer, and a thread cannot
+ * raise its own priority again. A flush cannot take over the machine: it does work once for each
+ * byte written.
+ *
+ * A writer that waits is told when a memtable or memory came back, not at each piece of work.
  *
  * Without threads nothing runs by itself: db_step does one piece, and a writer that needs room does
  * the work itself.
@@ -34,6 +42,7 @@ void db_background_init(vv_db *db)
     vv_cond_init(&bg->work);
     vv_cond_init(&bg->log_work);
     vv_cond_init(&bg->progress);
+    vv_cond_init(&bg->room);
 }
 
 void db_background_fini(vv_db *db)
@@ -42,6 +51,7 @@ void db_background_fini(vv_db *db)
     vv_cond_fini(&bg->work);
     vv_cond_fini(&bg->log_work);
     vv_cond_fini(&bg->progress);
+    vv_cond_fini(&bg->room);
     vv_mutex_fini(&bg->lock);
 }
 
@@ -58,6 +68,24 @@ static vv_status hook_ensure_durable(void *ctx, int64_t version, vv_error *err)
     return db_await(db, wal_end_position(db->log), err);
 }
 
+static void tell_room(db_background *bg) VV_REQUIRES(bg->lock)
+{
+    atomic_fetch_add_explicit(&bg->room_seq, 1, memory_order_release);
+    vv_cond_broadcast(&bg->room);
+}
+
+/* A memtable is free; what was flushed may want a compaction. */
+static void note_flush(vv_db *db)
+{
+    db_background *bg = &db->bg;
+    vv_mutex_lock(&bg->lock);
+    tell_room(bg);
+    bg->requests++;
+    vv_cond_broadcast(&bg->work);
+    vv_mutex_unlock(&bg->lock);
+    db_queue_room_made(db);
+}
+
 static void hook_on_checkpoint(void *ctx, int64_t version)
 {
     db_shard *shard = ctx;
@@ -68,6 +96,7 @@ static void hook_on_checkpoint(void *ctx, int64_t version)
         atomic_store_explicit(&shard->release_index, version, memory_order_relaxed);
         return;
     }
+    note_flush(db);
     vv_error why = {0};
     vv_status st = wal_release(db->log, shard->id, (uint64_t)version, &why);
     if (st == VV_IO || st == VV_CORRUPT)
@@ -158,15 +187,22 @@ static void begin_piece(db_background *bg)
     vv_mutex_unlock(&bg->lock);
 }
 
+/* Whoever waits for memory is told when some came back; memtables are told of by note_flush, but
+ * by an engine without work_on perhaps later. */
 static void end_piece(vv_db *db, vv_status st)
 {
     db_background *bg = &db->bg;
     vv_mutex_lock(&bg->lock);
     bg->working--;
     bg->pieces += st == VV_OK;
-    vv_cond_broadcast(&bg->progress);
+    if (bg->watchers > 0)
+        vv_cond_broadcast(&bg->progress);
+    bool wanted = st == VV_OK && (bg->starved > 0 || db_queue_is_blocked(db));
+    bool came = wanted && (db->ops->work_on == NULL || vv_budget_used(&db->budget) < bg->room_used);
+    if (came)
+        tell_room(bg);
     vv_mutex_unlock(&bg->lock);
-    if (st == VV_OK)
+    if (came)
         db_queue_room_made(db);
 }
 
@@ -188,6 +224,7 @@ static void note_failure(vv_db *db, vv_status st, const vv_error *why)
         atomic_store_explicit(&bg->failed, true, memory_order_release);
     }
     vv_cond_broadcast(&bg->progress);
+    tell_room(bg);
     vv_mutex_unlock(&bg->lock);
 }
 
@@ -270,11 +307,12 @@ static void relieve_memory(vv_db *db)
 }
 
 /* A piece of some shard's work, beginning with shard first. VV_NOT_FOUND: nobody has any. */
-static vv_status work_of_any(vv_db *db, uint32_t first, vv_error *err)
+static vv_status work_of_any(vv_db *db, engine_work kind, uint32_t first, vv_error *err)
 {
     for (uint32_t i = 0; i < db->shard_count; i++) {
         engine *eng = db->shards[(first + i) % db->shard_count].eng;
-        vv_status st = db->ops->work(eng, err);
+        vv_status st =
+            kind == ENGINE_WORK_ANY ? db->ops->work(eng, err) : db->ops->work_on(eng, kind, err);
         if (st != VV_NOT_FOUND)
             return st;
     }
@@ -291,7 +329,7 @@ vv_status db_step(vv_db *db, vv_error *err)
         relieve_log(db);
         relieve_memory(db);
     }
-    st = work_of_any(db, db->bg.next_shard++, &why);
+    st = work_of_any(db, ENGINE_WORK_ANY, db->bg.next_shard++, &why);
     if (st == VV_NOT_FOUND && !db->opt.read_only)
         st = wal_work(db->log, &why);
     if (st != VV_OK && st != VV_NOT_FOUND) {
@@ -335,9 +373,8 @@ static bool is_stopped(db_background *bg)
     return stop;
 }
 
-static void worker_main(void *arg)
+static void run_worker(vv_db *db, engine_work kind)
 {
-    vv_db *db = arg;
     db_background *bg = &db->bg;
     uint64_t seen = 0;
     uint32_t first = 0;
@@ -348,7 +385,7 @@ static void worker_main(void *arg)
         relieve_memory(db);
         if (failure_of(db, NULL) == VV_OK) {
             begin_piece(bg);
-            st = work_of_any(db, first++, &why);
+            st = work_of_any(db, kind, first++, &why);
             end_piece(db, st);
         }
         if (st == VV_NOT_FOUND) {
@@ -360,6 +397,17 @@ static void worker_main(void *arg)
                 return;
         }
     }
+}
+
+static void worker_main(void *arg)
+{
+    vv_db *db = arg;
+    run_worker(db, db->bg.has_flushers ? ENGINE_WORK_REST : ENGINE_WORK_ANY);
+}
+
+static void flusher_main(void *arg)
+{
+    run_worker(arg, ENGINE_WORK_FLUSH);
 }
 
 static void log_main(void *arg)
@@ -393,11 +441,18 @@ vv_status db_background_start(vv_db *db, vv_error *err)
     const vv_threads *threads = db->env->threads;
     if (threads == NULL || db->opt.read_only)
         return VV_OK;
+    uint32_t workers = db->opt.background_threads;
+    uint32_t flushers =
+        db->ops->work_on == NULL ? 0 : (uint32_t)vv_min_u64(workers, db->shard_count);
+    bg->has_flushers = flushers > 0;
     vv_status st = VV_OK;
-    for (uint32_t i = 0; st == VV_OK && i < db->opt.background_threads; i++) {
+    for (uint32_t i = 0; st == VV_OK && i < workers + flushers; i++) {
+        bool flushes = i < flushers;
         char name[16];
-        (void)snprintf(name, sizeof name, "varve-work-%u", i % 100);
-        st = threads->create(name, VV_THREAD_BACKGROUND, worker_main, db, &bg->worker[i], err);
+        (void)snprintf(name, sizeof name, flushes ? "varve-flush-%u" : "varve-work-%u",
+                       (flushes ? i : i - flushers) % 100);
+        st = threads->create(name, flushes ? VV_THREAD_NORMAL : VV_THREAD_BACKGROUND,
+                             flushes ? flusher_main : worker_main, db, &bg->worker[i], err);
         bg->worker_count += st == VV_OK; /* read by no worker */
     }
     if (st == VV_OK)
@@ -415,6 +470,7 @@ void db_background_stop(vv_db *db)
     vv_cond_broadcast(&bg->work);
     vv_cond_broadcast(&bg->log_work);
     vv_cond_broadcast(&bg->progress);
+    tell_room(bg);
     vv_mutex_unlock(&bg->lock);
     for (uint32_t i = 0; i < bg->worker_count; i++)
         db->env->threads->join(bg->worker[i]);
@@ -453,12 +509,31 @@ vv_status db_background_want_room(vv_db *db, vv_error *err)
     vv_mutex_lock(&bg->lock);
     bg->requests++;
     bg->room_wanted = true;
+    bg->room_used = vv_budget_used(&db->budget);
     vv_cond_broadcast(&bg->work);
     vv_mutex_unlock(&bg->lock);
     return failure_of(db, err);
 }
 
-vv_status db_background_make_room(vv_db *db, db_shard *shard, int64_t deadline_ns, vv_error *err)
+/* Wake the workers and wait until one says that there is room, or not for long. */
+static void wait_for_room(db_background *bg, uint64_t seen, uint64_t used)
+{
+    vv_mutex_lock(&bg->lock);
+    bg->room_wanted = true;
+    bool came = atomic_load_explicit(&bg->room_seq, memory_order_relaxed) != seen;
+    if (!came && !bg->stop) {
+        bg->requests++;
+        vv_cond_broadcast(&bg->work);
+        bg->room_used = used;
+        bg->starved++;
+        (void)vv_cond_wait_for(&bg->room, &bg->lock, ROOM_WAIT_NS);
+        bg->starved--;
+    }
+    vv_mutex_unlock(&bg->lock);
+}
+
+vv_status db_background_make_room(vv_db *db, db_shard *shard, uint64_t seen, int64_t deadline_ns,
+                                  vv_error *err)
 {
     db_background *bg = &db->bg;
     vv_status st = failure_of(db, err);
@@ -470,15 +545,13 @@ vv_status db_background_make_room(vv_db *db, db_shard *shard, int64_t deadline_n
             note_failure(db, st, err);
         return st;
     }
-    if (vv_clock_mono(db->env->clock) >= deadline_ns)
+    int64_t begin = vv_clock_mono(db->env->clock);
+    if (begin >= deadline_ns)
         return vv_fail(err, VV_BUSY, "background work makes no room");
-    vv_mutex_lock(&bg->lock);
-    bg->requests++;
-    bg->room_wanted = true;
-    vv_cond_broadcast(&bg->work);
-    if (!bg->stop)
-        (void)vv_cond_wait_for(&bg->progress, &bg->lock, ROOM_WAIT_NS);
-    vv_mutex_unlock(&bg->lock);
+    wait_for_room(bg, seen, vv_budget_used(&db->budget));
+    atomic_fetch_add_explicit(&db->counters.throttled_ns,
+                              (uint64_t)(vv_clock_mono(db->env->clock) - begin),
+                              memory_order_relaxed);
     return VV_OK;
 }
 
@@ -487,8 +560,11 @@ static bool is_moving(db_background *bg, uint64_t seen)
 {
     vv_mutex_lock(&bg->lock);
     bool moving = bg->working > 0 || bg->pieces != seen;
-    if (bg->working > 0 && bg->pieces == seen)
+    if (bg->working > 0 && bg->pieces == seen) {
+        bg->watchers++;
         (void)vv_cond_wait_for(&bg->progress, &bg->lock, ROOM_WAIT_NS);
+        bg->watchers--;
+    }
     vv_mutex_unlock(&bg->lock);
     return moving;
 }

@@ -144,17 +144,23 @@ typedef struct db_background {
     vv_mutex lock; /* rank VV_RANK_LEAF */
     vv_cond work;  /* there may be something to do */
     vv_cond log_work;
-    vv_cond progress;  /* a piece of work was done, or the workers went to sleep */
-    uint64_t requests; /* under lock: counts calls of on_work */
-    uint64_t pieces;   /* under lock: work done */
-    uint32_t working;  /* under lock: threads in a piece of work */
-    bool stop;         /* under lock */
-    bool log_wanted;   /* under lock */
-    bool room_wanted;  /* under lock: a writer waits for memory */
-    vv_error error;    /* under lock: the first that will not go away by itself */
+    vv_cond progress;   /* a piece of work was done, or the workers went to sleep */
+    vv_cond room;       /* memory or a memtable came back, or it failed: for writers */
+    uint64_t requests;  /* under lock: counts calls of on_work */
+    uint64_t pieces;    /* under lock: work done */
+    uint32_t working;   /* under lock: threads in a piece of work */
+    uint32_t watchers;  /* under lock: waiting for progress */
+    uint32_t starved;   /* under lock: waiting for room */
+    uint64_t room_used; /* under lock: of the budget, when the newest of them began to wait */
+    _Atomic uint64_t room_seq; /* counts what room tells; changes under lock */
+    bool stop;                 /* under lock */
+    bool log_wanted;           /* under lock */
+    bool room_wanted;          /* under lock: a writer waits for memory */
+    vv_error error;            /* under lock: the first that will not go away by itself */
     _Atomic bool failed;
-    vv_thread *worker[DB_WORKERS_MAX];
+    vv_thread *worker[2 * DB_WORKERS_MAX]; /* those that only flush included */
     uint32_t worker_count;
+    bool has_flushers;
     vv_thread *log_thread;
     uint32_t next_shard; /* db_step only */
 } db_background;
@@ -401,6 +407,11 @@ void db_queue_stop(vv_db *db); /* commits what is queued first */
 void db_queue_turn(vv_db *db);
 /* Room may be there for what is blocked. Takes only a leaf lock. */
 void db_queue_room_made(vv_db *db);
+/* Does the commit thread keep batches aside because a shard had no room? */
+static inline bool db_queue_is_blocked(const vv_db *db)
+{
+    return atomic_load_explicit(&db->queue.blocked_shards, memory_order_relaxed) != 0;
+}
 
 static inline void db_list_push(db_list *list, vv_batch *batch)
 {
@@ -494,9 +505,14 @@ void db_background_wake_log(vv_db *db);
  * work if there is none to come. */
 VV_MUST_CHECK vv_status db_background_want_room(vv_db *db, vv_error *err);
 /* The shard's memtables are full, or there is no memory for more in them: let work be done, at most
- * until deadline (monotonic). */
-VV_MUST_CHECK vv_status db_background_make_room(vv_db *db, db_shard *shard, int64_t deadline_ns,
-                                                vv_error *err);
+ * until deadline (monotonic). Does not wait when room came since seen, db_background_room of before
+ * the refusal. */
+VV_MUST_CHECK vv_status db_background_make_room(vv_db *db, db_shard *shard, uint64_t seen,
+                                                int64_t deadline_ns, vv_error *err);
+static inline uint64_t db_background_room(const vv_db *db)
+{
+    return atomic_load_explicit(&db->bg.room_seq, memory_order_acquire);
+}
 /* Freeze the shard's active memtable, not while a writer is between prepare and apply. */
 VV_MUST_CHECK vv_status db_freeze(vv_db *db, db_shard *shard, vv_error *err);
 /* Do background work of one shard until done(shard) or nothing is left; VV_NOT_FOUND then. */

@@ -264,7 +264,7 @@ static vv_status replay_entry(vv_db *db, db_shard *shard, const wal_record *rec,
     if (st == VV_OK)
         st = prepare_replay(shard, rec, it.left, err);
     while (st == VV_BUSY) {
-        st = db->opt.read_only ? VV_BUSY : db_background_make_room(db, shard, 0, err);
+        st = db->opt.read_only ? VV_BUSY : db_background_make_room(db, shard, 0, 0, err);
         if (st == VV_BUSY)
             return vv_fail(err, VV_BUSY, "shard %u: no room to replay the log: raise memory_limit",
                            shard->id);

@@ -35,17 +35,13 @@ void db_queue_turn(vv_db *db)
     db_chain_commit(db, &chain);
 }
 
-static bool is_blocked(const db_queue *q)
-{
-    return atomic_load_explicit(&q->blocked_shards, memory_order_relaxed) != 0;
-}
-
 /* Sleep until there is something to do: false when that is to end. While a shard is blocked, at
  * most until it is time to look at it again. */
-static bool wait_for_turn(db_queue *q)
+static bool wait_for_turn(vv_db *db)
 {
+    db_queue *q = &db->queue;
     vv_mutex_lock(&q->lock);
-    bool blocked = is_blocked(q);
+    bool blocked = db_queue_is_blocked(db);
     q->is_waiting = true;
     if (blocked && q->list.head == NULL && !q->room_made)
         (void)vv_cond_wait_for(&q->wake, &q->lock, BLOCKED_WAIT_NS);
@@ -61,7 +57,7 @@ static bool wait_for_turn(db_queue *q)
 void db_queue_room_made(vv_db *db)
 {
     db_queue *q = &db->queue;
-    if (!is_blocked(q))
+    if (!db_queue_is_blocked(db))
         return;
     vv_mutex_lock(&q->lock);
     q->room_made = true;
@@ -72,7 +68,7 @@ void db_queue_room_made(vv_db *db)
 static void commit_main(void *arg)
 {
     vv_db *db = arg;
-    while (wait_for_turn(&db->queue))
+    while (wait_for_turn(db))
         db_queue_turn(db);
 }
 

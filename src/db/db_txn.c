@@ -28,11 +28,14 @@ static vv_status wait_for_memory(vv_txn *txn, uint64_t more, vv_error *err)
     vv_db *db = txn->db;
     db_shard *shard = txn->shard != NULL ? txn->shard : &db->shards[0];
     int64_t deadline = vv_clock_mono(db->env->clock) + ROOM_TIMEOUT_NS;
-    while (!vv_budget_reserve(&db->budget, VV_BUDGET_TXN, more))
-        if (db->opt.read_only || db_background_make_room(db, shard, deadline, NULL) != VV_OK)
+    for (;;) {
+        uint64_t room = db_background_room(db);
+        if (vv_budget_reserve(&db->budget, VV_BUDGET_TXN, more))
+            return VV_OK;
+        if (db->opt.read_only || db_background_make_room(db, shard, room, deadline, NULL) != VV_OK)
             return vv_fail(err, VV_BUSY, "memory_limit of %llu bytes is reached",
                            (unsigned long long)db->opt.memory_limit);
-    return VV_OK;
+    }
 }
 
 /* Count what the arena took since. Refused, it stays counted: it is there. What the commit itself

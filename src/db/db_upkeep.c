@@ -24,10 +24,11 @@ static vv_status freeze(vv_db *db, db_shard *shard, vv_error *err)
     vv_status st;
     int64_t deadline = vv_clock_mono(db->env->clock) + 60 * VV_NS_PER_S;
     for (;;) {
+        uint64_t room = db_background_room(db);
         st = db_freeze(db, shard, err);
         if (st != VV_BUSY)
             return st;
-        st = db_background_make_room(db, shard, deadline, err);
+        st = db_background_make_room(db, shard, room, deadline, err);
         if (st != VV_OK)
             return st;
     }

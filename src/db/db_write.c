@@ -148,11 +148,12 @@ vv_status db_append_waiting(vv_db *db, vv_batch *batch, vv_error *err)
 {
     int64_t deadline = 0;
     for (bool is_first = true;; is_first = false) {
+        uint64_t room = db_background_room(db);
         vv_status st = db_append_once(db, batch, err);
         if (VV_UNLIKELY(st == VV_NO_SPACE) && is_first && db->bg.worker_count == 0) {
             /* Nobody but the caller finds out that space returned: the engine refuses until a
              * piece of its work succeeds. */
-            if (db_background_make_room(db, batch->shard, 0, err) == VV_OK)
+            if (db_background_make_room(db, batch->shard, room, 0, err) == VV_OK)
                 continue;
             return VV_NO_SPACE;
         }
@@ -161,7 +162,7 @@ vv_status db_append_waiting(vv_db *db, vv_batch *batch, vv_error *err)
         if (deadline == 0)
             deadline = vv_clock_mono(db->env->clock) + DB_ROOM_TIMEOUT_NS;
         vv_error why = {0};
-        st = db_background_make_room(db, batch->shard, deadline, &why);
+        st = db_background_make_room(db, batch->shard, room, deadline, &why);
         if (st == VV_BUSY)
             return VV_BUSY; /* with the sentence of who refused */
         if (st != VV_OK) {

@@ -124,6 +124,13 @@ typedef struct engine_stats {
 
 typedef struct engine engine;
 
+/* Which work a thread is for. */
+typedef enum engine_work {
+    ENGINE_WORK_ANY,
+    ENGINE_WORK_FLUSH, /* what writers wait for */
+    ENGINE_WORK_REST,
+} engine_work;
+
 typedef struct engine_ops {
     const char *name;
     bool can_merge; /* entries may hold ENGINE_MERGE */
@@ -179,6 +186,8 @@ typedef struct engine_ops {
     /* One bounded piece of flush or compaction; flushes go first. VV_NOT_FOUND: nothing to do.
      * Several threads may call it; one flush and one compaction run at a time. */
     vv_status (*work)(engine *e, vv_error *err);
+    /* The same for threads of their own for flushes. NULL: the engine has no such division. */
+    vv_status (*work_on)(engine *e, engine_work kind, vv_error *err);
     /* Mark a key range for compaction down to the last level, whatever the sizes say. */
     vv_status (*compact_range)(engine *e, vv_slice lower, vv_slice upper, vv_error *err);
     /* Nanoseconds a writer of bytes should wait before its next write, from the distance to the

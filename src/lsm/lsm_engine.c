@@ -534,6 +534,7 @@ const engine_ops lsm_ops = {
     .unpin = lsm_unpin_version,
     .freeze = lsm_freeze,
     .work = lsm_work,
+    .work_on = lsm_work_on,
     .compact_range = lsm_compact_range,
     .throttle_ns = lsm_throttle_ns,
     .stats = lsm_stats,

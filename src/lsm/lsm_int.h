@@ -182,6 +182,7 @@ bool lsm_is_flush_held(lsm_engine *e);
 /* ---- lsm_work.c ---- */
 
 vv_status lsm_work(engine *base, vv_error *err);
+vv_status lsm_work_on(engine *base, engine_work kind, vv_error *err);
 
 /* ---- lsm_check.c ---- */
 

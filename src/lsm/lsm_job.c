@@ -181,6 +181,22 @@ static vv_status begin_flush(lsm_job *job, vv_error *err)
     return st;
 }
 
+/* How many frozen memtables to flush together: one, so that a writer gets room after one; more only
+ * of small ones, which would make small runs. */
+static uint32_t oldest_frozen(const lsm_engine *e, const lsm_view *view)
+{
+    uint32_t frozen = view->mem_count - 1;
+    uint64_t bytes = 0;
+    uint32_t count = 0;
+    assert(frozen > 0);
+    for (; count < frozen; count++) {
+        bytes += engine_memtable_bytes(view->mem[frozen - count]);
+        if (count > 0 && bytes > e->opt.memtable_size)
+            break;
+    }
+    return count;
+}
+
 vv_status lsm_job_flush(lsm_engine *e, lsm_job **out, vv_error *err)
 {
     lsm_view *view = lsm_view_acquire(e);
@@ -188,8 +204,7 @@ vv_status lsm_job_flush(lsm_engine *e, lsm_job **out, vv_error *err)
     lsm_view_release(e, view);
     if (job == NULL)
         return VV_NO_MEMORY;
-    job->mem_count = job->view->mem_count - 1;
-    assert(job->mem_count > 0);
+    job->mem_count = oldest_frozen(e, job->view);
     vv_status st = begin_flush(job, err);
     if (st != VV_OK) {
         lsm_job_destroy(job);
@@ -380,6 +395,8 @@ static void finish(lsm_job *job)
             e->opt.hooks.on_checkpoint(e->opt.hooks.ctx, job->version_max);
         return;
     }
+    if (e->opt.hooks.on_work != NULL) /* a flush may have waited for it */
+        e->opt.hooks.on_work(e->opt.hooks.ctx);
     atomic_fetch_add_explicit(&e->compactions, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&e->compaction_write_bytes, job->written_bytes, memory_order_relaxed);
     for (uint32_t i = 0; i < job->input_count && !job->is_move; i++)

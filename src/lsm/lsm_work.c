@@ -23,15 +23,16 @@ static bool has_frozen(lsm_engine *e) VV_REQUIRES(e->lock)
 }
 
 /* Take a slot that is free. */
-static turn take_turn(lsm_engine *e, bool flush_held)
+static turn take_turn(lsm_engine *e, engine_work kind, bool flush_held)
 {
     turn t = TURN_NONE;
     vv_mutex_lock(&e->lock);
-    bool may_flush = !e->flush_busy && (e->flush != NULL || (has_frozen(e) && !flush_held));
+    bool may_flush = kind != ENGINE_WORK_REST && !e->flush_busy &&
+                     (e->flush != NULL || (has_frozen(e) && !flush_held));
     if (may_flush) {
         e->flush_busy = true;
         t = TURN_FLUSH;
-    } else if (!e->compaction_busy) {
+    } else if (kind != ENGINE_WORK_FLUSH && !e->compaction_busy) {
         e->compaction_busy = true;
         t = TURN_COMPACTION;
     }
@@ -89,7 +90,23 @@ static vv_status latched_error(lsm_engine *e, vv_error *err)
     return now;
 }
 
+/* The memory of the next memtable. Touching it takes a while: not while a flush waits for this
+ * thread. */
+static void tend_pool(lsm_engine *e, engine_work kind)
+{
+    if (vv_budget_is_short(e->opt.budget, VV_BUDGET_MEMTABLE, e->opt.memtable_size / 8))
+        (void)engine_memtable_pool_trim(e->pool);
+    else if (kind != ENGINE_WORK_FLUSH &&
+             atomic_exchange_explicit(&e->wants_warm, false, memory_order_relaxed))
+        (void)!engine_memtable_pool_warm(e->pool, e->opt.memtable_size, NULL); /* only for speed */
+}
+
 vv_status lsm_work(engine *base, vv_error *err)
+{
+    return lsm_work_on(base, ENGINE_WORK_ANY, err);
+}
+
+vv_status lsm_work_on(engine *base, engine_work kind, vv_error *err)
 {
     lsm_engine *e = lsm_engine_of(base);
     if (e->opt.read_only)
@@ -99,11 +116,8 @@ vv_status lsm_work(engine *base, vv_error *err)
         return st;
     (void)vv_epoch_collect();
     bool swept = lsm_store_sweep(&e->store) > 0;
-    if (vv_budget_is_short(e->opt.budget, VV_BUDGET_MEMTABLE, e->opt.memtable_size / 8))
-        (void)engine_memtable_pool_trim(e->pool);
-    else if (atomic_exchange_explicit(&e->wants_warm, false, memory_order_relaxed))
-        (void)!engine_memtable_pool_warm(e->pool, e->opt.memtable_size, NULL); /* only for speed */
-    turn t = take_turn(e, lsm_is_flush_held(e));
+    tend_pool(e, kind);
+    turn t = take_turn(e, kind, lsm_is_flush_held(e));
     if (t == TURN_NONE)
         return swept ? VV_OK : VV_NOT_FOUND;
     vv_error why = {0};
