@@ -47,6 +47,7 @@ static void tune(vv_options *opt, const char *text)
         {"memtable_size", &opt->memtable_size, NULL},
         {"cache_size", &opt->cache_size, NULL},
         {"log_limit", &opt->log_limit, NULL},
+        {"compaction_budget", &opt->compaction_budget, NULL},
         {"log_ring_size", NULL, &opt->log_ring_size},
         {"log_segment_size", NULL, &opt->log_segment_size},
         {"background_threads", NULL, &opt->background_threads},

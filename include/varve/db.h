@@ -85,6 +85,9 @@ typedef struct vv_options {
     bool value_compression;   /* btree: values of 100 bytes and more by zstd, with a dictionary the
                                  store learns from them; each read of one decompresses it */
     bool log_json;            /* lines for log are JSON objects; default false: logfmt */
+    uint64_t compaction_budget; /* lsm: bytes a second that compaction may merge, per shard; where
+                                   that is less than the writes need, they are slowed smoothly to
+                                   what it takes. Default 0: as many as the debt needs */
 } vv_options;
 
 #ifndef __cplusplus
@@ -510,7 +513,10 @@ typedef struct vv_stats {
     bool failed;        /* the log or the background latched an error: reopen */
     uint64_t txns_open; /* transactions begun and not ended */
     uint64_t txn_commits;
-    uint64_t txn_failures; /* commits refused: conflicts and the rest */
+    uint64_t txn_failures;    /* commits refused: conflicts and the rest */
+    uint64_t compaction_debt; /* lsm: bytes to move down until every level has its size */
+    uint64_t write_delay_ps;  /* picoseconds from one byte written to the next that writers of the
+                                 slowest shard are held to now; 0: they go as fast as they can */
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 

@@ -101,6 +101,8 @@ typedef struct db_shard {
     _Atomic int64_t floor_given;   /* highest floor any flush was told: any thread */
     _Atomic int64_t floor_now;     /* the same for tables that keep no versions */
     _Atomic int64_t floor_time_ns; /* latest time any flush was told: commits are not before it */
+    _Atomic int64_t
+        next_write_ns; /* monotonic: where writers are slowed, when the next may write */
     db_marks marks;
     txn_recent recent; /* under commit_lock */
 } db_shard;
@@ -204,8 +206,7 @@ struct vv_db {
     vv_mutex error_lock;           /* rank VV_RANK_LEAF */
     vv_error first_error;          /* under error_lock */
     _Atomic int64_t read_clock_ns; /* newest time a read was given: never goes back */
-    _Atomic int64_t throttle_debt_ns;
-    bool is_replaying; /* open only, one thread */
+    bool is_replaying;             /* open only, one thread */
 
     db_queue queue;
     db_background bg;

@@ -216,6 +216,7 @@ static vv_status open_shard(vv_db *db, uint32_t i, vv_error *err)
                           .shard = i,
                           .memtable_size = db->opt.memtable_size,
                           .direct_io = db->opt.direct_io,
+                          .compaction_budget = db->opt.compaction_budget,
                           .cache_size = vv_max_u64(db->opt.cache_size / db->shard_count, VV_KIB),
                           .work_size = db->work_size,
                           .target_file_size = db->file_size,

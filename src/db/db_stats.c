@@ -30,6 +30,8 @@ static void add_engines(vv_db *db, vv_stats *out)
         out->cache_hits += e.cache_hits;
         out->cache_misses += e.cache_misses;
         out->filter_skips += e.filter_skips;
+        out->compaction_debt += e.compaction_debt;
+        out->write_delay_ps = vv_max_u64(out->write_delay_ps, e.write_delay_ps);
     }
 }
 

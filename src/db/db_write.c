@@ -18,6 +18,7 @@
 #define JUDGE_UNLOCKED_MAX 8u /* after so many lost races, judge under the lock */
 #define THROTTLE_SLEEP_MIN_NS VV_NS_PER_MS
 #define THROTTLE_SLEEP_MAX_NS (100 * VV_NS_PER_MS)
+#define THROTTLE_AHEAD_MAX_NS VV_NS_PER_S
 #define ONE_SCRATCH 2048u /* a one-operation batch up to this size takes no memory */
 #define LATENCY_SAMPLE 16u
 
@@ -26,21 +27,35 @@ vv_durability db_durability(const vv_db *db, vv_durability asked)
     return asked == VV_DURABLE_DEFAULT ? db->opt.durability : asked;
 }
 
+/* Take the shard's next gap of so long: when it begins. All writers together keep the pace. */
+static int64_t take_gap(db_shard *shard, int64_t now, int64_t gap_ns)
+{
+    int64_t next = atomic_load_explicit(&shard->next_write_ns, memory_order_relaxed);
+    int64_t begin;
+    int64_t end;
+    do {
+        begin = next > now ? next : now;
+        end = begin + gap_ns;
+        if (end > now + THROTTLE_AHEAD_MAX_NS)
+            end = now + THROTTLE_AHEAD_MAX_NS;
+    } while (!atomic_compare_exchange_weak_explicit(&shard->next_write_ns, &next, end,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return begin;
+}
+
 void db_throttle(vv_db *db, const vv_batch *batch)
 {
-    int64_t ns = db->ops->throttle_ns(batch->shard->eng, batch->payload.len);
-    if (VV_LIKELY(ns <= 0))
+    int64_t gap = db->ops->throttle_ns(batch->shard->eng, batch->payload.len);
+    if (VV_LIKELY(gap <= 0))
         return;
-    int64_t debt = atomic_fetch_add_explicit(&db->throttle_debt_ns, ns, memory_order_relaxed) + ns;
-    if (debt < THROTTLE_SLEEP_MIN_NS)
+    int64_t now = vv_clock_mono(db->env->clock);
+    int64_t wait = take_gap(batch->shard, now, gap) - now;
+    if (wait < THROTTLE_SLEEP_MIN_NS)
         return;
-    debt = atomic_exchange_explicit(&db->throttle_debt_ns, 0, memory_order_relaxed);
-    if (debt > THROTTLE_SLEEP_MAX_NS)
-        debt = THROTTLE_SLEEP_MAX_NS;
-    if (debt <= 0)
-        return;
-    vv_clock_sleep(db->env->clock, debt);
-    atomic_fetch_add_explicit(&db->counters.throttled_ns, (uint64_t)debt, memory_order_relaxed);
+    if (wait > THROTTLE_SLEEP_MAX_NS)
+        wait = THROTTLE_SLEEP_MAX_NS;
+    vv_clock_sleep(db->env->clock, wait);
+    atomic_fetch_add_explicit(&db->counters.throttled_ns, (uint64_t)wait, memory_order_relaxed);
 }
 
 vv_status db_check_tables(const vv_batch *batch, vv_error *err)

@@ -64,9 +64,10 @@ typedef struct engine_options {
         memtable_count;  /* active and frozen together before prepare answers VV_BUSY; default 3 */
     uint64_t cache_size; /* bytes of the block cache; default 64 MiB */
     uint64_t work_size;  /* bytes of the buffers of flush and compaction, about; default 4 MiB */
-    uint64_t target_file_size; /* default 32 MiB */
-    uint32_t block_size;       /* raw bytes; default 4096 plain, 16384 where compressed */
-    uint32_t level0_runs_max;  /* overlapping runs that start a compaction; default 4 */
+    uint64_t target_file_size;  /* default 32 MiB */
+    uint32_t block_size;        /* raw bytes; default 4096 plain, 16384 where compressed */
+    uint64_t compaction_budget; /* bytes a second that compaction may merge; 0: as the debt needs */
+    uint32_t level0_runs_max;   /* overlapping runs that start a compaction; default 4 */
     /* zstd dictionaries: bytes of blocks to train from, default 512 KiB; used where they save one
      * part in so many, default 25 (UINT32_MAX: always). */
     uint32_t dictionary_sample, dictionary_gain;
@@ -117,9 +118,11 @@ typedef struct engine_stats {
     uint64_t range_deletes;
     uint64_t value_files; /* large values apart; in disk_bytes */
     uint64_t value_bytes;
-    uint64_t value_garbage; /* of them no run refers to */
-    int64_t checkpoint;     /* version up to which everything is in runs */
-    bool failed;            /* background work hit an error and latched it */
+    uint64_t value_garbage;   /* of them no run refers to */
+    uint64_t compaction_debt; /* bytes to move until every level has its size */
+    uint64_t write_delay_ps;  /* picoseconds a byte that throttle_ns asks for now */
+    int64_t checkpoint;       /* version up to which everything is in runs */
+    bool failed;              /* background work hit an error and latched it */
 } engine_stats;
 
 typedef struct engine engine;
@@ -190,8 +193,8 @@ typedef struct engine_ops {
     vv_status (*work_on)(engine *e, engine_work kind, vv_error *err);
     /* Mark a key range for compaction down to the last level, whatever the sizes say. */
     vv_status (*compact_range)(engine *e, vv_slice lower, vv_slice upper, vv_error *err);
-    /* Nanoseconds a writer of bytes should wait before its next write, from the distance to the
-     * stall: 0 while compaction keeps up, rising smoothly. */
+    /* Nanoseconds from a write of bytes to the next one, of all writers together, from the distance
+     * to the stall: 0 while background work keeps up, rising smoothly. */
     int64_t (*throttle_ns)(engine *e, size_t bytes);
     void (*stats)(engine *e, engine_stats *out);
     /* Verify every stored byte and every invariant; finding() gets a sentence each. VV_CORRUPT when

@@ -1,5 +1,5 @@
 /*
- * lsm_compact.c - which runs to merge next, and how much a writer should wait meanwhile.
+ * lsm_compact.c - which runs to merge next.
  *
  *   level 0     as many flushed sets as level0_runs_max: the oldest one's first run, with all of
  *               level 0 that overlaps it, goes into level 1
@@ -13,8 +13,8 @@
  *
  * In this order; among sizes the highest score first. Sizes are of files, so compression counts.
  *
- * Writers are slowed from twice level0_runs_max sets on, quadratically, and by compaction debt. At
- * the far end flushing itself waits, so that readers never face more sets than that.
+ * With LSM_SETS_MAX times level0_runs_max sets in level 0 flushing itself waits, so that readers
+ * never face more. Writers are slowed long before: lsm_pace.c.
  */
 #include "base/alloc.h"
 #include "base/error.h"
@@ -22,11 +22,6 @@
 #include "lsm/lsm_int.h"
 #include "lsm/lsm_value.h"
 
-#define SLOW_FROM 2u          /* times level0_runs_max */
-#define SLOW_TO 8u            /* where flushing waits */
-#define SLOWEST_NS_A_BYTE 200 /* 5 MB/s */
-#define DEBT_FROM 8u          /* times the target of level 1 */
-#define DEBT_TO 64u
 #define RANGES_LOOKED_AT 64u
 
 typedef struct selection {
@@ -440,50 +435,10 @@ vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err)
     return st;
 }
 
-/* ---- pacing ---- */
-
-/* Bytes that compaction has still to move to bring every level to its target. */
-static uint64_t debt_of(const lsm_engine *e, const lsm_view *view)
-{
-    uint64_t debt = 0;
-    for (uint32_t i = 0; i < view->level_count; i++) {
-        const lsm_level *level = view->level[i];
-        uint64_t target = level->number == 0 ? 0 : lsm_level_target(e, level->number);
-        if (level->number + 1 < LSM_LEVELS && level->bytes > target)
-            debt += level->bytes - target;
-    }
-    return debt;
-}
-
-/* Where x stands between from and to: 0 to 1. */
-static double between(double x, double from, double to)
-{
-    double share = (x - from) / (to - from);
-    return share < 0 ? 0 : share > 1 ? 1 : share;
-}
-
-/* 0 while compaction keeps up, 1 where flushing waits. */
-static double pressure(lsm_engine *e)
-{
-    double max = (double)e->opt.level0_runs_max;
-    double base = (double)lsm_level_target(e, 1);
-    lsm_view *view = lsm_view_acquire(e);
-    double sets = between((double)view->level0_count, max * SLOW_FROM, max * SLOW_TO);
-    double debt = between((double)debt_of(e, view), base * DEBT_FROM, base * DEBT_TO);
-    lsm_view_release(e, view);
-    return sets > debt ? sets : debt;
-}
-
-int64_t lsm_throttle_ns(engine *base, size_t bytes)
-{
-    double p = pressure(lsm_engine_of(base));
-    return (int64_t)((double)bytes * SLOWEST_NS_A_BYTE * p * p);
-}
-
 bool lsm_is_flush_held(lsm_engine *e)
 {
     lsm_view *view = lsm_view_acquire(e);
-    bool held = view->level0_count >= e->opt.level0_runs_max * SLOW_TO;
+    bool held = view->level0_count >= e->opt.level0_runs_max * LSM_SETS_MAX;
     lsm_view_release(e, view);
     return held;
 }

@@ -39,6 +39,7 @@ void lsm_view_publish(lsm_engine *e, lsm_view *view)
 {
     /* Pairs with the acquire loads of readers. */
     atomic_store_explicit(&e->view, view, memory_order_release);
+    lsm_pace_note_view(e, view);
 }
 
 void lsm_view_retire(lsm_view *old)
@@ -179,7 +180,9 @@ static vv_status lsm_apply(engine *base, int64_t version, int64_t commit_time_ns
     vv_status st = engine_memtable_apply_at(mem, version, commit_time_ns, payload, err);
     e->pending_done = true;
     /* Half full: time for a background thread to touch the memory of the next one. */
-    bool warm = !e->is_warm && engine_memtable_bytes(mem) > e->opt.memtable_size / 2;
+    uint64_t bytes = engine_memtable_bytes(mem);
+    atomic_store_explicit(&e->pace.active_bytes, bytes, memory_order_relaxed);
+    bool warm = !e->is_warm && bytes > e->opt.memtable_size / 2;
     if (warm) {
         e->is_warm = true;
         atomic_store_explicit(&e->wants_warm, true, memory_order_relaxed);
@@ -357,8 +360,10 @@ static vv_status load_view(lsm_engine *e, vv_error *err)
         st = engine_memtable_create_in(e->pool, e->opt.memtable_size, &mem, err);
     if (st == VV_OK)
         st = view_with_memtable(levels, mem, &view, err);
-    if (st == VV_OK)
+    if (st == VV_OK) {
         atomic_store_explicit(&e->view, view, memory_order_release);
+        lsm_pace_note_view(e, view);
+    }
     if (mem != NULL)
         engine_memtable_unref(mem);
     lsm_view_unref(levels);
@@ -480,6 +485,8 @@ static void lsm_stats(engine *base, engine_stats *out)
         atomic_load_explicit(&e->compaction_read_bytes, memory_order_relaxed);
     out->compaction_write_bytes =
         atomic_load_explicit(&e->compaction_write_bytes, memory_order_relaxed);
+    out->compaction_debt = atomic_load_explicit(&e->pace.debt, memory_order_relaxed);
+    out->write_delay_ps = (uint64_t)lsm_pace_delay_now(e);
     out->checkpoint = lsm_checkpoint(base);
     out->failed = atomic_load_explicit(&e->background, memory_order_acquire) != VV_OK;
 }

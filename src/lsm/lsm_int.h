@@ -18,6 +18,7 @@
 #include "engine/readers.h"
 #include "lsm/lsm.h"
 #include "lsm/lsm_manifest.h"
+#include "lsm/lsm_pace.h"
 #include "lsm/lsm_view.h"
 
 typedef struct lsm_job lsm_job;
@@ -50,6 +51,8 @@ typedef struct lsm_engine {
     uint8_t *manual;   /* a range asked for by compact_range: lower, then upper; or NULL */
     vv_slice manual_lower, manual_upper;
     uint64_t manual_id; /* runs below it have not been rewritten for it yet */
+
+    lsm_pace pace;
 
     /* Statistics: any thread, relaxed. */
     _Atomic uint64_t flushes, flush_bytes;
@@ -157,6 +160,13 @@ VV_MUST_CHECK vv_status lsm_job_move(lsm_engine *e, lsm_view *view, lsm_run *run
 /** One bounded piece: about a MiB merged, or what follows the last of them. VV_OK and *done when
  * the job has ended and can be destroyed. */
 VV_MUST_CHECK vv_status lsm_job_step(lsm_job *job, bool *done, vv_error *err);
+/* How far a job is. */
+typedef struct lsm_progress {
+    uint64_t merged;     /* bytes so far */
+    double level0_share; /* of its input that is of level 0 */
+    int64_t begin_ns;    /* monotonic */
+} lsm_progress;
+lsm_progress lsm_job_progress(const lsm_job *job);
 /** True when a failed step may be tried again as it is: its files are complete. */
 bool lsm_job_is_committing(const lsm_job *job);
 /** Gives up what is not committed. Accepts NULL. */
@@ -174,8 +184,8 @@ VV_MUST_CHECK vv_status lsm_install(lsm_engine *e, uint32_t mem_count, lsm_run *
 
 /** The next compaction worth doing, or NULL. */
 VV_MUST_CHECK vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err);
-int64_t lsm_throttle_ns(engine *base, size_t bytes);
 vv_status lsm_compact_range(engine *base, vv_slice lower, vv_slice upper, vv_error *err);
+#define LSM_SETS_MAX 8u /* times level0_runs_max */
 /** Too many flushed sets: flushing waits for a compaction. */
 bool lsm_is_flush_held(lsm_engine *e);
 

@@ -32,6 +32,7 @@ static lsm_job *new_job(lsm_engine *e, lsm_view *view, uint32_t output, vv_error
     job->view = view;
     lsm_view_ref(view);
     job->output = output;
+    job->begin_ns = vv_clock_mono(e->opt.env->clock);
     job->newer = -1;
     engine_readers_init(&job->readers, &e->pins, &e->opt.hooks, &e->visible);
     engine_fold_init(&job->waiting.fold);
@@ -384,11 +385,24 @@ static vv_status install(lsm_job *job, bool *busy, vv_error *err)
                        job->output, job->group, busy, err);
 }
 
+static uint64_t level0_bytes(const lsm_job *job, uint64_t *all)
+{
+    uint64_t bytes = 0;
+    *all = 0;
+    for (uint32_t i = 0; i < job->input_count; i++) {
+        *all += job->inputs[i]->meta.size;
+        bytes += job->inputs[i]->meta.level == 0 ? job->inputs[i]->meta.size : 0;
+    }
+    return bytes;
+}
+
 static void finish(lsm_job *job)
 {
     lsm_engine *e = job->e;
+    int64_t took_ns = vv_clock_mono(e->opt.env->clock) - job->begin_ns;
     doom_inputs(job);
     if (job->mem_count > 0) {
+        lsm_pace_note_flush(e, job->read_bytes, took_ns);
         atomic_fetch_add_explicit(&e->flushes, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&e->flush_bytes, job->written_bytes, memory_order_relaxed);
         if (e->opt.hooks.on_checkpoint != NULL)
@@ -399,9 +413,10 @@ static void finish(lsm_job *job)
         e->opt.hooks.on_work(e->opt.hooks.ctx);
     atomic_fetch_add_explicit(&e->compactions, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&e->compaction_write_bytes, job->written_bytes, memory_order_relaxed);
-    for (uint32_t i = 0; i < job->input_count && !job->is_move; i++)
-        atomic_fetch_add_explicit(&e->compaction_read_bytes, job->inputs[i]->meta.size,
-                                  memory_order_relaxed);
+    uint64_t all = 0;
+    uint64_t bytes = job->is_move ? 0 : level0_bytes(job, &all);
+    atomic_fetch_add_explicit(&e->compaction_read_bytes, all, memory_order_relaxed);
+    lsm_pace_note_compaction(e, bytes, took_ns);
 }
 
 static vv_status run_phase(lsm_job *job, bool *stay, vv_error *err)
@@ -425,6 +440,15 @@ static vv_status run_phase(lsm_job *job, bool *stay, vv_error *err)
         break;
     }
     return VV_OK;
+}
+
+lsm_progress lsm_job_progress(const lsm_job *job)
+{
+    uint64_t all;
+    uint64_t bytes = level0_bytes(job, &all);
+    return (lsm_progress){.merged = job->read_bytes,
+                          .level0_share = all == 0 ? 0 : (double)bytes / (double)all,
+                          .begin_ns = job->begin_ns};
 }
 
 bool lsm_job_is_committing(const lsm_job *job)

@@ -45,6 +45,7 @@ struct lsm_job {
 
     uint32_t mem_count;  /* flush: memtables at the end of the view's list */
     int64_t version_max; /* flush: of the memtables */
+    int64_t begin_ns;    /* monotonic */
     lsm_run **inputs;    /* compaction: borrowed from view */
     uint32_t input_count;
     lsm_level **levels; /* of the inputs, newest first */

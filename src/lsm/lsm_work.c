@@ -41,7 +41,7 @@ static turn take_turn(lsm_engine *e, engine_work kind, bool flush_held)
 }
 
 /* A piece of the job in *slot, which is begun when there is none. VV_NOT_FOUND: nothing to do. */
-static vv_status do_piece(lsm_engine *e, turn t, lsm_job **slot, vv_error *err)
+static vv_status do_piece(lsm_engine *e, turn t, engine_work kind, lsm_job **slot, vv_error *err)
 {
     if (*slot == NULL) {
         vv_status st =
@@ -51,8 +51,17 @@ static vv_status do_piece(lsm_engine *e, turn t, lsm_job **slot, vv_error *err)
         if (*slot == NULL)
             return VV_NOT_FOUND;
     }
+    if (t == TURN_COMPACTION && !lsm_pace_may_compact(e))
+        return VV_OK; /* whoever called may have other things to do */
     bool done = false;
+    int64_t begin_ns = vv_clock_mono(e->opt.env->clock);
+    uint64_t merged = lsm_job_progress(*slot).merged;
     vv_status st = lsm_job_step(*slot, &done, err);
+    if (t == TURN_COMPACTION) {
+        lsm_progress now = lsm_job_progress(*slot);
+        lsm_pace_note_piece(e, done ? NULL : &now, now.merged - merged, begin_ns,
+                            kind == ENGINE_WORK_REST);
+    }
     bool keep = st == VV_OK ? !done : lsm_job_is_committing(*slot) || st == VV_BUSY;
     if (!keep) {
         lsm_job_destroy(*slot);
@@ -121,7 +130,7 @@ vv_status lsm_work_on(engine *base, engine_work kind, vv_error *err)
     if (t == TURN_NONE)
         return swept ? VV_OK : VV_NOT_FOUND;
     vv_error why = {0};
-    st = do_piece(e, t, t == TURN_FLUSH ? &e->flush : &e->compaction, &why);
+    st = do_piece(e, t, kind, t == TURN_FLUSH ? &e->flush : &e->compaction, &why);
     vv_mutex_lock(&e->lock);
     if (t == TURN_FLUSH)
         e->flush_busy = false;

@@ -37,6 +37,7 @@ typedef struct config {
     uint64_t storage_log_segment_size;
     uint64_t storage_shards;
     uint64_t storage_background_threads;
+    uint64_t storage_compaction_budget;
     uint64_t storage_durability; /* vv_durability */
     uint64_t storage_engine;     /* vv_engine_kind */
     bool storage_value_compression;

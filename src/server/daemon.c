@@ -166,6 +166,7 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.log_limit = c->storage_log_limit;
     opt.log_segment_size = (uint32_t)c->storage_log_segment_size;
     opt.background_threads = (uint32_t)c->storage_background_threads;
+    opt.compaction_budget = c->storage_compaction_budget;
     opt.engine = (vv_engine_kind)c->storage_engine;
     opt.value_compression = c->storage_value_compression;
     opt.compress = c->storage_compression;

@@ -93,6 +93,11 @@ static void store(vv_buf *out, node *n)
             (double)s.duplicates);
     counter(out, "varve_throttled_seconds_total", "Time writers were slowed.",
             seconds(s.throttled_ns));
+    gauge(out, "varve_write_delay_seconds_per_byte",
+          "From one byte written to the next, as writers are held to now; 0: not at all.",
+          (double)s.write_delay_ps / 1e12);
+    gauge(out, "varve_compaction_debt_bytes", "Bytes to move down until every level has its size.",
+          (double)s.compaction_debt);
     counter(out, "varve_log_appended_bytes_total", "Bytes appended to the commit log.",
             (double)s.log_appended_bytes);
     counter(out, "varve_log_written_bytes_total", "Bytes written to log segments, with padding.",
