@@ -187,7 +187,8 @@ static void a_large_table_has_runs_of_its_own(void **state)
     flush(&w);
     engine_stats stats = stats_of(&w);
     assert_int_equal(stats.flushes, 1);
-    assert_int_equal(stats.level_runs[0], 3); /* tables 1 and 2, table 3, tables 4 and 5 */
+    assert_int_equal(stats.level_runs[0], 2); /* tables 1 and 2, tables 4 and 5 */
+    assert_int_equal(stats.level_runs[1], 1); /* table 3 */
     expect(&w, 2, "key-0000003", "dvvvvvvvvv");
     expect(&w, 5, "key-0000009", "jvvvvvvvvv");
     stop(&w);
@@ -259,6 +260,54 @@ static void data_in_order_is_moved_and_not_rewritten(void **state)
     engine_stats stats = stats_of(&w);
     assert_true(stats.compactions > 0 && stats.level_runs[1] + stats.level_runs[2] > 10);
     assert_int_equal(stats.compaction_write_bytes, 0);
+    stop(&w);
+}
+
+static void no_finding(void *ctx, const char *text)
+{
+    (void)ctx;
+    fail_msg("%s", text);
+}
+
+/* Ordered input in the form of level 1 at once; what overlaps it takes the way through level 0. */
+static void flushes_beside_everything_skip_level_0(void **state)
+{
+    (void)state;
+    world w;
+    vv_error err;
+    start(&w, 4 << 20);
+    fill(&w, 1, 20, 10); /* others write a little meanwhile */
+    fill(&w, 3, 20, 10);
+    fill(&w, 2, 60000, 200);
+    flush(&w);
+    engine_stats stats = stats_of(&w);
+    assert_true(stats.flushes > 2 && stats.level_runs[1] > 10);
+    assert_true(stats.level_bytes[0] < 2 << 20); /* a last one too small to tell */
+    assert_int_equal(stats.compaction_write_bytes, 0);
+    uint64_t runs = stats.level_runs[0];
+    fill(&w, 2, 10000, 200);
+    put(&w, 2, "key-0059999", "last");
+    flush(&w);
+    stats = stats_of(&w);
+    assert_true(stats.level_runs[0] > runs || stats.compaction_write_bytes > 0);
+    put_range_delete(&w, 3);
+    fill(&w, 5, 10000, 200);
+    runs = stats.level_runs[0];
+    uint64_t compacted = stats.compaction_write_bytes;
+    flush(&w); /* with range deletions nothing skips */
+    stats = stats_of(&w);
+    assert_true(stats.level_runs[0] > runs || stats.compaction_write_bytes > compacted);
+    assert_ok(lsm_ops.check(w.e, no_finding, NULL, &err), err);
+    for (int round = 0; round < 2; round++) {
+        expect(&w, 1, "key-0000003", "dvvvvvvvvv");
+        expect(&w, 2, "key-0059999", "last");
+        char value[201];
+        memset(value, 'v', 200);
+        value[200] = '\0';
+        value[0] = (char)('a' + 30001 % 26);
+        expect(&w, 2, "key-0030001", value);
+        reopen(&w);
+    }
     stop(&w);
 }
 
@@ -434,6 +483,7 @@ int main(void)
         cmocka_unit_test(a_read_only_engine_writes_nothing),
         cmocka_unit_test(a_dropped_table_gives_its_space_back),
         cmocka_unit_test(data_in_order_is_moved_and_not_rewritten),
+        cmocka_unit_test(flushes_beside_everything_skip_level_0),
         cmocka_unit_test(writers_are_slowed_smoothly_and_freed_again),
         cmocka_unit_test(what_was_just_flushed_is_in_the_cache),
         cmocka_unit_test(a_read_from_memory_reads_no_file),

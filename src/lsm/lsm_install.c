@@ -20,6 +20,21 @@ typedef struct change {
     uint64_t group;
 } change;
 
+static bool goes_to(const change *c, const lsm_run *run, uint32_t number)
+{
+    return (c->level == LSM_OWN_LEVEL ? run->meta.level : c->level) == number;
+}
+
+/* The added runs of one level; returns how many. */
+static uint32_t added(const change *c, uint32_t number, lsm_run **out)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < c->add_count; i++)
+        if (goes_to(c, c->add[i], number))
+            out[count++] = c->add[i];
+    return count;
+}
+
 static bool contains(lsm_run *const *runs, uint32_t count, const lsm_run *run)
 {
     for (uint32_t i = 0; i < count; i++)
@@ -33,25 +48,24 @@ static vv_status change_level(const change *c, lsm_level *old, uint32_t number, 
                               vv_error *err)
 {
     uint32_t old_count = old == NULL ? 0 : old->run_count;
-    bool adds = number > 0 && number == c->level && c->add_count > 0;
     uint32_t kept = 0;
     *out = NULL;
-    lsm_run **runs = vv_calloc((size_t)old_count + (adds ? c->add_count : 0), sizeof(lsm_run *));
+    lsm_run **runs = vv_calloc((size_t)old_count + c->add_count, sizeof(lsm_run *));
     if (runs == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for level %u", number);
     for (uint32_t i = 0; i < old_count; i++)
         if (!contains(c->remove, c->remove_count, old->run[i]))
             runs[kept++] = old->run[i];
     vv_status st = VV_OK;
-    if (kept == old_count && !adds) {
+    uint32_t adds = number == 0 ? 0 : added(c, number, runs + kept);
+    if (kept == old_count && adds == 0) {
         if (old != NULL)
             lsm_level_ref(old);
         *out = old;
     } else {
-        for (uint32_t i = 0; adds && i < c->add_count; i++)
-            runs[kept++] = c->add[i];
-        if (kept > 0)
-            st = lsm_level_create(number, old == NULL ? 0 : old->group, runs, kept, out, err);
+        if (kept + adds > 0)
+            st =
+                lsm_level_create(number, old == NULL ? 0 : old->group, runs, kept + adds, out, err);
     }
     vv_free(runs);
     return st;
@@ -81,10 +95,15 @@ static vv_status make_levels(const lsm_view *old, const change *c, lsm_view *vie
 {
     vv_status st = VV_OK;
     view->level_count = 0;
-    if (c->level == 0 && c->add_count > 0) { /* a flush: newer than all that is there */
-        st = lsm_level_create(0, c->group, c->add, c->add_count, &view->level[0], err);
+    lsm_run **set = vv_calloc(c->add_count, sizeof(lsm_run *));
+    if (set == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", c->add_count);
+    uint32_t count = added(c, 0, set);
+    if (count > 0) { /* of a flush: newer than all that is there */
+        st = lsm_level_create(0, c->group, set, count, &view->level[0], err);
         view->level_count += st == VV_OK;
     }
+    vv_free(set);
     for (uint32_t i = 0; st == VV_OK && i < old->level0_count; i++)
         st = append(view, c, old->level[i], 0, err);
     view->level0_count = view->level_count;

@@ -174,6 +174,8 @@ void lsm_job_destroy(lsm_job *job);
 
 /* ---- lsm_install.c ---- */
 
+#define LSM_OWN_LEVEL UINT32_MAX /* each added run goes where its meta says */
+
 /** Put a committed change into a new view: mem_count memtables gone, runs gone, runs there.
  * *busy: another thread is at it, try again. VV_NO_MEMORY: nothing changed. */
 VV_MUST_CHECK vv_status lsm_install(lsm_engine *e, uint32_t mem_count, lsm_run *const *remove,

@@ -54,6 +54,7 @@ void lsm_job_destroy(lsm_job *job)
 {
     if (job == NULL)
         return;
+    lsm_job_let_compact(job);
     if (job->merging)
         engine_merge_fini(&job->merge);
     if (job->writer != NULL) {
@@ -96,13 +97,18 @@ void lsm_job_destroy(lsm_job *job)
 
 /* ---- flush ---- */
 
-static vv_status add_size(lsm_job *job, uint32_t table, uint64_t bytes, vv_error *err)
+static vv_status add_size(lsm_job *job, const lsm_table_size *more, vv_error *err)
 {
     uint32_t i = job->size_count;
-    while (i > 0 && job->sizes[i - 1].table > table)
+    while (i > 0 && job->sizes[i - 1].table > more->table)
         i--;
-    if (i > 0 && job->sizes[i - 1].table == table) {
-        job->sizes[i - 1].bytes += bytes;
+    if (i > 0 && job->sizes[i - 1].table == more->table) {
+        lsm_table_size *at = &job->sizes[i - 1];
+        at->bytes += more->bytes;
+        if (vv_slice_cmp(more->first, at->first) < 0)
+            at->first = more->first;
+        if (vv_slice_cmp(more->last, at->last) > 0)
+            at->last = more->last;
         return VV_OK;
     }
     if (job->size_count == job->size_cap) {
@@ -114,7 +120,7 @@ static vv_status add_size(lsm_job *job, uint32_t table, uint64_t bytes, vv_error
         job->size_cap = cap;
     }
     memmove(job->sizes + i + 1, job->sizes + i, (job->size_count - i) * sizeof *job->sizes);
-    job->sizes[i] = (lsm_table_size){.table = table, .bytes = bytes};
+    job->sizes[i] = *more;
     job->size_count++;
     return VV_OK;
 }
@@ -134,24 +140,81 @@ static vv_status measure_tables(lsm_job *job, engine_memtable *mem, vv_error *er
     vv_status st = engine_memtable_source(mem, &src, err);
     if (st != VV_OK)
         return st;
-    uint64_t bytes = 0;
-    uint32_t table = 0;
+    lsm_table_size table = {0};
     st = engine_source_seek(src, vv_slice_str(""), INT64_MAX, err);
     while (st == VV_OK && src->valid) {
-        uint32_t now = engine_key_table(src->item.key);
-        if (now != table && bytes > 0) {
-            st = add_size(job, table, bytes, err);
-            bytes = 0;
+        vv_slice key = src->item.key;
+        if (table.bytes > 0 && engine_key_table(key) != table.table) {
+            st = add_size(job, &table, err);
+            table.bytes = 0;
         }
-        table = now;
-        bytes += src->item.key.len + src->item.value.len;
+        if (table.bytes == 0)
+            table = (lsm_table_size){.table = engine_key_table(key), .first = key};
+        table.last = key;
+        table.bytes += key.len + src->item.value.len;
         if (st == VV_OK)
             st = engine_source_next(src, err);
     }
-    if (st == VV_OK && bytes > 0)
-        st = add_size(job, table, bytes, err);
+    if (st == VV_OK && table.bytes > 0)
+        st = add_size(job, &table, err);
     engine_source_close(src);
     return st;
+}
+
+/* Is there nothing between two keys on any of the levels that a run of level 1 must not overlap? */
+static bool is_free(const lsm_view *view, vv_slice first, vv_slice last)
+{
+    for (uint32_t i = 0; i < view->level_count && view->level[i]->number <= 1; i++) {
+        const lsm_level *level = view->level[i];
+        uint32_t at = lsm_level_first(level, first);
+        if (at < level->run_count && vv_slice_cmp(level->run[at]->meta.lower, last) <= 0)
+            return false;
+    }
+    return true;
+}
+
+/* Tables whose keys lie beside all that is there, as those of ordered input do, go past level 0:
+ * the compaction that would only rewrite them is saved. None may run meanwhile: what it puts
+ * between its inputs is not in the view. */
+static void choose_levels(lsm_job *job)
+{
+    lsm_engine *e = job->e;
+    uint64_t largest = 0;
+    for (uint32_t i = 0; i < job->size_count; i++)
+        largest = vv_max_u64(largest, job->sizes[i].bytes);
+    if (job->range_count > 0 || largest <= LSM_LARGE_TABLE)
+        return;
+    vv_mutex_lock(&e->lock);
+    bool alone = !e->compaction_busy && e->compaction == NULL;
+    if (alone)
+        e->compaction_busy = job->has_compaction = true;
+    vv_mutex_unlock(&e->lock);
+    if (!alone)
+        return;
+    /* A compaction may have ended since the job took its view. */
+    lsm_view *now = lsm_view_acquire(e);
+    bool any = false;
+    for (uint32_t i = 0; i < job->size_count; i++) {
+        lsm_table_size *t = &job->sizes[i];
+        t->level = t->bytes > LSM_LARGE_TABLE && is_free(now, t->first, t->last);
+        any |= t->level > 0;
+    }
+    lsm_view_release(e, now);
+    if (!any)
+        lsm_job_let_compact(job);
+}
+
+void lsm_job_let_compact(lsm_job *job)
+{
+    lsm_engine *e = job->e;
+    if (!job->has_compaction)
+        return;
+    job->has_compaction = false;
+    vv_mutex_lock(&e->lock);
+    e->compaction_busy = false;
+    vv_mutex_unlock(&e->lock);
+    if (e->opt.hooks.on_work != NULL) /* whoever was turned away */
+        e->opt.hooks.on_work(e->opt.hooks.ctx);
 }
 
 static vv_status begin_flush(lsm_job *job, vv_error *err)
@@ -176,6 +239,8 @@ static vv_status begin_flush(lsm_job *job, vv_error *err)
         st = lsm_job_begin_merge(job, sources, job->mem_count, err);
         made = 0; /* taken */
     }
+    if (st == VV_OK)
+        choose_levels(job);
     for (uint32_t i = 0; i < made; i++)
         engine_source_close(sources[i]);
     vv_free(sources);
@@ -382,7 +447,7 @@ static vv_status install(lsm_job *job, bool *busy, vv_error *err)
     lsm_run *const *add = job->is_move ? job->inputs : job->runs;
     uint32_t add_count = job->is_move ? 1 : job->file_count;
     return lsm_install(job->e, job->mem_count, job->inputs, job->input_count, add, add_count,
-                       job->output, job->group, busy, err);
+                       job->mem_count > 0 ? LSM_OWN_LEVEL : job->output, job->group, busy, err);
 }
 
 static uint64_t level0_bytes(const lsm_job *job, uint64_t *all)
@@ -401,6 +466,7 @@ static void finish(lsm_job *job)
     lsm_engine *e = job->e;
     int64_t took_ns = vv_clock_mono(e->opt.env->clock) - job->begin_ns;
     doom_inputs(job);
+    lsm_job_let_compact(job);
     if (job->mem_count > 0) {
         lsm_pace_note_flush(e, job->read_bytes, took_ns);
         atomic_fetch_add_explicit(&e->flushes, 1, memory_order_relaxed);

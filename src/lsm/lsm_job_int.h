@@ -19,10 +19,13 @@ typedef enum lsm_phase {
     LSM_DONE,
 } lsm_phase;
 
-/* Bytes of one table in the memtables of a flush. */
+/* What one table has in the memtables of a flush. */
 typedef struct lsm_table_size {
     uint32_t table;
+    uint32_t level; /* its runs go to */
     uint64_t bytes;
+    vv_slice first; /* keys; borrow the memtables */
+    vv_slice last;
 } lsm_table_size;
 
 /* A merge that may still take in what is older: lsm_job_fold.c. */
@@ -39,8 +42,9 @@ struct lsm_job {
     lsm_engine *e;
     lsm_phase phase;
     bool commit_tried;
-    lsm_view *view; /* as it was at the start */
-    uint32_t output;
+    lsm_view *view;      /* as it was at the start */
+    uint32_t output;     /* level; of a flush 0, and what lsm_table_size says */
+    bool has_compaction; /* a flush that writes below level 0: no compaction runs beside it */
     uint64_t group;
 
     uint32_t mem_count;  /* flush: memtables at the end of the view's list */
@@ -94,6 +98,10 @@ struct lsm_job {
     uint64_t written_bytes;
 };
 
+#define LSM_LARGE_TABLE (1 * VV_MIB) /* a table with more in a flush gets runs of its own */
+
+/** A flush lets compactions run again. */
+void lsm_job_let_compact(lsm_job *job);
 /** Position the inputs and decide what is left of the range deletions. */
 VV_MUST_CHECK vv_status lsm_job_begin_merge(lsm_job *job, engine_source **sources, uint32_t count,
                                             vv_error *err);

@@ -22,7 +22,6 @@
 
 #define PIECE_BYTES (1 * VV_MIB)
 #define WRITE_SIZE (1 * VV_MIB)
-#define LARGE_TABLE (1 * VV_MIB) /* a table with more in a flush gets files of its own */
 
 /* ---- what lies beneath ---- */
 
@@ -225,19 +224,42 @@ static bool has_ranges_left(const lsm_job *job)
 
 /* ---- files ---- */
 
+static const lsm_table_size *size_of_table(const lsm_job *job, uint32_t table)
+{
+    for (uint32_t i = 0; i < job->size_count; i++)
+        if (job->sizes[i].table == table)
+            return &job->sizes[i];
+    return NULL;
+}
+
+static bool is_large(const lsm_job *job, uint32_t table)
+{
+    const lsm_table_size *size = size_of_table(job, table);
+    return size != NULL && size->bytes > LSM_LARGE_TABLE;
+}
+
+/* Where a table's items go. Tables that share a run of a flush are small: level 0. */
+static uint32_t level_of(const lsm_job *job, uint32_t table)
+{
+    const lsm_table_size *size = job->mem_count == 0 ? NULL : size_of_table(job, table);
+    return size == NULL ? job->output : size->level;
+}
+
 static vv_status open_file(lsm_job *job, vv_error *err)
 {
     lsm_engine *e = job->e;
-    job->form = lsm_form_of(e, job->table, job->output);
+    uint32_t level = level_of(job, job->table);
+    job->form = lsm_form_of(e, job->table, level);
     lsm_writer_options opt = {
         .store = &e->store,
-        .group = job->group,
-        .level = job->output,
+        .group = level == 0 ? job->group : 0,
+        .level = level,
+        .is_flush = job->mem_count > 0,
         .block_size = job->form.block_size,
         .trainer = &job->trainer,
         .buffer_size = (size_t)vv_min_u64(vv_min_u64(WRITE_SIZE, e->opt.work_size / 4),
                                           e->opt.target_file_size / 4 + 1),
-        .filter_bits = job->output == 0 ? LSM_FILTER_BITS_YOUNG : LSM_FILTER_BITS,
+        .filter_bits = level == 0 ? LSM_FILTER_BITS_YOUNG : LSM_FILTER_BITS,
     };
     vv_status st = lsm_manifest_new_id(&e->manifest, &opt.id, err);
     if (st != VV_OK)
@@ -299,14 +321,6 @@ static vv_status finish_file(lsm_job *job, const vv_slice *end, vv_error *err)
     return st;
 }
 
-static uint64_t size_of_table(const lsm_job *job, uint32_t table)
-{
-    for (uint32_t i = 0; i < job->size_count; i++)
-        if (job->sizes[i].table == table)
-            return job->sizes[i].bytes;
-    return 0;
-}
-
 /* Is this the place to cut before key, the first version of a new key? */
 static bool is_cut(const lsm_job *job, vv_slice key)
 {
@@ -316,9 +330,8 @@ static bool is_cut(const lsm_job *job, vv_slice key)
     if (table == job->table)
         return false;
     if (job->mem_count > 0)
-        return size_of_table(job, job->table) > LARGE_TABLE ||
-               size_of_table(job, table) > LARGE_TABLE;
-    return lsm_writer_size(job->writer) > LARGE_TABLE;
+        return is_large(job, job->table) || is_large(job, table);
+    return lsm_writer_size(job->writer) > LSM_LARGE_TABLE;
 }
 
 static vv_status enter_writer_table(lsm_job *job, vv_error *err)
@@ -335,7 +348,7 @@ vv_status lsm_job_write(lsm_job *job, const engine_item *item, bool is_first, vv
     uint32_t table = engine_key_table(item->key);
     bool same_table = table == job->table;
     if (!same_table || job->writer == NULL)
-        job->form = lsm_form_of(job->e, table, job->output);
+        job->form = lsm_form_of(job->e, table, level_of(job, table));
     job->table = table;
     if (st == VV_OK && job->writer == NULL)
         st = open_file(job, err);

@@ -108,6 +108,7 @@ typedef struct lsm_writer_options {
     uint64_t id;
     uint64_t group;
     uint32_t level;
+    bool is_flush;       /* of a memtable: before compactions at the disk */
     uint32_t block_size; /* raw bytes */
     codec_kind codec;
     struct lsm_trainer *trainer; /* of dictionaries, outlives the writer; NULL: none */

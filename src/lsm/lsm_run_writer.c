@@ -117,7 +117,7 @@ vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out, vv_er
                          .version_max = 0,
                          .merge_time = INT64_MAX};
     init_buffers(w);
-    vio_class cls = opt->level == 0 ? VIO_CLASS_FLUSH : VIO_CLASS_COMPACTION;
+    vio_class cls = opt->is_flush ? VIO_CLASS_FLUSH : VIO_CLASS_COMPACTION;
     vv_status st = lsm_output_init(&w->output, opt->store->env->io, cls, opt->buffer_size, err);
     if (st == VV_OK)
         count_buffers(w);
