@@ -1,6 +1,6 @@
 /*
- * lsm_job_int.h - the state of one flush or compaction, shared by lsm_job.c (its phases) and
- * lsm_job_merge.c (what is kept, and where files are cut).
+ * lsm_job_int.h - the state of one flush or compaction, shared by lsm_job.c (its phases),
+ * lsm_job_flush.c (how a flush begins) and lsm_job_merge.c (what is kept, and where files are cut).
  */
 #ifndef VARVE_LSM_LSM_JOB_INT_H
 #define VARVE_LSM_LSM_JOB_INT_H
@@ -100,6 +100,8 @@ struct lsm_job {
 
 #define LSM_LARGE_TABLE (1 * VV_MIB) /* a table with more in a flush gets runs of its own */
 
+/** A job that has nothing to do yet, with a reference on view; NULL with VV_NO_MEMORY. */
+lsm_job *lsm_job_new(lsm_engine *e, lsm_view *view, uint32_t output, vv_error *err);
 /** A flush lets compactions run again. */
 void lsm_job_let_compact(lsm_job *job);
 /** Position the inputs and decide what is left of the range deletions. */
