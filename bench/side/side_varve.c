@@ -255,8 +255,9 @@ static void scan(side_reader *r, vv_slice from, bool held, side_visit visit, voi
 const side_engine side_this = {
     .name = "varve",
     .version_of = vv_version,
-    .settings = "memtable 64 MiB, 2 background threads, lz4 below level 0, checksums verified, "
-                "sync or os durability",
+    .settings =
+        "memtable 64 MiB, 2 background threads, lz4, below level 1 zstd, checksums verified, "
+        "sync or os durability",
     .open = engine_open,
     .close = engine_close,
     .settle = settle,

@@ -131,13 +131,13 @@ typedef enum vv_table_kind {
     VV_TABLE_RECORD = 2, /* typed records (record.h), indexed by their timestamp */
 } vv_table_kind;
 
-/* How the files of a table are compressed. Level 0, which is rewritten soon, never is. */
+/* How the files of a table are compressed. */
 typedef enum vv_compression {
     VV_COMPRESSION_AUTO =
-        0, /* lz4 on level 1, zstd below, nothing where vv_options.compress is off */
+        0, /* lz4 on levels 0 and 1, zstd below, nothing where vv_options.compress is off */
     VV_COMPRESSION_NONE = 1,
     VV_COMPRESSION_LZ4 = 2,
-    VV_COMPRESSION_ZSTD = 3, /* with a dictionary where it pays */
+    VV_COMPRESSION_ZSTD = 3, /* with a dictionary where it pays; lz4 on level 0 */
 } vv_compression;
 
 typedef struct vv_table_options {

@@ -110,9 +110,8 @@ static vv_status start(lsm_engine *e, lsm_view *view, selection *s, uint32_t lev
     vv_status st = take_overlapping(s, level_of(view, level + 1), err);
     if (st != VV_OK)
         return st;
-    /* A plain run of level 0 is compressed on its way down. */
     if (may_move && chosen == 1 && s->count == 1 &&
-        (level > 0 || lsm_form_is_plain(e, s->runs[0], level + 1)))
+        (level > 0 || lsm_form_stays(e, s->runs[0], level + 1)))
         return lsm_job_move(e, view, s->runs[0], level + 1, out, err);
     return lsm_job_compact(e, view, s->runs, s->count, level + 1, out, err);
 }

@@ -311,6 +311,41 @@ static void flushes_beside_everything_skip_level_0(void **state)
     stop(&w);
 }
 
+/* Random input is compressed as it is flushed, a table that wants none is not. */
+static engine_form form_plain(void *ctx, uint32_t table_id)
+{
+    (void)ctx;
+    return (engine_form){.compression =
+                             table_id == 2 ? ENGINE_COMPRESSION_NONE : ENGINE_COMPRESSION_AUTO};
+}
+
+static void level_0_is_compressed(void **state)
+{
+    (void)state;
+    world w;
+    vv_error err;
+    start(&w, 4 << 20);
+    w.opt.hooks.form = form_plain;
+    reopen(&w);
+    put(&w, 1, "a", "before and after the rest: it stays in level 0");
+    put(&w, 1, "z", "z");
+    put(&w, 2, "a", "likewise");
+    put(&w, 2, "z", "z");
+    assert_ok(lsm_ops.freeze(w.e, &err), err);
+    work(&w);
+    uint64_t bytes[3] = {0};
+    for (uint32_t table = 1; table <= 2; table++) {
+        uint64_t before = stats_of(&w).level_bytes[0];
+        fill(&w, table, 8000, 200);
+        assert_ok(lsm_ops.freeze(w.e, &err), err);
+        work(&w);
+        bytes[table] = stats_of(&w).level_bytes[0] - before;
+    }
+    assert_true(bytes[2] > 8000 * 200 && bytes[1] < bytes[2] / 3);
+    expect(&w, 1, "a", "before and after the rest: it stays in level 0");
+    stop(&w);
+}
+
 static void writers_are_slowed_smoothly_and_freed_again(void **state)
 {
     (void)state;
@@ -484,6 +519,7 @@ int main(void)
         cmocka_unit_test(a_dropped_table_gives_its_space_back),
         cmocka_unit_test(data_in_order_is_moved_and_not_rewritten),
         cmocka_unit_test(flushes_beside_everything_skip_level_0),
+        cmocka_unit_test(level_0_is_compressed),
         cmocka_unit_test(writers_are_slowed_smoothly_and_freed_again),
         cmocka_unit_test(what_was_just_flushed_is_in_the_cache),
         cmocka_unit_test(a_read_from_memory_reads_no_file),

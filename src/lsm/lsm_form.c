@@ -2,13 +2,14 @@
  * lsm_form.c - which form a table's blocks get on which level.
  *
  *              level 0    level 1    below
- *   auto       none       lz4        zstd, with a dictionary where it pays
+ *   auto       lz4        lz4        zstd, with a dictionary where it pays
  *   none       none       none       none
- *   lz4        none       lz4        lz4
- *   zstd       none       zstd       zstd, likewise
+ *   lz4        lz4        lz4        lz4
+ *   zstd       lz4        zstd       zstd, likewise
  *
- * Level 0 is rewritten soon and is what a flush waits for: compressing it would cost more than all
- * other work of the flush. Level 1 is rewritten often. A run that only moves keeps its form.
+ * Level 0 is what writers wait for, and level 1 is rewritten often: the cheapest codec that saves
+ * the disk bytes. A run that only moves keeps its form; one of level 0 moves where it has the form
+ * that it would be given.
  */
 #include "base/util.h"
 #include "lsm/lsm_int.h"
@@ -20,19 +21,17 @@
 
 static codec_kind codec_of(engine_compression how, uint32_t level)
 {
-    if (level == 0)
-        return CODEC_NONE;
     switch (how) {
     case ENGINE_COMPRESSION_NONE:
         return CODEC_NONE;
     case ENGINE_COMPRESSION_LZ4:
         return CODEC_LZ4;
     case ENGINE_COMPRESSION_ZSTD:
-        return CODEC_ZSTD;
+        return level == 0 ? CODEC_LZ4 : CODEC_ZSTD;
     case ENGINE_COMPRESSION_AUTO:
         break;
     }
-    return level == 1 ? CODEC_LZ4 : CODEC_ZSTD;
+    return level <= 1 ? CODEC_LZ4 : CODEC_ZSTD;
 }
 
 lsm_form lsm_form_of(const lsm_engine *e, uint32_t table, uint32_t level)
@@ -53,14 +52,14 @@ lsm_form lsm_form_of(const lsm_engine *e, uint32_t table, uint32_t level)
                       .block_size = e->opt.block_size != 0 ? e->opt.block_size : block_size};
 }
 
-bool lsm_form_is_plain(const lsm_engine *e, const lsm_run *run, uint32_t level)
+bool lsm_form_stays(const lsm_engine *e, const lsm_run *run, uint32_t level)
 {
     uint32_t first = engine_key_table(run->meta.lower);
     uint32_t last = engine_key_table(run->meta.upper);
     if (last - first >= TABLES_LOOKED_AT)
         return false;
     for (uint32_t table = first;; table++) {
-        if (lsm_form_of(e, table, level).codec != CODEC_NONE)
+        if (lsm_form_of(e, table, level).codec != lsm_form_of(e, table, 0).codec)
             return false;
         if (table == last)
             return true;

@@ -92,8 +92,8 @@ typedef struct lsm_form {
 
 /** The form of a table's blocks in a run of this level. */
 lsm_form lsm_form_of(const lsm_engine *e, uint32_t table, uint32_t level);
-/** True when a run of level 0 may go to `level` as it is: everything in it is plain there too. */
-bool lsm_form_is_plain(const lsm_engine *e, const lsm_run *run, uint32_t level);
+/** True when a run of level 0 may go to `level` as it is: it has the form it would get there. */
+bool lsm_form_stays(const lsm_engine *e, const lsm_run *run, uint32_t level);
 
 /* ---- lsm_read.c ---- */
 
