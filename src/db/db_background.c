@@ -187,8 +187,19 @@ static void begin_piece(db_background *bg)
     vv_mutex_unlock(&bg->lock);
 }
 
-/* Whoever waits for memory is told when some came back; memtables are told of by note_flush, but
- * by an engine without work_on perhaps later. */
+/* Every flush moves the checkpoint, so that note_flush hears of it: not where it is that of several
+ * engines, nor where an engine flushes as it works. */
+static bool hears_of_flushes(vv_db *db)
+{
+    for (uint32_t i = 0; i < db->shard_count; i++) {
+        engine *eng = db->shards[i].eng;
+        if (engine_route_is_split(eng) || engine_route_member(eng, 0)->ops->work_on == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* Whoever waits for memory is told when some came back; of memtables note_flush tells. */
 static void end_piece(vv_db *db, vv_status st)
 {
     db_background *bg = &db->bg;
@@ -198,7 +209,7 @@ static void end_piece(vv_db *db, vv_status st)
     if (bg->watchers > 0)
         vv_cond_broadcast(&bg->progress);
     bool wanted = st == VV_OK && (bg->starved > 0 || db_queue_is_blocked(db));
-    bool came = wanted && (db->ops->work_on == NULL || vv_budget_used(&db->budget) < bg->room_used);
+    bool came = wanted && (!hears_of_flushes(db) || vv_budget_used(&db->budget) < bg->room_used);
     if (came)
         tell_room(bg);
     vv_mutex_unlock(&bg->lock);

@@ -473,24 +473,37 @@ static vv_status route_freeze(engine *e, vv_error *err)
     return first;
 }
 
+/* An engine that does not divide its work does all of it as the rest. */
+static vv_status member_work(engine *e, engine_work kind, vv_error *err)
+{
+    if (e->ops->work_on != NULL)
+        return e->ops->work_on(e, kind, err);
+    return kind == ENGINE_WORK_FLUSH ? VV_NOT_FOUND : e->ops->work(e, err);
+}
+
 /* A piece of one engine's work; each comes first in its turn. */
-static vv_status route_work(engine *e, vv_error *err)
+static vv_status route_work_on(engine *e, engine_work kind, vv_error *err)
 {
     route *r = route_of(e);
     uint32_t live = route_live(r);
     if (live == ENGINE_ROUTE_HOME)
-        return r->home->ops->work(r->home, err);
+        return member_work(r->home, kind, err);
     uint32_t turn = atomic_fetch_add_explicit(&r->turn, 1, memory_order_relaxed);
     for (uint32_t i = 0; i < ENGINE_ROUTE_SLOTS; i++) {
         uint32_t slot = (turn + i) % ENGINE_ROUTE_SLOTS;
         if ((live >> slot & 1) == 0)
             continue;
         engine *eng = r->member[slot].eng;
-        vv_status st = eng->ops->work(eng, err);
+        vv_status st = member_work(eng, kind, err);
         if (st != VV_NOT_FOUND)
             return st;
     }
     return VV_NOT_FOUND;
+}
+
+static vv_status route_work(engine *e, vv_error *err)
+{
+    return route_work_on(e, ENGINE_WORK_ANY, err);
 }
 
 static vv_status route_compact_range(engine *e, vv_slice lower, vv_slice upper, vv_error *err)
@@ -604,6 +617,7 @@ const engine_ops engine_route_ops = {
     .unpin = route_unpin,
     .freeze = route_freeze,
     .work = route_work,
+    .work_on = route_work_on,
     .compact_range = route_compact_range,
     .throttle_ns = route_throttle_ns,
     .stats = route_stats,
