@@ -25,6 +25,7 @@
 #include "base/bytes.h"
 #include "base/util.h"
 #include "base/varint.h"
+#include "codec/utf8.h"
 
 typedef enum wire_type {
     WIRE_VARINT = 0,
@@ -210,6 +211,25 @@ static inline void wire_put_string(vv_buf *b, uint32_t number, vv_slice text)
 {
     if (text.len > 0)
         wire_put_bytes(b, number, text);
+}
+
+/* Text that may hold any bytes, as what a user gave or a sentence that quotes it. A reader of
+ * proto3 refuses a whole message for one string that is not UTF-8: bytes that are none become '?'.
+ */
+static inline void wire_put_text(vv_buf *b, uint32_t number, vv_slice text)
+{
+    if (text.len == 0)
+        return;
+    const uint8_t *p = text.data, *end = text.data + text.len;
+    wire_put_head(b, number, text.len);
+    while (p != end) {
+        size_t n = utf8_length(p, end);
+        if (n == 0)
+            vv_buf_append_u8(b, '?');
+        else
+            vv_buf_append(b, p, n);
+        p += n == 0 ? 1 : n;
+    }
 }
 
 static inline void wire_put_uint(vv_buf *b, uint32_t number, uint64_t value)

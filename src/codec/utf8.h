@@ -4,8 +4,11 @@
 #ifndef VARVE_CODEC_UTF8_H
 #define VARVE_CODEC_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "varve/slice.h"
 
 /* Bytes of the well-formed sequence at p (p < end), or 0 when it is malformed: overlong forms,
  * surrogates and values over U+10FFFF are. */
@@ -25,6 +28,15 @@ static inline size_t utf8_length(const uint8_t *p, const uint8_t *end)
         if ((p[i] & 0xc0) != 0x80)
             return 0;
     return n;
+}
+
+/* Whether all of a text is well formed. */
+static inline bool utf8_is_valid(vv_slice text)
+{
+    for (size_t i = 0, n; i < text.len; i += n)
+        if ((n = utf8_length(text.data + i, text.data + text.len)) == 0)
+            return false;
+    return true;
 }
 
 /* Write the sequence of a code point (not a surrogate, at most U+10FFFF) at out: 1 to 4 bytes. */

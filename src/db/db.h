@@ -33,6 +33,9 @@ void db_abandon(vv_db *db);
 /** The node's memory budget, for the queues of the server. */
 vv_budget *db_budget(vv_db *db);
 
+/** What a write gets at least that asks for this. */
+vv_durability db_durability(const vv_db *db, vv_durability asked);
+
 /** Bytes of memory_limit that are nobody's share with these options: for requests and queries. */
 uint64_t db_memory_free(const vv_options *opt);
 /** As vv_txn_commit, on the commit thread: done runs exactly once when it answers VV_OK. Ends the

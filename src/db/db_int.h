@@ -356,8 +356,6 @@ void db_txn_count(vv_db *db, vv_status st);
 
 /* Reset what the commit path fills, resolve the durability and seal the payload: outside locks. */
 void db_commit_begin(vv_db *db, vv_batch *batch, vv_durability durability);
-/* What a durability that was asked for means here. */
-vv_durability db_durability(const vv_db *db, vv_durability asked);
 /* VV_NOT_FOUND when a table of the batch was dropped. */
 VV_MUST_CHECK vv_status db_check_tables(const vv_batch *batch, vv_error *err);
 /* Commit one batch: its status, result and error are filled. Waits for its durability. */
@@ -537,6 +535,9 @@ typedef struct db_bounds {
 } db_bounds;
 
 /* From the bounds or the prefix of opt. VV_INVALID. */
+/** *opt over the defaults, whatever form of the struct it is. */
+VV_MUST_CHECK vv_status db_cursor_options_take(const vv_cursor_options *opt, vv_cursor_options *out,
+                                               vv_error *err);
 VV_MUST_CHECK vv_status db_bounds_make(const vv_table *table, const vv_cursor_options *opt,
                                        db_bounds *out, vv_error *err);
 

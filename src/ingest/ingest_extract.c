@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/nearest.h"
 #include "ingest/ingest_int.h"
 
 #define GIVE_BYTES (64 * VV_KIB) /* hand over in pieces, so that the writer starts early */
@@ -107,7 +108,7 @@ static vv_status take_time(const ingest_view *v, int64_t now_ns, int64_t *out, v
     int64_t ns;
     if (__builtin_mul_overflow(v->seconds + is_low, VV_NS_PER_S, &ns) ||
         __builtin_add_overflow(ns, (int64_t)v->nanos - (is_low ? VV_NS_PER_S : 0), &ns))
-        return vv_fail(err, VV_INVALID, "timestamp: %lld s is outside the years 1678 to 2261",
+        return vv_fail(err, VV_INVALID, "timestamp: %lld s is outside 1677-09-21 to 2262-04-11",
                        (long long)v->seconds);
     *out = ns;
     return VV_OK;
@@ -115,6 +116,8 @@ static vv_status take_time(const ingest_view *v, int64_t now_ns, int64_t *out, v
 
 static vv_status check_content(const ingest_view *v, vv_error *err)
 {
+    if (v->content != INGEST_GOOD && !ingest_is_utf8(v->entity))
+        return vv_fail(err, VV_INVALID, "the entity id must be UTF-8");
     if (v->content != INGEST_GOOD)
         return ingest_fault_fail(v->content, err);
     if (v->entity.len == 0)
@@ -143,6 +146,9 @@ static void extract_record(ingest_worker *w, ingest_item *item, const ingest_vie
         st = choose_table(w, item, v, rec, &err);
     if (st != VV_OK)
         refuse_rec(item, rec, st, err.msg);
+    /* The answer repeats the id, as a string of proto3. */
+    if (v->content != INGEST_GOOD && !ingest_is_utf8(v->entity))
+        rec->result.id = vv_slice_of(NULL, 0);
 }
 
 /* ---- metadata
@@ -277,10 +283,36 @@ static void extract_single(ingest_worker *w, ingest_item *item, const ingest_vie
         refuse_rec(item, &item->recs[0], VV_NO_MEMORY, "no memory for the metadata");
 }
 
+/* A name that is not known is refused: one that is misspelt would change nothing in silence. */
+static vv_status check_names(const ingest_item *item, const ingest_asked *asked, vv_error *err)
+{
+    static const char *const of_stream[] = {"durability", "ack", NULL};
+    static const char *const of_message[] = {"durability", "producer", "sequence", NULL};
+    const bool is_stream = item->kind == INGEST_STREAM;
+    const char *near = NULL;
+    unsigned best = UINT32_MAX;
+    if (asked->unknown.data == NULL && !is_stream && asked->ack.data != NULL)
+        return vv_fail(err, VV_INVALID, "options: ack is for IngestStream");
+    if (asked->unknown.data == NULL && asked->sequence.data != NULL && asked->producer.len == 0)
+        return vv_fail(err, VV_INVALID, "options: sequence needs a producer with it");
+    if (asked->unknown.data == NULL)
+        return VV_OK;
+    for (const char *const *name = is_stream ? of_stream : of_message; *name != NULL; name++) {
+        unsigned d = vv_name_distance(asked->unknown, vv_slice_str(*name), VV_NEAREST_MAX);
+        near = d < best ? *name : near;
+        best = d < best ? d : best;
+    }
+    return vv_fail(err, VV_INVALID, "options: there is no '%.*s'; did you mean '%s'?",
+                   (int)vv_min_u64(asked->unknown.len, 40), (const char *)asked->unknown.data,
+                   near);
+}
+
 static vv_status take_options(ingest_item *item, const ingest_asked *asked)
 {
     vv_error err;
-    vv_status st = ingest_durability_parse(asked->durability, &item->asked, &err);
+    vv_status st = check_names(item, asked, &err);
+    if (st == VV_OK)
+        st = ingest_durability_parse(asked->durability, &item->asked, &err);
     if (st == VV_OK && asked->producer.len > 0) {
         item->producer_name = asked->producer;
         if (asked->sequence.len == 0 || asked->sequence.len > 19)

@@ -149,6 +149,7 @@ static const struct {
     {"nanos out of range", {.entity = "e", .has_time = true, .nanos = 1000000000}, "nanos"},
     {"time out of range", {.entity = "e", .has_time = true, .seconds = INT64_MAX}, "outside"},
     {"text is not UTF-8", {.entity = "e", .body_len = 9, .bad_utf8 = true}, "UTF-8"},
+    {"id is not UTF-8", {.entity = "e\xff"}, "entity id must be UTF-8"},
     {"table name that cannot be", {.entity = "e", .schema = "no/such"}, "table name"},
     {"value over the limit", {.entity = "e", .body_len = VV_VALUE_MAX}, "bytes"},
 };
@@ -244,6 +245,29 @@ static void durability_is_asked_and_given(void **state)
     assert_non_null(strstr(rec.last_message, "sync, os or none"));
 }
 
+static void options_that_are_not_known_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *says;
+    } cases[] = {{"durabilty", "did you mean 'durability'?"},
+                 {"foo", "there is no 'foo'"},
+                 {"", "there is no ''"},
+                 {"producr", "did you mean 'producer'?"},
+                 {"ack", "for IngestStream"},
+                 {"sequence", "needs a producer"}};
+    rec_spec spec = {.entity = "e"};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *options[] = {cases[i].key, "1", NULL};
+        rec.len = 0;
+        assert_int_equal(give_batch(&rec, &spec, 1, i % 2 == 1, options), VV_OK);
+        bed_run(&world);
+        assert_text(&rec, "whole INVALID|");
+        if (strstr(rec.last_message, cases[i].says) == NULL)
+            fail_msg("%s: says \"%s\"", cases[i].key, rec.last_message);
+    }
+}
+
 static void producers_of_two_tenants_do_not_meet(void **state)
 {
     (void)state;
@@ -330,7 +354,11 @@ static void a_late_init_and_unknown_options(void **state)
     (void)state;
     static const struct {
         const char *key, *value;
-    } cases[] = {{"ack", "sometimes"}, {"durability", "paper"}, {"producer", "p"}};
+    } cases[] = {{"ack", "sometimes"},
+                 {"durability", "paper"},
+                 {"producer", "p"},
+                 {"akc", "batch"},
+                 {"sequence", "1"}};
     give_stream_record(&rec, &(rec_spec){.entity = "a"});
     give_init(&rec, "ack", "batch");
     bed_run(&world);
@@ -866,6 +894,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_transaction_over_the_entry_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(malformed_bytes_refuse_the_request, setup, teardown),
         cmocka_unit_test_setup_teardown(durability_is_asked_and_given, setup, teardown),
+        cmocka_unit_test_setup_teardown(options_that_are_not_known_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(producers_of_two_tenants_do_not_meet, setup, teardown),
         cmocka_unit_test_setup_teardown(a_retried_sequence_is_written_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stream_is_answered_in_order, setup, teardown),

@@ -232,6 +232,8 @@ static ingest_fault walk_option(vv_slice bytes, ingest_asked *asked)
         asked->producer = value;
     else if (vv_slice_eq(key, vv_slice_str("sequence")))
         asked->sequence = value;
+    else if (asked->unknown.data == NULL)
+        asked->unknown = key;
     return INGEST_GOOD;
 }
 

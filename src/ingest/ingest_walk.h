@@ -73,12 +73,13 @@ ingest_fault ingest_walk_body(const ingest_view *view, vv_arena *arena, vv_slice
 /** Walk the metadata of a record that ingest_walk_record accepted; *rest starts as view->raw. */
 bool ingest_walk_metadata(vv_slice *rest, vv_slice *key, vv_slice *value);
 
-/* What the map `options` of a request says; later entries win, unknown names are ignored. */
+/* What the map `options` of a request says; later entries win. */
 typedef struct ingest_asked {
     vv_slice durability; /* "sync", "os", "none"; data is NULL when it is not there */
     vv_slice ack;        /* "record", "batch" */
     vv_slice producer;
     vv_slice sequence;
+    vv_slice unknown; /* the first name that is none of these; data is NULL when all are known */
 } ingest_asked;
 
 /* IngestRecordRequest and IngestBatchRequest. */

@@ -21,7 +21,7 @@ vv_status query_row_read(vv_slice key, vv_slice stored, int64_t version, const v
 static void put_id(vv_buf *out, uint32_t number, vv_slice id)
 {
     size_t begin = wire_begin(out, number);
-    wire_put_string(out, 1, id);
+    wire_put_text(out, 1, id);
     wire_end(out, begin);
 }
 
@@ -45,8 +45,8 @@ void query_row_put(vv_buf *out, vv_slice tenant, vv_slice table, const query_row
     vv_slice value;
     while (vv_record_metadata_next(&rest, &key, &value)) {
         begin = wire_begin(out, 6);
-        wire_put_string(out, 1, key);
-        wire_put_string(out, 2, value);
+        wire_put_text(out, 1, key);
+        wire_put_text(out, 2, value);
         wire_end(out, begin);
     }
 }

@@ -182,6 +182,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     } texts[] = {
         {"grpc-message", s->message, sizeof s->message},
         {"x-why", s->trailer, sizeof s->trailer},
+        {"varve-durability", s->durability, sizeof s->durability},
         {"content-type", s->type, sizeof s->type},
     };
     char text[16];

@@ -17,14 +17,15 @@ typedef struct cli_stream {
     int32_t id;
     bool used;
     bool closed;
-    uint32_t error;    /* of RST_STREAM or 0 */
-    int http_status;   /* :status */
-    int grpc_status;   /* -1: none came */
-    char message[256]; /* grpc-message */
-    char trailer[64];  /* x-why */
-    char type[64];     /* content-type */
-    vv_buf in;         /* DATA received */
-    vv_buf out;        /* to be sent */
+    uint32_t error;     /* of RST_STREAM or 0 */
+    int http_status;    /* :status */
+    int grpc_status;    /* -1: none came */
+    char message[256];  /* grpc-message */
+    char trailer[64];   /* x-why */
+    char durability[8]; /* varve-durability */
+    char type[64];      /* content-type */
+    vv_buf in;          /* DATA received */
+    vv_buf out;         /* to be sent */
     size_t out_done;
     bool out_end; /* half-close after out */
 } cli_stream;

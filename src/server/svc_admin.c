@@ -278,7 +278,7 @@ static vv_status status(admin_job *job, vv_buf *out, vv_error *err)
         wire_put_bytes(out, 1, vv_slice_str(vv_version()));
         wire_put_varint(out, 2, (uint64_t)(up_ns / VV_NS_PER_MS));
         wire_put_varint(out, 3, node_is_ready(n, why, sizeof why));
-        wire_put_bytes(out, 4, vv_slice_str(why));
+        wire_put_text(out, 4, vv_slice_str(why));
         put_figures(out, (char *)text.data);
     }
     vv_buf_fini(&text);

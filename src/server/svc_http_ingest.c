@@ -89,7 +89,7 @@ static void post_settled(void *ctx, const ingest_item *item)
     } else {
         vv_buf_append_u8(&json, '\n');
         (void)snprintf(header, sizeof header, "Varve-Durability: %s",
-                       ingest_durability_name(o.durability));
+                       svc_ingest_given(p->n, o.durability));
         srv_call_reply(p->call, 200, JSON_TYPE, &json, header);
     }
     vv_buf_fini(&json);

@@ -33,6 +33,8 @@ VV_MUST_CHECK vv_status svc_ingest_resolve(node *n, const svc_ingest_who *who, v
 /** A received message as the pipeline takes it. */
 ingest_message svc_ingest_message(const srv_message *msg);
 
+/** The name of what a message was given; for one that wrote nothing, what it would have got. */
+const char *svc_ingest_given(const node *n, vv_durability given);
 /** Tell the node how a settled write ended. */
 void svc_ingest_note(node *n, const ingest_item *item, const ingest_outcome *o);
 

@@ -130,7 +130,7 @@ static void end(stream *s, vv_status status, const char *message)
         return;
     s->ended = true;
     if (status == VV_OK)
-        srv_call_trailer(s->call, "varve-durability", ingest_durability_name(s->durability));
+        srv_call_trailer(s->call, "varve-durability", svc_ingest_given(s->n, s->durability));
     srv_call_finish(s->call, status, message);
 }
 

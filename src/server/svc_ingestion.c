@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "codec/protowire.h"
+#include "db/db.h"
 #include "server/svc_util.h"
 #include "storage/ingestion.pb-c.h"
 
@@ -99,7 +100,7 @@ void svc_ingest_put_status(vv_buf *out, uint32_t number, vv_status status, const
     size_t mark = wire_begin(out, number);
     if (status != VV_OK) {
         wire_put_varint(out, 1, (uint64_t)vv_status_grpc(status));
-        wire_put_bytes(out, 2, vv_slice_str(message == NULL ? vv_status_name(status) : message));
+        wire_put_text(out, 2, vv_slice_str(message == NULL ? vv_status_name(status) : message));
     }
     wire_end(out, mark);
 }
@@ -121,8 +122,8 @@ static void put_result(vv_buf *out, const ingest_result *r)
     if (r->status == VV_OK)
         wire_put_varint(out, 3, (uint64_t)r->version);
     else
-        wire_put_bytes(out, 4,
-                       vv_slice_str(r->message == NULL ? vv_status_name(r->status) : r->message));
+        wire_put_text(out, 4,
+                      vv_slice_str(r->message == NULL ? vv_status_name(r->status) : r->message));
     wire_end(out, mark);
 }
 
@@ -162,6 +163,11 @@ void svc_ingest_note(node *n, const ingest_item *item, const ingest_outcome *o)
         node_note_write(n, o->status);
 }
 
+const char *svc_ingest_given(const node *n, vv_durability given)
+{
+    return ingest_durability_name(db_durability(n->db, given));
+}
+
 /* ---- one message, one answer
  * ---------------------------------------------------------------------- */
 
@@ -195,7 +201,7 @@ static void unary_settled(void *ctx, const ingest_item *item)
     if (out.status != VV_OK) {
         srv_call_finish(u->call, out.status, "the records are stored, their results have no room");
     } else {
-        srv_call_trailer(u->call, "varve-durability", ingest_durability_name(o.durability));
+        srv_call_trailer(u->call, "varve-durability", svc_ingest_given(u->n, o.durability));
         srv_call_send(u->call, &out);
         srv_call_finish(u->call, VV_OK, NULL);
     }
@@ -360,7 +366,7 @@ static void health_message(srv_call *call, srv_message msg)
     vv_buf out;
     vv_buf_init(&out, 1024);
     wire_put_varint(&out, 1, (uint64_t)status);
-    wire_put_bytes(&out, 2, vv_slice_str(why));
+    wire_put_text(&out, 2, vv_slice_str(why));
     svc_ingest_put_time(&out, 3, vv_clock_wall(n->env.clock));
     vv_status st = out.status;
     if (st == VV_OK)

@@ -36,9 +36,8 @@ static void no_line(void *ctx, const char *line, size_t len)
     (void)len;
 }
 
-static int setup(void **state)
+static int start(vv_durability durability)
 {
-    (void)state;
     vv_error err;
     node *n = &world.n;
     memset(&world, 0, sizeof world);
@@ -46,6 +45,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(world.dir));
     vv_options opt = VV_OPTIONS_INIT;
     opt.memory_limit = 128u << 20;
+    opt.durability = durability;
     assert_ok(vv_db_open(world.dir, &opt, &n->db, &err), err);
     n->env = (vv_env){.clock = vv_clock_real(), .threads = vv_threads_real()};
     vv_log_init(&world.log, VV_LOG_ERROR, VV_LOG_LOGFMT, n->env.clock, no_line, NULL);
@@ -78,6 +78,18 @@ static int setup(void **state)
     world.c = cli_open(world.port, 0);
     assert_non_null(world.c);
     return 0;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    return start(VV_DURABLE_DEFAULT);
+}
+
+static int setup_none(void **state)
+{
+    (void)state;
+    return start(VV_DURABLE_NONE);
 }
 
 static int teardown(void **state)
@@ -194,6 +206,33 @@ static void a_bad_record_is_its_own_fault(void **state)
     assert_int_equal(r->status->code, 3);
     assert_non_null(strstr(r->status->message, "entity_id"));
     storage__ingest_record_response__free_unpacked(r, NULL);
+}
+
+/* A reader of proto3 refuses a message with one string that is not UTF-8: the ids come back. */
+static void an_id_that_is_not_utf8_spoils_no_answer(void **state)
+{
+    (void)state;
+    vv_slice out;
+    for (int i = 0; i < 2; i++) {
+        vv_buf b = new_buf();
+        put_record_field(&b, 1, "\xff\xfe", i == 0 ? NULL : "bad\xfftable");
+        unary(SERVICE "IngestRecord", &b, 0, &out);
+        assert_null(memchr(out.data, 0xff, out.len));
+        assert_non_null(memmem(out.data, out.len, "UTF-8", 5));
+        b = new_buf();
+        put_record_field(&b, 1, "good", NULL);
+        put_record_field(&b, 1, i == 0 ? "\xff\xfe" : "e", i == 0 ? NULL : "bad\xfftable");
+        put_record_field(&b, 1, "also good", NULL);
+        unary(SERVICE "IngestBatch", &b, 0, &out);
+        assert_null(memchr(out.data, 0xff, out.len));
+        Storage__IngestBatchResponse *r =
+            storage__ingest_batch_response__unpack(NULL, out.len, out.data);
+        assert_non_null(r);
+        assert_int_equal(r->successful_count, 2);
+        assert_int_equal(r->results[1]->status->code, 3);
+        assert_non_null(strstr(r->results[1]->status->message, "UTF-8"));
+        storage__ingest_batch_response__free_unpacked(r, NULL);
+    }
 }
 
 static void a_value_nested_without_end(void **state)
@@ -450,6 +489,23 @@ static void a_group_of_a_stream_is_acknowledged_once(void **state)
     assert_non_null(strstr(text, "ack last 501|"));
 }
 
+/* A stream or a batch without a record is told what its records would have been given. */
+static void what_wrote_nothing_has_the_default(void **state)
+{
+    (void)state;
+    vv_slice out;
+    cli_stream *s = cli_call(world.c, SERVICE "IngestStream", NULL);
+    cli_send(world.c, s, vv_slice_of(NULL, 0), true);
+    assert_true(cli_wait(world.c, s, 5000));
+    assert_string_equal(s->durability, "none");
+    vv_buf b = new_buf();
+    wire_put_varint(&b, 3, 1);
+    assert_string_equal(unary(SERVICE "IngestBatch", &b, 0, &out)->durability, "none");
+    b = new_buf();
+    put_option(&b, 2, "durability", "os");
+    assert_string_equal(unary(SERVICE "IngestBatch", &b, 0, &out)->durability, "os");
+}
+
 static void statistics_come_every_second(void **state)
 {
     (void)state;
@@ -689,7 +745,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(ingest_record_is_answered, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_record_is_its_own_fault, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_id_that_is_not_utf8_spoils_no_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_value_nested_without_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_wrote_nothing_has_the_default, setup_none, teardown),
         cmocka_unit_test_setup_teardown(requests_that_are_refused_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(a_batch_says_what_became_of_each, setup, teardown),
         cmocka_unit_test_setup_teardown(state_and_health, setup, teardown),

@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
+#include "codec/utf8.h"
 #include "server/svc_read.h"
 
 #define GET_ARENA_MAX (1024u * 1024)
@@ -89,7 +90,6 @@ static void explain_message(srv_call *call, srv_message msg)
  */
 
 typedef struct record_id {
-    vv_slice raw;
     vv_slice tenant;
     vv_slice entity;
     int64_t version;
@@ -125,7 +125,7 @@ static bool read_record_id(vv_slice message, record_id *out)
     wire_reader r = wire_reader_of(message);
     wire_field f = {0};
     int more;
-    *out = (record_id){.raw = message};
+    *out = (record_id){0};
     while ((more = wire_next(&r, &f)) > 0) {
         bool ok = true;
         if (f.number == 1)
@@ -300,6 +300,9 @@ static vv_status get_one(getter *g, const record_id *id, vv_buf *out, vv_error *
 {
     if (id->entity.len == 0)
         return vv_fail(err, VV_INVALID, "record_id: entity_id is empty");
+    if (!utf8_is_valid(id->entity) || !utf8_is_valid(id->tenant))
+        return vv_fail(err, VV_INVALID, "record_id: the %s id must be UTF-8",
+                       utf8_is_valid(id->entity) ? "tenant" : "entity");
     if (g->req.schema.len > 0)
         return get_from(g, id, g->req.schema, out, err);
     vv_status st = get_from(g, id, vv_slice_str("records"), out, err);
@@ -310,7 +313,7 @@ static void put_status(vv_buf *out, uint32_t number, vv_status st, const char *m
 {
     size_t begin = wire_begin(out, number);
     wire_put_int(out, 1, vv_status_grpc(st));
-    wire_put_string(out, 2, vv_slice_str(message));
+    wire_put_text(out, 2, vv_slice_str(message));
     wire_end(out, begin);
 }
 
@@ -328,6 +331,20 @@ static vv_status answer_one(getter *g, vv_buf *out, vv_error *err)
     return VV_OK;
 }
 
+/* The RecordID that was asked for, so that an answer says whose it is. */
+static void put_id(vv_buf *out, const record_id *id)
+{
+    size_t begin = wire_begin(out, 1);
+    size_t inner = wire_begin(out, 1);
+    wire_put_text(out, 1, id->tenant);
+    wire_end(out, inner);
+    inner = wire_begin(out, 2);
+    wire_put_text(out, 1, id->entity);
+    wire_end(out, inner);
+    wire_put_int(out, 3, id->version);
+    wire_end(out, begin);
+}
+
 /* GetRecordsResponse: the fault of one record is in its result. */
 static vv_status answer_many(getter *g, vv_buf *out, vv_error *err)
 {
@@ -335,7 +352,7 @@ static vv_status answer_many(getter *g, vv_buf *out, vv_error *err)
     for (size_t i = 0; i < g->req.id_count; i++) {
         vv_error why = {0};
         size_t begin = wire_begin(out, 2);
-        wire_put_bytes(out, 1, g->req.ids[i].raw);
+        put_id(out, &g->req.ids[i]);
         vv_status st = get_one(g, &g->req.ids[i], out, &why);
         wire_put_uint(out, 3, st == VV_OK);
         put_status(out, 4, st, st == VV_OK ? "" : why.msg);

@@ -196,7 +196,7 @@ typedef struct groups {
 static void put_map_value(vv_buf *out, uint32_t map, vv_slice key, const struct_value *value)
 {
     size_t begin = wire_begin(out, map);
-    wire_put_string(out, 1, key);
+    wire_put_text(out, 1, key);
     struct_value_put(out, 2, value);
     wire_end(out, begin);
 }

@@ -16,7 +16,7 @@ static void put_error(vv_buf *out, vv_status st, const char *message)
 {
     size_t begin = wire_begin(out, 3);
     wire_put_int(out, 1, vv_status_grpc(st));
-    wire_put_string(out, 2, vv_slice_str(message));
+    wire_put_text(out, 2, vv_slice_str(message));
     wire_end(out, begin);
 }
 

@@ -234,15 +234,15 @@ static void test_get_records(void **state)
     fixture f;
     fixture_start(&f, 1, 16);
     put(&f, "records", "a", 0, "{\"n\":1,\"m\":2}");
-    const char *const ids[] = {"a", "nope", ""};
+    const char *const ids[] = {"a", "nope", "", "no\xffid"};
     Storage__TenantID t = STORAGE__TENANT_ID__INIT;
-    Storage__EntityID e[3];
-    Storage__RecordID rid[3];
-    Storage__RecordID *list[3];
+    Storage__EntityID e[4];
+    Storage__RecordID rid[4];
+    Storage__RecordID *list[4];
     char *columns[] = {(char *)(uintptr_t) "m"};
     Storage__GetRecordsRequest req = STORAGE__GET_RECORDS_REQUEST__INIT;
     t.id = (char *)(uintptr_t) "t";
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         e[i] = (Storage__EntityID)STORAGE__ENTITY_ID__INIT;
         rid[i] = (Storage__RecordID)STORAGE__RECORD_ID__INIT;
         e[i].id = (char *)(uintptr_t)ids[i];
@@ -251,18 +251,22 @@ static void test_get_records(void **state)
         list[i] = &rid[i];
     }
     req.record_ids = list;
-    req.n_record_ids = 3;
+    req.n_record_ids = 4;
     req.projection = columns;
     req.n_projection = 1;
     Storage__GetRecordsResponse *r =
         call(&f, "GetRecords", &req, NULL, 0, &storage__get_records_response__descriptor);
-    assert_int_equal(r->n_results, 3);
+    assert_int_equal(r->n_results, 4);
     assert_true(r->results[0]->found && !r->results[1]->found && !r->results[2]->found);
     assert_int_equal(r->results[0]->record->data->n_fields, 1);
     assert_string_equal(r->results[0]->record->data->fields[0]->key, "m");
     assert_int_equal(r->results[1]->status->code, 5);
     assert_int_equal(r->results[2]->status->code, 3);
     assert_string_equal(r->results[1]->record_id->entity_id->id, "nope");
+    /* One string that is not UTF-8 would make the whole answer unreadable. */
+    assert_int_equal(r->results[3]->status->code, 3);
+    assert_non_null(strstr(r->results[3]->status->message, "entity id must be UTF-8"));
+    assert_string_equal(r->results[3]->record_id->entity_id->id, "no?id");
     storage__get_records_response__free_unpacked(r, NULL);
     fixture_stop(&f);
 }

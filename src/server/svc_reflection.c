@@ -41,7 +41,7 @@ static void answer_error(vv_buf *out, int code, const char *what, vv_slice name)
                    (const char *)name.data);
     size_t mark = wire_begin(out, RES_ERROR);
     wire_put_varint(out, 1, (uint64_t)code);
-    wire_put_bytes(out, 2, vv_slice_str(text));
+    wire_put_text(out, 2, vv_slice_str(text));
     wire_end(out, mark);
 }
 
@@ -130,7 +130,8 @@ static void on_message(srv_call *call, srv_message msg)
         else if (f.number >= REQ_FILE_BY_FILENAME && f.number <= REQ_LIST_SERVICES)
             ask = f; /* a oneof: the last one counts */
     }
-    if (r.fault != WIRE_GOOD) {
+    /* Both come back in the answer. */
+    if (r.fault != WIRE_GOOD || !utf8_is_valid(host) || !utf8_is_valid(ask.bytes)) {
         srv_call_finish(call, VV_INVALID, "the bytes are not a ServerReflectionRequest");
         srv_message_release(&msg);
         return;
