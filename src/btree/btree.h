@@ -47,6 +47,11 @@ VV_MUST_CHECK vv_status btree_check_dir(vv_env *env, const char *dir, uint32_t s
                                         void (*finding)(void *ctx, const char *text), void *ctx,
                                         vv_error *err);
 
+/** The pages of a data file as lines of text. */
+VV_MUST_CHECK vv_status btree_dump_data(vv_env *env, const char *path,
+                                        void (*line)(void *ctx, const char *text), void *ctx,
+                                        vv_error *err);
+
 /** A manifest or archive file as lines of text, record by record. */
 VV_MUST_CHECK vv_status btree_dump_manifest(vv_env *env, const char *path,
                                             void (*line)(void *ctx, const char *text), void *ctx,

@@ -1,6 +1,6 @@
 /*
- * btree_dump.c - manifest and archive files as text. Pages need the mapping to be told apart, so
- * data files are shown by btree_check alone.
+ * btree_dump.c - manifest, archive and data files as text. Which page of a data file is in force
+ * only the mapping of a manifest tells.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -85,5 +85,44 @@ vv_status btree_dump_manifest(vv_env *env, const char *path,
         (void)vv_wrap(err, st, "'%s'", path);
     }
     btree_state_fini(&state);
+    return st;
+}
+
+static void print_page_of_file(const printer *p, uint64_t at, const uint8_t *page)
+{
+    static const char *const types[] = {"index", "index above leaves", "leaf", "overflow"};
+    if (btree_page_verify(page, BTREE_PAGE_SIZE, NULL) != VV_OK)
+        print(p, "offset %" PRIu64 " no whole page", at);
+    else
+        print(p, "offset %" PRIu64 " %s sum %08x", at,
+              btree_page_type_of(page) < ARRAY_LEN(types) ? types[btree_page_type_of(page)]
+                                                          : "of another kind",
+              (unsigned)btree_page_stored_sum(page));
+}
+
+vv_status btree_dump_data(vv_env *env, const char *path, void (*line)(void *ctx, const char *text),
+                          void *ctx, vv_error *err)
+{
+    printer p = {line, ctx};
+    vio_file *file = NULL;
+    uint64_t size = 0;
+    uint8_t *page = vv_alloc(BTREE_PAGE_SIZE);
+    vv_status st = page == NULL ? vv_fail(err, VV_NO_MEMORY, "no memory for a page")
+                                : vio_open(env->io, path, VIO_READ, &file, err);
+    if (st == VV_OK)
+        st = vio_size(file, &size, err);
+    if (st == VV_OK)
+        print(&p, "data file, %" PRIu64 " bytes: pages of %u bytes; a manifest says which are used",
+              size, BTREE_PAGE_SIZE);
+    for (uint64_t at = 0; st == VV_OK && at < size; at += BTREE_PAGE_SIZE) {
+        size_t got = 0;
+        st = vio_pread(file, at, page, BTREE_PAGE_SIZE, &got, err);
+        if (st == VV_OK && got == BTREE_PAGE_SIZE)
+            print_page_of_file(&p, at, page);
+        else if (st == VV_OK)
+            print(&p, "offset %" PRIu64 " %zu bytes are no whole page", at, got);
+    }
+    vio_close(file);
+    vv_free(page);
     return st;
 }

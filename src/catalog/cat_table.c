@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/options.h"
 #include "base/point.h"
 #include "base/util.h"
 #include "catalog/cat_int.h"
@@ -248,9 +249,6 @@ vv_status cat_resume(catalog *cat, vv_error *err)
 
 static vv_status check_options(const vv_table_options *opt, vv_error *err)
 {
-    if (opt->size < sizeof(vv_table_options))
-        return vv_fail(err, VV_INVALID, "vv_table_options.size is %zu: use VV_TABLE_OPTIONS_INIT",
-                       opt->size);
     if (opt->kind != VV_TABLE_KV && opt->kind != VV_TABLE_RECORD)
         return vv_fail(err, VV_INVALID, "table kind %d is not known", (int)opt->kind);
     if (opt->version_retention_ns < -1)
@@ -379,16 +377,20 @@ vv_status cat_table_create(catalog *cat, const char *tenant, const char *name,
                            vv_error *err)
 {
     assert(slot < CAT_SLOTS && cat->opt.engine[slot] != NULL);
+    vv_table_options full = VV_TABLE_OPTIONS_INIT;
     vv_status st = cat_name_check("tenant", tenant, err);
     if (st == VV_OK)
         st = cat_name_check("table", name, err);
     if (st == VV_OK)
-        st = check_options(opt, err);
+        st = vv_options_take(&full, sizeof full, opt, offsetof(vv_table_options, value_threshold),
+                             "vv_table_options", err);
+    if (st == VV_OK)
+        st = check_options(&full, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "create table");
     cat_table *table = NULL;
     vv_mutex_lock(&cat->ddl_lock);
-    st = create_locked(cat, tenant, name, opt, slot, &table, err);
+    st = create_locked(cat, tenant, name, &full, slot, &table, err);
     if (st == VV_OK)
         cat_table_ref(table);
     vv_mutex_unlock(&cat->ddl_lock);

@@ -6,6 +6,7 @@
  * the shard the newest version is the answer, without any mark.
  */
 #include "base/error.h"
+#include "base/options.h"
 #include "db/db_int.h"
 
 vv_status vv_version_as_of(vv_table *table, int64_t time_ns, int64_t *out, vv_error *err)
@@ -35,19 +36,20 @@ vv_status vv_get_with(vv_table *table, const vv_read_options *opt, vv_slice key,
                       vv_error *err)
 {
     static const vv_read_options now = VV_READ_OPTIONS_INIT;
-    opt = opt == NULL ? &now : opt;
-    if (opt->size < sizeof *opt)
-        return vv_fail(err, VV_INVALID, "vv_read_options.size is %zu: use VV_READ_OPTIONS_INIT",
-                       opt->size);
-    int64_t version = opt->as_of_version;
-    if ((opt->snapshot != NULL) + (version != 0) + (opt->as_of_time_ns != 0) > 1)
+    vv_read_options full = VV_READ_OPTIONS_INIT;
+    vv_status st =
+        vv_options_take(&full, sizeof full, opt == NULL ? &now : opt,
+                        offsetof(vv_read_options, as_of_time_ns), "vv_read_options", err);
+    if (st != VV_OK)
+        return st;
+    int64_t version = full.as_of_version;
+    if ((full.snapshot != NULL) + (version != 0) + (full.as_of_time_ns != 0) > 1)
         return vv_fail(err, VV_INVALID,
                        "a read takes a snapshot, a version or a time, and no two of them");
-    vv_status st = VV_OK;
-    if (opt->as_of_time_ns != 0)
-        st = vv_version_as_of(table, opt->as_of_time_ns, &version, err);
+    if (full.as_of_time_ns != 0)
+        st = vv_version_as_of(table, full.as_of_time_ns, &version, err);
     if (st != VV_OK)
         return st;
     return version != 0 ? vv_get_at(table, version, key, out, err)
-                        : vv_get(table, opt->snapshot, key, out, err);
+                        : vv_get(table, full.snapshot, key, out, err);
 }

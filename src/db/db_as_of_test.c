@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "lsm/lsm.h"
+#include "varve/record.h"
 
 #define RETENTION (10 * VV_NS_PER_S)
 #define SLACK (RETENTION / 2048 + 2 * VV_NS_PER_MS)
@@ -135,11 +136,80 @@ static void what_cannot_be_answered_is_refused(void **state)
     sim_end(&w);
 }
 
+/* A program built against an older header says so with the size: the rest has its defaults. */
+static void shorter_options_are_the_defaults_in_the_rest(void **state)
+{
+    (void)state;
+    sim_world w = {.opt = SIM_TINY_OPTIONS, .ops = &lsm_ops};
+    sim_start(&w);
+    vv_value v;
+    vv_cursor *c = NULL;
+    vv_txn *txn = NULL;
+    vv_table *t = NULL;
+    vv_table_options table = VV_TABLE_OPTIONS_INIT;
+    table.kind = VV_TABLE_RECORD;
+    table.size = offsetof(vv_table_options, value_threshold);
+    table.compression = (vv_compression)99; /* beyond what is said to be there */
+    assert_ok(vv_table_create(w.db, "t", "old", &table, &t, &err), err);
+    vv_cursor_options cursor = VV_CURSOR_OPTIONS_INIT;
+    cursor.size = offsetof(vv_cursor_options, prefix);
+    cursor.prefix = vv_slice_str("no such key");
+    vv_batch *batch = vv_batch_create(w.db);
+    assert_non_null(batch);
+    assert_ok(
+        vv_batch_put_record(batch, t, vv_slice_str("k"), &(vv_record){.timestamp_ns = 5}, &err),
+        err);
+    assert_ok(vv_write(w.db, batch, VV_DURABLE_DEFAULT, NULL, &err), err);
+    vv_batch_destroy(batch);
+    assert_ok(vv_cursor_open(t, &cursor, &c, &err), err);
+    assert_ok(vv_cursor_seek(c, vv_slice_of(NULL, 0), &err), err);
+    assert_true(vv_cursor_valid(c));
+    vv_cursor_close(c);
+    assert_ok(vv_cursor_open_by_time(t, &cursor, 0, 10, &c, &err), err);
+    vv_cursor_close(c);
+    vv_txn_options begin = VV_TXN_OPTIONS_INIT;
+    begin.size = offsetof(vv_txn_options, memory_max);
+    begin.memory_max = 1; /* would be too little */
+    assert_ok(vv_txn_begin(w.db, &begin, &txn, &err), err);
+    assert_ok(vv_txn_scan(txn, t, &cursor, &c, &err), err);
+    vv_cursor_close(c);
+    vv_txn_abort(txn);
+    vv_read_options read = VV_READ_OPTIONS_INIT;
+    read.size = offsetof(vv_read_options, as_of_time_ns);
+    read.as_of_version = vv_table_version(t);
+    read.as_of_time_ns = 1;
+    assert_ok(vv_get_with(t, &read, vv_slice_str("k"), &v, &err), err);
+    vv_value_release(&v);
+    /* Nothing at all was set, not even the size. */
+    table.size = cursor.size = begin.size = 0;
+    assert_status(VV_INVALID, vv_table_create(w.db, "t", "new", &table, &t, &err));
+    assert_status(VV_INVALID, vv_cursor_open(t, &cursor, &c, &err));
+    assert_status(VV_INVALID, vv_cursor_open_by_time(t, &cursor, 0, 10, &c, &err));
+    assert_status(VV_INVALID, vv_txn_begin(w.db, &begin, &txn, &err));
+    vv_table_close(t);
+    sim_end(&w);
+}
+
+static void a_version_below_zero_is_none(void **state)
+{
+    (void)state;
+    sim_world w = {.opt = SIM_TINY_OPTIONS, .ops = &lsm_ops};
+    sim_start(&w);
+    vv_value v;
+    vv_table *t = make_table(w.db, "t", "plain", VV_TABLE_KV);
+    assert_status(VV_INVALID, vv_get_at(t, -1, vv_slice_str("k"), &v, &err));
+    assert_non_null(strstr(err.msg, "version -1 is none"));
+    vv_table_close(t);
+    sim_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prop_a_time_shows_what_was_committed_by_then),
         cmocka_unit_test(what_cannot_be_answered_is_refused),
+        cmocka_unit_test(shorter_options_are_the_defaults_in_the_rest),
+        cmocka_unit_test(a_version_below_zero_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/options.h"
 #include "db/db_int.h"
 
 /* Unpinned: what was opened is trusted only if no higher floor was given away meanwhile. */
@@ -108,26 +109,34 @@ vv_status db_bounds_make(const vv_table *table, const vv_cursor_options *opt, db
     return VV_OK;
 }
 
+vv_status db_cursor_options_take(const vv_cursor_options *opt, vv_cursor_options *out,
+                                 vv_error *err)
+{
+    *out = (vv_cursor_options)VV_CURSOR_OPTIONS_INIT;
+    return vv_options_take(out, sizeof *out, opt, offsetof(vv_cursor_options, lower),
+                           "vv_cursor_options", err);
+}
+
 vv_status vv_cursor_open(vv_table *table, const vv_cursor_options *opt, vv_cursor **out,
                          vv_error *err)
 {
     static const vv_cursor_options defaults = VV_CURSOR_OPTIONS_INIT;
+    vv_cursor_options full = VV_CURSOR_OPTIONS_INIT;
     db_bounds b = {.lower_len = 0};
     bool pinned;
     if (opt == NULL)
         opt = &defaults;
     vv_status st = db_check_table(table, err);
-    if (st == VV_OK && opt->size < sizeof *opt)
-        st = vv_fail(err, VV_INVALID, "vv_cursor_options.size is %zu: use VV_CURSOR_OPTIONS_INIT",
-                     opt->size);
     if (st == VV_OK)
-        st = db_bounds_make(table, opt, &b, err);
+        st = db_cursor_options_take(opt, &full, err);
+    if (st == VV_OK)
+        st = db_bounds_make(table, &full, &b, err);
     if (st != VV_OK)
         return st;
     vv_cursor *c = vv_calloc(1, sizeof *c);
     if (c == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a cursor");
-    st = db_cursor_begin(table, opt, vv_slice_of(b.lower, b.lower_len),
+    st = db_cursor_begin(table, &full, vv_slice_of(b.lower, b.lower_len),
                          vv_slice_of(b.upper, b.upper_len), false, &pinned, &c->read, &c->at, err);
     if (st != VV_OK) {
         vv_free(c);

@@ -28,6 +28,8 @@ static vv_status dump_identity(vio *io, line_fn *line, void *ctx, vv_error *err)
     return VV_OK;
 }
 
+#define TEXT_FILE_MAX 256u /* CURRENT and LOCK are one short line */
+
 typedef struct lines {
     line_fn *line;
     void *ctx;
@@ -68,6 +70,25 @@ static vv_status dump_store(vv_env *env, line_fn *line, void *ctx, vv_error *err
 /* ---- files -------------------------------------------------------------------------------------
  */
 
+/* A file of one line of text. */
+static vv_status dump_text(vio *io, const char *name, const char *what, line_fn *line, void *ctx,
+                           vv_error *err)
+{
+    char out[TEXT_FILE_MAX + 80];
+    uint8_t *text = NULL;
+    size_t len = 0;
+    vv_status st = vio_read_file(io, name, TEXT_FILE_MAX, &text, &len, err);
+    if (st != VV_OK)
+        return st;
+    for (size_t i = 0; i < len; i++)
+        if (text[i] < ' ' || text[i] > '~')
+            text[i] = i + 1 == len ? '\0' : '?';
+    (void)snprintf(out, sizeof out, "%s: %s", what, len == 0 ? "empty" : (const char *)text);
+    line(ctx, out);
+    vv_free(text);
+    return VV_OK;
+}
+
 static vv_status dump_file(vv_env *env, const char *name, line_fn *line, void *ctx, vv_error *err)
 {
     static const struct {
@@ -94,6 +115,19 @@ static vv_status dump_file(vv_env *env, const char *name, line_fn *line, void *c
         return dump_identity(env->io, line, ctx, err);
     if (strncmp(name, "run-", 4) == 0) /* a run begins with its data and has its magic at the end */
         return lsm_dump_run(env, name, line, ctx, err);
+    if (strncmp(name, "data-", 5) == 0 && name[5] >= '0' && name[5] <= '9') /* nor has it one */
+        return btree_dump_data(env, name, line, ctx, err);
+    const char *dot = strrchr(name, '.');
+    if (head[0] == 0 && dot != NULL && strcmp(dot, ".seg") == 0) {
+        line(ctx, "a log segment made ahead, not yet begun");
+        return VV_OK;
+    }
+    if (strcmp(name, "CURRENT") == 0)
+        return dump_text(env->io, name, "the manifest in force and the sum of its name", line, ctx,
+                         err);
+    if (strcmp(name, "LOCK") == 0)
+        return dump_text(env->io, name, "the process that has or had the store open", line, ctx,
+                         err);
     return vv_fail(err, VV_INVALID, "it is no file of a varve store");
 }
 

@@ -180,55 +180,85 @@ static void add_line(void *ctx, const char *line)
     t->len += (size_t)n < sizeof t->bytes - t->len ? (size_t)n : 0;
 }
 
-static void find_first(void *ctx, const char *name)
+typedef struct names {
+    char name[32][64];
+    size_t count;
+} names;
+
+static void add_name(void *ctx, const char *name)
 {
-    char *out = ctx;
-    if (strncmp(name, "run-", 4) == 0 || strncmp(name, "manifest-", 9) == 0 ||
-        strstr(name, ".seg") != NULL)
-        (void)snprintf(out, 64, "%s", name);
+    names *n = ctx;
+    if (n->count < ARRAY_LEN(n->name))
+        (void)snprintf(n->name[n->count++], sizeof n->name[0], "%s", name);
+}
+
+/* Every file of one directory is known; the beginnings of names that were seen are put into out. */
+static void dump_all(const char *store, const char *sub, char *out, size_t out_len)
+{
+    static text t;
+    vv_error err = {0};
+    names n = {.count = 0};
+    vio *io = NULL;
+    char path[256];
+    assert_ok(vio_posix_create(dir_of(store), &io, &err), err);
+    assert_ok(vio_list(io, sub, add_name, &n, &err), err);
+    vio_destroy(io);
+    for (size_t i = 0; i < n.count; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s/%s", store, sub, n.name[i]);
+        t.len = 0;
+        assert_ok(vv_dump(dir_of(path), add_line, &t, &err), err);
+        assert_true(t.len > 0);
+        size_t at = strlen(out);
+        (void)snprintf(out + at, out_len - at, "%.*s ", (int)strcspn(n.name[i], "-."), n.name[i]);
+    }
 }
 
 static void every_file_can_be_dumped(void **state)
 {
     (void)state;
-    vv_error err = {0};
-    static text t;
-    const char *dir = dir_of("dumped");
-    vv_db *db = open_db(dir);
-    vv_table *table = make_table(db, "plant", "sensors", VV_TABLE_KV);
-    put(table, "k", "v");
-    assert_ok(vv_checkpoint(db, &err), err);
-    put(table, "k", "w");
-    vv_table_close(table);
-    close_db(db);
-
     static const struct {
-        const char *path;
-        const char *has;
-    } files[] = {
-        {"dumped", "plant/sensors"},
-        {"dumped/VARVE", "uuid"},
-        {"dumped/wal/ring", ""},
-        {"dumped/wal/0000000000000001.seg", ""},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        t.len = 0;
-        assert_ok(vv_dump(dir_of(files[i].path), add_line, &t, &err), err);
-        assert_true(t.len > 0);
-        assert_non_null(strstr(t.bytes, files[i].has));
-    }
-    vio *io = NULL;
-    assert_ok(vio_posix_create(dir_of("dumped"), &io, &err), err);
-    char name[64] = "";
+        const char *dir;
+        vv_engine_kind engine;
+        const char *kinds[4];
+    } stores[] = {{"dumped", VV_ENGINE_LSM, {"CURRENT", "manifest", "run", "val"}},
+                  {"dumped_btree", VV_ENGINE_BTREE, {"CURRENT", "manifest", "data", "manifest"}}};
+    static text t;
+    vv_error err = {0};
     char path[128];
-    assert_ok(vio_list(io, "shard-000", find_first, name, &err), err);
-    vio_destroy(io);
-    assert_true(name[0] != '\0');
-    (void)snprintf(path, sizeof path, "dumped/shard-000/%s", name);
+    for (size_t i = 0; i < ARRAY_LEN(stores); i++) {
+        char seen[512] = "";
+        vv_db *db = NULL;
+        vv_table *table = NULL;
+        vv_options opt = small();
+        vv_table_options how = VV_TABLE_OPTIONS_INIT;
+        opt.engine = stores[i].engine;
+        how.value_threshold = 16;
+        assert_ok(vv_db_open(dir_of(stores[i].dir), &opt, &db, &err), err);
+        assert_ok(vv_table_create(db, "plant", "sensors", &how, &table, &err), err);
+        put(table, "k", "a value that lies apart from its key");
+        assert_ok(vv_checkpoint(db, &err), err);
+        put(table, "k", "w");
+        vv_table_close(table);
+        (void)snprintf(path, sizeof path, "%s/LOCK", stores[i].dir);
+        t.len = 0;
+        assert_ok(vv_dump(dir_of(path), add_line, &t, &err), err);
+        assert_non_null(strstr(t.bytes, "the process that has or had the store open: "));
+        close_db(db);
+        dump_all(stores[i].dir, "shard-000", seen, sizeof seen);
+        for (size_t k = 0; k < ARRAY_LEN(stores[i].kinds); k++)
+            if (strstr(seen, stores[i].kinds[k]) == NULL)
+                fail_msg("no %s among: %s", stores[i].kinds[k], seen);
+        dump_all(stores[i].dir, "wal", seen, sizeof seen);
+        assert_non_null(strstr(seen, "ring"));
+    }
     t.len = 0;
-    assert_ok(vv_dump(dir_of(path), add_line, &t, &err), err);
-    assert_true(t.len > 0);
-    assert_status(VV_INVALID, vv_dump(dir_of("dumped/LOCK"), add_line, &t, &err));
+    assert_ok(vv_dump(dir_of("dumped"), add_line, &t, &err), err);
+    assert_non_null(strstr(t.bytes, "plant/sensors"));
+    t.len = 0;
+    assert_ok(vv_dump(dir_of("dumped/VARVE"), add_line, &t, &err), err);
+    assert_non_null(strstr(t.bytes, "uuid"));
+    touch("dumped/passwd");
+    assert_status(VV_INVALID, vv_dump(dir_of("dumped/passwd"), add_line, &t, &err));
     assert_status(VV_NOT_FOUND, vv_dump(dir_of("dumped/none"), add_line, &t, &err));
 }
 

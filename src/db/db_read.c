@@ -54,7 +54,10 @@ vv_status db_check_floor(vv_db *db, db_shard *shard, uint32_t table_id, int64_t 
 vv_status db_check_as_of(vv_table *table, int64_t version, vv_error *err)
 {
     int64_t newest = table->db->ops->visible(table->shard->eng);
-    if (version < 0 || version > newest)
+    if (version < 0)
+        return vv_fail(err, VV_INVALID, "version %lld is none: they begin at 1",
+                       (long long)version);
+    if (version > newest)
         return vv_fail(err, VV_INVALID, "version %lld is not written yet: %lld is the newest",
                        (long long)version, (long long)newest);
     return VV_OK;

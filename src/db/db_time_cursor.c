@@ -182,9 +182,6 @@ static vv_status check_options(const vv_table *table, const vv_cursor_options *o
     if (table->cat->kind != VV_TABLE_RECORD)
         return vv_fail(err, VV_INVALID, "table '%s' has no time index: it is not of kind record",
                        table->cat->name);
-    if (opt->size < sizeof *opt)
-        return vv_fail(err, VV_INVALID, "vv_cursor_options.size is %zu: use VV_CURSOR_OPTIONS_INIT",
-                       opt->size);
     if (opt->lower.len + opt->upper.len + opt->prefix.len > 0)
         return vv_fail(err, VV_INVALID, "a cursor by time takes no key bounds and no prefix");
     return VV_OK;
@@ -208,11 +205,12 @@ vv_status vv_cursor_open_by_time(vv_table *table, const vv_cursor_options *opt, 
                                  int64_t end_ns, vv_cursor **out, vv_error *err)
 {
     static const vv_cursor_options defaults = VV_CURSOR_OPTIONS_INIT;
-    if (opt == NULL)
-        opt = &defaults;
+    vv_cursor_options full = VV_CURSOR_OPTIONS_INIT;
     vv_status st = db_check_table(table, err);
     if (st == VV_OK)
-        st = check_options(table, opt, err);
+        st = db_cursor_options_take(opt == NULL ? &defaults : opt, &full, err);
+    if (st == VV_OK)
+        st = check_options(table, &full, err);
     if (st != VV_OK)
         return st;
     vv_cursor *c = vv_calloc(1, sizeof *c);
@@ -223,8 +221,8 @@ vv_status vv_cursor_open_by_time(vv_table *table, const vv_cursor_options *opt, 
         return vv_fail(err, VV_NO_MEMORY, "no memory for a cursor");
     }
     c->by_time = t;
-    t->is_newest = opt->snapshot == NULL && opt->version == 0;
-    st = open_index(c, table, opt, start_ns, end_ns, err);
+    t->is_newest = full.snapshot == NULL && full.version == 0;
+    st = open_index(c, table, &full, start_ns, end_ns, err);
     if (st != VV_OK) {
         vv_free(t);
         vv_free(c);

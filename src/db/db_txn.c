@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/options.h"
 #include "db/db_txn_int.h"
 
 #define MEMORY_SHARE 8u /* of memory_limit, for one transaction */
@@ -148,9 +149,6 @@ static vv_status pin_snapshot(vv_txn *txn, vv_error *err)
 
 static vv_status check_options(const vv_txn_options *opt, vv_error *err)
 {
-    if (opt->size < sizeof *opt)
-        return vv_fail(err, VV_INVALID, "vv_txn_options.size is %zu: use VV_TXN_OPTIONS_INIT",
-                       opt->size);
     if ((unsigned)opt->isolation > VV_ISOLATION_SERIALIZABLE)
         return vv_fail(err, VV_INVALID, "isolation %d is none", (int)opt->isolation);
     if ((unsigned)opt->durability > VV_DURABLE_NONE)
@@ -168,8 +166,11 @@ vv_status vv_txn_begin(vv_db *db, const vv_txn_options *opt, vv_txn **out, vv_er
 {
     static const vv_txn_options defaults = VV_TXN_OPTIONS_INIT;
     static _Atomic uint64_t begun;
-    opt = opt == NULL ? &defaults : opt;
-    vv_status st = check_options(opt, err);
+    vv_txn_options full = VV_TXN_OPTIONS_INIT;
+    vv_status st = vv_options_take(&full, sizeof full, opt == NULL ? &defaults : opt,
+                                   offsetof(vv_txn_options, memory_max), "vv_txn_options", err);
+    if (st == VV_OK)
+        st = check_options(&full, err);
     if (st != VV_OK)
         return st;
     size_t size = sizeof(vv_txn) + db->shard_count * sizeof(int64_t);
@@ -178,7 +179,7 @@ vv_status vv_txn_begin(vv_db *db, const vv_txn_options *opt, vv_txn **out, vv_er
         return vv_fail(err, VV_NO_MEMORY, "no memory for a transaction");
     memset(txn, 0, size);
     txn->db = db;
-    txn->opt = *opt;
+    txn->opt = full;
     if (txn->opt.memory_max == 0)
         txn->opt.memory_max = default_memory(db);
     txn->time_ns = db_read_time(db);

@@ -403,9 +403,6 @@ uint64_t db_txn_cursor_scanned(const vv_cursor *cursor)
 
 static vv_status check_options(const vv_cursor_options *opt, vv_error *err)
 {
-    if (opt->size < sizeof *opt)
-        return vv_fail(err, VV_INVALID, "vv_cursor_options.size is %zu: use VV_CURSOR_OPTIONS_INIT",
-                       opt->size);
     if (opt->snapshot != NULL || opt->version != 0)
         return vv_fail(err, VV_INVALID, "a transaction reads at its own snapshot: set no other");
     return VV_OK;
@@ -427,8 +424,10 @@ vv_status vv_txn_scan(vv_txn *txn, vv_table *table, const vv_cursor_options *opt
                       vv_error *err)
 {
     static const vv_cursor_options defaults = VV_CURSOR_OPTIONS_INIT;
-    opt = opt == NULL ? &defaults : opt;
-    vv_status st = check_options(opt, err);
+    vv_cursor_options full;
+    vv_status st = db_cursor_options_take(opt == NULL ? &defaults : opt, &full, err);
+    if (st == VV_OK)
+        st = check_options(&full, err);
     if (st == VV_OK)
         st = txn_use(txn, table, err);
     if (st != VV_OK)
@@ -439,7 +438,7 @@ vv_status vv_txn_scan(vv_txn *txn, vv_table *table, const vv_cursor_options *opt
     c->txn = txn;
     c->base.table = *table;
     c->base.by_txn = c;
-    st = db_bounds_make(table, opt, &c->bounds, err);
+    st = db_bounds_make(table, &full, &c->bounds, err);
     if (st == VV_OK)
         st = open_beneath(c, err);
     if (st != VV_OK) {

@@ -291,7 +291,7 @@ static void bad_input_is_refused_by_name(void **state)
     vv_value v;
     vv_cursor *c = NULL;
     vv_txn_options opt = VV_TXN_OPTIONS_INIT;
-    opt.size--;
+    opt.size = 1;
     assert_status(VV_INVALID, vv_txn_begin(w->db, &opt, &t, &err));
     opt = (vv_txn_options)VV_TXN_OPTIONS_INIT;
     opt.isolation = (vv_isolation)7;
