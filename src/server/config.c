@@ -88,7 +88,7 @@ const config_key config_keys[] = {
     {"storage.value_compression", CONFIG_BOOL, FIELD(storage_value_compression), "false", 0, 0,
      NULL, "btree: values by zstd with a trained dictionary"},
     {"storage.compression", CONFIG_BOOL, FIELD(storage_compression), "true", 0, 0, NULL,
-     "of tables that leave it to the store: lz4, below level 1 zstd"},
+     "tables that choose no compression: lz4 on level 1 and zstd below; false: none"},
     {"storage.io_backend", CONFIG_CHOICE, FIELD(storage_io_backend), "auto", 0, 0, backend_choices,
      "many reads at once through: io_uring, threads, posix (one by one), or auto: the best there "
      "is"},

@@ -29,7 +29,8 @@ static void fill_defaults(srv_options *o)
     if (o->idle_timeout_ns == 0)
         o->idle_timeout_ns = 300 * VV_NS_PER_S;
     if (o->handshake_timeout_ns == 0)
-        o->handshake_timeout_ns = 10 * VV_NS_PER_S;
+        o->handshake_timeout_ns =
+            (int64_t)vv_min_u64(10 * VV_NS_PER_S, (uint64_t)o->idle_timeout_ns);
     if (o->body_timeout_ns == 0)
         o->body_timeout_ns = 30 * VV_NS_PER_S;
     if (o->drain_timeout_ns == 0)

@@ -99,7 +99,8 @@ typedef struct srv_options {
     uint32_t message_max;         /* default 64 MiB; refused at the prefix */
     uint32_t header_max;          /* bytes of a header list, default 16 KiB */
     int64_t idle_timeout_ns;      /* no byte and no call; default 5 min; keepalive ping at half */
-    int64_t handshake_timeout_ns; /* from accept to the first whole request; default 10 s */
+    int64_t handshake_timeout_ns; /* from accept to the first whole request; default 10 s, or
+                                     idle_timeout_ns when that is less */
     int64_t body_timeout_ns;      /* between bytes of an unfinished message; default 30 s */
     int64_t drain_timeout_ns;     /* of srv_stop; default 10 s */
     /* Told of each call that srv_call_finish ends with VV_CORRUPT; any thread; may be NULL. */

@@ -3,6 +3,8 @@
  *
  * HTTP requests are handled here: route, collect the body, hand it over. grpc.c has the gRPC ones.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -17,6 +19,15 @@ static void split_query(srv_call *call, vv_slice target)
         return;
     call->path.len = (size_t)(mark - target.data);
     call->query = vv_slice_of(mark + 1, target.len - call->path.len - 1);
+}
+
+/* The body is larger than the method takes. */
+static void refuse_length(srv_call *call)
+{
+    char text[80];
+    (void)snprintf(text, sizeof text, "the body is over the limit of %" PRIu64 " bytes",
+                   (uint64_t)call->message_max);
+    srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 413, text);
 }
 
 static bool parse_length(vv_slice text, uint64_t *out)
@@ -120,7 +131,7 @@ static void begin_http(srv_call *call)
         return;
     }
     if (length > call->message_max) {
-        srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 413, NULL);
+        refuse_length(call);
         return;
     }
     call->frame.length = (uint32_t)length;
@@ -165,7 +176,7 @@ static void http_data(srv_call *call, vv_slice data)
 {
     size_t have = call->block == NULL ? 0 : call->block->len;
     if (data.len > call->message_max - have) {
-        srv_call_abort(call, GRPC_RESOURCE_EXHAUSTED, 413, NULL);
+        refuse_length(call);
         return;
     }
     if (!admit_unannounced(call, have + data.len)) {

@@ -686,6 +686,28 @@ static void test_timeouts(void **state)
     fixture_stop(&f);
 }
 
+/* A connection that says nothing whole is no longer kept than one that rests. */
+static void test_a_short_idle_timeout_holds_for_all(void **state)
+{
+    (void)state;
+    fixture f = {.opt = {.idle_timeout_ns = 200 * VV_NS_PER_MS}};
+    fixture_start(&f);
+    static const char *const begun[] = {"", "P", "GET /he",
+                                        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"};
+    static const size_t len[] = {0, 1, 7, 33};
+    for (size_t i = 0; i < ARRAY_LEN(begun); i++) {
+        vv_buf in;
+        vv_buf_init(&in, VV_MIB);
+        int fd = raw_connect(f.bound);
+        assert_true(raw_write(fd, begun[i], len[i]));
+        if (!raw_read_all(fd, &in, 5000)) /* the default of the handshake is twice that */
+            fail_msg("%zu is still open", i);
+        (void)close(fd);
+        vv_buf_fini(&in);
+    }
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -711,6 +733,7 @@ int main(void)
         cmocka_unit_test(test_connection_limit),
         cmocka_unit_test(test_stream_limit),
         cmocka_unit_test(test_timeouts),
+        cmocka_unit_test(test_a_short_idle_timeout_holds_for_all),
     };
     if (getenv("CMOCKA_TEST_FILTER"))
         cmocka_set_test_filter(getenv("CMOCKA_TEST_FILTER"));

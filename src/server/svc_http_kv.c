@@ -84,7 +84,22 @@ static vv_status number(srv_call *call, const char *name, uint64_t *out, vv_erro
                    text.data);
 }
 
-/* A parameter that is not known is refused: one that is misspelt would change nothing in silence.
+static bool is_repeated(vv_slice rest, vv_slice name)
+{
+    while (rest.len > 0) {
+        const uint8_t *stop = memchr(rest.data, '&', rest.len);
+        size_t len = stop == NULL ? rest.len : (size_t)(stop - rest.data);
+        if (len > name.len && rest.data[name.len] == '=' &&
+            memcmp(rest.data, name.data, name.len) == 0)
+            return true;
+        size_t used = len < rest.len ? len + 1 : len;
+        rest = vv_slice_of(rest.data + used, rest.len - used);
+    }
+    return false;
+}
+
+/* A parameter that is not known is refused, and one that comes twice or has nothing behind its '=':
+ * one that is misspelt would change nothing in silence.
  */
 static vv_status check_parameters(srv_call *call, const char *const names[], vv_error *err)
 {
@@ -101,12 +116,15 @@ static vv_status check_parameters(srv_call *call, const char *const names[], vv_
             near = d < best ? names[i] : near;
             best = d < best ? d : best;
         }
-        if (len > 0 && (best > 0 || equal == NULL))
+        bool has_value = equal != NULL && equal + 1 < rest.data + len;
+        if (len > 0 && (best > 0 || !has_value))
             return vv_fail(err, VV_INVALID, "%.*s: %s; did you mean %s=...?",
                            (int)vv_min_u64(name.len, 40), (const char *)name.data,
                            best > 0 ? "there is no such parameter here" : "it has no value", near);
         size_t used = len < rest.len ? len + 1 : len;
         rest = vv_slice_of(rest.data + used, rest.len - used);
+        if (len > 0 && is_repeated(rest, name))
+            return vv_fail(err, VV_INVALID, "%s is given twice", near);
     }
     return VV_OK;
 }
@@ -125,6 +143,9 @@ static vv_status read_value(srv_call *call, bool may_wait, svc_kv_found *found, 
         st = check_parameters(call, (const char *const[]){"version", NULL}, err);
     if (st == VV_OK)
         st = number(call, "version", &version, err);
+    if (st == VV_OK && version > INT64_MAX)
+        st = vv_fail(err, VV_INVALID, "version: %" PRIu64 " is over the largest there can be",
+                     version);
     if (st == VV_OK) {
         gate_op op = {
             .kind = GATE_READ, .tenant = at.tenant, .table = at.table, .key_begin = at.key};

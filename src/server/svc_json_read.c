@@ -5,6 +5,7 @@
  * paired surrogates. The descriptor says what is expected at each place, so a value goes from the
  * text straight into the output. Recursion is bounded: each message and each Value counts.
  */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -588,6 +589,7 @@ static bool is_value_field(const ProtobufCFieldDescriptor *fd)
 static vv_status read_plain(reader *r, const ProtobufCMessageDescriptor *desc)
 {
     bool first = true, more = false;
+    uint64_t seen = 0; /* by place in desc */
     vv_status st;
     if (!take(r, '{'))
         return vv_fail(r->err, VV_INVALID, "JSON at byte %td: %s needs an object",
@@ -602,6 +604,11 @@ static vv_status read_plain(reader *r, const ProtobufCMessageDescriptor *desc)
             return vv_fail(r->err, VV_INVALID, "JSON at byte %td: %s has no field \"%.*s\"",
                            r->next - r->begin, desc->name, (int)vv_min_u64(name.len, 64),
                            (const char *)name.data);
+        uint64_t bit = UINT64_C(1) << (size_t)(fd - desc->fields) % 64;
+        assert(desc->n_fields <= 64);
+        if ((seen & bit) != 0)
+            return bad_field(r, fd, "is given twice");
+        seen |= bit;
         if (!take(r, ':'))
             return bad(r, "':' is expected");
         if (!is_value_field(fd) && take_word(r, "null"))
