@@ -77,6 +77,7 @@ typedef struct cmd_command cmd_command;
 typedef struct cmd_ctx {
     cmd_common common;
     const cmd_command *command;
+    uint64_t given; /* bit i: option i of cmd_option_at was on the command line */
 } cmd_ctx;
 
 struct cmd_command {
@@ -106,6 +107,8 @@ void cmd_help(const cmd_command *command, FILE *to);
 
 /** "varve put: sentence" on standard error; returns the exit code that belongs to the status. */
 int cmd_fail(const cmd_ctx *ctx, vv_status st, const vv_error *err);
+/** Whether an option was on the command line, whatever its value. */
+bool cmd_given(const cmd_ctx *ctx, const char *name);
 /** A wrong argument: the sentence, where to read more, CMD_USAGE. */
 int cmd_usage(const cmd_ctx *ctx, const char *fmt, ...) VV_PRINTF(2, 3);
 

@@ -256,6 +256,7 @@ static void parser_init(parser *p, const cmd_command *command)
     p->shorts[letters++] = ':';
     for (; (o = cmd_option_at(command, n, &common)) != NULL; n++) {
         assert(n < OPTIONS_MAX);
+        static_assert(OPTIONS_MAX <= 64, "cmd_ctx.given has a bit for each");
         p->opts[n] = o;
         p->common[n] = common;
         p->longs[n] =
@@ -296,11 +297,22 @@ static int parse(cmd_ctx *ctx, void *args, int argc, char **argv)
         if (i == p.count)
             return cmd_usage(ctx, "there is no option '%s'", argv[optind - 1]);
         const char *why = "";
+        ctx->given |= UINT64_C(1) << i;
         if (!set_value(p.opts[i], p.common[i] ? (void *)&ctx->common : args, optarg, &why))
             return cmd_usage(ctx, "--%s: '%s' %s%s%s", p.opts[i]->name, optarg, why,
                              p.opts[i]->type == CMD_CHOICE ? " " : "",
                              p.opts[i]->type == CMD_CHOICE ? p.opts[i]->meta : "");
     }
+}
+
+bool cmd_given(const cmd_ctx *ctx, const char *name)
+{
+    const cmd_opt *o;
+    bool common;
+    for (size_t i = 0; (o = cmd_option_at(ctx->command, i, &common)) != NULL; i++)
+        if (strcmp(o->name, name) == 0)
+            return (ctx->given >> i & 1) != 0;
+    return false;
 }
 
 static int check_common(cmd_ctx *ctx, const char *server_asked)

@@ -151,6 +151,13 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     if (a->clients > CLIENTS_MAX || a->in_flight > 10000000 || a->value_size > VV_VALUE_MAX)
         return cmd_usage(ctx, "at most %u clients, 10000000 in flight, values of 15 MiB",
                          CLIENTS_MAX);
+    static const char *const counts[] = {"clients", "in-flight", "value-size",
+                                         "batch",   "keys",      "seconds"};
+    const bool zero[] = {a->clients == 0, a->in_flight == 0, a->value_size == 0,
+                         a->batch == 0,   a->keys == 0,      a->seconds_ns == 0};
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+        if (zero[i] && cmd_given(ctx, counts[i]))
+            return cmd_usage(ctx, "--%s is 0: it must be more", counts[i]);
     bool reads = work->needs_keys || work->needs_records;
     bool records = work->needs_records || strncmp(work->name, "ingest", 6) == 0;
     bench *b = vv_calloc(1, sizeof *b);
@@ -166,7 +173,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     b->batch = a->batch > 0 ? a->batch : 1000;
     b->keys = a->keys > 0 ? a->keys : reads ? 100000 : 1000000;
     b->run_ns = a->seconds_ns > 0 ? a->seconds_ns : 10 * VV_NS_PER_S;
-    b->warmup_ns = a->warmup_ns > 0 ? a->warmup_ns : VV_NS_PER_S;
+    b->warmup_ns = cmd_given(ctx, "warmup") ? a->warmup_ns : VV_NS_PER_S;
     if (a->durability != NULL)
         (void)store_parse_durability(a->durability, &b->durability);
     int code = measure(ctx, a, b);

@@ -34,7 +34,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 {
     const args *a = opaque;
     if (argc == 0)
-        return cmd_usage(ctx, "a FILE of a store is needed: a log segment, a run, a manifest");
+        return cmd_usage(ctx, "a FILE of a store is needed, or its directory");
     for (int i = 0; i < argc; i++) {
         vv_error err = {0};
         dumper d = {.format = ctx->common.format, .limit = a->limit};
@@ -52,10 +52,12 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 
 const cmd_command cmd_dump = {
     .name = "dump",
-    .summary = "print a file of a store: log segment, ring, run, manifest, catalog",
+    .summary = "print a file of a store as text, or what is in its directory",
     .synopsis = "FILE...",
-    .details = "The kind of a file is told from its first bytes. docs/format/ says what each line\n"
-               "means.\n",
+    .details =
+        "Of a directory: the store and its tables. Of a file: VARVE, a segment or the ring of\n"
+        "the log, a run, a value file, a manifest, an archive or data file of the btree\n"
+        "engine, CURRENT, LOCK. docs/format/ says what each line means.\n",
     .with = CMD_WITH_OUTPUT,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

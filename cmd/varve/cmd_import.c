@@ -7,6 +7,7 @@
  */
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -329,19 +330,26 @@ static vv_status load_file(load *l, const char *path, vv_error *err)
 /* ---- the command
  * ---------------------------------------------------------------------------------------- */
 
-static void measure(load *l, int argc, char **argv)
+/* Every file can be opened, before a store or a table is made for it; and how much there is. */
+static vv_status measure(load *l, int argc, char **argv, vv_error *err)
 {
-    for (int i = 0; i < argc; i++) {
+    bool known = true;
+    vv_status st = VV_OK;
+    for (int i = 0; i < argc && st == VV_OK; i++) {
         import_input in;
-        if (import_input_open(&in, argv[i], NULL) == VV_OK && in.size > 0) {
-            l->size += in.size;
-        } else {
-            l->size = 0; /* standard input: nobody knows how much comes */
-            i = argc;
+        struct stat info;
+        if (stat(argv[i], &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
+            known = false; /* a pipe: it is opened once */
+            continue;
         }
+        st = import_input_open(&in, argv[i], err);
+        known = known && st == VV_OK && in.size > 0; /* of standard input nobody knows it */
+        l->size += in.size;
         if (in.file != stdin)
             import_input_close(&in);
     }
+    l->size = known ? l->size : 0;
+    return st;
 }
 
 static void print_summary(const load *l, double seconds, double rate)
@@ -422,8 +430,9 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     l->begin_ns = l->shown_ns = vv_clock_mono(l->clock);
     l->bar = isatty(STDERR_FILENO) == 1;
     l->every_ns = a->quiet ? 0 : l->bar ? BAR_NS : PLAIN_NS;
-    measure(l, argc, argv);
-    vv_status st = store_open(ctx, "records", STORE_CREATE, &l->store, &err);
+    vv_status st = measure(l, argc, argv, &err);
+    if (st == VV_OK)
+        st = store_open(ctx, "records", STORE_CREATE, &l->store, &err);
     int code = st == VV_OK ? run_load(l, argc, argv) : cmd_fail(ctx, st, &err);
     store_close(l->store);
     vv_free(l);

@@ -16,7 +16,8 @@ typedef struct args {
 
 static const cmd_opt opts[] = {
     {"file", 'f', CMD_TEXT, offsetof(args, file), "FILE", "take the value from FILE; - is stdin"},
-    {"ttl", 0, CMD_DURATION, offsetof(args, ttl_ns), "TIME", "the key is gone after this long"},
+    {"ttl", 0, CMD_DURATION, offsetof(args, ttl_ns), "TIME",
+     "the key is gone after this long; 0, the default: it stays"},
     {"durability", 0, CMD_CHOICE, offsetof(args, durability), "sync|os|none",
      "what must have happened before it is done; default sync"},
     {"hex", 'x', CMD_FLAG, offsetof(args, hex), NULL, "KEY and VALUE are hexadecimal"},

@@ -79,11 +79,12 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
 {
     vv_error err = {0};
     store_table_info info;
+    int64_t retention_ms = a->retention_ns / VV_NS_PER_MS;
     bool record = a->kind != NULL && strcmp(a->kind, "record") == 0;
     store_table_spec spec = {.kind = record ? VV_TABLE_RECORD : VV_TABLE_KV,
-                             .retention_ms = a->no_retention       ? 0
-                                             : a->retention_ns > 0 ? a->retention_ns / VV_NS_PER_MS
-                                                                   : -1,
+                             .retention_ms = a->no_retention               ? 0
+                                             : cmd_given(ctx, "retention") ? retention_ms
+                                                                           : -1,
                              .if_not_exists = a->if_not_exists};
     for (size_t i = 0; a->compression != NULL && i < ARRAY_LEN(compressions); i++)
         if (strcmp(a->compression, compressions[i]) == 0)
@@ -161,6 +162,8 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
                          argv[0]);
     if (argc != (verb == 1 ? 1 : 2))
         return cmd_usage(ctx, verb == 1 ? "table list takes no name" : "one table NAME is needed");
+    if (a->no_retention && cmd_given(ctx, "retention"))
+        return cmd_usage(ctx, "--retention and --no-retention exclude each other");
     vv_status st = store_open(ctx, "",
                               verb == 0   ? STORE_CREATE
                               : verb == 3 ? STORE_CHANGE

@@ -40,6 +40,20 @@ static vv_status no_column(const import_map *m, const char *option, vv_slice nam
     return st;
 }
 
+/* Two columns of one name would be one field: the value of the first would be gone in silence. */
+static vv_status check_names(const import_map *m, const import_input *in, vv_error *err)
+{
+    for (size_t i = 1; i < m->column_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (vv_slice_eq(m->columns[i], m->columns[j]))
+                return vv_fail(err, VV_INVALID,
+                               "%s: columns %zu and %zu are both named '%.*s': give other names "
+                               "with --columns",
+                               in->name, j + 1, i + 1, (int)vv_min_u64(m->columns[i].len, 60),
+                               (const char *)m->columns[i].data);
+    return VV_OK;
+}
+
 /* ---- the id
  * ------------------------------------------------------------------------------------------ */
 
@@ -227,7 +241,9 @@ vv_status import_map_init(import_map *m, const import_options *opt, const import
     } else if (opt->text.count > 0 || opt->meta.count > 0) {
         return vv_fail(err, VV_INVALID, "--text and --meta are for CSV");
     }
-    vv_status st = choose_id(m, in, err);
+    vv_status st = check_names(m, in, err);
+    if (st == VV_OK)
+        st = choose_id(m, in, err);
     if (st == VV_OK)
         st = choose_time(m, err);
     if (st == VV_OK && columns != NULL)

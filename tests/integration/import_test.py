@@ -105,6 +105,31 @@ def what_is_wrong_is_said(where, tmp):
     assert "imported 1 record" in done.stdout, done
 
 
+def columns_are_told_apart(where, tmp):
+    """Two columns of one name would be one field: the first value would be gone in silence."""
+    f = tmp / "twice.csv"
+    f.write_text("id,temp,unit,temp\nx,1,C,2\n")
+    load(where, "twice", f, code=2, words=["columns 2 and 4 are both named 'temp'", "--columns"])
+    load(where, "twice", "--columns", "id,a,a,b", f, code=2, words=["columns 2 and 3", "'a'"])
+    load(where, "twice", "--columns", "id,inside,unit,outside", f)
+    assert stored(where, "twice")[0]["data"] == {"inside": 1, "unit": "C", "outside": 2}
+    f.write_text("id,time,n\nx,2026-01-02,1\n")
+    load(where, "kept", f)
+    assert stored(where, "kept")[0]["data"] == {"n": 1}
+    load(where, "kept", "--keep", f)
+    assert stored(where, "kept")[0]["data"] == {"id": "x", "time": "2026-01-02", "n": 1}
+
+
+def a_missing_file_makes_nothing(where, tmp):
+    f = tmp / "there.csv"
+    f.write_text("id,n\nx,1\n")
+    here = where if where[0] == "--server" else ["--data", tmp / "none"]
+    load(here, "absent", f, tmp / "absent.csv", code=1, words=["absent.csv: No such file"])
+    assert not (tmp / "none").exists()
+    tables = varve("table", "list", *here, "-o", "json").stdout
+    assert "absent" not in tables, tables
+
+
 def big_integers_stay_themselves(where, tmp):
     big = ["1234567890123456780", "1234567890123456781", "-9007199254740993"]
     exact = ["9007199254740992", "-9007199254740992", "1e300", "12345678901234567.5"]
@@ -148,7 +173,7 @@ def http_refuses_what_would_be_rounded(server):
 
 
 CASES = [ids_do_not_collide, times_are_read_or_refused, big_integers_stay_themselves,
-         what_is_wrong_is_said]
+         what_is_wrong_is_said, columns_are_told_apart, a_missing_file_makes_nothing]
 
 
 def main():
