@@ -174,71 +174,102 @@ static void real_refusals_are_answers(void **state)
 
 /* ---- the simulated disk's own ---- */
 
+#define IN_FLIGHT 10u
+
+/* What is known of the writes that were in flight when the power failed. */
+typedef struct cut_writes {
+    vio *io;
+    vio_file *file;
+    job jobs[IN_FLIGHT];
+    bool was_answered[IN_FLIGHT];
+    bool synced;
+    unsigned out_of_order; /* answered behind one that was not */
+} cut_writes;
+
+static void begin_cut(vio_sim_disk *disk, const vio_sim_options *opt, cut_writes *c)
+{
+    static const uint8_t zero[(IN_FLIGHT + 1) * VV_BLOCK];
+    vv_error err;
+    *c = (cut_writes){.io = NULL};
+    assert_ok(vio_sim_open(disk, opt, &c->io, &err), err);
+    assert_ok(vio_open(c->io, "f", VIO_READ | VIO_WRITE | VIO_CREATE, &c->file, &err), err);
+    assert_ok(vio_sync_dir(c->io, "", &err), err);
+    assert_ok(vio_pwrite(c->file, 0, zero, sizeof zero, &err), err);
+    assert_ok(vio_sync(c->file, &err), err);
+}
+
+static void write_into_the_cut(cut_writes *c)
+{
+    static uint8_t bytes[IN_FLIGHT][VV_BLOCK];
+    vv_error err;
+    vio_queue *q = NULL;
+    bool late = false;
+    assert_ok(vio_queue_open(c->io, 16, &q, &err), err);
+    for (unsigned i = 0; i < IN_FLIGHT; i++) {
+        memset(bytes[i], (int)(i + 1), VV_BLOCK);
+        set_job(&c->jobs[i], VIO_OP_WRITE, c->file, (uint64_t)i * VV_BLOCK, bytes[i], VV_BLOCK);
+        vio_req *req = &c->jobs[i].req;
+        assert_ok(vio_submit(q, &req, 1, &err), err);
+    }
+    assert_true(vio_poll(q, 3) <= IN_FLIGHT);
+    for (unsigned i = 0; i < IN_FLIGHT; i++) {
+        c->out_of_order += late && c->jobs[i].answers == 1;
+        late |= c->jobs[i].answers == 0;
+    }
+    c->synced = vio_sync(c->file, &err) == VV_OK;
+    for (unsigned i = 0; i < IN_FLIGHT; i++)
+        c->was_answered[i] = c->jobs[i].answers == 1 && c->jobs[i].req.status == VV_OK;
+    vio_drain(q);
+    for (unsigned i = 0; i < IN_FLIGHT; i++)
+        assert_int_equal(c->jobs[i].answers, 1);
+    vio_queue_close(q);
+    vio_close(c->file);
+    vio_destroy(c->io);
+}
+
+/* How many of the writes the next start finds. */
+static unsigned count_what_is_there(vio_sim_disk *disk, const vio_sim_options *opt,
+                                    const cut_writes *c)
+{
+    vv_error err;
+    vio *io = NULL;
+    vio_file *file = NULL;
+    unsigned there = 0;
+    assert_ok(vio_sim_open(disk, opt, &io, &err), err);
+    assert_ok(vio_open(io, "f", VIO_READ, &file, &err), err);
+    for (unsigned i = 0; i < IN_FLIGHT; i++) {
+        uint8_t first = 0;
+        assert_ok(vio_pread_full(file, (uint64_t)i * VV_BLOCK, &first, 1, &err), err);
+        there += first != 0;
+        if (c->synced && c->was_answered[i] && first != i + 1)
+            fail_msg("write %u was synced and is gone, VV_SEED=%llu", i,
+                     (unsigned long long)opt->seed);
+    }
+    vio_close(file);
+    vio_destroy(io);
+    return there;
+}
+
 /* A power cut while ten writes are in flight: over many seeds every number of them survives, and
  * one that was answered and synced always does. */
 static void prop_a_cut_finds_any_subset_of_what_was_in_flight(void **state)
 {
     (void)state;
-    unsigned seen[11] = {0};
+    unsigned seen[IN_FLIGHT + 1] = {0};
     unsigned out_of_order = 0;
     for (uint64_t seed = 1; seed <= 400; seed++) {
-        vv_error err;
-        vio *io = NULL;
-        vio_file *file = NULL;
-        vio_queue *q = NULL;
+        static cut_writes c;
         vio_sim_disk *disk = vio_sim_disk_create();
         vio_sim_options opt = {.seed = seed, .cut_after_writes = 6 + seed % 10};
-        assert_ok(vio_sim_open(disk, &opt, &io, &err), err);
-        assert_ok(vio_open(io, "f", VIO_READ | VIO_WRITE | VIO_CREATE, &file, &err), err);
-        assert_ok(vio_sync_dir(io, "", &err), err);
-        uint8_t zero[11 * VV_BLOCK] = {0};
-        assert_ok(vio_pwrite(file, 0, zero, sizeof zero, &err), err);
-        assert_ok(vio_sync(file, &err), err);
-        assert_ok(vio_queue_open(io, 16, &q, &err), err);
-        static uint8_t bytes[10][VV_BLOCK];
-        job jobs[10];
-        for (unsigned i = 0; i < 10; i++) {
-            memset(bytes[i], (int)(i + 1), VV_BLOCK);
-            set_job(&jobs[i], VIO_OP_WRITE, file, (uint64_t)i * VV_BLOCK, bytes[i], VV_BLOCK);
-            vio_req *req = &jobs[i].req;
-            assert_ok(vio_submit(q, &req, 1, &err), err);
-        }
-        unsigned answered = vio_poll(q, 3);
-        bool late = false;
-        for (unsigned i = 0; i < 10; i++) {
-            out_of_order += late && jobs[i].answers == 1;
-            late |= jobs[i].answers == 0;
-        }
-        bool synced = vio_sync(file, &err) == VV_OK;
-        bool was_answered[10];
-        for (unsigned i = 0; i < 10; i++)
-            was_answered[i] = jobs[i].answers == 1 && jobs[i].req.status == VV_OK;
-        vio_drain(q);
-        for (unsigned i = 0; i < 10; i++)
-            assert_int_equal(jobs[i].answers, 1);
-        vio_queue_close(q);
-        vio_close(file);
-        vio_destroy(io);
+        begin_cut(disk, &opt, &c);
+        write_into_the_cut(&c);
+        out_of_order += c.out_of_order;
         vio_sim_disk_settle(disk);
         opt.cut_after_writes = 0;
-        assert_ok(vio_sim_open(disk, &opt, &io, &err), err);
-        assert_ok(vio_open(io, "f", VIO_READ, &file, &err), err);
-        unsigned there = 0;
-        for (unsigned i = 0; i < 10; i++) {
-            uint8_t first = 0;
-            assert_ok(vio_pread_full(file, (uint64_t)i * VV_BLOCK, &first, 1, &err), err);
-            there += first != 0;
-            if (synced && was_answered[i] && first != i + 1)
-                fail_msg("write %u was synced and is gone, VV_SEED=%llu", i,
-                         (unsigned long long)seed);
-        }
-        assert_true(answered <= 10);
-        seen[there]++;
-        vio_close(file);
-        vio_destroy(io);
+        seen[count_what_is_there(disk, &opt, &c)]++;
         vio_sim_disk_destroy(disk);
     }
-    for (unsigned i = 0; i <= 10; i++)
+    for (unsigned i = 0; i <= IN_FLIGHT; i++)
         if (seen[i] == 0)
             fail_msg("no cut left %u of ten writes", i);
     assert_true(out_of_order > 0);

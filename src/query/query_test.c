@@ -25,92 +25,148 @@ static void put_types(fixture *f)
     fixture_put(f, "r9", 9 * SECOND, "{\"v\":-3.5}", NULL, NULL);
 }
 
+static const struct {
+    const char *column, *op, *value, *want;
+} filter_cases[] = {
+    {"v", "=", "1", "r0"},
+    {"v", "==", "1", "r0"},
+    {"v", "eq", "1", "r0"},
+    {"v", "EQ", "2", "r1"},
+    {"v", "=", "\"1\"", "r2"},
+    {"v", "=", "true", "r4"},
+    {"v", "=", "false", ""},
+    {"v", "=", "null", "r5"},
+    {"v", "!=", "1", "r1 r9"},
+    {"v", "ne", "\"1\"", "r3"},
+    {"v", "!=", "true", ""},
+    {"v", "!=", "false", "r4"},
+    {"v", "!=", "null", "r0 r1 r2 r3 r4 r6 r7 r9"},
+    {"v", "<", "2", "r0 r9"},
+    {"v", "lt", "\"abc\"", "r2"},
+    {"v", "<=", "2", "r0 r1 r9"},
+    {"v", "le", "\"1\"", "r2"},
+    {"v", ">", "1", "r1"},
+    {"v", "gt", "\"1\"", "r3"},
+    {"v", ">=", "1", "r0 r1"},
+    {"v", "ge", "\"abc\"", "r3"},
+    {"v", "in", "[1,\"abc\",true,null,7]", "r0 r3 r4 r5"},
+    {"v", "in", "[]", ""},
+    {"v", "contains", "\"b\"", "r3"},
+    {"v", "contains", "\"\"", "r2 r3"},
+    {"v", "contains", "\"x\"", "r6"},
+    {"v", "contains", "1", "r6"},
+    {"v", "contains", "null", "r6"},
+    {"v", "contains", "true", "r6"},
+    {"v", "contains", "false", ""},
+    {"v.w", "=", "5", "r7"},
+    {"v.w.z", "=", "5", ""},
+    {"o.x.y", ">", "6", "r0"},
+    {"o.x", "=", "8", "r1"},
+    {"a\\.b", "=", "5", "r3"},
+    {"a.b", "=", "5", ""},
+    {"none", "=", "5", ""},
+    {"none", "!=", "5", ""},
+    {"none", "=", "null", ""},
+    {"_id", "=", "\"r3\"", "r3"},
+    {"_id", "!=", "\"r3\"", "r0 r1 r2 r4 r5 r6 r7 r8 r9"},
+    {"_id", "<", "\"r2\"", "r0 r1"},
+    {"_id", "<=", "\"r2\"", "r0 r1 r2"},
+    {"_id", ">", "\"r7\"", "r8 r9"},
+    {"_id", ">=", "\"r7\"", "r7 r8 r9"},
+    {"_id", "in", "[\"r9\",\"nope\",\"r1\",\"\",5,null]", "r1 r9"},
+    {"_id", "contains", "\"5\"", "r5"},
+    {"_id", "=", "3", ""},
+    {"_id", "<", "3", ""},
+    {"_id", "<", "\"\"", ""},
+    {"_timestamp", "=", "3", "r3"},
+    {"_timestamp", "<", "2", "r0 r1"},
+    {"_timestamp", "<=", "2", "r0 r1 r2"},
+    {"_timestamp", ">", "7", "r8 r9"},
+    {"_timestamp", ">=", "\"1970-01-01T00:00:08Z\"", "r8 r9"},
+    {"_timestamp", "!=", "0", "r1 r2 r3 r4 r5 r6 r7 r8 r9"},
+    {"_timestamp", "in", "[1,\"1970-01-01T00:00:02Z\",77]", "r1 r2"},
+    {"_version", ">", "0", "r0 r1 r2 r3 r4 r5 r6 r7 r8 r9"},
+    {"_version", "=", "\"x\"", ""},
+    {"_metadata.site", "=", "\"north\"", "r0"},
+    {"_metadata.site", ">", "\"n\"", "r0 r1"},
+    {"_metadata.a.b", "contains", "\"o\"", "r2"},
+    {"_metadata.none", "!=", "\"north\"", ""},
+};
+
 /* Every operator on every type, in both spellings. */
 static void test_filters(void **state)
 {
     (void)state;
-    const struct {
-        const char *column, *op, *value, *want;
-    } cases[] = {
-        {"v", "=", "1", "r0"},
-        {"v", "==", "1", "r0"},
-        {"v", "eq", "1", "r0"},
-        {"v", "EQ", "2", "r1"},
-        {"v", "=", "\"1\"", "r2"},
-        {"v", "=", "true", "r4"},
-        {"v", "=", "false", ""},
-        {"v", "=", "null", "r5"},
-        {"v", "!=", "1", "r1 r9"},
-        {"v", "ne", "\"1\"", "r3"},
-        {"v", "!=", "true", ""},
-        {"v", "!=", "false", "r4"},
-        {"v", "!=", "null", "r0 r1 r2 r3 r4 r6 r7 r9"},
-        {"v", "<", "2", "r0 r9"},
-        {"v", "lt", "\"abc\"", "r2"},
-        {"v", "<=", "2", "r0 r1 r9"},
-        {"v", "le", "\"1\"", "r2"},
-        {"v", ">", "1", "r1"},
-        {"v", "gt", "\"1\"", "r3"},
-        {"v", ">=", "1", "r0 r1"},
-        {"v", "ge", "\"abc\"", "r3"},
-        {"v", "in", "[1,\"abc\",true,null,7]", "r0 r3 r4 r5"},
-        {"v", "in", "[]", ""},
-        {"v", "contains", "\"b\"", "r3"},
-        {"v", "contains", "\"\"", "r2 r3"},
-        {"v", "contains", "\"x\"", "r6"},
-        {"v", "contains", "1", "r6"},
-        {"v", "contains", "null", "r6"},
-        {"v", "contains", "true", "r6"},
-        {"v", "contains", "false", ""},
-        {"v.w", "=", "5", "r7"},
-        {"v.w.z", "=", "5", ""},
-        {"o.x.y", ">", "6", "r0"},
-        {"o.x", "=", "8", "r1"},
-        {"a\\.b", "=", "5", "r3"},
-        {"a.b", "=", "5", ""},
-        {"none", "=", "5", ""},
-        {"none", "!=", "5", ""},
-        {"none", "=", "null", ""},
-        {"_id", "=", "\"r3\"", "r3"},
-        {"_id", "!=", "\"r3\"", "r0 r1 r2 r4 r5 r6 r7 r8 r9"},
-        {"_id", "<", "\"r2\"", "r0 r1"},
-        {"_id", "<=", "\"r2\"", "r0 r1 r2"},
-        {"_id", ">", "\"r7\"", "r8 r9"},
-        {"_id", ">=", "\"r7\"", "r7 r8 r9"},
-        {"_id", "in", "[\"r9\",\"nope\",\"r1\",\"\",5,null]", "r1 r9"},
-        {"_id", "contains", "\"5\"", "r5"},
-        {"_id", "=", "3", ""},
-        {"_id", "<", "3", ""},
-        {"_id", "<", "\"\"", ""},
-        {"_timestamp", "=", "3", "r3"},
-        {"_timestamp", "<", "2", "r0 r1"},
-        {"_timestamp", "<=", "2", "r0 r1 r2"},
-        {"_timestamp", ">", "7", "r8 r9"},
-        {"_timestamp", ">=", "\"1970-01-01T00:00:08Z\"", "r8 r9"},
-        {"_timestamp", "!=", "0", "r1 r2 r3 r4 r5 r6 r7 r8 r9"},
-        {"_timestamp", "in", "[1,\"1970-01-01T00:00:02Z\",77]", "r1 r2"},
-        {"_version", ">", "0", "r0 r1 r2 r3 r4 r5 r6 r7 r8 r9"},
-        {"_version", "=", "\"x\"", ""},
-        {"_metadata.site", "=", "\"north\"", "r0"},
-        {"_metadata.site", ">", "\"n\"", "r0 r1"},
-        {"_metadata.a.b", "contains", "\"o\"", "r2"},
-        {"_metadata.none", "!=", "\"north\"", ""},
-    };
     fixture f;
     fixture_open(&f);
     put_types(&f);
     query_env env = fixture_env(&f);
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(filter_cases); i++) {
         vv_buf value;
         char got[200];
         vv_error err = {0};
-        query_filter filter = {vv_slice_str(cases[i].column), vv_slice_str(cases[i].op),
-                               value_of(cases[i].value, &value)};
+        query_filter filter = {vv_slice_str(filter_cases[i].column),
+                               vv_slice_str(filter_cases[i].op),
+                               value_of(filter_cases[i].value, &value)};
         query_ask ask = {.filters = &filter, .filter_count = 1};
         assert_ok(ask_ids(&ask, &env, got, sizeof got, NULL, &err), err);
-        if (strcmp(got, cases[i].want) != 0)
-            fail_msg("%s %s %s: '%s' instead of '%s'", cases[i].column, cases[i].op, cases[i].value,
-                     got, cases[i].want);
+        if (strcmp(got, filter_cases[i].want) != 0)
+            fail_msg("%s %s %s: '%s' instead of '%s'", filter_cases[i].column, filter_cases[i].op,
+                     filter_cases[i].value, got, filter_cases[i].want);
+        vv_buf_fini(&value);
+    }
+    fixture_close(&f);
+}
+
+static const struct {
+    const char *column, *op, *value, *cause;
+} refused_filters[] = {
+    {"v", "resembles", "1", "unknown operator 'resembles'"},
+    {"v", "", "1", "unknown operator ''"},
+    {"", "=", "1", "a column name is empty"},
+    {"a..b", "=", "1", "a step of the path is empty"},
+    {".a", "=", "1", "a step of the path is empty"},
+    {"a\\", "=", "1", "ends with a backslash"},
+    {"_metadata.", "=", "1", "needs a key"},
+    {"_metadata", "=", "1", "no single column"},
+    {"_timestmap", "=", "1", "did you mean '_timestamp'? A field is reached as '\\_timestmap'"},
+    {"_ID", "=", "1", "did you mean '_id'?"},
+    {"_metdata.site", "=", "\"x\"", "did you mean '_metadata'?"},
+    {"_id.x", "=", "1", "did you mean '_id'?"},
+    {"_", "=", "1", "are the record's own"},
+    {"*", "=", "1", "no single column"},
+    {"v", "=", "[1]", "only operator 'in' takes a list"},
+    {"v", "=", "{}", "none takes a struct"},
+    {"v", "in", "1", "needs a list"},
+    {"v", "in", "[[1]]", "compares no lists"},
+    {"v", "<", "true", "an order needs"},
+    {"v", ">", "null", "an order needs"},
+    {"v", "=", NULL, "no value is given"},
+    {"_timestamp", "=", "\"yesterday\"", "the value is no time"},
+    {"_timestamp", "=", "true", "the value is no time"},
+    {"_timestamp", "in", "[\"x\"]", "the value is no time"},
+    {"_timestamp", "contains", "\"1\"", "for strings and lists"},
+    {"_timestamp", ">", "1e300", "the value is no time"},
+};
+
+static void test_refused_filters(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_open(&f);
+    query_env env = fixture_env(&f);
+    for (size_t i = 0; i < ARRAY_LEN(refused_filters); i++) {
+        vv_buf value = {0};
+        char got[200];
+        vv_error err = {0};
+        query_filter filter = {
+            vv_slice_str(refused_filters[i].column), vv_slice_str(refused_filters[i].op), {0}};
+        if (refused_filters[i].value != NULL)
+            filter.value = value_of(refused_filters[i].value, &value);
+        query_ask ask = {.filters = &filter, .filter_count = 1};
+        assert_status(VV_INVALID, ask_ids(&ask, &env, got, sizeof got, NULL, &err));
+        if (strstr(err.msg, refused_filters[i].cause) == NULL)
+            fail_msg("%s %s: %s", refused_filters[i].column, refused_filters[i].op, err.msg);
         vv_buf_fini(&value);
     }
     fixture_close(&f);
@@ -119,52 +175,9 @@ static void test_filters(void **state)
 static void test_refused_questions(void **state)
 {
     (void)state;
-    const struct {
-        const char *column, *op, *value, *cause;
-    } cases[] = {
-        {"v", "resembles", "1", "unknown operator 'resembles'"},
-        {"v", "", "1", "unknown operator ''"},
-        {"", "=", "1", "a column name is empty"},
-        {"a..b", "=", "1", "a step of the path is empty"},
-        {".a", "=", "1", "a step of the path is empty"},
-        {"a\\", "=", "1", "ends with a backslash"},
-        {"_metadata.", "=", "1", "needs a key"},
-        {"_metadata", "=", "1", "no single column"},
-        {"_timestmap", "=", "1", "did you mean '_timestamp'? A field is reached as '\\_timestmap'"},
-        {"_ID", "=", "1", "did you mean '_id'?"},
-        {"_metdata.site", "=", "\"x\"", "did you mean '_metadata'?"},
-        {"_id.x", "=", "1", "did you mean '_id'?"},
-        {"_", "=", "1", "are the record's own"},
-        {"*", "=", "1", "no single column"},
-        {"v", "=", "[1]", "only operator 'in' takes a list"},
-        {"v", "=", "{}", "none takes a struct"},
-        {"v", "in", "1", "needs a list"},
-        {"v", "in", "[[1]]", "compares no lists"},
-        {"v", "<", "true", "an order needs"},
-        {"v", ">", "null", "an order needs"},
-        {"v", "=", NULL, "no value is given"},
-        {"_timestamp", "=", "\"yesterday\"", "the value is no time"},
-        {"_timestamp", "=", "true", "the value is no time"},
-        {"_timestamp", "in", "[\"x\"]", "the value is no time"},
-        {"_timestamp", "contains", "\"1\"", "for strings and lists"},
-        {"_timestamp", ">", "1e300", "the value is no time"},
-    };
     fixture f;
     fixture_open(&f);
     query_env env = fixture_env(&f);
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        vv_buf value = {0};
-        char got[200];
-        vv_error err = {0};
-        query_filter filter = {vv_slice_str(cases[i].column), vv_slice_str(cases[i].op), {0}};
-        if (cases[i].value != NULL)
-            filter.value = value_of(cases[i].value, &value);
-        query_ask ask = {.filters = &filter, .filter_count = 1};
-        assert_status(VV_INVALID, ask_ids(&ask, &env, got, sizeof got, NULL, &err));
-        if (strstr(err.msg, cases[i].cause) == NULL)
-            fail_msg("%s %s: %s", cases[i].column, cases[i].op, err.msg);
-        vv_buf_fini(&value);
-    }
     const query_filter filters[QUERY_FILTERS_MAX + 1] = {0};
     const query_order orders[QUERY_ORDER_MAX + 1] = {0};
     const query_order star = {vv_slice_str("*"), false};
@@ -225,6 +238,17 @@ static void test_paths(void **state)
         assert_int_equal(stats.scanned_rows, stats.filtered_rows + stats.matched_rows);
         vv_buf_fini(&value);
     }
+    fixture_close(&f);
+}
+
+/* Beside a time range: keys by name come first, two key bounds beat one end of time. */
+static void test_paths_beside_a_time_range(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_open(&f);
+    put_types(&f);
+    query_env env = fixture_env(&f);
     query_ask range = {
         .has_start = true, .start_ns = 2 * SECOND, .has_end = true, .end_ns = 4 * SECOND};
     char got[200];
@@ -234,7 +258,6 @@ static void test_paths(void **state)
     assert_string_equal(got, "r2 r3");
     assert_string_equal(stats.index, "time");
     assert_int_equal(stats.scanned_rows, 2);
-    /* Beside a time range: keys by name come first, two key bounds beat one end of time. */
     const struct {
         const char *op[2], *value[2], *index, *want;
         bool end;
@@ -767,8 +790,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_filters),
+        cmocka_unit_test(test_refused_filters),
         cmocka_unit_test(test_refused_questions),
         cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_paths_beside_a_time_range),
         cmocka_unit_test(prop_order_limit_offset_as_the_model),
         cmocka_unit_test(test_has_more_and_counts),
         cmocka_unit_test(test_repeated_metadata),

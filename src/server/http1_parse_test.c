@@ -6,76 +6,77 @@
 
 #define HOST "Host: h\r\n"
 
+static const struct {
+    const char *in;
+    int status;
+} refused_heads[] = {
+    {"GET / HTTP/1.1\r\n\r\n", 400}, /* no host */
+    {"GET / HTTP/1.1\r\n" HOST HOST "\r\n", 400},
+    {"GET  / HTTP/1.1\r\n" HOST "\r\n", 400},
+    {"GET / HTTP/1.1 \r\n" HOST "\r\n", 400},
+    {"GET /a b HTTP/1.1\r\n" HOST "\r\n", 400},
+    {" GET / HTTP/1.1\r\n" HOST "\r\n", 400},
+    {"GET / http/1.1\r\n" HOST "\r\n", 400},
+    {"GET /\r\n" HOST "\r\n", 400},
+    {"GET\r\n" HOST "\r\n", 400},
+    {"\r\n", 400},
+    {"G@T / HTTP/1.1\r\n" HOST "\r\n", 400},
+    {"GET a HTTP/1.1\r\n" HOST "\r\n", 400},
+    {"GET * HTTP/1.1\r\n" HOST "\r\n", 400},
+    {"CONNECT h:80 HTTP/1.1\r\n" HOST "\r\n", 400},
+    {"GET /a#b HTTP/1.1\r\n" HOST "\r\n", 400},
+    {"GET /\x01 HTTP/1.1\r\n" HOST "\r\n", 400},
+    {"GET /\xc3\xa9 HTTP/1.1\r\n" HOST "\r\n", 400},
+    {"GET http:///x HTTP/1.1\r\n" HOST "\r\n", 400},
+    {"GET / HTTP/2.0\r\n" HOST "\r\n", 505},
+    {"GET / HTTP/1.2\r\n" HOST "\r\n", 505},
+    {"GET / HTTP/0.9\r\n" HOST "\r\n", 505},
+    /* lines */
+    {"GET / HTTP/1.1\n" HOST "\r\n", 400},
+    {"GET / HTTP/1.1\r\nHost: h\n\r\n", 400},
+    {"GET / HTTP/1.1\r\n" HOST "\n", 400},
+    {"GET / HTTP/1.1\r\nHost: h\rX: y\r\n\r\n", 400},
+    {"GET / HTTP/1.1\r\n" HOST "X: a\r\n b\r\n\r\n", 400}, /* folded */
+    {"GET / HTTP/1.1\r\n" HOST "X : a\r\n\r\n", 400},
+    {"GET / HTTP/1.1\r\n" HOST ": a\r\n\r\n", 400},
+    {"GET / HTTP/1.1\r\n" HOST "X\r\n\r\n", 400},
+    {"GET / HTTP/1.1\r\n" HOST "X\t: a\r\n\r\n", 400},
+    {"GET / HTTP/1.1\r\n" HOST "X: a\x01\r\n\r\n", 400},
+    {"GET / HTTP/1.1\r\n" HOST "X: a\x7f\r\n\r\n", 400},
+    {"GET / HTTP/1.1\r\n" HOST "X(: a\r\n\r\n", 400},
+    /* framing: how requests are smuggled */
+    {"POST / HTTP/1.1\r\n" HOST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", 400},
+    {"POST / HTTP/1.1\r\n" HOST "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", 400},
+    {"POST / HTTP/1.1\r\n" HOST "Content-Length: 1, 1\r\n\r\n", 400},
+    {"POST / HTTP/1.1\r\n" HOST "Content-Length: +1\r\n\r\n", 400},
+    {"POST / HTTP/1.1\r\n" HOST "Content-Length: -1\r\n\r\n", 400},
+    {"POST / HTTP/1.1\r\n" HOST "Content-Length: 0x1\r\n\r\n", 400},
+    {"POST / HTTP/1.1\r\n" HOST "Content-Length: 1 1\r\n\r\n", 400},
+    {"POST / HTTP/1.1\r\n" HOST "Content-Length:\r\n\r\n", 400},
+    {"POST / HTTP/1.1\r\n" HOST "Content-Length: 9999999999999999999\r\n\r\n", 400},
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+     400},
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip, chunked\r\n\r\n", 501},
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: identity\r\n\r\n", 501},
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: xchunked\r\n\r\n", 501},
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: \x0b"
+     "chunked\r\n\r\n",
+     400},
+    {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+    {"POST / HTTP/1.1\r\n" HOST "Expect: magic\r\n\r\n", 417},
+};
+
 static void test_heads_that_are_refused(void **state)
 {
     (void)state;
-    const struct {
-        const char *in;
-        int status;
-    } cases[] = {
-        {"GET / HTTP/1.1\r\n\r\n", 400}, /* no host */
-        {"GET / HTTP/1.1\r\n" HOST HOST "\r\n", 400},
-        {"GET  / HTTP/1.1\r\n" HOST "\r\n", 400},
-        {"GET / HTTP/1.1 \r\n" HOST "\r\n", 400},
-        {"GET /a b HTTP/1.1\r\n" HOST "\r\n", 400},
-        {" GET / HTTP/1.1\r\n" HOST "\r\n", 400},
-        {"GET / http/1.1\r\n" HOST "\r\n", 400},
-        {"GET /\r\n" HOST "\r\n", 400},
-        {"GET\r\n" HOST "\r\n", 400},
-        {"\r\n", 400},
-        {"G@T / HTTP/1.1\r\n" HOST "\r\n", 400},
-        {"GET a HTTP/1.1\r\n" HOST "\r\n", 400},
-        {"GET * HTTP/1.1\r\n" HOST "\r\n", 400},
-        {"CONNECT h:80 HTTP/1.1\r\n" HOST "\r\n", 400},
-        {"GET /a#b HTTP/1.1\r\n" HOST "\r\n", 400},
-        {"GET /\x01 HTTP/1.1\r\n" HOST "\r\n", 400},
-        {"GET /\xc3\xa9 HTTP/1.1\r\n" HOST "\r\n", 400},
-        {"GET http:///x HTTP/1.1\r\n" HOST "\r\n", 400},
-        {"GET / HTTP/2.0\r\n" HOST "\r\n", 505},
-        {"GET / HTTP/1.2\r\n" HOST "\r\n", 505},
-        {"GET / HTTP/0.9\r\n" HOST "\r\n", 505},
-        /* lines */
-        {"GET / HTTP/1.1\n" HOST "\r\n", 400},
-        {"GET / HTTP/1.1\r\nHost: h\n\r\n", 400},
-        {"GET / HTTP/1.1\r\n" HOST "\n", 400},
-        {"GET / HTTP/1.1\r\nHost: h\rX: y\r\n\r\n", 400},
-        {"GET / HTTP/1.1\r\n" HOST "X: a\r\n b\r\n\r\n", 400}, /* folded */
-        {"GET / HTTP/1.1\r\n" HOST "X : a\r\n\r\n", 400},
-        {"GET / HTTP/1.1\r\n" HOST ": a\r\n\r\n", 400},
-        {"GET / HTTP/1.1\r\n" HOST "X\r\n\r\n", 400},
-        {"GET / HTTP/1.1\r\n" HOST "X\t: a\r\n\r\n", 400},
-        {"GET / HTTP/1.1\r\n" HOST "X: a\x01\r\n\r\n", 400},
-        {"GET / HTTP/1.1\r\n" HOST "X: a\x7f\r\n\r\n", 400},
-        {"GET / HTTP/1.1\r\n" HOST "X(: a\r\n\r\n", 400},
-        /* framing: how requests are smuggled */
-        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
-        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", 400},
-        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", 400},
-        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 1, 1\r\n\r\n", 400},
-        {"POST / HTTP/1.1\r\n" HOST "Content-Length: +1\r\n\r\n", 400},
-        {"POST / HTTP/1.1\r\n" HOST "Content-Length: -1\r\n\r\n", 400},
-        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 0x1\r\n\r\n", 400},
-        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 1 1\r\n\r\n", 400},
-        {"POST / HTTP/1.1\r\n" HOST "Content-Length:\r\n\r\n", 400},
-        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 9999999999999999999\r\n\r\n", 400},
-        {"POST / HTTP/1.1\r\n" HOST
-         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-         400},
-        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip, chunked\r\n\r\n", 501},
-        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: identity\r\n\r\n", 501},
-        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: xchunked\r\n\r\n", 501},
-        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: \x0b"
-         "chunked\r\n\r\n",
-         400},
-        {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
-        {"POST / HTTP/1.1\r\n" HOST "Expect: magic\r\n\r\n", 417},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(refused_heads); i++) {
         http1_head head;
         int status = 0;
-        if (http1_parse_head(vv_slice_str(cases[i].in), &head, &status) != HTTP1_BAD ||
-            status != cases[i].status)
-            fail_msg("%zu: %d instead of %d: %s", i, status, cases[i].status, cases[i].in);
+        if (http1_parse_head(vv_slice_str(refused_heads[i].in), &head, &status) != HTTP1_BAD ||
+            status != refused_heads[i].status)
+            fail_msg("%zu: %d instead of %d: %s", i, status, refused_heads[i].status,
+                     refused_heads[i].in);
     }
 }
 
