@@ -20,15 +20,14 @@
 
 #define MAGIC "VARVEDB\n"
 #define VERSION 1u
-#define FILE_SIZE 72u
-#define CRC_AT 68u
+#define CRC_AT (DB_IDENTITY_SIZE - 4)
 
 void db_shard_dir(uint32_t shard, char out[DB_SHARD_DIR_SIZE])
 {
     (void)snprintf(out, DB_SHARD_DIR_SIZE, "shard-%03u", shard % 1000);
 }
 
-static vv_status decode(const uint8_t *p, size_t len, db_identity *out, vv_error *err)
+vv_status db_identity_decode(const uint8_t *p, size_t len, db_identity *out, vv_error *err)
 {
     if (len < 16 || memcmp(p, MAGIC, 8) != 0)
         return vv_fail(err, VV_CORRUPT, "file '" DB_IDENTITY_FILE "' is not of a varve store");
@@ -40,7 +39,7 @@ static vv_status decode(const uint8_t *p, size_t len, db_identity *out, vv_error
                        "file '" DB_IDENTITY_FILE "': format version %u with feature bits %#x, this "
                        "build reads version %u without any: use the version of varve that wrote it",
                        version, features, VERSION);
-    if (len != FILE_SIZE || vv_get_le32(p + CRC_AT) != vv_crc32c(0, p, CRC_AT))
+    if (len != DB_IDENTITY_SIZE || vv_get_le32(p + CRC_AT) != vv_crc32c(0, p, CRC_AT))
         return vv_fail(err, VV_CORRUPT, "file '" DB_IDENTITY_FILE "' fails its checksum");
     db_identity id = {.shard_count = vv_get_le32(p + 36)};
     memcpy(id.uuid, p + 20, sizeof id.uuid);
@@ -59,19 +58,25 @@ static vv_status read_file(vio *io, const char *name, db_identity *out, vv_error
     vv_status st = vio_read_file(io, name, VV_BLOCK, &bytes, &len, err);
     if (st != VV_OK)
         return st;
-    st = decode(bytes, len, out, err);
+    st = db_identity_decode(bytes, len, out, err);
     vv_free(bytes);
     return st;
 }
 
+void db_identity_encode(const db_identity *id, uint8_t out[DB_IDENTITY_SIZE])
+{
+    memset(out, 0, DB_IDENTITY_SIZE);
+    memcpy(out, MAGIC, sizeof MAGIC - 1);
+    vv_put_le32(out + 8, VERSION);
+    memcpy(out + 20, id->uuid, sizeof id->uuid);
+    vv_put_le32(out + 36, id->shard_count);
+    vv_put_le32(out + CRC_AT, vv_crc32c(0, out, CRC_AT));
+}
+
 static vv_status write_file(vio *io, const char *name, const db_identity *id, vv_error *err)
 {
-    uint8_t bytes[FILE_SIZE] = {0};
-    memcpy(bytes, MAGIC, sizeof MAGIC - 1);
-    vv_put_le32(bytes + 8, VERSION);
-    memcpy(bytes + 20, id->uuid, sizeof id->uuid);
-    vv_put_le32(bytes + 36, id->shard_count);
-    vv_put_le32(bytes + CRC_AT, vv_crc32c(0, bytes, CRC_AT));
+    uint8_t bytes[DB_IDENTITY_SIZE];
+    db_identity_encode(id, bytes);
     return vio_write_file_atomic(io, name, vv_slice_of(bytes, sizeof bytes), err);
 }
 

@@ -36,8 +36,11 @@ typedef struct db_identity {
     uint32_t shard_count;
 } db_identity;
 
-/* Of DB_IDENTITY_FILE. VV_NOT_FOUND when there is none; VV_UNSUPPORTED when a newer version made
- * it.
+#define DB_IDENTITY_SIZE 72u
+VV_MUST_CHECK vv_status db_identity_decode(const uint8_t *p, size_t len, db_identity *out,
+                                           vv_error *err);
+void db_identity_encode(const db_identity *id, uint8_t out[DB_IDENTITY_SIZE]);
+/* Of DB_IDENTITY_FILE. VV_NOT_FOUND when there is none; VV_UNSUPPORTED when a newer version made it.
  */
 VV_MUST_CHECK vv_status db_identity_read(vio *io, db_identity *out, vv_error *err);
 VV_MUST_CHECK vv_status db_identity_write(vio *io, const db_identity *id, vv_error *err);
