@@ -213,14 +213,11 @@ static vv_status check_header(vv_slice bytes, btree_manifest_info *info, vv_erro
         return vv_fail(err, VV_CORRUPT, "no manifest: it does not begin with '%s'", MANIFEST_MAGIC);
     if (vv_crc32c(0, p, 60) != vv_get_le32(p + 60))
         return vv_fail(err, VV_CORRUPT, "header: its sum does not match");
-    if (vv_get_le32(p + 8) != BTREE_MANIFEST_FORMAT)
+    if (vv_get_le32(p + 8) != BTREE_MANIFEST_FORMAT || vv_get_le32(p + 12) != 0)
         return vv_fail(err, VV_UNSUPPORTED,
-                       "format %u is not known here, only %u: written by a newer version?",
-                       vv_get_le32(p + 8), BTREE_MANIFEST_FORMAT);
-    if (vv_get_le32(p + 12) != 0)
-        return vv_fail(err, VV_UNSUPPORTED,
-                       "feature bits %#x are not known here: written by a newer version?",
-                       vv_get_le32(p + 12));
+                       "format version %u, feature bits %#x; this build reads version %u: use the "
+                       "version of varve that wrote it",
+                       vv_get_le32(p + 8), vv_get_le32(p + 12), BTREE_MANIFEST_FORMAT);
     for (size_t i = 16; i < 48; i++)
         if (p[i] != 0)
             return vv_fail(err, VV_UNSUPPORTED, "encrypted, which this version cannot read");

@@ -135,10 +135,11 @@ def the_log_can_lie_elsewhere(tmp):
     assert not list((tmp / "log").glob("*.seg")), "no log is made in its place"
 
 
-def fill(data, count=400):
+def fill(data, count=400, engine="lsm"):
     """A store with every kind of file: runs, a manifest, log behind the checkpoint. The settings
     keep the log small, so that flips find something."""
-    with Varved(data, ["storage.memtable_size=128KB", "storage.log_segment_size=256KB"]) as server:
+    with Varved(data, ["storage.memtable_size=128KB", "storage.log_segment_size=256KB",
+                       f"storage.engine={engine}"]) as server:
         with grpc.insecure_channel(server.ingest) as channel:
             for i in range(count):
                 put(channel, b"k%05d" % i, b"value %05d " % i * 100)
@@ -148,6 +149,47 @@ def fill(data, count=400):
                 put(channel, b"k%05d" % i, b"value %05d " % i * 100)
         server.kill()
     return {b"k%05d" % i: b"value %05d " % i * 100 for i in range(count + 50)}
+
+
+class Slice(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_char_p), ("len", ctypes.c_size_t)]
+
+
+class TableOptions(ctypes.Structure):
+    """vv_table_options of varve/db.h."""
+    _fields_ = [("size", ctypes.c_size_t), ("kind", ctypes.c_int), ("retention", ctypes.c_int64),
+                ("if_not_exists", ctypes.c_bool), ("value_threshold", ctypes.c_uint64),
+                ("compression", ctypes.c_int)]
+
+
+def fill_apart(data, count=60):
+    """A store whose values lie in files of their own: the library alone makes such tables."""
+    lib = ctypes.CDLL(str(BUILD / "libvarve.so"))
+    db, table = ctypes.c_void_p(), ctypes.c_void_p()
+    how = TableOptions(ctypes.sizeof(TableOptions), 0, -1, False, 1000, 0)
+    want = {b"k%05d" % i: b"value %05d " % i * 300 for i in range(count)}
+    assert lib.vv_db_open(str(data).encode(), None, ctypes.byref(db), None) == 0
+    assert lib.vv_table_create(db, b"bad", b"kv", ctypes.byref(how), ctypes.byref(table), None) == 0
+    lib.vv_put.argtypes = [ctypes.c_void_p, Slice, Slice, ctypes.c_void_p]
+    for key, value in want.items():
+        assert lib.vv_put(table, Slice(key, len(key)), Slice(value, len(value)), None) == 0
+    assert lib.vv_checkpoint(db, None) == 0
+    lib.vv_table_close(table)
+    assert lib.vv_db_close(db, None) == 0
+    return want
+
+
+def tree_files(store):
+    """The kinds of file that only a store of the engine btree has. What a data file holds beyond the
+    pages of the newest tree is nothing: a flip there is found by nobody and harms nobody."""
+    shard = store / "shard-000"
+    return {"current": [shard / "CURRENT"],
+            "manifest": [shard / (shard / "CURRENT").read_text().split()[0]],
+            "data": sorted(shard.glob("data-*"))}
+
+
+def value_files(store):
+    return {"value": sorted(store.glob("shard-*/val-*"))}
 
 
 def live_files(store):
@@ -194,6 +236,9 @@ def make_newer(kind, path):
     if kind == "run":
         seed = ~int(path.name[4:]) & 0xffffffffffffffff
         data[-8:] = struct.pack("<Q", xxh3(bytes(data[-4096:-8]), seed))
+    elif kind == "value":
+        seed = ~int(path.name[4:]) & 0xffffffffffffffff
+        data[120:128] = struct.pack("<Q", xxh3(bytes(data[:120]), seed))
     else:
         crc_at = {"store": 68, "ring": 4092, "segment": 4092, "manifest": 60}[kind]
         data[crc_at:crc_at + 4] = struct.pack("<I", crc32c(data[:crc_at]))
@@ -203,12 +248,17 @@ def make_newer(kind, path):
 def newer_stores_are_refused(tmp):
     """One kind of file at a time: check and the server name the file, the version and what to do."""
     fill(tmp / "new")
-    kinds = live_files(tmp / "new")
-    del kinds["current"]  # one line without a version; its manifest has it
-    for kind, paths in kinds.items():
+    fill(tmp / "tree", 100, engine="btree")
+    fill_apart(tmp / "apart")
+    files = [(tmp / "new", kind, paths) for kind, paths in live_files(tmp / "new").items()]
+    files += [(tmp / "tree", kind, paths) for kind, paths in tree_files(tmp / "tree").items()]
+    files += [(tmp / "apart", kind, paths) for kind, paths in value_files(tmp / "apart").items()]
+    for store, kind, paths in files:
+        if kind in ("current", "data"):  # a line, and pages, without a version: the manifest has it
+            continue
         copy = tmp / "newer"
-        shutil.copytree(tmp / "new", copy)
-        target = copy / paths[-1].relative_to(tmp / "new")
+        shutil.copytree(store, copy)
+        target = copy / paths[-1].relative_to(store)
         make_newer(kind, target)
         words = [str(target.relative_to(copy)), "version 32767", "version 1", "use the version of"]
         done = varve("check", "--data", copy)
@@ -239,14 +289,21 @@ def leftovers_are_told_and_go(tmp):
 
 def one_flipped_bit_in_each_file_kind(tmp):
     """Detected by check or harmless to every answer; a server never gives a wrong value."""
-    want = fill(tmp / "flip")
     rng = random.Random(int(os.environ.get("VV_SEED", "7"), 0))
-    kinds = live_files(tmp / "flip")
+    flip_each(tmp, "flip", fill(tmp / "flip"), live_files(tmp / "flip"), rng)
+    want = fill(tmp / "tree", 200, engine="btree")
+    flip_each(tmp, "tree", want, tree_files(tmp / "tree"), rng)
+    want = fill_apart(tmp / "apart")
+    flip_each(tmp, "apart", want, value_files(tmp / "apart"), rng)
+
+
+def flip_each(tmp, store, want, kinds, rng):
+    assert all(kinds.values()), kinds
     detected = total = 0
     for path in (rng.choice(paths) for paths in kinds.values() for _ in range(3)):
         copy = tmp / "flipped"
-        shutil.copytree(tmp / "flip", copy)
-        target = copy / path.relative_to(tmp / "flip")
+        shutil.copytree(tmp / store, copy)
+        target = copy / path.relative_to(tmp / store)
         data = bytearray(target.read_bytes())
         used = len(bytes(data).rstrip(b"\0")) or 1
         bit = rng.randrange(used * 8)
@@ -264,7 +321,7 @@ def one_flipped_bit_in_each_file_kind(tmp):
                 assert found, f"{path} bit {bit}: check finds nothing, the server refuses it"
         shutil.rmtree(copy)
     assert detected > 0
-    print(f"   {len(kinds)} kinds of file, {detected} of {total} flips found by check")
+    print(f"   {store}: {len(kinds)} kinds of file, {detected} of {total} flips found by check")
 
 
 def answers_are_right(server, want, keys, found, where):

@@ -7,6 +7,7 @@ import ctypes
 import ctypes.util
 import os
 import pathlib
+import shutil
 import struct
 import sys
 import time
@@ -167,6 +168,30 @@ def both_generations(tmp):
         load("--data", data, "--table", "two", src, code=1, words=["app.logs.3 and users."])
 
 
+def files_by_name(tmp):
+    """Another branch, another manifest than the newest, another machine's page size."""
+    big = bytes(97 + i * i % 26 for i in range(80000))
+    src, data = tmp / "named/users.0", tmp / "named-data"
+    want = make_partition(src, 6, b"a", big)
+    for path in list(src.iterdir()):
+        path.rename(src / path.name.replace("_main_", "_side_"))
+    load("--data", data, src, code=5, words=["main"])
+    load("--data", data, "--branch", "nope", src, code=5, words=["nope"])
+    load("--data", data, "--branch", "side", src, words=["imported 1950 entries"])
+    assert stored(data, "users") == want
+    shutil.copy(src / "manifest_side_2", src / "manifest_side_2_tag")
+    (src / "manifest_side_2").write_bytes(b"no manifest")
+    load("--data", data, "--table", "kept", "--manifest", "manifest_side_2_tag", src,
+         words=["imported 1950 entries"])
+    assert stored(data, "kept") == want
+    load("--data", data, "--manifest", "manifest_nope", src, code=1, words=["manifest_nope"])
+    load("--data", data, "--host-page-size", "5000", "--manifest", "manifest_side_2_tag", src, code=1,
+         words=["5000"])
+    load("--data", data, "--table", "wide", "--host-page-size", "16K", "--manifest",
+         "manifest_side_2_tag", src)
+    assert stored(data, "wide") == want
+
+
 def damage_is_named(tmp):
     src, data = tmp / "eloq6" / "users.0", tmp / "data-damaged"
     f = src / "data_1_main_2"
@@ -212,6 +237,7 @@ def main():
     with TempDir() as path:
         tmp = pathlib.Path(path)
         both_generations(tmp)
+        files_by_name(tmp)
         damage_is_named(tmp)
         wrong_usage_is_told(tmp)
     print("ok: two generations, three partitions each, damage")

@@ -1,0 +1,249 @@
+#!/usr/bin/python3
+"""Every key of the configuration reaches the part of varved that it is about: each is set to
+something that is not its default, and its effect is looked for from outside.
+
+What other tests set stays with them: hosts, ports, memory, log and message limits, durability,
+drain_timeout, auto_create, the two directories.
+"""
+import fcntl
+import http.client
+import json
+import os
+import pathlib
+import re
+import socket
+import struct
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from varvelib import TempDir, Varved, varve, wait_until  # noqa: E402
+
+
+def metric(server, name):
+    conn = http.client.HTTPConnection(server.ingest, timeout=30)
+    conn.request("GET", "/metrics")
+    text = conn.getresponse().read().decode()
+    conn.close()
+    return float(re.search(rf"^{re.escape(name)} (\S+)$", text, re.M).group(1))
+
+
+def post(conn, path, message):
+    conn.request("POST", path, json.dumps(message))
+    answer = conn.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def answers(server):
+    try:
+        return metric(server, "varve_connections") == 1
+    except OSError:  # closed at once: there are too many
+        return False
+
+
+def threads(server, prefix):
+    names = pathlib.Path(f"/proc/{server.process.pid}/task").glob("*/comm")
+    return sum(name.read_text().startswith(prefix) for name in names)
+
+
+def descriptors(server):
+    """{number: what it is} of the files the server has open."""
+    found = {}
+    for fd in pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir():
+        try:
+            found[fd.name] = os.readlink(fd)
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return found
+
+
+def write_files(server, values=40, rounds=1, size=50000):
+    """Flushed files of values that compress, and reads of them."""
+    for r in range(rounds):
+        conn = http.client.HTTPConnection(server.ingest, timeout=60)
+        for i in range(values):
+            body = b"value %05d of round %d " % (i, r) * (size // 25)
+            conn.request("PUT", f"/api/v1/kv/t/kv/k{r:03}{i:05}?durability=none", body)
+            answer = conn.getresponse()
+            answer.read()
+            assert answer.status == 204, answer.status
+        conn.close()
+        done = varve("bench", "put", "--server", server.ingest, "--seconds", "20ms", "--warmup", "0")
+        assert done.returncode == 0, done
+        checkpoint(server)
+
+
+def checkpoint(server):
+    import grpc
+    with grpc.insecure_channel(server.ingest) as channel:
+        channel.unary_unary("/varve.v1.Admin/Checkpoint")(b"", timeout=60)
+
+
+def read_all(server, values=40, rounds=1):
+    conn = http.client.HTTPConnection(server.ingest, timeout=60)
+    for r in range(rounds):
+        for i in range(values):
+            conn.request("GET", f"/api/v1/kv/t/kv/k{r:03}{i:05}")
+            answer = conn.getresponse()
+            assert answer.status == 200 and answer.read().startswith(b"value %05d of" % i)
+    conn.close()
+
+
+def threads_are_as_many_as_asked(tmp):
+    asked = {"server.loops": ("vv-loop", 3), "query.threads": ("vv-pool", 5),
+             "storage.background_threads": ("varve-work", 4), "ingest.workers": ("varve-extr", 6)}
+    with Varved(tmp / "data", [f"{key}={n}" for key, (_, n) in asked.items()]) as server:
+        for key, (prefix, n) in asked.items():
+            extra = 1 if key == "query.threads" else 0  # one more keeps point reads going
+            wait_until(lambda p=prefix, want=(n, n + extra): threads(server, p) in want, 20,
+                       f"{key}={n} threads {prefix}")  # each gives itself its name
+        assert server.stop() == 0
+
+
+def connections_and_streams_are_bounded(tmp):
+    with Varved(tmp / "data", ["server.max_connections=3", "server.max_streams=7",
+                               "server.idle_timeout=1s"]) as server:
+        held = [socket.create_connection(("127.0.0.1", server.ports["ingest"])) for _ in range(3)]
+        one_more = socket.create_connection(("127.0.0.1", server.ports["ingest"]))
+        one_more.settimeout(20)
+        assert one_more.recv(1) == b""
+        # The preface is answered by SETTINGS; 3 is MAX_CONCURRENT_STREAMS.
+        held[0].sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + struct.pack(">HBBBI", 0, 0, 4, 0, 0))
+        held[0].settimeout(20)
+        head = held[0].recv(9, socket.MSG_WAITALL)
+        size = struct.unpack(">I", b"\0" + head[:3])[0]
+        body = held[0].recv(size, socket.MSG_WAITALL)
+        assert head[3] == 4 and dict(struct.iter_unpack(">HI", body))[3] == 7, body
+        # Half of a request, nothing at all, SETTINGS alone: none is kept for long.
+        held[1].sendall(b"GET /hea")
+        for conn in held[1:]:
+            conn.settimeout(8)  # without the key it would be ten seconds at least
+            while conn.recv(4096) != b"":
+                pass
+        held[0].settimeout(8)
+        while held[0].recv(4096) != b"":
+            pass
+        for conn in held:
+            conn.close()
+        wait_until(lambda: answers(server), 20, "room for a connection")
+        assert metric(server, "varve_connections_refused_total") >= 1
+        # A connection that rests after an answer.
+        rests = http.client.HTTPConnection(server.ingest, timeout=20)
+        rests.request("GET", "/health")
+        rests.getresponse().read()
+        assert rests.sock.recv(1) == b""
+        assert server.stop() == 0
+
+
+def transactions_are_bounded(tmp):
+    with Varved(tmp / "data", ["transactions.max_open=3", "transactions.max_per_connection=2",
+                               "transactions.idle_timeout=500ms"]) as server:
+        conns = [http.client.HTTPConnection(server.ingest, timeout=20) for _ in range(2)]
+        begin = "/api/v1/txn/begin"
+        status, first = post(conns[0], begin, {})
+        assert status == 200 and first["idleTimeoutMs"] == "500", first
+        assert post(conns[0], begin, {})[0] == 200
+        status, why = post(conns[0], begin, {})
+        assert status == 429 and "max_per_connection" in why["error"]["message"], why
+        assert post(conns[1], begin, {})[0] == 200
+        status, why = post(conns[1], begin, {})
+        assert status == 429 and "max_open" in why["error"]["message"], why
+        wait_until(lambda: post(conns[1], begin, {})[0] == 200, 20, "an idle transaction to end")
+        assert post(conns[0], "/api/v1/txn/commit", {"txn": first["txn"]})[0] == 404
+        assert server.stop() == 0
+
+
+def stores_are_made_as_asked(tmp):
+    with Varved(tmp / "data", ["storage.shards=3", "storage.engine=btree",
+                               "ingest.queue_size=3MB"]) as server:
+        assert metric(server, "varve_shards") == 3
+        assert metric(server, "varve_ingest_queue_limit_bytes") == 3 << 20
+        done = varve("table", "create", "--server", server.ingest, "made", "-o", "json")
+        assert json.loads(done.stdout)["engine"] == "btree", done
+        assert server.stop() == 0
+    assert len(list((tmp / "data").glob("shard-*"))) == 3
+
+
+def caches_are_bounded(tmp):
+    cached = {}
+    for size in ("1MB", "64MB"):
+        with Varved(tmp / size, [f"storage.cache_size={size}", "storage.compression=false"]) as server:
+            write_files(server, 100)
+            read_all(server, 100)
+            cached[size] = metric(server, 'varve_memory_part_bytes{part="cache"}')
+            assert server.stop() == 0
+    assert cached["1MB"] < 2 << 20 < 4 << 20 < cached["64MB"], cached
+
+
+def files_are_compressed_as_asked(tmp):
+    size = {}
+    for key in ("storage.compression=true", "storage.compression=false"):
+        with Varved(tmp / key, [key, "storage.memtable_size=1MB"]) as server:
+            write_files(server, 20, rounds=8)
+            wait_until(lambda: metric(server, "varve_compactions_total") > 0, 30, "a compaction")
+            read_all(server, 20, rounds=8)
+            size[key] = metric(server, "varve_compaction_written_bytes_total") / \
+                metric(server, "varve_compaction_read_bytes_total")
+            assert server.stop() == 0
+    assert size["storage.compression=true"] < 0.5 < size["storage.compression=false"], size
+    for key in ("storage.value_compression=true", "storage.value_compression=false"):
+        with Varved(tmp / key, [key, "storage.engine=btree"]) as server:
+            write_files(server, 300, rounds=2, size=1500)
+            read_all(server, 300, rounds=2)
+            size[key] = metric(server, "varve_flush_bytes_total")
+            assert server.stop() == 0
+    assert size["storage.value_compression=true"] < 0.7 * size["storage.value_compression=false"], size
+
+
+def files_are_read_as_asked(tmp):
+    for backend in ("posix", "threads", "io_uring"):
+        with Varved(tmp / backend, [f"storage.io_backend={backend}"]) as server:
+            write_files(server)
+            read_all(server)
+            rings = [d for d in descriptors(server).values() if "io_uring" in d]
+            refused = "no io_uring here" in server.log_path.read_text()
+            pool = threads(server, "io\n")  # iou-... are the kernel's own
+            assert server.stop() == 0
+        assert refused or (rings != []) == (backend == "io_uring"), (backend, rings)
+        assert (pool > 0) == (backend == "threads" or refused), (backend, pool)
+    for direct in ("true", "false"):
+        with Varved(tmp / f"direct-{direct}", [f"storage.direct_io={direct}"]) as server:
+            write_files(server)
+            read_all(server)
+            flags = [int(re.search(r"flags:\s+(\d+)", pathlib.Path(
+                f"/proc/{server.process.pid}/fdinfo/{n}").read_text()).group(1), 8)
+                for n, name in descriptors(server).items() if "/run-" in name]
+            assert flags != [] and all((f & os.O_DIRECT != 0) == (direct == "true") for f in flags), \
+                (direct, flags)
+            assert server.stop() == 0
+
+
+def lines_have_the_form_asked_for(tmp):
+    for form in ("json", "logfmt"):
+        with Varved(tmp / form, [f"log.format={form}", "log.level=info"]) as server:
+            assert server.stop() == 0
+        lines = server.log_path.read_text().splitlines()
+        assert any("serving" in line for line in lines), lines
+        for line in lines:
+            assert (form == "json") == line.startswith("{"), line
+            assert form == "logfmt" or json.loads(line)["level"] in ("info", "warn"), line
+
+
+def main():
+    cases = [threads_are_as_many_as_asked, connections_and_streams_are_bounded,
+             transactions_are_bounded, stores_are_made_as_asked, caches_are_bounded,
+             files_are_compressed_as_asked, files_are_read_as_asked, lines_have_the_form_asked_for]
+    only = sys.argv[1:]
+    with TempDir() as tmp:
+        for case in cases:
+            if only and case.__name__ not in only:
+                continue
+            sub = pathlib.Path(tmp) / case.__name__
+            sub.mkdir()
+            began = time.monotonic()
+            case(sub)
+            print(f"ok {case.__name__} ({time.monotonic() - began:.1f} s)")
+
+
+if __name__ == "__main__":
+    main()
