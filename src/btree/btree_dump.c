@@ -107,8 +107,9 @@ vv_status btree_dump_data(vv_env *env, const char *path, void (*line)(void *ctx,
     vio_file *file = NULL;
     uint64_t size = 0;
     uint8_t *page = vv_alloc(BTREE_PAGE_SIZE);
-    vv_status st = page == NULL ? vv_fail(err, VV_NO_MEMORY, "no memory for a page")
-                                : vio_open(env->io, path, VIO_READ, &file, err);
+    if (page == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for a page");
+    vv_status st = vio_open(env->io, path, VIO_READ, &file, err);
     if (st == VV_OK)
         st = vio_size(file, &size, err);
     if (st == VV_OK)

@@ -228,6 +228,35 @@ static void defaults_are_left_out(void **state)
     vv_buf_fini(&buf);
 }
 
+/* A string of proto3 that is not UTF-8 makes its whole message unreadable for others. */
+static void text_is_always_utf8(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *want;
+    } cases[] = {{"plain", "plain"},
+                 {"\xc3\xa9\xe2\x82\xac", "\xc3\xa9\xe2\x82\xac"},
+                 {"a\xff\xfe.", "a??."},
+                 {"\xc3", "?"},
+                 {"cut \xe2\x82", "cut ??"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        vv_buf b;
+        wire_field f = {0};
+        vv_buf_init(&b, 64);
+        wire_put_text(&b, 3, vv_slice_str(cases[i].in));
+        wire_reader r = wire_reader_of(vv_buf_slice(&b));
+        assert_int_equal(wire_next(&r, &f), 1);
+        assert_true(f.number == 3 && vv_slice_eq(f.bytes, vv_slice_str(cases[i].want)));
+        assert_true(utf8_is_valid(f.bytes));
+        assert_true(utf8_is_valid(vv_slice_str(cases[i].in)) ==
+                    (strcmp(cases[i].in, cases[i].want) == 0));
+        vv_buf_reset(&b);
+        wire_put_text(&b, 3, vv_slice_of(NULL, 0));
+        assert_int_equal(b.len, 0);
+        vv_buf_fini(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +266,7 @@ int main(void)
         cmocka_unit_test(packed_elements),
         cmocka_unit_test(nested_messages_get_their_length),
         cmocka_unit_test(defaults_are_left_out),
+        cmocka_unit_test(text_is_always_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

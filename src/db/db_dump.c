@@ -14,10 +14,15 @@ typedef void line_fn(void *ctx, const char *text);
 /* ---- the identity file and the catalog ----------------------------------------------------------
  */
 
-static vv_status dump_identity(vio *io, line_fn *line, void *ctx, vv_error *err)
+static vv_status dump_identity(vio *io, const char *name, line_fn *line, void *ctx, vv_error *err)
 {
     db_identity id;
-    vv_status st = db_identity_read(io, &id, err);
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    vv_status st = vio_read_file(io, name, VV_BLOCK, &bytes, &len, err);
+    if (st == VV_OK)
+        st = db_identity_decode(bytes, len, &id, err);
+    vv_free(bytes);
     if (st != VV_OK)
         return st;
     char text[128];
@@ -56,7 +61,7 @@ static vv_status dump_store(vv_env *env, line_fn *line, void *ctx, vv_error *err
     opt.read_only = true;
     opt.memory_limit = UINT64_MAX / 4;
     opt.cache_size = VV_MIB;
-    vv_status st = dump_identity(env->io, line, ctx, err);
+    vv_status st = dump_identity(env->io, DB_IDENTITY_FILE, line, ctx, err);
     if (st == VV_OK)
         st = db_open_env(env, &opt, &db, err);
     if (st != VV_OK)
@@ -111,8 +116,8 @@ static vv_status dump_file(vv_env *env, const char *name, line_fn *line, void *c
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
         if (memcmp(head, kinds[i].magic, sizeof head) == 0)
             return kinds[i].dump(env, name, line, ctx, err);
-    if (memcmp(head, "VARVEDB\n", sizeof head) == 0 && strcmp(name, DB_IDENTITY_FILE) == 0)
-        return dump_identity(env->io, line, ctx, err);
+    if (memcmp(head, "VARVEDB\n", sizeof head) == 0)
+        return dump_identity(env->io, name, line, ctx, err);
     if (strncmp(name, "run-", 4) == 0) /* a run begins with its data and has its magic at the end */
         return lsm_dump_run(env, name, line, ctx, err);
     if (strncmp(name, "data-", 5) == 0 && name[5] >= '0' && name[5] <= '9') /* nor has it one */

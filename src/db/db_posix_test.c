@@ -257,6 +257,14 @@ static void every_file_can_be_dumped(void **state)
     t.len = 0;
     assert_ok(vv_dump(dir_of("dumped/VARVE"), add_line, &t, &err), err);
     assert_non_null(strstr(t.bytes, "uuid"));
+    vio *io = NULL;
+    db_identity id = {.shard_count = 3};
+    assert_ok(vio_posix_create(dir_of("dumped"), &io, &err), err);
+    assert_ok(db_identity_begin(io, &id, &err), err); /* of a store that is being made */
+    vio_destroy(io);
+    t.len = 0;
+    assert_ok(vv_dump(dir_of("dumped/VARVE.new"), add_line, &t, &err), err);
+    assert_non_null(strstr(t.bytes, "3 shards"));
     touch("dumped/passwd");
     assert_status(VV_INVALID, vv_dump(dir_of("dumped/passwd"), add_line, &t, &err));
     assert_status(VV_NOT_FOUND, vv_dump(dir_of("dumped/none"), add_line, &t, &err));

@@ -208,8 +208,11 @@ static void put_kind(vv_buf *out, const struct_value *value)
         time_text_format(value->time_ns, text);
         wire_put_bytes(out, VALUE_STRING, vv_slice_str(text));
         return;
-    case STRUCT_STRING:
-        wire_put_bytes(out, VALUE_STRING, value->bytes);
+    case STRUCT_STRING: /* a key or a metadata value, too, which may be any bytes */
+        if (utf8_is_valid(value->bytes))
+            wire_put_bytes(out, VALUE_STRING, value->bytes);
+        else
+            wire_put_text(out, VALUE_STRING, value->bytes);
         return;
     case STRUCT_STRUCT:
         wire_put_bytes(out, VALUE_STRUCT, value->bytes);

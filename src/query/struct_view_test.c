@@ -337,6 +337,26 @@ static void test_order(void **state)
         }
 }
 
+/* Keys and metadata may be any bytes; as a Value they must not spoil the message. */
+static void test_strings_are_always_utf8(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {{"", ""}, {"\xc3\xa9", "\xc3\xa9"}, {"k\xff", "k?"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        vv_buf b;
+        wire_field f = {0};
+        vv_buf_init(&b, 64);
+        struct_value_put(
+            &b, 1, &(struct_value){.type = STRUCT_STRING, .bytes = vv_slice_str(cases[i][0])});
+        wire_reader r = wire_reader_of(vv_buf_slice(&b));
+        assert_int_equal(wire_next(&r, &f), 1);
+        r = wire_reader_of(f.bytes);
+        assert_int_equal(wire_next(&r, &f), 1);
+        assert_true(f.number == VALUE_STRING && vv_slice_eq(f.bytes, vv_slice_str(cases[i][1])));
+        vv_buf_fini(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -345,6 +365,7 @@ int main(void)
         cmocka_unit_test(test_bad_input),
         cmocka_unit_test(prop_projection_keeps_and_only_keeps),
         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_strings_are_always_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -243,7 +243,7 @@ static void put_plan_node(vv_buf *out, uint32_t number, const query_plan_step *s
 {
     size_t begin = wire_begin(out, number);
     wire_put_string(out, 1, vv_slice_str(steps[0].node));
-    wire_put_string(out, 2, vv_slice_str(steps[0].description));
+    wire_put_text(out, 2, vv_slice_str(steps[0].description));
     if (count > 1)
         put_plan_node(out, 5, steps + 1, count - 1);
     wire_end(out, begin);
