@@ -88,6 +88,9 @@ typedef struct vv_options {
     uint64_t compaction_budget; /* lsm: bytes a second that compaction may merge, per shard; where
                                    that is less than the writes need, they are slowed smoothly to
                                    what it takes. Default 0: as many as the debt needs */
+    uint32_t max_open_files;  /* descriptors for runs, value files and files of pages, min 16; what
+                                 is  read besides is opened for the read. Default: half of what the
+                                 process may have */
 } vv_options;
 
 #ifndef __cplusplus

@@ -98,6 +98,16 @@ static void destroy_file(btree_file *f)
     vv_free(f);
 }
 
+/* The writer has a handle of its own: the one of the store only reads. */
+static vv_status make_file(btree_store *s, const char *path, vv_error *err)
+{
+    vio_file *file = NULL;
+    vv_status st = vio_open(s->env->io, path, VIO_WRITE | VIO_CREATE | VIO_EXCL, &file, err);
+    if (st == VV_OK)
+        vio_close(file);
+    return st;
+}
+
 vv_status btree_file_open(btree_store *s, uint64_t id, bool create, btree_file **out, vv_error *err)
 {
     char path[VIO_PATH_MAX];
@@ -110,11 +120,15 @@ vv_status btree_file_open(btree_store *s, uint64_t id, bool create, btree_file *
     f->id = id;
     vv_status st = pgc_file_create(s->cache, UINT32_C(1) << s->shift, &f->pages, err);
     if (st == VV_OK) {
-        st = vio_open(s->env->io, path,
-                      create ? VIO_READ | VIO_WRITE | VIO_CREATE | VIO_EXCL : VIO_READ, &f->file,
-                      err);
+        if (create)
+            st = make_file(s, path, err);
+        bool made = create && st == VV_OK;
+        if (st == VV_OK)
+            st = vio_open(s->env->io, path, VIO_READ | VIO_IDLE, &f->file, err);
         if (st == VV_NOT_FOUND)
             st = vv_fail(err, VV_CORRUPT, "'%s' is missing, but the tree has pages in it", path);
+        if (st != VV_OK && made)
+            (void)!vio_remove(s->env->io, path, NULL); /* else the next open removes it */
     }
     if (st != VV_OK) {
         destroy_file(f);

@@ -18,6 +18,7 @@
 #define RING_DEFAULT (8 * VV_MIB)
 #define RING_MIN (64 * VV_KIB)
 #define GROUP_MAX_BYTES VV_MIB
+#define FILES_MIN VIO_FILES_LEAST
 #define FILE_MIN (8 * VV_MIB)
 #define FILE_MAX (32 * VV_MIB)
 /* What others may not take of memory_limit: see docs/memory.md. */
@@ -77,6 +78,9 @@ static vv_status check(const vv_options *o, vv_error *err)
     if (st == VV_OK)
         st = check_range("background_threads", o->background_threads, 1, DB_WORKERS_MAX, err);
     if (st == VV_OK)
+        st = check_range("max_open_files", o->max_open_files == 0 ? FILES_MIN : o->max_open_files,
+                         FILES_MIN, UINT32_MAX / 2, err);
+    if (st == VV_OK)
         st = check_range("io_backend", o->io_backend, VV_IO_AUTO, VV_IO_URING, err);
     return st;
 }
@@ -103,8 +107,10 @@ static vv_status check_shares(const vv_options *o, vv_error *err)
         return VV_OK;
     return vv_fail(err, VV_INVALID,
                    "cache_size (%" PRIu64 ", and an eighth) and log_ring_size (%" PRIu64
-                   ") take more than the %" PRIu64 " bytes that memory_limit has for them",
-                   o->cache_size, (uint64_t)o->log_ring_size, rest);
+                   ") take more than the %" PRIu64 " bytes that memory_limit has for them: a "
+                   "cache_size of %" PRIu64 " at most fits",
+                   o->cache_size, (uint64_t)o->log_ring_size, rest,
+                   o->log_ring_size < rest ? (rest - o->log_ring_size) / 9 * 8 : 0);
 }
 
 vv_status db_options_resolve(const vv_options *opt, vv_options *out, vv_error *err)

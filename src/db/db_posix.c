@@ -78,6 +78,7 @@ vv_status db_world_create(const char *dir, const vv_options *opt, db_world **out
         world->has_log = true;
     }
     vio_posix_options io = {.backend = backend_of(all.io_backend),
+                            .files_max = all.max_open_files,
                             .log = world->has_log ? &world->log : NULL};
     vv_status st = env_posix_open(&world->env, dir, &io, err);
     if (st != VV_OK) {

@@ -38,6 +38,8 @@ typedef enum vio_flags {
     VIO_DIRECT = 16, /* offsets, lengths and buffers are multiples of VV_BLOCK; ignored where the
                         file system refuses it (tmpfs): the same bytes, through the page cache */
     VIO_DSYNC = 32,  /* each write is durable when it returns */
+    VIO_IDLE = 64,   /* to be read only, immutable, and its name stays until the close: it may be
+                        closed while nobody reads it and opened again by the next read */
 } vio_flags;
 
 typedef struct vio_ops {

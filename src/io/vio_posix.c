@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -87,7 +88,15 @@ static posix_file *file_create(posix_io *p, const char *path, unsigned flags)
     posix_file *f = vv_alloc(sizeof *f + len);
     if (f == NULL)
         return NULL;
-    *f = (posix_file){.base = {&posix_ops}, .fd = -1, .flags = flags, .sched = &p->sched};
+    bool idle = (flags & VIO_IDLE) != 0;
+    assert((flags & VIO_IDLE) == 0 || (flags & (VIO_WRITE | VIO_CREATE)) == 0);
+    *f = (posix_file){.base = {&posix_ops},
+                      .fd = -1,
+                      .flags = flags,
+                      .fds = idle ? &p->fds : NULL,
+                      .io = p,
+                      .name_at = root_len,
+                      .sched = &p->sched};
     vv_mutex_init(&f->lock, VV_RANK_LEAF);
     (void)snprintf(f->path, len, "%s%s%s", alone ? "" : p->root, alone ? "" : "/", path);
     return f;
@@ -96,8 +105,9 @@ static posix_file *file_create(posix_io *p, const char *path, unsigned flags)
 static void posix_close(vio_file *file)
 {
     posix_file *f = posix_file_of(file);
-    if (f->fd >= 0)
-        (void)close(f->fd);
+    int fd = f->fds != NULL ? posix_fds_forget(f->fds, f) : f->fd;
+    if (fd >= 0)
+        (void)close(fd);
     vv_mutex_fini(&f->lock);
     vv_free(f);
 }
@@ -122,14 +132,37 @@ static int open_flags(unsigned flags)
     return os | O_NOCTTY;
 }
 
+/* Out of descriptors: one that lies idle is given up for this one. */
+static int open_relieved(posix_io *p, int dir_fd, const char *path, int flags)
+{
+    int fd;
+    do
+        fd = open_retry(dir_fd, path, flags);
+    while (fd < 0 && (errno == EMFILE || errno == ENFILE) && posix_fds_relieve(&p->fds));
+    return fd;
+}
+
+int posix_reopen(const posix_file *f)
+{
+    int root = root_fd(f->io);
+    int fd = root < 0 ? -1 : open_relieved(f->io, root, f->path + f->name_at, open_flags(f->flags));
+    if (fd < 0)
+        return -errno;
+    if (f->direct)
+        (void)set_direct(fd); /* it was taken before */
+    return fd;
+}
+
 /* A directory opens for reading like a file. Returns errno, 0 when fd is none. */
-static int refuse_directory(int fd, unsigned flags)
+static int look_at(posix_file *f, int fd)
 {
     struct stat info;
-    if (flags & VIO_WRITE)
+    if (f->flags & VIO_WRITE)
         return 0; /* the kernel refused it */
     if (fstat(fd, &info) != 0)
         return errno;
+    f->dev = info.st_dev;
+    f->ino = info.st_ino;
     return S_ISDIR(info.st_mode) ? EISDIR : 0;
 }
 
@@ -144,15 +177,21 @@ static vv_status posix_open(vio *io, const char *path, unsigned flags, vio_file 
     posix_file *f = file_create(p, path, flags);
     if (f == NULL)
         return vv_fail(err, VV_NO_MEMORY, "open '%s': no memory", path);
-    f->fd = open_retry(root, path, open_flags(flags));
-    int sys = f->fd < 0 ? errno : refuse_directory(f->fd, flags);
+    int fd = open_relieved(p, root, path, open_flags(flags));
+    int sys = fd < 0 ? errno : look_at(f, fd);
     if (sys != 0) {
+        if (fd >= 0)
+            (void)close(fd);
         posix_close(&f->base);
         if (sys == EEXIST)
             return vv_fail(err, VV_CONFLICT, "create '%s': it is there already", path);
         return posix_fail_path(err, sys, flags & VIO_CREATE ? "create" : "open", p->root, path);
     }
-    f->direct = (flags & VIO_DIRECT) != 0 && set_direct(f->fd);
+    f->direct = (flags & VIO_DIRECT) != 0 && set_direct(fd);
+    if (f->fds != NULL)
+        posix_fds_hold(f->fds, f, fd);
+    else
+        f->fd = fd;
     *out = &f->base;
     return VV_OK;
 }
@@ -487,6 +526,7 @@ static void posix_destroy(vio *io)
     if (fd >= 0)
         (void)close(fd);
     vio_sched_fini(&p->sched);
+    posix_fds_fini(&p->fds);
     vv_free(p->root);
     vv_free(p);
 }
@@ -561,6 +601,17 @@ static vio_backend choose_backend(vio_backend asked, vv_log *log)
     return VIO_BACKEND_THREADS;
 }
 
+void vio_posix_files(vio *io, vio_posix_file_stats *out)
+{
+    posix_fds *p = &io_of(io)->fds;
+    vv_mutex_lock(&p->lock);
+    *out = (vio_posix_file_stats){.held = p->held,
+                                  .max = p->max,
+                                  .given_up =
+                                      atomic_load_explicit(&p->given_up, memory_order_relaxed)};
+    vv_mutex_unlock(&p->lock);
+}
+
 vio_backend vio_posix_backend(vio *io)
 {
     return io_of(io)->backend;
@@ -583,6 +634,15 @@ static void set_root(posix_io *p, const char *root)
         p->root[--len] = '\0';
 }
 
+static unsigned files_max(unsigned asked)
+{
+    struct rlimit limit;
+    rlim_t most = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur / 2 : 512;
+    if (asked == 0)
+        asked = most > 1u << 20 ? 1u << 20 : (unsigned)most;
+    return asked < VIO_FILES_LEAST ? VIO_FILES_LEAST : asked;
+}
+
 vv_status vio_posix_open(const char *root, const vio_posix_options *opt, vio **out, vv_error *err)
 {
     static const vio_posix_options defaults = {0};
@@ -596,6 +656,7 @@ vv_status vio_posix_open(const char *root, const vio_posix_options *opt, vio **o
     *p =
         (posix_io){.base = {.ops = &posix_ops, .sched = &p->sched}, .root_fd = -1, .log = opt->log};
     vio_sched_init(&p->sched, vv_clock_real());
+    posix_fds_init(&p->fds, files_max(opt->files_max));
     p->backend = choose_backend(opt->backend, opt->log);
     set_root(p, root);
     vv_status st =

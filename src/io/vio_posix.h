@@ -16,15 +16,26 @@ typedef enum vio_backend {
     VIO_BACKEND_RING,    /* io_uring, one ring a thread; threads where the kernel refuses */
 } vio_backend;
 
+#define VIO_FILES_LEAST 16u
+
 typedef struct vio_posix_options {
     vio_backend backend;
-    vv_log *log; /* says once why a ring could not be had; NULL: silence */
+    unsigned files_max; /* descriptors of files opened with VIO_IDLE, at least VIO_FILES_LEAST;
+                           0: half of what the process may have */
+    vv_log *log;        /* says once why a ring could not be had; NULL: silence */
 } vio_posix_options;
 
 /** Real files under root, which vio_mkdir(io, "") creates. opt NULL: VIO_BACKEND_AUTO, no log.
  * Gives *out: vio_destroy. */
 VV_MUST_CHECK vv_status vio_posix_open(const char *root, const vio_posix_options *opt, vio **out,
                                        vv_error *err);
+
+typedef struct vio_posix_file_stats {
+    unsigned held; /* descriptors of files opened with VIO_IDLE */
+    unsigned max;
+    uint64_t given_up; /* closed to make room, since the vio was made */
+} vio_posix_file_stats;
+void vio_posix_files(vio *io, vio_posix_file_stats *out);
 
 /** The backend in use: never VIO_BACKEND_AUTO. io is one of vio_posix_open. */
 vio_backend vio_posix_backend(vio *io);

@@ -35,7 +35,7 @@ static const char *hint(int sys)
     case EPERM:
         return " (check the owner and the rights of the directory)";
     case EMFILE:
-        return " (raise the limit on open files of this process)";
+        return " (raise the limit on open files of this process, or lower max_open_files)";
     case ENFILE:
         return " (raise the limit on open files of the system)";
     case EFBIG:
@@ -180,7 +180,8 @@ posix_step posix_transfer_answered(posix_transfer *t, int64_t answer)
 
 vv_status posix_transfer_begin(posix_transfer *t, vv_error *err)
 {
-    return t->op == VIO_OP_READ ? VV_OK : check_latch(t->file, err);
+    vv_status st = t->op == VIO_OP_READ ? VV_OK : check_latch(t->file, err);
+    return st == VV_OK ? posix_fd_acquire(t->file, err) : st;
 }
 
 vv_status posix_transfer_fail(const posix_transfer *t, vv_error *err)
@@ -220,6 +221,7 @@ vv_status posix_transfer_run(posix_transfer *t, vv_error *err)
     posix_step step = t->len == 0 && t->op != VIO_OP_SYNC ? POSIX_DONE : POSIX_MORE;
     while (step == POSIX_MORE)
         step = posix_transfer_answered(t, call_once(t));
+    posix_transfer_end(t);
     return step == POSIX_DONE ? VV_OK : posix_transfer_fail(t, err);
 }
 
@@ -264,8 +266,13 @@ vv_status posix_file_size(vio_file *file, uint64_t *out, vv_error *err)
 {
     posix_file *f = posix_file_of(file);
     struct stat info;
-    if (fstat(f->fd, &info) != 0)
-        return posix_fail_file(err, errno, "size of", f);
+    vv_status st = posix_fd_acquire(f, err);
+    if (st != VV_OK)
+        return st;
+    int sys = fstat(f->fd, &info) == 0 ? 0 : errno;
+    posix_fd_release(f);
+    if (sys != 0)
+        return posix_fail_file(err, sys, "size of", f);
     *out = (uint64_t)info.st_size;
     return VV_OK;
 }
@@ -308,10 +315,15 @@ vv_status posix_file_map(vio_file *file, size_t len, uint8_t **out, vv_error *er
     if (len == 0 || size < len)
         return vv_fail(err, VV_INVALID, "map %zu bytes of '%s', which has %llu", len, f->path,
                        (unsigned long long)size);
+    st = posix_fd_acquire(f, err);
+    if (st != VV_OK)
+        return st;
     int prot = f->flags & VIO_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
     void *map = mmap(NULL, len, prot, MAP_SHARED | MAP_POPULATE, f->fd, 0);
-    if (map == MAP_FAILED)
-        return posix_fail_file(err, errno, "map", f);
+    int sys = map == MAP_FAILED ? errno : 0;
+    posix_fd_release(f);
+    if (sys != 0)
+        return posix_fail_file(err, sys, "map", f);
 #ifdef MADV_POPULATE_WRITE
     /* MAP_POPULATE keeps quiet when a page cannot be had; a store to it would be a SIGBUS. */
     if ((prot & PROT_WRITE) && madvise(map, len, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {

@@ -2,6 +2,7 @@
  * vio_posix_int.h - real files, shared by
  *
  *   vio_posix.c       names, locks, directories; the vio and its choice of backend
+ *   vio_posix_fds.c   the descriptors of files opened with VIO_IDLE
  *   vio_posix_file.c  bytes, syncs, maps; one transfer and what its answer means
  *   vio_posix_pool.c  queues whose requests are blocking calls of a pool of threads
  *   vio_posix_ring.c  queues that are io_uring rings
@@ -10,16 +11,36 @@
 #define VARVE_IO_VIO_POSIX_INT_H
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "base/lock.h"
 #include "base/util.h"
 #include "io/vio_posix.h"
 #include "io/vio_queue.h"
 
+struct posix_file;
+
+/* Files opened with VIO_IDLE that have a descriptor now: a ring that a clock hand goes round. */
+typedef struct posix_fds {
+    vv_mutex lock; /* VV_RANK_LEAF */
+    unsigned max;  /* fixed */
+    unsigned held; /* under lock, as the hand */
+    struct posix_file *hand;
+    _Atomic uint64_t given_up; /* statistics */
+} posix_fds;
+
 typedef struct posix_file {
     vio_file base;
-    int fd;
+    _Atomic int fd; /* with fds it may be -1 unless users say otherwise */
     unsigned flags;
+    posix_fds *fds;                 /* NULL: fd stays until the close */
+    _Atomic uint32_t users;         /* calls under way, with fds */
+    _Atomic bool was_used;          /* since the hand's last pass; relaxed */
+    struct posix_file *prev, *next; /* under fds->lock */
+    struct posix_io *io;            /* to open it again */
+    dev_t dev;                      /* which file it was at the first open, with fds */
+    ino_t ino;
+    size_t name_at;       /* in path: the name beneath the root */
     vio_sched *sched;     /* of its vio */
     bool direct;          /* the file system took O_DIRECT */
     vv_mutex lock;        /* VV_RANK_LEAF: who latches first */
@@ -38,6 +59,21 @@ static inline posix_file *posix_file_of(vio_file *file)
 vv_status posix_fail_path(vv_error *err, int sys, const char *verb, const char *root,
                           const char *path);
 vv_status posix_fail_file(vv_error *err, int sys, const char *verb, const posix_file *f);
+
+/* vio_posix_fds.c */
+void posix_fds_init(posix_fds *p, unsigned max);
+void posix_fds_fini(posix_fds *p);
+/** f has a descriptor from now on; others over the bound are closed. */
+void posix_fds_hold(posix_fds *p, posix_file *f, int fd);
+/** Take f out, which nobody uses. Its descriptor, or -1. */
+int posix_fds_forget(posix_fds *p, posix_file *f);
+/** Close one that is idle, for somebody who got EMFILE or ENFILE. False: there is none. */
+bool posix_fds_relieve(posix_fds *p);
+/** Keep f->fd until the release, opened again if need be. Any thread; no lock when it is there. */
+VV_MUST_CHECK vv_status posix_fd_acquire(posix_file *f, vv_error *err);
+void posix_fd_release(posix_file *f);
+/** Open by the name it was opened with: a descriptor, or -errno. */
+int posix_reopen(const posix_file *f);
 
 /* One read, write or sync, from the first system call to the last. */
 typedef struct posix_transfer {
@@ -63,8 +99,12 @@ static inline void *posix_transfer_at(const posix_transfer *t)
     return t->op == VIO_OP_SYNC ? NULL : (uint8_t *)t->buf + t->moved;
 }
 
-/** Refused by the file's latch? */
-vv_status posix_transfer_begin(posix_transfer *t, vv_error *err);
+/** Refused by the file's latch, or no descriptor to be had? What began ends: posix_transfer_end. */
+VV_MUST_CHECK vv_status posix_transfer_begin(posix_transfer *t, vv_error *err);
+static inline void posix_transfer_end(const posix_transfer *t)
+{
+    posix_fd_release(t->file);
+}
 /** How many bytes the next call asks for. */
 size_t posix_transfer_size(const posix_transfer *t);
 /** Take in what a call answered: bytes, or -errno. */
@@ -102,7 +142,8 @@ typedef struct posix_io {
     vv_log *log;
     _Atomic bool ring_refused; /* a thread could not have one: said once */
     posix_pool *pool;          /* of VIO_BACKEND_THREADS */
-    _Atomic int root_fd;       /* -1 until the root was opened */
+    posix_fds fds;
+    _Atomic int root_fd; /* -1 until the root was opened */
     char *root;
 } posix_io;
 

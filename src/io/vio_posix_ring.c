@@ -127,10 +127,13 @@ static void ring_start(vio_queue *q, vio_req *req)
 {
     posix_transfer t = posix_transfer_of(req);
     req->status = posix_transfer_begin(&t, &req->err);
-    if (req->status != VV_OK || (req->len == 0 && req->op != VIO_OP_SYNC))
-        vio_queue_answer(q, req);
-    else
+    if (req->status == VV_OK && (req->len != 0 || req->op == VIO_OP_SYNC)) {
         push(queue_of(q), req);
+        return;
+    }
+    if (req->status == VV_OK)
+        posix_transfer_end(&t);
+    vio_queue_answer(q, req);
 }
 
 static void prepare_all(ring_queue *r)
@@ -151,6 +154,7 @@ static void take_answer(ring_queue *r, vio_req *req, int res)
         push(r, req);
         return;
     }
+    posix_transfer_end(&t);
     req->status = step == POSIX_DONE ? VV_OK : posix_transfer_fail(&t, &req->err);
     req->got = req->op == VIO_OP_READ ? t.moved : 0;
     vio_queue_answer(&r->base, req);
@@ -182,6 +186,7 @@ static void run_rest_blocking(ring_queue *r)
         vio_req *req = r->to_start;
         r->to_start = req->next;
         posix_run_request(req);
+        posix_fd_release(posix_file_of(req->file)); /* of ring_start */
         vio_queue_answer(&r->base, req);
     }
 }

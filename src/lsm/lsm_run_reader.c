@@ -516,7 +516,7 @@ static vv_status open_file(lsm_run *run, uint64_t id, const lsm_meta *expect, ui
     char path[VIO_PATH_MAX];
     lsm_run_path(path, run->store->dir, id);
     uint64_t size = 0;
-    vv_status st = vio_open(run->store->env->io, path, VIO_READ, &run->file, err);
+    vv_status st = vio_open(run->store->env->io, path, VIO_READ | VIO_IDLE, &run->file, err);
     if (st == VV_NOT_FOUND && expect != NULL)
         return vv_fail(err, VV_CORRUPT, "the manifest names it, but the file is not there");
     if (st == VV_OK)
@@ -552,7 +552,8 @@ static vv_status go_direct(lsm_run *run, uint64_t id, vv_error *err)
     char path[VIO_PATH_MAX];
     vio_file *file = NULL;
     lsm_run_path(path, run->store->dir, id);
-    vv_status st = vio_open(run->store->env->io, path, VIO_READ | VIO_DIRECT, &file, err);
+    vv_status st =
+        vio_open(run->store->env->io, path, VIO_READ | VIO_DIRECT | VIO_IDLE, &file, err);
     if (st != VV_OK)
         return st;
     vio_close(run->file);

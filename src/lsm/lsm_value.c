@@ -117,7 +117,7 @@ static vv_status open_file(lsm_store *s, uint64_t id, lsm_value_file **out, vv_e
     if (f == NULL)
         return vv_fail(err, VV_NO_MEMORY, "'%s': no memory", path);
     f->id = id;
-    vv_status st = vio_open(s->env->io, path, VIO_READ, &f->file, err);
+    vv_status st = vio_open(s->env->io, path, VIO_READ | VIO_IDLE, &f->file, err);
     if (st == VV_NOT_FOUND)
         st = vv_fail(err, VV_CORRUPT, "a run refers to it, but the file is not there");
     if (st == VV_OK)
