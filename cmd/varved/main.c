@@ -136,7 +136,9 @@ static vv_status load_config(config *c, const arguments *args, vv_error *err)
                            sizeof c->storage_data_directory - 1);
         memcpy(c->storage_data_directory, args->data, strlen(args->data) + 1);
     }
-    return st == VV_OK ? config_check(c, err) : st;
+    if (st == VV_OK)
+        st = config_check(c, err);
+    return st == VV_OK ? config_fit_memory(c, err) : st;
 }
 
 static void write_line(void *ctx, const char *line, size_t len)

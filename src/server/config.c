@@ -2,7 +2,8 @@
  * config.c - the table of keys, and how text becomes a value.
  *
  * A size takes KB, MB, GB (or KiB, MiB, GiB): powers of 1024 in both spellings, as the users of the
- * engines we replace write them. A duration takes ms, s, m, h.
+ * engines we replace write them. A duration takes ms, s, m, h. A size that is "auto" by default is
+ * 0 until config_fit_memory derives it from the memory limit.
  */
 #include "server/config.h"
 
@@ -46,8 +47,9 @@ const config_key config_keys[] = {
      "open connections; one more is closed at once"},
     {"server.max_streams", CONFIG_INT, FIELD(server_max_streams), "1000", 1, 100000, NULL,
      "calls in flight on one connection"},
-    {"server.max_message_size", CONFIG_SIZE, FIELD(server_max_message_size), "64MB", 1024,
-     1024 * VV_MIB, NULL, "bytes of one request message, refused at its prefix"},
+    {"server.max_message_size", CONFIG_SIZE, FIELD(server_max_message_size), "auto", 1024,
+     1024 * VV_MIB, NULL,
+     "bytes of one request message, refused at its prefix; auto: by the memory limit"},
     {"server.loops", CONFIG_INT, FIELD(server_loops), "2", 1, 256, NULL, "event-loop threads"},
     {"server.idle_timeout", CONFIG_DURATION, FIELD(server_idle_timeout_ns), "5m", VV_NS_PER_S,
      86400 * VV_NS_PER_S, NULL, "a connection without a byte or a call is closed after it"},
@@ -59,18 +61,19 @@ const config_key config_keys[] = {
      "query services; 0 takes a free port and prints it"},
     {"query.threads", CONFIG_INT, FIELD(query_threads), "2", 1, 256, NULL,
      "threads for queries and reads that wait for the disk"},
-    {"query.memory_limit", CONFIG_SIZE, FIELD(query_memory_limit), "64MB", VV_MIB, 1024 * VV_GIB,
-     NULL, "bytes one query may hold for order_by"},
+    {"query.memory_limit", CONFIG_SIZE, FIELD(query_memory_limit), "auto", VV_MIB, 1024 * VV_GIB,
+     NULL, "bytes one query may hold for order_by; auto: by the memory limit"},
     {"storage.data_directory", CONFIG_TEXT, FIELD(storage_data_directory), "./varve-data", 0, 0,
      NULL, "the store; one process at a time"},
     {"storage.wal_directory", CONFIG_TEXT, FIELD(storage_wal_directory), "", 0, 0, NULL,
      "the commit log, when it shall lie elsewhere; empty: inside the data directory"},
-    {"storage.memtable_size", CONFIG_SIZE, FIELD(storage_memtable_size), "64MB", 64 * VV_KIB,
-     64 * VV_GIB, NULL, "bytes a shard collects in memory before it is flushed"},
+    {"storage.memtable_size", CONFIG_SIZE, FIELD(storage_memtable_size), "auto", 64 * VV_KIB,
+     64 * VV_GIB, NULL,
+     "bytes a shard collects in memory before it is flushed; auto: by the memory limit"},
     {"storage.memory_limit", CONFIG_SIZE, FIELD(storage_memory_limit), "512MB", 16 * VV_MIB,
      1024 * VV_GIB, NULL, "bytes for memtables, caches, queues and queries together"},
-    {"storage.cache_size", CONFIG_SIZE, FIELD(storage_cache_size), "128MB", VV_MIB, 1024 * VV_GIB,
-     NULL, "bytes of the block caches"},
+    {"storage.cache_size", CONFIG_SIZE, FIELD(storage_cache_size), "auto", VV_MIB, 1024 * VV_GIB,
+     NULL, "bytes of the block caches; auto: by the memory limit"},
     {"storage.log_limit", CONFIG_SIZE, FIELD(storage_log_limit), "1GB", VV_MIB, 1024 * VV_GIB, NULL,
      "bytes of log kept before shards are flushed: bounds the time of a restart"},
     {"storage.log_segment_size", CONFIG_SIZE, FIELD(storage_log_segment_size), "64MB", 64 * VV_KIB,
@@ -94,6 +97,9 @@ const config_key config_keys[] = {
      "is"},
     {"storage.direct_io", CONFIG_BOOL, FIELD(storage_direct_io), "false", 0, 0, NULL,
      "read runs past the system's page cache: only storage.cache_size holds their blocks"},
+    {"storage.max_open_files", CONFIG_INT, FIELD(storage_max_open_files), "auto", 16, 1000000, NULL,
+     "descriptors for the files of the store; others are opened when they are read; auto: half of "
+     "the process's limit"},
     {"transactions.max_open", CONFIG_INT, FIELD(transactions_max_open), "1000", 1, 100000, NULL,
      "transactions that clients may hold open"},
     {"transactions.max_per_connection", CONFIG_INT, FIELD(transactions_max_per_connection), "100",
@@ -104,8 +110,8 @@ const config_key config_keys[] = {
      "make a missing table on its first write"},
     {"ingest.workers", CONFIG_INT, FIELD(ingest_workers), "2", 1, 64, NULL,
      "threads that decode records"},
-    {"ingest.queue_size", CONFIG_SIZE, FIELD(ingest_queue_size), "64MB", VV_MIB, 64 * VV_GIB, NULL,
-     "bytes received and not yet committed; over it senders are slowed"},
+    {"ingest.queue_size", CONFIG_SIZE, FIELD(ingest_queue_size), "auto", VV_MIB, 64 * VV_GIB, NULL,
+     "bytes received and not yet committed; over it senders are slowed; auto: by the memory limit"},
     {"log.level", CONFIG_CHOICE, FIELD(log_level), "info", 0, 0, level_choices,
      "error, warn, info or debug"},
     {"log.format", CONFIG_CHOICE, FIELD(log_format), "logfmt", 0, 0, format_choices,
@@ -177,7 +183,12 @@ static vv_status store_number(config *c, const config_key *key, const char *text
     } forms[] = {[CONFIG_INT] = {plain_units, "a whole number"},
                  [CONFIG_SIZE] = {size_units, "a size such as 64MB"},
                  [CONFIG_DURATION] = {duration_units, "a duration such as 500ms, 10s or 5m"}};
-    uint64_t n;
+    uint64_t n = 0;
+    bool derived = strcmp(text, "auto") == 0 && strcmp(key->initial, "auto") == 0;
+    if (derived) {
+        memcpy((char *)c + key->offset, &n, sizeof n);
+        return VV_OK;
+    }
     if (!parse_number(text, forms[key->type].units, &n))
         return vv_fail(err, VV_INVALID, "%s: '%s' is not %s", key->name, text,
                        forms[key->type].form);
@@ -332,17 +343,6 @@ vv_status config_check(const config *c, vv_error *err)
     if (c->server_port != 0 && c->server_port == c->query_port)
         return vv_fail(err, VV_INVALID, "query.port: %" PRIu64 " is server.port already",
                        c->query_port);
-    if (c->storage_memtable_size > c->storage_memory_limit / 4)
-        return vv_fail(
-            err, VV_INVALID,
-            "storage.memtable_size: more than a quarter of storage.memory_limit (%" PRIu64
-            " bytes): raise the limit or lower the memtable",
-            c->storage_memory_limit);
-    if (c->storage_cache_size + c->ingest_queue_size > c->storage_memory_limit)
-        return vv_fail(err, VV_INVALID,
-                       "storage.cache_size and ingest.queue_size together pass "
-                       "storage.memory_limit (%" PRIu64 " bytes)",
-                       c->storage_memory_limit);
     return VV_OK;
 }
 
@@ -385,7 +385,10 @@ static void print_value(const config *c, const config_key *key, vv_buf *out)
     case CONFIG_SIZE:
     case CONFIG_DURATION:
         memcpy(&n, at, sizeof n);
-        print_number(key, n, out);
+        if (n == 0 && strcmp(key->initial, "auto") == 0)
+            vv_buf_append_str(out, "auto");
+        else
+            print_number(key, n, out);
         return;
     }
 }

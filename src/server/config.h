@@ -44,6 +44,7 @@ typedef struct config {
     bool storage_compression;
     uint64_t storage_io_backend; /* vv_io_backend */
     bool storage_direct_io;
+    uint64_t storage_max_open_files; /* 0: by the limit of the process */
     uint64_t transactions_max_open;
     uint64_t transactions_max_per_connection;
     int64_t transactions_idle_timeout_ns;
@@ -54,7 +55,11 @@ typedef struct config {
     uint64_t log_format; /* vv_log_form */
 } config;
 
-/** Every key at its default. */
+/* A message that is received needs its own bytes and, if it is a batch, as many again for what is
+ * written. */
+#define CONFIG_MESSAGE_COPIES 2u
+
+/** Every key at its default; sizes that depend on the memory limit are 0: config_fit_memory. */
 void config_init(config *c);
 
 /** Overlay a YAML document. name stands in messages. VV_INVALID: "name:3:5: unknown key ...". */
@@ -71,6 +76,11 @@ VV_MUST_CHECK vv_status config_set(config *c, const char *assignment, vv_error *
 /** What no single key can tell: limits that must fit each other, an open address without
  * credentials. */
 VV_MUST_CHECK vv_status config_check(const config *c, vv_error *err);
+
+/** Derive the sizes that are 0 from storage.memory_limit and those that are set. VV_INVALID when
+ * one that was set cannot fit: the sentence begins with its key and tells the largest that does.
+ * Done twice it changes nothing. */
+VV_MUST_CHECK vv_status config_fit_memory(config *c, vv_error *err);
 
 /** The effective configuration as YAML, each key with its comment. Reads back to the same. */
 void config_print(const config *c, vv_buf *out);

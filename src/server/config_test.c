@@ -1,7 +1,11 @@
 #include "vv_test.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
+#include "base/util.h"
+#include "db/db.h"
 #include "server/config.h"
 
 static void defaults_pass_their_own_check(void **state)
@@ -12,7 +16,10 @@ static void defaults_pass_their_own_check(void **state)
     config_init(&c);
     assert_ok(config_check(&c, &err), err);
     assert_int_equal(c.server_port, 8080);
+    assert_ok(config_fit_memory(&c, &err), err);
     assert_int_equal(c.storage_memtable_size, 64 << 20);
+    assert_int_equal(c.storage_cache_size, 128 << 20);
+    assert_int_equal(c.server_max_message_size, 64 << 20);
     assert_false(c.server_allow_anonymous);
 }
 
@@ -110,6 +117,104 @@ static void prop_printed_configuration_reads_back(void **state)
     vv_buf_fini(&out);
 }
 
+/* What nobody may pass, whatever was derived or set. */
+static void check_parts(const config *c)
+{
+    vv_options opt = VV_OPTIONS_INIT;
+    opt.memory_limit = c->storage_memory_limit;
+    opt.memtable_size = c->storage_memtable_size;
+    opt.cache_size = c->storage_cache_size;
+    uint64_t room = db_memory_free(&opt); /* 0: vv_db_open would refuse */
+    assert_true(room >= VV_MIB);
+    assert_true(CONFIG_MESSAGE_COPIES * c->server_max_message_size <= room);
+    assert_true(c->ingest_queue_size >= VV_MIB && c->ingest_queue_size <= room);
+    assert_true(c->query_memory_limit >= VV_MIB && c->query_memory_limit <= room);
+    assert_true(c->storage_memtable_size <= c->storage_memory_limit / 4);
+    assert_true(c->storage_cache_size >= VV_MIB);
+}
+
+/* A limit alone: whole parts that fit, no part shrinks as the limit grows, and what was printed
+ * reads back and stays. */
+static void prop_every_limit_from_the_least_on_divides(void **state)
+{
+    (void)state;
+    config before = {0};
+    vv_error err;
+    for (uint64_t limit = 16 * VV_MIB; limit < 4096 * VV_GIB; limit += 1 + limit / 37) {
+        config c;
+        config_init(&c);
+        c.storage_memory_limit = limit;
+        assert_ok(config_fit_memory(&c, &err), err);
+        check_parts(&c);
+        assert_true(c.server_max_message_size >= VV_MIB);
+        assert_true(c.storage_cache_size >= before.storage_cache_size);
+        assert_true(c.storage_memtable_size >= before.storage_memtable_size);
+        assert_true(c.server_max_message_size >= before.server_max_message_size);
+        assert_true(c.ingest_queue_size >= before.ingest_queue_size);
+        assert_true(c.query_memory_limit >= before.query_memory_limit);
+        before = c;
+        assert_ok(config_fit_memory(&c, &err), err);
+        assert_memory_equal(&before, &c, sizeof c);
+    }
+}
+
+/* The number behind "at most " of a refusal. */
+static uint64_t largest_of(const vv_error *err)
+{
+    const char *at = strstr(err->msg, "at most ");
+    assert_non_null(at);
+    return strtoull(at + strlen("at most "), NULL, 10);
+}
+
+/* Keys set at random, in random combinations: what is accepted fits, and of what is refused the
+ * largest that the sentence names is not refused again, while a KiB more is. */
+static void prop_a_refused_size_names_the_largest_that_fits(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t offset;
+    } keys[] = {{"storage.memtable_size", offsetof(config, storage_memtable_size)},
+                {"storage.cache_size", offsetof(config, storage_cache_size)},
+                {"server.max_message_size", offsetof(config, server_max_message_size)},
+                {"ingest.queue_size", offsetof(config, ingest_queue_size)},
+                {"query.memory_limit", offsetof(config, query_memory_limit)}};
+    vv_rng rng;
+    vv_rng_init(&rng, vv_test_seed(1));
+    unsigned refused = 0;
+    for (unsigned round = 0; round < 20000; round++) {
+        config asked;
+        config_init(&asked);
+        asked.storage_memory_limit = 16 * VV_MIB << vv_rng_below(&rng, 8);
+        for (size_t k = 0; k < ARRAY_LEN(keys); k++) {
+            uint64_t value = VV_MIB + vv_rng_below(&rng, asked.storage_memory_limit);
+            if (vv_rng_one_in(&rng, 3))
+                memcpy((char *)&asked + keys[k].offset, &value, sizeof value);
+        }
+        vv_error err = {0};
+        for (unsigned tries = 0; tries <= ARRAY_LEN(keys); tries++) {
+            config c = asked;
+            if (config_fit_memory(&c, &err) == VV_OK) {
+                check_parts(&c);
+                break;
+            }
+            assert_true(tries < ARRAY_LEN(keys)); /* each key is refused once at most */
+            refused++;
+            size_t k = 0;
+            while (k < ARRAY_LEN(keys) && strncmp(err.msg, keys[k].name, strlen(keys[k].name)) != 0)
+                k++;
+            assert_true(k < ARRAY_LEN(keys));
+            uint64_t largest = largest_of(&err);
+            uint64_t more = largest + VV_KIB;
+            c = asked;
+            memcpy((char *)&c + keys[k].offset, &more, sizeof more);
+            assert_status(VV_INVALID, config_fit_memory(&c, &err));
+            memcpy((char *)&asked + keys[k].offset, &largest, sizeof largest);
+        }
+    }
+    assert_true(refused > 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +223,8 @@ int main(void)
         cmocka_unit_test(the_environment_wins_over_the_file_and_set_over_both),
         cmocka_unit_test(an_open_address_needs_to_be_asked_for_by_name),
         cmocka_unit_test(prop_printed_configuration_reads_back),
+        cmocka_unit_test(prop_every_limit_from_the_least_on_divides),
+        cmocka_unit_test(prop_a_refused_size_names_the_largest_that_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

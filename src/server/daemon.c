@@ -39,7 +39,7 @@ struct varve_daemon {
 
 /* Keys whose value only the start proves wrong. The refusal begins with the key, which also tells
  * the exit code. */
-static const char *const started_keys[] = {"server.port", "query.port", "server.max_message_size"};
+static const char *const started_keys[] = {"server.port", "query.port"};
 
 bool daemon_is_misconfigured(const vv_error *err)
 {
@@ -137,23 +137,6 @@ static void store_log(void *ctx, int level, const char *line, size_t len)
     log->write(log->ctx, line, len);
 }
 
-/* A message that is received needs its own bytes and, if it is a batch, as many again for what is
- * written. What no share keeps must hold one, or every large message goes over the limit. */
-static vv_status check_message_fits(const config *c, const vv_options *opt, vv_error *err)
-{
-    uint64_t need = (1 + SVC_BATCH_COPIES) * c->server_max_message_size;
-    uint64_t room = db_memory_free(opt);
-    if (need <= room)
-        return VV_OK;
-    return vv_fail(err, VV_INVALID,
-                   "server.max_message_size: one message of %" PRIu64 " bytes and a copy of it do "
-                   "not fit the %" PRIu64 " bytes that storage.memory_limit (%" PRIu64
-                   ") leaves beside storage.cache_size: raise the limit, lower the cache, or set "
-                   "it to %" PRIu64 " at most",
-                   c->server_max_message_size, room, c->storage_memory_limit,
-                   room / (1 + SVC_BATCH_COPIES));
-}
-
 static vv_status open_store(varve_daemon *d, vv_error *err)
 {
     const config *c = &d->config;
@@ -172,13 +155,12 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.compress = c->storage_compression;
     opt.io_backend = (vv_io_backend)c->storage_io_backend;
     opt.direct_io = c->storage_direct_io;
+    opt.max_open_files = (uint32_t)c->storage_max_open_files;
     opt.log = store_log;
     opt.log_ctx = d->node.log;
     opt.log_level = (int)c->log_level;
     opt.log_json = c->log_format == VV_LOG_JSON;
-    vv_status st = check_message_fits(c, &opt, err);
-    if (st == VV_OK)
-        st = place_wal(c, err);
+    vv_status st = place_wal(c, err);
     if (st != VV_OK)
         return st;
     return vv_db_open(c->storage_data_directory, &opt, &d->node.db, err);

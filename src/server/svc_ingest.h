@@ -6,10 +6,12 @@
 
 #include "base/buf.h"
 #include "ingest/ingest.h"
+#include "server/config.h"
 #include "server/node.h"
 
 #define SVC_INGEST_ANSWER_MAX (64u * 1024 * 1024)
 #define SVC_BATCH_COPIES 1u /* of the message of an IngestBatch, in the batch that is written */
+_Static_assert(1 + SVC_BATCH_COPIES == CONFIG_MESSAGE_COPIES, "the configuration knows of them");
 #define SVC_INGEST_PORTS 1u /* bit 0: the ingest port */
 
 /* Who asks, kept beyond the call: the pipeline resolves tables when the call may be gone. */
