@@ -54,6 +54,10 @@ void vv_mutex_fini(vv_mutex *mutex);
 void vv_mutex_lock(vv_mutex *mutex) VV_ACQUIRE(*mutex);
 void vv_mutex_unlock(vv_mutex *mutex) VV_RELEASE(*mutex);
 
+/** Mutexes this thread has taken, so that a test can show a path without one. 0 in builds without
+ * assertions. */
+uint64_t vv_lock_count(void);
+
 void vv_cond_init(vv_cond *cond); /* waits on the monotonic clock */
 void vv_cond_fini(vv_cond *cond);
 /** Release the mutex, sleep, take it again. Wakes also without reason: look again. */

@@ -1,7 +1,7 @@
 /*
- * pgc.c - frames, the clock hand and the accounting of the page cache.
+ * pgc.c - frames, eviction and the accounting of the page cache.
  *
- *   published   linked in the ring, its word points to it        refs = 1 + pins
+ *   published   linked in a queue, its word points to it         refs = 1 + pins
  *     | evict or file destroyed: word emptied, unlinked (under the lock)
  *     v
  *   limbo       waits for the sections that may have seen it     refs = 1 + pins
@@ -14,6 +14,22 @@
  *
  * Why a pin is safe without a lock: inside a section a frame found through its word still has the
  * word's reference, because that one goes only after every section open at the eviction has ended.
+ *
+ * Which block goes (after S3-FIFO: Yang et al., "FIFO queues are all you need for cache eviction",
+ * SOSP 2023):
+ *
+ *     new block ----------------> trial (a tenth) --not used again--> evicted, its name remembered
+ *                                   |                                          |
+ *                                   | looked up PGC_HOT times                  | loaded again
+ *                                   v                                          v
+ *                                  kept <--------------------------------------'
+ *                                   '--oldest first; each lookup buys it one more round
+ *
+ * Why not one clock: a scan of more than the cache clears every mark and then evicts everything,
+ * also what is asked for all the time. Here what a scan brings comes and goes through the trial; a
+ * page of a scan that begins where the last one ended looks a block up twice and still goes. The
+ * names (a hash of file and block each, four bytes, as many as the cache has pages) let a set that
+ * is larger than the trial in all the same: the second load of a block finds its name.
  *
  * The lock is taken on a miss and on an eviction, never on a hit, and never while waiting for I/O.
  * Memory is freed outside it, and retiring runs outside it too: what the epoch frees takes no lock.
@@ -28,19 +44,33 @@
 #include "page/pgc_slab.h"
 
 #define EVICT_BATCH 32u
+#define TRIAL_PART 10u
+#define NAMES_MIN 64u
+#define NAMES_MAX (UINT32_C(1) << 22)
+
+enum { UNLINKED = 0, TRIAL, KEPT };
+
+/* Oldest at the head. */
+typedef struct pgc_queue {
+    pgc_frame *head;
+    pgc_frame *tail;
+    uint64_t bytes;
+    uint64_t count;
+} pgc_queue;
 
 struct pgc_cache {
     uint64_t size;              /* fixed */
     vv_budget *budget;          /* fixed, may be NULL */
     vv_mutex lock;              /* VV_RANK_CACHE */
-    pgc_frame *hand;            /* under lock; NULL: the ring is empty */
-    uint64_t linked;            /* bytes of the frames in the ring, under lock */
-    uint64_t count;             /* frames in the ring, under lock */
+    pgc_queue queue[KEPT + 1];  /* under lock; the first is not used */
     pgc_slabs slabs;            /* under lock */
+    uint32_t name_mask;         /* fixed */
+    _Atomic uint32_t last_id;   /* of files */
     _Atomic uint64_t loose;     /* of frames outside of the slabs; any thread, relaxed */
     _Atomic uint64_t bytes;     /* of all frames, by charge; any thread, relaxed */
     _Atomic uint64_t evictions; /* statistics */
     pgc_counter counters[PGC_COUNTERS];
+    uint32_t names[]; /* of blocks evicted from the trial; under lock */
 };
 
 /* The memory a frame takes: its slot's, or what it has by itself. */
@@ -49,12 +79,25 @@ static uint64_t charge_of(const pgc_frame *frame)
     return frame->is_slot ? pgc_slot_size(frame->len) : sizeof(pgc_frame) + frame->len + PGC_PAD;
 }
 
+/* A power of two: one for each page the cache may hold. */
+static uint32_t names_of(uint64_t size)
+{
+    uint32_t names = NAMES_MIN;
+    while (names < NAMES_MAX && names < size / VV_BLOCK)
+        names *= 2;
+    return names;
+}
+
 vv_status pgc_cache_create(uint64_t size, vv_budget *budget, pgc_cache **out, vv_error *err)
 {
-    pgc_cache *cache = vv_alloc_aligned(64, sizeof *cache);
+    uint32_t names = names_of(size);
+    size_t memory = sizeof(pgc_cache) + names * sizeof(uint32_t);
+    pgc_cache *cache = vv_alloc_aligned(64, memory);
     if (cache == NULL)
         return vv_fail(err, VV_NO_MEMORY, "page cache: no memory");
-    memset(cache, 0, sizeof *cache);
+    memset(cache, 0, memory);
+    cache->name_mask = names - 1;
+    vv_budget_take(budget, VV_BUDGET_INDEX, memory);
     cache->size = size;
     cache->budget = budget;
     vv_mutex_init(&cache->lock, VV_RANK_CACHE);
@@ -69,15 +112,17 @@ void pgc_cache_destroy(pgc_cache *cache)
 {
     if (cache == NULL)
         return;
-    assert(cache->hand == NULL);
+    assert(cache->queue[TRIAL].head == NULL && cache->queue[KEPT].head == NULL);
     vv_epoch_drain();
     assert(atomic_load(&cache->bytes) == 0); /* a frame is still pinned */
     pgc_slabs_fini(&cache->slabs);
     vv_mutex_fini(&cache->lock);
+    vv_budget_release(cache->budget, VV_BUDGET_INDEX,
+                      sizeof *cache + ((size_t)cache->name_mask + 1) * sizeof(uint32_t));
     vv_free(cache);
 }
 
-void pgc_cache_stats(const pgc_cache *cache, pgc_stats *out)
+void pgc_cache_stats(pgc_cache *cache, pgc_stats *out)
 {
     *out = (pgc_stats){
         .bytes = atomic_load_explicit(&cache->bytes, memory_order_relaxed),
@@ -87,6 +132,9 @@ void pgc_cache_stats(const pgc_cache *cache, pgc_stats *out)
         out->hits += atomic_load_explicit(&cache->counters[i].hits, memory_order_relaxed);
         out->misses += atomic_load_explicit(&cache->counters[i].misses, memory_order_relaxed);
     }
+    vv_mutex_lock(&cache->lock);
+    out->kept_bytes = cache->queue[KEPT].bytes;
+    vv_mutex_unlock(&cache->lock);
 }
 
 pgc_counter *pgc_cache_counters(pgc_cache *cache)
@@ -114,52 +162,114 @@ void pgc_unpin(void *ptr)
     atomic_fetch_sub_explicit(&cache->bytes, charge, memory_order_relaxed);
 }
 
-static void ring_insert(pgc_cache *cache, pgc_frame *frame) VV_REQUIRES(cache->lock)
+/* ---- the two queues ---- */
+
+static void push(pgc_cache *cache, pgc_frame *frame, uint8_t which) VV_REQUIRES(cache->lock)
 {
-    if (cache->hand == NULL) {
-        frame->prev = frame->next = frame;
-        cache->hand = frame;
-    } else { /* behind the hand: it has a whole round to be used again */
-        frame->next = cache->hand;
-        frame->prev = cache->hand->prev;
-        frame->prev->next = frame;
-        frame->next->prev = frame;
-    }
-    frame->linked = 1;
-    cache->linked += charge_of(frame);
-    cache->count++;
+    pgc_queue *q = &cache->queue[which];
+    frame->next = NULL;
+    frame->prev = q->tail;
+    if (q->tail != NULL)
+        q->tail->next = frame;
+    else
+        q->head = frame;
+    q->tail = frame;
+    q->bytes += charge_of(frame);
+    q->count++;
+    frame->linked = which;
 }
 
-/* Empty its word and take it out of the ring; its reference is now the caller's to retire. */
+static void drop(pgc_cache *cache, pgc_frame *frame) VV_REQUIRES(cache->lock)
+{
+    pgc_queue *q = &cache->queue[frame->linked];
+    if (frame->prev != NULL)
+        frame->prev->next = frame->next;
+    else
+        q->head = frame->next;
+    if (frame->next != NULL)
+        frame->next->prev = frame->prev;
+    else
+        q->tail = frame->prev;
+    q->bytes -= charge_of(frame);
+    q->count--;
+    frame->linked = UNLINKED;
+}
+
+static uint64_t linked_bytes(const pgc_cache *cache) VV_REQUIRES(cache->lock)
+{
+    return cache->queue[TRIAL].bytes + cache->queue[KEPT].bytes;
+}
+
+/* Where the name of a block stands, and what stands there (never 0). */
+static uint32_t *name_of(pgc_cache *cache, const pgc_file *file, uint32_t block, uint32_t *name)
+    VV_REQUIRES(cache->lock)
+{
+    uint64_t h = ((uint64_t)file->id << 32 | block) * UINT64_C(0x9e3779b97f4a7c15);
+    h ^= h >> 29;
+    h *= UINT64_C(0xbf58476d1ce4e5b9);
+    *name = (uint32_t)(h >> 32) | 1;
+    return &cache->names[h & cache->name_mask];
+}
+
+/* Its word is in the array of its file. */
+static void remember(pgc_cache *cache, const pgc_frame *frame) VV_REQUIRES(cache->lock)
+{
+    uint32_t name;
+    uint32_t *at = name_of(cache, frame->file, (uint32_t)(frame->slot - frame->file->ref), &name);
+    *at = name;
+}
+
+/* Was it evicted from the trial not long ago? Then it is no longer known. */
+static bool recall(pgc_cache *cache, const pgc_file *file, uint32_t block) VV_REQUIRES(cache->lock)
+{
+    uint32_t name;
+    uint32_t *at = name_of(cache, file, block, &name);
+    if (*at != name)
+        return false;
+    *at = 0;
+    return true;
+}
+
+/* Empty its word and take it out of its queue; its reference is now the caller's to retire. */
 static void unpublish(pgc_cache *cache, pgc_frame *frame) VV_REQUIRES(cache->lock)
 {
     assert(atomic_load(frame->slot) == frame);
     atomic_store(frame->slot, NULL);
     frame->slot = NULL;
-    frame->linked = 0;
-    if (frame->next == frame) {
-        cache->hand = NULL;
-    } else {
-        frame->prev->next = frame->next;
-        frame->next->prev = frame->prev;
-        if (cache->hand == frame)
-            cache->hand = frame->next;
-    }
-    cache->linked -= charge_of(frame);
-    cache->count--;
+    frame->file = NULL;
+    drop(cache, frame);
 }
 
-/* One turn of the hand's choice: cold and not pinned, or NULL after two rounds without one. */
+/* The oldest of a queue goes, or moves on: NULL. */
+static pgc_frame *try_oldest(pgc_cache *cache, uint8_t which) VV_REQUIRES(cache->lock)
+{
+    pgc_frame *frame = cache->queue[which].head;
+    bool pinned = atomic_load_explicit(&frame->refs, memory_order_relaxed) > 1;
+    uint8_t hot = atomic_load_explicit(&frame->hot, memory_order_relaxed);
+    bool stays = which == KEPT ? hot > 0 : hot >= PGC_HOT;
+    if (!pinned && !stays)
+        return frame;
+    drop(cache, frame);
+    push(cache, frame, stays ? KEPT : which);
+    if (which == TRIAL && stays)
+        atomic_store_explicit(&frame->hot, 0, memory_order_relaxed);
+    else if (!pinned)
+        atomic_store_explicit(&frame->hot, (uint8_t)(hot - 1), memory_order_relaxed);
+    return NULL;
+}
+
+/* Cold and not pinned, or NULL after enough rounds without one. */
 static pgc_frame *pick_victim(pgc_cache *cache, uint64_t *steps_left) VV_REQUIRES(cache->lock)
 {
-    while (cache->hand != NULL && *steps_left > 0) {
-        pgc_frame *frame = cache->hand;
+    const pgc_queue *trial = &cache->queue[TRIAL];
+    const pgc_queue *kept = &cache->queue[KEPT];
+    while (trial->count + kept->count > 0 && *steps_left > 0) {
         --*steps_left;
-        bool pinned = atomic_load_explicit(&frame->refs, memory_order_relaxed) > 1;
-        if (!pinned && !atomic_load_explicit(&frame->hot, memory_order_relaxed))
+        bool from_trial = trial->count > 0 && (trial->bytes > cache->size / TRIAL_PART ||
+                                               kept->count == 0 || *steps_left < trial->count);
+        pgc_frame *frame = try_oldest(cache, from_trial ? TRIAL : KEPT);
+        if (frame != NULL)
             return frame;
-        atomic_store_explicit(&frame->hot, 0, memory_order_relaxed);
-        cache->hand = frame->next;
     }
     return NULL;
 }
@@ -169,13 +279,15 @@ static unsigned evict_batch(pgc_cache *cache, uint64_t need, pgc_frame *victims[
     VV_REQUIRES(cache->lock)
 {
     unsigned count = 0;
-    /* A full round clears the marks, a second finds what stayed cold: bounded work under the lock.
+    /* PGC_HOT rounds clear the marks, one more finds what stayed cold: bounded work under the lock.
      */
-    uint64_t steps = 2 * cache->count;
-    while (count < EVICT_BATCH && cache->linked + need > cache->size) {
+    uint64_t steps = (PGC_HOT + 2) * (cache->queue[TRIAL].count + cache->queue[KEPT].count);
+    while (count < EVICT_BATCH && linked_bytes(cache) + need > cache->size) {
         pgc_frame *frame = pick_victim(cache, &steps);
         if (frame == NULL)
             break;
+        if (frame->linked == TRIAL)
+            remember(cache, frame);
         unpublish(cache, frame);
         victims[count++] = frame;
     }
@@ -209,7 +321,7 @@ static pgc_frame *drain_slab(pgc_cache *cache, size_t len) VV_REQUIRES(cache->lo
     pgc_slab *slab = pgc_slabs_drain(&cache->slabs, len);
     pgc_frame *frame;
     for (size_t i = 0; slab != NULL && (frame = pgc_slab_slot(slab, i)) != NULL; i++) {
-        if (!frame->linked)
+        if (frame->linked == UNLINKED)
             continue;
         unpublish(cache, frame);
         frame->next = evicted;
@@ -302,7 +414,8 @@ void pgc_publish(pgc_file *file, uint32_t block, pgc_frame *frame)
     if (atomic_load_explicit(&file->ref[block], memory_order_relaxed) == NULL) {
         pgc_pin(frame); /* the word's reference */
         frame->slot = &file->ref[block];
-        ring_insert(cache, frame);
+        frame->file = file;
+        push(cache, frame, recall(cache, file, block) ? KEPT : TRIAL);
         /* Publishes the frame's bytes; pairs with the acquire load in pgc_lookup. */
         atomic_store_explicit(&file->ref[block], frame, memory_order_release);
     }
@@ -317,6 +430,7 @@ vv_status pgc_file_create(pgc_cache *cache, uint32_t block_count, pgc_file **out
         return vv_fail(err, VV_NO_MEMORY, "page cache: no memory for %u references", block_count);
     file->cache = cache;
     file->block_count = block_count;
+    file->id = atomic_fetch_add_explicit(&cache->last_id, 1, memory_order_relaxed) + 1;
     vv_budget_take(cache->budget, VV_BUDGET_INDEX, size);
     *out = file;
     return VV_OK;

@@ -7,7 +7,7 @@
  *
  *     hit    vv_epoch_enter -> pgc_lookup -> use it, or pgc_pin -> vv_epoch_exit ... pgc_unpin
  *     miss   leave the section; pgc_frame_create; fill and verify; pgc_publish; pgc_unpin later
- *     evict  the clock hand empties the word, then the frame waits for the readers (epoch)
+ *     evict  the word is emptied, then the frame waits for the readers (epoch)
  *
  * Blocks never change, so two frames of one block are harmless: of two loaders the first publishes,
  * the other uses its own copy. A frame holds one reference for its word and one for each pin; it is
@@ -26,6 +26,7 @@
 #include "varve/status.h"
 
 #define PGC_COUNTERS 16u
+#define PGC_HOT 2u  /* lookups that make a newcomer stay */
 #define PGC_PAD 32u /* readable bytes behind a frame's data, for copies in fixed steps */
 
 typedef struct pgc_cache pgc_cache;
@@ -33,14 +34,15 @@ typedef struct pgc_cache pgc_cache;
 /* The header of a frame; its data follows at once. */
 typedef struct pgc_frame {
     _Atomic uint32_t refs;             /* its word in a reference array, and each pin */
-    _Atomic uint8_t hot;               /* set by readers, cleared by the clock hand; relaxed */
+    _Atomic uint8_t hot;               /* lookups, up to PGC_HOT; relaxed: one may be lost */
     uint8_t is_slot;                   /* lies in a slab; fixed */
     uint32_t len;                      /* bytes of data; fixed */
     pgc_cache *cache;                  /* fixed */
     _Atomic(struct pgc_frame *) *slot; /* the word; NULL when not published; under the lock */
-    struct pgc_frame *prev, *next;     /* the clock's ring, under the lock */
-    uint8_t linked;                    /* in the ring; under the lock */
-    uint8_t unused[15];
+    struct pgc_frame *prev, *next;     /* its queue, under the lock */
+    uint8_t linked;                    /* which queue, 0: none; under the lock */
+    uint8_t unused[7];
+    const struct pgc_file *file; /* of the word; under the lock */
 } pgc_frame;
 _Static_assert(sizeof(pgc_frame) == 64, "data starts on a cache line");
 
@@ -48,6 +50,7 @@ _Static_assert(sizeof(pgc_frame) == 64, "data starts on a cache line");
 typedef struct pgc_file {
     pgc_cache *cache;
     uint32_t block_count;
+    uint32_t id; /* of this cache, for the memory of what was evicted */
     _Atomic(pgc_frame *) ref[];
 } pgc_file;
 
@@ -62,6 +65,7 @@ typedef struct pgc_stats {
     uint64_t misses;
     uint64_t bytes; /* of frames, evicted ones that are still in use included */
     uint64_t evictions;
+    uint64_t kept_bytes; /* of those bytes, blocks that proved to be used again */
 } pgc_stats;
 
 /** A cache of at most size bytes (pinned frames can pass it), counted under VV_BUDGET_CACHE. */
@@ -69,7 +73,7 @@ VV_MUST_CHECK vv_status pgc_cache_create(uint64_t size, vv_budget *budget, pgc_c
                                          vv_error *err);
 /** All files are closed and all pins released. Waits for readers' sections. Accepts NULL. */
 void pgc_cache_destroy(pgc_cache *cache);
-void pgc_cache_stats(const pgc_cache *cache, pgc_stats *out);
+void pgc_cache_stats(pgc_cache *cache, pgc_stats *out);
 pgc_counter *pgc_cache_counters(pgc_cache *cache);
 
 /** An empty reference array, counted under VV_BUDGET_INDEX. Gives *out: pgc_file_destroy. */
@@ -101,8 +105,11 @@ static inline void pgc_count(_Atomic uint64_t *counter)
 static inline pgc_frame *pgc_lookup(const pgc_file *file, uint32_t block)
 {
     pgc_frame *frame = atomic_load_explicit(&file->ref[block], memory_order_acquire);
-    if (frame != NULL && !atomic_load_explicit(&frame->hot, memory_order_relaxed))
-        atomic_store_explicit(&frame->hot, 1, memory_order_relaxed);
+    if (frame == NULL)
+        return NULL;
+    uint8_t hot = atomic_load_explicit(&frame->hot, memory_order_relaxed);
+    if (hot < PGC_HOT)
+        atomic_store_explicit(&frame->hot, (uint8_t)(hot + 1), memory_order_relaxed);
     return frame;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/epoch.h"
+#include "base/lock.h"
 #include "base/rng.h"
 #include "page/pgc_slab.h"
 #include "vv_test.h"
@@ -243,6 +244,121 @@ static void a_failed_allocation_is_an_answer(void **state)
     pgc_cache_destroy(cache);
 }
 
+/* What a reader does with a block: found, or loaded and published. True when it was there. */
+static bool touch(pgc_file *file, uint32_t block)
+{
+    vv_epoch_enter();
+    const pgc_frame *found = pgc_lookup(file, block);
+    vv_epoch_exit();
+    if (found == NULL)
+        pgc_unpin(load(file, block, 4096));
+    return found != NULL;
+}
+
+/* Share of a set of blocks, read in random order, that was there. */
+static double hit_ratio(pgc_file *file, uint32_t blocks, uint32_t reads, vv_rng *rng)
+{
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < reads; i++)
+        hits += touch(file, (uint32_t)vv_rng_below(rng, blocks));
+    return (double)hits / reads;
+}
+
+#define SCAN_PAGES 512u /* what the cache holds */
+
+/* A scan of 20 times the cache, one block in 25 looked up twice (where a page of a scan ends and
+ * the next begins), with a read of the hot set after every so many blocks. Their hit ratio. */
+static double scan(pgc_file *table, pgc_file *set, uint32_t hot, uint32_t every, vv_rng *rng)
+{
+    uint32_t hits = 0;
+    uint32_t reads = 0;
+    for (uint32_t i = 0; i < table->block_count; i++) {
+        (void)touch(table, i);
+        if (i % 25 == 0)
+            (void)touch(table, i);
+        if (every == 0 || i % every != 0)
+            continue;
+        hits += touch(set, (uint32_t)vv_rng_below(rng, hot));
+        reads++;
+    }
+    return reads == 0 ? 1 : (double)hits / reads;
+}
+
+/* A set that was asked for all the time is still there after a scan during which nobody asked, and
+ * after one beside which few did. Sets from a tenth to seven tenths of the cache. */
+static void prop_a_scan_does_not_push_out_what_is_hot(void **state)
+{
+    (void)state;
+    vv_rng rng;
+    vv_rng_init(&rng, vv_test_seed(11));
+    for (unsigned round = 0; round < 12; round++) {
+        uint32_t pages = SCAN_PAGES << round % 3;
+        uint32_t hot = pages / 10 * (1 + (uint32_t)vv_rng_below(&rng, 7));
+        pgc_cache *cache = make_cache((uint64_t)pages * pgc_slot_size(4096), NULL);
+        pgc_file *set = make_file(cache, hot);
+        pgc_file *table = make_file(cache, 20 * pages);
+        (void)hit_ratio(set, hot, 20 * hot, &rng);
+        assert_true(hit_ratio(set, hot, 4 * hot, &rng) == 1.0);
+        (void)scan(table, set, hot, 0, &rng);
+        double after = hit_ratio(set, hot, 4 * hot, &rng);
+        double beside = scan(table, set, hot, 10, &rng);
+        if (after < 0.99 || beside < 0.99)
+            fail_msg("seed %#llx: %u hot of %u pages: %.3f found after a scan, %.3f beside one",
+                     (unsigned long long)vv_test_seed(11), hot, pages, after, beside);
+        pgc_file_destroy(set);
+        pgc_file_destroy(table);
+        pgc_cache_destroy(cache);
+    }
+}
+
+/* What was hot yesterday makes room for what is hot today, also when that does not fit the trial.
+ */
+static void prop_another_hot_set_takes_the_place_of_the_last(void **state)
+{
+    (void)state;
+    vv_rng rng;
+    vv_rng_init(&rng, vv_test_seed(12));
+    pgc_cache *cache = make_cache((uint64_t)SCAN_PAGES * pgc_slot_size(4096), NULL);
+    uint32_t hot = SCAN_PAGES * 8 / 10;
+    pgc_file *sets[2] = {make_file(cache, hot), make_file(cache, hot)};
+    for (unsigned round = 0; round < 6; round++) {
+        (void)hit_ratio(sets[round % 2], hot, 12 * hot, &rng);
+        assert_true(hit_ratio(sets[round % 2], hot, 4 * hot, &rng) > 0.99);
+    }
+    pgc_file_destroy(sets[0]);
+    pgc_file_destroy(sets[1]);
+    pgc_cache_destroy(cache);
+}
+
+/* Looked up, pinned and released: no mutex, and not a word of memory. */
+static void a_hit_takes_no_lock_and_no_memory(void **state)
+{
+    (void)state;
+    pgc_cache *cache = make_cache(1 << 20, NULL);
+    pgc_file *file = make_file(cache, 10);
+    for (uint32_t i = 0; i < 10; i++)
+        (void)touch(file, i);
+    uint64_t locks = vv_lock_count();
+    uint64_t allocations = vv_alloc_count();
+    for (uint32_t i = 0; i < 10000; i++) {
+        vv_epoch_enter();
+        pgc_frame *frame = pgc_lookup(file, i % 10);
+        assert_non_null(frame);
+        pgc_pin(frame);
+        vv_epoch_exit();
+        pgc_count(&pgc_my_counter(pgc_cache_counters(cache))->hits);
+        pgc_unpin(frame);
+    }
+    assert_true(vv_lock_count() == locks);
+    assert_true(vv_alloc_count() == allocations);
+#ifndef NDEBUG
+    pgc_unpin(load(file, 0, 4096)); /* a miss does: the count counts */
+    assert_true(vv_lock_count() > locks);
+#endif
+    pgc_file_destroy(file);
+    pgc_cache_destroy(cache);
+}
+
 #define RACE_ROUNDS 20000u
 
 typedef struct race {
@@ -328,6 +444,9 @@ int main(void)
         cmocka_unit_test(empty_slabs_wait_for_the_next_blocks),
         cmocka_unit_test(a_large_value_takes_a_slot_of_its_size),
         cmocka_unit_test(a_failed_allocation_is_an_answer),
+        cmocka_unit_test(a_hit_takes_no_lock_and_no_memory),
+        cmocka_unit_test(prop_a_scan_does_not_push_out_what_is_hot),
+        cmocka_unit_test(prop_another_hot_set_takes_the_place_of_the_last),
         cmocka_unit_test(prop_readers_and_evictions_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,8 +106,8 @@ class Messages:
     """The protos compiled for Python into a directory of their own, imported by package path."""
 
     FILES = ["storage/common.proto", "storage/ingestion.proto", "storage/query.proto",
-             "varve/v1/kv.proto", "varve/v1/admin.proto", "grpc/health/v1/health.proto",
-             "grpc/reflection/v1/reflection.proto"]
+             "varve/v1/kv.proto", "varve/v1/txn.proto", "varve/v1/admin.proto",
+             "grpc/health/v1/health.proto", "grpc/reflection/v1/reflection.proto"]
 
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="varve-pb-")
@@ -120,6 +120,7 @@ class Messages:
         self.ingestion = importlib.import_module("storage.ingestion_pb2")
         self.query = importlib.import_module("storage.query_pb2")
         self.kv = importlib.import_module("varve.v1.kv_pb2")
+        self.txn = importlib.import_module("varve.v1.txn_pb2")
         self.admin = importlib.import_module("varve.v1.admin_pb2")
         self.health = importlib.import_module("grpc_published.health.v1.health_pb2")
         self.reflection = importlib.import_module("grpc_published.reflection.v1.reflection_pb2")
