@@ -4,6 +4,7 @@
 #ifndef VARVE_VARVE_H
 #define VARVE_VARVE_H
 
+#include "varve/async.h"
 #include "varve/db.h"
 #include "varve/record.h"
 #include "varve/slice.h"

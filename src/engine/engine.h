@@ -126,6 +126,7 @@ typedef struct engine_stats {
 } engine_stats;
 
 typedef struct engine engine;
+typedef struct engine_get engine_get; /* engine_get.h */
 
 /* Which work a thread is for. */
 typedef enum engine_work {
@@ -176,6 +177,10 @@ typedef struct engine_ops {
      * engine_multi_get. */
     vv_status (*multi_get)(engine *e, const vv_slice *keys, size_t count, const engine_read *read,
                            engine_value *out, vv_status *status, vv_error *err);
+    /* One get that stops where a file must be read (engine_get.h, which has the door to both):
+     * an enum engine_step. Sees the structures of the moment of its first step. NULL: gets wait. */
+    int (*get_step)(engine *e, engine_get *g, struct vio_queue *q);
+    void (*get_drop)(engine *e, engine_get *g);
     /* Pins the current structures until engine_cursor_close. */
     vv_status (*cursor)(engine *e, const engine_cursor_options *opt, engine_cursor **out,
                         vv_error *err);

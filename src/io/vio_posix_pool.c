@@ -9,6 +9,9 @@
  */
 #include "io/vio_posix_int.h"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include "base/alloc.h"
 #include "base/error.h"
 #include "io/env.h"
@@ -21,6 +24,7 @@ typedef struct pool_queue {
     vv_cond answer;    /* with pool->lock */
     vio_req *finished; /* newest first; under pool->lock */
     bool is_waiting;   /* its thread sleeps for an answer; under pool->lock */
+    int event; /* readable while something is finished; -1: nobody asked. Under pool->lock */
 } pool_queue;
 
 struct posix_pool {
@@ -86,6 +90,8 @@ static void finish(posix_pool *pool, vio_req *req) VV_REQUIRES(pool->lock)
 {
     (void)pool;
     pool_queue *q = queue_of(req->queue);
+    if (q->finished == NULL && q->event >= 0)
+        (void)!eventfd_write(q->event, 1);
     req->next = q->finished;
     q->finished = req;
     if (q->is_waiting)
@@ -162,6 +168,9 @@ static void pool_reap(vio_queue *q, bool wait)
     }
     vio_req *req = p->finished;
     p->finished = NULL;
+    eventfd_t count;
+    if (req != NULL && p->event >= 0)
+        (void)!eventfd_read(p->event, &count);
     vv_mutex_unlock(&p->pool->lock);
     while (req != NULL) {
         vio_req *next = req->next;
@@ -170,20 +179,37 @@ static void pool_reap(vio_queue *q, bool wait)
     }
 }
 
+/* Made when it is asked for: most queues have a thread that waits in vio_poll. */
+static int pool_fd(vio_queue *q)
+{
+    pool_queue *p = queue_of(q);
+    vv_mutex_lock(&p->pool->lock);
+    if (p->event < 0)
+        p->event = eventfd(p->finished != NULL, EFD_NONBLOCK | EFD_CLOEXEC);
+    int fd = p->event;
+    vv_mutex_unlock(&p->pool->lock);
+    return fd;
+}
+
 static void pool_queue_close(vio_queue *q)
 {
     vv_cond_fini(&queue_of(q)->answer);
+    if (queue_of(q)->event >= 0)
+        (void)close(queue_of(q)->event);
     vv_free(queue_of(q));
 }
 
 vv_status posix_pool_queue_open(vio *io, unsigned depth, vio_queue **out, vv_error *err)
 {
-    static const vio_queue_ops ops = {
-        .name = "threads", .start = pool_start, .reap = pool_reap, .close = pool_queue_close};
+    static const vio_queue_ops ops = {.name = "threads",
+                                      .start = pool_start,
+                                      .reap = pool_reap,
+                                      .close = pool_queue_close,
+                                      .fd = pool_fd};
     pool_queue *q = vv_alloc(sizeof *q);
     if (q == NULL)
         return vv_fail(err, VV_NO_MEMORY, "I/O queue: no memory");
-    *q = (pool_queue){.pool = posix_io_of(io)->pool};
+    *q = (pool_queue){.pool = posix_io_of(io)->pool, .event = -1};
     vio_queue_init(&q->base, &ops, io, depth);
     vv_cond_init(&q->answer);
     *out = &q->base;

@@ -16,7 +16,10 @@
 #include "io/vio_posix_int.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -30,6 +33,7 @@ typedef struct ring_queue {
     bool has_buffers;  /* registered as buffer 0 */
     vio_req *to_start; /* started, and no place in the submission queue yet */
     vio_req *to_end;
+    int event; /* readable when a completion came outside of ring_reap; -1: nobody asked for it */
     unsigned in_kernel; /* submitted to the kernel or prepared for it, and not answered */
 } ring_queue;
 
@@ -40,8 +44,9 @@ static ring_queue *queue_of(vio_queue *q)
 
 static int init_ring(struct io_uring *ring, unsigned depth)
 {
-    static const unsigned flags[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-                                     IORING_SETUP_COOP_TASKRUN, 0};
+    static const unsigned flags[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                                         IORING_SETUP_TASKRUN_FLAG,
+                                     IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0};
     int rc = -EINVAL;
     for (size_t i = 0; i < ARRAY_LEN(flags) && rc == -EINVAL; i++)
         rc = io_uring_queue_init(depth, ring, flags[i]);
@@ -191,9 +196,32 @@ static void run_rest_blocking(ring_queue *r)
     }
 }
 
+/* Quiet while we take answers ourselves: what the kernel then posts needs no telling. */
+static void hush_event(ring_queue *r)
+{
+    if (r->event >= 0)
+        (void)io_uring_cq_eventfd_toggle(&r->ring, false);
+}
+
+/* From here on the event is told again; what came while it was hushed is told by us. */
+static void arm_event(ring_queue *r)
+{
+    if (r->event < 0)
+        return;
+    eventfd_t count;
+    (void)!eventfd_read(r->event, &count);
+    (void)io_uring_cq_eventfd_toggle(&r->ring, true);
+    atomic_thread_fence(
+        memory_order_seq_cst); /* the kernel leaves work, then looks at the toggle */
+    bool has_work = (IO_URING_READ_ONCE(*r->ring.sq.kflags) & IORING_SQ_TASKRUN) != 0;
+    if (has_work || io_uring_cq_ready(&r->ring) > 0)
+        (void)!eventfd_write(r->event, 1);
+}
+
 static void ring_reap(vio_queue *q, bool wait)
 {
     ring_queue *r = queue_of(q);
+    hush_event(r);
     while (r->base.started > 0) {
         prepare_all(r);
         bool block = wait && !has_answered(r) && r->in_kernel > 0;
@@ -206,12 +234,32 @@ static void ring_reap(vio_queue *q, bool wait)
         if (r->to_start == NULL && (!wait || has_answered(r)))
             break;
     }
+    arm_event(r);
+}
+
+/* An event of its own: to poll the ring itself does not wake on completions that run only when
+ * they are asked for. */
+static int ring_fd(vio_queue *q)
+{
+    ring_queue *r = queue_of(q);
+    if (r->event >= 0)
+        return r->event;
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd >= 0 && io_uring_register_eventfd(&r->ring, fd) != 0) {
+        (void)close(fd);
+        fd = -1;
+    }
+    r->event = fd;
+    arm_event(r);
+    return fd;
 }
 
 static void ring_close(vio_queue *q)
 {
     ring_queue *r = queue_of(q);
     io_uring_queue_exit(&r->ring);
+    if (r->event >= 0)
+        (void)close(r->event);
     vv_free(r);
 }
 
@@ -229,11 +277,12 @@ vv_status posix_ring_queue_open(vio *io, unsigned depth, vio_queue **out, vv_err
                                       .start = ring_start,
                                       .reap = ring_reap,
                                       .close = ring_close,
-                                      .register_buffers = ring_register};
+                                      .register_buffers = ring_register,
+                                      .fd = ring_fd};
     ring_queue *r = vv_alloc(sizeof *r);
     if (r == NULL)
         return vv_fail(err, VV_NO_MEMORY, "I/O queue: no memory");
-    *r = (ring_queue){0};
+    *r = (ring_queue){.event = -1};
     vio_queue_init(&r->base, &ops, io, depth);
     int rc = init_ring(&r->ring, depth);
     if (rc < 0) {

@@ -129,6 +129,11 @@ unsigned vio_poll(vio_queue *q, unsigned wait_count)
     return count;
 }
 
+int vio_queue_fd(vio_queue *q)
+{
+    return q->ops->fd == NULL ? -1 : q->ops->fd(q);
+}
+
 void vio_drain(vio_queue *q)
 {
     while (q->held > 0)

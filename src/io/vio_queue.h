@@ -72,6 +72,9 @@ typedef struct vio_queue_ops {
     void (*close)(vio_queue *q); /* nothing is started */
     /* q->buffers was made: NULL where the device gains nothing by knowing. */
     void (*register_buffers)(vio_queue *q);
+    /* A descriptor that is readable once what was started has an answer; -1. NULL: there is none.
+     */
+    int (*fd)(vio_queue *q);
 } vio_queue_ops;
 
 typedef struct vio_req_list {
@@ -122,6 +125,19 @@ VV_MUST_CHECK vv_status vio_submit(vio_queue *q, vio_req *const *reqs, unsigned 
  * here). Returns how many were done.
  */
 unsigned vio_poll(vio_queue *q, unsigned wait_count);
+
+/**
+ * For a thread that sleeps in poll or epoll: a descriptor that becomes readable when a request that
+ * is in flight has an answer, which the next vio_poll takes. Belongs to the queue. -1 where there
+ * is none: what is not done by a vio_poll then never is without another one.
+ */
+int vio_queue_fd(vio_queue *q);
+
+/** True when requests wait and none is in flight: only a vio_poll that waits goes on. */
+static inline bool vio_queue_is_stalled(const vio_queue *q)
+{
+    return q->held > 0 && q->started == 0 && q->answered.head == NULL;
+}
 
 /** Poll until nothing is held. */
 void vio_drain(vio_queue *q);

@@ -130,6 +130,11 @@ VV_MUST_CHECK vv_status lsm_give_resolved(lsm_engine *e, const lsm_view *view,
 vv_status lsm_multi_get(engine *base, const vv_slice *keys, size_t count, const engine_read *read,
                         engine_value *out, vv_status *status, vv_error *err);
 
+/* ---- lsm_step.c ---- */
+
+int lsm_get_step(engine *base, engine_get *g, vio_queue *q);
+void lsm_get_drop(engine *base, engine_get *g);
+
 /* ---- lsm_touch.c ---- */
 
 vv_status lsm_touched(engine *base, vv_slice lower, vv_slice upper, int64_t since,

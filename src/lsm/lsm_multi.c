@@ -19,51 +19,48 @@
 #include "base/alloc.h"
 #include "base/epoch.h"
 #include "base/error.h"
-#include "base/hash.h"
 #include "base/util.h"
-#include "lsm/lsm_filter.h"
-#include "lsm/lsm_int.h"
-#include "lsm/lsm_value.h"
+#include "lsm/lsm_walk.h"
 
 typedef struct multi_key {
-    vv_slice key;
-    uint64_t hash;
-    int64_t cover;    /* newest range deletion at or below the snapshot over the key so far */
-    uint32_t index;   /* in the caller's arrays */
-    uint32_t level;   /* of the view: the next to ask, or the one whose block is missing */
-    uint32_t block;   /* wanted: the missing block */
-    engine_kind kind; /* of what was found: ENGINE_PUT until it is a merge or a reference */
-    uint8_t ref[LSM_VALUE_REF];
-    lsm_run *run; /* and its run */
+    lsm_walk walk;
+    uint32_t index; /* in the caller's arrays */
     struct multi_key *next;
 } multi_key;
 
 /* Fetches whose blocks are being unpacked, beside those that keep the queue full. */
 #define FETCHES (2 * VIO_QUEUE_DEPTH)
+#define FETCH_BUCKETS (2 * FETCHES)
 
 typedef struct multi multi;
 
 typedef struct fetch {
     lsm_fetch base;
     multi *m;
-    multi_key *keys; /* that wait for it */
-    bool busy;
+    multi_key *keys;    /* that wait for it */
+    struct fetch *next; /* of its bucket while under way, else of the free ones */
 } fetch;
+
+/* What a call needs once a block is missing. */
+typedef struct fetch_set {
+    fetch *bucket[FETCH_BUCKETS]; /* under way, by run and block */
+    fetch *free;
+    uint32_t made; /* of fetch */
+    fetch fetch[FETCHES];
+} fetch_set;
 
 struct multi {
     lsm_engine *e;
-    const engine_read *read;
-    lsm_view *view;
+    lsm_walker at;
     vio_queue *queue;
     multi_key *keys;
     size_t count;
     engine_value *out;
     vv_status *status;
-    uint64_t hits;
     uint64_t misses;
     multi_key *wanted; /* first in, first out */
     multi_key *wanted_end;
-    fetch *fetches; /* FETCHES of them, made with the first miss */
+    fetch_set *set; /* made with the first miss */
     fetch *answered[FETCHES];
     unsigned answered_count;
     unsigned busy_count;
@@ -76,11 +73,6 @@ struct multi {
 
 static const vv_error in_file = {.status = VV_BUSY, .msg = "a block must be read from its file"};
 
-static void answer_absent(multi *m, const multi_key *k)
-{
-    m->status[k->index] = VV_NOT_FOUND;
-}
-
 static void answer_failed(multi *m, const multi_key *k, vv_status st, const vv_error *why)
 {
     m->status[k->index] = st;
@@ -91,69 +83,8 @@ static void answer_failed(multi *m, const multi_key *k, vv_status st, const vv_e
     }
 }
 
-/* Takes a pin of the frame, or none of the memtable. */
-static void answer_found(multi *m, multi_key *k, const engine_item *item, pgc_frame *frame,
-                         engine_memtable *holder)
+static void want(multi *m, multi_key *k)
 {
-    if (!engine_item_is_live(item, k->cover, m->read)) {
-        answer_absent(m, k);
-        return;
-    }
-    engine_value *out = &m->out[k->index];
-    *out = (engine_value){.version = item->version, .expires_ns = item->expires_ns};
-    m->status[k->index] = VV_OK;
-    if (VV_UNLIKELY(item->kind != ENGINE_PUT)) { /* resolved when nobody waits for a block */
-        k->kind = item->kind;
-        if (item->kind == ENGINE_APART)
-            memcpy(k->ref, item->value.data, LSM_VALUE_REF);
-        m->unresolved++;
-        return;
-    }
-    if (holder != NULL) {
-        lsm_value_of_memtable(item, holder, out);
-    } else {
-        pgc_pin(frame);
-        out->data = item->value;
-        out->pin = frame;
-        out->unpin = pgc_unpin;
-    }
-}
-
-/* ---- the walk of one key ---- */
-
-static void note_cover(const multi *m, multi_key *k, const engine_rangedels *set)
-{
-    if (VV_LIKELY(set == NULL))
-        return;
-    int64_t v = engine_rangedels_cover(set, k->key, m->read->version);
-    k->cover = v > k->cover ? v : k->cover;
-}
-
-/* True: the key has its answer. */
-static bool walk_memtables(multi *m, multi_key *k)
-{
-    engine_item item;
-    for (uint32_t i = 0; i < m->view->mem_count; i++) {
-        engine_memtable *mem = m->view->mem[i];
-        engine_rangedels *set = engine_memtable_rangedels(mem);
-        note_cover(m, k, set);
-        engine_rangedels_unref(set);
-        if (engine_memtable_get(mem, k->key, m->read->version, &item) == VV_OK) {
-            answer_found(m, k, &item, NULL, mem);
-            return true;
-        }
-        if (k->cover >= 0) {
-            answer_absent(m, k); /* everything older is hidden */
-            return true;
-        }
-    }
-    return false;
-}
-
-static void want(multi *m, multi_key *k, lsm_run *run, uint32_t block)
-{
-    k->run = run;
-    k->block = block;
     k->next = NULL;
     if (m->wanted == NULL)
         m->wanted = k;
@@ -162,51 +93,24 @@ static void want(multi *m, multi_key *k, lsm_run *run, uint32_t block)
     m->wanted_end = k;
 }
 
-/* The key's version in a block that is in memory. True: it has its answer. */
-static bool look_in_block(multi *m, multi_key *k, pgc_frame *frame)
+/* The walk of a key stopped. */
+static void take_end(multi *m, multi_key *k, lsm_walk_end end)
 {
-    engine_item item;
-    if (!lsm_block_get(pgc_data(frame), k->key, m->read->version, &item))
-        return false;
-    answer_found(m, k, &item, frame, NULL);
-    return true;
-}
-
-/* What a level knows of the key. True: it is answered or wants a block. */
-static bool walk_level(multi *m, multi_key *k, const lsm_level *level)
-{
-    lsm_run *run = lsm_level_find(level, k->key);
-    if (run == NULL)
-        return false;
-    note_cover(m, k, run->rangedels);
-    if (run->filter != NULL &&
-        lsm_filter_test(lsm_filter_line(run->filter, run->filter_lines, k->hash), k->hash)) {
-        uint32_t block = lsm_fence_find(&run->fence, k->key, m->read->version);
-        pgc_frame *frame = pgc_lookup(run->pages, block);
-        if (frame == NULL) {
-            if (m->read->from_memory)
-                answer_failed(m, k, VV_BUSY, &in_file);
-            else
-                want(m, k, run, block);
-            return true;
-        }
-        m->hits++;
-        if (look_in_block(m, k, frame))
-            return true;
+    switch (end) {
+    case LSM_WALK_FOUND:
+        m->status[k->index] = VV_OK;
+        m->unresolved += k->walk.kind != ENGINE_PUT;
+        break;
+    case LSM_WALK_ABSENT:
+        m->status[k->index] = VV_NOT_FOUND;
+        break;
+    case LSM_WALK_MISSES:
+        if (m->at.read->from_memory)
+            answer_failed(m, k, VV_BUSY, &in_file);
+        else
+            want(m, k);
+        break;
     }
-    if (k->cover < 0)
-        return false;
-    answer_absent(m, k);
-    return true;
-}
-
-/* In a section. */
-static void walk(multi *m, multi_key *k)
-{
-    for (; k->level < m->view->level_count; k->level++)
-        if (walk_level(m, k, m->view->level[k->level]))
-            return;
-    answer_absent(m, k);
 }
 
 /* ---- fetching ---- */
@@ -217,43 +121,65 @@ static void note_answer(vio_req *req)
     f->m->answered[f->m->answered_count++] = f;
 }
 
+static fetch **bucket_of(const multi *m, const lsm_run *run, uint32_t block)
+{
+    uint64_t h = (((uintptr_t)run >> 6) + block) * UINT64_C(0x9e3779b97f4a7c15);
+    return &m->set->bucket[h >> 32 & (FETCH_BUCKETS - 1)];
+}
+
 /* The fetch of this block that is under way, or NULL. */
 static fetch *find_fetch(const multi *m, const multi_key *k)
 {
-    for (unsigned i = 0; m->busy_count > 0 && i < FETCHES; i++) {
-        fetch *f = &m->fetches[i];
-        if (f->busy && f->base.run == k->run && f->base.block == k->block)
-            return f;
-    }
-    return NULL;
+    fetch *f = *bucket_of(m, k->walk.run, k->walk.block);
+    while (f != NULL && (f->base.run != k->walk.run || f->base.block != k->walk.block))
+        f = f->next;
+    return f;
 }
 
-static fetch *free_fetch(const multi *m)
+static fetch *take_fetch(const multi *m)
 {
-    for (unsigned i = 0; i < FETCHES; i++)
-        if (!m->fetches[i].busy)
-            return &m->fetches[i];
-    return NULL;
+    fetch *f = m->set->free;
+    if (f == NULL)
+        return &m->set->fetch[m->set->made++]; /* busy_count is below FETCHES */
+    m->set->free = f->next;
+    return f;
+}
+
+static void give_fetch(const multi *m, fetch *f)
+{
+    f->next = m->set->free;
+    m->set->free = f;
+}
+
+static void unlink_fetch(const multi *m, fetch *f)
+{
+    fetch **at = bucket_of(m, f->base.run, f->base.block);
+    while (*at != f)
+        at = &(*at)->next;
+    *at = f->next;
 }
 
 static vv_status begin_fetch(multi *m, multi_key *k, vv_error *err)
 {
-    fetch *f = free_fetch(m);
-    assert(f != NULL); /* the queue had room */
-    vv_status st = lsm_fetch_prepare(&f->base, k->run, k->block, m->queue, err);
-    if (st != VV_OK)
-        return st;
-    f->m = m;
-    f->base.req.done = note_answer;
-    vio_req *req = &f->base.req;
-    st = vio_submit(m->queue, &req, 1, err);
+    fetch *f = take_fetch(m);
+    vv_status st = lsm_fetch_prepare(&f->base, k->walk.run, k->walk.block, m->queue, err);
+    if (st == VV_OK) {
+        f->m = m;
+        f->base.req.done = note_answer;
+        vio_req *req = &f->base.req;
+        st = vio_submit(m->queue, &req, 1, err);
+        if (st != VV_OK)
+            lsm_fetch_drop(&f->base);
+    }
     if (st != VV_OK) {
-        lsm_fetch_drop(&f->base);
+        give_fetch(m, f);
         return st;
     }
     m->misses++;
     m->busy_count++;
-    f->busy = true;
+    fetch **bucket = bucket_of(m, k->walk.run, k->walk.block);
+    f->next = *bucket;
+    *bucket = f;
     f->keys = k;
     k->next = NULL;
     return VV_OK;
@@ -263,9 +189,9 @@ static vv_status begin_fetch(multi *m, multi_key *k, vv_error *err)
 static bool walk_if_cached(multi *m, multi_key *k)
 {
     vv_epoch_enter();
-    bool is_here = pgc_lookup(k->run->pages, k->block) != NULL;
+    bool is_here = lsm_walk_has_block(&k->walk);
     if (is_here)
-        walk(m, k);
+        take_end(m, k, lsm_walk_on(&m->at, &k->walk, &m->out[k->index]));
     vv_epoch_exit();
     return is_here;
 }
@@ -302,6 +228,7 @@ static void end_fetch(multi *m, fetch *f)
 {
     vv_error why;
     pgc_frame *frame = NULL;
+    unlink_fetch(m, f);
     vv_status st = lsm_fetch_finish(&f->base, &frame, &why);
     if (st == VV_OK)
         pgc_publish(f->base.run->pages, f->base.block, frame);
@@ -309,21 +236,15 @@ static void end_fetch(multi *m, fetch *f)
     vv_epoch_enter();
     for (multi_key *k = f->keys; k != NULL; k = after) {
         after = k->next;
-        if (st != VV_OK) {
+        if (st != VV_OK)
             answer_failed(m, k, st, &why);
-        } else if (!look_in_block(m, k, frame)) {
-            if (k->cover >= 0) {
-                answer_absent(m, k);
-            } else {
-                k->level++;
-                walk(m, k);
-            }
-        }
+        else
+            take_end(m, k, lsm_walk_with(&m->at, &k->walk, frame, &m->out[k->index]));
     }
     vv_epoch_exit();
     if (frame != NULL)
         pgc_unpin(frame);
-    f->busy = false;
+    give_fetch(m, f);
     m->busy_count--;
 }
 
@@ -332,9 +253,12 @@ static vv_status prepare_to_fetch(multi *m, vv_error *err)
     vv_status st = vio_queue_of_thread(m->e->store.env->io, &m->queue, err);
     if (st != VV_OK)
         return st;
-    m->fetches = vv_calloc(FETCHES, sizeof *m->fetches);
-    if (m->fetches == NULL)
+    m->set = vv_alloc(sizeof *m->set);
+    if (m->set == NULL)
         return vv_fail(err, VV_NO_MEMORY, "multi get: no memory");
+    memset(m->set->bucket, 0, sizeof m->set->bucket);
+    m->set->free = NULL;
+    m->set->made = 0; /* a fetch is filled when it is taken */
     return VV_OK;
 }
 
@@ -362,14 +286,14 @@ static void fetch_all(multi *m)
             answer_failed(m, k, st, &why);
         return;
     }
-    assert(m->queue != NULL && m->fetches != NULL);
+    assert(m->queue != NULL && m->set != NULL);
     while (m->wanted != NULL || m->busy_count > 0) {
         (void)begin_fetches(m);
         if (m->answered_count == 0)
             (void)vio_poll(m->queue, 1);
         end_answered(m);
     }
-    vv_free(m->fetches);
+    vv_free(m->set);
 }
 
 /* ---- merges and values apart ---- */
@@ -378,12 +302,14 @@ static void resolve_all(multi *m)
 {
     for (size_t i = 0; m->unresolved > 0 && i < m->count; i++) {
         multi_key *k = &m->keys[i];
-        if (k->kind == ENGINE_PUT)
+        if (k->walk.kind == ENGINE_PUT)
             continue;
         vv_error why = in_file;
-        const lsm_found found = {
-            .kind = k->kind, .key = k->key, .reference = vv_slice_of(k->ref, LSM_VALUE_REF)};
-        vv_status st = lsm_give_resolved(m->e, m->view, &found, m->read, &m->out[k->index], &why);
+        const lsm_found found = {.kind = k->walk.kind,
+                                 .key = k->walk.key,
+                                 .reference = vv_slice_of(k->walk.ref, LSM_VALUE_REF)};
+        vv_status st =
+            lsm_give_resolved(m->e, m->at.view, &found, m->at.read, &m->out[k->index], &why);
         if (st != VV_OK)
             answer_failed(m, k, st, &why);
         m->unresolved--;
@@ -394,13 +320,13 @@ static void resolve_all(multi *m)
 
 static int by_key(const void *a, const void *b)
 {
-    return vv_slice_cmp(((const multi_key *)a)->key, ((const multi_key *)b)->key);
+    return vv_slice_cmp(((const multi_key *)a)->walk.key, ((const multi_key *)b)->walk.key);
 }
 
 static void count_hits(const multi *m)
 {
     pgc_counter *c = pgc_my_counter(pgc_cache_counters(m->e->store.cache));
-    atomic_fetch_add_explicit(&c->hits, m->hits, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->hits, m->at.hits, memory_order_relaxed);
     atomic_fetch_add_explicit(&c->misses, m->misses, memory_order_relaxed);
 }
 
@@ -409,10 +335,7 @@ static void walk_all(multi *m)
     vv_epoch_enter();
     for (size_t i = 0; i < m->count; i++) {
         multi_key *k = &m->keys[i];
-        if (walk_memtables(m, k))
-            continue;
-        k->hash = vv_hash64(k->key.data, k->key.len);
-        walk(m, k);
+        take_end(m, k, lsm_walk_start(&m->at, &k->walk, &m->out[k->index]));
     }
     vv_epoch_exit();
 }
@@ -421,7 +344,6 @@ vv_status lsm_multi_get(engine *base, const vv_slice *keys, size_t count, const 
                         engine_value *out, vv_status *status, vv_error *err)
 {
     multi m = {.e = lsm_engine_of(base),
-               .read = read,
                .count = count,
                .out = out,
                .status = status,
@@ -434,14 +356,14 @@ vv_status lsm_multi_get(engine *base, const vv_slice *keys, size_t count, const 
         return vv_fail(err, VV_NO_MEMORY, "multi get: no memory for %zu keys", count);
     }
     for (size_t i = 0; i < count; i++)
-        m.keys[i] = (multi_key){.key = keys[i], .cover = -1, .index = (uint32_t)i};
+        m.keys[i] = (multi_key){.walk = lsm_walk_of(keys[i]), .index = (uint32_t)i};
     qsort(m.keys, count, sizeof *m.keys, by_key);
-    m.view = lsm_view_acquire(m.e);
+    m.at = (lsm_walker){.read = read, .view = lsm_view_acquire(m.e)};
     walk_all(&m);
     if (m.wanted != NULL)
         fetch_all(&m);
     resolve_all(&m);
-    lsm_view_release(m.e, m.view);
+    lsm_view_release(m.e, m.at.view);
     count_hits(&m);
     vv_free(m.keys);
     if (m.failed == UINT32_MAX)

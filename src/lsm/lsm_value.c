@@ -262,20 +262,6 @@ uint64_t lsm_value_sum(const uint8_t *p, size_t len, uint64_t file, uint64_t off
     return vv_hash64_seed(p + 8, len - 8, file * UINT64_C(0x9e3779b97f4a7c15) + offset);
 }
 
-/* The record with its head at p, verified. */
-static vv_status read_record(lsm_value_file *f, const lsm_value_ref *ref, uint8_t *p, vv_error *err)
-{
-    size_t len = LSM_VALUE_HEAD + (size_t)ref->len;
-    vv_status st = vio_pread_full(f->file, ref->offset, p, len, err);
-    if (st != VV_OK)
-        return st;
-    if ((!VV_BUG(62) && lsm_value_sum(p, len, f->id, ref->offset) != vv_get_le64(p)) ||
-        vv_get_le32(p + 8) != ref->len)
-        return vv_fail(err, VV_CORRUPT, "the sum at offset %" PRIu64 " does not match",
-                       ref->offset);
-    return VV_OK;
-}
-
 /* The file of a reference that lies inside of it. */
 static vv_status find_checked(lsm_store *s, const lsm_value_ref *ref, lsm_value_file **out,
                               vv_error *err)
@@ -300,20 +286,42 @@ static vv_status place_of(const lsm_store *s, const lsm_value_ref *ref, vv_statu
     return vv_wrap(err, st, "value file '%s'", path);
 }
 
-vv_status lsm_value_read(lsm_store *s, vv_slice bytes, uint8_t **memory, vv_slice *out,
-                         vv_error *err)
+vv_status lsm_value_begin(lsm_store *s, vv_slice bytes, vio_req *req, vv_error *err)
 {
     lsm_value_ref ref = lsm_value_ref_of(bytes);
+    size_t len = LSM_VALUE_HEAD + (size_t)ref.len;
     lsm_value_file *f = NULL;
     uint8_t *p = NULL;
     vv_status st = find_checked(s, &ref, &f, err);
-    if (st == VV_OK && (p = vv_alloc(LSM_VALUE_HEAD + (size_t)ref.len)) == NULL)
+    if (st == VV_OK && (p = vv_alloc(len)) == NULL)
         st = vv_fail(err, VV_NO_MEMORY, "no memory for a value of %u bytes", ref.len);
-    if (st == VV_OK) {
-        assert(f != NULL);
-        assert(p != NULL);
-        st = read_record(f, &ref, p, err);
-    }
+    if (st != VV_OK)
+        return place_of(s, &ref, st, err);
+    assert(f != NULL);
+    req->op = VIO_OP_READ;
+    req->cls = VIO_CLASS_READ;
+    req->file = f->file;
+    req->offset = ref.offset;
+    req->buf = p;
+    req->len = len;
+    return VV_OK;
+}
+
+vv_status lsm_value_end(lsm_store *s, vv_slice bytes, vio_req *req, uint8_t **memory, vv_slice *out,
+                        vv_error *err)
+{
+    lsm_value_ref ref = lsm_value_ref_of(bytes);
+    uint8_t *p = req->buf;
+    vv_status st = req->status;
+    if (st != VV_OK && err != NULL)
+        *err = req->err;
+    if (st == VV_OK && req->got < req->len)
+        st = vv_fail(err, VV_CORRUPT, "it ends inside of the value at offset %" PRIu64, ref.offset);
+    if (st == VV_OK &&
+        ((!VV_BUG(62) && lsm_value_sum(p, req->len, ref.file, ref.offset) != vv_get_le64(p)) ||
+         vv_get_le32(p + 8) != ref.len))
+        st = vv_fail(err, VV_CORRUPT, "the sum at offset %" PRIu64 " does not match", ref.offset);
+    req->buf = NULL;
     if (st != VV_OK) {
         vv_free(p);
         return place_of(s, &ref, st, err);
@@ -321,6 +329,18 @@ vv_status lsm_value_read(lsm_store *s, vv_slice bytes, uint8_t **memory, vv_slic
     *memory = p;
     *out = vv_slice_of(p + LSM_VALUE_HEAD, ref.len);
     return VV_OK;
+}
+
+vv_status lsm_value_read(lsm_store *s, vv_slice bytes, uint8_t **memory, vv_slice *out,
+                         vv_error *err)
+{
+    vio_req req = {0};
+    vv_status st = lsm_value_begin(s, bytes, &req, err);
+    if (st != VV_OK)
+        return st;
+    assert(req.file != NULL);
+    req.status = vio_pread(req.file, req.offset, req.buf, req.len, &req.got, &req.err);
+    return lsm_value_end(s, bytes, &req, memory, out, err);
 }
 
 vv_status lsm_value_load(lsm_store *s, vv_slice bytes, vv_buf *out, vv_error *err)

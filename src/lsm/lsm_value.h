@@ -67,6 +67,12 @@ VV_MUST_CHECK vv_status lsm_value_load(lsm_store *s, vv_slice ref, vv_buf *out, 
 /** The same in memory of its own, which the caller frees; *out lies in it. */
 VV_MUST_CHECK vv_status lsm_value_read(lsm_store *s, vv_slice ref, uint8_t **memory, vv_slice *out,
                                        vv_error *err);
+/** Its two halves, for who does not wait in between: fill req (but done and ctx) with a read into
+ * memory of its own; then, when req has its answer, verify and give as lsm_value_read. Between
+ * them vv_free(req->buf) gives it up. */
+VV_MUST_CHECK vv_status lsm_value_begin(lsm_store *s, vv_slice ref, vio_req *req, vv_error *err);
+VV_MUST_CHECK vv_status lsm_value_end(lsm_store *s, vv_slice ref, vio_req *req, uint8_t **memory,
+                                      vv_slice *out, vv_error *err);
 /** True when less than half of a file is still referred to. */
 bool lsm_value_is_garbage(lsm_store *s, uint64_t file);
 /** Remove a file that no run holds. */
