@@ -1,13 +1,14 @@
 /*
- * bench_multi.c - cold reads of many keys: vv_multi_get against the same number of single gets, for
- * each I/O backend, through the page cache and past it. One JSON line a figure.
+ * bench_multi.c - cold reads of many keys: vv_multi_get and vv_get_async against the same number of
+ * single gets, for each I/O backend, through the page cache and past it. One JSON line a figure.
  *
- *   bench_multi [keys] [value bytes] [directory] [keys a call] [rounds] [compress 0|1]
- *               default 2000000 100 ./bench-multi 64 400 1
+ *   bench_multi [keys] [value bytes] [directory] [keys a call] [rounds] [compress 0|1] [backend]
+ *               default 2000000 100 ./bench-multi 64 400 1 all
  *
  * The store has a cache of 4 MiB, so nearly every read needs a block from the disk. Rounds are
- * interleaved: one of 64 single gets, one multi get of 64 other keys, on the same run files. Every
- * value is checked. With buffered reads the system's page cache is dropped before each backend
+ * interleaved: one of 64 single gets, one multi get of 64 other keys, on the same run files; then
+ * as many keys again as asynchronous gets, twice 64 of them held at any time. Every value is
+ * checked. With buffered reads the system's page cache is dropped before each backend
  * (root; else the row says cold:0) and warms up during it. Aim: 100 thousand cold keys a second in
  * batches, where single gets of one thread make 13 thousand.
  */
@@ -21,7 +22,7 @@
 #include "base/rng.h"
 #include "base/util.h"
 #include "io/env.h"
-#include "varve/db.h"
+#include "varve/async.h"
 
 #define BATCH_MAX 1024u
 #define VALUE_MAX 4096u
@@ -33,6 +34,7 @@ typedef struct bench {
     unsigned per_call;
     unsigned rounds;
     bool compress;
+    const char *backend; /* NULL: all */
     vv_db *db;
     vv_table *table;
     vv_rng rng;
@@ -188,6 +190,63 @@ static void run_round(bench *b, bool multi, figure *f)
     }
 }
 
+/* ---- asynchronous gets ---- */
+
+typedef struct ask {
+    const bench *b;
+    figure *f;
+    uint64_t number;
+    int64_t start;
+    char text[17];
+    bool is_busy;
+} ask;
+
+static void take(void *ctx, vv_status status, vv_value *value, const vv_error *err)
+{
+    ask *a = ctx;
+    must(status, err);
+    vv_hist_add(&a->f->ns, (uint64_t)(now() - a->start));
+    check_value(a->b, a->number, value);
+    a->is_busy = false;
+}
+
+static void hand_over(bench *b, vv_async *async, ask *a)
+{
+    vv_error err;
+    a->number = vv_rng_below(&b->rng, b->keys);
+    put_key(a->text, a->number);
+    a->start = now();
+    a->is_busy = true;
+    must(vv_get_async(async, b->table, NULL, vv_slice_of(a->text, 16), take, a, &err), &err);
+}
+
+static void run_async(bench *b, figure *f)
+{
+    static ask asks[2 * BATCH_MAX];
+    vv_error err;
+    vv_async *async = NULL;
+    unsigned held = 2 * b->per_call;
+    uint64_t left = (uint64_t)b->rounds * b->per_call;
+    must(vv_async_open(b->db, held, &async, &err), &err);
+    int64_t wall = now();
+    int64_t used = cpu();
+    f->keys = left;
+    while (left > 0 || vv_async_held(async) > 0) {
+        for (unsigned i = 0; i < held && left > 0; i++) {
+            if (asks[i].is_busy)
+                continue;
+            asks[i].b = b;
+            asks[i].f = f;
+            hand_over(b, async, &asks[i]);
+            left--;
+        }
+        (void)vv_async_poll(async, 1);
+    }
+    f->wall_ns = now() - wall;
+    f->cpu_ns = cpu() - used;
+    vv_async_close(async);
+}
+
 static void report(const bench *b, const char *backend, bool direct, const char *what,
                    const figure *f)
 {
@@ -208,6 +267,9 @@ static void compare(bench *b, const char *name, vv_io_backend backend, bool dire
 {
     static figure single;
     static figure multi;
+    static figure async;
+    memset(&async, 0, sizeof async);
+    vv_hist_reset(&async.ns);
     memset(&single, 0, sizeof single);
     memset(&multi, 0, sizeof multi);
     vv_hist_reset(&single.ns);
@@ -219,8 +281,10 @@ static void compare(bench *b, const char *name, vv_io_backend backend, bool dire
         run_round(b, false, &single);
         run_round(b, true, &multi);
     }
+    run_async(b, &async);
     report(b, name, direct, "single gets", &single);
     report(b, name, direct, "multi get", &multi);
+    report(b, name, direct, "async gets", &async);
     close_store(b);
 }
 
@@ -240,10 +304,11 @@ int main(int argc, char **argv)
                .dir = argc > 3 ? argv[3] : "./bench-multi",
                .per_call = (unsigned)arg_or(argc, argv, 4, 64),
                .rounds = (unsigned)arg_or(argc, argv, 5, 400),
-               .compress = arg_or(argc, argv, 6, 1) != 0};
+               .compress = arg_or(argc, argv, 6, 1) != 0,
+               .backend = argc > 7 ? argv[7] : NULL};
     if (b.keys == 0 || b.value_len > VALUE_MAX || b.per_call == 0 || b.per_call > BATCH_MAX) {
         (void)fprintf(stderr, "usage: bench_multi [keys] [value bytes] [directory] [keys a call] "
-                              "[rounds] [compress 0|1]\n");
+                              "[rounds] [compress 0|1] [posix|threads|io_uring]\n");
         return 2;
     }
     vv_rng_init(&b.rng, 1);
@@ -251,6 +316,8 @@ int main(int argc, char **argv)
     fill(&b);
     close_store(&b);
     for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
+        if (b.backend != NULL && strcmp(b.backend, backends[i].name) != 0)
+            continue;
         compare(&b, backends[i].name, backends[i].backend, true);
         compare(&b, backends[i].name, backends[i].backend, false);
     }

@@ -106,6 +106,34 @@ static void compare_scan(vv_slice in, const void *message, bool *ours)
     MUST(m->limit == r.limit && m->version == r.version && m->page_bytes == r.page_bytes);
 }
 
+static void compare_many(vv_slice in, const void *message, bool *ours)
+{
+    svc_kv_many r;
+    vv_slice key;
+    const Varve__V1__GetManyRequest *m = message;
+    *ours = svc_kv_read_many(in, &r);
+    size_t count = 0;
+    for (; *ours && svc_kv_next_key(&r, &key); count++)
+        MUST(m == NULL || (count < m->n_keys && same_bytes(m->keys[count], key)));
+    MUST(!*ours || count == r.key_count);
+    if (!*ours || m == NULL)
+        return;
+    MUST(same_table(m->table, &r.table) && m->n_keys == r.key_count);
+    MUST(m->version == r.version && m->answer_bytes == r.answer_bytes);
+}
+
+static void compare_merge(vv_slice in, const void *message, bool *ours)
+{
+    svc_kv_merge r;
+    const Varve__V1__MergeRequest *m = message;
+    *ours = svc_kv_read_merge(in, &r);
+    if (!*ours || m == NULL)
+        return;
+    MUST(same_table(m->table, &r.table) && same_bytes(m->key, r.key));
+    MUST((uint32_t)m->operator_ == r.op && same_bytes(m->operand, r.operand));
+    MUST(m->ttl_ms == r.ttl_ms && (uint32_t)m->durability == r.durability);
+}
+
 static void compare_op(const Varve__V1__Operation *m, const svc_kv_op *r)
 {
     MUST((int)m->operation_case == (int)r->kind);
@@ -125,6 +153,11 @@ static void compare_op(const Varve__V1__Operation *m, const svc_kv_op *r)
     case SVC_KV_OP_REQUIRE:
         MUST(same_table(m->require->table, &r->table) && same_bytes(m->require->key, r->key));
         MUST(m->require->version == r->version);
+        break;
+    case SVC_KV_OP_MERGE:
+        MUST(same_table(m->merge->table, &r->table) && same_bytes(m->merge->key, r->key));
+        MUST((uint32_t)m->merge->operator_ == r->op && same_bytes(m->merge->operand, r->value));
+        MUST(m->merge->ttl_ms == r->ttl_ms);
         break;
     case SVC_KV_OP_NONE:
         break;
@@ -183,6 +216,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         {&varve__v1__compare_and_swap_request__descriptor, compare_cas},
         {&varve__v1__scan_request__descriptor, compare_scan},
         {&varve__v1__batch_request__descriptor, compare_batch},
+        {&varve__v1__get_many_request__descriptor, compare_many},
+        {&varve__v1__merge_request__descriptor, compare_merge},
     };
     if (size == 0)
         return 0;

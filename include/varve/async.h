@@ -44,7 +44,7 @@ typedef void (*vv_get_done)(void *ctx, vv_status status, vv_value *value, const 
 
 /**
  * A place for gets of one thread. limit: how many it holds at most, 1 to VV_ASYNC_MAX; each that
- * waits for the disk takes about 1 KiB and the key. The device sees up to 64 reads of it at once.
+ * waits for the disk takes about 1 KiB and the key. The device sees up to 128 reads of it at once.
  *
  * @return VV_OK; VV_INVALID; VV_NO_MEMORY. Gives *out: vv_async_close, before vv_db_close.
  */

@@ -192,7 +192,8 @@ void vio_queue_close(vio_queue *q)
         q->ops->reap(q, q->started > 0 && q->answered.head == NULL);
         (void)run_answered(q);
     }
-    assert(q->buffers_taken == 0);
+    for (unsigned w = 0; w < VIO_BUFFER_COUNT / 64; w++)
+        assert(q->buffers_taken[w] == 0);
     uint8_t *buffers = q->buffers;
     q->ops->close(q); /* frees q, and lets go of the buffers */
     vv_free(buffers);
@@ -200,27 +201,37 @@ void vio_queue_close(vio_queue *q)
 
 /* ---- buffers ---- */
 
+static bool make_buffers(vio_queue *q)
+{
+    if (q->buffers != NULL || q->buffers_refused)
+        return q->buffers != NULL;
+    q->buffers = vv_alloc_aligned(VV_BLOCK, (size_t)VIO_BUFFER_COUNT * VIO_BUFFER_SIZE);
+    q->buffers_refused = q->buffers == NULL;
+    if (q->buffers != NULL && q->ops->register_buffers != NULL)
+        q->ops->register_buffers(q);
+    return q->buffers != NULL;
+}
+
 uint8_t *vio_buffer_take(vio_queue *q)
 {
-    _Static_assert(VIO_BUFFER_COUNT == 64, "one word says which are taken");
-    if (q->buffers == NULL && !q->buffers_refused) {
-        q->buffers = vv_alloc_aligned(VV_BLOCK, (size_t)VIO_BUFFER_COUNT * VIO_BUFFER_SIZE);
-        q->buffers_refused = q->buffers == NULL;
-        if (q->buffers != NULL && q->ops->register_buffers != NULL)
-            q->ops->register_buffers(q);
-    }
-    if (q->buffers == NULL || q->buffers_taken == UINT64_MAX)
+    _Static_assert(VIO_BUFFER_COUNT % 64 == 0, "words of 64 say which are taken");
+    if (!make_buffers(q))
         return NULL;
-    unsigned i = (unsigned)__builtin_ctzll(~q->buffers_taken);
-    q->buffers_taken |= UINT64_C(1) << i;
-    return q->buffers + (size_t)i * VIO_BUFFER_SIZE;
+    for (unsigned w = 0; w < VIO_BUFFER_COUNT / 64; w++) {
+        if (q->buffers_taken[w] == UINT64_MAX)
+            continue;
+        unsigned bit = (unsigned)__builtin_ctzll(~q->buffers_taken[w]);
+        q->buffers_taken[w] |= UINT64_C(1) << bit;
+        return q->buffers + (size_t)(64 * w + bit) * VIO_BUFFER_SIZE;
+    }
+    return NULL;
 }
 
 void vio_buffer_give(vio_queue *q, uint8_t *buffer)
 {
     size_t i = (size_t)(buffer - q->buffers) / VIO_BUFFER_SIZE;
-    assert(i < VIO_BUFFER_COUNT && (q->buffers_taken >> i & 1) != 0);
-    q->buffers_taken &= ~(UINT64_C(1) << i);
+    assert(i < VIO_BUFFER_COUNT && (q->buffers_taken[i / 64] >> i % 64 & 1) != 0);
+    q->buffers_taken[i / 64] &= ~(UINT64_C(1) << i % 64);
 }
 
 /* ---- the queue of a backend that only blocks ---- */

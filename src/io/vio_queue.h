@@ -22,8 +22,8 @@
 #include "io/vio.h"
 #include "io/vio_sched.h"
 
-#define VIO_QUEUE_DEPTH 64u              /* requests a thread's queue holds */
-#define VIO_BUFFER_SIZE (32u * 1024)     /* bytes of a queue's own buffer */
+#define VIO_QUEUE_DEPTH 128u             /* requests a thread's queue holds */
+#define VIO_BUFFER_SIZE (16u * 1024)     /* bytes of a queue's own buffer */
 #define VIO_BUFFER_COUNT VIO_QUEUE_DEPTH /* buffers a queue has */
 
 typedef enum vio_op {
@@ -91,8 +91,8 @@ struct vio_queue {
     vio_req_list waiting[VIO_CLASSES];
     vio_req_list answered;
     uint8_t *buffers; /* VIO_BUFFER_COUNT of them, made with the first; NULL: none yet */
-    uint64_t buffers_taken;
-    bool buffers_refused; /* no memory for them: not asked for again */
+    uint64_t buffers_taken[VIO_BUFFER_COUNT / 64]; /* a bit each */
+    bool buffers_refused;                          /* no memory for them: not asked for again */
 };
 
 /**

@@ -29,8 +29,8 @@ typedef struct multi_key {
 } multi_key;
 
 /* Fetches whose blocks are being unpacked, beside those that keep the queue full. */
-#define FETCHES (2 * VIO_QUEUE_DEPTH)
-#define FETCH_BUCKETS (2 * FETCHES)
+#define FETCHES (VIO_QUEUE_DEPTH + VIO_QUEUE_DEPTH / 2)
+#define FETCH_BUCKETS 256u /* a power of two */
 
 typedef struct multi multi;
 

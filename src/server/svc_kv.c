@@ -47,7 +47,8 @@ vv_status svc_kv_expiry(node *n, uint64_t ttl_ms, int64_t *out, vv_error *err)
     return VV_OK;
 }
 
-/* ---- Put and Delete ----------------------------------------------------------------------------
+/* ---- Put, Merge and Delete
+ * ----------------------------------------------------------------------------
  */
 
 static void refuse_grpc(srv_call *call, vv_status st, const char *message)
@@ -55,7 +56,7 @@ static void refuse_grpc(srv_call *call, vv_status st, const char *message)
     srv_call_finish(call, st, message);
 }
 
-/* PutResponse and DeleteResponse are the same. */
+/* PutResponse, MergeResponse and DeleteResponse are the same. */
 static void answer_version(svc_kv_write *w, const vv_write_result *result)
 {
     vv_buf out;
@@ -108,6 +109,37 @@ static vv_status fill_delete(svc_kv_write *w, bool may_wait, vv_error *err)
     return st;
 }
 
+vv_status svc_kv_add_merge(vv_batch *batch, vv_table *table, vv_slice key, uint32_t op,
+                           vv_slice operand, int64_t expires_ns, vv_error *err)
+{
+    if (op < VV_ADD || op > VV_APPEND)
+        return vv_fail(err, VV_INVALID,
+                       "operator %u is none: 1 (add), 2 (max) and 3 (append) are allowed", op);
+    return vv_batch_merge(batch, table, key, (vv_operator)op, operand, expires_ns, err);
+}
+
+static vv_status fill_merge(svc_kv_write *w, bool may_wait, vv_error *err)
+{
+    svc_kv_merge req;
+    int64_t expires_ns = 0;
+    vv_table *table = NULL;
+    if (!svc_kv_read_merge(w->msg.data, &req))
+        return svc_kv_fail_malformed("MergeRequest", err);
+    vv_status st = svc_kv_durability(req.durability, &w->durability, err);
+    if (st == VV_OK)
+        st = svc_kv_expiry(w->n, req.ttl_ms, &expires_ns, err);
+    gate_op op = {.kind = GATE_WRITE,
+                  .tenant = req.table.tenant,
+                  .table = req.table.table,
+                  .key_begin = req.key};
+    if (st == VV_OK)
+        st = svc_kv_write_open(w, &op, true, may_wait, &table, err);
+    if (st == VV_OK)
+        st = svc_kv_add_merge(w->batch, table, req.key, req.op, req.operand, expires_ns, err);
+    vv_table_close(table);
+    return st;
+}
+
 static void put_message(srv_call *call, srv_message msg)
 {
     static const svc_kv_write_ops ops = {
@@ -119,6 +151,13 @@ static void delete_message(srv_call *call, srv_message msg)
 {
     static const svc_kv_write_ops ops = {
         .fill = fill_delete, .answer = answer_version, .refuse = refuse_grpc};
+    svc_kv_write_begin(call, msg, &ops);
+}
+
+static void merge_message(srv_call *call, srv_message msg)
+{
+    static const svc_kv_write_ops ops = {
+        .fill = fill_merge, .answer = answer_version, .refuse = refuse_grpc};
     svc_kv_write_begin(call, msg, &ops);
 }
 
@@ -148,7 +187,7 @@ vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version, 
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
-static void put_value(vv_buf *out, const vv_value *value)
+void svc_kv_put_value(vv_buf *out, const vv_value *value)
 {
     wire_put_varint(out, 1, true);
     wire_put_bytes(out, 2, value->data);
@@ -175,7 +214,7 @@ static vv_status fill_get(srv_call *call, vv_slice message, bool may_wait, svc_k
     if (vv_buf_reserve(out, len + PUT_ANSWER_MAX) == NULL)
         st = vv_fail(err, VV_NO_MEMORY, "no memory for a value of %zu bytes", len);
     else
-        put_value(out, &found->value);
+        svc_kv_put_value(out, &found->value);
     vv_value_release(&found->value);
     return st;
 }
@@ -217,6 +256,8 @@ size_t svc_kv_methods(node *n, srv_method *out, size_t max)
     static const srv_method methods[] = {
         KV_METHOD("Put", 0, put_message),
         KV_METHOD("Get", SMALL_REQUEST_MAX, get_message),
+        KV_METHOD("GetMany", SVC_KV_MANY_REQUEST_MAX, svc_kv_many_message),
+        KV_METHOD("Merge", 0, merge_message),
         KV_METHOD("Delete", SMALL_REQUEST_MAX, delete_message),
         KV_METHOD("CompareAndSwap", 0, svc_kv_cas_message),
         KV_METHOD("Batch", 0, svc_kv_batch_message),

@@ -20,6 +20,15 @@ VV_MUST_CHECK vv_status svc_kv_durability(uint32_t value, vv_durability *out, vv
 /** When a key written now with this ttl expires; 0: never. VV_INVALID past the year 2262. */
 VV_MUST_CHECK vv_status svc_kv_expiry(node *n, uint64_t ttl_ms, int64_t *out, vv_error *err);
 
+/** vv_batch_merge, with the operator as a request has it. VV_INVALID for one it has not. */
+VV_MUST_CHECK vv_status svc_kv_add_merge(vv_batch *batch, vv_table *table, vv_slice key,
+                                         uint32_t op, vv_slice operand, int64_t expires_ns,
+                                         vv_error *err);
+/** The fields of a GetResponse for a value that is there, and their bytes at most. */
+void svc_kv_put_value(vv_buf *out, const vv_value *value);
+#define SVC_KV_VALUE_HEAD_MAX 64u
+#define SVC_KV_MANY_REQUEST_MAX (1024u * 1024u) /* bytes of a GetManyRequest */
+
 /* A value that a request asked for. */
 typedef struct svc_kv_found {
     bool found;      /* the key is there: vv_value_release(&value) */
@@ -93,6 +102,7 @@ void svc_kv_answer(srv_call *call, vv_durability durability, vv_buf *out);
 
 void svc_kv_cas_message(srv_call *call, srv_message msg);
 void svc_kv_batch_message(srv_call *call, srv_message msg);
+void svc_kv_many_message(srv_call *call, srv_message msg);
 void svc_kv_scan_message(srv_call *call, srv_message msg);
 void svc_kv_scan_half_close(srv_call *call);
 void svc_kv_scan_drained(srv_call *call);

@@ -53,7 +53,8 @@ static vv_status take_table(batch_fill *b, const svc_kv_op *op, vv_error *err)
     vv_table_close(b->table);
     b->table = NULL;
     b->name = name;
-    bool creates = op->kind == SVC_KV_OP_PUT || (op->kind == SVC_KV_OP_REQUIRE && op->version == 0);
+    bool creates = op->kind == SVC_KV_OP_PUT || op->kind == SVC_KV_OP_MERGE ||
+                   (op->kind == SVC_KV_OP_REQUIRE && op->version == 0);
     return svc_kv_write_open(b->w, &g, creates, b->may_wait, &b->table, err);
 }
 
@@ -75,6 +76,8 @@ static vv_status add(batch_fill *b, const svc_kv_op *op, vv_error *err)
         if (b->requires ++ == REQUIRES_MAX)
             return vv_fail(err, VV_INVALID, "a batch has at most %u conditions", REQUIRES_MAX);
         return vv_batch_require(batch, b->table, op->key, op->version, err);
+    case SVC_KV_OP_MERGE:
+        return svc_kv_add_merge(batch, b->table, op->key, op->op, op->value, expires_ns, err);
     case SVC_KV_OP_NONE:
         break;
     }
@@ -85,7 +88,7 @@ static vv_status add_operation(batch_fill *b, const svc_kv_op *op, vv_error *err
 {
     if (op->kind == SVC_KV_OP_NONE)
         return vv_fail(err, VV_INVALID,
-                       "it is empty: put, delete, delete_range or require is needed");
+                       "it is empty: put, delete, delete_range, merge or require is needed");
     vv_slice tenant = or_default(op->table.tenant);
     if (b->tenant.len == 0)
         b->tenant = tenant;

@@ -96,6 +96,68 @@ bool svc_kv_read_get(vv_slice message, svc_kv_get *out)
     return ok && r.fault == WIRE_GOOD;
 }
 
+bool svc_kv_read_many(vv_slice message, svc_kv_many *out)
+{
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
+    bool ok = true;
+    *out = (svc_kv_many){.rest = r};
+    while (ok && wire_next(&r, &f) > 0) {
+        if (f.number == 1)
+            ok = svc_kv_take_table(&f, &out->table);
+        else if (f.number == 2)
+            ok = f.type == WIRE_BYTES;
+        else if (f.number == 3)
+            ok = svc_kv_take_int(&f, &out->version);
+        else if (f.number == 4)
+            ok = svc_kv_take_u32(&f, &out->answer_bytes);
+        out->key_count += f.number == 2;
+    }
+    return ok && r.fault == WIRE_GOOD;
+}
+
+bool svc_kv_next_key(svc_kv_many *many, vv_slice *out)
+{
+    wire_field f = {0};
+    while (wire_next(&many->rest, &f) > 0)
+        if (f.number == 2)
+            return svc_kv_take_bytes(&f, out);
+    return false;
+}
+
+bool svc_kv_read_merge(vv_slice message, svc_kv_merge *out)
+{
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
+    bool ok = true;
+    *out = (svc_kv_merge){0};
+    while (ok && wire_next(&r, &f) > 0) {
+        switch (f.number) {
+        case 1:
+            ok = svc_kv_take_table(&f, &out->table);
+            break;
+        case 2:
+            ok = svc_kv_take_bytes(&f, &out->key);
+            break;
+        case 3:
+            ok = svc_kv_take_u32(&f, &out->op);
+            break;
+        case 4:
+            ok = svc_kv_take_bytes(&f, &out->operand);
+            break;
+        case 5:
+            ok = svc_kv_take_uint(&f, &out->ttl_ms);
+            break;
+        case 6:
+            ok = svc_kv_take_u32(&f, &out->durability);
+            break;
+        default:
+            break;
+        }
+    }
+    return ok && r.fault == WIRE_GOOD;
+}
+
 bool svc_kv_read_delete(vv_slice message, svc_kv_delete *out)
 {
     wire_reader r = wire_reader_of(message);
@@ -218,7 +280,21 @@ bool svc_kv_read_batch(vv_slice message, svc_kv_batch *out)
     return ok && r.fault == WIRE_GOOD;
 }
 
-/* Put, Delete, DeleteRange and Require differ only in their last fields. */
+static bool take_merge(const wire_field *f, svc_kv_op *out)
+{
+    switch (f->number) {
+    case 3:
+        return svc_kv_take_u32(f, &out->op);
+    case 4:
+        return svc_kv_take_bytes(f, &out->value);
+    case 5:
+        return svc_kv_take_uint(f, &out->ttl_ms);
+    default:
+        return true;
+    }
+}
+
+/* Put, Delete, DeleteRange, Require and Merge differ only in their last fields. */
 static bool read_inner(vv_slice message, svc_kv_op *out)
 {
     wire_reader r = wire_reader_of(message);
@@ -229,6 +305,8 @@ static bool read_inner(vv_slice message, svc_kv_op *out)
             ok = svc_kv_take_table(&f, &out->table);
         else if (f.number == 2)
             ok = svc_kv_take_bytes(&f, &out->key);
+        else if (out->kind == SVC_KV_OP_MERGE)
+            ok = take_merge(&f, out);
         else if (f.number == 3 &&
                  (out->kind == SVC_KV_OP_PUT || out->kind == SVC_KV_OP_DELETE_RANGE))
             ok = svc_kv_take_bytes(&f, &out->value);
@@ -248,7 +326,7 @@ static bool read_op(vv_slice message, svc_kv_op *out)
     bool ok = true;
     *out = (svc_kv_op){0};
     while (ok && wire_next(&r, &f) > 0) {
-        if (f.number > SVC_KV_OP_REQUIRE)
+        if (f.number > SVC_KV_OP_MERGE)
             continue;
         if ((uint32_t)out->kind != f.number)
             *out = (svc_kv_op){.kind = (svc_kv_op_kind)f.number};

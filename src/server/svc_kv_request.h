@@ -30,6 +30,23 @@ typedef struct svc_kv_get {
     int64_t version;
 } svc_kv_get;
 
+typedef struct svc_kv_many {
+    wire_reader rest; /* for svc_kv_next_key */
+    svc_table_ref table;
+    size_t key_count;
+    int64_t version;
+    uint32_t answer_bytes;
+} svc_kv_many;
+
+typedef struct svc_kv_merge {
+    svc_table_ref table;
+    vv_slice key;
+    uint32_t op; /* vv_operator, not checked */
+    vv_slice operand;
+    uint64_t ttl_ms;
+    uint32_t durability;
+} svc_kv_merge;
+
 typedef struct svc_kv_delete {
     svc_table_ref table;
     vv_slice key;
@@ -72,13 +89,15 @@ typedef enum svc_kv_op_kind {
     SVC_KV_OP_DELETE = 2,
     SVC_KV_OP_DELETE_RANGE = 3,
     SVC_KV_OP_REQUIRE = 4,
+    SVC_KV_OP_MERGE = 5,
 } svc_kv_op_kind;
 
 typedef struct svc_kv_op {
     svc_kv_op_kind kind;
     svc_table_ref table;
     vv_slice key;   /* begin of a range */
-    vv_slice value; /* of a put; end of a range */
+    vv_slice value; /* of a put; end of a range; operand of a merge */
+    uint32_t op;    /* of a merge: vv_operator, not checked */
     uint64_t ttl_ms;
     int64_t version;
 } svc_kv_op;
@@ -94,6 +113,10 @@ typedef struct svc_kv_batch {
 bool svc_kv_read_table(vv_slice message, svc_table_ref *out);
 bool svc_kv_read_put(vv_slice message, svc_kv_put *out);
 bool svc_kv_read_get(vv_slice message, svc_kv_get *out);
+/** All but the keys, which svc_kv_next_key gives. */
+bool svc_kv_read_many(vv_slice message, svc_kv_many *out);
+bool svc_kv_next_key(svc_kv_many *many, vv_slice *out);
+bool svc_kv_read_merge(vv_slice message, svc_kv_merge *out);
 bool svc_kv_read_delete(vv_slice message, svc_kv_delete *out);
 bool svc_kv_read_cas(vv_slice message, svc_kv_cas *out);
 bool svc_kv_read_scan(vv_slice message, svc_kv_scan *out);

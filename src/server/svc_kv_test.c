@@ -284,7 +284,7 @@ static void pack(sample *out, const char *method, const void *request)
     out->len = protobuf_c_message_pack(request, out->bytes);
 }
 
-#define SAMPLES 6
+#define SAMPLES 8
 
 static void make_samples(sample out[SAMPLES])
 {
@@ -322,6 +322,18 @@ static void make_samples(sample out[SAMPLES])
     batch.n_operations = 2;
     batch.operations = list;
     pack(&out[5], "Kv/Batch", &batch);
+    Varve__V1__GetManyRequest many = VARVE__V1__GET_MANY_REQUEST__INIT;
+    ProtobufCBinaryData keys[] = {get.key, svc_suite_bytes(STR("other"))};
+    many.table = &ref;
+    many.n_keys = ARRAY_LEN(keys);
+    many.keys = keys;
+    pack(&out[6], "Kv/GetMany", &many);
+    Varve__V1__MergeRequest merge = VARVE__V1__MERGE_REQUEST__INIT;
+    merge.table = &ref;
+    merge.key = get.key;
+    merge.operator_ = VARVE__V1__OPERATOR__OPERATOR_APPEND;
+    merge.operand = svc_suite_bytes(STR("more"));
+    pack(&out[7], "Kv/Merge", &merge);
 }
 
 /* Whatever comes, the answer is a status, and the server goes on. */
@@ -379,9 +391,10 @@ static void test_malformed_requests_are_named(void **state)
 {
     (void)state;
     static const char *const names[SAMPLES][2] = {
-        {"Kv/Put", "PutRequest"},       {"Kv/Get", "GetRequest"},
-        {"Kv/Delete", "DeleteRequest"}, {"Kv/CompareAndSwap", "CompareAndSwapRequest"},
-        {"Kv/Scan", "ScanRequest"},     {"Kv/Batch", "BatchRequest"},
+        {"Kv/Put", "PutRequest"},         {"Kv/Get", "GetRequest"},
+        {"Kv/Delete", "DeleteRequest"},   {"Kv/CompareAndSwap", "CompareAndSwapRequest"},
+        {"Kv/Scan", "ScanRequest"},       {"Kv/Batch", "BatchRequest"},
+        {"Kv/GetMany", "GetManyRequest"}, {"Kv/Merge", "MergeRequest"},
     };
     svc_suite s;
     svc_suite_start(&s, NULL);
