@@ -472,6 +472,20 @@ VV_API uint64_t vv_cursor_scanned(const vv_cursor *cursor);
 /** Write every memtable out and let the log go: afterwards a restart replays nothing. Blocks. */
 VV_API VV_MUST_CHECK vv_status vv_checkpoint(vv_db *db, vv_error *err);
 
+/**
+ * Make a second store in `dir`, which must not be there yet (its parent must): the state of now, at
+ * one version of each shard, while writers go on. On the same file system the files are hard links:
+ * no data is copied but the end of the log. On another one they are copied. The directory has its
+ * name only when it is whole; the copy can be opened, and goes its own way.
+ *
+ * @return VV_OK; VV_CONFLICT if dir exists; VV_INVALID for a path that cannot be; VV_UNSUPPORTED on
+ *         a store opened read-only; VV_NO_SPACE, VV_IO: nothing of the name is left behind.
+ *
+ * Any thread. Takes the time of writing the log's end anew. What compaction lets go meanwhile stays
+ * on the disk until it returns.
+ */
+VV_API VV_MUST_CHECK vv_status vv_checkpoint_to(vv_db *db, const char *dir, vv_error *err);
+
 /** Compact a key range of a table down to its last level. Blocks. Empty bounds: all of it. */
 VV_API VV_MUST_CHECK vv_status vv_compact(vv_table *table, vv_slice begin, vv_slice end,
                                           vv_error *err);

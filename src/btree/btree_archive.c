@@ -194,7 +194,8 @@ static vv_status drop_kept(btree_engine *e, uint32_t i, vv_error *err)
             atomic_store_explicit(&tree->files[f]->doomed, true, memory_order_relaxed);
     btree_view_release(e, view);
     btree_tree_unref(tree);
-    btree_archive_remove(e->opt.env, e->store.dir, id);
+    if (atomic_load(&e->store.holds) == 0) /* otherwise the next open removes it */
+        btree_archive_remove(e->opt.env, e->store.dir, id);
     return VV_OK;
 }
 

@@ -540,5 +540,8 @@ const engine_ops btree_ops = {
     .throttle_ns = btree_throttle_ns,
     .stats = btree_stats,
     .check = btree_check,
+    .hold_files = btree_hold_files,
+    .release_files = btree_release_files,
+    .list_files = btree_list_files,
     .approximate_size = btree_approximate_size,
 };

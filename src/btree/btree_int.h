@@ -164,6 +164,14 @@ VV_MUST_CHECK vv_status btree_dict_adopt(btree_store *s, btree_blob *bytes, vv_e
 VV_MUST_CHECK vv_status btree_decompress_value(btree_store *s, uint32_t flags, vv_slice stored,
                                                pgc_frame **frame, vv_error *err);
 
+/* ---- btree_files.c ---- */
+
+void btree_hold_files(engine *base);
+void btree_release_files(engine *base);
+vv_status btree_list_files(engine *base,
+                           vv_status (*each)(void *ctx, const engine_file *file, vv_error *err),
+                           void *ctx, int64_t *checkpoint, vv_error *err);
+
 /* ---- btree_history.c ---- */
 
 /** The history key of a version; out has BTREE_KEY_MAX bytes. Returns its length. */

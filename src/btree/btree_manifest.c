@@ -27,7 +27,6 @@
 #include "base/util.h"
 
 #define ID_RESERVE (UINT64_C(1) << 16)
-#define CURRENT_MAX 64u
 
 static void path_of(char out[VIO_PATH_MAX], const char *dir, const char *name)
 {
@@ -50,11 +49,11 @@ static void archive_path(char out[VIO_PATH_MAX], const char *dir, uint64_t id)
 
 /* ---- CURRENT ---- */
 
-static int format_current(char out[CURRENT_MAX], uint64_t number)
+static int format_current(char out[BTREE_CURRENT_MAX], uint64_t number)
 {
-    int n = snprintf(out, CURRENT_MAX, "manifest-%012" PRIu64 " ", number);
+    int n = snprintf(out, BTREE_CURRENT_MAX, "manifest-%012" PRIu64 " ", number);
     uint32_t sum = vv_crc32c(0, out, (size_t)n);
-    return n + snprintf(out + n, CURRENT_MAX - (size_t)n, "%08x\n", sum);
+    return n + snprintf(out + n, BTREE_CURRENT_MAX - (size_t)n, "%08x\n", sum);
 }
 
 static vv_status read_current(const btree_manifest *m, uint64_t *out, vv_error *err)
@@ -63,13 +62,13 @@ static vv_status read_current(const btree_manifest *m, uint64_t *out, vv_error *
     path_of(path, m->dir, "CURRENT");
     uint8_t *text = NULL;
     size_t len = 0;
-    vv_status st = vio_read_file(m->env->io, path, CURRENT_MAX, &text, &len, err);
+    vv_status st = vio_read_file(m->env->io, path, BTREE_CURRENT_MAX, &text, &len, err);
     if (st != VV_OK)
         return st;
     uint64_t number = 0;
     for (size_t i = 9; i < len && text[i] >= '0' && text[i] <= '9' && i < 28; i++)
         number = number * 10 + (uint64_t)(text[i] - '0');
-    char want[CURRENT_MAX];
+    char want[BTREE_CURRENT_MAX];
     int n = format_current(want, number);
     bool same = len == (size_t)n && memcmp(text, want, len) == 0;
     vv_free(text);
@@ -142,7 +141,7 @@ static vv_status rotate(btree_manifest *m, const btree_state *next, vv_error *er
         (void)!vio_remove(m->env->io, path, NULL); /* no CURRENT names it */
         return st;
     }
-    char current[CURRENT_MAX];
+    char current[BTREE_CURRENT_MAX];
     int n = format_current(current, number);
     char current_path[VIO_PATH_MAX];
     path_of(current_path, m->dir, "CURRENT");
@@ -160,6 +159,24 @@ static vv_status rotate(btree_manifest *m, const btree_state *next, vv_error *er
     adopt(m, &now);
     m->broken = false;
     return VV_OK;
+}
+
+vv_status btree_manifest_image(btree_manifest *m, vv_buf *out, char current[BTREE_CURRENT_MAX],
+                               uint64_t *number, btree_state *state, vv_error *err)
+{
+    vv_mutex_lock(&m->lock);
+    btree_state now = m->state; /* borrows its parts */
+    now.id_limit = m->next_id + ID_RESERVE;
+    *number = m->number;
+    (void)format_current(current, m->number);
+    uint32_t chain = btree_manifest_put_header(out, m->number, m->shard);
+    (void)btree_manifest_put_record(out, BTREE_RECORD_STATE, NULL, &now, chain, 0);
+    btree_state_share(&m->state, state);
+    vv_mutex_unlock(&m->lock);
+    if (out->status == VV_OK)
+        return VV_OK;
+    btree_state_fini(state);
+    return vv_fail(err, VV_NO_MEMORY, "manifest of '%s': no memory for its state", m->dir);
 }
 
 static void remove_older(btree_manifest *m, uint64_t from) VV_REQUIRES(m->lock)

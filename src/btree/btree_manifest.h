@@ -130,6 +130,14 @@ void btree_manifest_close(btree_manifest *m);
 VV_MUST_CHECK vv_status btree_manifest_commit(btree_manifest *m, const btree_state *next,
                                               vv_error *err);
 
+#define BTREE_CURRENT_MAX 64u
+
+/** A manifest of the state of this moment, as an open would begin it, appended to out, and the text
+ * of the CURRENT that names it. *state shares the state: btree_state_fini. */
+VV_MUST_CHECK vv_status btree_manifest_image(btree_manifest *m, vv_buf *out,
+                                             char current[BTREE_CURRENT_MAX], uint64_t *number,
+                                             btree_state *state, vv_error *err);
+
 /** A file id never used before, not even by a file that a crash took. */
 VV_MUST_CHECK vv_status btree_manifest_new_id(btree_manifest *m, uint64_t *out, vv_error *err);
 

@@ -153,6 +153,8 @@ void btree_file_unref(btree_file *f)
 unsigned btree_store_sweep(btree_store *s)
 {
     unsigned count = 0;
+    if (atomic_load(&s->holds) > 0)
+        return 0;
     btree_file *f = atomic_exchange_explicit(&s->trash, NULL, memory_order_acquire);
     while (f != NULL) {
         btree_file *next = f->trash_next;

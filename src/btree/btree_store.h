@@ -36,6 +36,7 @@ struct btree_store {
     pgc_cache *cache;
     vv_budget *budget;
     _Atomic(btree_file *) trash; /* without a reference: to be closed by sweep */
+    _Atomic uint32_t holds;      /* nothing is removed while there are any (btree_files.c) */
     vv_mutex lock;               /* VV_RANK_LEAF */
     uint8_t *idle[4];            /* page buffers, under lock */
     codec_dict_ctx *codecs[4];   /* idle contexts, under lock */

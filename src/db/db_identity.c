@@ -90,6 +90,11 @@ vv_status db_identity_write(vio *io, const db_identity *id, vv_error *err)
     return write_file(io, DB_IDENTITY_FILE, id, err);
 }
 
+vv_status db_identity_write_at(vio *io, const char *path, const db_identity *id, vv_error *err)
+{
+    return write_file(io, path, id, err);
+}
+
 vv_status db_identity_begin(vio *io, db_identity *id, vv_error *err)
 {
     db_identity before = {0};

@@ -43,6 +43,8 @@ void db_identity_encode(const db_identity *id, uint8_t out[DB_IDENTITY_SIZE]);
 /* Of DB_IDENTITY_FILE. VV_NOT_FOUND when there is none; VV_UNSUPPORTED when a newer version made it.
  */
 VV_MUST_CHECK vv_status db_identity_read(vio *io, db_identity *out, vv_error *err);
+VV_MUST_CHECK vv_status db_identity_write_at(vio *io, const char *path, const db_identity *id,
+                                             vv_error *err);
 VV_MUST_CHECK vv_status db_identity_write(vio *io, const db_identity *id, vv_error *err);
 /* A store is made in two steps, so that what an interrupted making left behind is known as its own:
  * begin (nothing is there yet; takes over the uuid of an interrupted one), then end (all is). */

@@ -125,6 +125,15 @@ typedef struct engine_stats {
     bool failed;              /* background work hit an error and latched it */
 } engine_stats;
 
+/* A file of an engine's durable state, as list_files names it. */
+typedef struct engine_file {
+    const char *path; /* relative to env->io */
+    /* What a copy of it is to hold, for the few that say which files are in force; data NULL: the
+     * file's own bytes. Those are never written over, so a link serves as well as a copy; bytes may
+     * still be added behind those that the state refers to. */
+    vv_slice content;
+} engine_file;
+
 typedef struct engine engine;
 typedef struct engine_get engine_get; /* engine_get.h */
 
@@ -206,6 +215,16 @@ typedef struct engine_ops {
      * there was one. */
     vv_status (*check)(engine *e, void (*finding)(void *ctx, const char *text), void *ctx,
                        vv_error *err);
+    /* Checkpoints and backups. Between hold_files and release_files, which nest, no file that
+     * belonged to the state at any moment between is removed. Both NULL: nothing lies on disk. */
+    void (*hold_files)(engine *e);
+    void (*release_files)(engine *e);
+    /* Under a hold: name each file of the durable state of one moment, once; what names the others
+     * comes last. *checkpoint: everything up to it is in them. each() may be called with locks of
+     * the engine held: it does no I/O. */
+    vv_status (*list_files)(engine *e,
+                            vv_status (*each)(void *ctx, const engine_file *file, vv_error *err),
+                            void *ctx, int64_t *checkpoint, vv_error *err);
     /* Bytes between two keys: in memtables those of the tables it touches, on disk estimated from
      * the indexes. No I/O, and no look at entries. */
     uint64_t (*approximate_size)(engine *e, vv_slice lower, vv_slice upper);

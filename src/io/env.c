@@ -223,3 +223,15 @@ void env_process_stats_read(env_process_stats *out)
     out->open_fds = count_fds();
     read_stat(out);
 }
+
+vv_status env_absolute_path(const char *path, char *out, vv_error *err)
+{
+    assert(path != NULL && out != NULL);
+    char here[VIO_PATH_MAX] = "";
+    if (path[0] != '/' && getcwd(here, sizeof here) == NULL)
+        return vv_fail_sys(err, VV_IO, errno, "the working directory of '%.80s'", path);
+    int n = snprintf(out, VIO_PATH_MAX, "%s%s%s", here, path[0] == '/' ? "" : "/", path);
+    if (n < 0 || n >= VIO_PATH_MAX)
+        return vv_fail(err, VV_INVALID, "'%.80s...': the path is too long", path);
+    return VV_OK;
+}

@@ -35,6 +35,10 @@ VV_MUST_CHECK vv_status env_posix_init(vv_env *env, const char *dir, vv_log *log
 VV_MUST_CHECK vv_status env_posix_open(vv_env *env, const char *dir, const vio_posix_options *io,
                                        vv_error *err);
 
+/** path itself when it begins with '/', else beneath the process's working directory. out has
+ * VIO_PATH_MAX bytes. */
+VV_MUST_CHECK vv_status env_absolute_path(const char *path, char *out, vv_error *err);
+
 /** Figures of this process for metrics: resident bytes, CPU nanoseconds, open descriptors, start.
  */
 typedef struct env_process_stats {

@@ -548,5 +548,8 @@ const engine_ops lsm_ops = {
     .throttle_ns = lsm_throttle_ns,
     .stats = lsm_stats,
     .check = lsm_check,
+    .hold_files = lsm_hold_files,
+    .release_files = lsm_release_files,
+    .list_files = lsm_list_files,
     .approximate_size = lsm_approximate_size,
 };

@@ -81,6 +81,14 @@ static inline uint64_t lsm_level_target(const lsm_engine *e, uint32_t level)
     return target;
 }
 
+/* ---- lsm_files.c ---- */
+
+void lsm_hold_files(engine *base);
+void lsm_release_files(engine *base);
+vv_status lsm_list_files(engine *base,
+                         vv_status (*each)(void *ctx, const engine_file *file, vv_error *err),
+                         void *ctx, int64_t *checkpoint, vv_error *err);
+
 /* ---- lsm_form.c ---- */
 
 /* What a writer needs to know of a table. */

@@ -29,7 +29,6 @@
 
 #define ID_RESERVE (UINT64_C(1) << 16)
 #define ROTATE_SIZE (1 * VV_MIB) /* a file is renewed past this and past four times its start */
-#define CURRENT_MAX 64u
 
 static const lsm_edit nothing = {.checkpoint = -1};
 
@@ -47,11 +46,11 @@ static void manifest_path(char out[VIO_PATH_MAX], const lsm_manifest *m, uint64_
 
 /* ---- CURRENT ---- */
 
-static int format_current(char out[CURRENT_MAX], uint64_t number)
+static int format_current(char out[LSM_CURRENT_MAX], uint64_t number)
 {
-    int n = snprintf(out, CURRENT_MAX, "manifest-%012" PRIu64 " ", number);
+    int n = snprintf(out, LSM_CURRENT_MAX, "manifest-%012" PRIu64 " ", number);
     uint32_t sum = vv_crc32c(0, out, (size_t)n);
-    return n + snprintf(out + n, CURRENT_MAX - (size_t)n, "%08x\n", sum);
+    return n + snprintf(out + n, LSM_CURRENT_MAX - (size_t)n, "%08x\n", sum);
 }
 
 static vv_status read_current(const lsm_manifest *m, uint64_t *out, vv_error *err)
@@ -60,13 +59,13 @@ static vv_status read_current(const lsm_manifest *m, uint64_t *out, vv_error *er
     path_of(path, m, "CURRENT");
     uint8_t *text = NULL;
     size_t len = 0;
-    vv_status st = vio_read_file(m->env->io, path, CURRENT_MAX, &text, &len, err);
+    vv_status st = vio_read_file(m->env->io, path, LSM_CURRENT_MAX, &text, &len, err);
     if (st != VV_OK)
         return st;
     uint64_t number = 0;
     for (size_t i = 9; i < len && text[i] >= '0' && text[i] <= '9' && i < 28; i++)
         number = number * 10 + (uint64_t)(text[i] - '0');
-    char want[CURRENT_MAX];
+    char want[LSM_CURRENT_MAX];
     int n = format_current(want, number);
     bool same = len == (size_t)n && memcmp(text, want, len) == 0;
     vv_free(text);
@@ -132,6 +131,35 @@ static void remove_if_not_current(lsm_manifest *m, uint64_t number, const char *
         (void)!vio_remove(m->env->io, path, NULL);
 }
 
+/* The bytes of a manifest file that begins with the state and an edit; *chain is its last sum. */
+static vv_status put_state(lsm_manifest *m, const lsm_edit *edit, uint64_t number,
+                           uint64_t id_limit, vv_buf *out, uint32_t *chain, vv_error *err)
+    VV_REQUIRES(m->lock)
+{
+    lsm_edit whole;
+    lsm_meta *all = NULL;
+    vv_status st = whole_state(&m->state, edit, &whole, &all, err);
+    if (st != VV_OK)
+        return st;
+    *chain = lsm_manifest_put_header(out, number, m->shard);
+    *chain = lsm_manifest_put_record(out, LSM_RECORD_STATE, &whole, id_limit, *chain, 0);
+    vv_free(all);
+    if (out->status != VV_OK)
+        return vv_fail(err, VV_NO_MEMORY, "manifest: no memory for its state");
+    return VV_OK;
+}
+
+vv_status lsm_manifest_image(lsm_manifest *m, vv_buf *out, char current[LSM_CURRENT_MAX],
+                             vv_error *err)
+{
+    uint32_t chain = 0;
+    vv_mutex_lock(&m->lock);
+    (void)format_current(current, m->number);
+    vv_status st = put_state(m, &nothing, m->number, m->next_id + ID_RESERVE, out, &chain, err);
+    vv_mutex_unlock(&m->lock);
+    return st;
+}
+
 /* Start manifest-<number+1> with the state and edit in it. On failure the old one stays in force,
  * or, if CURRENT was already replaced, nobody knows: the next commit tries with a further number.
  */
@@ -140,17 +168,11 @@ static vv_status rotate(lsm_manifest *m, const lsm_edit *edit, vv_error *err) VV
     m->broken = true; /* until the end of this function */
     uint64_t number = ++m->number;
     uint64_t id_limit = m->next_id + ID_RESERVE;
-    lsm_edit whole;
-    lsm_meta *all = NULL;
-    vv_status st = whole_state(&m->state, edit, &whole, &all, err);
+    uint32_t chain = 0;
+    vv_buf_reset(&m->scratch);
+    vv_status st = put_state(m, edit, number, id_limit, &m->scratch, &chain, err);
     if (st != VV_OK)
         return st;
-    vv_buf_reset(&m->scratch);
-    uint32_t chain = lsm_manifest_put_header(&m->scratch, number, m->shard);
-    chain = lsm_manifest_put_record(&m->scratch, LSM_RECORD_STATE, &whole, id_limit, chain, 0);
-    vv_free(all);
-    if (m->scratch.status != VV_OK)
-        return vv_fail(err, VV_NO_MEMORY, "manifest: no memory for its state");
 
     char path[VIO_PATH_MAX];
     manifest_path(path, m, number);
@@ -160,7 +182,7 @@ static vv_status rotate(lsm_manifest *m, const lsm_edit *edit, vv_error *err) VV
         (void)!vio_remove(m->env->io, path, NULL); /* no CURRENT names it */
         return st;
     }
-    char current[CURRENT_MAX];
+    char current[LSM_CURRENT_MAX];
     int n = format_current(current, number);
     char current_path[VIO_PATH_MAX];
     path_of(current_path, m, "CURRENT");

@@ -72,6 +72,13 @@ VV_MUST_CHECK vv_status lsm_manifest_commit(lsm_manifest *m, const lsm_edit *edi
 /** A file id never used before, not even by a run that a crash took. */
 VV_MUST_CHECK vv_status lsm_manifest_new_id(lsm_manifest *m, uint64_t *out, vv_error *err);
 
+#define LSM_CURRENT_MAX 64u
+
+/** A manifest of the state of this moment, as an open would begin it, appended to out, and the text
+ * of the CURRENT that names it. */
+VV_MUST_CHECK vv_status lsm_manifest_image(lsm_manifest *m, vv_buf *out,
+                                           char current[LSM_CURRENT_MAX], vv_error *err);
+
 /* ---- bytes (lsm_manifest_format.c) ---- */
 
 typedef enum lsm_record_kind {

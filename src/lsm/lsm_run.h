@@ -83,7 +83,8 @@ typedef struct lsm_store {
     _Atomic uint64_t index_bytes; /* indexes, filters, reference arrays */
     vv_mutex value_lock;          /* VV_RANK_LEAF */
     lsm_value_file *value_files[LSM_VALUE_BUCKETS]; /* those open, under value_lock */
-    bool is_closing; /* one thread: what goes now is only forgotten */
+    bool is_closing;        /* one thread: what goes now is only forgotten */
+    _Atomic uint32_t holds; /* nothing is removed while there are any (lsm_files.c) */
     lsm_counter counters[PGC_COUNTERS];
 } lsm_store;
 

@@ -131,6 +131,8 @@ void lsm_store_fini(lsm_store *s)
 unsigned lsm_store_sweep(lsm_store *s)
 {
     unsigned count = 0;
+    if (atomic_load(&s->holds) > 0)
+        return 0;
     lsm_run *run = atomic_exchange_explicit(&s->trash, NULL, memory_order_acquire);
     while (run != NULL) {
         lsm_run *next = run->trash_next;

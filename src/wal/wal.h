@@ -137,6 +137,21 @@ void wal_shard_open(wal *log, uint32_t shard);
  */
 VV_MUST_CHECK vv_status wal_release(wal *log, uint32_t shard, uint64_t index, vv_error *err);
 
+/** Let no segment go until wal_unhold, whatever is released. Calls nest; balance them before
+ * wal_close. */
+void wal_hold(wal *log);
+void wal_unhold(wal *log);
+
+/**
+ * Under a hold: deliver the entries of each shard whose index is above above[shard], in log order,
+ * out of what is below the position `to`, which is durable. From any thread, beside writers; ends
+ * with what each() fails with. Borrows the record for the call. VV_CORRUPT for damage.
+ */
+VV_MUST_CHECK vv_status wal_scan(wal *log, uint64_t to, const uint64_t above[WAL_SHARD_MAX],
+                                 vv_status (*each)(void *ctx, const wal_record *rec,
+                                                   uint64_t position, vv_error *err),
+                                 void *ctx, vv_error *err);
+
 /** Over log_limit (of the segments' size on disk): a bit set of the shards that hold the oldest
  * segment (flush them); else 0. */
 uint64_t wal_pressure(wal *log);

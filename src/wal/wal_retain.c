@@ -145,7 +145,7 @@ static vv_status release_oldest(wal *log, bool *done, vv_error *err) VV_REQUIRES
     *done = false;
     while (log->upkeep)
         vv_cond_wait(&log->idle, &log->lock);
-    if (log->write_index == 0 || holders(log, log->segs[0]) != 0)
+    if (log->write_index == 0 || log->holds > 0 || holders(log, log->segs[0]) != 0)
         return VV_OK;
     wal_segment *seg = log->segs[0];
     bool keep = log->spare_count < log->opt.spare_segments &&

@@ -1,0 +1,139 @@
+/*
+ * db_capture.c - the state of a store at one position of its log, while it is used.
+ *
+ * The order makes it whole: the log is held before the files are listed, so that what follows each
+ * shard's checkpoint is still in it; each engine's files are held before they are listed; the log's
+ * end is taken last and under the commit lock, so it lies at or behind every checkpoint, and the
+ * versions of all shards belong to one prefix of the log.
+ */
+#include "db/db_capture.h"
+
+#include <inttypes.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "db/db_int.h"
+
+static vv_status add_file(void *ctx, const engine_file *file, vv_error *err)
+{
+    db_capture *c = ctx;
+    if (c->count == c->cap) {
+        size_t cap = c->cap * 2 + 32;
+        db_captured_file *files = vv_realloc(c->files, cap * sizeof *files);
+        if (files == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "no memory to list %zu files", cap);
+        c->files = files;
+        c->cap = cap;
+    }
+    db_captured_file *f = &c->files[c->count];
+    *f = (db_captured_file){.path = vv_strdup(file->path)};
+    if (f->path != NULL && file->content.data != NULL) {
+        f->content = vv_alloc(file->content.len);
+        if (f->content != NULL)
+            memcpy(f->content, file->content.data, file->content.len);
+        f->content_len = file->content.len;
+    }
+    if (f->path == NULL || (file->content.data != NULL && f->content == NULL)) {
+        vv_free(f->path);
+        return vv_fail(err, VV_NO_MEMORY, "no memory for the name of a file");
+    }
+    c->count++;
+    return VV_OK;
+}
+
+static void release(db_capture *c, uint32_t shards)
+{
+    for (uint32_t i = 0; i < shards; i++)
+        c->db->ops->release_files(c->db->shards[i].eng);
+    wal_unhold(c->db->log);
+    db_background_wake_log(c->db);
+    for (size_t i = 0; i < c->count; i++) {
+        vv_free(c->files[i].path);
+        vv_free(c->files[i].content);
+    }
+    vv_free(c->files);
+    vv_free(c);
+}
+
+static uint64_t note_versions(db_capture *c)
+{
+    vv_db *db = c->db;
+    vv_mutex_lock(&db->commit_lock);
+    for (uint32_t i = 0; i < c->shard_count; i++) {
+        c->shard[i].version = atomic_load(&db->shards[i].last_index);
+        c->shard[i].commit_time_ns = db->shards[i].last_commit_time_ns;
+    }
+    uint64_t end = wal_end_position(db->log);
+    vv_mutex_unlock(&db->commit_lock);
+    return end;
+}
+
+vv_status db_capture_begin(vv_db *db, db_capture **out, vv_error *err)
+{
+    vv_status st = db_check_writable(db, err);
+    if (st != VV_OK)
+        return st;
+    if (db->ops->list_files == NULL)
+        return vv_fail(err, VV_UNSUPPORTED, "the engine '%s' keeps no files", db->ops->name);
+    db_capture *c = vv_calloc(1, sizeof *c);
+    if (c == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory to take the state of the store");
+    c->db = db;
+    c->shard_count = db->shard_count;
+    c->time_ns = vv_clock_wall(db->env->clock);
+    memcpy(c->uuid, db->identity.uuid, sizeof c->uuid);
+    wal_hold(db->log);
+    uint32_t held = 0;
+    for (; st == VV_OK && held < c->shard_count; held++) {
+        engine *eng = db->shards[held].eng;
+        db->ops->hold_files(eng);
+        st = db->ops->list_files(eng, add_file, c, &c->shard[held].checkpoint, err);
+    }
+    if (st == VV_OK) {
+        c->end = note_versions(c);
+        st = wal_sync(db->log, c->end, err);
+    }
+    if (st != VV_OK) {
+        release(c, held);
+        return st;
+    }
+    *out = c;
+    return VV_OK;
+}
+
+typedef struct delivery {
+    const db_capture *c;
+    db_entry_fn each;
+    void *ctx;
+} delivery;
+
+static vv_status deliver(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
+{
+    const delivery *d = ctx;
+    if (rec->shard >= d->c->shard_count)
+        return vv_fail(err, VV_CORRUPT, "the log has a record of shard %u of %u", rec->shard,
+                       d->c->shard_count);
+    return d->each(d->ctx, rec, position, err);
+}
+
+vv_status db_capture_entries(db_capture *c, const int64_t *above, db_entry_fn each, void *ctx,
+                             vv_error *err)
+{
+    uint64_t from[WAL_SHARD_MAX] = {0};
+    for (uint32_t i = 0; i < c->shard_count; i++)
+        from[i] = (uint64_t)(above == NULL ? c->shard[i].checkpoint : above[i]);
+    delivery d = {c, each, ctx};
+    return wal_scan(c->db->log, c->end, from, deliver, &d, err);
+}
+
+vv_status db_capture_open(const db_capture *c, const db_captured_file *file, vio_file **out,
+                          vv_error *err)
+{
+    return vio_open(c->db->env->io, file->path, VIO_READ, out, err);
+}
+
+void db_capture_end(db_capture *c)
+{
+    if (c != NULL)
+        release(c, c->shard_count);
+}

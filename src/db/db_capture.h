@@ -1,0 +1,91 @@
+/*
+ * db_capture.h - a store's state taken while it is used, and a store made from such parts: what
+ * checkpoints, backups and restores have in common.
+ *
+ *   db_capture_begin      hold log and files -> list the files of each shard -> note the log's end
+ *   db_capture_entries    what the log holds between the files and that end, in log order
+ *   db_capture_end        let go
+ *
+ * The state is that of one position of the log: each shard's files hold everything up to its
+ * checkpoint, the entries bring every shard from there to the position.
+ */
+#ifndef VARVE_DB_DB_CAPTURE_H
+#define VARVE_DB_DB_CAPTURE_H
+
+#include "io/env.h"
+#include "varve/db.h"
+#include "wal/wal.h"
+
+typedef struct db_captured_file {
+    char *path;       /* relative to the store's directory */
+    uint8_t *content; /* what the copy is to hold; NULL: the bytes of the file */
+    size_t content_len;
+} db_captured_file;
+
+typedef struct db_captured_shard {
+    int64_t checkpoint;     /* the files hold everything up to it */
+    int64_t version;        /* the state's */
+    int64_t commit_time_ns; /* of its newest entry; 0: not known */
+} db_captured_shard;
+
+typedef struct db_capture {
+    vv_db *db;
+    uint32_t shard_count;
+    uint8_t uuid[16]; /* of the store */
+    int64_t time_ns;  /* wall time */
+    uint64_t end;     /* position of the log */
+    db_captured_file *files;
+    size_t count, cap;
+    db_captured_shard shard[WAL_SHARD_MAX];
+} db_capture;
+
+typedef vv_status (*db_entry_fn)(void *ctx, const wal_record *rec, uint64_t position,
+                                 vv_error *err);
+
+/** Take the state of now. Writers go on; files and log that belong to it stay until
+ * db_capture_end, so the disk may fill meanwhile. VV_UNSUPPORTED for a read-only store. Gives
+ * *out. */
+VV_MUST_CHECK vv_status db_capture_begin(vv_db *db, db_capture **out, vv_error *err);
+/** Deliver the entries of each shard above above[shard] (NULL: above its checkpoint) and up to the
+ * state, in log order. What the log no longer holds is not delivered. */
+VV_MUST_CHECK vv_status db_capture_entries(db_capture *c, const int64_t *above, db_entry_fn each,
+                                           void *ctx, vv_error *err);
+/** Open a captured file for reading. */
+VV_MUST_CHECK vv_status db_capture_open(const db_capture *c, const db_captured_file *file,
+                                        vio_file **out, vv_error *err);
+/** Accepts NULL. */
+void db_capture_end(db_capture *c);
+
+/* ---- a store from parts ------------------------------------------------------------------------
+ */
+
+/* A directory becomes a store with the last step of db_build_finish and not before: until then the
+ * file that says what it is has another name, and an open refuses it. */
+typedef struct db_build db_build;
+
+/** Begin in an empty directory `root` of env->io ("": the root of it), which is made if it is
+ * absent. The store gets an identity of its own. VV_INVALID when something is in it. Borrows env.
+ */
+VV_MUST_CHECK vv_status db_build_begin(vv_env *env, const char *root, uint32_t shard_count,
+                                       db_build **out, vv_error *err);
+/** The place of a file of the store in env->io; its directory is there afterwards. */
+VV_MUST_CHECK vv_status db_build_path(db_build *b, const char *path, char out[VIO_PATH_MAX],
+                                      vv_error *err);
+/** A file with this content, durable. */
+VV_MUST_CHECK vv_status db_build_file(db_build *b, const char *path, vv_slice content,
+                                      vv_error *err);
+/** The next entry of the store's log. */
+VV_MUST_CHECK vv_status db_build_entry(db_build *b, const wal_record *rec, vv_error *err);
+/** Make everything durable, then a store of it. Frees b whatever it answers; on failure the
+ * directory is emptied as far as that is possible. */
+VV_MUST_CHECK vv_status db_build_finish(db_build *b, vv_error *err);
+/** Give up and empty the directory. Accepts NULL. */
+void db_build_abort(db_build *b);
+
+/** Remove what a build that did not end left in root, and root. */
+void db_build_discard(vio *io, const char *root);
+
+/** As vv_checkpoint_to; dir begins with '/'. */
+VV_MUST_CHECK vv_status db_checkpoint_at(vv_db *db, const char *dir, vv_error *err);
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * db_checkpoint.c - a second store beside the first: its files are links, its log is written anew.
+ *
+ *   <dir>.checkpoint.tmp   links, manifests, log, identity   ->   rename to <dir>
+ *
+ * A link costs no space until compaction lets the original's name go. Where links are not possible
+ * (another file system) vio_link copies. The directory carries its name only when it is whole.
+ */
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "db/db_capture.h"
+#include "db/db_int.h"
+
+static void note_name(void *ctx, const char *name)
+{
+    (void)ctx;
+    (void)name;
+}
+
+static vv_status add_entry(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
+{
+    (void)position;
+    return db_build_entry(ctx, rec, err);
+}
+
+static vv_status add_file(const db_capture *c, const db_captured_file *file, db_build *b,
+                          vv_error *err)
+{
+    if (file->content != NULL)
+        return db_build_file(b, file->path, vv_slice_of(file->content, file->content_len), err);
+    char to[VIO_PATH_MAX];
+    vv_status st = db_build_path(b, file->path, to, err);
+    return st == VV_OK ? vio_link(c->db->env->io, file->path, to, err) : st;
+}
+
+static vv_status build(db_capture *c, const char *tmp, vv_error *err)
+{
+    db_build *b = NULL;
+    vv_status st = db_build_begin(c->db->env, tmp, c->shard_count, &b, err);
+    if (st != VV_OK)
+        return st;
+    for (size_t i = 0; st == VV_OK && i < c->count; i++)
+        st = add_file(c, &c->files[i], b, err);
+    if (st == VV_OK)
+        st = db_capture_entries(c, NULL, add_entry, b, err);
+    if (st == VV_OK)
+        return db_build_finish(b, err);
+    db_build_abort(b);
+    return st;
+}
+
+static vv_status place(vio *io, const char *tmp, const char *dir, vv_error *err)
+{
+    char parent[VIO_PATH_MAX];
+    (void)snprintf(parent, sizeof parent, "%s", dir);
+    char *slash = strrchr(parent, '/');
+    assert(slash != NULL);
+    slash[slash == parent ? 1 : 0] = '\0';
+    vv_status st = vio_sync_dir(io, parent, err);
+    if (st == VV_OK)
+        st = vio_rename(io, tmp, dir, err);
+    return st == VV_OK ? vio_sync_dir(io, parent, err) : st;
+}
+
+vv_status db_checkpoint_at(vv_db *db, const char *dir, vv_error *err)
+{
+    assert(db != NULL && dir != NULL);
+    vio *io = db->env->io;
+    char tmp[VIO_PATH_MAX];
+    int n = snprintf(tmp, sizeof tmp, "%s.checkpoint.tmp", dir);
+    if (dir[0] != '/' || dir[1] == '\0' || n < 0 || (size_t)n > sizeof tmp - 80)
+        return vv_fail(err, VV_INVALID,
+                       "checkpoint: '%.80s' is no usable path: name a new directory", dir);
+    vv_status st = vio_list(io, dir, note_name, NULL, NULL);
+    if (st != VV_NOT_FOUND)
+        return vv_fail(err, VV_CONFLICT,
+                       "checkpoint '%.80s': it is there already: name a new directory", dir);
+    db_build_discard(io, tmp); /* of one that did not end */
+    db_capture *c = NULL;
+    st = db_capture_begin(db, &c, err);
+    if (st == VV_OK)
+        st = build(c, tmp, err);
+    if (st == VV_OK)
+        st = place(io, tmp, dir, err);
+    if (st != VV_OK)
+        db_build_discard(io, tmp);
+    db_capture_end(c);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "checkpoint '%.80s'", dir);
+}
+
+vv_status vv_checkpoint_to(vv_db *db, const char *dir, vv_error *err)
+{
+    char path[VIO_PATH_MAX];
+    if (dir == NULL || dir[0] == '\0')
+        return vv_fail(err, VV_INVALID, "checkpoint: the directory's name is empty");
+    vv_status st = env_absolute_path(dir, path, err);
+    return st == VV_OK ? db_checkpoint_at(db, path, err) : st;
+}
