@@ -17,7 +17,7 @@ ROWS = [
     ["lsm", "btree", "rocks", "series", "stream"],
     ["catalog", "txn"],
     ["db"],
-    ["archive", "replica", "eloqstore"],
+    ["archive", "backup", "replica", "eloqstore"],
     ["query"],
     ["ingest"],
     ["server", "client"],

@@ -1,0 +1,242 @@
+/*
+ * backup_create.c - a backup of a store in use.
+ *
+ *   capture -> each file into content -> log into content -> directory synced -> manifest
+ *
+ * The manifest makes it a backup; until then what was stored is content that nobody names, which
+ * goes when the creation fails, or with the next drop. With archive_log the log begins behind the
+ * backup before (of the same store) instead of at the files' checkpoints, so that all versions
+ * between the two can be restored, as far as the store still has that log.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "backup/backup_int.h"
+#include "base/alloc.h"
+#include "base/error.h"
+#include "db/db_capture.h"
+
+typedef struct creation {
+    backup_repo *repo;
+    const backup_create_options *opt;
+    db_capture *capture;
+    backup_manifest before; /* the newest of the same store; info.id 0: none */
+    backup_manifest now;
+    backup_meter meter;
+    uint64_t newest_id;
+} creation;
+
+static vv_status find_before(creation *c, vv_error *err)
+{
+    uint64_t *ids = NULL;
+    size_t count = 0;
+    vv_status st = backup_ids(c->repo, &ids, &count, err);
+    if (st == VV_OK && count > 0)
+        c->newest_id = ids[count - 1];
+    for (size_t i = count; st == VV_OK && i-- > 0;) {
+        backup_manifest m;
+        vv_status one = backup_load(c->repo, ids[i], &m, NULL);
+        if (one == VV_OK && memcmp(m.info.uuid, c->capture->uuid, sizeof m.info.uuid) == 0 &&
+            m.info.shard_count == c->capture->shard_count) {
+            c->before = m;
+            break;
+        }
+        backup_manifest_fini(&m);
+        if (one == VV_NO_MEMORY)
+            st = vv_fail(err, one, "no memory to read a backup");
+    }
+    vv_free(ids);
+    if (st == VV_OK && c->opt->log_only && c->before.info.id == 0)
+        st = vv_fail(err, VV_NOT_FOUND,
+                     "the log alone needs a backup of this store before it: make one first");
+    return st;
+}
+
+static void describe(creation *c)
+{
+    backup_info *info = &c->now.info;
+    const db_capture *from = c->capture;
+    info->id = c->newest_id + 1;
+    info->kind = c->opt->log_only ? BACKUP_LOG : BACKUP_FULL;
+    info->time_ns = from->time_ns;
+    memcpy(info->uuid, from->uuid, sizeof info->uuid);
+    info->shard_count = from->shard_count;
+    for (uint32_t i = 0; i < from->shard_count; i++)
+        info->shard[i] =
+            (backup_shard){.checkpoint = c->opt->log_only ? 0 : from->shard[i].checkpoint,
+                           .version = from->shard[i].version,
+                           .commit_time_ns = from->shard[i].commit_time_ns};
+}
+
+/* ---- files -------------------------------------------------------------------------------------
+ */
+
+static vv_status measure(creation *c, vv_error *err)
+{
+    vv_status st = VV_OK;
+    for (size_t i = 0; st == VV_OK && i < c->capture->count; i++) {
+        const db_captured_file *f = &c->capture->files[i];
+        vio_file *in = NULL;
+        uint64_t size = f->content_len;
+        if (f->content == NULL) {
+            st = db_capture_open(c->capture, f, &in, err);
+            if (st == VV_OK)
+                st = vio_size(in, &size, err);
+            vio_close(in);
+        }
+        c->meter.total += size;
+    }
+    return st;
+}
+
+/* A few bytes that are in memory: through a part file as all others. */
+static vv_status store_bytes(creation *c, const db_captured_file *f, uint64_t *sum, bool *is_new,
+                             vv_error *err)
+{
+    vio_file *part = NULL;
+    vio *io = c->repo->env->io;
+    vv_status st = vio_open(io, BACKUP_PART, VIO_READ | VIO_WRITE | VIO_CREATE, &part, err);
+    if (st == VV_OK)
+        st = vio_truncate(part, 0, err);
+    if (st == VV_OK)
+        st = vio_pwrite(part, 0, f->content, f->content_len, err);
+    if (st == VV_OK)
+        st = backup_copy(part, f->content_len, NULL, sum, &c->meter, err);
+    backup_file file = {f->path, f->content_len, *sum};
+    if (st == VV_OK)
+        st = backup_adopt_part(c->repo, part, &file, is_new, err);
+    vio_close(part);
+    return st;
+}
+
+static vv_status store_file(creation *c, const db_captured_file *f, vv_error *err)
+{
+    uint64_t size = f->content_len;
+    uint64_t sum = 0;
+    bool is_new = false;
+    vv_status st;
+    if (strlen(f->path) > BACKUP_NAME_MAX)
+        return vv_fail(err, VV_UNSUPPORTED, "the name is too long");
+    if (f->content != NULL) {
+        st = store_bytes(c, f, &sum, &is_new, err);
+    } else {
+        vio_file *in = NULL;
+        st = db_capture_open(c->capture, f, &in, err);
+        if (st == VV_OK)
+            st = vio_size(in, &size, err);
+        if (st == VV_OK)
+            st = backup_store(c->repo, f->path, in, size, backup_manifest_find(&c->before, f->path),
+                              &sum, &is_new, &c->meter, err);
+        vio_close(in);
+    }
+    if (st == VV_OK)
+        st = backup_manifest_add(&c->now, f->path, size, sum, err);
+    if (st == VV_OK && is_new)
+        c->now.info.new_bytes += size;
+    return st;
+}
+
+static vv_status store_files(creation *c, vv_error *err)
+{
+    vv_status st = measure(c, err);
+    for (size_t i = 0; st == VV_OK && i < c->capture->count; i++) {
+        st = store_file(c, &c->capture->files[i], err);
+        if (st != VV_OK)
+            (void)vv_wrap(err, st, "'%s'", c->capture->files[i].path);
+    }
+    return st;
+}
+
+/* ---- log ---------------------------------------------------------------------------------------
+ */
+
+typedef struct log_put {
+    creation *c;
+    backup_log_writer w;
+} log_put;
+
+static vv_status put_entry(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
+{
+    log_put *put = ctx;
+    (void)position;
+    backup_shard *shard = &put->c->now.info.shard[rec->shard];
+    if (shard->log_first == 0)
+        shard->log_first = (int64_t)rec->index;
+    return backup_log_put(&put->w, rec, err);
+}
+
+/* Where the log begins in each shard: behind what the files have, and what the backup before has.
+ */
+static void log_from(const creation *c, int64_t above[WAL_SHARD_MAX])
+{
+    bool archive = (c->opt->archive_log || c->opt->log_only) && c->before.info.id != 0;
+    for (uint32_t i = 0; i < c->capture->shard_count; i++) {
+        int64_t had = c->before.info.shard[i].version;
+        above[i] = c->capture->shard[i].checkpoint;
+        if (archive && (had < above[i] || c->opt->log_only))
+            above[i] = had;
+    }
+}
+
+static vv_status store_log(creation *c, vv_error *err)
+{
+    int64_t above[WAL_SHARD_MAX] = {0};
+    log_put put = {.c = c};
+    vio_file *part = NULL;
+    uint64_t sum = 0;
+    bool is_new = false;
+    log_from(c, above);
+    vv_status st =
+        vio_open(c->repo->env->io, BACKUP_PART, VIO_READ | VIO_WRITE | VIO_CREATE, &part, err);
+    if (st == VV_OK)
+        st = vio_truncate(part, 0, err);
+    if (st == VV_OK)
+        st = backup_log_begin(&put.w, part, c->capture->shard_count, err);
+    if (st == VV_OK)
+        st = db_capture_entries(c->capture, above, put_entry, &put, err);
+    if (st == VV_OK)
+        st = backup_log_end(&put.w, &sum, err);
+    char name[] = BACKUP_LOG_NAME;
+    backup_file file = {name, put.w.size, sum};
+    if (st == VV_OK)
+        st = backup_adopt_part(c->repo, part, &file, &is_new, err);
+    if (st == VV_OK)
+        st = backup_manifest_add(&c->now, name, file.size, sum, err);
+    if (st == VV_OK && is_new)
+        c->now.info.new_bytes += file.size;
+    backup_log_fini(&put.w);
+    vio_close(part);
+    return st;
+}
+
+static vv_status create(creation *c, vv_db *db, vv_error *err)
+{
+    vv_status st = db_capture_begin(db, &c->capture, err);
+    if (st != VV_OK)
+        return st;
+    st = find_before(c, err);
+    if (st == VV_OK)
+        describe(c);
+    if (st == VV_OK && !c->opt->log_only)
+        st = store_files(c, err);
+    if (st == VV_OK)
+        st = store_log(c, err);
+    db_capture_end(c->capture);
+    return st == VV_OK ? backup_save(c->repo, &c->now, err) : st;
+}
+
+vv_status backup_create(backup_repo *repo, vv_db *db, const backup_create_options *opt,
+                        backup_info *out, vv_error *err)
+{
+    assert(repo->lock != NULL && opt != NULL);
+    creation c = {.repo = repo, .opt = opt};
+    c.meter = (backup_meter){.progress = opt->progress, .what = "copy"};
+    vv_status st = create(&c, db, err);
+    if (st != VV_OK)
+        backup_collect(repo);
+    else if (out != NULL)
+        *out = c.now.info;
+    backup_manifest_fini(&c.before);
+    backup_manifest_fini(&c.now);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "backup");
+}

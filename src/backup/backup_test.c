@@ -1,0 +1,312 @@
+/*
+ * Backups and checkpoints of both engines on simulated disks: what is restored is what was there.
+ */
+#include "backup/backup_test_util.h"
+
+static const engine_ops *const engines[] = {&lsm_ops, &btree_ops};
+static const vio_sim_options calm = {.seed = 1};
+
+static void make_repo(place *p, backup_repo **repo, bool write)
+{
+    vv_error err = {0};
+    place_on(p, &calm);
+    assert_ok(backup_repo_open(&p->env, write, repo, &err), err);
+}
+
+/* A store that was restored, opened: its content; checked and closed. */
+static uint64_t content_at(place *p, const engine_ops *ops)
+{
+    vv_error err = {0};
+    shop s = {.at = *p};
+    assert_ok(db_check_env(&s.at.env, no_finding, NULL, &err), err);
+    assert_ok(shop_try(&s, ops, false, &err), err);
+    shop_tables(&s);
+    uint64_t sum = content_of_both(&s);
+    vv_table_close(s.one);
+    vv_table_close(s.two);
+    assert_ok(vv_db_close(s.db, &err), err);
+    assert_ok(db_check_env(&s.at.env, no_finding, NULL, &err), err);
+    return sum;
+}
+
+static uint64_t restored(place *repo_place, const backup_restore_options *opt,
+                         const engine_ops *ops)
+{
+    vv_error err = {0};
+    backup_repo *repo = NULL;
+    place to = {0};
+    make_repo(repo_place, &repo, false);
+    place_on(&to, &calm);
+    assert_ok(backup_restore(repo, opt, &to.env, NULL, &err), err);
+    backup_repo_close(repo);
+    place_off(repo_place);
+    uint64_t sum = content_at(&to, ops);
+    place_end(&to);
+    return sum;
+}
+
+static void backup(place *repo_place, vv_db *db, const backup_create_options *opt,
+                   backup_info *info)
+{
+    vv_error err = {0};
+    backup_repo *repo = NULL;
+    make_repo(repo_place, &repo, true);
+    assert_ok(backup_create(repo, db, opt, info, &err), err);
+    backup_repo_close(repo);
+    place_off(repo_place);
+}
+
+static void a_checkpoint_is_a_store(void **state)
+{
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
+        vv_error err = {0};
+        shop s = {0};
+        vio_sim_options here = {.seed = 1, .root = "store"};
+        shop_open(&s, engines[e], &here);
+        fill(s.one, 0, 700);
+        fill(s.two, 3, 300);
+        work_off(s.db);
+        fill(s.one, 900, 40);
+        uint64_t want = content_of_both(&s);
+        assert_ok(db_checkpoint_at(s.db, "/copy", &err), err);
+        assert_status(VV_CONFLICT, db_checkpoint_at(s.db, "/copy", &err));
+        /* The original goes on, and lets go what the copy still has. */
+        fill(s.one, 2000, 900);
+        fill(s.two, 2000, 900);
+        assert_ok(vv_checkpoint(s.db, &err), err);
+        work_off(s.db);
+        uint64_t later = content_of_both(&s);
+        assert_true(later != want);
+        shop_close(&s);
+        place_on(&s.at, &(vio_sim_options){.seed = 1, .root = "copy"});
+        assert_true(content_at(&s.at, engines[e]) == want);
+        place_off(&s.at);
+        shop_open(&s, engines[e], &here);
+        assert_true(content_of_both(&s) == later);
+        shop_close(&s);
+        place_end(&s.at);
+    }
+}
+
+static void a_backup_is_restored_as_it_was(void **state)
+{
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
+        shop s = {0};
+        place repo = {0};
+        backup_info info[3];
+        uint64_t want[3];
+        shop_open(&s, engines[e], &calm);
+        for (unsigned i = 0; i < 3; i++) {
+            fill(s.one, i * 1000, 400);
+            fill(s.two, i * 500, 200);
+            work_off(s.db);
+            fill(s.two, i * 500, 20);
+            want[i] = content_of_both(&s);
+            backup(&repo, s.db, &(backup_create_options){0}, &info[i]);
+            assert_true(info[i].id == i + 1);
+            assert_true(info[i].new_bytes <= info[i].bytes);
+        }
+        fill(s.one, 9000, 500);
+        for (uint64_t i = 1; i <= 3; i++)
+            assert_true(restored(&repo, &(backup_restore_options){.id = i}, engines[e]) ==
+                        want[i - 1]);
+        assert_true(restored(&repo, &(backup_restore_options){0}, engines[e]) == want[2]);
+        shop_close(&s);
+        place_end(&s.at);
+        place_end(&repo);
+    }
+}
+
+static void what_did_not_change_is_not_stored_again(void **state)
+{
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
+        shop s = {0};
+        place repo = {0};
+        backup_info first;
+        backup_info second;
+        shop_open(&s, engines[e], &calm);
+        fill(s.one, 0, 900);
+        vv_error err = {0};
+        assert_ok(vv_checkpoint(s.db, &err), err);
+        backup(&repo, s.db, &(backup_create_options){0}, &first);
+        assert_true(first.new_bytes <= first.bytes && first.new_bytes > first.bytes / 2);
+        backup(&repo, s.db, &(backup_create_options){0}, &second);
+        assert_true(second.bytes == first.bytes);
+        assert_true(second.new_bytes < first.bytes / 4);
+        shop_close(&s);
+        place_end(&s.at);
+        place_end(&repo);
+    }
+}
+
+/* ---- to a version and a time -------------------------------------------------------------------
+ */
+
+static void every_version_of_the_archive_can_be_restored(void **state)
+{
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
+        shop s = {0};
+        place repo = {0};
+        backup_create_options archive = {.archive_log = true};
+        enum { STEPS = 12 };
+        uint64_t want[STEPS];
+        int64_t version[STEPS];
+        int64_t time_ns[STEPS];
+        vv_table_info info;
+        vv_error err = {0};
+        shop_open(&s, engines[e], &calm);
+        assert_ok(vv_table_describe(s.two, &info, &err), err);
+        fill(s.one, 0, 300);
+        for (unsigned i = 0; i < STEPS; i++) {
+            fill(s.one, i * 100, 20);
+            fill(s.two, i * 100, 10);
+            want[i] = content_of_both(&s);
+            version[i] = vv_table_version(s.two);
+            time_ns[i] = vv_clock_wall(s.at.env.clock);
+            vio_sim_advance(s.at.disk, VV_NS_PER_S);
+            if (i % 4 == 1)
+                backup(&repo, s.db, &archive, NULL);
+            if (i % 4 == 3)
+                backup(&repo, s.db, &(backup_create_options){.log_only = true}, NULL);
+        }
+        backup(&repo, s.db, &archive, NULL);
+        for (unsigned i = 1; i < STEPS; i++) {
+            backup_restore_options opt = {
+                .goal = BACKUP_AT_VERSION, .shard = info.shard, .version = version[i]};
+            if (restored(&repo, &opt, engines[e]) != want[i])
+                fail_msg("%s: step %u by version", engines[e]->name, i);
+            opt = (backup_restore_options){.goal = BACKUP_AT_TIME, .time_ns = time_ns[i]};
+            if (restored(&repo, &opt, engines[e]) != want[i])
+                fail_msg("%s: step %u by time", engines[e]->name, i);
+        }
+        shop_close(&s);
+        place_end(&s.at);
+        place_end(&repo);
+    }
+}
+
+static void what_the_log_does_not_reach_is_refused_by_name(void **state)
+{
+    (void)state;
+    shop s = {0};
+    place p = {0};
+    place to = {0};
+    vv_error err = {0};
+    backup_repo *repo = NULL;
+    backup_info info;
+    shop_open(&s, &lsm_ops, &calm);
+    fill(s.one, 0, 100);
+    backup(&p, s.db, &(backup_create_options){0}, &info);
+    uint32_t shard = info.shard[0].version > info.shard[1].version ? 0 : 1;
+    fill(s.one, 0, 100);
+    assert_ok(vv_checkpoint(s.db, &err), err);
+    backup(&p, s.db, &(backup_create_options){0}, NULL); /* its log begins behind the files */
+    make_repo(&p, &repo, false);
+    place_on(&to, &calm);
+    backup_restore_options opt = {.goal = BACKUP_AT_VERSION, .shard = shard, .version = 1};
+    assert_status(VV_NOT_FOUND, backup_restore(repo, &opt, &to.env, NULL, &err));
+    assert_non_null(strstr(err.msg, "before the oldest backup, 1"));
+    opt.version = info.shard[shard].version + 50;
+    assert_status(VV_NOT_FOUND, backup_restore(repo, &opt, &to.env, NULL, &err));
+    assert_non_null(strstr(err.msg, "the archived log reaches version"));
+    opt = (backup_restore_options){.goal = BACKUP_AT_TIME, .time_ns = 1};
+    assert_status(VV_NOT_FOUND, backup_restore(repo, &opt, &to.env, NULL, &err));
+    opt.time_ns = INT64_MAX;
+    assert_status(VV_NOT_FOUND, backup_restore(repo, &opt, &to.env, NULL, &err));
+    opt = (backup_restore_options){.id = 17};
+    assert_status(VV_NOT_FOUND, backup_restore(repo, &opt, &to.env, NULL, &err));
+    assert_non_null(strstr(err.msg, "no backup 17"));
+    backup_repo_close(repo);
+    shop_close(&s);
+    place_end(&s.at);
+    place_end(&p);
+    place_end(&to);
+}
+
+/* ---- dropping ----------------------------------------------------------------------------------
+ */
+
+static void count_file(void *ctx, const char *path, uint64_t size)
+{
+    uint64_t *sum = ctx;
+    (void)path;
+    *sum += size;
+}
+
+static void dropping_takes_only_what_nobody_shares(void **state)
+{
+    (void)state;
+    shop s = {0};
+    place p = {0};
+    vv_error err = {0};
+    backup_repo *repo = NULL;
+    backup_info info;
+    uint64_t want = 0;
+    shop_open(&s, &lsm_ops, &calm);
+    for (unsigned i = 0; i < 4; i++) {
+        fill(s.one, i * 1000, 300);
+        work_off(s.db);
+        want = content_of_both(&s);
+        backup(&p, s.db, &(backup_create_options){0}, &info);
+    }
+    shop_close(&s);
+    place_end(&s.at);
+    make_repo(&p, &repo, true);
+    uint32_t dropped = 0;
+    uint64_t before = 0;
+    uint64_t after = 0;
+    vio_sim_each_file(p.disk, count_file, &before);
+    assert_ok(backup_drop(repo, 2, &err), err);
+    assert_status(VV_NOT_FOUND, backup_drop(repo, 2, &err));
+    assert_ok(backup_verify(repo, 0, NULL, no_finding, NULL, &err), err);
+    assert_ok(backup_prune(repo, 1, &dropped, &err), err);
+    assert_int_equal(2, dropped);
+    assert_status(VV_INVALID, backup_prune(repo, 0, &dropped, &err));
+    assert_ok(backup_verify(repo, 0, NULL, no_finding, NULL, &err), err);
+    vio_sim_each_file(p.disk, count_file, &after);
+    assert_true(after < before && after >= info.bytes);
+    backup_repo_close(repo);
+    place_off(&p);
+    assert_true(restored(&p, &(backup_restore_options){0}, &lsm_ops) == want);
+    place_end(&p);
+}
+
+static void a_place_that_holds_something_is_refused(void **state)
+{
+    (void)state;
+    shop s = {0};
+    place p = {0};
+    vv_error err = {0};
+    backup_repo *repo = NULL;
+    shop_open(&s, &lsm_ops, &calm);
+    backup(&p, s.db, &(backup_create_options){0}, NULL);
+    make_repo(&p, &repo, false);
+    assert_status(VV_INVALID,
+                  backup_restore(repo, &(backup_restore_options){0}, &s.at.env, NULL, &err));
+    assert_non_null(strstr(err.msg, "not empty"));
+    backup_repo *other = NULL;
+    assert_status(VV_INVALID, backup_repo_open(&s.at.env, true, &other, &err));
+    assert_status(VV_NOT_FOUND, backup_repo_open(&s.at.env, false, &other, &err));
+    backup_repo_close(repo);
+    shop_close(&s);
+    place_end(&s.at);
+    place_end(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_checkpoint_is_a_store),
+        cmocka_unit_test(a_backup_is_restored_as_it_was),
+        cmocka_unit_test(what_did_not_change_is_not_stored_again),
+        cmocka_unit_test(every_version_of_the_archive_can_be_restored),
+        cmocka_unit_test(what_the_log_does_not_reach_is_refused_by_name),
+        cmocka_unit_test(dropping_takes_only_what_nobody_shares),
+        cmocka_unit_test(a_place_that_holds_something_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
