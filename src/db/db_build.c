@@ -26,6 +26,7 @@ struct db_build {
     vv_env *env;
     char root[VIO_PATH_MAX];
     uint32_t shard_count;
+    uint64_t log_id;
     wal *log;
     uint64_t log_end;
 };
@@ -103,6 +104,7 @@ static vv_status put_identity(db_build *b, vv_error *err)
     char path[VIO_PATH_MAX];
     vv_rng_init(&rng, b->env->seed ^ (uint64_t)vv_clock_wall(b->env->clock));
     vv_rng_bytes(&rng, id.uuid, sizeof id.uuid);
+    b->log_id = db_identity_log_id(&id);
     vv_status st = db_build_path(b, PART_FILE, path, err);
     return st == VV_OK ? db_identity_write_at(b->env->io, path, &id, err) : st;
 }
@@ -124,8 +126,11 @@ static vv_status make_dirs(db_build *b, vv_error *err)
 static vv_status open_log(db_build *b, vv_error *err)
 {
     char path[VIO_PATH_MAX];
-    wal_options opt = {
-        .env = b->env, .dir = path, .segment_size = LOG_SEGMENT, .ring_size = LOG_RING};
+    wal_options opt = {.env = b->env,
+                       .dir = path,
+                       .log_id = b->log_id,
+                       .segment_size = LOG_SEGMENT,
+                       .ring_size = LOG_RING};
     vv_status st = db_build_path(b, DB_LOG_DIR, path, err);
     return st == VV_OK ? wal_open(&opt, &b->log, err) : st;
 }

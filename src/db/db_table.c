@@ -28,10 +28,13 @@ vv_status vv_table_create(vv_db *db, const char *tenant, const char *name,
     cat_table *cat = NULL;
     vv_status st = db_check_writable(db, err);
     opt = opt == NULL ? &defaults : opt;
-    if (st == VV_OK && opt->size >= sizeof *opt)
-        st = db_engine_check_kind(opt->engine, err);
+    vv_engine_kind kind = VV_ENGINE_DEFAULT; /* of an older header, too */
+    if (opt->size >= offsetof(vv_table_options, engine) + sizeof opt->engine)
+        kind = opt->engine;
+    if (st == VV_OK)
+        st = db_engine_check_kind(kind, err);
     if (st == VV_OK) {
-        vv_engine_kind kind = opt->engine != VV_ENGINE_DEFAULT ? opt->engine : db->opt.engine;
+        kind = kind != VV_ENGINE_DEFAULT ? kind : db->opt.engine;
         st = cat_table_create(db->cat, tenant, name, opt, db_engine_slot(db, kind), &cat, err);
     }
     if (st != VV_OK)
