@@ -5,6 +5,7 @@
 #define VARVE_VARVE_H
 
 #include "varve/async.h"
+#include "varve/bulk.h"
 #include "varve/db.h"
 #include "varve/record.h"
 #include "varve/slice.h"

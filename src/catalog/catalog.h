@@ -46,6 +46,7 @@ static inline uint32_t cat_sequence(uint32_t table_id)
 #define CAT_SYSTEM_OPEN 'O'
 #define CAT_SYSTEM_PRODUCER 'P'
 #define CAT_SYSTEM_TIME 'T'
+#define CAT_SYSTEM_BULK 'B' /* only ever deleted: the entry of a bulk load */
 
 /* Frozen: on disk. */
 typedef enum cat_state {

@@ -526,6 +526,15 @@ VV_MUST_CHECK vv_status db_background_run(vv_db *db, db_shard *shard,
 /* The engine's hooks for a shard. */
 engine_hooks db_hooks(db_shard *shard);
 
+/* ---- db_upkeep.c -------------------------------------------------------------------------------
+ */
+
+/* Flush what the shard's memtables hold now. */
+VV_MUST_CHECK vv_status db_flush_shard(vv_db *db, db_shard *shard, vv_error *err);
+/* The same while the caller holds commit_lock: nothing comes meanwhile. */
+VV_MUST_CHECK vv_status db_flush_held(vv_db *db, db_shard *shard, vv_error *err)
+    VV_REQUIRES(db->commit_lock);
+
 /* ---- db_cursor.c, db_time_cursor.c
  * --------------------------------------------------------------- */
 

@@ -34,7 +34,7 @@ static vv_status freeze(vv_db *db, db_shard *shard, vv_error *err)
     }
 }
 
-static vv_status checkpoint_shard(vv_db *db, db_shard *shard, vv_error *err)
+vv_status db_flush_shard(vv_db *db, db_shard *shard, vv_error *err)
 {
     int64_t version = atomic_load_explicit(&shard->last_index, memory_order_acquire);
     if (is_checkpointed(shard, version))
@@ -52,13 +52,22 @@ static vv_status checkpoint_shard(vv_db *db, db_shard *shard, vv_error *err)
     return st;
 }
 
+vv_status db_flush_held(vv_db *db, db_shard *shard, vv_error *err)
+{
+    int64_t version = atomic_load_explicit(&shard->last_index, memory_order_relaxed);
+    vv_status st = is_checkpointed(shard, version) ? VV_OK : db->ops->freeze(shard->eng, err);
+    if (st == VV_OK)
+        st = db_background_run(db, shard, is_checkpointed, version, err);
+    return st;
+}
+
 vv_status vv_checkpoint(vv_db *db, vv_error *err)
 {
     vv_status st = db_check_writable(db, err);
     if (st == VV_OK)
         st = db_await(db, wal_end_position(db->log), err);
     for (uint32_t i = 0; st == VV_OK && i < db->shard_count; i++)
-        st = checkpoint_shard(db, &db->shards[i], err);
+        st = db_flush_shard(db, &db->shards[i], err);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "checkpoint");
 }
 
@@ -88,7 +97,7 @@ vv_status vv_compact(vv_table *table, vv_slice begin, vv_slice end, vv_error *er
     if (st == VV_OK)
         st = db_await(db, wal_end_position(db->log), err);
     if (st == VV_OK)
-        st = checkpoint_shard(db, table->shard, err);
+        st = db_flush_shard(db, table->shard, err);
     if (st == VV_OK)
         st = compact_ids(db, table->shard, table->cat->id, begin, end, err);
     if (st == VV_OK && table->cat->index_id != 0 && begin.len + end.len == 0)

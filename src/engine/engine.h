@@ -144,6 +144,29 @@ typedef enum engine_work {
     ENGINE_WORK_REST,
 } engine_work;
 
+/* Sorted keys on their way into files past log and memtable, to become visible all at once. One
+ * thread at a time; several of them may be under way. */
+typedef struct engine_bulk engine_bulk;
+
+typedef struct engine_bulk_ops {
+    vv_status (*begin)(engine *e, engine_bulk **out, vv_error *err);
+    /* The next key, above the one before, of the same table; nothing is checked here. */
+    vv_status (*put)(engine_bulk *b, vv_slice key, vv_slice value, int64_t expires_ns,
+                     vv_error *err);
+    /* No more keys: the files are complete, durable, and read back. Once. */
+    vv_status (*seal)(engine_bulk *b, vv_error *err);
+    /* True when no memtable holds anything in its range. Under the commit lock. */
+    bool (*is_clear)(engine_bulk *b);
+    /* Make it part of the store at version, which is durable in the log and newer than everything
+     * applied. Under the commit lock, clear. What fails here has left nothing behind that a read of
+     * this process sees; only a crash before the next work() may bring it back, whole. */
+    vv_status (*install)(engine_bulk *b, int64_t version, vv_error *err);
+    /* Gives up what is not installed. Accepts NULL. */
+    void (*destroy)(engine_bulk *b);
+    uint64_t (*file_count)(const engine_bulk *b);
+    uint64_t (*file_bytes)(const engine_bulk *b);
+} engine_bulk_ops;
+
 typedef struct engine_ops {
     const char *name;
     bool can_merge; /* entries may hold ENGINE_MERGE */
@@ -228,6 +251,7 @@ typedef struct engine_ops {
     /* Bytes between two keys: in memtables those of the tables it touches, on disk estimated from
      * the indexes. No I/O, and no look at entries. */
     uint64_t (*approximate_size)(engine *e, vv_slice lower, vv_slice upper);
+    const engine_bulk_ops *bulk; /* NULL: it takes no sorted input */
 } engine_ops;
 
 struct engine {

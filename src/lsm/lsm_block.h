@@ -26,6 +26,7 @@
 #include "engine/source.h"
 
 #define LSM_BLOCK_HEAD 32u
+#define LSM_BLOCK_VERSION_AT 16u                       /* of the lowest version */
 #define LSM_BLOCK_RAW_MAX (UINT32_C(16) * 1024 * 1024) /* the largest value with key and head */
 #define LSM_BLOCK_PLAIN_MAX 65535u                     /* raw bytes with u16 offsets */
 #define LSM_KEY_BUF (ENGINE_KEY_MAX + 64u)             /* room to assemble a key in 16-byte steps */

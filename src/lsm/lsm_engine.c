@@ -223,7 +223,9 @@ static int64_t lsm_last_version(engine *base, vv_slice key, int64_t *floor)
     vv_epoch_exit();
     /* After the view, and raised before a view without the flushed memtables is published: this
      * view's memtables know everything above it. */
-    *floor = atomic_load_explicit(&e->checkpoint, memory_order_acquire) + 1;
+    int64_t checkpoint = atomic_load_explicit(&e->checkpoint, memory_order_acquire);
+    int64_t bulk = atomic_load_explicit(&e->bulk_version, memory_order_acquire);
+    *floor = (checkpoint > bulk ? checkpoint : bulk) + 1;
     return last;
 }
 
@@ -380,6 +382,7 @@ static void lsm_close(engine *base)
     lsm_engine *e = lsm_engine_of(base);
     lsm_job_destroy(e->flush);
     lsm_job_destroy(e->compaction);
+    lsm_job_destroy(atomic_load_explicit(&e->doubtful, memory_order_relaxed));
     lsm_view_unref(atomic_load_explicit(&e->view, memory_order_relaxed));
     lsm_store_fini(&e->store); /* waits for views that are on their way out */
     lsm_manifest_close(&e->manifest);
@@ -429,6 +432,11 @@ static vv_status lsm_open(const engine_options *opt, engine **out, vv_error *err
     int64_t checkpoint = e->manifest.state.checkpoint;
     atomic_store(&e->checkpoint, checkpoint);
     atomic_store(&e->visible, checkpoint);
+    for (uint32_t i = 0; i < e->manifest.state.count; i++) {
+        int64_t newest = e->manifest.state.runs[i].version_max;
+        if (newest > atomic_load(&e->bulk_version))
+            atomic_store(&e->bulk_version, newest);
+    }
     *out = &e->base;
     return VV_OK;
 }
@@ -552,4 +560,5 @@ const engine_ops lsm_ops = {
     .release_files = lsm_release_files,
     .list_files = lsm_list_files,
     .approximate_size = lsm_approximate_size,
+    .bulk = &lsm_bulk_ops,
 };

@@ -34,6 +34,9 @@ typedef struct lsm_engine {
     _Atomic int64_t visible;    /* release in publish */
     _Atomic int64_t checkpoint; /* any thread */
     _Atomic int32_t background; /* vv_status prepare answers with; see lsm_work */
+    _Atomic int64_t
+        bulk_version; /* memtables know nothing of what runs got up to here: lsm_bulk.c */
+    _Atomic(lsm_job *) doubtful; /* a bulk load that the manifest may have or not: lsm_bulk.c */
 
     vv_mutex lock; /* VV_RANK_ENGINE */
     /* Under lock: */
@@ -57,6 +60,7 @@ typedef struct lsm_engine {
     /* Statistics: any thread, relaxed. */
     _Atomic uint64_t flushes, flush_bytes;
     _Atomic uint64_t compactions, compaction_read_bytes, compaction_write_bytes;
+    _Atomic uint64_t bulk_loads, bulk_bytes;
 } lsm_engine;
 
 static inline lsm_engine *lsm_engine_of(engine *e)
@@ -208,6 +212,16 @@ bool lsm_is_flush_held(lsm_engine *e);
 
 vv_status lsm_work(engine *base, vv_error *err);
 vv_status lsm_work_on(engine *base, engine_work kind, vv_error *err);
+
+/** What happened to background work, for prepare and stats: VV_NO_SPACE passes, others stay. */
+void lsm_note_outcome(lsm_engine *e, vv_status st, const vv_error *err) VV_REQUIRES(e->lock);
+
+/* ---- lsm_bulk.c ---- */
+
+extern const engine_bulk_ops lsm_bulk_ops;
+/** Make sure that a load whose commit failed is not in the manifest, and remove its files. VV_OK
+ * also when there is none. */
+VV_MUST_CHECK vv_status lsm_bulk_settle_doubt(lsm_engine *e, vv_error *err);
 
 /* ---- lsm_check.c ---- */
 

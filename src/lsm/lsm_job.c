@@ -30,7 +30,8 @@ lsm_job *lsm_job_new(lsm_engine *e, lsm_view *view, uint32_t output, vv_error *e
     }
     job->e = e;
     job->view = view;
-    lsm_view_ref(view);
+    if (view != NULL)
+        lsm_view_ref(view);
     job->output = output;
     job->begin_ns = vv_clock_mono(e->opt.env->clock);
     job->newer = -1;
@@ -193,9 +194,19 @@ vv_status lsm_job_move(lsm_engine *e, lsm_view *view, lsm_run *run, uint32_t out
     return VV_OK;
 }
 
+vv_status lsm_job_bulk(lsm_engine *e, uint32_t output, lsm_job **out, vv_error *err)
+{
+    lsm_job *job = new_job(e, NULL, output, err);
+    if (job == NULL)
+        return VV_NO_MEMORY;
+    job->is_bulk = true;
+    *out = job;
+    return VV_OK;
+}
+
 /* ---- the phases ---- */
 
-static vv_status open_runs(lsm_job *job, vv_error *err)
+vv_status lsm_job_open_runs(lsm_job *job, vv_error *err)
 {
     lsm_store *store = &job->e->store;
     vv_status st = VV_OK;
@@ -310,7 +321,7 @@ static vv_status run_phase(lsm_job *job, bool *stay, vv_error *err)
         *stay = !end;
         return st;
     case LSM_OPEN:
-        return open_runs(job, err);
+        return lsm_job_open_runs(job, err);
     case LSM_DURABLE:
         return make_durable(job, err);
     case LSM_COMMIT:
@@ -338,7 +349,7 @@ bool lsm_job_is_committing(const lsm_job *job)
 }
 
 /* The next step may be another thread's: what this one has in flight ends with it. */
-static vv_status settle_writer(lsm_job *job, vv_status st, vv_error *err)
+vv_status lsm_job_settle(lsm_job *job, vv_status st, vv_error *err)
 {
     vv_status settled = VV_OK;
     if (job->values != NULL)
@@ -353,7 +364,7 @@ vv_status lsm_job_step(lsm_job *job, bool *done, vv_error *err)
 {
     bool stay = false;
     while (!stay && job->phase != LSM_DONE) {
-        vv_status st = settle_writer(job, run_phase(job, &stay, err), err);
+        vv_status st = lsm_job_settle(job, run_phase(job, &stay, err), err);
         if (st != VV_OK)
             return vv_wrap(err, st, job->mem_count > 0 ? "flush" : "compaction to level %u",
                            job->output);

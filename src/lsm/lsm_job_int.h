@@ -55,6 +55,7 @@ struct lsm_job {
     lsm_level **levels; /* of the inputs, newest first */
     uint32_t level_count;
     bool is_move;
+    bool is_bulk; /* fed by lsm_bulk.c: neither inputs nor a view */
 
     engine_merge merge;
     bool merging;
@@ -114,6 +115,18 @@ VV_MUST_CHECK vv_status lsm_job_write(lsm_job *job, const engine_item *item, boo
 bool lsm_job_is_key_bottom(const lsm_job *job, vv_slice key);
 /** Merge about a MiB; *end when nothing is left and the last file is finished. */
 VV_MUST_CHECK vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err);
+
+/** End the current file before key `end` (NULL: the end of all) and begin the next part there. */
+VV_MUST_CHECK vv_status lsm_job_finish_file(lsm_job *job, const vv_slice *end, vv_error *err);
+
+/* ---- lsm_job.c, for a job that lsm_bulk.c drives ---- */
+
+/** A job without inputs whose files have the form of level output. */
+VV_MUST_CHECK vv_status lsm_job_bulk(lsm_engine *e, uint32_t output, lsm_job **out, vv_error *err);
+/** Nothing is in flight behind the call, whose status so far is st. */
+VV_MUST_CHECK vv_status lsm_job_settle(lsm_job *job, vv_status st, vv_error *err);
+/** Sync the directory and open the finished files, from where the last try ended. */
+VV_MUST_CHECK vv_status lsm_job_open_runs(lsm_job *job, vv_error *err);
 
 /* ---- lsm_job_value.c ---- */
 

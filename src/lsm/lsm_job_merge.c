@@ -260,6 +260,7 @@ static vv_status open_file(lsm_job *job, vv_error *err)
         .buffer_size = (size_t)vv_min_u64(vv_min_u64(WRITE_SIZE, e->opt.work_size / 4),
                                           e->opt.target_file_size / 4 + 1),
         .filter_bits = level == 0 ? LSM_FILTER_BITS_YOUNG : LSM_FILTER_BITS,
+        .is_bulk = job->is_bulk,
     };
     vv_status st = lsm_manifest_new_id(&e->manifest, &opt.id, err);
     if (st != VV_OK)
@@ -292,8 +293,7 @@ static vv_status grow_files(lsm_job *job, vv_error *err)
     return VV_OK;
 }
 
-/* End the current file before key `end` (NULL: the end of all) and begin the next part there. */
-static vv_status finish_file(lsm_job *job, const vv_slice *end, vv_error *err)
+vv_status lsm_job_finish_file(lsm_job *job, const vv_slice *end, vv_error *err)
 {
     vv_status st = grow_files(job, err);
     if (st == VV_OK && job->writer == NULL && end == NULL && has_ranges_left(job))
@@ -344,7 +344,7 @@ vv_status lsm_job_write(lsm_job *job, const engine_item *item, bool is_first, vv
 {
     vv_status st = VV_OK;
     if (job->writer != NULL && is_first && is_cut(job, item->key))
-        st = finish_file(job, &item->key, err);
+        st = lsm_job_finish_file(job, &item->key, err);
     uint32_t table = engine_key_table(item->key);
     bool same_table = table == job->table;
     if (!same_table || job->writer == NULL)
@@ -383,6 +383,6 @@ vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err)
     *end = true;
     vv_status st = lsm_job_fold_end(job, err);
     if (st == VV_OK)
-        st = finish_file(job, NULL, err);
+        st = lsm_job_finish_file(job, NULL, err);
     return st == VV_OK ? lsm_job_finish_values(job, err) : st;
 }

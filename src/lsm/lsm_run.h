@@ -115,6 +115,7 @@ typedef struct lsm_writer_options {
     struct lsm_trainer *trainer; /* of dictionaries, outlives the writer; NULL: none */
     unsigned filter_bits;
     size_t buffer_size; /* bytes on their way to the file */
+    bool is_bulk;       /* all entries at version 0, which the manifest replaces by one for all */
 } lsm_writer_options;
 
 /** A new file; it must not exist. */

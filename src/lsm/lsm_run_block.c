@@ -116,6 +116,7 @@ vv_status lsm_run_decode_block(lsm_run *run, uint32_t block, const uint8_t *stor
             pgc_unpin(frame);
         return place_of(run, block, st, err);
     }
+    lsm_run_place_version(run, pgc_data(frame), run->meta.version_min);
     *out = frame;
     return VV_OK;
 }

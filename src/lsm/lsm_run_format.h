@@ -48,7 +48,8 @@ enum {
     LSM_FEATURE_DICTIONARY = 2, /* a dictionary section; blocks of LSM_CODEC_DICTIONARY */
     LSM_FEATURE_MERGES = 4,     /* entries of kind ENGINE_MERGE */
     LSM_FEATURE_VALUES = 8,     /* entries of kind ENGINE_APART */
-    LSM_FEATURES_KNOWN = 15,
+    LSM_FEATURE_BULK = 16,      /* its versions stand as 0: the manifest has the one of them all */
+    LSM_FEATURES_KNOWN = 31,
 };
 
 typedef enum lsm_section {
@@ -59,6 +60,18 @@ typedef enum lsm_section {
     LSM_SECTIONS, /* every run has those above */
     LSM_SECTION_DICTIONARY = LSM_SECTIONS,
 } lsm_section;
+
+static inline bool lsm_run_is_bulk(const lsm_run *run)
+{
+    return (run->features & LSM_FEATURE_BULK) != 0;
+}
+
+/** Give a block of a bulk run, whose sum was verified, the version that the manifest has for it. */
+static inline void lsm_run_place_version(const lsm_run *run, uint8_t *block, int64_t version)
+{
+    if (VV_UNLIKELY(lsm_run_is_bulk(run)))
+        vv_put_le64(block + LSM_BLOCK_VERSION_AT, (uint64_t)version);
+}
 
 /** Where the footer tells of a section. */
 static inline size_t lsm_section_at(lsm_section section)

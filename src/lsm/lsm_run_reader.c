@@ -509,6 +509,8 @@ static vv_status check_expected(const lsm_meta *found, const lsm_meta *expect, v
                        found->size, expect->size);
     if (found->footer_sum != expect->footer_sum)
         return vv_fail(err, VV_CORRUPT, "the footer is not the one the manifest names");
+    if (expect->version_min < 0 || expect->version_min > expect->version_max)
+        return vv_fail(err, VV_CORRUPT, "the manifest gives it impossible versions");
     return VV_OK;
 }
 
@@ -539,12 +541,16 @@ static vv_status open_file(lsm_run *run, uint64_t id, const lsm_meta *expect, ui
     if (expect != NULL)
         found.values = expect->values;
     st = lsm_meta_copy(&found, &run->meta, err);
+    run->block_size = vv_get_le32(footer + FOOT_BLOCK_SIZE);
+    run->features = vv_get_le32(footer + FOOT_FEATURES);
     if (st == VV_OK && expect != NULL) { /* a moved run keeps the footer of its first level */
         run->meta.level = expect->level;
         run->meta.group = expect->group;
+        if (lsm_run_is_bulk(run)) {
+            run->meta.version_min = expect->version_min;
+            run->meta.version_max = expect->version_max;
+        }
     }
-    run->block_size = vv_get_le32(footer + FOOT_BLOCK_SIZE);
-    run->features = vv_get_le32(footer + FOOT_FEATURES);
     return st;
 }
 

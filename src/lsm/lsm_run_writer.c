@@ -274,7 +274,7 @@ static vv_status finish_block(lsm_writer *w, bool wide, vv_error *err)
         st = store_block(w, err);
     if (st == VV_OK)
         st = set_buf(&w->border, vv_buf_slice(&w->last_key), err);
-    if (st == VV_OK)
+    if (st == VV_OK && !w->opt.is_bulk) /* its version is still to come */
         lsm_prefill_add(&w->prefill, w->opt.store->cache, w->block_count, vv_buf_slice(&w->raw));
     w->border_version = w->last_version;
     w->block_count++;
@@ -548,7 +548,7 @@ static uint32_t features_of(const lsm_writer *w)
     return (w->pack.has_compressed ? LSM_FEATURE_STORED_SUM : 0) |
            (w->pack.has_dict_blocks ? LSM_FEATURE_DICTIONARY : 0) |
            (w->meta.merges > 0 ? LSM_FEATURE_MERGES : 0) |
-           (w->use_count > 0 ? LSM_FEATURE_VALUES : 0);
+           (w->use_count > 0 ? LSM_FEATURE_VALUES : 0) | (w->opt.is_bulk ? LSM_FEATURE_BULK : 0);
 }
 
 static void fill_footer(lsm_writer *w, uint8_t *f)

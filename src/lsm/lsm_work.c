@@ -70,8 +70,7 @@ static vv_status do_piece(lsm_engine *e, turn t, engine_work kind, lsm_job **slo
     return st;
 }
 
-/* Remember what happened for prepare and stats. */
-static void note_outcome(lsm_engine *e, vv_status st, const vv_error *err) VV_REQUIRES(e->lock)
+void lsm_note_outcome(lsm_engine *e, vv_status st, const vv_error *err)
 {
     vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_relaxed);
     bool latched = now != VV_OK && now != VV_NO_SPACE;
@@ -123,6 +122,9 @@ vv_status lsm_work_on(engine *base, engine_work kind, vv_error *err)
     vv_status st = latched_error(e, err);
     if (st != VV_OK)
         return st;
+    st = lsm_bulk_settle_doubt(e, err);
+    if (st != VV_OK)
+        return st;
     (void)vv_epoch_collect();
     bool swept = lsm_store_sweep(&e->store) > 0;
     tend_pool(e, kind);
@@ -136,7 +138,7 @@ vv_status lsm_work_on(engine *base, engine_work kind, vv_error *err)
         e->flush_busy = false;
     else
         e->compaction_busy = false;
-    note_outcome(e, st, &why);
+    lsm_note_outcome(e, st, &why);
     vv_mutex_unlock(&e->lock);
     if (st != VV_OK && st != VV_NOT_FOUND && err != NULL)
         *err = why;

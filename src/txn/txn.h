@@ -108,6 +108,8 @@ void txn_recent_watch(txn_recent *r, int64_t last);
 void txn_recent_unwatch(txn_recent *r);
 /** What an append does when there are watchers. */
 void txn_recent_add(txn_recent *r, int64_t version, vv_slice payload);
+/** Something was written up to version that is not in a payload: who is judging begins again. */
+void txn_recent_forget(txn_recent *r, int64_t version);
 /** Did an entry above as_of touch the footprint? */
 txn_answer txn_recent_check(const txn_recent *r, const txn_footprint *fp, int64_t as_of,
                             engine_touch *out);

@@ -74,6 +74,12 @@ void txn_recent_add(txn_recent *r, int64_t version, vv_slice payload)
     }
 }
 
+void txn_recent_forget(txn_recent *r, int64_t version)
+{
+    r->len = 0;
+    r->from = version;
+}
+
 /* The first key at or behind what is asked. */
 static size_t first_key(const txn_footprint *fp, vv_slice key)
 {
