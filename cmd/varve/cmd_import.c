@@ -31,6 +31,7 @@ typedef struct args {
     const char *columns;
     const char *durability;
     bool no_header;
+    bool bulk;
     bool skip_bad;
     bool quiet;
 } args;
@@ -60,6 +61,10 @@ static const cmd_opt opts[] = {
      "the columns of a file without a header, or other names for them"},
     {"durability", 0, CMD_CHOICE, offsetof(args, durability), "sync|os|none",
      "what must have happened before a record counts as done; default sync"},
+    {"bulk", 0, CMD_FLAG, offsetof(args, bulk), NULL,
+     "keys and values instead of records: CSV whose first two columns they are, sorted by the "
+     "bytes "
+     "of the key, into a kv table of a directory (--data); all of the files or nothing"},
     {"skip-bad", 0, CMD_FLAG, offsetof(args, skip_bad), NULL, "report bad lines and go on"},
     {"quiet", 'q', CMD_FLAG, offsetof(args, quiet), NULL,
      "no progress, and the number of durable records alone at the end"},
@@ -413,6 +418,95 @@ static int run_load(load *l, int argc, char **argv)
     return l->at.failed + l->bad > 0 ? CMD_ERROR : CMD_OK;
 }
 
+/* ---- keys and values, sorted, all or nothing
+ * -------------------------------------------------------- */
+
+typedef struct pairs {
+    load *load;
+    int left; /* files not yet opened */
+    char **next;
+    bool is_open;
+    bool in_header;
+    import_input in;
+    vv_slice *fields;
+} pairs;
+
+static void close_pairs(pairs *p)
+{
+    if (p->is_open)
+        import_input_close(&p->in);
+    p->is_open = false;
+}
+
+static vv_status open_pairs(pairs *p, vv_error *err)
+{
+    if (p->left == 0)
+        return VV_NOT_FOUND;
+    p->left--;
+    vv_status st = import_input_open(&p->in, *p->next++, err);
+    p->is_open = st == VV_OK;
+    p->in_header = !p->load->args->no_header;
+    return st;
+}
+
+/* A line of the current file; VV_NOT_FOUND at its end. */
+static vv_status read_pair(pairs *p, vv_slice *key, vv_slice *value, vv_error *err)
+{
+    uint8_t *line;
+    size_t len;
+    size_t count = 0;
+    vv_status st = import_next_line(&p->in, true, &line, &len, err);
+    if (st == VV_OK)
+        st = import_split(&p->in, line, len, delimiter_of(p->load->args), p->fields, &count, err);
+    if (st == VV_OK && count != 2)
+        return vv_fail(err, VV_INVALID, "%s:%" PRIu64 ": %zu columns where key and value are two",
+                       p->in.path, p->in.line, count);
+    *key = p->fields[0];
+    *value = p->fields[1];
+    return st;
+}
+
+static vv_status next_pair(void *ctx, vv_slice *key, vv_slice *value, vv_error *err)
+{
+    pairs *p = ctx;
+    for (;;) {
+        vv_status st = p->is_open ? VV_OK : open_pairs(p, err);
+        if (st == VV_OK)
+            st = read_pair(p, key, value, err);
+        if (st == VV_NOT_FOUND && p->is_open) {
+            p->load->done_bytes += p->in.bytes_read;
+            close_pairs(p);
+            continue;
+        }
+        if (st != VV_OK || !p->in_header) {
+            if (st == VV_OK && ++p->load->at.acked % 256 == 0)
+                show_progress(p->load, &p->in);
+            return st;
+        }
+        p->in_header = false;
+    }
+}
+
+static int run_bulk(load *l, int argc, char **argv)
+{
+    vv_error err = {0};
+    store_written written = {0};
+    pairs p = {.load = l, .left = argc, .next = argv};
+    p.fields = vv_calloc(IMPORT_COLUMNS_MAX, sizeof *p.fields);
+    vv_status st = p.fields == NULL ? vv_fail(&err, VV_NO_MEMORY, "out of memory")
+                                    : l->store->ops->bulk(l->store, next_pair, &p, &written, &err);
+    /* The load names the keys, and here is where they stand. */
+    if (st == VV_INVALID && p.is_open && strstr(err.msg, p.in.path) == NULL)
+        (void)at_line(&p.in, st, &err);
+    close_pairs(&p);
+    vv_free(p.fields);
+    if (st == VV_OK)
+        summarize(l);
+    else
+        clear_bar(l);
+    return st == VV_OK ? CMD_OK : cmd_fail(l->ctx, st, &err);
+}
+
 static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 {
     const args *a = opaque;
@@ -421,6 +515,12 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
         return cmd_usage(ctx, "a FILE is needed; - is standard input");
     if (a->delimiter != NULL && strlen(a->delimiter) != 1 && delimiter_of(a) != '\t')
         return cmd_usage(ctx, "--delimiter is one character");
+    if (a->bulk && ctx->common.data == NULL)
+        return cmd_usage(ctx, "--bulk writes files of a store and needs --data, with no server on "
+                              "that directory");
+    if (a->bulk && (a->skip_bad || a->format != NULL || a->columns != NULL))
+        return cmd_usage(ctx, "--bulk reads CSV, all or nothing: it takes no --skip-bad, --format "
+                              "or --columns");
     load *l = vv_calloc(1, sizeof *l);
     if (l == NULL)
         return cmd_fail(ctx, VV_NO_MEMORY, &(vv_error){.msg = "out of memory"});
@@ -432,8 +532,10 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     l->every_ns = a->quiet ? 0 : l->bar ? BAR_NS : PLAIN_NS;
     vv_status st = measure(l, argc, argv, &err);
     if (st == VV_OK)
-        st = store_open(ctx, "records", STORE_CREATE, &l->store, &err);
-    int code = st == VV_OK ? run_load(l, argc, argv) : cmd_fail(ctx, st, &err);
+        st = store_open(ctx, a->bulk ? "default" : "records", STORE_CREATE, &l->store, &err);
+    int code = st != VV_OK ? cmd_fail(ctx, st, &err)
+               : a->bulk   ? run_bulk(l, argc, argv)
+                           : run_load(l, argc, argv);
     store_close(l->store);
     vv_free(l);
     return code;
@@ -451,6 +553,9 @@ const cmd_command cmd_import = {
         "everything before it is durable. A time is 2026-01-02T10:00:00Z, 2026-01-02 10:00:00 "
         "(UTC\n"
         "when no zone is given), 2026-01-02, 20260102 or a number.\n\n"
+        "With --bulk the lines are keys and values in the order of the keys' bytes (LC_ALL=C "
+        "sort);\n"
+        "they go past the log into files and are visible all at once.\n\n"
         "  varve import --tenant home --schema sensors --id 'kitchen/{timestamp}' \\\n"
         "      --timestamp timestamp --timestamp-unit ms --set sensor=kitchen kitchen.csv\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,

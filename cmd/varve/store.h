@@ -87,6 +87,9 @@ typedef struct store_progress {
 /* A record that was refused, while the others go on. */
 typedef void (*store_refused)(void *ctx, uint64_t sequence, const char *why);
 
+/* The next key and value, borrowed until the next call; VV_NOT_FOUND at the end. */
+typedef vv_status (*store_next_pair)(void *ctx, vv_slice *key, vv_slice *value, vv_error *err);
+
 typedef struct store_ops {
     void (*close)(store *s);
     vv_status (*put)(store *s, vv_slice key, vv_slice value, const store_write *how,
@@ -125,6 +128,9 @@ typedef struct store_ops {
                              vv_error *err);
     /* Wait until everything is acknowledged. */
     vv_status (*load_end)(store *s, store_progress *at, vv_error *err);
+    /* Everything that next() gives until VV_NOT_FOUND, keys ascending, all of it or nothing
+     * (vv_bulk_begin). NULL: a server takes none. */
+    vv_status (*bulk)(store *s, store_next_pair next, void *ctx, store_written *out, vv_error *err);
 } store_ops;
 
 struct store {

@@ -13,6 +13,7 @@
 #include "files.h"
 #include "io/env.h"
 #include "store.h"
+#include "varve/bulk.h"
 
 #define LOAD_BATCH_BYTES (1024u * 1024) /* of records that become one commit */
 #define LOAD_BATCH_COUNT 1000u
@@ -357,6 +358,11 @@ static vv_status local_status(store *s, void (*text)(void *ctx, const char *name
         (void)snprintf(name, sizeof name, "level%zu_bytes", i);
         figure(ctx, name, (double)v.level_bytes[i]);
     }
+    figure(ctx, "index_bytes", (double)v.index_bytes);
+    figure(ctx, "range_deletes", (double)v.range_deletes);
+    figure(ctx, "value_files", (double)v.value_files);
+    figure(ctx, "value_bytes", (double)v.value_bytes);
+    figure(ctx, "value_garbage_bytes", (double)v.value_garbage_bytes);
     figure(ctx, "recovery_entries", (double)v.recovery_entries);
     figure(ctx, "recovery_seconds", (double)v.recovery_ns / 1e9);
     figure(ctx, "recovery_cut_bytes", (double)v.recovery_cut_bytes);
@@ -454,6 +460,30 @@ static vv_status local_load_end(store *s, store_progress *at, vv_error *err)
 /* -------------------------------------------------------------------------------------------------
  */
 
+static vv_status local_bulk(store *s, store_next_pair next, void *ctx, store_written *out,
+                            vv_error *err)
+{
+    local *l = local_of(s);
+    vv_bulk *load = NULL;
+    vv_slice key;
+    vv_slice value;
+    vv_write_result result = {0};
+    vv_status st = open_table(l, true, VV_TABLE_KV, err);
+    if (st == VV_OK)
+        st = vv_bulk_begin(l->table, &load, err);
+    if (st != VV_OK)
+        return st;
+    while (st == VV_OK && (st = next(ctx, &key, &value, err)) == VV_OK)
+        st = vv_bulk_put(load, key, value, 0, err);
+    if (st != VV_NOT_FOUND) {
+        vv_bulk_abort(load);
+        return st;
+    }
+    st = vv_bulk_finish(load, &result, err);
+    *out = (store_written){result.version, (int)result.durability};
+    return st;
+}
+
 static const store_ops local_ops = {
     .close = local_close,
     .put = local_put,
@@ -471,6 +501,7 @@ static const store_ops local_ops = {
     .load_begin = local_load_begin,
     .load_record = local_load_record,
     .load_end = local_load_end,
+    .bulk = local_bulk,
 };
 
 /* A store that is not there is made only when use says so, and not in silence: the directory may be

@@ -534,6 +534,19 @@ typedef struct vv_stats {
     uint64_t compaction_debt; /* lsm: bytes to move down until every level has its size */
     uint64_t write_delay_ps;  /* picoseconds from one byte written to the next that writers of the
                                  slowest shard are held to now; 0: they go as fast as they can */
+    uint64_t stalled_ns;    /* time writers waited for room in memtables */
+    uint64_t filter_fails;  /* runs opened in vain: the filter did not know better */
+    uint64_t index_bytes;   /* indexes and filters of runs, in memory */
+    uint64_t range_deletes; /* that memtables and runs hold */
+    uint64_t value_files;   /* of large values apart */
+    uint64_t value_bytes;
+    uint64_t value_garbage_bytes; /* of them no run refers to */
+    uint64_t bulk_loads;
+    uint64_t bulk_bytes;                      /* files written by them */
+    uint64_t level_reads[8];                  /* runs of a level that point reads opened */
+    uint64_t level_compaction_read_bytes[8];  /* by the level they were read from */
+    uint64_t level_compaction_write_bytes[8]; /* by the level they were written to */
+    double write_amplification; /* bytes written to log and files for each of user_bytes; 0: none */
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 

@@ -302,6 +302,47 @@ static void transactions_and_conditions_see_it(void **state)
     vv_table_close(t);
 }
 
+static void the_figures_add_up(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_table *t = kv_table(w->db);
+    for (int round = 0; round < 4; round++)
+        for (int i = 0; i < KEYS; i++)
+            put(t, key_of(i), value_of((char)('a' + round), i));
+    load_range(t, 'z', 0, KEYS, NULL);
+    vv_batch *b = new_batch(w->db);
+    assert_ok(vv_batch_delete_range(b, t, vv_slice_str("k000100"), vv_slice_str("k000101"), &err),
+              err);
+    assert_ok(vv_write(w->db, b, VV_DURABLE_DEFAULT, NULL, &err), err);
+    vv_batch_destroy(b);
+    vv_stats s = {.size = sizeof s};
+    vv_stats_read(w->db, &s);
+    assert_int_equal(s.range_deletes, 1);
+    assert_int_equal(s.bulk_loads, 1);
+    assert_true(s.bulk_bytes > 0);
+    assert_ok(vv_compact(t, vv_slice_str(""), vv_slice_str(""), &err), err);
+    for (int i = 0; i < KEYS; i++)
+        expect(t, NULL, key_of(i), i == 100 ? NULL : value_of('z', i));
+    vv_stats_read(w->db, &s);
+    uint64_t read = 0;
+    uint64_t wrote = 0;
+    uint64_t reads = 0;
+    for (size_t i = 0; i < ARRAY_LEN(s.level_reads); i++) {
+        read += s.level_compaction_read_bytes[i];
+        wrote += s.level_compaction_write_bytes[i];
+        reads += s.level_reads[i];
+        assert_true(s.level_reads[i] == 0 || s.level_files[i] > 0); /* where they lie now */
+    }
+    assert_int_equal(read, s.compaction_read_bytes);
+    assert_int_equal(wrote, s.compaction_write_bytes);
+    assert_true(read > 0 && wrote > 0);
+    assert_int_equal(reads, KEYS - 1 + s.filter_fails);
+    assert_true(s.write_amplification > 1);
+    assert_true(s.index_bytes > 0);
+    vv_table_close(t);
+}
+
 static void large_values_lie_apart(void **state)
 {
     sim_world *w = *state;
@@ -562,6 +603,7 @@ int main(void)
         T(writes_beside_it_keep_their_order),
         T(transactions_and_conditions_see_it),
         T(large_values_lie_apart),
+        T(the_figures_add_up),
         T(prop_loads_equal_a_map),
         T(the_power_fails_at_every_write),
         T(every_call_to_the_disk_fails_once),

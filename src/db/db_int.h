@@ -179,6 +179,7 @@ typedef struct db_counters {
     _Atomic uint64_t conflicts;
     _Atomic uint64_t duplicates;
     _Atomic uint64_t throttled_ns;
+    _Atomic uint64_t stalled_ns;
     _Atomic uint64_t stale_index_drops;
     _Atomic uint64_t txns_open;
     _Atomic uint64_t txn_commits;

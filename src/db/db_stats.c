@@ -20,6 +20,9 @@ static void add_engines(vv_db *db, vv_stats *out)
         for (size_t l = 0; l < ARRAY_LEN(out->level_files); l++) {
             out->level_files[l] += e.level_runs[l];
             out->level_bytes[l] += e.level_bytes[l];
+            out->level_reads[l] += e.level_reads[l];
+            out->level_compaction_read_bytes[l] += e.level_compaction_read[l];
+            out->level_compaction_write_bytes[l] += e.level_compaction_write[l];
         }
         out->disk_bytes += e.disk_bytes;
         out->flushes += e.flushes;
@@ -32,6 +35,14 @@ static void add_engines(vv_db *db, vv_stats *out)
         out->filter_skips += e.filter_skips;
         out->compaction_debt += e.compaction_debt;
         out->write_delay_ps = vv_max_u64(out->write_delay_ps, e.write_delay_ps);
+        out->filter_fails += e.filter_fails;
+        out->index_bytes += e.index_bytes;
+        out->range_deletes += e.range_deletes;
+        out->value_files += e.value_files;
+        out->value_bytes += e.value_bytes;
+        out->value_garbage_bytes += e.value_garbage;
+        out->bulk_loads += e.bulk_loads;
+        out->bulk_bytes += e.bulk_bytes;
     }
 }
 
@@ -64,6 +75,7 @@ void vv_stats_read(vv_db *db, vv_stats *out)
     all.txn_commits = load(&c->txn_commits);
     all.txn_failures = load(&c->txn_failures);
     all.throttled_ns = load(&c->throttled_ns);
+    all.stalled_ns = load(&c->stalled_ns);
     all.commit_p50_ns = vv_hist_percentile(&c->commit_ns, 0.5);
     all.commit_p99_ns = vv_hist_percentile(&c->commit_ns, 0.99);
     all.memory_used = vv_budget_used(&db->budget);
@@ -77,6 +89,10 @@ void vv_stats_read(vv_db *db, vv_stats *out)
                  atomic_load_explicit(&db->bg.failed, memory_order_acquire);
     add_engines(db, &all);
     add_log(db, &all);
+    uint64_t written =
+        all.log_written_bytes + all.flush_bytes + all.compaction_write_bytes + all.bulk_bytes;
+    if (all.user_bytes > 0)
+        all.write_amplification = (double)written / (double)all.user_bytes;
     /* A program built against an older header gets the fields it knows. */
     size_t size = out->size < sizeof all ? out->size : sizeof all;
     all.size = size;

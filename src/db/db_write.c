@@ -177,7 +177,11 @@ vv_status db_append_waiting(vv_db *db, vv_batch *batch, vv_error *err)
         if (deadline == 0)
             deadline = vv_clock_mono(db->env->clock) + DB_ROOM_TIMEOUT_NS;
         vv_error why = {0};
+        int64_t start = vv_clock_mono(db->env->clock);
         st = db_background_make_room(db, batch->shard, room, deadline, &why);
+        atomic_fetch_add_explicit(&db->counters.stalled_ns,
+                                  (uint64_t)(vv_clock_mono(db->env->clock) - start),
+                                  memory_order_relaxed);
         if (st == VV_BUSY)
             return VV_BUSY; /* with the sentence of who refused */
         if (st != VV_OK) {

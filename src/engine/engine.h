@@ -114,7 +114,13 @@ typedef struct engine_stats {
     uint64_t cache_hits;
     uint64_t cache_misses;
     uint64_t cache_bytes;
-    uint64_t filter_skips; /* runs not opened thanks to a filter */
+    uint64_t filter_skips;              /* runs not opened thanks to a filter */
+    uint64_t filter_fails;              /* runs opened in vain: the filter did not know better */
+    uint64_t level_reads[8];            /* runs of a level that point reads opened */
+    uint64_t level_compaction_read[8];  /* bytes, by the level they were read from */
+    uint64_t level_compaction_write[8]; /* bytes, by the level they were written to */
+    uint64_t bulk_loads;
+    uint64_t bulk_bytes;
     uint64_t range_deletes;
     uint64_t value_files; /* large values apart; in disk_bytes */
     uint64_t value_bytes;

@@ -455,6 +455,17 @@ static void count_memtables(const lsm_view *view, engine_stats *out)
     }
 }
 
+static void add_read_counters(lsm_engine *e, engine_stats *out)
+{
+    for (size_t i = 0; i < PGC_COUNTERS; i++) {
+        const lsm_counter *c = &e->store.counters[i];
+        out->filter_skips += atomic_load_explicit(&c->filter_skips, memory_order_relaxed);
+        out->filter_fails += atomic_load_explicit(&c->filter_fails, memory_order_relaxed);
+        for (size_t n = 0; n < LSM_LEVELS; n++)
+            out->level_reads[n] += atomic_load_explicit(&c->level_reads[n], memory_order_relaxed);
+    }
+}
+
 static void lsm_stats(engine *base, engine_stats *out)
 {
     lsm_engine *e = lsm_engine_of(base);
@@ -483,9 +494,15 @@ static void lsm_stats(engine *base, engine_stats *out)
     out->cache_misses = cache.misses;
     out->cache_bytes = cache.bytes;
     out->index_bytes = atomic_load_explicit(&e->store.index_bytes, memory_order_relaxed);
-    for (size_t i = 0; i < PGC_COUNTERS; i++)
-        out->filter_skips +=
-            atomic_load_explicit(&e->store.counters[i].filter_skips, memory_order_relaxed);
+    add_read_counters(e, out);
+    for (size_t n = 0; n < LSM_LEVELS; n++) {
+        out->level_compaction_read[n] =
+            atomic_load_explicit(&e->level_read_bytes[n], memory_order_relaxed);
+        out->level_compaction_write[n] =
+            atomic_load_explicit(&e->level_write_bytes[n], memory_order_relaxed);
+    }
+    out->bulk_loads = atomic_load_explicit(&e->bulk_loads, memory_order_relaxed);
+    out->bulk_bytes = atomic_load_explicit(&e->bulk_bytes, memory_order_relaxed);
     out->flushes = atomic_load_explicit(&e->flushes, memory_order_relaxed);
     out->flush_bytes = atomic_load_explicit(&e->flush_bytes, memory_order_relaxed);
     out->compactions = atomic_load_explicit(&e->compactions, memory_order_relaxed);

@@ -60,6 +60,7 @@ typedef struct lsm_engine {
     /* Statistics: any thread, relaxed. */
     _Atomic uint64_t flushes, flush_bytes;
     _Atomic uint64_t compactions, compaction_read_bytes, compaction_write_bytes;
+    _Atomic uint64_t level_read_bytes[LSM_LEVELS], level_write_bytes[LSM_LEVELS];
     _Atomic uint64_t bulk_loads, bulk_bytes;
 } lsm_engine;
 

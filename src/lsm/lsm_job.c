@@ -309,6 +309,11 @@ static void finish(lsm_job *job)
     uint64_t bytes = job->is_move ? 0 : level0_bytes(job, &all);
     atomic_fetch_add_explicit(&e->compaction_read_bytes, all, memory_order_relaxed);
     lsm_pace_note_compaction(e, bytes, took_ns);
+    atomic_fetch_add_explicit(&e->level_write_bytes[job->output], job->written_bytes,
+                              memory_order_relaxed);
+    for (uint32_t i = 0; !job->is_move && i < job->input_count; i++)
+        atomic_fetch_add_explicit(&e->level_read_bytes[job->inputs[i]->meta.level],
+                                  job->inputs[i]->meta.size, memory_order_relaxed);
 }
 
 static vv_status run_phase(lsm_job *job, bool *stay, vv_error *err)

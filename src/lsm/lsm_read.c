@@ -101,24 +101,30 @@ static vv_status look_in_memtables(lookup *l, engine_memtable **holder)
     return VV_NOT_FOUND;
 }
 
+static lsm_counter *counter_of(const lookup *l)
+{
+    lsm_store *store = &l->e->store;
+    const pgc_counter *all = pgc_cache_counters(store->cache);
+    return &store->counters[pgc_my_counter(pgc_cache_counters(store->cache)) - all];
+}
+
 /* Ask a few runs, newest first. */
 static vv_status look_in_runs(lookup *l, lsm_run *const *runs, const uint8_t *const *lines,
-                              uint32_t count, vv_error *err)
+                              const uint32_t *levels, uint32_t count, vv_error *err)
 {
     for (uint32_t i = 0; i < count; i++) {
         note_cover(l, runs[i]->rangedels);
         if (lines[i] == NULL)
             continue;
         if (!lsm_filter_test(lines[i], l->hash)) {
-            pgc_count(&l->e->store
-                           .counters[pgc_my_counter(pgc_cache_counters(l->e->store.cache)) -
-                                     pgc_cache_counters(l->e->store.cache)]
-                           .filter_skips);
+            pgc_count(&counter_of(l)->filter_skips);
         } else {
             bool found = false;
             vv_status st = look_in_run(l, runs[i], &found, err);
+            pgc_count(&counter_of(l)->level_reads[levels[i]]);
             if (st != VV_OK || found)
                 return st;
+            pgc_count(&counter_of(l)->filter_fails);
         }
         if (l->cover >= 0)
             return VV_NOT_FOUND;
@@ -132,12 +138,14 @@ static vv_status look_in_levels(lookup *l, vv_error *err)
     for (uint32_t i = 0; i < l->view->level_count && l->cover < 0;) {
         lsm_run *runs[CANDIDATES];
         const uint8_t *lines[CANDIDATES];
+        uint32_t levels[CANDIDATES]; /* a run that was moved does not know its own */
         uint32_t count = 0;
         for (; i < l->view->level_count && count < CANDIDATES; i++) {
             lsm_run *run = lsm_level_find(l->view->level[i], l->key);
             if (run == NULL)
                 continue;
             runs[count] = run;
+            levels[count] = l->view->level[i]->number;
             lines[count] = NULL;
             if (run->filter != NULL) {
                 lines[count] = lsm_filter_line(run->filter, run->filter_lines, l->hash);
@@ -145,7 +153,7 @@ static vv_status look_in_levels(lookup *l, vv_error *err)
             }
             count++;
         }
-        vv_status st = look_in_runs(l, runs, lines, count, err);
+        vv_status st = look_in_runs(l, runs, lines, levels, count, err);
         if (st != VV_NOT_FOUND)
             return st;
     }

@@ -68,6 +68,8 @@ typedef struct lsm_value_file lsm_value_file;
 
 typedef struct lsm_counter {
     _Alignas(64) _Atomic uint64_t filter_skips;
+    _Atomic uint64_t filter_fails;
+    _Atomic uint64_t level_reads[LSM_LEVELS];
 } lsm_counter;
 
 typedef struct lsm_store {

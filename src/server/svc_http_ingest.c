@@ -202,6 +202,25 @@ static void batch_message(srv_call *call, srv_message msg)
 /* ---- status
  * -------------------------------------------------------------------------------------------- */
 
+/* What the levels hold and what writing them cost. */
+static void put_levels(vv_buf *json, const vv_stats *s)
+{
+    vv_buf_printf(json,
+                  ",\"writeAmplification\":%.3f,\"throttledSeconds\":%.3f,"
+                  "\"stalledSeconds\":%.3f,\"rangeDeletes\":%llu,\"levels\":[",
+                  s->write_amplification, (double)s->throttled_ns / 1e9,
+                  (double)s->stalled_ns / 1e9, (unsigned long long)s->range_deletes);
+    for (size_t i = 0; i < ARRAY_LEN(s->level_files); i++)
+        vv_buf_printf(json,
+                      "%s{\"level\":%zu,\"files\":%llu,\"bytes\":%llu,\"reads\":%llu,"
+                      "\"compactionReadBytes\":%llu,\"compactionWriteBytes\":%llu}",
+                      i == 0 ? "" : ",", i, (unsigned long long)s->level_files[i],
+                      (unsigned long long)s->level_bytes[i], (unsigned long long)s->level_reads[i],
+                      (unsigned long long)s->level_compaction_read_bytes[i],
+                      (unsigned long long)s->level_compaction_write_bytes[i]);
+    vv_buf_append_str(json, "]");
+}
+
 static vv_status put_node(vv_buf *json, node *n, vv_error *err)
 {
     char why[160];
@@ -224,10 +243,12 @@ static vv_status put_node(vv_buf *json, node *n, vv_error *err)
     vv_buf_fini(&wire);
     vv_buf_printf(json,
                   ",\"storage\":{\"tables\":%llu,\"diskBytes\":%llu,\"logBytes\":%llu,"
-                  "\"memtableBytes\":%llu,\"memoryUsed\":%llu,\"memoryLimit\":%llu}}\n",
+                  "\"memtableBytes\":%llu,\"memoryUsed\":%llu,\"memoryLimit\":%llu",
                   (unsigned long long)s.tables, (unsigned long long)s.disk_bytes,
                   (unsigned long long)s.log_retained_bytes, (unsigned long long)s.memtable_bytes,
                   (unsigned long long)s.memory_used, (unsigned long long)s.memory_limit);
+    put_levels(json, &s);
+    vv_buf_append_str(json, "}}\n");
     if (st == VV_OK && json->status != VV_OK)
         st = vv_fail(err, json->status, "no memory for the status");
     return st;

@@ -56,15 +56,27 @@ static void histogram(vv_buf *out, const char *name, const char *help, const vv_
                   count);
 }
 
+#define LEVELS ARRAY_LEN(((vv_stats *)NULL)->level_files)
+
+static void by_level(vv_buf *out, const char *name, const char *type, const char *help,
+                     const uint64_t values[LEVELS])
+{
+    head(out, name, type, help);
+    for (size_t i = 0; i < LEVELS; i++)
+        vv_buf_printf(out, "%s{level=\"%zu\"} %" PRIu64 "\n", name, i, values[i]);
+}
+
 static void levels(vv_buf *out, const vv_stats *s)
 {
-    head(out, "varve_level_files", "gauge", "Runs in a level.");
-    for (size_t i = 0; i < ARRAY_LEN(s->level_files); i++)
-        vv_buf_printf(out, "varve_level_files{level=\"%zu\"} %" PRIu64 "\n", i, s->level_files[i]);
-    head(out, "varve_level_size_bytes", "gauge", "Bytes of the runs in a level.");
-    for (size_t i = 0; i < ARRAY_LEN(s->level_bytes); i++)
-        vv_buf_printf(out, "varve_level_size_bytes{level=\"%zu\"} %" PRIu64 "\n", i,
-                      s->level_bytes[i]);
+    by_level(out, "varve_level_files", "gauge", "Runs in a level.", s->level_files);
+    by_level(out, "varve_level_size_bytes", "gauge", "Bytes of the runs in a level.",
+             s->level_bytes);
+    by_level(out, "varve_level_reads_total", "counter", "Runs of a level that point reads opened.",
+             s->level_reads);
+    by_level(out, "varve_level_compaction_read_bytes_total", "counter",
+             "Bytes compactions read from a level.", s->level_compaction_read_bytes);
+    by_level(out, "varve_level_compaction_written_bytes_total", "counter",
+             "Bytes compactions wrote to a level.", s->level_compaction_write_bytes);
 }
 
 static void memory(vv_buf *out, const vv_stats *s)
@@ -98,6 +110,8 @@ static void store(vv_buf *out, node *n)
           (double)s.write_delay_ps / 1e12);
     gauge(out, "varve_compaction_debt_bytes", "Bytes to move down until every level has its size.",
           (double)s.compaction_debt);
+    counter(out, "varve_stalled_seconds_total", "Time writers waited for room in memtables.",
+            seconds(s.stalled_ns));
     counter(out, "varve_log_appended_bytes_total", "Bytes appended to the commit log.",
             (double)s.log_appended_bytes);
     counter(out, "varve_log_written_bytes_total", "Bytes written to log segments, with padding.",
@@ -120,6 +134,21 @@ static void store(vv_buf *out, node *n)
     counter(out, "varve_cache_misses_total", "Blocks read from disk.", (double)s.cache_misses);
     counter(out, "varve_filter_skips_total", "Runs a filter spared a read.",
             (double)s.filter_skips);
+    counter(out, "varve_filter_fails_total", "Runs read in vain past their filter.",
+            (double)s.filter_fails);
+    gauge(out, "varve_index_size_bytes", "Indexes and filters of runs in memory.",
+          (double)s.index_bytes);
+    gauge(out, "varve_range_deletes", "Range deletions in memtables and runs.",
+          (double)s.range_deletes);
+    gauge(out, "varve_value_files", "Files of large values.", (double)s.value_files);
+    gauge(out, "varve_value_size_bytes", "Their bytes.", (double)s.value_bytes);
+    gauge(out, "varve_value_garbage_bytes", "Of them those that nothing refers to.",
+          (double)s.value_garbage_bytes);
+    counter(out, "varve_bulk_loads_total", "Bulk loads finished.", (double)s.bulk_loads);
+    counter(out, "varve_bulk_bytes_total", "Bytes of files they wrote.", (double)s.bulk_bytes);
+    gauge(out, "varve_write_amplification_ratio",
+          "Bytes written to log and files for each byte of keys and values, since the open.",
+          s.write_amplification);
     gauge(out, "varve_tables", "Tables.", (double)s.tables);
     gauge(out, "varve_shards", "Shards.", (double)s.shards);
     gauge(out, "varve_recovery_seconds", "Time the last open took to replay the log.",

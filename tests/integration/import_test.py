@@ -172,12 +172,40 @@ def http_refuses_what_would_be_rounded(server):
         assert status == 400 and "beyond 2^53" in text and "string" in text, (status, text)
 
 
+def bulk_is_all_or_nothing(tmp):
+    where = ["--data", tmp / "bulk-data", "--table", "pairs"]
+    rows = [f"k{i:05d},value {i}\n" for i in range(3000)]
+    (tmp / "first.csv").write_text("key,value\n" + "".join(rows[:2000]))
+    (tmp / "second.csv").write_text("key,value\n" + "".join(rows[2000:]))
+    (tmp / "unsorted.csv").write_text("key,value\nx1,a\nx3,b\nx2,c\n")
+    (tmp / "wide.csv").write_text("y1,a,b\n")
+
+    def run(*args, code=0, words=()):
+        done = varve("import", "--bulk", *where, *args)
+        assert done.returncode == code, done
+        for w in words:
+            assert w in done.stderr, done
+
+    run(tmp / "first.csv", tmp / "second.csv")
+    assert varve("scan", *where, "--count").stdout.strip().endswith("3000")
+    assert varve("get", *where, "k02500").stdout.strip() == "value 2500"
+    run(tmp / "unsorted.csv", code=1, words=["unsorted.csv:4", "'x2', is below", "'x3'"])
+    assert varve("get", *where, "x1").returncode == 5
+    run("--no-header", tmp / "wide.csv", code=1, words=["wide.csv:1: 3 columns"])
+    done = varve("import", "--bulk", tmp / "first.csv")
+    assert done.returncode == 2 and "--data" in done.stderr, done
+    run("--skip-bad", tmp / "first.csv", code=2, words=["all or nothing"])
+    assert varve("check", tmp / "bulk-data").returncode == 0
+    print("ok bulk")
+
+
 CASES = [ids_do_not_collide, times_are_read_or_refused, big_integers_stay_themselves,
          what_is_wrong_is_said, columns_are_told_apart, a_missing_file_makes_nothing]
 
 
 def main():
     with TempDir() as tmp:
+        bulk_is_all_or_nothing(tmp)
         with Varved(tmp / "server") as server:
             for at, where in (("remote", ["--server", server.ingest]),
                               ("local", ["--data", tmp / "local-data"])):
