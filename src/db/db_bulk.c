@@ -43,12 +43,12 @@ struct vv_bulk {
 
 static vv_status check_kind(const vv_table *table, vv_error *err)
 {
-    const vv_db *db = table->db;
-    if (db->ops->bulk == NULL)
+    const engine_ops *ops = engine_route_of(table->shard->eng, table->cat->id)->ops;
+    if (ops->bulk == NULL)
         return vv_fail(err, VV_UNSUPPORTED,
-                       "engine %s takes no bulk load: write in batches, or use a store of engine "
+                       "engine %s takes no bulk load: write in batches, or use a table of engine "
                        "lsm",
-                       db->ops->name);
+                       ops->name);
     if (table->cat->kind != VV_TABLE_KV)
         return vv_fail(err, VV_UNSUPPORTED,
                        "table '%s' holds records, whose index by time is not sorted as they are: "
@@ -72,10 +72,11 @@ vv_status vv_bulk_begin(vv_table *table, vv_bulk **out, vv_error *err)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a bulk load");
     load->table = *table;
     cat_table_ref(table->cat);
-    load->ops = db->ops->bulk;
+    engine *eng = engine_route_of(table->shard->eng, table->cat->id);
+    load->ops = eng->ops->bulk;
     vv_put_be32(load->key, table->cat->id);
     load->key_len = ENGINE_TABLE_PREFIX;
-    st = load->ops->begin(table->shard->eng, &load->run, err);
+    st = load->ops->begin(eng, &load->run, err);
     if (st != VV_OK) {
         vv_bulk_abort(load);
         return st;
@@ -271,10 +272,11 @@ static vv_status commit(vv_bulk *load, vv_batch *batch, vv_error *err)
     int64_t deadline = vv_clock_mono(db->env->clock) + DB_ROOM_TIMEOUT_NS;
     for (unsigned tries = 0;; tries++) {
         bool flush = false;
+        uint64_t room = db_background_room(db);
         vv_status st = commit_once(load, batch, tries >= CLEAR_UNLOCKED_MAX, &flush, err);
         if (st == VV_BUSY) {
             vv_error why = {0};
-            st = db_background_make_room(db, load->table.shard, deadline, &why);
+            st = db_background_make_room(db, load->table.shard, room, deadline, &why);
             if (st == VV_OK)
                 continue;
             if (err != NULL && st != VV_BUSY)

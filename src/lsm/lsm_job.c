@@ -196,7 +196,7 @@ vv_status lsm_job_move(lsm_engine *e, lsm_view *view, lsm_run *run, uint32_t out
 
 vv_status lsm_job_bulk(lsm_engine *e, uint32_t output, lsm_job **out, vv_error *err)
 {
-    lsm_job *job = new_job(e, NULL, output, err);
+    lsm_job *job = lsm_job_new(e, NULL, output, err);
     if (job == NULL)
         return VV_NO_MEMORY;
     job->is_bulk = true;
