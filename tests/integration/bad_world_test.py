@@ -166,7 +166,7 @@ def fill_apart(data, count=60):
     """A store whose values lie in files of their own: the library alone makes such tables."""
     lib = ctypes.CDLL(str(BUILD / "libvarve.so"))
     db, table = ctypes.c_void_p(), ctypes.c_void_p()
-    how = TableOptions(ctypes.sizeof(TableOptions), 0, -1, False, 1000, 0)
+    how = TableOptions(ctypes.sizeof(TableOptions), 1, -1, False, 1000, 0)
     want = {b"k%05d" % i: b"value %05d " % i * 300 for i in range(count)}
     assert lib.vv_db_open(str(data).encode(), None, ctypes.byref(db), None) == 0
     assert lib.vv_table_create(db, b"bad", b"kv", ctypes.byref(how), ctypes.byref(table), None) == 0
@@ -256,7 +256,7 @@ def newer_stores_are_refused(tmp):
     for store, kind, paths in files:
         if kind in ("current", "data"):  # a line, and pages, without a version: the manifest has it
             continue
-        copy = tmp / "newer"
+        copy = tmp.parent / "n"  # short: a sentence has room for 240 bytes, the path included
         shutil.copytree(store, copy)
         target = copy / paths[-1].relative_to(store)
         make_newer(kind, target)

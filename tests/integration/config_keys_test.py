@@ -58,18 +58,17 @@ def descriptors(server):
 
 
 def write_files(server, values=40, rounds=1, size=50000):
-    """Flushed files of values that compress, and reads of them."""
+    """Flushed files of values that compress. Rounds interleave their keys, so that a compaction has
+    to write what it reads."""
     for r in range(rounds):
         conn = http.client.HTTPConnection(server.ingest, timeout=60)
         for i in range(values):
             body = b"value %05d of round %d " % (i, r) * (size // 25)
-            conn.request("PUT", f"/api/v1/kv/t/kv/k{r:03}{i:05}?durability=none", body)
+            conn.request("PUT", f"/api/v1/kv/t/kv/k{i:05}{r:03}?durability=none", body)
             answer = conn.getresponse()
             answer.read()
             assert answer.status == 204, answer.status
         conn.close()
-        done = varve("bench", "put", "--server", server.ingest, "--seconds", "20ms", "--warmup", "0")
-        assert done.returncode == 0, done
         checkpoint(server)
 
 
@@ -83,7 +82,7 @@ def read_all(server, values=40, rounds=1):
     conn = http.client.HTTPConnection(server.ingest, timeout=60)
     for r in range(rounds):
         for i in range(values):
-            conn.request("GET", f"/api/v1/kv/t/kv/k{r:03}{i:05}")
+            conn.request("GET", f"/api/v1/kv/t/kv/k{i:05}{r:03}")
             answer = conn.getresponse()
             assert answer.status == 200 and answer.read().startswith(b"value %05d of" % i)
     conn.close()
@@ -185,7 +184,7 @@ def files_are_compressed_as_asked(tmp):
             size[key] = metric(server, "varve_compaction_written_bytes_total") / \
                 metric(server, "varve_compaction_read_bytes_total")
             assert server.stop() == 0
-    assert size["storage.compression=true"] < 0.5 < size["storage.compression=false"], size
+    assert size["storage.compression=true"] < 0.9 < size["storage.compression=false"], size
     for key in ("storage.value_compression=true", "storage.value_compression=false"):
         with Varved(tmp / key, [key, "storage.engine=btree"]) as server:
             write_files(server, 300, rounds=2, size=1500)
