@@ -18,22 +18,25 @@ static int64_t asked(engine *e, size_t bytes)
 
 typedef struct bed {
     sim_world w;
+    const engine_ops *real;
     engine_ops ops;
     vv_table *table;
 } bed;
 
 static void bed_start(bed *b)
 {
-    *b = (bed){.w = {.ops = &lsm_ops, .opt = SIM_TINY_OPTIONS}, .ops = lsm_ops};
+    *b = (bed){.w = {.ops = &lsm_ops, .opt = SIM_TINY_OPTIONS}};
     sim_start(&b->w);
     b->table = make_table(b->w.db, "plant", "kv", VV_TABLE_KV);
+    b->real = b->w.db->ops;
+    b->ops = *b->real;
     b->ops.throttle_ns = asked;
     b->w.db->ops = &b->ops;
 }
 
 static void bed_end(bed *b)
 {
-    b->w.db->ops = &lsm_ops;
+    b->w.db->ops = b->real;
     vv_table_close(b->table);
     sim_end(&b->w);
 }

@@ -137,6 +137,26 @@ static uint32_t choose_level(const engine_bulk *b, const lsm_view *view)
     return deepest;
 }
 
+/* From here until end_placing no flush begins to write past level 0. False: one does, where the
+ * load is, so that the load goes to level 0. */
+static bool begin_placing(engine_bulk *b)
+{
+    lsm_engine *e = b->e;
+    vv_mutex_lock(&e->lock);
+    e->bulk_placing++;
+    bool is_apart = !e->flush_is_past || vv_slice_cmp(upper_of(b), e->past_first) <= 0 ||
+                    vv_slice_cmp(lower_of(b), e->past_last) > 0;
+    vv_mutex_unlock(&e->lock);
+    return is_apart;
+}
+
+static void end_placing(lsm_engine *e)
+{
+    vv_mutex_lock(&e->lock);
+    e->bulk_placing--;
+    vv_mutex_unlock(&e->lock);
+}
+
 static void place_runs(engine_bulk *b, uint32_t level, uint64_t group, int64_t version)
 {
     lsm_job *job = b->job;
@@ -236,8 +256,9 @@ static vv_status bulk_install(engine_bulk *b, int64_t version, vv_error *err)
     vv_status st = lsm_manifest_new_id(&e->manifest, &group, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "bulk load");
+    bool is_apart = begin_placing(b);
     lsm_view *view = lsm_view_acquire(e);
-    uint32_t level = choose_level(b, view);
+    uint32_t level = is_apart ? choose_level(b, view) : 0;
     lsm_view_release(e, view);
     place_runs(b, level, group, version);
     /* Before a reader can find the load: see last_version. */
@@ -246,6 +267,7 @@ static vv_status bulk_install(engine_bulk *b, int64_t version, vv_error *err)
     st = commit(b, err);
     if (st == VV_OK)
         st = show(b, level, group, err);
+    end_placing(e);
     if (st != VV_OK)
         return vv_wrap(err, st, "bulk load");
     b->job->phase = LSM_DONE;

@@ -346,6 +346,52 @@ static void level_0_is_compressed(void **state)
     stop(&w);
 }
 
+static void put_full(engine_bulk *b, uint32_t table, const char *key, const char *value)
+{
+    uint8_t full[64];
+    vv_error err;
+    vv_put_be32(full, table);
+    memcpy(full + 4, key, strlen(key));
+    assert_ok(
+        lsm_ops.bulk->put(b, vv_slice_of(full, 4 + strlen(key)), vv_slice_str(value), 0, &err),
+        err);
+}
+
+/* A bulk load between the keys of a flush that is writing past level 0: neither may lie on the
+ * other's level. */
+static void a_bulk_load_into_a_flush_past_level_0(void **state)
+{
+    (void)state;
+    world w;
+    vv_error err;
+    start(&w, 4 << 20);
+    fill(&w, 2, 10000, 200);
+    put(&w, 2, "key-9000000", "last");
+    assert_ok(lsm_ops.freeze(w.e, &err), err);
+    assert_ok(lsm_ops.work(w.e, &err), err); /* begun, not done */
+    assert_int_equal(stats_of(&w).flushes, 0);
+    engine_bulk *load = NULL;
+    assert_ok(lsm_ops.bulk->begin(w.e, &load, &err), err);
+    put_full(load, 2, "key-5000000", "between");
+    put_full(load, 2, "key-5000001", "them");
+    assert_ok(lsm_ops.bulk->seal(load, &err), err);
+    assert_true(lsm_ops.bulk->is_clear(load));
+    assert_ok(lsm_ops.bulk->install(load, ++w.version, &err), err);
+    lsm_ops.publish(w.e, w.version);
+    lsm_ops.bulk->destroy(load);
+    assert_int_equal(stats_of(&w).level_runs[0], 1);
+    work(&w);
+    assert_true(stats_of(&w).flushes == 1 && stats_of(&w).level_runs[1] > 0);
+    for (int round = 0; round < 2; round++) {
+        assert_ok(lsm_ops.check(w.e, no_finding, NULL, &err), err);
+        expect(&w, 2, "key-5000000", "between");
+        expect(&w, 2, "key-5000001", "them");
+        expect(&w, 2, "key-9000000", "last");
+        reopen(&w);
+    }
+    stop(&w);
+}
+
 static void writers_are_slowed_smoothly_and_freed_again(void **state)
 {
     (void)state;
@@ -520,6 +566,7 @@ int main(void)
         cmocka_unit_test(data_in_order_is_moved_and_not_rewritten),
         cmocka_unit_test(flushes_beside_everything_skip_level_0),
         cmocka_unit_test(level_0_is_compressed),
+        cmocka_unit_test(a_bulk_load_into_a_flush_past_level_0),
         cmocka_unit_test(writers_are_slowed_smoothly_and_freed_again),
         cmocka_unit_test(what_was_just_flushed_is_in_the_cache),
         cmocka_unit_test(a_read_from_memory_reads_no_file),

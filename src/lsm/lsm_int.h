@@ -49,9 +49,12 @@ typedef struct lsm_engine {
     lsm_job *compaction;
     bool flush_busy; /* a thread is in a step of it */
     bool compaction_busy;
-    bool install_busy; /* a thread is making new levels */
-    vv_error failed;   /* the first latched failure */
-    uint8_t *manual;   /* a range asked for by compact_range: lower, then upper; or NULL */
+    bool install_busy;     /* a thread is making new levels */
+    uint32_t bulk_placing; /* bulk loads that chose a level and are not in the view yet */
+    bool flush_is_past; /* a flush is writing runs of level 1 between these keys, which it owns */
+    vv_slice past_first, past_last;
+    vv_error failed; /* the first latched failure */
+    uint8_t *manual; /* a range asked for by compact_range: lower, then upper; or NULL */
     vv_slice manual_lower, manual_upper;
     uint64_t manual_id; /* runs below it have not been rewritten for it yet */
 

@@ -61,12 +61,14 @@ static vv_status measure_tables(lsm_job *job, engine_memtable *mem, vv_error *er
     while (st == VV_OK && src->valid) {
         uint32_t id = engine_key_table(src->item.key);
         uint8_t above[ENGINE_TABLE_PREFIX];
+        vv_slice end = vv_slice_of(NULL, 0); /* of all, behind the last table */
         vv_put_be32(above, id + 1);
+        if (id != UINT32_MAX)
+            end = vv_slice_of(above, sizeof above);
         lsm_table_size table = {.table = id,
                                 .bytes = engine_memtable_table_bytes(mem, id, (uint64_t)id + 1),
                                 .first = src->item.key}; /* a memtable's keys do not move */
-        st = engine_source_seek_below(
-            src, id == UINT32_MAX ? (vv_slice){0} : vv_slice_of(above, sizeof above), err);
+        st = engine_source_seek_below(src, end, err);
         if (st != VV_OK)
             break;
         table.last = src->item.key;
@@ -92,19 +94,26 @@ static bool is_free(const lsm_view *view, vv_slice first, vv_slice last)
 
 /* Tables whose keys lie beside all that is there, as those of ordered input do, go past level 0:
  * the compaction that would only rewrite them is saved. None may run meanwhile: what it puts
- * between its inputs is not in the view. */
+ * between its inputs is not in the view. Nor may a bulk load go to level 1 between these keys. */
 static void choose_levels(lsm_job *job)
 {
     lsm_engine *e = job->e;
-    uint64_t largest = 0;
+    const lsm_table_size *first = NULL;
+    const lsm_table_size *last = NULL;
     for (uint32_t i = 0; i < job->size_count; i++)
-        largest = vv_max_u64(largest, job->sizes[i].bytes);
-    if (job->range_count > 0 || largest <= LSM_LARGE_TABLE)
+        if (job->sizes[i].bytes > LSM_LARGE_TABLE) {
+            first = first == NULL ? &job->sizes[i] : first;
+            last = &job->sizes[i];
+        }
+    if (job->range_count > 0 || first == NULL || last == NULL)
         return;
     vv_mutex_lock(&e->lock);
-    bool alone = !e->compaction_busy && e->compaction == NULL;
-    if (alone)
-        e->compaction_busy = job->has_compaction = true;
+    bool alone = !e->compaction_busy && e->compaction == NULL && e->bulk_placing == 0;
+    if (alone) {
+        e->compaction_busy = e->flush_is_past = job->has_compaction = true;
+        e->past_first = first->first;
+        e->past_last = last->last;
+    }
     vv_mutex_unlock(&e->lock);
     if (!alone)
         return;
@@ -128,7 +137,7 @@ void lsm_job_let_compact(lsm_job *job)
         return;
     job->has_compaction = false;
     vv_mutex_lock(&e->lock);
-    e->compaction_busy = false;
+    e->compaction_busy = e->flush_is_past = false;
     vv_mutex_unlock(&e->lock);
     if (e->opt.hooks.on_work != NULL) /* whoever was turned away */
         e->opt.hooks.on_work(e->opt.hooks.ctx);
