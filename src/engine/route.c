@@ -557,6 +557,8 @@ static void add_stats(engine_stats *sum, const engine_stats *s)
     sum->value_files += s->value_files;
     sum->value_bytes += s->value_bytes;
     sum->value_garbage += s->value_garbage;
+    sum->compaction_debt += s->compaction_debt;
+    sum->write_delay_ps = vv_max_u64(sum->write_delay_ps, s->write_delay_ps);
     sum->failed |= s->failed;
 }
 
