@@ -78,6 +78,8 @@ static uint64_t suffix_bytes(const lsm_block_builder *b, unsigned plen, unsigned
     uint64_t sum = klen > skip ? klen - skip : 0;
     if (b->count == 0 || b->key_min >= skip)
         return sum + b->key_sum - b->count * skip;
+    if (b->key_max <= skip) /* neighbours of equal length: ordered numbers, for one */
+        return sum;
     for (uint32_t i = 0; i < b->count; i++)
         sum += b->entries[i].klen > skip ? b->entries[i].klen - skip : 0;
     return sum;
