@@ -87,6 +87,13 @@ typedef struct store_progress {
 /* A record that was refused, while the others go on. */
 typedef void (*store_refused)(void *ctx, uint64_t sequence, const char *why);
 
+/* As vv_compact_state. */
+typedef struct store_compaction {
+    bool is_pending;
+    uint64_t range_bytes;
+    uint64_t read_bytes;
+} store_compaction;
+
 /* The next key and value, borrowed until the next call; VV_NOT_FOUND at the end. */
 typedef vv_status (*store_next_pair)(void *ctx, vv_slice *key, vv_slice *value, vv_error *err);
 
@@ -121,6 +128,9 @@ typedef struct store_ops {
                             vv_error *err);
     vv_status (*table_describe)(store *s, const char *name, store_table_info *out, vv_error *err);
     vv_status (*table_drop)(store *s, const char *name, vv_error *err);
+    /* Begin the compaction of a range of the command's table, or (look) tell how far it is. */
+    vv_status (*compact)(store *s, vv_slice begin, vv_slice end, bool look, store_compaction *out,
+                         vv_error *err);
     /* Records into one table, in order, acknowledged in groups. begin, record..., end. */
     vv_status (*load_begin)(store *s, store_refused refused, void *ctx, int durability,
                             vv_error *err);

@@ -369,6 +369,20 @@ static vv_status local_status(store *s, void (*text)(void *ctx, const char *name
     return VV_OK;
 }
 
+static vv_status local_compact(store *s, vv_slice begin, vv_slice end, bool look,
+                               store_compaction *out, vv_error *err)
+{
+    local *l = local_of(s);
+    vv_compact_state state = {.size = sizeof state};
+    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    if (st == VV_OK && !look)
+        st = vv_compact_begin(l->table, begin, end, err);
+    if (st == VV_OK)
+        st = vv_compact_look(l->table, begin, end, &state, err);
+    *out = (store_compaction){state.is_pending, state.range_bytes, state.read_bytes};
+    return st;
+}
+
 /* ---- loading
  * ---------------------------------------------------------------------------------------- */
 
@@ -498,6 +512,7 @@ static const store_ops local_ops = {
     .table_list = local_table_list,
     .table_describe = local_table_describe,
     .table_drop = local_table_drop,
+    .compact = local_compact,
     .load_begin = local_load_begin,
     .load_record = local_load_record,
     .load_end = local_load_end,

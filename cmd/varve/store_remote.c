@@ -472,6 +472,23 @@ static vv_status remote_status(store *s, void (*text)(void *ctx, const char *nam
     return VV_OK;
 }
 
+static vv_status remote_compact(store *s, vv_slice begin, vv_slice end, bool look,
+                                store_compaction *out, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    put_ref(r, 1, s->tenant, s->table);
+    wire_put_bytes(&r->request, 2, begin);
+    wire_put_bytes(&r->request, 3, end);
+    wire_put_varint(&r->request, 4, look);
+    vv_status st = unary(r, "/varve.v1.Admin/CompactTable", err);
+    vv_slice reply = vv_buf_slice(&r->reply);
+    if (st == VV_OK)
+        *out =
+            (store_compaction){varint_of(reply, 1) != 0, varint_of(reply, 2), varint_of(reply, 3)};
+    return st;
+}
+
 /* ---- loading
  * -------------------------------------------------------------------------------------- */
 
@@ -586,6 +603,7 @@ static const store_ops remote_ops = {
     .table_list = remote_table_list,
     .table_describe = remote_table_describe,
     .table_drop = remote_table_drop,
+    .compact = remote_compact,
     .load_begin = remote_load_begin,
     .load_record = remote_load_record,
     .load_end = remote_load_end,

@@ -490,6 +490,24 @@ VV_API VV_MUST_CHECK vv_status vv_checkpoint_to(vv_db *db, const char *dir, vv_e
 VV_API VV_MUST_CHECK vv_status vv_compact(vv_table *table, vv_slice begin, vv_slice end,
                                           vv_error *err);
 
+/** The same by the background threads, beside everything else: flushes what memtables hold of the
+ * table and returns. vv_compact_look tells when it is done. Ranges asked for before the last one is
+ * done become one that holds all. In a store of the engine btree it is done on return. */
+VV_API VV_MUST_CHECK vv_status vv_compact_begin(vv_table *table, vv_slice begin, vv_slice end,
+                                                vv_error *err);
+
+typedef struct vv_compact_state {
+    size_t size;
+    bool is_pending;      /* a range of the table's shard is not done */
+    uint64_t range_bytes; /* that the range holds now, about */
+    uint64_t read_bytes;  /* that compactions of the shard have read since the open */
+} vv_compact_state;
+
+/** How far compaction of [begin, end) is: set out->size first. What read_bytes grew by since the
+ * beginning, beside range_bytes as it was then, is about the part that is done. */
+VV_API VV_MUST_CHECK vv_status vv_compact_look(vv_table *table, vv_slice begin, vv_slice end,
+                                               vv_compact_state *out, vv_error *err);
+
 typedef struct vv_stats {
     size_t size;
     uint64_t entries_committed; /* batches */

@@ -129,6 +129,7 @@ typedef struct engine_stats {
     uint64_t write_delay_ps;  /* picoseconds a byte that throttle_ns asks for now */
     int64_t checkpoint;       /* version up to which everything is in runs */
     bool failed;              /* background work hit an error and latched it */
+    bool range_pending;       /* a range asked for by compact_range is not done yet */
 } engine_stats;
 
 /* A file of an engine's durable state, as list_files names it. */
@@ -175,7 +176,8 @@ typedef struct engine_bulk_ops {
 
 typedef struct engine_ops {
     const char *name;
-    bool can_merge; /* entries may hold ENGINE_MERGE */
+    bool can_merge;    /* entries may hold ENGINE_MERGE */
+    bool tells_ranges; /* engine_stats.range_pending is kept */
     /* Open or create. The engine holds everything up to checkpoint(); the caller replays the rest
      * of the log through prepare and apply, then publishes. */
     vv_status (*open)(const engine_options *opt, engine **out, vv_error *err);

@@ -513,6 +513,9 @@ static void lsm_stats(engine *base, engine_stats *out)
     out->compaction_debt = atomic_load_explicit(&e->pace.debt, memory_order_relaxed);
     out->write_delay_ps = (uint64_t)lsm_pace_delay_now(e);
     out->checkpoint = lsm_checkpoint(base);
+    vv_mutex_lock(&e->lock);
+    out->range_pending = e->manual != NULL;
+    vv_mutex_unlock(&e->lock);
     out->failed = atomic_load_explicit(&e->background, memory_order_acquire) != VV_OK;
 }
 
@@ -549,6 +552,7 @@ static uint64_t lsm_approximate_size(engine *base, vv_slice lower, vv_slice uppe
 const engine_ops lsm_ops = {
     .name = "lsm",
     .can_merge = true,
+    .tells_ranges = true,
     .open = lsm_open,
     .close = lsm_close,
     .prepare = lsm_prepare,

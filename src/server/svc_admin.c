@@ -234,6 +234,48 @@ static vv_status list_tables(admin_job *job, vv_buf *out, vv_error *err)
     return vv_table_list(gate_db(&grant), op.tenant.len > 0 ? tenant : NULL, list_one, out, err);
 }
 
+/* Begin a compaction, or look how far it is. */
+static vv_status compact_table(admin_job *job, vv_buf *out, vv_error *err)
+{
+    svc_table_ref ref = {{0}, {0}};
+    vv_slice begin = {0};
+    vv_slice end = {0};
+    bool look = false;
+    bool ok = true;
+    wire_reader r = wire_reader_of(job->msg.data);
+    wire_field f = {0};
+    while (ok && wire_next(&r, &f) > 0) {
+        if (f.number == 1)
+            ok = svc_kv_take_table(&f, &ref);
+        else if (f.number == 2)
+            ok = svc_kv_take_bytes(&f, &begin);
+        else if (f.number == 3)
+            ok = svc_kv_take_bytes(&f, &end);
+        else if (f.number == 4)
+            ok = svc_kv_take_bool(&f, &look);
+    }
+    if (!ok || r.fault != WIRE_GOOD)
+        return svc_kv_fail_malformed("CompactTableRequest", err);
+    const gate_op op = {.kind = GATE_TABLE, .tenant = ref.tenant, .table = ref.table};
+    gate_grant grant;
+    vv_table *table = NULL;
+    vv_compact_state state = {.size = sizeof state};
+    vv_status st = authorize(job, &op, &grant, err);
+    if (st == VV_OK)
+        st = gate_find_table(&grant, 0, VV_TABLE_KV, &table, err);
+    if (st != VV_OK)
+        return st;
+    if (!look)
+        st = vv_compact_begin(table, begin, end, err);
+    if (st == VV_OK)
+        st = vv_compact_look(table, begin, end, &state, err);
+    vv_table_close(table);
+    wire_put_varint(out, 1, state.is_pending);
+    wire_put_varint(out, 2, state.range_bytes);
+    wire_put_varint(out, 3, state.read_bytes);
+    return st;
+}
+
 /* ---- the node ----------------------------------------------------------------------------------
  */
 
@@ -307,6 +349,7 @@ ADMIN_CALL(create_table)
 ADMIN_CALL(list_tables)
 ADMIN_CALL(describe_table)
 ADMIN_CALL(drop_table)
+ADMIN_CALL(compact_table)
 ADMIN_CALL(status)
 ADMIN_CALL(checkpoint)
 
@@ -324,6 +367,7 @@ size_t svc_admin_methods(node *n, srv_method *out, size_t max)
         ADMIN_METHOD("ListTables", ALL_PORTS, list_tables_message),
         ADMIN_METHOD("DescribeTable", ALL_PORTS, describe_table_message),
         ADMIN_METHOD("DropTable", SVC_INGEST_PORTS, drop_table_message),
+        ADMIN_METHOD("CompactTable", SVC_INGEST_PORTS, compact_table_message),
         ADMIN_METHOD("Status", ALL_PORTS, status_message),
         ADMIN_METHOD("Checkpoint", SVC_INGEST_PORTS, checkpoint_message),
     };

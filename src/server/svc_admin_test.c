@@ -197,11 +197,56 @@ static void test_checkpoint_writes_the_memtables_out(void **state)
     svc_suite_stop(&s);
 }
 
+static void test_a_range_is_compacted_beside_everything(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    char key[8];
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < 50; i++) {
+            (void)snprintf(key, sizeof key, "k%02d", i);
+            assert_ok(svc_suite_put(&s, "t", "x", vv_slice_str(key), vv_slice_str("v"), NULL),
+                      s.err);
+        }
+    Varve__V1__TableRef ref = VARVE__V1__TABLE_REF__INIT;
+    ref.tenant = "t";
+    ref.table = "x";
+    Varve__V1__CompactTableRequest req = VARVE__V1__COMPACT_TABLE_REQUEST__INIT;
+    req.table = &ref;
+    req.begin = (ProtobufCBinaryData){3, (uint8_t *)"k10"};
+    bool pending = true;
+    for (int tries = 0; pending; tries++) {
+        assert_ok(svc_suite_call(&s, "Admin/CompactTable", &req), s.err);
+        Varve__V1__CompactTableResponse *r =
+            svc_suite_reply(&s, &varve__v1__compact_table_response__descriptor);
+        pending = r->is_pending;
+        assert_true(r->range_bytes > 0);
+        varve__v1__compact_table_response__free_unpacked(r, NULL);
+        req.look = true;
+        if (pending)
+            vv_clock_sleep(s.n.env.clock, VV_NS_PER_MS);
+    }
+    vv_stats stats = {.size = sizeof stats};
+    vv_stats_read(s.n.db, &stats);
+    assert_true(stats.compactions > 0 && stats.level_files[0] == 0);
+    svc_suite_expect(&s, "t", "x", "k20", "v");
+    ref.table = "none";
+    req.look = false;
+    assert_status(VV_NOT_FOUND, svc_suite_call(&s, "Admin/CompactTable", &req));
+    ref.table = "x";
+    static uint8_t wide[VV_KEY_MAX + 1];
+    req.end = (ProtobufCBinaryData){sizeof wide, wide};
+    assert_status(VV_INVALID, svc_suite_call(&s, "Admin/CompactTable", &req));
+    svc_suite_stop(&s);
+}
+
 static void test_malformed_requests(void **state)
 {
     (void)state;
     static const char *const methods[] = {"Admin/CreateTable", "Admin/DescribeTable",
-                                          "Admin/DropTable", "Admin/ListTables"};
+                                          "Admin/DropTable", "Admin/ListTables",
+                                          "Admin/CompactTable"};
     svc_suite s;
     svc_suite_start(&s, NULL);
     for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
@@ -222,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_lists_are_sorted_and_by_tenant),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_checkpoint_writes_the_memtables_out),
+        cmocka_unit_test(test_a_range_is_compacted_beside_everything),
         cmocka_unit_test(test_malformed_requests),
     };
     return cmocka_run_group_tests_name("svc_admin", tests, NULL, NULL);
