@@ -150,6 +150,7 @@ void engine_rangedels_unref(engine_rangedels *set)
 
 static inline void look_at(const engine_range *range, vv_slice key, int64_t snapshot, int64_t *best)
 {
+    VV_POINT("engine.rangedel.look"); /* counted by tests: what a look-up costs */
     if (range->version > *best && range->version <= snapshot &&
         vv_slice_cmp(range->start, key) <= 0 && vv_slice_cmp(key, range->end) < 0)
         *best = range->version;
