@@ -78,7 +78,7 @@ static void check_store(sim_world *w)
 {
     vv_error err = {0};
     for (uint32_t i = 0; i < w->db->shard_count; i++)
-        assert_ok(w->ops->check(w->db->shards[i].eng, note_finding, NULL, &err), err);
+        assert_ok(w->db->ops->check(w->db->shards[i].eng, note_finding, NULL, &err), err);
 }
 
 static void a_load_is_there_at_one_version(void **state)
@@ -238,6 +238,41 @@ static void others_are_told_that_they_take_none(void **state)
     vv_table_close(t);
 }
 
+/* The log's entry goes to the store's own engine, the load to that of its table. */
+static void a_table_of_lsm_in_a_store_of_trees_takes_one(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    sim_close(w);
+    vio_sim_disk_destroy(w->disk);
+    w->disk = NULL;
+    w->ops = &btree_ops;
+    sim_start(w);
+    vv_table *t = make_table_of(w->db, "plant", "kv", VV_TABLE_KV, VV_ENGINE_LSM);
+    put(t, key_of(7), "before");
+    vv_write_result r = {0};
+    load_range(t, 'a', 0, KEYS, &r);
+    put(t, key_of(8), "after");
+    assert_status(VV_CONFLICT,
+                  vv_compare_and_swap(t, vv_slice_str(key_of(9)), false, vv_slice_str(""),
+                                      vv_slice_str("n"), 0, VV_DURABLE_DEFAULT, NULL, &err));
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < KEYS; i++)
+            expect(t, NULL, key_of(i), i == 8 ? "after" : value_of('a', i));
+        if (round == 1)
+            assert_ok(vv_compact(t, vv_slice_str(""), vv_slice_str(""), &err), err);
+        vv_table_close(t);
+        sim_reopen(w);
+        assert_ok(vv_table_open(w->db, "plant", "kv", &t, &err), err);
+    }
+    vv_stats s = {.size = sizeof s};
+    vv_stats_read(w->db, &s);
+    assert_true(s.level_files[1] > 0);
+    assert_ok(vv_checkpoint(w->db, &err), err);
+    check_store(w);
+    vv_table_close(t);
+}
+
 /* Versions go by when they were committed, not by where they lie. */
 static void writes_beside_it_keep_their_order(void **state)
 {
@@ -358,7 +393,7 @@ static void large_values_lie_apart(void **state)
     for (int i = 0; i < KEYS; i++)
         expect(t, NULL, key_of(i), value_of('a', i));
     engine_stats s;
-    w->ops->stats(w->db->shards[0].eng, &s);
+    w->db->ops->stats(w->db->shards[0].eng, &s);
     assert_true(s.value_files > 0);
     check_store(w);
     vv_table_close(t);
@@ -600,6 +635,7 @@ int main(void)
         T(what_is_out_of_order_is_named),
         T(what_is_given_up_leaves_nothing),
         T(others_are_told_that_they_take_none),
+        T(a_table_of_lsm_in_a_store_of_trees_takes_one),
         T(writes_beside_it_keep_their_order),
         T(transactions_and_conditions_see_it),
         T(large_values_lie_apart),

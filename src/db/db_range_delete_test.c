@@ -62,13 +62,13 @@ static cost cost_of_delete(sim_world *w, vv_table *t, uint64_t from, uint64_t to
     engine *eng = w->db->shards[0].eng;
     engine_stats e[2];
     vv_stats_read(w->db, &s[0]);
-    w->ops->stats(eng, &e[0]);
+    eng->ops->stats(eng, &e[0]);
     uint64_t calls = vio_sim_write_count(w->disk);
     vv_point_set(count_point, &c.points);
     delete_range(w->db, t, from, to);
     vv_point_set(NULL, NULL);
     vv_stats_read(w->db, &s[1]);
-    w->ops->stats(eng, &e[1]);
+    eng->ops->stats(eng, &e[1]);
     c.calls = vio_sim_write_count(w->disk) - calls;
     c.log = s[1].log_appended_bytes - s[0].log_appended_bytes;
     c.blocks = s[1].cache_hits + s[1].cache_misses - s[0].cache_hits - s[0].cache_misses;

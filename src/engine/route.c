@@ -541,6 +541,9 @@ static void add_stats(engine_stats *sum, const engine_stats *s)
     for (size_t i = 0; i < ARRAY_LEN(sum->level_runs); i++) {
         sum->level_runs[i] += s->level_runs[i];
         sum->level_bytes[i] += s->level_bytes[i];
+        sum->level_reads[i] += s->level_reads[i];
+        sum->level_compaction_read[i] += s->level_compaction_read[i];
+        sum->level_compaction_write[i] += s->level_compaction_write[i];
     }
     sum->disk_bytes += s->disk_bytes;
     sum->index_bytes += s->index_bytes;
@@ -553,6 +556,10 @@ static void add_stats(engine_stats *sum, const engine_stats *s)
     sum->cache_misses += s->cache_misses;
     sum->cache_bytes += s->cache_bytes;
     sum->filter_skips += s->filter_skips;
+    sum->filter_fails += s->filter_fails;
+    sum->bulk_loads += s->bulk_loads;
+    sum->bulk_bytes += s->bulk_bytes;
+    sum->range_pending |= s->range_pending;
     sum->range_deletes += s->range_deletes;
     sum->value_files += s->value_files;
     sum->value_bytes += s->value_bytes;
