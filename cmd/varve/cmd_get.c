@@ -4,6 +4,7 @@
  * What a record table stores under a key is the record's own encoding; a question for the id gives
  * it as fields. --raw asks for the stored bytes in either kind of table.
  */
+#include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
 #include "key_text.h"
@@ -135,14 +136,81 @@ static vv_status get(const cmd_ctx *ctx, const args *a, store *s, vv_slice key, 
     return st;
 }
 
+/* ---- several keys ---- */
+
+typedef struct printer {
+    out_writer out;
+    uint64_t absent;
+} printer;
+
+static void print_each(void *opaque, const store_kv *kv)
+{
+    printer *p = opaque;
+    if (kv->version == 0) {
+        p->absent++;
+        return;
+    }
+    out_cell expires = {.type = OUT_NULL};
+    if (kv->expires_ms != 0)
+        expires = out_int(kv->expires_ms);
+    out_row(&p->out, (const out_cell[]){out_bytes(kv->key), out_int(kv->version), expires,
+                                        out_bytes(kv->value)});
+}
+
+static int get_many(const cmd_ctx *ctx, const args *a, const vv_slice *keys, size_t count)
+{
+    vv_error err = {0};
+    store *s = NULL;
+    printer p = {0};
+    const char *const names[] = {"key", "version", "expires_ms", "value"};
+    vv_status st = store_open(ctx, "default", STORE_READ, &s, &err);
+    if (st == VV_OK) {
+        out_init_names(&p.out, ctx->common.format, names, ARRAY_LEN(names));
+        st = s->ops->get_many(s, keys, count, (int64_t)a->version, print_each, &p, &err);
+        out_end(&p.out);
+    }
+    (void)fflush(stdout);
+    if (st == VV_OK && p.absent > 0)
+        st = vv_fail(&err, VV_NOT_FOUND, "%llu of %zu keys are not in table '%s' of tenant '%s'",
+                     (unsigned long long)p.absent, count, s->table, s->tenant);
+    store_close(s);
+    return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
+}
+
+/* All keys in one buffer, of which the slices are made when it grows no more. */
+static int run_many(cmd_ctx *ctx, const args *a, int argc, char **argv)
+{
+    vv_buf bytes;
+    size_t count = (size_t)argc;
+    vv_slice *keys = vv_calloc(count, sizeof *keys);
+    vv_buf_init(&bytes, (size_t)argc * (2 * VV_KEY_MAX + 64));
+    int code = CMD_OK;
+    if (keys == NULL || vv_buf_reserve(&bytes, count * (2 * VV_KEY_MAX + 64)) == NULL)
+        code = cmd_fail(ctx, VV_NO_MEMORY, &(vv_error){.msg = "no memory for so many keys"});
+    for (size_t i = 0; code == CMD_OK && i < count; i++) {
+        size_t at = bytes.len;
+        if (!key_text_read(argv[i], a->hex, &bytes))
+            code = cmd_usage(ctx, "KEY '%s' is %s", argv[i],
+                             a->hex ? "not hexadecimal" : "over 1024 bytes");
+        keys[i] = vv_slice_of(bytes.data + at, bytes.len - at);
+    }
+    if (code == CMD_OK)
+        code = get_many(ctx, a, keys, count);
+    vv_free(keys);
+    vv_buf_fini(&bytes);
+    return code;
+}
+
 static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 {
     const args *a = opaque;
     vv_error err = {0};
     store *s = NULL;
     vv_buf key;
-    if (argc != 1)
-        return cmd_usage(ctx, "one KEY is needed");
+    if (argc == 0)
+        return cmd_usage(ctx, "a KEY is needed");
+    if (argc > 1)
+        return run_many(ctx, a, argc, argv);
     vv_buf_init(&key, 2 * VV_KEY_MAX + 64);
     int code = key_text_read(argv[0], a->hex, &key)
                    ? CMD_OK
@@ -162,11 +230,12 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 const cmd_command cmd_get = {
     .name = "get",
     .summary = "print the value of a key, or a record",
-    .synopsis = "KEY",
+    .synopsis = "KEY...",
     .details =
         "Without -o the value is printed as it is, with a newline behind it, and the record of\n"
         "a record table as one JSON object: id, timestamp, version, metadata, data. --raw\n"
-        "gives the stored bytes of either.\n",
+        "gives the stored bytes of either. Several keys are read at one version and printed as\n"
+        "rows of key, version, expires_ms and value; exit code 5 when one is not there.\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

@@ -11,6 +11,7 @@ typedef struct args {
     int64_t retention_ns;
     const char *compression;
     const char *engine;
+    uint64_t value_threshold;
     bool no_retention;
     bool if_not_exists;
     bool all_tenants;
@@ -26,13 +27,16 @@ static const cmd_opt opts[] = {
      "of create: of the table's files; default auto: lz4 on level 1, zstd below"},
     {"engine", 'e', CMD_CHOICE, offsetof(args, engine), "auto|lsm|btree",
      "of create: lsm for writes, btree for reads of one page; default auto: the store's"},
+    {"value-threshold", 0, CMD_SIZE, offsetof(args, value_threshold), "SIZE",
+     "of create: values of this size and more lie in files of their own; default none"},
     {"if-not-exists", 0, CMD_FLAG, offsetof(args, if_not_exists), NULL,
      "of create: an existing table is no error"},
     {"all", 'a', CMD_FLAG, offsetof(args, all_tenants), NULL, "of list: the tables of all tenants"},
 };
 
-static const char *const columns[] = {"tenant", "table",        "kind",    "engine", "id",
-                                      "shard",  "retention_ms", "created", "bytes",  "compression"};
+static const char *const columns[] = {"tenant", "table",       "kind",           "engine",
+                                      "id",     "shard",       "retention_ms",   "created",
+                                      "bytes",  "compression", "value_threshold"};
 
 /* Indexed by vv_compression. */
 static const char *const compressions[] = {"auto", "none", "lz4", "zstd"};
@@ -59,7 +63,8 @@ static int print_table(void *ctx, const store_table_info *t)
     out_row(ctx, (const out_cell[]){out_text(t->tenant), out_text(t->name), out_text(kind),
                                     out_text(t->engine), out_uint(t->id), out_uint(t->shard),
                                     out_int(t->retention_ms), out_text(created), out_uint(t->bytes),
-                                    out_text(name_of_compression(t->compression))});
+                                    out_text(name_of_compression(t->compression)),
+                                    out_uint(t->value_threshold)});
     return 0;
 }
 
@@ -85,6 +90,7 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
                              .retention_ms = a->no_retention               ? 0
                                              : cmd_given(ctx, "retention") ? retention_ms
                                                                            : -1,
+                             .value_threshold = a->value_threshold,
                              .if_not_exists = a->if_not_exists};
     for (size_t i = 0; a->compression != NULL && i < ARRAY_LEN(compressions); i++)
         if (strcmp(a->compression, compressions[i]) == 0)

@@ -21,6 +21,7 @@ typedef struct store_kv {
 typedef struct store_write {
     uint64_t ttl_ms;
     int durability; /* vv_durability */
+    int op;         /* of put: vv_operator, the value is its operand; 0: none */
 } store_write;
 
 /* What a write was given. */
@@ -45,6 +46,7 @@ typedef struct store_table_spec {
     int64_t retention_ms; /* negative: the kind's default */
     int compression;      /* vv_compression */
     int engine;           /* vv_engine_kind */
+    uint64_t value_threshold;
     bool if_not_exists;
 } store_table_spec;
 
@@ -59,6 +61,7 @@ typedef struct store_table_info {
     int64_t created_ms;
     uint64_t bytes;
     int compression; /* vv_compression */
+    uint64_t value_threshold;
 } store_table_info;
 
 /* One answered value with its name. */
@@ -104,6 +107,10 @@ typedef struct store_ops {
     /* Appends the value to out. */
     vv_status (*get)(store *s, vv_slice key, int64_t version, vv_buf *out, store_kv *kv,
                      vv_error *err);
+    /* Each key at one version (0: the newest), in their order: each() gets an absent one with
+     * version 0. */
+    vv_status (*get_many)(store *s, const vv_slice *keys, size_t count, int64_t version,
+                          void (*each)(void *ctx, const store_kv *kv), void *ctx, vv_error *err);
     /* An empty end deletes key alone. */
     vv_status (*del)(store *s, vv_slice key, vv_slice end, const store_write *how,
                      store_written *out, vv_error *err);

@@ -84,7 +84,10 @@ static vv_status write_one(local *l, vv_slice key, const vv_slice *value, vv_sli
     vv_batch *batch = st == VV_OK ? vv_batch_create(l->db) : NULL;
     if (st == VV_OK && batch == NULL)
         st = vv_fail(err, VV_NO_MEMORY, "a batch");
-    if (st == VV_OK && value != NULL)
+    if (st == VV_OK && value != NULL && how->op != 0)
+        st = vv_batch_merge(batch, l->table, key, (vv_operator)how->op, *value,
+                            expiry_of(how->ttl_ms), err);
+    else if (st == VV_OK && value != NULL)
         st = vv_batch_put(batch, l->table, key, *value, expiry_of(how->ttl_ms), err);
     else if (st == VV_OK && end.len > 0)
         st = vv_batch_delete_range(batch, l->table, key, end, err);
@@ -127,6 +130,57 @@ static vv_status local_get(store *s, vv_slice key, int64_t version, vv_buf *out,
                      .expires_ms = value.expires_ns / VV_NS_PER_MS};
     vv_value_release(&value);
     return out->status == VV_OK ? VV_OK : vv_fail(err, out->status, "a value of this size");
+}
+
+static void give_value(vv_slice key, vv_status st, vv_value *value,
+                       void (*each)(void *ctx, const store_kv *kv), void *ctx)
+{
+    store_kv kv = {.key = key};
+    if (st == VV_OK) {
+        kv.value = value->data;
+        kv.version = value->version;
+        kv.expires_ms = value->expires_ns / VV_NS_PER_MS;
+    }
+    each(ctx, &kv);
+    if (st == VV_OK)
+        vv_value_release(value);
+}
+
+/* At a version of the caller's, one after the other. */
+static vv_status get_each(local *l, const vv_slice *keys, size_t count, int64_t version,
+                          void (*each)(void *ctx, const store_kv *kv), void *ctx, vv_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        vv_value value;
+        vv_status st = vv_get_at(l->table, version, keys[i], &value, err);
+        if (st != VV_OK && st != VV_NOT_FOUND)
+            return st;
+        give_value(keys[i], st, &value, each, ctx);
+    }
+    return VV_OK;
+}
+
+static vv_status local_get_many(store *s, const vv_slice *keys, size_t count, int64_t version,
+                                void (*each)(void *ctx, const store_kv *kv), void *ctx,
+                                vv_error *err)
+{
+    local *l = local_of(s);
+    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    if (st != VV_OK || version != 0)
+        return st == VV_OK ? get_each(l, keys, count, version, each, ctx, err) : st;
+    vv_value *values = vv_calloc(count, sizeof *values + sizeof(vv_status));
+    if (values == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %zu keys", count);
+    vv_status *status = (vv_status *)(void *)(values + count);
+    st = vv_multi_get(l->table, NULL, keys, count, values, status, err);
+    for (size_t i = 0; i < count; i++) {
+        if (st == VV_OK)
+            give_value(keys[i], status[i], &values[i], each, ctx);
+        else if (status[i] == VV_OK)
+            vv_value_release(&values[i]);
+    }
+    vv_free(values);
+    return st;
 }
 
 static vv_status local_scan(store *s, const store_range *range,
@@ -265,7 +319,8 @@ static void fill_info(const vv_table_info *from, store_table_info *out)
                               .retention_ms = from->version_retention_ns / VV_NS_PER_MS,
                               .created_ms = from->created_ns / VV_NS_PER_MS,
                               .bytes = from->bytes_estimate,
-                              .compression = (int)from->compression};
+                              .compression = (int)from->compression,
+                              .value_threshold = from->value_threshold};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", from->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", from->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", from->engine);
@@ -291,6 +346,7 @@ static vv_status local_table_create(store *s, const char *name, const store_tabl
     opt.version_retention_ns = spec->retention_ms < 0 ? -1 : spec->retention_ms * VV_NS_PER_MS;
     opt.compression = (vv_compression)spec->compression;
     opt.engine = (vv_engine_kind)spec->engine;
+    opt.value_threshold = spec->value_threshold;
     vv_status st = vv_table_create(l->db, s->tenant, name, &opt, &table, err);
     if (st == VV_OK)
         st = describe(table, out, err);
@@ -502,6 +558,7 @@ static const store_ops local_ops = {
     .close = local_close,
     .put = local_put,
     .get = local_get,
+    .get_many = local_get_many,
     .del = local_del,
     .scan = local_scan,
     .query = local_query,

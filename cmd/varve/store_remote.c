@@ -125,10 +125,28 @@ static void take_written(const remote *r, store_written *out)
     *out = (store_written){(int64_t)varint_of(vv_buf_slice(&r->reply), 1), r->durability};
 }
 
+static vv_status remote_merge(store *s, vv_slice key, vv_slice operand, const store_write *how,
+                              store_written *out, vv_error *err)
+{
+    remote *r = remote_of(s);
+    begin_request(r);
+    wire_put_string(&r->request, 2, key);
+    wire_put_uint(&r->request, 3, (uint64_t)how->op);
+    wire_put_string(&r->request, 4, operand);
+    wire_put_uint(&r->request, 5, how->ttl_ms);
+    wire_put_uint(&r->request, 6, (uint64_t)how->durability);
+    vv_status st = unary(r, "/varve.v1.Kv/Merge", err);
+    if (st == VV_OK)
+        take_written(r, out);
+    return st;
+}
+
 static vv_status remote_put(store *s, vv_slice key, vv_slice value, const store_write *how,
                             store_written *out, vv_error *err)
 {
     remote *r = remote_of(s);
+    if (how->op != 0)
+        return remote_merge(s, key, value, how, out, err);
     begin_request(r);
     wire_put_string(&r->request, 2, key);
     wire_put_string(&r->request, 3, value);
@@ -160,6 +178,57 @@ static vv_status remote_get(store *s, vv_slice key, int64_t version, vv_buf *out
                      .version = (int64_t)varint_of(reply, 3),
                      .expires_ms = (int64_t)varint_of(reply, 4)};
     return out->status == VV_OK ? VV_OK : vv_fail(err, out->status, "a value of this size");
+}
+
+/* One answer of many results. *count: keys that it answers. */
+static vv_status take_results(remote *r, const vv_slice *keys, size_t left, size_t *count,
+                              void (*each)(void *ctx, const store_kv *kv), void *ctx, vv_error *err)
+{
+    wire_reader reader = wire_reader_of(vv_buf_slice(&r->reply));
+    wire_field f = {0};
+    *count = 0;
+    while (wire_next(&reader, &f) > 0) {
+        if (f.number != 1)
+            continue;
+        if (f.type != WIRE_BYTES || *count == left)
+            return malformed(err, "GetMany");
+        const store_kv kv = {.key = keys[*count],
+                             .value = bytes_of(f.bytes, 2),
+                             .version = (int64_t)varint_of(f.bytes, 3),
+                             .expires_ms = (int64_t)varint_of(f.bytes, 4)};
+        each(ctx, &kv);
+        ++*count;
+    }
+    return reader.fault == WIRE_GOOD && *count > 0 ? VV_OK : malformed(err, "GetMany");
+}
+
+/* The rest of a long answer is asked for at the version of its beginning, while that is kept, and
+ * else at the newest when the caller wanted that. */
+static vv_status remote_get_many(store *s, const vv_slice *keys, size_t count, int64_t version,
+                                 void (*each)(void *ctx, const store_kv *kv), void *ctx,
+                                 vv_error *err)
+{
+    remote *r = remote_of(s);
+    const int64_t asked = version;
+    vv_status st = VV_OK;
+    for (size_t at = 0, answered = 0; st == VV_OK && at < count; at += answered) {
+        answered = 0;
+        begin_request(r);
+        for (size_t i = at; i < count; i++)
+            wire_put_bytes(&r->request, 2, keys[i]);
+        wire_put_int(&r->request, 3, version);
+        st = unary(r, "/varve.v1.Kv/GetMany", err);
+        if (st == VV_UNSUPPORTED && version != asked) {
+            version = asked;
+            st = VV_OK;
+            continue;
+        }
+        if (st == VV_OK)
+            st = take_results(r, keys + at, count - at, &answered, each, ctx, err);
+        if (st == VV_OK)
+            version = (int64_t)varint_of(vv_buf_slice(&r->reply), 2);
+    }
+    return st;
 }
 
 static vv_status remote_del(store *s, vv_slice key, vv_slice end, const store_write *how,
@@ -370,7 +439,8 @@ static void read_table(vv_slice m, store_table_info *out)
                               .retention_ms = (int64_t)varint_of(m, 6),
                               .created_ms = (int64_t)varint_of(m, 7),
                               .bytes = varint_of(m, 8),
-                              .compression = (int)varint_of(m, 9)};
+                              .compression = (int)varint_of(m, 9),
+                              .value_threshold = varint_of(m, 10)};
     copy_text(out->tenant, sizeof out->tenant, bytes_of(ref, 1));
     copy_text(out->name, sizeof out->name, bytes_of(ref, 2));
     copy_text(out->engine, sizeof out->engine, bytes_of(m, 3));
@@ -388,6 +458,7 @@ static vv_status remote_table_create(store *s, const char *name, const store_tab
     wire_put_uint(&r->request, 5, spec->if_not_exists);
     wire_put_uint(&r->request, 6, (uint64_t)spec->compression);
     wire_put_uint(&r->request, 7, (uint64_t)spec->engine);
+    wire_put_uint(&r->request, 8, spec->value_threshold);
     vv_status st = unary(r, "/varve.v1.Admin/CreateTable", err);
     if (st == VV_OK)
         read_table(vv_buf_slice(&r->reply), out);
@@ -593,6 +664,7 @@ static const store_ops remote_ops = {
     .close = remote_close,
     .put = remote_put,
     .get = remote_get,
+    .get_many = remote_get_many,
     .del = remote_del,
     .scan = remote_scan,
     .query = remote_query,

@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "btree/btree.h"
 #include "btree/btree_write.h"
+#include "engine/engine_get.h"
 #include "engine/memtable.h"
 #include "engine/merge.h"
 #include "engine/readers.h"
@@ -138,8 +139,27 @@ VV_MUST_CHECK vv_status btree_install(btree_engine *e, uint32_t mem_count, btree
 
 vv_status btree_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,
                     vv_error *err);
+/* A leaf that a read needs and the cache does not have. */
+typedef struct btree_missing {
+    btree_file *file;
+    uint32_t page;
+    uint32_t sum;
+    uint32_t id;
+} btree_missing;
+
+/** The same in a view that the caller holds. leaf: the one that was missing, pinned, or NULL.
+ * missing (may be NULL): where it is when VV_BUSY, of a read from memory, means a leaf. */
+vv_status btree_get_in(btree_engine *e, btree_view *view, vv_slice key, const engine_read *read,
+                       pgc_frame *leaf, btree_missing *missing, engine_value *out, vv_error *err);
 vv_status btree_cursor(engine *base, const engine_cursor_options *opt, engine_cursor **out,
                        vv_error *err);
+
+/* ---- btree_step.c ---- */
+
+int btree_get_step(engine *base, engine_get *g, vio_queue *q);
+void btree_get_drop(engine *base, engine_get *g);
+vv_status btree_multi_get(engine *base, const vv_slice *keys, size_t count, const engine_read *read,
+                          engine_value *out, vv_status *status, vv_error *err);
 
 /* ---- btree_source.c ---- */
 

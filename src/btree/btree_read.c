@@ -27,7 +27,9 @@ typedef struct lookup {
     bool view_held;   /* a reference was taken to do I/O */
     pgc_frame *frame; /* pinned: holds item.value */
     engine_item item;
-    int64_t cover; /* newest range deletion at or below the snapshot over the key so far */
+    int64_t cover;          /* newest range deletion at or below the snapshot over the key so far */
+    pgc_frame *leaf;        /* the caller's, pinned: the leaf that was missing; or NULL */
+    btree_missing *missing; /* where to say which leaf is; or NULL */
 } lookup;
 
 static void hold_view(lookup *l)
@@ -41,15 +43,18 @@ static void hold_view(lookup *l)
 static vv_status find_leaf(lookup *l, const btree_child *c, pgc_frame **frame, bool *pinned,
                            vv_error *err)
 {
-    *frame = pgc_lookup(c->u.file->pages, c->page);
     *pinned = false;
+    *frame = l->leaf != NULL ? l->leaf : pgc_lookup(c->u.file->pages, c->page);
     btree_store *store = &l->e->store;
     if (VV_LIKELY(*frame != NULL)) {
         pgc_count(&pgc_my_counter(pgc_cache_counters(store->cache))->hits);
         return VV_OK;
     }
-    if (l->read->from_memory)
+    if (l->read->from_memory) {
+        if (l->missing != NULL)
+            *l->missing = (btree_missing){c->u.file, c->page, c->sum, c->id};
         return VV_BUSY;
+    }
     hold_view(l);
     vv_epoch_exit();
     vv_status st = btree_store_get_leaf(store, c->u.file, c->page, c->sum, frame, err);
@@ -197,29 +202,55 @@ static void give_from_memtable(const engine_item *item, engine_memtable *holder,
     out->unpin = unpin_memtable;
 }
 
+/* In a section. On failure l->frame may be left pinned. */
+static vv_status look(lookup *l, engine_value *out, vv_error *err)
+{
+    engine_memtable *holder = NULL;
+    vv_status st = look_in_memtables(l, &holder);
+    if (st == VV_NOT_FOUND && l->cover < 0)
+        st = look_in_tree(l, err);
+    if (st == VV_OK && !engine_item_is_live(&l->item, l->cover, l->read))
+        st = VV_NOT_FOUND;
+    if (st != VV_OK)
+        return st;
+    *out = (engine_value){.version = l->item.version, .expires_ns = l->item.expires_ns};
+    if (holder != NULL) {
+        give_from_memtable(&l->item, holder, out);
+    } else {
+        out->data = l->item.value;
+        out->pin = l->frame;
+        out->unpin = pgc_unpin;
+    }
+    return VV_OK;
+}
+
+vv_status btree_get_in(btree_engine *e, btree_view *view, vv_slice key, const engine_read *read,
+                       pgc_frame *leaf, btree_missing *missing, engine_value *out, vv_error *err)
+{
+    lookup l = {.e = e,
+                .key = key,
+                .read = read,
+                .view = view,
+                .view_held = true, /* by the caller */
+                .cover = -1,
+                .leaf = leaf,
+                .missing = missing};
+    vv_epoch_enter();
+    vv_status st = look(&l, out, err);
+    vv_epoch_exit();
+    if (l.frame != NULL && st != VV_OK)
+        pgc_unpin(l.frame);
+    return st;
+}
+
 vv_status btree_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,
                     vv_error *err)
 {
     btree_engine *e = btree_engine_of(base);
     lookup l = {.e = e, .key = key, .read = read, .cover = -1};
-    engine_memtable *holder = NULL;
     vv_epoch_enter();
     l.view = atomic_load_explicit(&e->view, memory_order_acquire);
-    vv_status st = look_in_memtables(&l, &holder);
-    if (st == VV_NOT_FOUND && l.cover < 0)
-        st = look_in_tree(&l, err);
-    if (st == VV_OK && !engine_item_is_live(&l.item, l.cover, read))
-        st = VV_NOT_FOUND;
-    if (st == VV_OK) {
-        *out = (engine_value){.version = l.item.version, .expires_ns = l.item.expires_ns};
-        if (holder != NULL) {
-            give_from_memtable(&l.item, holder, out);
-        } else {
-            out->data = l.item.value;
-            out->pin = l.frame;
-            out->unpin = pgc_unpin;
-        }
-    }
+    vv_status st = look(&l, out, err);
     vv_epoch_exit();
     if (l.frame != NULL && st != VV_OK)
         pgc_unpin(l.frame);

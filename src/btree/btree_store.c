@@ -193,16 +193,33 @@ btree_file *btree_store_find_file(const btree_store *s, btree_file *const *files
 
 /* ---- pages ---- */
 
+static vv_status verify(const btree_store *s, const uint8_t *raw, uint32_t sum, vv_error *err)
+{
+    vv_status st = VV_OK;
+    if (!VV_BUG(42))
+        st = btree_page_verify(raw, s->page_size, err);
+    if (st == VV_OK && (uint32_t)btree_page_stored_sum(raw) != sum && !VV_BUG(43))
+        st = vv_fail(err, VV_CORRUPT, "another page lies there: its sum is %08x, not %08x",
+                     (uint32_t)btree_page_stored_sum(raw), sum);
+    return st;
+}
+
+vv_status btree_store_load_leaf(btree_store *s, const btree_file *file, uint32_t page, uint32_t sum,
+                                const uint8_t *raw, pgc_frame **out, vv_error *err)
+{
+    vv_status st = verify(s, raw, sum, err);
+    if (st == VV_OK)
+        st = btree_leaf_load(raw, s->page_size, s->cache, out, err);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "data file %" PRIu64 ", page %u", file->id, page);
+}
+
 vv_status btree_store_read(btree_store *s, btree_file *file, uint32_t page, uint32_t sum,
                            uint8_t *out, vv_error *err)
 {
     vv_status st =
         vio_pread_full(file->file, (uint64_t)page * s->page_size, out, s->page_size, err);
-    if (st == VV_OK && !VV_BUG(42))
-        st = btree_page_verify(out, s->page_size, err);
-    if (st == VV_OK && (uint32_t)btree_page_stored_sum(out) != sum && !VV_BUG(43))
-        st = vv_fail(err, VV_CORRUPT, "another page lies there: its sum is %08x, not %08x",
-                     (uint32_t)btree_page_stored_sum(out), sum);
+    if (st == VV_OK)
+        st = verify(s, out, sum, err);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "data file %" PRIu64 ", page %u", file->id, page);
 }
 

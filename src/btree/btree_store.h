@@ -91,6 +91,10 @@ VV_MUST_CHECK vv_status btree_store_read_id(btree_store *s, const btree_map *map
                                             btree_file *const *files, uint32_t count, uint32_t id,
                                             uint8_t *out, vv_error *err);
 
+/** The same for a page that the caller has read: verified, and taken apart into a pinned frame. */
+VV_MUST_CHECK vv_status btree_store_load_leaf(btree_store *s, const btree_file *file, uint32_t page,
+                                              uint32_t sum, const uint8_t *raw, pgc_frame **out,
+                                              vv_error *err);
 /** The frame of a leaf, pinned: from the cache, or read and put there. */
 VV_MUST_CHECK vv_status btree_store_get_leaf(btree_store *s, btree_file *file, uint32_t page,
                                              uint32_t sum, pgc_frame **out, vv_error *err);

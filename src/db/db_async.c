@@ -252,8 +252,8 @@ static engine_step begin_now(vv_table *table, held_get *h)
 {
     vv_db *db = table->db;
     for (;;) {
-        h->get.read =
-            (engine_read){.version = db->ops->visible(h->eng), .now_ns = db_read_time(db)};
+        h->get.read = (engine_read){.version = db->ops->visible(table->shard->eng),
+                                    .now_ns = db_read_time(db)};
         engine_step s = engine_get_step(h->eng, &h->get, NULL);
         if (!was_overtaken(table, h, s))
             return s;
@@ -282,7 +282,8 @@ vv_status vv_get_async(vv_async *a, vv_table *table, const vv_snapshot *snapshot
     memcpy(h->key + ENGINE_TABLE_PREFIX, key.data, key.len);
     h->get.key = vv_slice_of(h->key, ENGINE_TABLE_PREFIX + key.len);
     h->async = a;
-    h->eng = table->shard->eng;
+    /* The table's own: what a get stopped at is that engine's. */
+    h->eng = engine_route_of(table->shard->eng, table->cat->id);
     h->done = done;
     h->ctx = ctx;
     engine_step s = snapshot == NULL ? begin_now(table, h) : begin_at(table, snapshot, h);

@@ -189,6 +189,27 @@ static void cold_keys_are_found_in_any_order(void **state)
     vv_table_close(t);
 }
 
+/* Handing over reads nothing, and a poll has many reads under way before one is answered. */
+static void handing_over_does_not_wait(void **state)
+{
+    sim_world *w = *state;
+    if (w->ops == &engine_memory_ops)
+        return; /* nothing of it is on the disk */
+    vv_table *t = cold_table(w);
+    vv_async *a = open_async(w, KEYS);
+    name_asks();
+    uint64_t reads = vio_sim_fault_sites(w->disk, VIO_SIM_EIO);
+    for (unsigned i = 0; i < KEYS; i++)
+        hand_over(a, t, NULL, &asks[i]);
+    assert_true(vio_sim_fault_sites(w->disk, VIO_SIM_EIO) == reads);
+    poll_all(a);
+    assert_true(vio_sim_fault_sites(w->disk, VIO_SIM_EIO) > reads + 10);
+    for (unsigned i = 0; i < KEYS; i++)
+        expect_answer(&asks[i], 'a');
+    vv_async_close(a);
+    vv_table_close(t);
+}
+
 /* A get sees the moment at which it was handed over, or its snapshot. */
 static void later_writes_are_not_seen(void **state)
 {
@@ -531,6 +552,7 @@ static int run(const engine_ops *ops)
     const struct CMUnitTest tests[] = {
         T(answers_come_in_polls_alone),
         T(cold_keys_are_found_in_any_order),
+        T(handing_over_does_not_wait),
         T(later_writes_are_not_seen),
         T(the_limit_holds),
         T(bad_keys_are_refused_at_once),

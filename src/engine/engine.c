@@ -3,8 +3,6 @@
  */
 #include "engine/engine.h"
 
-#include "engine/engine_get.h"
-
 static vv_status get_each(engine *e, const vv_slice *keys, size_t count, const engine_read *read,
                           engine_value *out, vv_status *status, vv_error *err)
 {
@@ -23,18 +21,4 @@ vv_status engine_multi_get(engine *e, const vv_slice *keys, size_t count, const 
 {
     return e->ops->multi_get == NULL ? get_each(e, keys, count, read, out, status, err)
                                      : e->ops->multi_get(e, keys, count, read, out, status, err);
-}
-
-engine_step engine_get_step(engine *e, engine_get *g, vio_queue *q)
-{
-    if (e->ops->get_step != NULL)
-        return (engine_step)e->ops->get_step(e, g, q);
-    g->status = e->ops->get(e, g->key, &g->read, &g->value, &g->err);
-    return ENGINE_ANSWERED;
-}
-
-void engine_get_drop(engine *e, engine_get *g)
-{
-    if (g->state != NULL)
-        e->ops->get_drop(e, g);
 }

@@ -42,4 +42,11 @@ engine_step engine_get_step(engine *e, engine_get *g, vio_queue *q);
 /** Give up a get that is not answered; no read of it is in flight. */
 void engine_get_drop(engine *e, engine_get *g);
 
+/** ops->multi_get of an engine that has steps: what is missing is read through the calling thread's
+ * queue of io, as many at once as it holds. */
+VV_MUST_CHECK vv_status engine_multi_get_by_steps(engine *e, vio *io, const vv_slice *keys,
+                                                  size_t count, const engine_read *read,
+                                                  engine_value *out, vv_status *status,
+                                                  vv_error *err);
+
 #endif

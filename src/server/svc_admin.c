@@ -83,6 +83,7 @@ static void put_info(vv_buf *out, const vv_table_info *info)
     wire_put_varint(out, 7, (uint64_t)(info->created_ns / VV_NS_PER_MS));
     wire_put_varint(out, 8, info->bytes_estimate);
     wire_put_varint(out, 9, (uint64_t)info->compression);
+    wire_put_varint(out, 10, info->value_threshold);
 }
 
 static vv_status describe(vv_table *table, vv_buf *out, vv_error *err)
@@ -103,6 +104,7 @@ typedef struct create_request {
     bool if_not_exists;
     uint32_t compression;
     uint32_t engine;
+    uint64_t value_threshold;
 } create_request;
 
 static bool read_create(vv_slice message, create_request *out)
@@ -126,6 +128,8 @@ static bool read_create(vv_slice message, create_request *out)
             ok = svc_kv_take_u32(&f, &out->compression);
         else if (f.number == 7)
             ok = svc_kv_take_u32(&f, &out->engine);
+        else if (f.number == 8)
+            ok = svc_kv_take_uint(&f, &out->value_threshold);
     }
     return ok && r.fault == WIRE_GOOD;
 }
@@ -148,6 +152,7 @@ static vv_status table_options(const create_request *req, vv_table_options *out,
         return vv_fail(err, VV_INVALID, "engine %u is none: 1 (lsm) and 2 (btree) are allowed",
                        req->engine);
     out->engine = (vv_engine_kind)req->engine;
+    out->value_threshold = req->value_threshold;
     if (ms > INT64_MAX / VV_NS_PER_MS)
         return vv_fail(err, VV_INVALID, "version_retention_ms %lld is over %lld", (long long)ms,
                        (long long)(INT64_MAX / VV_NS_PER_MS));

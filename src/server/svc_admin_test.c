@@ -45,6 +45,7 @@ static void test_tables_come_and_go(void **state)
     assert_int_equal(info->version_retention_ms, 0);
     assert_true(info->created_unix_ms >= before);
     assert_string_not_equal(info->engine, "");
+    assert_int_equal(info->value_threshold, 0);
     uint32_t id = info->id;
     varve__v1__table_info__free_unpacked(info, NULL);
 
@@ -60,6 +61,10 @@ static void test_tables_come_and_go(void **state)
     assert_status(VV_CONFLICT, create(&s, "t", "x",
                                       CREATE(.if_not_exists = true,
                                              .kind = VARVE__V1__TABLE_KIND__TABLE_KIND_RECORD)));
+    assert_ok(create(&s, "t", "large", CREATE(.value_threshold = 70000)), s.err);
+    info = info_of(&s);
+    assert_int_equal(info->value_threshold, 70000);
+    varve__v1__table_info__free_unpacked(info, NULL);
     assert_ok(svc_suite_call(&s, "Admin/DropTable", &ref), s.err);
     assert_status(VV_NOT_FOUND, svc_suite_call(&s, "Admin/DropTable", &ref));
     assert_status(VV_NOT_FOUND, svc_suite_call(&s, "Admin/DescribeTable", &ref));

@@ -58,6 +58,22 @@ def keys_and_values(where):
     got = rows(ok("get", *where, "--hex", "00ff", "-o", "json"))[0]
     assert base64.b64decode(got["key"]["base64"]) == b"\x00\xff", got
     assert base64.b64decode(got["value"]["base64"]) == b"\xfe\x01", got
+    got = rows(ok("get", *where, "b", "a", "a", "-o", "json"))
+    assert [(r["key"], r["value"]) for r in got] == \
+        [("b", "line 1\nline 2\n"), ("a", "one"), ("a", "one")], got
+    done = fails(5, "get", *where, "a", "nope", "c", "-o", "json", words=["1 of 3 keys"])
+    assert [r["key"] for r in rows(done.stdout)] == ["a", "c"], done
+    fails(2, "get", *where, words=["KEY"])
+    for number in ("5", "-7", "44"):
+        ok("put", *where, "--merge", "add", "-q", "--table", "sums", "--", "n", number)
+    ok("put", *where, "--merge", "append", "-q", "--table", "sums", "s", "ab")
+    ok("put", *where, "--merge", "append", "-q", "--table", "sums", "s", "cd")
+    ok("put", *where, "--merge", "max", "-q", "--table", "sums", "--hex", "6d", "0900000000000000")
+    ok("put", *where, "--merge", "max", "-q", "--table", "sums", "m", "8")
+    got = rows(ok("get", *where, "--table", "sums", "n", "s", "m", "-o", "json"))
+    assert [r["value"] for r in got] == ["*" + "\0" * 7, "abcd", "\t" + "\0" * 7], got
+    fails(2, "put", *where, "--merge", "add", "n", "x", words=["whole number"])
+    fails(2, "put", *where, "--merge", "sub", "n", "1", words=["add"])
     fails(5, "get", *where, "nope", words=["key"])
     fails(5, "get", *where, "--table", "nope", "a", words=["'nope'"])
     keys = [r["key"] for r in rows(ok("scan", *where, "-o", "json", "--from", "a"))]
