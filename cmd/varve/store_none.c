@@ -40,3 +40,19 @@ vv_status eloq_load(const eloq_job *job, eloq_progress *out, vv_error *err)
     return vv_fail(err, VV_UNSUPPORTED,
                    "this varve was built without the engine and cannot write %s", job->data);
 }
+
+static int run_backup(cmd_ctx *ctx, const void *args, int argc, char **argv)
+{
+    (void)args;
+    (void)argc;
+    (void)argv;
+    vv_error err = {0};
+    vv_status st = vv_fail(&err, VV_UNSUPPORTED,
+                           "this varve was built without the engine and knows no backups");
+    return cmd_fail(ctx, st, &err);
+}
+
+const cmd_command cmd_backup = {.name = "backup",
+                                .summary = "backups; in a build with the engine",
+                                .synopsis = "",
+                                .run = run_backup};

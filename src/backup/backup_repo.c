@@ -11,6 +11,7 @@
 #include "base/error.h"
 
 #define REPO_FILE "VARVE-BACKUPS"
+#define REPO_PART "VARVE-BACKUPS.tmp"
 #define REPO_TEXT "varve backups 1\n"
 #define LOCK_FILE "LOCK"
 #define LISTING_MAX (256u << 20)
@@ -19,7 +20,7 @@
 
 static void note_stranger(void *ctx, const char *name)
 {
-    static const char *const own[] = {REPO_FILE, REPO_FILE ".tmp", LOCK_FILE, BACKUP_FILES_DIR,
+    static const char *const own[] = {REPO_FILE, REPO_PART, LOCK_FILE, BACKUP_FILES_DIR,
                                       "lost+found"};
     char *found = ctx;
     for (size_t i = 0; i < ARRAY_LEN(own); i++)

@@ -119,6 +119,49 @@ static void a_backup_is_restored_as_it_was(void **state)
     }
 }
 
+/* Between any two pieces of the copy the store is written to, flushed and compacted. */
+typedef struct busy {
+    backup_progress base;
+    shop *s;
+    unsigned steps;
+} busy;
+
+static void be_busy(void *ctx, const char *what, uint64_t done, uint64_t total)
+{
+    busy *b = ctx;
+    vv_error err = {0};
+    (void)what;
+    assert_true(done <= total + (1u << 20));
+    fill(b->s->one, ++b->steps * 777, 150);
+    fill(b->s->two, b->steps * 555, 50);
+    assert_ok(vv_checkpoint(b->s->db, &err), err);
+    assert_ok(vv_compact(b->s->one, vv_slice_str(""), vv_slice_str(""), &err), err);
+    work_off(b->s->db);
+}
+
+static void a_backup_beside_writers_is_of_one_moment(void **state)
+{
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
+        shop s = {0};
+        place repo = {0};
+        shop_open(&s, engines[e], &calm);
+        for (unsigned i = 0; i < 3; i++) {
+            busy b = {.base = {be_busy, &b}, .s = &s};
+            fill(s.one, i * 100, 400);
+            work_off(s.db);
+            fill(s.two, i * 100, 30);
+            uint64_t want = content_of_both(&s);
+            backup(&repo, s.db, &(backup_create_options){.progress = &b.base}, NULL);
+            assert_true(b.steps > 2 && content_of_both(&s) != want);
+            assert_true(restored(&repo, &(backup_restore_options){0}, engines[e]) == want);
+        }
+        shop_close(&s);
+        place_end(&s.at);
+        place_end(&repo);
+    }
+}
+
 static void what_did_not_change_is_not_stored_again(void **state)
 {
     (void)state;
@@ -302,6 +345,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_checkpoint_is_a_store),
         cmocka_unit_test(a_backup_is_restored_as_it_was),
+        cmocka_unit_test(a_backup_beside_writers_is_of_one_moment),
         cmocka_unit_test(what_did_not_change_is_not_stored_again),
         cmocka_unit_test(every_version_of_the_archive_can_be_restored),
         cmocka_unit_test(what_the_log_does_not_reach_is_refused_by_name),

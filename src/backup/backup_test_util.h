@@ -120,7 +120,7 @@ static inline void fill(vv_table *t, unsigned from, unsigned count)
         char key[16];
         char value[300];
         (void)snprintf(key, sizeof key, "key-%04u", i % 97);
-        int n = snprintf(value, sizeof value, "value %u %0*u", i, (int)(i % 200), 0);
+        int n = snprintf(value, sizeof value, "value %u %0*u", i, (int)(i % 200), 0u);
         assert_ok(vv_put(t, vv_slice_str(key), vv_slice_of(value, (size_t)n), &err), err);
     }
 }

@@ -515,6 +515,84 @@ static void readers_see_whole_batches(bed *b)
     assert_int_equal(atomic_load(&s.wrong), 0);
 }
 
+/* ---- files of a state --------------------------------------------------------------------------
+ */
+
+typedef struct held_files {
+    char path[64][VIO_PATH_MAX];
+    unsigned count;
+    bool current_is_last;
+} held_files;
+
+static vv_status note_file(void *ctx, const engine_file *file, vv_error *err)
+{
+    held_files *held = ctx;
+    (void)err;
+    size_t len = strlen(file->path);
+    held->current_is_last = len > 8 && strcmp(file->path + len - 8, "/CURRENT") == 0;
+    for (unsigned i = 0; i < held->count; i++)
+        if (strcmp(held->path[i], file->path) == 0)
+            fail_msg("'%s' is named twice", file->path);
+    if (file->content.data == NULL) {
+        assert_true(held->count < ARRAY_LEN(held->path));
+        (void)snprintf(held->path[held->count++], VIO_PATH_MAX, "%s", file->path);
+    }
+    return VV_OK;
+}
+
+static unsigned count_present(bed *b, const held_files *held)
+{
+    unsigned present = 0;
+    for (unsigned i = 0; i < held->count; i++) {
+        vio_file *file = NULL;
+        present += vio_open(b->env->io, held->path[i], VIO_READ, &file, NULL) == VV_OK;
+        vio_close(file);
+    }
+    return present;
+}
+
+static void held_files_stay(bed *b)
+{
+    static held_files held;
+    vv_error err = {0};
+    int64_t checkpoint = -1;
+    const engine_ops *ops = b->e->ops;
+    held = (held_files){0};
+    if (ops->list_files == NULL)
+        return;
+    int64_t last = 0;
+    for (unsigned i = 0; i < 40; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%u", i % 13);
+        last = put_now(b, key, "some value that is a little longer than nothing");
+        if (i % 10 == 9) {
+            assert_ok(ops->freeze(b->e, &err), err);
+            settle(b);
+        }
+    }
+    ops->hold_files(b->e);
+    assert_ok(ops->list_files(b->e, note_file, &held, &checkpoint, &err), err);
+    assert_true(held.count > 0 && held.current_is_last);
+    assert_true(checkpoint == last && checkpoint == ops->checkpoint(b->e));
+    ops->hold_files(b->e); /* they nest */
+    ops->release_files(b->e);
+    for (unsigned round = 0; round < 8; round++) {
+        for (unsigned i = 0; i < 13; i++) {
+            char key[16];
+            (void)snprintf(key, sizeof key, "k%u", i);
+            put_now(b, key, round % 2 == 0 ? "another" : "one");
+        }
+        compact_all(b);
+    }
+    settle(b);
+    assert_int_equal(held.count, count_present(b, &held));
+    ops->release_files(b->e);
+    settle(b);
+    assert_true(count_present(b, &held) < held.count);
+    expect_get(b, "k3", b->version, "one");
+    expect_clean(b);
+}
+
 const suite_test suite_work_tests[] = {
     {"a_pin_keeps_what_it_needs", a_pin_keeps_what_it_needs},
     {"reads_from_the_floor_on_are_right", reads_from_the_floor_on_are_right},
@@ -523,6 +601,7 @@ const suite_test suite_work_tests[] = {
     {"freeze_and_work_flush", freeze_and_work_flush},
     {"an_empty_engine_answers", an_empty_engine_answers},
     {"figures_follow", figures_follow},
+    {"held_files_stay", held_files_stay},
     {"a_reopened_engine_is_the_same", a_reopened_engine_is_the_same},
     {"replay_may_overlap", replay_may_overlap},
     {"the_budget_is_a_limit", the_budget_is_a_limit},

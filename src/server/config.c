@@ -100,6 +100,10 @@ const config_key config_keys[] = {
     {"storage.max_open_files", CONFIG_INT, FIELD(storage_max_open_files), "auto", 16, 1000000, NULL,
      "descriptors for the files of the store; others are opened when they are read; auto: half of "
      "the process's limit"},
+    {"backup.dir", CONFIG_TEXT, FIELD(backup_dir), "", 0, 0, NULL,
+     "the repository that `varve backup create` writes to; empty: it is refused"},
+    {"backup.archive_log", CONFIG_BOOL, FIELD(backup_archive_log), "false", 0, 0, NULL,
+     "keep in each backup the log since the one before: each version between can be restored"},
     {"transactions.max_open", CONFIG_INT, FIELD(transactions_max_open), "1000", 1, 100000, NULL,
      "transactions that clients may hold open"},
     {"transactions.max_per_connection", CONFIG_INT, FIELD(transactions_max_per_connection), "100",

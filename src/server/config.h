@@ -45,6 +45,8 @@ typedef struct config {
     uint64_t storage_io_backend; /* vv_io_backend */
     bool storage_direct_io;
     uint64_t storage_max_open_files; /* 0: by the limit of the process */
+    char backup_dir[CONFIG_TEXT_MAX];
+    bool backup_archive_log;
     uint64_t transactions_max_open;
     uint64_t transactions_max_per_connection;
     int64_t transactions_idle_timeout_ns;

@@ -250,6 +250,8 @@ vv_status daemon_start(const config *c, vv_log *log, varve_daemon **out, vv_erro
     d->node.env.threads = vv_threads_real();
     d->node.env.log = log;
     d->node.started_mono_ns = vv_clock_mono(vv_clock_real());
+    d->node.backup_dir = d->config.backup_dir;
+    d->node.backup_archive_log = c->backup_archive_log;
     d->node.query_memory_limit = c->query_memory_limit;
     vv_status st = start_parts(d, err);
     release_ports(d); /* the server has its own */

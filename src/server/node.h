@@ -38,6 +38,8 @@ typedef struct node {
     struct svc_kv_lanes *kv_lanes;     /* svc_kv_write.c; may be NULL */
     struct svc_txn_table *txns;        /* svc_txn_session.c; NULL: Txn is not served */
     svc_txn_limits txn_limits;
+    const char *backup_dir; /* "": no backups */
+    bool backup_archive_log;
     vv_hist get_ns; /* GetRecord and Kv.Get, arrival to answer */
     vv_hist put_ns; /* Kv.Put */
     vv_hist query_ns;

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
+#include "server/svc_backup.h"
 #include "server/svc_ingest.h"
 #include "server/svc_kv.h"
 #include "server/svc_util.h"
@@ -341,6 +342,22 @@ static vv_status checkpoint(admin_job *job, vv_buf *out, vv_error *err)
     return st == VV_OK ? vv_checkpoint(gate_db(&grant), err) : st;
 }
 
+static vv_status create_backup(admin_job *job, vv_buf *out, vv_error *err)
+{
+    gate_op op = {.kind = GATE_ADMIN};
+    gate_grant grant;
+    vv_status st = authorize(job, &op, &grant, err);
+    return st == VV_OK ? svc_backup_create(job->n, gate_db(&grant), job->msg.data, out, err) : st;
+}
+
+static vv_status list_backups(admin_job *job, vv_buf *out, vv_error *err)
+{
+    gate_op op = {.kind = GATE_STATUS};
+    gate_grant grant;
+    vv_status st = authorize(job, &op, &grant, err);
+    return st == VV_OK ? svc_backup_list(job->n, out, err) : st;
+}
+
 /* ---- the table ---------------------------------------------------------------------------------
  */
 
@@ -357,6 +374,8 @@ ADMIN_CALL(drop_table)
 ADMIN_CALL(compact_table)
 ADMIN_CALL(status)
 ADMIN_CALL(checkpoint)
+ADMIN_CALL(create_backup)
+ADMIN_CALL(list_backups)
 
 #define ADMIN_METHOD(name, served_on, on_message)                                                  \
     {                                                                                              \
@@ -375,6 +394,8 @@ size_t svc_admin_methods(node *n, srv_method *out, size_t max)
         ADMIN_METHOD("CompactTable", SVC_INGEST_PORTS, compact_table_message),
         ADMIN_METHOD("Status", ALL_PORTS, status_message),
         ADMIN_METHOD("Checkpoint", SVC_INGEST_PORTS, checkpoint_message),
+        ADMIN_METHOD("CreateBackup", SVC_INGEST_PORTS, create_backup_message),
+        ADMIN_METHOD("ListBackups", ALL_PORTS, list_backups_message),
     };
     return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 
 #include "base/alloc.h"
+#include "base/error.h"
 #include "wal/wal_record.h"
 
 static void a_new_log_is_empty_and_reopens_empty(void **state)
@@ -564,6 +565,66 @@ static void missing_and_cut_segments_are_damage(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, util_setup, util_teardown)
 
+typedef struct scanned {
+    util_seen seen;
+    uint64_t count;
+    uint64_t stop_after;
+} scanned;
+
+static vv_status scan_one(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
+{
+    scanned *s = ctx;
+    if (s->stop_after > 0 && s->count == s->stop_after)
+        return vv_fail(err, VV_TIMEOUT, "enough");
+    s->count++;
+    return util_see(&s->seen, rec, position, err);
+}
+
+/* What is asked for is there, beside a writer, while segments that nobody needs would go. */
+static void a_held_log_can_be_read_while_it_is_written(void **state)
+{
+    util_dir *f = *state;
+    vv_error err;
+    wal *log = NULL;
+    util_seen seen = {.spread = 3000};
+    uint64_t end = 0;
+    uint64_t above[WAL_SHARD_MAX] = {0};
+    wal_stats stats;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    wal_hold(log);
+    for (uint64_t i = 1; i <= 400; i++) {
+        assert_ok(util_append(log, 3, i, 3000, &end, &err), err);
+        assert_ok(util_append(log, 5, i, 3000, &end, &err), err);
+    }
+    assert_status(VV_INVALID, wal_scan(log, end + 1, above, scan_one, NULL, &err));
+    assert_ok(wal_sync(log, end, &err), err);
+    uint64_t after = 0;
+    assert_ok(wal_release(log, 3, 400, &err), err);
+    assert_ok(wal_release(log, 5, 400, &err), err);
+    for (uint64_t i = 401; i <= 500; i++)
+        assert_ok(util_append(log, 3, i, 3000, &after, &err), err);
+    wal_stats_read(log, &stats);
+    uint64_t held = stats.segments;
+    for (uint64_t from = 0; from < 400; from += 93) {
+        scanned s = {.seen = {.spread = 3000}};
+        above[3] = from;
+        above[5] = 390;
+        assert_ok(wal_scan(log, end, above, scan_one, &s, &err), err);
+        assert_null(s.seen.wrong);
+        assert_int_equal(400 - from + 10, s.count);
+        assert_int_equal(400, s.seen.last[3]);
+        assert_int_equal(400, s.seen.last[5]);
+    }
+    scanned s = {.seen = {.spread = 3000}, .stop_after = 3};
+    assert_status(VV_TIMEOUT, wal_scan(log, end, above, scan_one, &s, &err));
+    wal_unhold(log);
+    assert_ok(wal_sync(log, after, &err), err);
+    assert_ok(wal_release(log, 3, 401, &err), err);
+    wal_stats_read(log, &stats);
+    assert_true(stats.segments < held);
+    assert_ok(wal_close(log, &err), err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -588,6 +649,7 @@ int main(void)
         T(check_tells_what_opening_would_do),
         T(check_tells_what_the_ring_makes_good),
         T(missing_and_cut_segments_are_damage),
+        T(a_held_log_can_be_read_while_it_is_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,91 @@
+/*
+ * svc_backup.c - backups on the server's side: into backup.dir and nowhere else. A client says that
+ * there is to be one, never where.
+ */
+#include "server/svc_backup.h"
+
+#include "backup/backup.h"
+#include "base/error.h"
+#include "codec/protowire.h"
+#include "server/svc_kv.h"
+
+static vv_status open_repo(const node *n, bool write, vv_env *env, backup_repo **out, vv_error *err)
+{
+    *env = (vv_env){0};
+    if (n->backup_dir == NULL || n->backup_dir[0] == '\0')
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "the server keeps no backups: set backup.dir in its configuration");
+    vv_status st = env_posix_init(env, n->backup_dir, n->log, err);
+    if (st == VV_OK)
+        st = backup_repo_open(env, write, out, err);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "backup.dir");
+}
+
+static void close_repo(vv_env *env, backup_repo *repo)
+{
+    backup_repo_close(repo);
+    vio_destroy(env->io);
+}
+
+/* The fields of a BackupInfo. */
+static void put_info(vv_buf *out, const backup_info *info, const char *damage)
+{
+    wire_put_varint(out, 1, info->id);
+    wire_put_bytes(out, 2, vv_slice_str(info->kind == BACKUP_LOG ? "log" : "full"));
+    wire_put_varint(out, 3, (uint64_t)info->time_ns);
+    size_t mark = wire_begin(out, 4);
+    for (uint32_t i = 0; i < info->shard_count; i++)
+        vv_buf_append_varint(out, (uint64_t)info->shard[i].version);
+    wire_end(out, mark);
+    wire_put_varint(out, 5, info->bytes);
+    wire_put_varint(out, 6, info->new_bytes);
+    wire_put_varint(out, 7, info->file_count);
+    wire_put_bytes(out, 8, vv_slice_str(damage));
+}
+
+vv_status svc_backup_create(node *n, vv_db *db, vv_slice request, vv_buf *out, vv_error *err)
+{
+    backup_create_options opt = {.archive_log = n->backup_archive_log};
+    backup_repo *repo = NULL;
+    backup_info info;
+    vv_env env;
+    wire_reader r = wire_reader_of(request);
+    wire_field f = {0};
+    while (wire_next(&r, &f) > 0)
+        if (f.number == 1 && !svc_kv_take_bool(&f, &opt.log_only))
+            return svc_kv_fail_malformed("CreateBackupRequest", err);
+    if (r.fault != WIRE_GOOD)
+        return svc_kv_fail_malformed("CreateBackupRequest", err);
+    vv_status st = open_repo(n, true, &env, &repo, err);
+    if (st == VV_OK)
+        st = backup_create(repo, db, &opt, &info, err);
+    close_repo(&env, repo);
+    if (st != VV_OK) {
+        vv_log_to(n->log, VV_LOG_WARN, "backup", "no backup was made",
+                  VV_KV_S("why", err == NULL ? "" : err->msg));
+        return st;
+    }
+    vv_log_to(n->log, VV_LOG_INFO, "backup", "backup made", VV_KV_U("id", info.id),
+              VV_KV_U("bytes", info.bytes), VV_KV_U("new_bytes", info.new_bytes));
+    put_info(out, &info, "");
+    return VV_OK;
+}
+
+static void put_one(void *ctx, const backup_info *info, vv_status st, const char *why)
+{
+    vv_buf *out = ctx;
+    size_t mark = wire_begin(out, 1);
+    put_info(out, info, st == VV_OK ? "" : why);
+    wire_end(out, mark);
+}
+
+vv_status svc_backup_list(const node *n, vv_buf *out, vv_error *err)
+{
+    backup_repo *repo = NULL;
+    vv_env env;
+    vv_status st = open_repo(n, false, &env, &repo, err);
+    if (st == VV_OK)
+        st = backup_list(repo, put_one, out, err);
+    close_repo(&env, repo);
+    return st;
+}

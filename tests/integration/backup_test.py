@@ -1,0 +1,171 @@
+#!/usr/bin/python3
+"""`varve backup` against a live varved: backups made while a writer and compaction run hold exactly
+the state of their version, are restored to it and to versions between them, share what did not
+change, and are refused by name when they are damaged.
+"""
+import json
+import os
+import sys
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import grpc  # noqa: E402
+from varvelib import Messages, TempDir, Varved, method, varve  # noqa: E402
+
+PB = Messages()
+KEYS = 300
+
+
+class Writer(threading.Thread):
+    """Puts values and remembers the version each one got."""
+
+    def __init__(self, address):
+        super().__init__()
+        self.address = address
+        self.wrote = []  # (version, key, value)
+        self.stop = threading.Event()
+        self.error = None
+
+    def run(self):
+        try:
+            with grpc.insecure_channel(self.address) as channel:
+                put = method(channel, "unary_unary", "/varve.v1.Kv/Put", PB.kv.PutResponse)
+                i = 0
+                while not self.stop.is_set():
+                    req = PB.kv.PutRequest(key=b"key-%04d" % (i * 7 % KEYS),
+                                           value=b"value %d " % i + b"x" * (i % 700), durability=2)
+                    req.table.tenant = "default"
+                    req.table.table = "kv"
+                    self.wrote.append((put(req, timeout=60).version, req.key, req.value))
+                    i += 1
+        except Exception as e:  # pylint: disable=broad-except
+            self.error = e
+
+    def state_at(self, version):
+        state = {}
+        for v, key, value in self.wrote:
+            if v <= version:
+                state[key.decode()] = value.decode()
+        return state
+
+
+def ok(*args):
+    done = varve(*args)
+    assert done.returncode == 0, f"varve {' '.join(map(str, args))}: {done}"
+    return done.stdout
+
+
+def fails(code, *args, words=()):
+    done = varve(*args)
+    assert done.returncode == code, f"exit {done.returncode} instead of {code}: {done}"
+    for w in words:
+        assert w in done.stderr + done.stdout, f"'{w}' is not in: {done}"
+
+
+def rows(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def content(data):
+    ok("check", data)
+    return {r["key"]: r["value"] for r in rows(ok("scan", "--data", data, "-T", "kv", "-o", "json"))}
+
+
+def settings(engine, repo):
+    return (f"storage.engine={engine}", "storage.memtable_size=64KB",
+            "storage.log_segment_size=1MB", "storage.log_limit=4MB", f"backup.dir={repo}",
+            "backup.archive_log=true")
+
+
+def whole_way(tmp, engine):
+    data, repo = tmp / engine, tmp / f"{engine}-repo"
+    made = []
+    with Varved(data, settings(engine, repo)) as server:
+        writer = Writer(server.ingest)
+        writer.start()
+        try:
+            for i in range(4):
+                want = len(writer.wrote) + 600
+                while len(writer.wrote) < want and writer.error is None:
+                    writer.stop.wait(0.01)
+                args = ("--log-only",) if i == 2 else ()
+                made += rows(ok("backup", "create", "--server", server.ingest, "-o", "json", *args))
+        finally:
+            writer.stop.set()
+            writer.join()
+        assert writer.error is None, writer.error
+        listed = rows(ok("backup", "list", "--server", server.ingest, "-o", "json"))
+        assert server.stop() == 0
+    assert [r["id"] for r in listed] == [1, 2, 3, 4], listed
+    assert [r["kind"] for r in listed] == ["full", "full", "log", "full"], listed
+    assert listed == made == rows(ok("backup", "list", "--repo", repo, "-o", "json"))
+    ok("backup", "verify", "--repo", repo)
+    versions = [int(r["versions"]) for r in listed]
+    for i, version in zip((1, 2, 4), (versions[0], versions[1], versions[3])):
+        to = tmp / f"{engine}-{i}"
+        ok("backup", "restore", str(i), "--repo", repo, "--to", to)
+        assert content(to) == writer.state_at(version), (engine, i)
+    between = [(versions[0] + versions[1]) // 2, versions[1], versions[2] - 3, versions[3] - 1]
+    for version in between:
+        to = tmp / f"{engine}-v{version}"
+        ok("backup", "restore", "--repo", repo, "--to", to, "--at-version", str(version))
+        assert content(to) == writer.state_at(version), (engine, version)
+    fails(5, "backup", "restore", "--repo", repo, "--to", tmp / "none", "--at-version",
+          str(versions[3] + 1), words=("reaches version",))
+    fails(1, "backup", "restore", "--repo", repo, "--to", tmp / f"{engine}-1",
+          words=("not empty",))
+    return data, repo
+
+
+def offline(tmp, data, repo):
+    """The same repository, by hand, with the store closed; what did not change is shared."""
+    first = rows(ok("backup", "create", "--data", data, "--repo", repo, "-o", "json"))[0]
+    second = rows(ok("backup", "create", "--data", data, "--repo", repo, "-o", "json"))[0]
+    assert second["new_bytes"] < first["bytes"], (first, second)
+    ok("backup", "prune", "--repo", repo, "--keep", "2")
+    assert [r["id"] for r in rows(ok("backup", "list", "--repo", repo, "-o", "json"))] == [5, 6]
+    ok("backup", "drop", "5", "--repo", repo)
+    fails(5, "backup", "drop", "5", "--repo", repo)
+    ok("backup", "verify", "--repo", repo)
+    to = tmp / "last"
+    ok("backup", "restore", "--repo", repo, "--to", to)
+    assert content(to) == content(data)
+
+
+def damage(tmp, repo):
+    victim = max((repo / "files").iterdir(), key=lambda p: p.stat().st_size)
+    whole = victim.read_bytes()
+    half = len(whole) // 2
+    victim.write_bytes(whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1:])
+    fails(1, "backup", "verify", "--repo", repo, words=(victim.name,))
+    fails(1, "backup", "restore", "--repo", repo, "--to", tmp / "bad", words=(victim.name,))
+    assert not (tmp / "bad" / "VARVE").exists()
+    victim.unlink()
+    fails(1, "backup", "restore", "--repo", repo, "--to", tmp / "bad", words=(victim.name, "missing"))
+    victim.write_bytes(whole)
+    ok("backup", "restore", "--repo", repo, "--to", tmp / "bad")
+
+
+def refusals(tmp):
+    with Varved(tmp / "plain") as server:
+        fails(1, "backup", "create", "--server", server.ingest, words=("backup.dir",))
+        server.stop()
+    fails(2, "backup", words=("create, list",))
+    fails(2, "backup", "restore", "--repo", tmp / "x", words=("--to",))
+    fails(5, "backup", "list", "--repo", tmp / "plain", words=("no repository",))
+    fails(1, "backup", "create", "--data", tmp / "plain", "--repo", tmp / "plain")
+
+
+def main():
+    with TempDir() as tmp:
+        for engine in ("lsm", "btree"):
+            data, repo = whole_way(tmp, engine)
+            if engine == "lsm":
+                offline(tmp, data, repo)
+                damage(tmp, repo)
+        refusals(tmp)
+    print("backup: live backups hold the state of their version, and are restored to it")
+
+
+if __name__ == "__main__":
+    main()
