@@ -17,7 +17,9 @@
 #include "backup/backup_int.h"
 #include "base/alloc.h"
 #include "base/error.h"
+#include "catalog/catalog.h"
 #include "db/db_capture.h"
+#include "engine/entry.h"
 
 typedef struct restoration {
     backup_repo *repo;
@@ -150,6 +152,18 @@ static bool is_past(const restoration *r, const wal_record *rec)
            (int64_t)rec->index > r->opt->version;
 }
 
+/* The entry of a bulk load says a version and no data: that is in files of the store. */
+static bool is_bulk_load(const wal_record *rec)
+{
+    engine_entry_iter it;
+    engine_op op;
+    if (engine_entry_open(rec->payload, &it, NULL) != VV_OK ||
+        engine_entry_next(&it, &op, NULL) != VV_OK)
+        return false;
+    return op.kind == ENGINE_DELETE && engine_key_table(op.key) == CAT_TABLE_SYSTEM &&
+           op.key.len > ENGINE_TABLE_PREFIX && op.key.data[ENGINE_TABLE_PREFIX] == CAT_SYSTEM_BULK;
+}
+
 static vv_status take_entry(void *ctx, const wal_record *rec, backup_more *more, vv_error *err)
 {
     restoration *r = ctx;
@@ -158,7 +172,7 @@ static vv_status take_entry(void *ctx, const wal_record *rec, backup_more *more,
         return vv_fail(err, VV_CORRUPT, "an entry of shard %u", rec->shard);
     if (index <= r->at[rec->shard])
         return VV_OK;
-    r->gap = index != r->at[rec->shard] + 1;
+    r->gap = index != r->at[rec->shard] + 1 || (!r->in_base && is_bulk_load(rec));
     r->reached = !r->gap && !r->in_base && is_past(r, rec);
     if (r->gap || r->reached) {
         *more = BACKUP_STOP;
@@ -224,12 +238,12 @@ static vv_status plan(restoration *r, vv_error *err)
                        "version %" PRId64 " of shard %u is not in the backups: behind backup "
                        "%" PRIu64 " the archived log reaches version %" PRId64 "%s",
                        r->opt->version, r->opt->shard, r->chain[0].info.id, r->at[r->opt->shard],
-                       r->gap ? ", then entries are missing" : "");
+                       r->gap ? ", then entries are missing or a bulk load follows" : "");
     return vv_fail(err, VV_NOT_FOUND,
                    "the time is not in the backups: behind backup %" PRIu64
                    " the archived log reaches %" PRId64 ".%09" PRId64 " s after 1970%s",
                    r->chain[0].info.id, r->time_ns / VV_NS_PER_S, r->time_ns % VV_NS_PER_S,
-                   r->gap ? ", then entries are missing" : "");
+                   r->gap ? ", then entries are missing or a bulk load follows" : "");
 }
 
 /* ---- checking and copying ----------------------------------------------------------------------

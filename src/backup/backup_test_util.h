@@ -47,6 +47,7 @@ static inline void place_end(place *p)
 /* A store of two shards, tiny. */
 typedef struct shop {
     place at;
+    const engine_ops *ops;
     vv_db *db;
     vv_table *one, *two; /* on different shards */
 } shop;
@@ -62,18 +63,23 @@ static inline vv_options shop_options(bool create)
 static inline vv_status shop_try(shop *s, const engine_ops *ops, bool create, vv_error *err)
 {
     vv_options opt = shop_options(create);
+    s->ops = ops;
     return db_open_engine(&s->at.env, &opt, ops, &s->db, err);
 }
 
 static inline void shop_tables(shop *s)
 {
+    vv_error made = {0};
     s->one = make_table(s->db, "t", "one", VV_TABLE_KV);
     for (unsigned i = 0; s->two == NULL; i++) {
         char name[16];
         vv_table_info info[2];
         vv_error err = {0};
         (void)snprintf(name, sizeof name, "u%u", i); /* a tenant's tables are on one shard */
-        s->two = make_table(s->db, name, "two", VV_TABLE_KV);
+        vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+        opt.if_not_exists = true;
+        opt.engine = s->ops == &lsm_ops ? VV_ENGINE_BTREE : VV_ENGINE_LSM; /* not the home's */
+        assert_ok(vv_table_create(s->db, name, "two", &opt, &s->two, &made), made);
         assert_ok(vv_table_describe(s->one, &info[0], &err), err);
         assert_ok(vv_table_describe(s->two, &info[1], &err), err);
         if (info[0].shard == info[1].shard) {

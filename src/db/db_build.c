@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "db/db_capture.h"
@@ -29,14 +30,39 @@ struct db_build {
     uint64_t log_id;
     wal *log;
     uint64_t log_end;
+    vv_buf dirs; /* below those of shards, NUL behind each: of further engines */
 };
+
+/* The directory of an engine beside the home of a shard. */
+static vv_status make_deeper(db_build *b, const char *path, vv_error *err)
+{
+    char dir[VIO_PATH_MAX];
+    const char *last = strrchr(path, '/');
+    if (last == NULL || memchr(path, '/', (size_t)(last - path)) == NULL)
+        return VV_OK;
+    size_t len = (size_t)(last - path);
+    for (size_t at = 0; at < b->dirs.len; at += strlen((const char *)b->dirs.data + at) + 1) {
+        const char *known = (const char *)b->dirs.data + at;
+        if (strlen(known) == len && memcmp(known, path, len) == 0)
+            return VV_OK;
+    }
+    vv_buf_append(&b->dirs, path, len);
+    vv_buf_append_u8(&b->dirs, 0);
+    if (b->dirs.status != VV_OK)
+        return vv_fail(err, VV_NO_MEMORY, "no memory to make a store");
+    int n = snprintf(dir, sizeof dir, "%s%s%.*s", b->root, b->root[0] == '\0' ? "" : "/", (int)len,
+                     path);
+    assert(n > 0 && (size_t)n < sizeof dir); /* shorter than path itself, which fits */
+    (void)n;
+    return vio_mkdir(b->env->io, dir, err);
+}
 
 vv_status db_build_path(db_build *b, const char *path, char out[VIO_PATH_MAX], vv_error *err)
 {
     int n = snprintf(out, VIO_PATH_MAX, "%s%s%s", b->root, b->root[0] == '\0' ? "" : "/", path);
     if (n < 0 || n >= VIO_PATH_MAX - 40)
         return vv_fail(err, VV_INVALID, "'%.80s...': the path is too long", out);
-    return VV_OK;
+    return make_deeper(b, path, err);
 }
 
 /* ---- emptying a directory -----------------------------------------------------------------------
@@ -72,7 +98,7 @@ static void remove_below(vio *io, const char *dir, unsigned depth)
 
 void db_build_discard(vio *io, const char *root)
 {
-    remove_below(io, root, 2);
+    remove_below(io, root, 3);
     (void)!vio_remove(io, root, NULL);
 }
 
@@ -143,13 +169,14 @@ vv_status db_build_begin(vv_env *env, const char *root, uint32_t shard_count, db
     if (b == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory to make a store");
     b->env = env;
+    vv_buf_init(&b->dirs, 1u << 20);
     b->shard_count = shard_count;
     (void)snprintf(b->root, sizeof b->root, "%s", root);
     vv_status st = vio_mkdir(env->io, b->root, err);
     if (st == VV_OK)
         st = check_empty(b, err);
     if (st != VV_OK) {
-        vv_free(b);
+        vv_free(b); /* nothing is in dirs yet */
         return st;
     }
     st = put_identity(b, err);
@@ -197,6 +224,13 @@ static vv_status sync_dirs(db_build *b, vv_error *err)
 {
     char path[VIO_PATH_MAX];
     vv_status st = VV_OK;
+    for (size_t at = 0; st == VV_OK && at < b->dirs.len;) {
+        const char *dir = (const char *)b->dirs.data + at;
+        st = db_build_path(b, dir, path, err);
+        if (st == VV_OK)
+            st = vio_sync_dir(b->env->io, path, err);
+        at += strlen(dir) + 1;
+    }
     for (uint32_t i = 0; st == VV_OK && i < b->shard_count; i++) {
         char dir[DB_SHARD_DIR_SIZE];
         db_shard_dir(i, dir);
@@ -236,6 +270,7 @@ vv_status db_build_finish(db_build *b, vv_error *err)
         db_build_abort(b);
         return st;
     }
+    vv_buf_fini(&b->dirs);
     vv_free(b);
     return VV_OK;
 }
@@ -246,7 +281,8 @@ void db_build_abort(db_build *b)
         return;
     if (b->log != NULL)
         wal_abandon(b->log);
-    remove_below(b->env->io, b->root, 2);
+    remove_below(b->env->io, b->root, 3);
     (void)!vio_sync_dir(b->env->io, b->root, NULL);
+    vv_buf_fini(&b->dirs);
     vv_free(b);
 }

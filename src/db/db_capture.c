@@ -4,7 +4,8 @@
  * The order makes it whole: the log is held before the files are listed, so that what follows each
  * shard's checkpoint is still in it; each engine's files are held before they are listed; the log's
  * end is taken last and under the commit lock, so it lies at or behind every checkpoint, and the
- * versions of all shards belong to one prefix of the log.
+ * versions of all shards belong to one prefix of the log. When a bulk load or a new engine came
+ * between the list and the end, the list is made again.
  */
 #include "db/db_capture.h"
 
@@ -13,6 +14,9 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "db/db_int.h"
+#include "engine/route.h"
+
+#define LIST_TRIES 100u
 
 static vv_status add_file(void *ctx, const engine_file *file, vv_error *err)
 {
@@ -41,31 +45,73 @@ static vv_status add_file(void *ctx, const engine_file *file, vv_error *err)
     return VV_OK;
 }
 
-static void release(db_capture *c, uint32_t shards)
+static void forget_files(db_capture *c)
 {
-    for (uint32_t i = 0; i < shards; i++)
-        c->db->ops->release_files(c->db->shards[i].eng);
-    wal_unhold(c->db->log);
-    db_background_wake_log(c->db);
     for (size_t i = 0; i < c->count; i++) {
         vv_free(c->files[i].path);
         vv_free(c->files[i].content);
     }
+    c->count = 0;
+}
+
+static void release(db_capture *c)
+{
+    for (uint32_t i = 0; i < c->shard_count; i++)
+        c->db->ops->release_files(c->db->shards[i].eng);
+    wal_unhold(c->db->log);
+    db_background_wake_log(c->db);
+    forget_files(c);
     vv_free(c->files);
     vv_free(c);
 }
 
-static uint64_t note_versions(db_capture *c)
+/* What the log alone cannot bring to files that were listed before: a bulk load, whose data is in
+ * files, and an engine that came for a new kind of table. */
+typedef struct epoch {
+    uint64_t bulk_count;
+    uint32_t engines[WAL_SHARD_MAX];
+} epoch;
+
+static epoch epoch_of(const vv_db *db) VV_REQUIRES(db->commit_lock)
+{
+    epoch now = {.bulk_count = db->bulk_count};
+    for (uint32_t i = 0; db->ops == &engine_route_ops && i < db->shard_count; i++)
+        for (uint32_t slot = 0; slot < ENGINE_ROUTE_SLOTS; slot++)
+            if (engine_route_member(db->shards[i].eng, slot) != NULL)
+                now.engines[i] |= UINT32_C(1) << slot;
+    return now;
+}
+
+/* Note the end of the log; false when the files that were listed are not enough to reach it. */
+static bool note_end(db_capture *c, const epoch *listed)
 {
     vv_db *db = c->db;
     vv_mutex_lock(&db->commit_lock);
+    epoch now = epoch_of(db);
     for (uint32_t i = 0; i < c->shard_count; i++) {
         c->shard[i].version = atomic_load(&db->shards[i].last_index);
         c->shard[i].commit_time_ns = db->shards[i].last_commit_time_ns;
     }
-    uint64_t end = wal_end_position(db->log);
+    c->end = wal_end_position(db->log);
     vv_mutex_unlock(&db->commit_lock);
-    return end;
+    return memcmp(&now, listed, sizeof now) == 0;
+}
+
+static vv_status list_and_note(db_capture *c, vv_error *err)
+{
+    vv_db *db = c->db;
+    for (unsigned tries = 0; tries < LIST_TRIES; tries++) {
+        vv_status st = VV_OK;
+        forget_files(c);
+        vv_mutex_lock(&db->commit_lock);
+        epoch listed = epoch_of(db);
+        vv_mutex_unlock(&db->commit_lock);
+        for (uint32_t i = 0; st == VV_OK && i < c->shard_count; i++)
+            st = db->ops->list_files(db->shards[i].eng, add_file, c, &c->shard[i].checkpoint, err);
+        if (st != VV_OK || note_end(c, &listed))
+            return st;
+    }
+    return vv_fail(err, VV_BUSY, "bulk loads follow each other too fast: try again");
 }
 
 vv_status db_capture_begin(vv_db *db, db_capture **out, vv_error *err)
@@ -83,18 +129,13 @@ vv_status db_capture_begin(vv_db *db, db_capture **out, vv_error *err)
     c->time_ns = vv_clock_wall(db->env->clock);
     memcpy(c->uuid, db->identity.uuid, sizeof c->uuid);
     wal_hold(db->log);
-    uint32_t held = 0;
-    for (; st == VV_OK && held < c->shard_count; held++) {
-        engine *eng = db->shards[held].eng;
-        db->ops->hold_files(eng);
-        st = db->ops->list_files(eng, add_file, c, &c->shard[held].checkpoint, err);
-    }
-    if (st == VV_OK) {
-        c->end = note_versions(c);
+    for (uint32_t i = 0; i < c->shard_count; i++)
+        db->ops->hold_files(db->shards[i].eng);
+    st = list_and_note(c, err);
+    if (st == VV_OK)
         st = wal_sync(db->log, c->end, err);
-    }
     if (st != VV_OK) {
-        release(c, held);
+        release(c);
         return st;
     }
     *out = c;
@@ -135,5 +176,5 @@ vv_status db_capture_open(const db_capture *c, const db_captured_file *file, vio
 void db_capture_end(db_capture *c)
 {
     if (c != NULL)
-        release(c, c->shard_count);
+        release(c);
 }

@@ -206,6 +206,7 @@ struct vv_db {
     db_shard *shards;
 
     vv_mutex commit_lock;  /* rank VV_RANK_TXN: order of the log, engine prepare and apply */
+    uint64_t bulk_count;   /* under commit_lock: bulk loads that were logged */
     vv_mutex publish_lock; /* rank VV_RANK_PUBLISH: engine publish */
     db_fifo fifo;
     _Atomic bool failed;           /* the log failed: set once, after first_error */

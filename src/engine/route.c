@@ -631,5 +631,8 @@ const engine_ops engine_route_ops = {
     .throttle_ns = route_throttle_ns,
     .stats = route_stats,
     .check = route_check,
+    .hold_files = route_hold_files,
+    .release_files = route_release_files,
+    .list_files = route_list_files,
     .approximate_size = route_approximate_size,
 };

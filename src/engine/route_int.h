@@ -40,6 +40,7 @@ struct route {
 
     vv_mutex lock;    /* VV_RANK_ENGINE: checkpoints are told in order */
     int64_t reported; /* under lock: what the log was told */
+    uint32_t holds;   /* under lock: of the files of every engine (route_files.c) */
     int64_t coming;   /* under lock: born of an engine being added; INT64_MAX: none */
 };
 
@@ -83,6 +84,20 @@ int64_t route_checkpoint_locked(const route *r) VV_REQUIRES(r->lock);
 /* ---- route_open.c ---- */
 
 void route_close(engine *e);
+
+/* The file that lists the engines of these slots, as list_files names a file. */
+VV_MUST_CHECK vv_status route_tell_list(route *r, uint32_t slots,
+                                        vv_status (*each)(void *ctx, const engine_file *file,
+                                                          vv_error *err),
+                                        void *ctx, vv_error *err);
+
+/* ---- route_files.c ---- */
+
+void route_hold_files(engine *e);
+void route_release_files(engine *e);
+vv_status route_list_files(engine *e,
+                           vv_status (*each)(void *ctx, const engine_file *file, vv_error *err),
+                           void *ctx, int64_t *checkpoint, vv_error *err);
 
 /* ---- route_cursor.c ---- */
 

@@ -120,22 +120,37 @@ vv_status engine_route_list(vio *io, const char *dir, void (*each)(void *ctx, co
     return st;
 }
 
-/* All that live, and one more. */
-static vv_status write_list(route *r, uint32_t slot, vv_error *err)
+static size_t encode_slots(const route *r, uint32_t slots, uint8_t out[LIST_SIZE_MAX])
 {
     list l = {.count = 0};
-    uint8_t bytes[LIST_SIZE_MAX];
-    char path[VIO_PATH_MAX];
-    uint32_t slots = (route_live(r) | UINT32_C(1) << slot) & ~ENGINE_ROUTE_HOME;
-    for (; slots != 0; slots &= slots - 1) {
+    for (slots &= ~ENGINE_ROUTE_HOME; slots != 0; slots &= slots - 1) {
         uint32_t s = (uint32_t)__builtin_ctz(slots);
         list_item *item = &l.item[l.count++];
         *item = (list_item){.slot = s, .born = r->member[s].born};
         (void)snprintf(item->name, sizeof item->name, "%s", r->kinds.kind[s]->name);
     }
+    return encode_list(&l, out);
+}
+
+vv_status route_tell_list(route *r, uint32_t slots,
+                          vv_status (*each)(void *ctx, const engine_file *file, vv_error *err),
+                          void *ctx, vv_error *err)
+{
+    uint8_t bytes[LIST_SIZE_MAX];
+    char path[VIO_PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/" LIST_NAME, r->dir);
+    vv_slice content = vv_slice_of(bytes, encode_slots(r, slots, bytes));
+    return each(ctx, &(engine_file){.path = path, .content = content}, err);
+}
+
+/* All that live, and one more. */
+static vv_status write_list(route *r, uint32_t slot, vv_error *err)
+{
+    uint8_t bytes[LIST_SIZE_MAX];
+    char path[VIO_PATH_MAX];
+    size_t len = encode_slots(r, route_live(r) | UINT32_C(1) << slot, bytes);
     (void)snprintf(path, sizeof path, "%s/" LIST_NAME, r->dir); /* fits: it was read at open */
-    return vio_write_file_atomic(r->opt.env->io, path, vv_slice_of(bytes, encode_list(&l, bytes)),
-                                 err);
+    return vio_write_file_atomic(r->opt.env->io, path, vv_slice_of(bytes, len), err);
 }
 
 /* ---- members ---- */
@@ -316,7 +331,11 @@ vv_status engine_route_add(engine *e, uint32_t slot, vv_error *err)
     VV_POINT("route.member_listed");
     route_member *m = &r->member[slot];
     atomic_store(&m->joined, INT64_MAX); /* until it is known which versions came before */
+    vv_mutex_lock(&r->lock);
+    for (uint32_t i = 0; i < r->holds; i++)
+        m->eng->ops->hold_files(m->eng);
     let_in(r, slot);
+    vv_mutex_unlock(&r->lock);
     atomic_store(&m->joined, atomic_load(&r->applied));
     hold_log(r, INT64_MAX);
     return VV_OK;
