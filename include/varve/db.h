@@ -150,7 +150,7 @@ typedef struct vv_table_options {
                                      -1: the default of the kind (0 for kv, 1 h for records) */
     bool if_not_exists;           /* VV_OK with the existing table instead of VV_CONFLICT */
     uint64_t value_threshold;   /* values of so many bytes and more lie in files of their own, which
-                                   compaction does not rewrite; 0 and VV_VALUES_INLINE: none */
+                                   compaction does not rewrite; 0: 256 KiB; VV_VALUES_INLINE: none */
     vv_compression compression; /* default VV_COMPRESSION_AUTO */
     vv_engine_kind engine;      /* fixed when the table is made */
 } vv_table_options;

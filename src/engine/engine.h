@@ -35,7 +35,7 @@ typedef enum engine_compression {
 /* What files of a table look like. All zero is the default. */
 typedef struct engine_form {
     engine_compression compression;
-    uint32_t value_threshold; /* values of so many bytes lie apart; 0: 4096; UINT32_MAX: none */
+    uint32_t value_threshold; /* values of so many bytes lie apart; 0: 256 KiB; UINT32_MAX: none */
 } engine_form;
 
 typedef struct engine_hooks {

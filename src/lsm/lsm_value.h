@@ -15,10 +15,12 @@
 #include "lsm/lsm_run.h"
 
 #define LSM_VALUE_FORMAT 1u
-#define LSM_VALUE_START 128u           /* bytes of the header */
-#define LSM_VALUE_HEAD 16u             /* bytes before each value */
-#define LSM_VALUE_REF 20u              /* bytes of a reference: file u64, offset u64, length u32 */
-#define LSM_VALUE_THRESHOLD UINT32_MAX /* none: what they gain has not been measured yet */
+#define LSM_VALUE_START 128u /* bytes of the header */
+#define LSM_VALUE_HEAD 16u   /* bytes before each value */
+#define LSM_VALUE_REF 20u    /* bytes of a reference: file u64, offset u64, length u32 */
+/* Without a choice of the table: a merge holds a block of each of its inputs, which the limit on
+ * memory has no room for when single values of MiBs make blocks of their own. */
+#define LSM_VALUE_THRESHOLD (256u * 1024)
 
 typedef struct lsm_value_ref {
     uint64_t file;
