@@ -410,4 +410,46 @@ static inline void recorder_close(recorder *r)
         (r)->text[0] = '\0';                                                                       \
     } while (0)
 
+/* ---- one pipeline on a store without threads, one producer: most tests */
+
+static bed world;
+static recorder rec;
+
+static inline int setup(void **state)
+{
+    (void)state;
+    bed_start(&world, NULL);
+    recorder_open(&rec, &world);
+    return 0;
+}
+
+static inline int teardown(void **state)
+{
+    (void)state;
+    if (rec.producer != NULL)
+        recorder_close(&rec);
+    bed_end(&world);
+    assert_int_equal(rec.closed, 1);
+    return 0;
+}
+
+static inline vv_table *open_table(const char *tenant, const char *name)
+{
+    vv_table *table = NULL;
+    vv_error err;
+    assert_ok(vv_table_open(world.db, tenant, name, &table, &err), err);
+    return table;
+}
+
+static inline bool has(const char *tenant, const char *table_name, const char *id)
+{
+    vv_value v = {0};
+    vv_table *table = open_table(tenant, table_name);
+    vv_status st = vv_get(table, NULL, vv_slice_str(id), &v, NULL);
+    if (st == VV_OK)
+        vv_value_release(&v);
+    vv_table_close(table);
+    return st == VV_OK;
+}
+
 #endif
