@@ -82,11 +82,10 @@ void grpc_request_begin(srv_call *call)
         m->start(call);
 }
 
-/* What a compressed message will take, most likely: itself and what it inflates to. */
+/* What a compressed message inflates to, most likely. What is more is counted before it is made. */
 static uint64_t inflated_guess(const srv_call *call)
 {
-    uint64_t length = call->frame.length;
-    return length + vv_min_u64(INFLATE_RATIO * length, call->message_max);
+    return vv_min_u64(INFLATE_RATIO * (uint64_t)call->frame.length, call->message_max);
 }
 
 /* A prefix is in: may the message come? */
@@ -108,7 +107,7 @@ static bool accept_head(srv_call *call)
         fail(call, GRPC_UNIMPLEMENTED, "a second message on a unary call");
         return false;
     }
-    if (!srv_admit(call, f->compressed ? inflated_guess(call) : f->length)) {
+    if (!srv_admit(call, f->length + (f->compressed ? inflated_guess(call) : 0))) {
         fail(call, GRPC_RESOURCE_EXHAUSTED, "no memory for the message");
         return false;
     }
@@ -128,24 +127,50 @@ static bool keep_piece(srv_call *call, vv_slice piece)
     return true;
 }
 
+/* The message behind room for its block's header. VV_BUSY: it is larger than max. */
+static vv_status inflate_to(const srv_call *call, uint64_t max, vv_buf *out, vv_error *err)
+{
+    vv_buf_init(out, sizeof(srv_block) + max);
+    if (vv_buf_reserve(out, sizeof(srv_block)) == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for the message");
+    vv_buf_advance(out, sizeof(srv_block));
+    vv_slice in = vv_slice_of(call->block->bytes, call->block->len);
+    vv_status st = grpc_inflate(call->encoding, in, out, err);
+    if (st != VV_OK)
+        vv_buf_fini(out);
+    return st;
+}
+
+/* Within what was counted when it was announced; else with as much more as a message may have. */
+static vv_status inflate_counted(const srv_call *call, vv_buf *out, vv_error *err)
+{
+    uint64_t guess = inflated_guess(call);
+    vv_status st = inflate_to(call, guess, out, err);
+    if (st != VV_BUSY)
+        return st;
+    uint64_t more = call->message_max - guess;
+    vv_budget *budget = call->conn->server->opt.budget;
+    if (!vv_budget_reserve(budget, VV_BUDGET_NETWORK, more))
+        return vv_fail(err, VV_NO_MEMORY,
+                       "the message inflates to more than %u times its size, for which "
+                       "storage.memory_limit has no room now: retry, or send it as it is",
+                       INFLATE_RATIO);
+    if (more > 0)
+        st = inflate_to(call, call->message_max, out, err);
+    vv_budget_release(budget, VV_BUDGET_NETWORK, more); /* what it took is counted as its block's */
+    if (st == VV_BUSY)
+        (void)vv_fail(err, st, "the message inflates to more than the limit of %u bytes",
+                      call->message_max);
+    return st;
+}
+
 /* Replace the block by what it inflates to. Its header goes first, so that no byte is copied. */
 static bool inflate_block(srv_call *call)
 {
     vv_buf out;
     vv_error err = {0};
-    vv_buf_init(&out, sizeof(srv_block) + call->message_max);
-    if (vv_buf_reserve(&out, sizeof(srv_block)) == NULL) {
-        fail(call, GRPC_RESOURCE_EXHAUSTED, "no memory for the message");
-        return false;
-    }
-    vv_buf_advance(&out, sizeof(srv_block));
-    vv_slice in = vv_slice_of(call->block->bytes, call->block->len);
-    vv_status st = grpc_inflate(call->encoding, in, &out, &err);
+    vv_status st = inflate_counted(call, &out, &err);
     if (st != VV_OK) {
-        vv_buf_fini(&out);
-        if (st == VV_BUSY)
-            (void)vv_fail(&err, st, "the message inflates to more than the limit of %u bytes",
-                          call->message_max);
         fail(call, st == VV_INVALID ? GRPC_INTERNAL : GRPC_RESOURCE_EXHAUSTED, err.msg);
         return false;
     }

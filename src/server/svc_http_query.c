@@ -14,6 +14,31 @@
 
 #define REQUEST_MAX (16u * 1024 * 1024)
 #define JSON_MAX (256u * 1024 * 1024)
+#define JSON_FREE (256u * 1024) /* a small answer is always given */
+
+/* The answer as JSON, counted in the budget with the bytes it is made of: first as much as most
+ * need, then as much as there can be. */
+static vv_status put_json(const svc_ask *a, vv_slice wire, vv_buf *json, uint64_t *held,
+                          vv_error *err)
+{
+    size_t max = vv_min_u64(JSON_FREE + 3 * (uint64_t)wire.len, JSON_MAX);
+    for (;;) {
+        uint64_t need = max <= JSON_FREE ? 0 : max + wire.len;
+        if (!vv_budget_reserve(a->node->budget, VV_BUDGET_QUERY, need - *held))
+            return vv_fail(err, VV_BUSY,
+                           "storage.memory_limit is used up: retry after a pause, or ask for fewer "
+                           "records at a time");
+        *held = need;
+        vv_buf_init(json, max);
+        vv_status st = svc_json_from_wire(&storage__query_response__descriptor, wire, json, err);
+        if (json->status != VV_BUSY || max == JSON_MAX) {
+            json->max++; /* for the line's end */
+            return st;
+        }
+        vv_buf_fini(json);
+        max = vv_min_u64(4 * (uint64_t)max, JSON_MAX);
+    }
+}
 
 static void run_query(void *arg)
 {
@@ -22,11 +47,11 @@ static void run_query(void *arg)
     vv_buf wire;
     vv_buf json;
     vv_buf_init(&wire, SVC_ANSWER_MAX);
-    vv_buf_init(&json, JSON_MAX);
+    vv_buf_init(&json, 0);
+    uint64_t held = 0;
     vv_status st = svc_query_answer(a, &wire, &err);
     if (st == VV_OK)
-        st = svc_json_from_wire(&storage__query_response__descriptor, vv_buf_slice(&wire), &json,
-                                &err);
+        st = put_json(a, vv_buf_slice(&wire), &json, &held, &err);
     vv_buf_fini(&wire);
     svc_ask_count(a);
     if (st == VV_OK) {
@@ -36,6 +61,7 @@ static void run_query(void *arg)
         svc_reply_error(a->call, st, err.msg);
     }
     vv_buf_fini(&json);
+    vv_budget_release(a->node->budget, VV_BUDGET_QUERY, held);
     svc_ask_unref(a);
 }
 
