@@ -197,6 +197,7 @@ static int serve(const config *c, vv_log *log)
 
 int main(int argc, char **argv)
 {
+    env_malloc_settle();
     arguments args = {.sets = vv_calloc((size_t)argc, sizeof(char *))};
     if (args.sets == NULL)
         return EXIT_FAILURE;

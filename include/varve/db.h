@@ -526,7 +526,7 @@ typedef struct vv_stats {
     uint64_t memtable_count;
     uint64_t level_files[8];
     uint64_t level_bytes[8];
-    uint64_t disk_bytes; /* runs */
+    uint64_t disk_bytes; /* runs, values apart, files of pages; the log's segments and its ring */
     uint64_t flushes;
     uint64_t flush_bytes;
     uint64_t compactions;
@@ -565,6 +565,7 @@ typedef struct vv_stats {
     uint64_t level_compaction_read_bytes[8];  /* by the level they were read from */
     uint64_t level_compaction_write_bytes[8]; /* by the level they were written to */
     double write_amplification; /* bytes written to log and files for each of user_bytes; 0: none */
+    bool huge_pages;          /* the system gives them to the block cache, where it has any */
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 

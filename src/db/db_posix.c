@@ -110,6 +110,12 @@ vv_status vv_db_open(const char *dir, const vv_options *opt, vv_db **out, vv_err
         return vv_wrap(err, st, "open '%s'", dir);
     }
     (*out)->world = world;
+    if (world->has_log && !env_huge_pages())
+        vv_log_to(
+            &world->log, VV_LOG_INFO, "db",
+            "no huge pages here: the block cache lies in small ones, reads cost some time more",
+            VV_KV_S("setting", "/sys/kernel/mm/transparent_hugepage/enabled"),
+            VV_KV_S("wanted", "madvise"));
     return VV_OK;
 }
 

@@ -55,6 +55,7 @@ static void add_log(vv_db *db, vv_stats *out)
     out->log_retained_bytes = w.retained_bytes;
     out->log_segments = w.segments;
     out->log_syncs = w.syncs;
+    out->disk_bytes += w.segments * db->opt.log_segment_size + db->opt.log_ring_size;
     out->failed |= w.failed;
     const wal_recovery *r = wal_recovery_stats(db->log);
     out->recovery_cut_bytes = r->cut_bytes;
@@ -93,6 +94,7 @@ void vv_stats_read(vv_db *db, vv_stats *out)
         all.log_written_bytes + all.flush_bytes + all.compaction_write_bytes + all.bulk_bytes;
     if (all.user_bytes > 0)
         all.write_amplification = (double)written / (double)all.user_bytes;
+    all.huge_pages = env_huge_pages();
     /* A program built against an older header gets the fields it knows. */
     size_t size = out->size < sizeof all ? out->size : sizeof all;
     all.size = size;

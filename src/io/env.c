@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,6 +23,13 @@
 
 /* Enough to let requests go first, and not so much that a busy machine starves a flush. */
 #define BACKGROUND_NICE 10
+
+/* glibc makes an arena for each thread, up to eight a core, and raises its own threshold to 32 MiB
+ * once a block of that size was freed: messages, files of indexes and windows then lie between
+ * small blocks that keep their pages. Measured with tests/soak: docs/memory.md. */
+#define ARENAS 2
+#define MMAP_THRESHOLD (1024 * 1024)
+#define TRIM_THRESHOLD (1024 * 1024)
 
 static int64_t read_clock(clockid_t id)
 {
@@ -176,6 +184,31 @@ static void read_proc(const char *path, char *buf, size_t buf_len)
     (void)fclose(f);
 }
 
+bool env_huge_pages(void)
+{
+    char text[64];
+    read_proc("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text);
+    return text[0] != '\0' && strstr(text, "[never]") == NULL;
+}
+
+static uint64_t huge_bytes(void)
+{
+    char text[4096];
+    unsigned long long kib = 0;
+    read_proc("/proc/self/smaps_rollup", text, sizeof text);
+    const char *at = strstr(text, "AnonHugePages:");
+    return at != NULL && sscanf(at, "AnonHugePages: %llu", &kib) == 1 ? kib * VV_KIB : 0;
+}
+
+void env_malloc_settle(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_ARENA_MAX, ARENAS);
+    (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+    (void)mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+#endif
+}
+
 static uint64_t count_fds(void)
 {
     DIR *dir = opendir("/proc/self/fd");
@@ -216,6 +249,7 @@ void env_process_stats_read(env_process_stats *out)
     read_proc("/proc/self/statm", text, sizeof text);
     if (sscanf(text, "%*u %llu", &resident) == 1)
         out->rss_bytes = resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    out->huge_bytes = huge_bytes();
     out->cpu_ns = (uint64_t)read_clock(CLOCK_PROCESS_CPUTIME_ID);
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0)

@@ -39,10 +39,18 @@ VV_MUST_CHECK vv_status env_posix_open(vv_env *env, const char *dir, const vio_p
  * VIO_PATH_MAX bytes. */
 VV_MUST_CHECK vv_status env_absolute_path(const char *path, char *out, vv_error *err);
 
+/** Whether the system gives huge pages to who asks for them (vv_alloc_aligned does). */
+bool env_huge_pages(void);
+
+/** Bound what malloc keeps of what was freed (docs/memory.md). For programs, once, at the start: a
+ * library leaves its host's malloc alone. */
+void env_malloc_settle(void);
+
 /** Figures of this process for metrics: resident bytes, CPU nanoseconds, open descriptors, start.
  */
 typedef struct env_process_stats {
     uint64_t rss_bytes;
+    uint64_t huge_bytes; /* of them in huge pages */
     uint64_t cpu_ns;
     uint64_t open_fds;
     uint64_t max_fds;

@@ -102,6 +102,7 @@ static void process_figures_are_plausible(void **state)
     memset(block, 1, 8u << 20);
     env_process_stats_read(&after);
     assert_true(before.rss_bytes > 100 * VV_KIB);
+    assert_true(before.huge_bytes <= before.rss_bytes);
     assert_true(after.rss_bytes >= before.rss_bytes + 7 * VV_MIB);
     assert_int_equal(after.open_fds, before.open_fds + 1);
     assert_true(after.max_fds >= after.open_fds);

@@ -122,7 +122,8 @@ static void store(vv_buf *out, node *n)
     gauge(out, "varve_log_segments", "Log segments in use.", (double)s.log_segments);
     gauge(out, "varve_memtable_size_bytes", "Bytes in memtables.", (double)s.memtable_bytes);
     gauge(out, "varve_memtables", "Memtables, active and frozen.", (double)s.memtable_count);
-    gauge(out, "varve_disk_size_bytes", "Bytes of all runs.", (double)s.disk_bytes);
+    gauge(out, "varve_disk_size_bytes", "Bytes of the store's files, the log included.",
+          (double)s.disk_bytes);
     counter(out, "varve_flushes_total", "Memtables written out.", (double)s.flushes);
     counter(out, "varve_flush_bytes_total", "Bytes written by flushes.", (double)s.flush_bytes);
     counter(out, "varve_compactions_total", "Compactions.", (double)s.compactions);
@@ -219,6 +220,7 @@ static void process(vv_buf *out, node *n)
     env_process_stats_read(&s);
     gauge(out, "process_resident_memory_bytes", "Resident memory.", (double)s.rss_bytes);
     counter(out, "process_cpu_seconds_total", "User and system CPU time.", seconds(s.cpu_ns));
+    gauge(out, "process_huge_page_bytes", "Of it, in huge pages.", (double)s.huge_bytes);
     gauge(out, "process_open_fds", "Open file descriptors.", (double)s.open_fds);
     gauge(out, "process_max_fds", "Limit of file descriptors.", (double)s.max_fds);
     gauge(out, "process_threads", "Threads.", (double)s.threads);
