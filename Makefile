@@ -67,7 +67,7 @@ tsan: setup-test ## threaded tests under the thread sanitizer
 fuzz: setup-test ## libFuzzer on every decoder, 60 s each (FUZZ_SECONDS)
 	@tools/fuzz.sh
 
-soak: setup-test ## the long forms of the crash, model and kill tests
+soak: setup-test ## the long forms of the memory, crash, model and kill tests (SOAK=memory: that alone)
 	@tools/soak.sh
 
 doc: ## check that every link of the documentation leads somewhere

@@ -1,13 +1,19 @@
 #!/bin/sh
-# The long forms: power cuts, model, SIGKILL rounds, fuzzing and threads. Hours, not minutes.
-# VV_SEED draws other cases; SOAK_FACTOR (10) scales the push sizes.
+# The long forms: memory under load (ten minutes), power cuts, model, SIGKILL rounds, fuzzing and
+# threads. Hours, not minutes. VV_SEED draws other cases; SOAK_FACTOR (10) scales the push sizes.
+# SOAK=memory runs the first alone; VV_SOAK_SECONDS=60 makes it a minute.
 set -eu
 cd "$(dirname "$0")/.."
 factor=${SOAK_FACTOR:-10}
+if [ "${SOAK:-all}" = memory ]; then
+    make --no-print-directory build
+    exec tests/soak/memory_soak.py --svg build/memory-soak.svg
+fi
 [ -f build-test/build.ninja ] || CC=gcc meson setup build-test -Dtest_hooks=true \
     --buildtype=debugoptimized >/dev/null
 ninja -C build-test --quiet
 make --no-print-directory build
+tests/soak/memory_soak.py --svg build/memory-soak.svg
 VV_CUTS=$((100000 * factor)) VV_CRASH_SECONDS=$((3600 * factor)) VV_MODEL_OPS=$((1000000 * factor)) \
     meson test -C build-test --no-rebuild --timeout-multiplier 0 --print-errorlogs \
     --suite crash --suite model
