@@ -88,9 +88,9 @@ typedef struct vv_options {
     uint64_t compaction_budget; /* lsm: bytes a second that compaction may merge, per shard; where
                                    that is less than the writes need, they are slowed smoothly to
                                    what it takes. Default 0: as many as the debt needs */
-    uint32_t max_open_files;  /* descriptors for runs, value files and files of pages, min 16; what
-                                 is  read besides is opened for the read. Default: half of what the
-                                 process may have */
+    uint32_t max_open_files; /* descriptors for runs, value files and files of pages, min 16; what
+                                is  read besides is opened for the read. Default: half of what the
+                                process may have */
 } vv_options;
 
 #ifndef __cplusplus
@@ -552,11 +552,11 @@ typedef struct vv_stats {
     uint64_t compaction_debt; /* lsm: bytes to move down until every level has its size */
     uint64_t write_delay_ps;  /* picoseconds from one byte written to the next that writers of the
                                  slowest shard are held to now; 0: they go as fast as they can */
-    uint64_t stalled_ns;    /* time writers waited for room in memtables */
-    uint64_t filter_fails;  /* runs opened in vain: the filter did not know better */
-    uint64_t index_bytes;   /* indexes and filters of runs, in memory */
-    uint64_t range_deletes; /* that memtables and runs hold */
-    uint64_t value_files;   /* of large values apart */
+    uint64_t stalled_ns;      /* time writers waited for room in memtables */
+    uint64_t filter_fails;    /* runs opened in vain: the filter did not know better */
+    uint64_t index_bytes;     /* indexes and filters of runs, in memory */
+    uint64_t range_deletes;   /* that memtables and runs hold */
+    uint64_t value_files;     /* of large values apart */
     uint64_t value_bytes;
     uint64_t value_garbage_bytes; /* of them no run refers to */
     uint64_t bulk_loads;
@@ -565,7 +565,7 @@ typedef struct vv_stats {
     uint64_t level_compaction_read_bytes[8];  /* by the level they were read from */
     uint64_t level_compaction_write_bytes[8]; /* by the level they were written to */
     double write_amplification; /* bytes written to log and files for each of user_bytes; 0: none */
-    bool huge_pages;          /* the system gives them to the block cache, where it has any */
+    bool huge_pages;            /* the system gives them to the block cache, where it has any */
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 
