@@ -18,12 +18,15 @@
 
 typedef struct args {
     uint64_t version;
+    const char *archive;
     bool hex;
     bool raw;
 } args;
 
 static const cmd_opt opts[] = {
     {"version", 0, CMD_COUNT, offsetof(args, version), "N", "as of this version; default newest"},
+    {"archive", 0, CMD_TEXT, offsetof(args, archive), "NAME",
+     "of a btree table with --data: as of this archive"},
     {"hex", 'x', CMD_FLAG, offsetof(args, hex), NULL, "KEY is hexadecimal"},
     {"raw", 'r', CMD_FLAG, offsetof(args, raw), NULL,
      "the stored bytes alone, no newline behind them"},
@@ -122,7 +125,7 @@ static vv_status get(const cmd_ctx *ctx, const args *a, store *s, vv_slice key, 
     store_kv kv;
     store_table_info info;
     /* Who may not describe it, or a table that is not there: the read says so itself. */
-    bool is_record = !a->raw && out_is_utf8(key) &&
+    bool is_record = !a->raw && a->archive == NULL && out_is_utf8(key) &&
                      s->ops->table_describe(s, s->table, &info, NULL) == VV_OK &&
                      info.kind == VV_TABLE_RECORD;
     if (is_record)
@@ -217,8 +220,10 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
                    : cmd_usage(ctx, "KEY is %s", a->hex ? "not hexadecimal" : "over 1024 bytes");
     if (code == CMD_OK) {
         vv_status st = store_open(ctx, "default", STORE_READ, &s, &err);
-        if (st == VV_OK)
+        if (st == VV_OK) {
+            s->archive = a->archive;
             st = get(ctx, a, s, vv_buf_slice(&key), &err);
+        }
         if (st != VV_OK)
             code = cmd_fail(ctx, st, &err);
         store_close(s);

@@ -10,6 +10,7 @@ typedef struct args {
     const char *prefix;
     uint64_t limit;
     uint64_t version;
+    const char *archive;
     bool reverse;
     bool keys_only;
     bool count;
@@ -22,6 +23,8 @@ static const cmd_opt opts[] = {
     {"prefix", 'p', CMD_TEXT, offsetof(args, prefix), "TEXT", "keys that begin so"},
     {"limit", 'n', CMD_COUNT, offsetof(args, limit), "N", "at most so many; 0, the default: all"},
     {"version", 0, CMD_COUNT, offsetof(args, version), "N", "as of this version; default newest"},
+    {"archive", 0, CMD_TEXT, offsetof(args, archive), "NAME",
+     "of a btree table with --data: as of this archive"},
     {"reverse", 'r', CMD_FLAG, offsetof(args, reverse), NULL, "from the last key to the first"},
     {"keys-only", 'k', CMD_FLAG, offsetof(args, keys_only), NULL, "no values"},
     {"count", 'c', CMD_FLAG, offsetof(args, count), NULL, "print only how many there are"},
@@ -53,6 +56,7 @@ static int scan(cmd_ctx *ctx, const args *a, const store_range *range)
     printer p = {.keys_only = a->keys_only, .count_only = a->count};
     vv_status st = store_open(ctx, "default", STORE_READ, &s, &err);
     if (st == VV_OK) {
+        s->archive = a->archive;
         if (!a->count)
             out_init_names(&p.out, ctx->common.format, names, a->keys_only ? 2 : 3);
         st = s->ops->scan(s, range, print_one, &p, &err);

@@ -64,6 +64,14 @@ typedef struct store_table_info {
     uint64_t value_threshold;
 } store_table_info;
 
+typedef struct store_archive_info {
+    char name[64];
+    uint32_t shard;
+    int64_t version;
+    int64_t made_ms;
+    bool periodic;
+} store_archive_info;
+
 /* One answered value with its name. */
 typedef struct store_cell {
     vv_slice name;
@@ -138,6 +146,12 @@ typedef struct store_ops {
     /* Begin the compaction of a range of the command's table, or (look) tell how far it is. */
     vv_status (*compact)(store *s, vv_slice begin, vv_slice end, bool look, store_compaction *out,
                          vv_error *err);
+    vv_status (*archive_create)(store *s, const char *name, vv_error *err);
+    vv_status (*archive_list)(store *s, int (*each)(void *ctx, const store_archive_info *info),
+                              void *ctx, vv_error *err);
+    vv_status (*archive_drop)(store *s, const char *name, vv_error *err);
+    /* The store's table. */
+    vv_status (*archive_restore)(store *s, const char *name, uint64_t *changed, vv_error *err);
     /* Records into one table, in order, acknowledged in groups. begin, record..., end. */
     vv_status (*load_begin)(store *s, store_refused refused, void *ctx, int durability,
                             vv_error *err);
@@ -154,6 +168,7 @@ struct store {
     const store_ops *ops;
     const char *tenant;
     const char *table;         /* of the command, never NULL */
+    const char *archive;       /* get and scan read it; NULL: what is there now */
     int64_t timeout_ns;        /* of one request */
     int64_t stream_timeout_ns; /* of scans, queries and loads; 0: none */
 };

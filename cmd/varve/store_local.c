@@ -112,11 +112,39 @@ static vv_status local_del(store *s, vv_slice key, vv_slice end, const store_wri
     return write_one(local_of(s), key, NULL, end, how, out, err);
 }
 
+/* The one key of an archive. */
+static vv_status get_archived(local *l, vv_slice key, vv_buf *out, store_kv *kv, vv_error *err)
+{
+    vv_cursor *c = NULL;
+    vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
+    opt.archive = l->base.archive;
+    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    if (st == VV_OK)
+        st = vv_cursor_open(l->table, &opt, &c, err);
+    if (st == VV_OK)
+        st = vv_cursor_seek(c, key, err);
+    if (st == VV_OK && (!vv_cursor_valid(c) || !vv_slice_eq(vv_cursor_key(c), key)))
+        st = vv_fail(err, VV_NOT_FOUND, "the key is not in archive '%s'", opt.archive);
+    if (st == VV_OK) {
+        vv_buf_append_slice(out, vv_cursor_value(c));
+        *kv = (store_kv){.key = key,
+                         .value = vv_buf_slice(out),
+                         .version = vv_cursor_version(c),
+                         .expires_ms = vv_cursor_expires_ns(c) / VV_NS_PER_MS};
+        if (out->status != VV_OK)
+            st = vv_fail(err, out->status, "a value of this size");
+    }
+    vv_cursor_close(c);
+    return st;
+}
+
 static vv_status local_get(store *s, vv_slice key, int64_t version, vv_buf *out, store_kv *kv,
                            vv_error *err)
 {
     local *l = local_of(s);
     vv_value value;
+    if (s->archive != NULL)
+        return get_archived(l, key, out, kv, err);
     vv_status st = open_table(l, false, VV_TABLE_KV, err);
     if (st == VV_OK)
         st = version == 0 ? vv_get(l->table, NULL, key, &value, err)
@@ -190,6 +218,7 @@ static vv_status local_scan(store *s, const store_range *range,
     vv_cursor *c = NULL;
     vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
     opt.version = range->version;
+    opt.archive = s->archive;
     opt.lower = range->begin;
     opt.upper = range->end;
     opt.prefix = range->prefix;
@@ -386,6 +415,50 @@ static vv_status local_table_describe(store *s, const char *name, store_table_in
     return st;
 }
 
+static vv_status local_archive_create(store *s, const char *name, vv_error *err)
+{
+    return vv_archive_create(local_of(s)->db, name, err);
+}
+
+static vv_status local_archive_drop(store *s, const char *name, vv_error *err)
+{
+    return vv_archive_drop(local_of(s)->db, name, err);
+}
+
+typedef struct archive_lister {
+    int (*each)(void *ctx, const store_archive_info *info);
+    void *ctx;
+} archive_lister;
+
+static int list_archive(void *ctx, const vv_archive_info *from)
+{
+    const archive_lister *l = ctx;
+    store_archive_info out = {.shard = from->shard,
+                              .version = from->version,
+                              .made_ms = from->time_ns / VV_NS_PER_MS,
+                              .periodic = from->periodic};
+    (void)snprintf(out.name, sizeof out.name, "%s", from->name);
+    return l->each(l->ctx, &out);
+}
+
+static vv_status local_archive_list(store *s,
+                                    int (*each)(void *ctx, const store_archive_info *info),
+                                    void *ctx, vv_error *err)
+{
+    archive_lister l = {each, ctx};
+    return vv_archive_list(local_of(s)->db, list_archive, &l, err);
+}
+
+static vv_status local_archive_restore(store *s, const char *name, uint64_t *changed, vv_error *err)
+{
+    vv_table *table = NULL;
+    vv_status st = vv_table_open(local_of(s)->db, s->tenant, s->table, &table, err);
+    if (st == VV_OK)
+        st = vv_archive_restore(table, name, changed, err);
+    vv_table_close(table);
+    return st;
+}
+
 static vv_status local_table_drop(store *s, const char *name, vv_error *err)
 {
     return vv_table_drop(local_of(s)->db, s->tenant, name, err);
@@ -570,6 +643,10 @@ static const store_ops local_ops = {
     .table_describe = local_table_describe,
     .table_drop = local_table_drop,
     .compact = local_compact,
+    .archive_create = local_archive_create,
+    .archive_list = local_archive_list,
+    .archive_drop = local_archive_drop,
+    .archive_restore = local_archive_restore,
     .load_begin = local_load_begin,
     .load_record = local_load_record,
     .load_end = local_load_end,

@@ -158,6 +158,14 @@ static vv_status remote_put(store *s, vv_slice key, vv_slice value, const store_
     return st;
 }
 
+static vv_status check_no_archive(const store *s, vv_error *err)
+{
+    return s->archive == NULL
+               ? VV_OK
+               : vv_fail(err, VV_UNSUPPORTED,
+                         "a server shows no archives: read one with --data, or restore it");
+}
+
 static vv_status remote_get(store *s, vv_slice key, int64_t version, vv_buf *out, store_kv *kv,
                             vv_error *err)
 {
@@ -165,7 +173,9 @@ static vv_status remote_get(store *s, vv_slice key, int64_t version, vv_buf *out
     begin_request(r);
     wire_put_string(&r->request, 2, key);
     wire_put_int(&r->request, 3, version);
-    vv_status st = unary(r, "/varve.v1.Kv/Get", err);
+    vv_status st = check_no_archive(s, err);
+    if (st == VV_OK)
+        st = unary(r, "/varve.v1.Kv/Get", err);
     if (st != VV_OK)
         return st;
     vv_slice reply = vv_buf_slice(&r->reply);
@@ -294,7 +304,9 @@ static vv_status remote_scan(store *s, const store_range *range,
     wire_put_uint(&r->request, 6, range->limit);
     wire_put_int(&r->request, 7, range->version);
     wire_put_uint(&r->request, 8, range->keys_only);
-    vv_status st = stream_of(r, "/varve.v1.Kv/Scan", &stream, err);
+    vv_status st = check_no_archive(s, err);
+    if (st == VV_OK)
+        st = stream_of(r, "/varve.v1.Kv/Scan", &stream, err);
     if (st != VV_OK)
         return st;
     while ((st = cli_stream_receive(stream, true, &r->reply, err)) == VV_OK)
@@ -501,6 +513,62 @@ static vv_status remote_table_describe(store *s, const char *name, store_table_i
     return st;
 }
 
+static vv_status archive_call(store *s, const char *path, const char *name, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    wire_put_string(&r->request, 1, vv_slice_str(name));
+    return unary(r, path, err);
+}
+
+static vv_status remote_archive_create(store *s, const char *name, vv_error *err)
+{
+    return archive_call(s, "/varve.v1.Admin/CreateArchive", name, err);
+}
+
+static vv_status remote_archive_drop(store *s, const char *name, vv_error *err)
+{
+    return archive_call(s, "/varve.v1.Admin/DropArchive", name, err);
+}
+
+static vv_status remote_archive_list(store *s,
+                                     int (*each)(void *ctx, const store_archive_info *info),
+                                     void *ctx, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    vv_status st = unary(r, "/varve.v1.Admin/ListArchives", err);
+    if (st != VV_OK)
+        return st;
+    wire_reader at = wire_reader_of(vv_buf_slice(&r->reply));
+    wire_field f = {0};
+    while (wire_next(&at, &f) > 0) {
+        if (f.number != 1 || f.type != WIRE_BYTES)
+            continue;
+        store_archive_info info = {.shard = (uint32_t)varint_of(f.bytes, 2),
+                                   .version = (int64_t)varint_of(f.bytes, 3),
+                                   .made_ms = (int64_t)varint_of(f.bytes, 4),
+                                   .periodic = varint_of(f.bytes, 5) != 0};
+        copy_text(info.name, sizeof info.name, bytes_of(f.bytes, 1));
+        if (each(ctx, &info) != 0)
+            break;
+    }
+    return VV_OK;
+}
+
+static vv_status remote_archive_restore(store *s, const char *name, uint64_t *changed,
+                                        vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    put_ref(r, 1, s->tenant, s->table);
+    wire_put_string(&r->request, 2, vv_slice_str(name));
+    vv_status st = unary(r, "/varve.v1.Admin/RestoreArchive", err);
+    if (st == VV_OK)
+        *changed = varint_of(vv_buf_slice(&r->reply), 1);
+    return st;
+}
+
 static vv_status remote_table_drop(store *s, const char *name, vv_error *err)
 {
     remote *r = remote_of(s);
@@ -676,6 +744,10 @@ static const store_ops remote_ops = {
     .table_describe = remote_table_describe,
     .table_drop = remote_table_drop,
     .compact = remote_compact,
+    .archive_create = remote_archive_create,
+    .archive_list = remote_archive_list,
+    .archive_drop = remote_archive_drop,
+    .archive_restore = remote_archive_restore,
     .load_begin = remote_load_begin,
     .load_record = remote_load_record,
     .load_end = remote_load_end,

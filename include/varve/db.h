@@ -91,6 +91,8 @@ typedef struct vv_options {
     uint32_t max_open_files; /* descriptors for runs, value files and files of pages, min 16; what
                                 is  read besides is opened for the read. Default: half of what the
                                 process may have */
+    int64_t archive_interval_ns; /* keep an archive so often by itself; default 0: never */
+    uint32_t archives_max;       /* of those the newest so many stay, on each shard; default 100 */
 } vv_options;
 
 #ifndef __cplusplus
@@ -429,6 +431,8 @@ typedef struct vv_cursor_options {
     vv_slice lower;              /* inclusive; empty: from the first key */
     vv_slice upper;              /* exclusive; empty: to the last key */
     vv_slice prefix;             /* instead of bounds; empty: no prefix */
+    const char *archive;         /* read this archive instead of a snapshot or version; NULL: none.
+                                    What expired after its making is there */
 } vv_cursor_options;
 
 #ifndef __cplusplus
@@ -466,6 +470,50 @@ VV_API int64_t vv_cursor_version(const vv_cursor *cursor);
 VV_API int64_t vv_cursor_expires_ns(const vv_cursor *cursor);
 /** Stored versions looked at so far. */
 VV_API uint64_t vv_cursor_scanned(const vv_cursor *cursor);
+
+/* ---- archives -------------------------------------------------------------------------------
+ *
+ * States of the tables of the engine btree that are kept under a name, however long: all such
+ * tables of the store, each shard as it was at one version. They cost the space of what changed
+ * since. Periodic ones come and go by vv_options.archive_interval_ns and archives_max.
+ */
+
+typedef struct vv_archive_info {
+    char name[64];
+    uint32_t shard;  /* an archive has an entry for each shard with such tables */
+    int64_t version; /* what it shows of the shard */
+    int64_t time_ns; /* wall time of its making */
+    bool periodic;
+} vv_archive_info;
+
+/**
+ * Keep what is there now. name is 1 to 63 bytes of letters, digits and signs. Flushes what it keeps
+ * and is durable on return. With several shards each is kept at its own moment, and after a crash
+ * in the middle some may have the archive: drop it then.
+ *
+ * @return VV_CONFLICT when the name is taken; VV_UNSUPPORTED when no table is of the engine btree;
+ *         VV_BUSY when background work did not let it in for a minute.
+ */
+VV_API VV_MUST_CHECK vv_status vv_archive_create(vv_db *db, const char *name, vv_error *err);
+/** Each archive of each shard, the oldest first; a nonzero return of each() ends it. each() calls
+ * nothing of this store. */
+VV_API VV_MUST_CHECK vv_status vv_archive_list(vv_db *db,
+                                               int (*each)(void *ctx, const vv_archive_info *info),
+                                               void *ctx, vv_error *err);
+/** Let it go; its space comes back with later background work. Cursors over it go on. VV_NOT_FOUND;
+ * VV_BUSY as above. */
+VV_API VV_MUST_CHECK vv_status vv_archive_drop(vv_db *db, const char *name, vv_error *err);
+/**
+ * Bring a table back to an archive, by writing what differs: O(table), little when little changed.
+ * In batches of 256 KiB, so not at once: who reads meanwhile sees some of it, and what is broken
+ * off is finished by calling again. What had expired by now comes back expired.
+ *
+ * @param changed  keys that were written or deleted; may be NULL
+ * @return VV_NOT_FOUND when there is no such archive, or the table is younger; VV_UNSUPPORTED when
+ *         it is not of the engine btree.
+ */
+VV_API VV_MUST_CHECK vv_status vv_archive_restore(vv_table *table, const char *name,
+                                                  uint64_t *changed, vv_error *err);
 
 /* ---- upkeep ------------------------------------------------------------------------------- */
 

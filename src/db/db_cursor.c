@@ -129,6 +129,8 @@ vv_status vv_cursor_open(vv_table *table, const vv_cursor_options *opt, vv_curso
     vv_status st = db_check_table(table, err);
     if (st == VV_OK)
         st = db_cursor_options_take(opt, &full, err);
+    if (st == VV_OK && full.archive != NULL && (full.snapshot != NULL || full.version != 0))
+        st = vv_fail(err, VV_INVALID, "a cursor reads an archive, a snapshot or a version");
     if (st == VV_OK)
         st = db_bounds_make(table, &full, &b, err);
     if (st != VV_OK)
@@ -136,8 +138,11 @@ vv_status vv_cursor_open(vv_table *table, const vv_cursor_options *opt, vv_curso
     vv_cursor *c = vv_calloc(1, sizeof *c);
     if (c == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a cursor");
-    st = db_cursor_begin(table, &full, vv_slice_of(b.lower, b.lower_len),
-                         vv_slice_of(b.upper, b.upper_len), false, &pinned, &c->read, &c->at, err);
+    vv_slice lower = vv_slice_of(b.lower, b.lower_len);
+    vv_slice upper = vv_slice_of(b.upper, b.upper_len);
+    st = full.archive != NULL
+             ? db_archive_cursor(table, full.archive, lower, upper, &c->read, &c->at, err)
+             : db_cursor_begin(table, &full, lower, upper, false, &pinned, &c->read, &c->at, err);
     if (st != VV_OK) {
         vv_free(c);
         return vv_wrap(err, st, "cursor over table '%s'", table->cat->name);

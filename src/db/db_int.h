@@ -40,7 +40,8 @@ typedef struct db_identity {
 VV_MUST_CHECK vv_status db_identity_decode(const uint8_t *p, size_t len, db_identity *out,
                                            vv_error *err);
 void db_identity_encode(const db_identity *id, uint8_t out[DB_IDENTITY_SIZE]);
-/* Of DB_IDENTITY_FILE. VV_NOT_FOUND when there is none; VV_UNSUPPORTED when a newer version made it.
+/* Of DB_IDENTITY_FILE. VV_NOT_FOUND when there is none; VV_UNSUPPORTED when a newer version made
+ * it.
  */
 VV_MUST_CHECK vv_status db_identity_read(vio *io, db_identity *out, vv_error *err);
 VV_MUST_CHECK vv_status db_identity_write_at(vio *io, const char *path, const db_identity *id,
@@ -496,6 +497,14 @@ void db_marks_note(db_shard *shard, int64_t time_ns, int64_t version, uint64_t p
 bool db_marks_version_at(db_shard *shard, int64_t time_ns, int64_t *out);
 /* The oldest version a table with this retention still answers for. */
 int64_t db_marks_floor(vv_db *db, db_shard *shard, int64_t retention_ns);
+
+/* ---- db_archive.c -----------------------------------------------------------------
+ */
+
+/* An engine cursor over an archive; *read is its version and time. Bounds are with the prefix. */
+VV_MUST_CHECK vv_status db_archive_cursor(vv_table *table, const char *name, vv_slice lower,
+                                          vv_slice upper, engine_read *read, engine_cursor **out,
+                                          vv_error *err);
 
 /* ---- db_background.c ---------------------------------------------------------------------------
  */

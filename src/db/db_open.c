@@ -222,6 +222,8 @@ static vv_status open_shard(vv_db *db, uint32_t i, vv_error *err)
                           .target_file_size = db->file_size,
                           .compress = db->opt.compress,
                           .value_compression = db->opt.value_compression,
+                          .archive_interval_ns = db->opt.archive_interval_ns,
+                          .archives_max = db->opt.archives_max,
                           .read_only = db->opt.read_only,
                           .budget = &db->budget,
                           .hooks = db_hooks(shard)};

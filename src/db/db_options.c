@@ -19,6 +19,7 @@
 #define RING_MIN (64 * VV_KIB)
 #define GROUP_MAX_BYTES VV_MIB
 #define FILES_MIN VIO_FILES_LEAST
+#define DB_ARCHIVES_MAX 1000u
 #define FILE_MIN (8 * VV_MIB)
 #define FILE_MAX (32 * VV_MIB)
 /* What others may not take of memory_limit: see docs/memory.md. */
@@ -81,7 +82,12 @@ static vv_status check(const vv_options *o, vv_error *err)
         st = check_range("max_open_files", o->max_open_files == 0 ? FILES_MIN : o->max_open_files,
                          FILES_MIN, UINT32_MAX / 2, err);
     if (st == VV_OK)
-        st = check_range("io_backend", o->io_backend, VV_IO_AUTO, VV_IO_URING, err);
+        st = check_range("archives_max", o->archives_max, 0, DB_ARCHIVES_MAX, err);
+    if (st == VV_OK && o->archive_interval_ns < 0)
+        st = vv_fail(err, VV_INVALID, "archive_interval_ns is negative");
+    if (st == VV_OK)
+        if (st == VV_OK)
+            st = check_range("io_backend", o->io_backend, VV_IO_AUTO, VV_IO_URING, err);
     return st;
 }
 

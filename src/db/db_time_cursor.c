@@ -184,6 +184,8 @@ static vv_status check_options(const vv_table *table, const vv_cursor_options *o
                        table->cat->name);
     if (opt->lower.len + opt->upper.len + opt->prefix.len > 0)
         return vv_fail(err, VV_INVALID, "a cursor by time takes no key bounds and no prefix");
+    if (opt->archive != NULL)
+        return vv_fail(err, VV_UNSUPPORTED, "archives are read by key: open a cursor over keys");
     return VV_OK;
 }
 

@@ -403,7 +403,7 @@ uint64_t db_txn_cursor_scanned(const vv_cursor *cursor)
 
 static vv_status check_options(const vv_cursor_options *opt, vv_error *err)
 {
-    if (opt->snapshot != NULL || opt->version != 0)
+    if (opt->snapshot != NULL || opt->version != 0 || opt->archive != NULL)
         return vv_fail(err, VV_INVALID, "a transaction reads at its own snapshot: set no other");
     return VV_OK;
 }

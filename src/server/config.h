@@ -36,6 +36,8 @@ typedef struct config {
     uint64_t storage_log_limit;
     uint64_t storage_log_segment_size;
     uint64_t storage_shards;
+    int64_t storage_archive_interval_ns;
+    uint64_t storage_num_retained_archives;
     uint64_t storage_background_threads;
     uint64_t storage_compaction_budget;
     uint64_t storage_durability; /* vv_durability */

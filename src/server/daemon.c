@@ -151,6 +151,8 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.background_threads = (uint32_t)c->storage_background_threads;
     opt.compaction_budget = c->storage_compaction_budget;
     opt.engine = (vv_engine_kind)c->storage_engine;
+    opt.archive_interval_ns = c->storage_archive_interval_ns;
+    opt.archives_max = (uint32_t)c->storage_num_retained_archives;
     opt.value_compression = c->storage_value_compression;
     opt.compress = c->storage_compression;
     opt.io_backend = (vv_io_backend)c->storage_io_backend;

@@ -358,6 +358,104 @@ static vv_status list_backups(admin_job *job, vv_buf *out, vv_error *err)
     return st == VV_OK ? svc_backup_list(job->n, out, err) : st;
 }
 
+/* ---- archives ----------------------------------------------------------------------------------
+ */
+
+#define ARCHIVE_NAME_SIZE sizeof((vv_archive_info *)NULL)->name
+
+/* The string in a field of the message, "" without one; the store checks what is in it. */
+static bool read_name(vv_slice message, uint32_t number, char out[ARCHIVE_NAME_SIZE])
+{
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
+    vv_slice name = {0};
+    bool ok = true;
+    while (ok && wire_next(&r, &f) > 0)
+        if (f.number == number)
+            ok = svc_kv_take_bytes(&f, &name);
+    ok = ok && r.fault == WIRE_GOOD && name.len < ARCHIVE_NAME_SIZE &&
+         (name.len == 0 || memchr(name.data, 0, name.len) == NULL);
+    if (!ok)
+        return false;
+    if (name.len > 0)
+        memcpy(out, name.data, name.len);
+    out[name.len] = '\0';
+    return true;
+}
+
+static vv_status change_archive(const admin_job *job,
+                                vv_status (*change)(vv_db *db, const char *name, vv_error *err),
+                                vv_error *err)
+{
+    gate_op op = {.kind = GATE_ADMIN};
+    gate_grant grant;
+    char name[ARCHIVE_NAME_SIZE];
+    if (!read_name(job->msg.data, 1, name))
+        return svc_kv_fail_malformed("ArchiveRef", err);
+    vv_status st = authorize(job, &op, &grant, err);
+    return st == VV_OK ? change(gate_db(&grant), name, err) : st;
+}
+
+static vv_status create_archive(admin_job *job, vv_buf *out, vv_error *err)
+{
+    (void)out; /* CreateArchiveResponse has no fields */
+    return change_archive(job, vv_archive_create, err);
+}
+
+static vv_status drop_archive(admin_job *job, vv_buf *out, vv_error *err)
+{
+    (void)out; /* DropArchiveResponse has no fields */
+    return change_archive(job, vv_archive_drop, err);
+}
+
+static int list_archive(void *ctx, const vv_archive_info *info)
+{
+    vv_buf *out = ctx;
+    size_t mark = wire_begin(out, 1);
+    wire_put_bytes(out, 1, vv_slice_str(info->name));
+    wire_put_varint(out, 2, info->shard);
+    wire_put_varint(out, 3, (uint64_t)info->version);
+    wire_put_varint(out, 4, (uint64_t)(info->time_ns / VV_NS_PER_MS));
+    wire_put_varint(out, 5, info->periodic);
+    wire_end(out, mark);
+    return out->status != VV_OK;
+}
+
+static vv_status list_archives(admin_job *job, vv_buf *out, vv_error *err)
+{
+    gate_op op = {.kind = GATE_ADMIN};
+    gate_grant grant;
+    vv_status st = authorize(job, &op, &grant, err);
+    return st == VV_OK ? vv_archive_list(gate_db(&grant), list_archive, out, err) : st;
+}
+
+static vv_status restore_archive(admin_job *job, vv_buf *out, vv_error *err)
+{
+    svc_table_ref ref = {{0}, {0}};
+    gate_grant grant;
+    char name[ARCHIVE_NAME_SIZE];
+    vv_table *table = NULL;
+    uint64_t changed = 0;
+    wire_reader r = wire_reader_of(job->msg.data);
+    wire_field f = {0};
+    bool ok = read_name(job->msg.data, 2, name);
+    while (ok && wire_next(&r, &f) > 0)
+        if (f.number == 1)
+            ok = svc_kv_take_table(&f, &ref);
+    if (!ok)
+        return svc_kv_fail_malformed("RestoreArchiveRequest", err);
+    gate_op op = {.kind = GATE_TABLE, .tenant = ref.tenant, .table = ref.table};
+    vv_status st = authorize(job, &op, &grant, err);
+    if (st == VV_OK)
+        st = gate_find_table(&grant, 0, VV_TABLE_KV, &table, err);
+    if (st == VV_OK)
+        st = vv_archive_restore(table, name, &changed, err);
+    vv_table_close(table);
+    if (st == VV_OK)
+        wire_put_varint(out, 1, changed);
+    return st;
+}
+
 /* ---- the table ---------------------------------------------------------------------------------
  */
 
@@ -376,6 +474,10 @@ ADMIN_CALL(status)
 ADMIN_CALL(checkpoint)
 ADMIN_CALL(create_backup)
 ADMIN_CALL(list_backups)
+ADMIN_CALL(create_archive)
+ADMIN_CALL(list_archives)
+ADMIN_CALL(drop_archive)
+ADMIN_CALL(restore_archive)
 
 #define ADMIN_METHOD(name, served_on, on_message)                                                  \
     {                                                                                              \
@@ -396,6 +498,10 @@ size_t svc_admin_methods(node *n, srv_method *out, size_t max)
         ADMIN_METHOD("Checkpoint", SVC_INGEST_PORTS, checkpoint_message),
         ADMIN_METHOD("CreateBackup", SVC_INGEST_PORTS, create_backup_message),
         ADMIN_METHOD("ListBackups", ALL_PORTS, list_backups_message),
+        ADMIN_METHOD("CreateArchive", SVC_INGEST_PORTS, create_archive_message),
+        ADMIN_METHOD("ListArchives", ALL_PORTS, list_archives_message),
+        ADMIN_METHOD("DropArchive", SVC_INGEST_PORTS, drop_archive_message),
+        ADMIN_METHOD("RestoreArchive", SVC_INGEST_PORTS, restore_archive_message),
     };
     return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }
