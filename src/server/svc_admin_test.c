@@ -202,6 +202,56 @@ static void test_checkpoint_writes_the_memtables_out(void **state)
     svc_suite_stop(&s);
 }
 
+static void expect_archives(svc_suite *s, size_t count)
+{
+    Varve__V1__ListArchivesRequest req = VARVE__V1__LIST_ARCHIVES_REQUEST__INIT;
+    assert_ok(svc_suite_call(s, "Admin/ListArchives", &req), s->err);
+    Varve__V1__ListArchivesResponse *r =
+        svc_suite_reply(s, &varve__v1__list_archives_response__descriptor);
+    assert_int_equal(r->n_archives, count);
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(r->archives[i]->name, "a");
+        assert_true(r->archives[i]->version > 0 && r->archives[i]->created_unix_ms > 0);
+        assert_false(r->archives[i]->periodic);
+    }
+    varve__v1__list_archives_response__free_unpacked(r, NULL);
+}
+
+static void test_a_table_of_the_tree_comes_back_from_an_archive(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    Varve__V1__ArchiveRef a = VARVE__V1__ARCHIVE_REF__INIT;
+    a.name = "a";
+    assert_status(VV_UNSUPPORTED, svc_suite_call(&s, "Admin/CreateArchive", &a));
+    assert_ok(create(&s, "t", "x", CREATE(.engine = VARVE__V1__ENGINE__ENGINE_BTREE)), s.err);
+    Varve__V1__TableInfo *info = info_of(&s);
+    assert_string_equal(info->engine, "btree");
+    varve__v1__table_info__free_unpacked(info, NULL);
+    assert_status(VV_INVALID, create(&s, "t", "y", CREATE(.engine = 9)));
+    expect_code(&s, 3, "engine 9 is none");
+    assert_ok(svc_suite_put(&s, "t", "x", vv_slice_str("k"), vv_slice_str("one"), NULL), s.err);
+    assert_ok(svc_suite_call(&s, "Admin/CreateArchive", &a), s.err);
+    assert_status(VV_CONFLICT, svc_suite_call(&s, "Admin/CreateArchive", &a));
+    expect_archives(&s, 1);
+    assert_ok(svc_suite_put(&s, "t", "x", vv_slice_str("k"), vv_slice_str("two"), NULL), s.err);
+    SUITE_REF(ref, "t", "x");
+    Varve__V1__RestoreArchiveRequest back = VARVE__V1__RESTORE_ARCHIVE_REQUEST__INIT;
+    back.table = &ref;
+    back.name = "a";
+    assert_ok(svc_suite_call(&s, "Admin/RestoreArchive", &back), s.err);
+    Varve__V1__RestoreArchiveResponse *r =
+        svc_suite_reply(&s, &varve__v1__restore_archive_response__descriptor);
+    assert_int_equal(r->changed, 1);
+    varve__v1__restore_archive_response__free_unpacked(r, NULL);
+    svc_suite_expect(&s, "t", "x", "k", "one");
+    assert_ok(svc_suite_call(&s, "Admin/DropArchive", &a), s.err);
+    assert_status(VV_NOT_FOUND, svc_suite_call(&s, "Admin/RestoreArchive", &back));
+    expect_archives(&s, 0);
+    svc_suite_stop(&s);
+}
+
 static void test_a_range_is_compacted_beside_everything(void **state)
 {
     (void)state;
@@ -273,6 +323,7 @@ int main(void)
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_checkpoint_writes_the_memtables_out),
         cmocka_unit_test(test_a_range_is_compacted_beside_everything),
+        cmocka_unit_test(test_a_table_of_the_tree_comes_back_from_an_archive),
         cmocka_unit_test(test_malformed_requests),
     };
     return cmocka_run_group_tests_name("svc_admin", tests, NULL, NULL);

@@ -108,6 +108,20 @@ def tables(where):
     ok("put", *where, "--table", "made", "k", "v" * 5000)  # in the memtable alone
     info_now = rows(ok("table", *where, "describe", "made", "-o", "json"))[0]
     assert 5000 < info_now["bytes"] < 6000, info_now
+    tree = rows(ok("table", *where, "create", "tree", "--engine", "btree", "-o", "json"))[0]
+    assert tree["engine"] == "btree", tree
+    ok("put", *where, "-T", "tree", "k", "one", "-q")
+    ok("archive", *where, "create", "then")
+    fails(1, "archive", *where, "create", "then", words=["then", "exists"])
+    ok("put", *where, "-T", "tree", "k", "two", "-q")
+    kept = rows(ok("archive", *where, "list", "-o", "json"))
+    assert [a["archive"] for a in kept] == ["then"] and kept[0]["periodic"] == "no", kept
+    fails(2, "archive", *where, "restore", "then", words=["--table"])
+    ok("archive", *where, "-T", "tree", "restore", "then")
+    assert rows(ok("scan", *where, "-T", "tree", "-o", "json"))[0]["value"] == "one"
+    ok("archive", *where, "drop", "then")
+    fails(5, "archive", *where, "drop", "then", words=["then"])
+    ok("table", *where, "drop", "tree")
     listed = {r["table"]: r["bytes"] for r in rows(ok("table", *where, "list", "-o", "json"))}
     assert listed["made"] == info_now["bytes"] and listed["typed"] == 0, listed
     names = [r["table"] for r in rows(ok("table", *where, "list", "-o", "json"))]
