@@ -86,8 +86,7 @@ static vv_status check(const vv_options *o, vv_error *err)
     if (st == VV_OK && o->archive_interval_ns < 0)
         st = vv_fail(err, VV_INVALID, "archive_interval_ns is negative");
     if (st == VV_OK)
-        if (st == VV_OK)
-            st = check_range("io_backend", o->io_backend, VV_IO_AUTO, VV_IO_URING, err);
+        st = check_range("io_backend", o->io_backend, VV_IO_AUTO, VV_IO_URING, err);
     return st;
 }
 
