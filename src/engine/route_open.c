@@ -21,7 +21,6 @@
 #include "engine/route_int.h"
 
 #define LIST_NAME "ENGINES"
-#define LIST_MAGIC "VARVEENG"
 #define LIST_VERSION 1u
 #define LIST_HEAD 16u
 #define LIST_ITEM 32u
@@ -29,6 +28,8 @@
 #define LIST_SIZE_MAX (LIST_HEAD + ENGINE_ROUTE_SLOTS * LIST_ITEM + 4u)
 
 /* ---- the list ---- */
+
+static const uint8_t list_magic[8] = {'V', 'A', 'R', 'V', 'E', 'E', 'N', 'G'};
 
 typedef struct list_item {
     char name[LIST_NAME_MAX + 1];
@@ -44,7 +45,7 @@ typedef struct list {
 static size_t encode_list(const list *l, uint8_t out[LIST_SIZE_MAX])
 {
     memset(out, 0, LIST_SIZE_MAX);
-    memcpy(out, LIST_MAGIC, 8);
+    memcpy(out, list_magic, sizeof list_magic);
     vv_put_le32(out + 8, LIST_VERSION);
     vv_put_le32(out + 12, l->count);
     uint8_t *p = out + LIST_HEAD;
@@ -70,7 +71,7 @@ static bool decode_item(const uint8_t *p, list_item *out)
 static vv_status decode_list(const uint8_t *p, size_t len, list *out, vv_error *err)
 {
     out->count = 0;
-    if (len < LIST_HEAD + 4 || memcmp(p, LIST_MAGIC, 8) != 0)
+    if (len < LIST_HEAD + 4 || memcmp(p, list_magic, sizeof list_magic) != 0)
         return vv_fail(err, VV_CORRUPT, "it is no list of engines");
     if (vv_get_le32(p + 8) != LIST_VERSION) /* before the checksum: it may lie elsewhere */
         return vv_fail(err, VV_UNSUPPORTED, "format version %u: a newer varve wrote it",
