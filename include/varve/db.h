@@ -93,6 +93,8 @@ typedef struct vv_options {
                                 process may have */
     int64_t archive_interval_ns; /* keep an archive so often by itself; default 0: never */
     uint32_t archives_max;       /* of those the newest so many stay, on each shard; default 100 */
+    bool archive_log; /* keep the log until a backup that archives it has it, up to four times
+                         log_limit; beyond, the oldest goes. Default false */
 } vv_options;
 
 #ifndef __cplusplus

@@ -221,8 +221,12 @@ static vv_status create(creation *c, vv_db *db, vv_error *err)
         st = store_files(c, err);
     if (st == VV_OK)
         st = store_log(c, err);
+    if (st == VV_OK)
+        st = backup_save(c->repo, &c->now, err);
+    if (st == VV_OK && (c->opt->archive_log || c->opt->log_only))
+        db_capture_archived(c->capture);
     db_capture_end(c->capture);
-    return st == VV_OK ? backup_save(c->repo, &c->now, err) : st;
+    return st;
 }
 
 vv_status backup_create(backup_repo *repo, vv_db *db, const backup_create_options *opt,

@@ -3,6 +3,8 @@
  */
 #include "backup/backup_test_util.h"
 
+#include "varve/bulk.h"
+
 static const engine_ops *const engines[] = {&lsm_ops, &btree_ops};
 static const vio_sim_options calm = {.seed = 1};
 
@@ -270,6 +272,52 @@ static void what_the_log_does_not_reach_is_refused_by_name(void **state)
     place_end(&to);
 }
 
+/* What a bulk load brought is in files alone: a backup has it, the archived log has not. */
+static void a_bulk_load_is_in_backups_and_not_in_the_log(void **state)
+{
+    (void)state;
+    shop s = {0};
+    place p = {0};
+    place to = {0};
+    vv_error err = {0};
+    backup_repo *repo = NULL;
+    backup_info info;
+    vv_bulk *load = NULL;
+    backup_create_options archive = {.archive_log = true};
+    shop_open(&s, &lsm_ops, &calm);
+    fill(s.one, 0, 50);
+    uint64_t first = content_of_both(&s);
+    backup(&p, s.db, &archive, &info);
+    vv_table_info about;
+    assert_ok(vv_table_describe(s.one, &about, &err), err);
+    int64_t before = vv_table_version(s.one);
+    assert_ok(vv_bulk_begin(s.one, &load, &err), err);
+    for (unsigned i = 0; i < 200; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "load-%04u", i);
+        assert_ok(vv_bulk_put(load, vv_slice_str(key), vv_slice_str("loaded"), 0, &err), err);
+    }
+    assert_ok(vv_bulk_finish(load, NULL, &err), err);
+    fill(s.one, 0, 50);
+    uint64_t want = content_of_both(&s);
+    int64_t last = vv_table_version(s.one);
+    backup(&p, s.db, &archive, NULL);
+    assert_true(restored(&p, &(backup_restore_options){0}, &lsm_ops) == want);
+    backup_restore_options opt = {
+        .goal = BACKUP_AT_VERSION, .shard = about.shard, .version = before};
+    assert_true(restored(&p, &opt, &lsm_ops) == first);
+    make_repo(&p, &repo, false);
+    place_on(&to, &calm);
+    opt.version = last - 10;
+    assert_status(VV_NOT_FOUND, backup_restore(repo, &opt, &to.env, NULL, &err));
+    assert_non_null(strstr(err.msg, "a bulk load"));
+    backup_repo_close(repo);
+    shop_close(&s);
+    place_end(&s.at);
+    place_end(&p);
+    place_end(&to);
+}
+
 /* ---- dropping ----------------------------------------------------------------------------------
  */
 
@@ -349,6 +397,7 @@ int main(void)
         cmocka_unit_test(what_did_not_change_is_not_stored_again),
         cmocka_unit_test(every_version_of_the_archive_can_be_restored),
         cmocka_unit_test(what_the_log_does_not_reach_is_refused_by_name),
+        cmocka_unit_test(a_bulk_load_is_in_backups_and_not_in_the_log),
         cmocka_unit_test(dropping_takes_only_what_nobody_shares),
         cmocka_unit_test(a_place_that_holds_something_is_refused),
     };

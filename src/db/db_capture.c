@@ -173,6 +173,12 @@ vv_status db_capture_open(const db_capture *c, const db_captured_file *file, vio
     return vio_open(c->db->env->io, file->path, VIO_READ, out, err);
 }
 
+void db_capture_archived(db_capture *c)
+{
+    if (c->db->opt.archive_log)
+        wal_keep(c->db->log, c->end, DB_LOG_KEPT * c->db->opt.log_limit);
+}
+
 void db_capture_end(db_capture *c)
 {
     if (c != NULL)

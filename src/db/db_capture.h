@@ -53,6 +53,8 @@ VV_MUST_CHECK vv_status db_capture_entries(db_capture *c, const int64_t *above, 
 /** Open a captured file for reading. */
 VV_MUST_CHECK vv_status db_capture_open(const db_capture *c, const db_captured_file *file,
                                         vio_file **out, vv_error *err);
+/** What the capture holds of the log is kept elsewhere now: options.archive_log. */
+void db_capture_archived(db_capture *c);
 /** Accepts NULL. */
 void db_capture_end(db_capture *c);
 

@@ -24,6 +24,7 @@
 #include "wal/wal.h"
 
 #define DB_LOG_DIR "wal"
+#define DB_LOG_KEPT 4u /* times log_limit, for a backup that is to archive it */
 #define DB_LOCK_FILE "LOCK"
 #define DB_IDENTITY_FILE "VARVE"
 #define DB_IDENTITY_NEW "VARVE.new" /* the same while the store is being made */

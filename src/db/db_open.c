@@ -196,6 +196,8 @@ static vv_status open_log(vv_db *db, bool is_new, vv_error *err)
                        "the log in '" DB_LOG_DIR "' belongs to another store, or this one's file "
                        "'" DB_IDENTITY_FILE "' is missing: give each store a log directory of its "
                        "own, or put the file back from a backup");
+    if (st == VV_OK && db->opt.archive_log)
+        wal_keep(db->log, 0, DB_LOG_KEPT * db->opt.log_limit);
     for (uint32_t i = 0; st == VV_OK && i < db->shard_count; i++)
         wal_shard_open(db->log, i);
     return st;

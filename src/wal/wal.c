@@ -104,6 +104,7 @@ vv_status wal_create(const wal_options *given, wal **out, vv_error *err)
     (void)snprintf(log->dir, sizeof log->dir, "%s", opt.dir);
     opt.dir = log->dir;
     log->opt = opt;
+    log->keep = UINT64_MAX;
     vv_mutex_init(&log->lock, VV_RANK_WAL);
     vv_cond_init(&log->group[0]);
     vv_cond_init(&log->group[1]);

@@ -142,6 +142,10 @@ VV_MUST_CHECK vv_status wal_release(wal *log, uint32_t shard, uint64_t index, vv
 void wal_hold(wal *log);
 void wal_unhold(wal *log);
 
+/** Also keep what lies at or behind a position, whatever is released, while all that is kept is at
+ * most bytes_max on the disk: for an archive that comes to fetch it. UINT64_MAX: nothing. */
+void wal_keep(wal *log, uint64_t position, uint64_t bytes_max);
+
 /**
  * Under a hold: deliver the entries of each shard whose index is above above[shard], in log order,
  * out of what is below the position `to`, which is durable. From any thread, beside writers; ends

@@ -139,13 +139,20 @@ static vv_status recycle_file(wal *log, uint64_t number, bool keep, uint64_t new
     return VV_OK;
 }
 
+/* Somebody reads it, or is to fetch what the oldest segment holds. */
+static bool is_kept(const wal *log) VV_REQUIRES(log->lock)
+{
+    return log->holds > 0 || (log->seg_count > 1 && log->segs[1]->first > log->keep &&
+                              retained(log) <= log->keep_max);
+}
+
 /* Let the oldest segment go if it may. *done is false when it may not. */
 static vv_status release_oldest(wal *log, bool *done, vv_error *err) VV_REQUIRES(log->lock)
 {
     *done = false;
     while (log->upkeep)
         vv_cond_wait(&log->idle, &log->lock);
-    if (log->write_index == 0 || log->holds > 0 || holders(log, log->segs[0]) != 0)
+    if (log->write_index == 0 || is_kept(log) || holders(log, log->segs[0]) != 0)
         return VV_OK;
     wal_segment *seg = log->segs[0];
     bool keep = log->spare_count < log->opt.spare_segments &&

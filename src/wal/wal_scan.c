@@ -41,6 +41,14 @@ void wal_unhold(wal *log)
     vv_mutex_unlock(&log->lock);
 }
 
+void wal_keep(wal *log, uint64_t position, uint64_t bytes_max)
+{
+    vv_mutex_lock(&log->lock);
+    log->keep = position;
+    log->keep_max = bytes_max;
+    vv_mutex_unlock(&log->lock);
+}
+
 static bool is_wanted(const wal_segment *seg, const uint64_t *above)
 {
     for (uint64_t left = seg->shards; left != 0; left &= left - 1) {

@@ -625,6 +625,42 @@ static void a_held_log_can_be_read_while_it_is_written(void **state)
     assert_ok(wal_close(log, &err), err);
 }
 
+/* What an archive has not fetched stays, within its bound. */
+static void a_log_is_kept_for_an_archive(void **state)
+{
+    util_dir *f = *state;
+    vv_error err;
+    wal *log = NULL;
+    util_seen seen = {.spread = 3000};
+    uint64_t end = 0;
+    uint64_t above[WAL_SHARD_MAX] = {0};
+    scanned s = {.seen = {.spread = 3000}};
+    wal_stats stats;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    wal_keep(log, 0, UINT64_MAX);
+    for (uint64_t i = 1; i <= 400; i++)
+        assert_ok(util_append(log, 3, i, 3000, &end, &err), err);
+    assert_ok(wal_sync(log, end, &err), err);
+    assert_ok(wal_release(log, 3, 400, &err), err);
+    assert_ok(wal_scan(log, end, above, scan_one, &s, &err), err);
+    assert_int_equal(400, s.count);
+    wal_stats_read(log, &stats);
+    uint64_t kept = stats.segments;
+    assert_true(kept > 3);
+    wal_keep(log, end, UINT64_MAX); /* it was fetched */
+    assert_ok(wal_release(log, 3, 400, &err), err);
+    wal_stats_read(log, &stats);
+    assert_true(stats.segments < kept);
+    wal_keep(log, 0, 1); /* more than it may be */
+    for (uint64_t i = 401; i <= 800; i++)
+        assert_ok(util_append(log, 3, i, 3000, &end, &err), err);
+    assert_ok(wal_sync(log, end, &err), err);
+    assert_ok(wal_release(log, 3, 800, &err), err);
+    wal_stats_read(log, &stats);
+    assert_true(stats.segments < kept);
+    assert_ok(wal_close(log, &err), err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -649,6 +685,7 @@ int main(void)
         T(check_tells_what_opening_would_do),
         T(check_tells_what_the_ring_makes_good),
         T(missing_and_cut_segments_are_damage),
+        T(a_log_is_kept_for_an_archive),
         T(a_held_log_can_be_read_while_it_is_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
