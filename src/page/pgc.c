@@ -122,7 +122,7 @@ void pgc_cache_destroy(pgc_cache *cache)
     vv_free(cache);
 }
 
-void pgc_cache_stats(pgc_cache *cache, pgc_stats *out)
+void pgc_cache_stats(const pgc_cache *cache, pgc_stats *out)
 {
     *out = (pgc_stats){
         .bytes = atomic_load_explicit(&cache->bytes, memory_order_relaxed),
@@ -132,9 +132,6 @@ void pgc_cache_stats(pgc_cache *cache, pgc_stats *out)
         out->hits += atomic_load_explicit(&cache->counters[i].hits, memory_order_relaxed);
         out->misses += atomic_load_explicit(&cache->counters[i].misses, memory_order_relaxed);
     }
-    vv_mutex_lock(&cache->lock);
-    out->kept_bytes = cache->queue[KEPT].bytes;
-    vv_mutex_unlock(&cache->lock);
 }
 
 pgc_counter *pgc_cache_counters(pgc_cache *cache)

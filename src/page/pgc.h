@@ -65,7 +65,6 @@ typedef struct pgc_stats {
     uint64_t misses;
     uint64_t bytes; /* of frames, evicted ones that are still in use included */
     uint64_t evictions;
-    uint64_t kept_bytes; /* of those bytes, blocks that proved to be used again */
 } pgc_stats;
 
 /** A cache of at most size bytes (pinned frames can pass it), counted under VV_BUDGET_CACHE. */
@@ -73,7 +72,7 @@ VV_MUST_CHECK vv_status pgc_cache_create(uint64_t size, vv_budget *budget, pgc_c
                                          vv_error *err);
 /** All files are closed and all pins released. Waits for readers' sections. Accepts NULL. */
 void pgc_cache_destroy(pgc_cache *cache);
-void pgc_cache_stats(pgc_cache *cache, pgc_stats *out);
+void pgc_cache_stats(const pgc_cache *cache, pgc_stats *out);
 pgc_counter *pgc_cache_counters(pgc_cache *cache);
 
 /** An empty reference array, counted under VV_BUDGET_INDEX. Gives *out: pgc_file_destroy. */

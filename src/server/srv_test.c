@@ -251,6 +251,27 @@ static void test_compressed_messages(void **state)
     fixture_stop(&f);
 }
 
+/* 8 MB out of some KB: eight times its size was counted when it came, so the rest needs room. */
+static void test_what_inflates_needs_room(void **state)
+{
+    (void)state;
+    static uint8_t packed[100000];
+    enum { LEN = 8000000 };
+    fixture f = {.opt.message_max = 2 * LEN};
+    fixture_start(&f);
+    f.budget.limit = LEN;
+    cli *c = cli_open(f.bound, 4 * LEN);
+    vv_slice in = compressed(31, LEN, packed, sizeof packed);
+    assert_int_equal(send_compressed(c, "gzip", in)->grpc_status, 8);
+    assert_int_equal(vv_budget_part_used(&f.budget, VV_BUDGET_NETWORK), 0);
+    f.budget.limit = 8 * LEN;
+    cli_stream *s = send_compressed(c, "gzip", in);
+    assert_int_equal(s->grpc_status, 0);
+    assert_int_equal(s->in.len, LEN + 5);
+    cli_close(c);
+    fixture_stop(&f);
+}
+
 static void test_deadline(void **state)
 {
     (void)state;
@@ -718,6 +739,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_oversize_is_refused_at_the_prefix),
         cmocka_unit_test(test_compressed_messages),
+        cmocka_unit_test(test_what_inflates_needs_room),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_back_pressure_on_the_sender),

@@ -608,6 +608,45 @@ static void test_http_query(void **state)
     fixture_stop(&f);
 }
 
+/* Text of control characters is six times as long in JSON: more than the first try has room for. */
+static void test_http_answers_are_counted(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_start(&f, 1, 16);
+    enum { ROWS = 30, TEXT = 20000 };
+    static char json[6 * TEXT + 32];
+    char *to = json + sprintf(json, "{\"x\":\"");
+    for (size_t i = 0; i < TEXT; i++)
+        to += sprintf(to, "\\u0001");
+    (void)sprintf(to, "\"}");
+    for (size_t i = 0; i < ROWS; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof id, "r%zu", i);
+        put(&f, "records", id, (int64_t)i, json);
+    }
+    const char *all = "{\"tenantId\":{\"id\":\"t\"}}";
+    http(&f, all, 200, "\"r29\"");
+    assert_int_equal(vv_budget_part_used(f.n.budget, VV_BUDGET_QUERY), 0);
+    /* All that is nobody's share is taken. */
+    uint64_t room = 1;
+    while (!vv_budget_is_short(f.n.budget, VV_BUDGET_QUEUE, 2 * room))
+        room *= 2;
+    uint64_t taken = 0;
+    for (; room >= VV_KIB; room /= 2)
+        while (vv_budget_reserve(f.n.budget, VV_BUDGET_QUEUE, room))
+            taken += room;
+    /* Now there is room for the records and not for the same as JSON. */
+    vv_budget_release(f.n.budget, VV_BUDGET_QUEUE, 2 * VV_MIB);
+    taken -= 2 * VV_MIB;
+    http(&f, all, 429, "storage.memory_limit is used up");
+    http(&f, "{\"tenantId\":{\"id\":\"t\"},\"limit\":1,\"projection\":[\"y\"]}", 200, "\"status\"");
+    vv_budget_release(f.n.budget, VV_BUDGET_QUEUE, taken);
+    http(&f, all, 200, "\"r29\"");
+    assert_int_equal(vv_budget_part_used(f.n.budget, VV_BUDGET_QUERY), 0);
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -619,6 +658,7 @@ int main(void)
         cmocka_unit_test(test_streams_that_end_early),
         cmocka_unit_test(test_aggregate_explain_health),
         cmocka_unit_test(test_http_query),
+        cmocka_unit_test(test_http_answers_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

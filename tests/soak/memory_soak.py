@@ -32,6 +32,7 @@ PB = Messages()
 MIB = 1 << 20
 BESIDE = 48 * MIB
 RECORDS = 500
+PART = 'varve_memory_part_bytes{part="'
 TOKENS = 4000
 KEYS = 200_000
 ANSWERS = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED,
@@ -283,8 +284,9 @@ def soak(server, args, loads, stop):
     while time.monotonic() - began < args.seconds:
         time.sleep(1)
         rss = rss_of(server.process.pid)
-        used = metrics(server)["varve_memory_used_bytes"]
-        samples.append((time.monotonic() - began, rss, used))
+        m = metrics(server)
+        samples.append((time.monotonic() - began, rss, m["varve_memory_used_bytes"],
+                        {k[len(PART):-2]: int(v) for k, v in m.items() if k.startswith(PART)}))
         for load in loads:
             if load.error is not None:
                 raise AssertionError(f"{load.kind.__name__}: {load.error}") from load.error
@@ -304,8 +306,10 @@ def report(server, args, idle, samples, loads):
         "bench": "memory_soak", "date": datetime.date.today().isoformat(), "commit": commit,
         "seconds": args.seconds, "limit_mib": args.limit, "beside_mib": BESIDE // MIB,
         "rss_idle": idle, "rss_max": top[1], "rss_last": samples[-1][1],
-        "counted_max": max(s[2] for s in samples),
-        "over_counted_max": max(s[1] - s[2] for s in samples),
+        "counted_max": int(max(s[2] for s in samples)),
+        "parts_then": max(samples, key=lambda s: s[2])[3],
+        "parts_at_rss_max": top[3],
+        "over_counted_max": int(max(s[1] - s[2] for s in samples)),
         "done": {load.kind.__name__: load.done for load in loads},
         "refused": {load.kind.__name__: load.refused for load in loads if load.refused},
         "flushes": m["varve_flushes_total"], "compactions": m["varve_compactions_total"],
