@@ -4,7 +4,7 @@ BUILD ?= build
 MESON_FLAGS ?=
 UNIT = --suite unit --suite fuzz
 
-.PHONY: help setup setup-test setup-lint setup-bench build build-server demo test run run-client \
+.PHONY: help setup setup-test setup-lint setup-bench setup-rocksdb build build-server build-rocksdb demo test run run-client \
 	bench bench-side lint asan tsan fuzz soak doc install clean
 
 help: ## this list
@@ -22,6 +22,9 @@ setup-lint:
 setup-bench:
 	@tools/setup.sh build bench
 
+setup-rocksdb:
+	@tools/setup.sh build rocksdb
+
 # $(call configure,DIR,FLAGS): set a build directory up once; meson reconfigures itself later.
 configure = @test -f $(1)/build.ninja || meson setup $(1) $(2) $(MESON_FLAGS) >/dev/null || \
 	{ cat $(1)/meson-logs/meson-log.txt; exit 1; }
@@ -32,6 +35,11 @@ build: setup ## release build: build/varved, build/varve, build/libvarve.so
 	@ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so src/db/libvarve.so.0 $(BUILD)/
 
 build-server: build ## the same, under its other name
+
+build-rocksdb: setup-rocksdb ## the same with the engine rocksdb, in build-rocksdb/
+	$(call configure,$(BUILD)-rocksdb,--buildtype=release -Drocksdb=enabled)
+	@ninja -C $(BUILD)-rocksdb --quiet programs
+	@ln -sf cmd/varved/varved cmd/varve/varve $(BUILD)-rocksdb/
 
 demo: build ## the main job: stream sensor data in, query it, kill the server, lose nothing
 	@tools/demo.sh $(BUILD)
@@ -79,4 +87,4 @@ install: build ## install under PREFIX (/usr/local), below DESTDIR when it is gi
 	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 clean: ## remove the build directories
-	@rm -rf build build-test build-asan build-tsan build-fuzz build-lint $(BUILD)-bench
+	@rm -rf build build-test build-asan build-tsan build-fuzz build-lint $(BUILD)-bench $(BUILD)-rocksdb

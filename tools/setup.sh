@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install the Debian packages that are missing for the named groups: build, test, lint, bench, figures. A no-op
+# Install the Debian packages that are missing for the named groups: build, test, lint, bench, rocksdb,
+# figures. A no-op
 # when they are there. Needs root or sudo only when something is missing.
 set -eu
 
@@ -7,10 +8,11 @@ build="gcc libc6-dev meson ninja-build pkg-config python3 libnghttp2-dev libprot
  protobuf-c-compiler libprotobuf-dev libyaml-dev libcjson-dev libzstd-dev liblz4-dev libxxhash-dev liburing-dev
  zlib1g-dev libcmocka-dev"
 test="clang llvm-14 libclang-rt-14-dev protobuf-compiler curl procps nghttp2-client python3-grpcio python3-protobuf g++ binutils
- prometheus"
+ prometheus e2fsprogs xfsprogs mount util-linux"
 lint="clang clang-format clang-tidy cppcheck binutils"
 figures="python3-grpcio python3-protobuf protobuf-compiler" # bench/node_figures.py
 bench="librocksdb-dev liblmdb-dev libleveldb-dev libwiredtiger-dev" # the peers of bench/side
+rocksdb="librocksdb-dev" # the engine rocksdb
 
 need=""
 for group in "$@"; do
@@ -23,9 +25,10 @@ for group in "$@"; do
         ;;
     lint) need="$need $lint" ;;
     bench) need="$need $bench" ;;
+    rocksdb) need="$need $rocksdb" ;;
     figures) need="$need $figures" ;;
     *)
-        echo "setup.sh: unknown group '$group': build, test, lint, bench or figures" >&2
+        echo "setup.sh: unknown group '$group': build, test, lint, bench, rocksdb or figures" >&2
         exit 2
         ;;
     esac

@@ -27,7 +27,7 @@ run() {
 
 if [ "$what" = all ]; then
     tools/setup_node.sh
-    configure build-test gcc all -Dtest_hooks=true --buildtype=debugoptimized
+    configure build-test gcc all -Dtest_hooks=true --buildtype=debugoptimized -Drocksdb=auto
     configure build gcc programs --buildtype=release
     ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so src/db/libvarve.so.0 build/
     run build-test

@@ -25,7 +25,7 @@ static const cmd_opt opts[] = {
      "of create: keep no old versions of records"},
     {"compression", 0, CMD_CHOICE, offsetof(args, compression), "auto|none|lz4|zstd",
      "of create: of the table's files; default auto: lz4 on level 1, zstd below"},
-    {"engine", 'e', CMD_CHOICE, offsetof(args, engine), "auto|lsm|btree",
+    {"engine", 'e', CMD_CHOICE, offsetof(args, engine), "auto|lsm|btree|rocksdb",
      "of create: lsm for writes, btree for reads of one page; default auto: the store's"},
     {"value-threshold", 0, CMD_SIZE, offsetof(args, value_threshold), "SIZE",
      "of create: values of this size and more lie in files of their own; default none"},
@@ -42,7 +42,7 @@ static const char *const columns[] = {"tenant", "table",       "kind",          
 static const char *const compressions[] = {"auto", "none", "lz4", "zstd"};
 
 /* Indexed by vv_engine_kind. */
-static const char *const engines[] = {"auto", "lsm", "btree"};
+static const char *const engines[] = {"auto", "lsm", "btree", "rocksdb"};
 
 static const char *name_of_compression(int c)
 {

@@ -56,6 +56,7 @@ typedef enum vv_engine_kind {
     VV_ENGINE_DEFAULT = 0, /* of a table: the store's; of a store: what it was made with, or lsm */
     VV_ENGINE_LSM,         /* runs in levels: writes are cheap */
     VV_ENGINE_BTREE,       /* a copy-on-write tree: reads are one page */
+    VV_ENGINE_ROCKSDB,     /* RocksDB, in builds that have it; VV_UNSUPPORTED in others */
 } vv_engine_kind;
 
 typedef struct vv_options {
@@ -260,7 +261,7 @@ typedef enum vv_operator {
  * VV_ADD and VV_MAX one of other than 8 bytes, gives the operand itself. Like a put it replaces the
  * expiry. Never conflicts. Reads, snapshots and conditions see the value that it comes to.
  * @return as vv_batch_put; VV_INVALID for an unknown operator and an operand of a wrong size;
- *         VV_UNSUPPORTED in a table of the engine btree.
+ *         VV_UNSUPPORTED in a table of the engine btree or rocksdb.
  */
 VV_API VV_MUST_CHECK vv_status vv_batch_merge(vv_batch *batch, vv_table *table, vv_slice key,
                                               vv_operator op, vv_slice operand, int64_t expires_ns,

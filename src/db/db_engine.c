@@ -10,6 +10,23 @@
 #include "base/error.h"
 #include "db/db_int.h"
 
+#ifdef VV_HAS_ROCKSDB
+static const engine_ops *const rocksdb_ops = &rocks_ops;
+#else
+static const engine_ops no_rocksdb_ops = {.name = "rocksdb"}; /* a name, and nothing behind it */
+static const engine_ops *const rocksdb_ops = &no_rocksdb_ops;
+#endif
+
+static vv_status refuse_unbuilt(const engine_ops *ops, vv_error *err)
+{
+    if (ops->open != NULL)
+        return VV_OK;
+    return vv_fail(err, VV_UNSUPPORTED,
+                   "this build has no engine %s: build with -D%s=enabled (make setup-%s installs "
+                   "what it needs)",
+                   ops->name, ops->name, ops->name);
+}
+
 /* The magic of the manifest that a shard's CURRENT names. VV_NOT_FOUND in a new store. */
 static vv_status read_magic(vio *io, const char *dir, char magic[8], vv_error *err)
 {
@@ -42,6 +59,7 @@ static const engine_ops *engine_of_dir(vio *io, const char *dir)
         return NULL;
     return memcmp(magic, "VARVETRE", 8) == 0   ? &btree_ops
            : memcmp(magic, "VARVEMAN", 8) == 0 ? &lsm_ops
+           : memcmp(magic, "VARVEROC", 8) == 0 ? rocksdb_ops
                                                : NULL;
 }
 
@@ -49,6 +67,9 @@ static const engine_ops *engine_of_dir(vio *io, const char *dir)
 static const engine_ops *const engines[] = {
     [VV_ENGINE_LSM] = &lsm_ops,
     [VV_ENGINE_BTREE] = &btree_ops,
+#ifdef VV_HAS_ROCKSDB
+    [VV_ENGINE_ROCKSDB] = &rocks_ops,
+#endif
 };
 static_assert(ARRAY_LEN(engines) <= ENGINE_ROUTE_SLOTS, "each has a slot");
 
@@ -56,7 +77,9 @@ vv_status db_engine_check_kind(vv_engine_kind kind, vv_error *err)
 {
     if (kind == VV_ENGINE_DEFAULT || ((unsigned)kind < ARRAY_LEN(engines) && engines[kind] != NULL))
         return VV_OK;
-    return vv_fail(err, VV_INVALID, "engine is %d: it is lsm or btree", (int)kind);
+    if (kind == VV_ENGINE_ROCKSDB)
+        return refuse_unbuilt(rocksdb_ops, err);
+    return vv_fail(err, VV_INVALID, "engine is %d: it is lsm, btree or rocksdb", (int)kind);
 }
 
 vv_status db_engine_choose(vv_env *env, const vv_options *opt, const engine_ops **out,
@@ -72,7 +95,7 @@ vv_status db_engine_choose(vv_env *env, const vv_options *opt, const engine_ops 
     db_shard_dir(0, dir);
     const engine_ops *has = engine_of_dir(env->io, dir);
     *out = has != NULL ? has : engines[kind == VV_ENGINE_DEFAULT ? VV_ENGINE_LSM : kind];
-    return VV_OK;
+    return refuse_unbuilt(*out, err);
 }
 
 void db_engine_route(const engine_ops *home, engine_route_options *out)
@@ -127,8 +150,16 @@ static vv_status check_engine(vv_env *env, const char *dir, uint32_t shard,
                               void (*finding)(void *ctx, const char *text), void *ctx,
                               vv_error *err)
 {
-    if (engine_of_dir(env->io, dir) == &btree_ops)
+    const engine_ops *ops = engine_of_dir(env->io, dir);
+    if (ops == &btree_ops)
         return btree_check_dir(env, dir, shard, finding, ctx, err);
+#ifdef VV_HAS_ROCKSDB
+    if (ops == rocksdb_ops)
+        return rocks_check_dir(env, dir, shard, finding, ctx, err);
+#else
+    if (ops == rocksdb_ops)
+        return refuse_unbuilt(ops, err);
+#endif
     return lsm_check_dir(env, dir, shard, finding, ctx, err);
 }
 

@@ -20,6 +20,9 @@
 #include "engine/engine.h"
 #include "engine/route.h"
 #include "lsm/lsm.h"
+#ifdef VV_HAS_ROCKSDB
+#include "rocks/rocks.h"
+#endif
 #include "txn/txn.h"
 #include "wal/wal.h"
 

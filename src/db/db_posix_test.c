@@ -470,6 +470,58 @@ static void a_store_keeps_its_engine(void **state)
     assert_status(VV_INVALID, vv_db_open(dir, &opt, &db, &err));
 }
 
+/* A build with RocksDB keeps a store there; another says what it lacks, and leaves nothing behind.
+ */
+static void rocksdb_is_there_or_refused(void **state)
+{
+    (void)state;
+    const char *dir = dir_of("rocks");
+    vv_options opt = small();
+    vv_error err = {0};
+    vv_db *db = NULL;
+    opt.engine = VV_ENGINE_ROCKSDB;
+#ifdef VV_HAS_ROCKSDB
+    opt.memtable_size = 64u << 10;
+    for (int round = 0; round < 3; round++) {
+        vv_table *table = NULL;
+        vv_table_options how = VV_TABLE_OPTIONS_INIT;
+        how.if_not_exists = true;
+        assert_ok(vv_db_open(dir, &opt, &db, &err), err);
+        assert_ok(vv_table_create(db, "t", "k", &how, &table, &err), err);
+        vv_table_info info;
+        assert_ok(vv_table_describe(table, &info, &err), err);
+        assert_string_equal(info.engine, "rocksdb");
+        for (int i = 0; i < 500; i++) {
+            char key[16];
+            (void)snprintf(key, sizeof key, "%d.%03d", round, i);
+            assert_ok(vv_put(table, vv_slice_str(key), vv_slice_str(key), &err), err);
+        }
+        assert_ok(vv_checkpoint(db, &err), err);
+        vv_value value;
+        assert_ok(vv_get(table, NULL, vv_slice_str("0.499"), &value, &err), err);
+        assert_true(vv_slice_eq(value.data, vv_slice_str("0.499")));
+        vv_value_release(&value);
+        vv_table_close(table);
+        assert_ok(vv_db_close(db, &err), err);
+        assert_ok(vv_check(dir, NULL, NULL, &err), err);
+        opt.engine = VV_ENGINE_DEFAULT;
+    }
+    vv_table *beside = NULL; /* a table of another engine in the same store */
+    opt.engine = VV_ENGINE_LSM;
+    assert_ok(vv_db_open(dir, &opt, &db, &err), err);
+    assert_ok(vv_table_create(db, "t", "l", NULL, &beside, &err), err);
+    assert_ok(vv_put(beside, vv_slice_str("k"), vv_slice_str("v"), &err), err);
+    assert_ok(vv_checkpoint(db, &err), err);
+    vv_table_close(beside);
+    assert_ok(vv_db_close(db, &err), err);
+    assert_ok(vv_check(dir, NULL, NULL, &err), err);
+#else
+    assert_status(VV_UNSUPPORTED, vv_db_open(dir, &opt, &db, &err));
+    assert_non_null(strstr(err.msg, "this build has no engine rocksdb"));
+    assert_int_equal(access(dir, F_OK), -1);
+#endif
+}
+
 static void a_full_disk_refuses_writes_and_recovers(void **state)
 {
     (void)state;
@@ -523,6 +575,7 @@ int main(void)
         T(log_lines_can_be_json),
         T(options_out_of_range_are_named),
         T(a_store_keeps_its_engine),
+        T(rocksdb_is_there_or_refused),
         T(a_full_disk_refuses_writes_and_recovers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -617,6 +617,18 @@ vio_backend vio_posix_backend(vio *io)
     return io_of(io)->backend;
 }
 
+vv_status vio_posix_real_path(vio *io, const char *path, char *out, size_t size, vv_error *err)
+{
+    if (io->ops != &posix_ops)
+        return vv_fail(err, VV_UNSUPPORTED, "'%s': the files of '%s' have no name for the system",
+                       path, io->ops->name);
+    int n = snprintf(out, size, "%s%s%s", io_of(io)->root, path[0] == '\0' ? "" : "/", path);
+    if (n < 0 || (size_t)n >= size)
+        return vv_fail(err, VV_INVALID, "'%s' below '%.100s...': the path is too long", path,
+                       io_of(io)->root);
+    return VV_OK;
+}
+
 const char *vio_backend_name(vio_backend backend)
 {
     static const char *const names[] = {[VIO_BACKEND_AUTO] = "auto",

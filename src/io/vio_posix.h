@@ -39,6 +39,10 @@ void vio_posix_files(vio *io, vio_posix_file_stats *out);
 
 /** The backend in use: never VIO_BACKEND_AUTO. io is one of vio_posix_open. */
 vio_backend vio_posix_backend(vio *io);
+/** The name of a path beneath the root for the system, for a library that opens files itself.
+ * VV_UNSUPPORTED when io is not one of vio_posix_open; VV_INVALID when it does not fit. */
+VV_MUST_CHECK vv_status vio_posix_real_path(vio *io, const char *path, char *out, size_t size,
+                                            vv_error *err);
 /** "posix", "threads", "io_uring", "auto". */
 const char *vio_backend_name(vio_backend backend);
 

@@ -26,8 +26,11 @@ static const config_choice backend_choices[] = {{"auto", VV_IO_AUTO},
                                                 {"threads", VV_IO_THREADS},
                                                 {"posix", VV_IO_POSIX},
                                                 {NULL, 0}};
-static const config_choice engine_choices[] = {
-    {"auto", VV_ENGINE_DEFAULT}, {"lsm", VV_ENGINE_LSM}, {"btree", VV_ENGINE_BTREE}, {NULL, 0}};
+static const config_choice engine_choices[] = {{"auto", VV_ENGINE_DEFAULT},
+                                               {"lsm", VV_ENGINE_LSM},
+                                               {"btree", VV_ENGINE_BTREE},
+                                               {"rocksdb", VV_ENGINE_ROCKSDB},
+                                               {NULL, 0}};
 static const config_choice level_choices[] = {{"error", VV_LOG_ERROR},
                                               {"warn", VV_LOG_WARN},
                                               {"info", VV_LOG_INFO},

@@ -149,8 +149,9 @@ static vv_status table_options(const create_request *req, vv_table_options *out,
                        "compression %u is none: 1 (none), 2 (lz4) and 3 (zstd) are allowed",
                        req->compression);
     out->compression = (vv_compression)req->compression;
-    if (req->engine > VV_ENGINE_BTREE)
-        return vv_fail(err, VV_INVALID, "engine %u is none: 1 (lsm) and 2 (btree) are allowed",
+    if (req->engine > VV_ENGINE_ROCKSDB)
+        return vv_fail(err, VV_INVALID,
+                       "engine %u is none: 1 (lsm), 2 (btree) and 3 (rocksdb) are allowed",
                        req->engine);
     out->engine = (vv_engine_kind)req->engine;
     out->value_threshold = req->value_threshold;

@@ -1,0 +1,208 @@
+/*
+ * rocks_read.c - a point read and a cursor over the current view.
+ *
+ * A point read looks at the memtables from the newest to the oldest, then seeks the version in
+ * RocksDB: the first record at or behind (key, version) is the answer or there is none. The value
+ * stays where RocksDB has it; the iterator that stands on it is what the caller pins.
+ */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "rocks/rocks_int.h"
+
+/* What a value handed out holds. */
+typedef struct held {
+    rocks_view *view;
+    rocksdb_iterator_t *it; /* NULL: the value is in a memtable of the view */
+} held;
+
+static void let_go(void *ptr)
+{
+    held *h = ptr;
+    if (h->it != NULL)
+        rocksdb_iter_destroy(h->it);
+    rocks_view_unref(h->view);
+    vv_free(h);
+}
+
+/* VV_NOT_FOUND with *cover set when a range deletion hides all that is older. */
+static vv_status look_in_memtables(const rocks_view *view, vv_slice key, const engine_read *read,
+                                   engine_item *item, int64_t *cover)
+{
+    for (uint32_t i = 0; i < view->mem_count; i++) {
+        engine_rangedels *set = engine_memtable_rangedels(view->mem[i]);
+        int64_t v = engine_rangedels_cover(set, key, read->version);
+        engine_rangedels_unref(set);
+        *cover = v > *cover ? v : *cover;
+        if (engine_memtable_get(view->mem[i], key, read->version, item) == VV_OK)
+            return VV_OK;
+        if (*cover >= 0)
+            break;
+    }
+    return VV_NOT_FOUND;
+}
+
+static vv_status look_in_rocksdb(held *h, vv_slice key, const engine_read *read, engine_item *item,
+                                 vv_error *err)
+{
+    const rocks_look *look = h->view->look;
+    if (look->db == NULL)
+        return VV_NOT_FOUND;
+    h->it = rocksdb_create_iterator(look->db, read->from_memory ? look->memory : look->point);
+    rocks_iter_seek(h->it, key, read->version);
+    if (!rocksdb_iter_valid(h->it)) {
+        vv_status st = rocks_iter_status(h->it, err);
+        return st == VV_OK ? VV_NOT_FOUND : st;
+    }
+    vv_status st = rocks_iter_item(h->it, item, err);
+    if (st == VV_OK && !vv_slice_eq(item->key, key))
+        st = VV_NOT_FOUND;
+    return st;
+}
+
+vv_status rocks_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,
+                    vv_error *err)
+{
+    rocks_engine *e = rocks_engine_of(base);
+    held *h = vv_calloc(1, sizeof *h);
+    if (h == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "get: no memory");
+    h->view = rocks_view_acquire(e);
+    engine_item item;
+    int64_t cover = -1;
+    vv_status st = look_in_memtables(h->view, key, read, &item, &cover);
+    if (st == VV_NOT_FOUND && cover < 0)
+        st = look_in_rocksdb(h, key, read, &item, err);
+    if (st == VV_OK && !engine_item_is_live(&item, cover, read))
+        st = VV_NOT_FOUND;
+    if (st != VV_OK) {
+        let_go(h);
+        return st;
+    }
+    *out = (engine_value){.data = item.value,
+                          .version = item.version,
+                          .expires_ns = item.expires_ns,
+                          .pin = h,
+                          .unpin = let_go};
+    return VV_OK;
+}
+
+/* ---- RocksDB as an ordered source ---- */
+
+typedef struct rocks_source {
+    engine_source base;
+    rocksdb_iterator_t *it;
+} rocks_source;
+
+static rocks_source *source_of(engine_source *src)
+{
+    return VV_CONTAINER_OF(src, rocks_source, base);
+}
+
+/* The checkpoint stands before every record: walking down ends there. */
+static vv_status arrive(rocks_source *s, vv_error *err)
+{
+    s->base.valid = false;
+    if (!rocksdb_iter_valid(s->it))
+        return rocks_iter_status(s->it, err);
+    if (rocks_iter_key(s->it).len == ROCKS_SUFFIX)
+        return VV_OK;
+    vv_status st = rocks_iter_item(s->it, &s->base.item, err);
+    s->base.valid = st == VV_OK;
+    return st;
+}
+
+static vv_status source_seek(engine_source *src, vv_slice key, int64_t version, vv_error *err)
+{
+    rocks_source *s = source_of(src);
+    rocks_iter_seek(s->it, key, version);
+    return arrive(s, err);
+}
+
+static vv_status source_seek_below(engine_source *src, vv_slice key, vv_error *err)
+{
+    rocks_source *s = source_of(src);
+    uint8_t stored[ROCKS_KEY_MAX];
+    if (key.data == NULL) {
+        rocksdb_iter_seek_to_last(s->it);
+    } else { /* no record has INT64_MAX: what is at or before it is below the key */
+        size_t len = rocks_key_put(stored, key, INT64_MAX);
+        rocksdb_iter_seek_for_prev(s->it, (const char *)stored, len);
+    }
+    return arrive(s, err);
+}
+
+static vv_status source_next(engine_source *src, vv_error *err)
+{
+    rocks_source *s = source_of(src);
+    rocksdb_iter_next(s->it);
+    return arrive(s, err);
+}
+
+static vv_status source_prev(engine_source *src, vv_error *err)
+{
+    rocks_source *s = source_of(src);
+    rocksdb_iter_prev(s->it);
+    return arrive(s, err);
+}
+
+static void source_close(engine_source *src)
+{
+    rocks_source *s = source_of(src);
+    rocksdb_iter_destroy(s->it);
+    vv_free(s);
+}
+
+static vv_status source_create(const rocks_look *look, engine_source **out, vv_error *err)
+{
+    static const engine_source_ops ops = {.seek = source_seek,
+                                          .seek_below = source_seek_below,
+                                          .next = source_next,
+                                          .prev = source_prev,
+                                          .close = source_close};
+    rocks_source *s = vv_calloc(1, sizeof *s);
+    if (s == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "cursor: no memory");
+    s->base.ops = &ops;
+    s->it = rocksdb_create_iterator(look->db, look->scan);
+    *out = &s->base;
+    return VV_OK;
+}
+
+/* ---- cursors ---- */
+
+static vv_status make_sources(const rocks_view *view, engine_source **sources, size_t *count,
+                              vv_error *err)
+{
+    vv_status st = VV_OK;
+    size_t n = 0;
+    for (uint32_t i = 0; st == VV_OK && i < view->mem_count; i++) {
+        st = engine_memtable_source(view->mem[i], &sources[n], err);
+        n += st == VV_OK;
+    }
+    if (st == VV_OK && view->look->db != NULL) {
+        st = source_create(view->look, &sources[n], err);
+        n += st == VV_OK;
+    }
+    *count = n;
+    return st;
+}
+
+vv_status rocks_cursor(engine *base, const engine_cursor_options *opt, engine_cursor **out,
+                       vv_error *err)
+{
+    rocks_view *view = rocks_view_acquire(rocks_engine_of(base));
+    engine_source **sources = vv_calloc((size_t)view->mem_count + 1, sizeof(engine_source *));
+    size_t count = 0;
+    vv_status st = sources == NULL ? vv_fail(err, VV_NO_MEMORY, "cursor: no memory")
+                                   : make_sources(view, sources, &count, err);
+    if (st == VV_OK) {
+        st = engine_cursor_create(sources, count, opt, rocks_view_unref, view, out, err);
+        count = 0; /* taken */
+    }
+    for (size_t i = 0; i < count; i++)
+        engine_source_close(sources[i]);
+    vv_free(sources);
+    if (st != VV_OK)
+        rocks_view_unref(view);
+    return st;
+}
