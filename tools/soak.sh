@@ -10,13 +10,17 @@ if [ "${SOAK:-all}" = memory ]; then
     exec tests/soak/memory_soak.py --svg build/memory-soak.svg
 fi
 [ -f build-test/build.ninja ] || CC=gcc meson setup build-test -Dtest_hooks=true \
-    --buildtype=debugoptimized >/dev/null
+    --buildtype=debugoptimized -Drocksdb=auto >/dev/null
 ninja -C build-test --quiet
 make --no-print-directory build
 tests/soak/memory_soak.py --svg build/memory-soak.svg
 VV_CUTS=$((100000 * factor)) VV_CRASH_SECONDS=$((3600 * factor)) VV_MODEL_OPS=$((1000000 * factor)) \
     meson test -C build-test --no-rebuild --timeout-multiplier 0 --print-errorlogs \
     --suite crash --suite model
+VV_FSCUT_ROUNDS=$((300 * factor)) meson test -C build-test --no-rebuild --timeout-multiplier 0 \
+    --print-errorlogs --suite fscut
+VV_FLIP_STEP=1 VV_FLIP_ALL=1 VV_KILLS=$((500 * factor)) meson test -C build-test --no-rebuild \
+    --timeout-multiplier 0 --print-errorlogs --suite damage
 VV_KILL_ROUNDS=$((300 * factor)) tests/kill/kill_test.py
 tools/test.sh tsan
 FUZZ_SECONDS=$((60 * factor)) tools/fuzz.sh
