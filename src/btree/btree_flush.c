@@ -283,7 +283,7 @@ static vv_status resolve(btree_job *job, vv_error *err)
         bool kept = false;
         if (keeps && ended >= 0)
             st = age(job, key, ended, ENGINE_DELETE, &nothing, err);
-        if (st == VV_OK && c->dead && keeps)
+        if (st == VV_OK && c->dead && keeps && !VV_BUG(47))
             st = age(job, key, v, ENGINE_DELETE, &nothing, err);
         if (st == VV_OK)
             st = supersede(job, c, newer, &kept, err);
