@@ -20,10 +20,11 @@
 #include <string.h>
 
 #define FORM 1u
-#define MAGIC "VARVEROC"
 #define IDENTITY_SIZE 28u
 #define CURRENT_MAX 64u
 #define LEVEL_BASE 4u /* files of the target size in the first level */
+
+static const uint8_t magic[8] = {'V', 'A', 'R', 'V', 'E', 'R', 'O', 'C'};
 
 /* ---- what RocksDB says ---- */
 
@@ -72,7 +73,7 @@ static size_t format_current(char out[CURRENT_MAX])
 
 static void format_identity(const rocks_store *s, int64_t checkpoint, uint8_t out[IDENTITY_SIZE])
 {
-    memcpy(out, MAGIC, 8);
+    memcpy(out, magic, sizeof magic);
     vv_put_le32(out + 8, FORM);
     vv_put_le32(out + 12, s->shard);
     vv_put_le64(out + 16, (uint64_t)checkpoint);
@@ -113,7 +114,7 @@ static vv_status read_identity(const rocks_store *s, int64_t *reached, vv_error 
     if (st != VV_OK)
         return st;
     uint32_t form = len == IDENTITY_SIZE ? vv_get_le32(p + 8) : 0;
-    if (len != IDENTITY_SIZE || memcmp(p, MAGIC, 8) != 0 ||
+    if (len != IDENTITY_SIZE || memcmp(p, magic, sizeof magic) != 0 ||
         vv_crc32c(0, p, 24) != vv_get_le32(p + 24))
         st = vv_fail(err, VV_CORRUPT, "'%s' is damaged", path);
     else if (form != FORM)

@@ -10,8 +10,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -28,13 +30,14 @@ typedef struct world {
     engine *e;
     int64_t version;
     uint64_t seed;
+    bool keeps; /* every version may be asked for */
 } world;
 
 static engine_floor floor_of(void *ctx, uint32_t table)
 {
     const world *w = ctx;
     (void)table;
-    return (engine_floor){.version = w->version, .time_ns = 1};
+    return (engine_floor){.version = w->keeps ? 0 : w->version, .time_ns = 1};
 }
 
 static void set_options(world *w)
@@ -580,10 +583,83 @@ static void a_read_from_memory_never_waits(void **state)
     end(&w);
 }
 
+/* ---- a full disk ---- */
+
+/* In a mount namespace of its own, which goes with the process; only threads that are made later
+ * are in it, so this test has a process of its own ("--full-disk"). */
+static bool mount_small(const world *w, const char *how, unsigned long flags)
+{
+    if (flags == 0 &&
+        (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0))
+        return false;
+    return mount("tmpfs", w->files.dir, "tmpfs", flags, how) == 0;
+}
+
+/* Whether a flush or RocksDB itself meets it. */
+static void a_full_disk_refuses_and_recovers(void **state)
+{
+    (void)state;
+    world w = {.seed = 8};
+    vv_error err = {0};
+    vv_status st = VV_OK;
+    (void)rocks_world_begin(&w.files);
+    if (!mount_small(&w, "size=3m", 0)) {
+        print_message("SKIPPED: no right to mount\n");
+        rocks_world_end(&w.files, &w.files.env);
+        skip();
+    }
+    vio_destroy(w.files.env.io); /* it holds the directory beneath */
+    assert_ok(env_posix_init(&w.files.env, w.files.dir, NULL, &err), err);
+    set_options(&w);
+    w.opt.compress = false;
+    w.opt.memtable_count = 8; /* what cannot be flushed waits there */
+    assert_ok(rocks_ops.open(&w.opt, &w.e, &err), err);
+    w.keeps = true;
+    for (int64_t v = 1; st == VV_OK; v++) {
+        assert_true(v < 100000);
+        write_version(&w, v);
+        if (v % 200 == 0 && (st = rocks_ops.freeze(w.e, &err)) == VV_OK)
+            while ((st = rocks_ops.work(w.e, &err)) == VV_OK)
+                continue;
+        st = st == VV_NOT_FOUND ? VV_OK : st;
+    }
+    if (st != VV_NO_SPACE)
+        fail_msg("%s: %s", vv_status_name(st), err.msg);
+    assert_status(VV_NO_SPACE, rocks_ops.prepare(w.e, 100, 1, &err));
+    picture want = picture_at(w.seed, w.version);
+    assert_ok(compare(w.e, w.version, &want), err); /* reads go on */
+    assert_true(mount_small(&w, "size=64m", MS_REMOUNT));
+    for (int tries = 0; tries < 400 && st != VV_NOT_FOUND; tries++) {
+        st = rocks_ops.work(w.e, &err); /* RocksDB looks for space now and then */
+        if (st == VV_NO_SPACE)
+            (void)usleep(50000);
+        else if (st != VV_NOT_FOUND)
+            assert_ok(st, err);
+    }
+    assert_int_equal(st, VV_NOT_FOUND);
+    w.keeps = false;
+    for (int64_t v = w.version + 1, last = v + 500; v < last; v++)
+        write_version(&w, v);
+    compact_all(&w);
+    want = picture_at(w.seed, w.version);
+    reopen(&w);
+    assert_ok(compare(w.e, w.version, &want), err);
+    assert_ok(rocks_ops.check(w.e, NULL, NULL, &err), err);
+    rocks_ops.close(w.e);
+    vio_destroy(w.files.env.io);
+    (void)umount2(w.files.dir, MNT_DETACH);
+    (void)rmdir(w.files.dir);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], "--child") == 0)
         return run_child(argv[2], strtoull(argv[3], NULL, 10));
+    const struct CMUnitTest alone[] = {
+        cmocka_unit_test(a_full_disk_refuses_and_recovers),
+    };
+    if (argc == 2 && strcmp(argv[1], "--full-disk") == 0)
+        return cmocka_run_group_tests(alone, NULL, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prop_a_kill_keeps_whole_flushes),
         cmocka_unit_test(every_byte_is_noticed_or_does_not_matter),

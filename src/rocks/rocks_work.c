@@ -64,8 +64,10 @@ static vv_status make_request(vv_slice lower, vv_slice upper, rocks_request *out
     uint8_t *bytes = vv_alloc(lower.len + upper.len);
     if (bytes == NULL)
         return vv_fail(err, VV_NO_MEMORY, "compaction: no memory for the range");
-    memcpy(bytes, lower.data, lower.len);
-    memcpy(bytes + lower.len, upper.data, upper.len);
+    if (lower.len > 0)
+        memcpy(bytes, lower.data, lower.len);
+    if (upper.len > 0)
+        memcpy(bytes + lower.len, upper.data, upper.len);
     *out = (rocks_request){bytes, vv_slice_of(bytes, lower.len),
                            vv_slice_of(bytes + lower.len, upper.len)};
     return VV_OK;
@@ -103,7 +105,7 @@ static vv_status sweep_piece(rocks_engine *e, rocks_request *manual, vv_error *e
         *manual = (rocks_request){0};
         return VV_OK;
     }
-    rocks_request rest;
+    rocks_request rest = {0};
     if (make_request(vv_slice_of(next, next_len), manual->upper, &rest, NULL) == VV_OK) {
         vv_free(manual->bytes); /* otherwise the piece is done again */
         *manual = rest;
@@ -141,7 +143,7 @@ vv_status rocks_work(engine *base, vv_error *err)
 vv_status rocks_compact_range(engine *base, vv_slice lower, vv_slice upper, vv_error *err)
 {
     rocks_engine *e = rocks_engine_of(base);
-    rocks_request r;
+    rocks_request r = {0};
     if (e->opt.read_only || vv_slice_cmp(lower, upper) >= 0)
         return VV_OK;
     vv_status st = make_request(lower, upper, &r, err);

@@ -5,13 +5,18 @@
  * written, or refuses to. The last batch of a log is there twice, in its segment and in the ring,
  * so this holds for it too.
  *
- * VV_FLIPS sets the bits a kind of file; they are spread over all files of the kind.
+ * VV_FLIPS sets the bits a kind of file; they are spread over all files of the kind. VV_FLIP_ALL=1
+ * flips a bit of every byte of a smaller store instead, and shows which bytes neither a read nor
+ * vv_check notices.
+ *
+ * The same law holds for a store of which any one file is missing.
  */
 #include "crash/crash_model.h"
 
 #include <string.h>
 
 #define STEPS 330u
+#define STEPS_ALL 90u
 #define KIND_NAME 32u
 #define FILES_MAX 512u
 
@@ -29,7 +34,10 @@ typedef struct tally {
     uint64_t flips;
     uint64_t refused; /* the store did not open */
     uint64_t told;    /* a read said VV_CORRUPT */
+    uint64_t unseen;  /* of every byte: the check says nothing either */
 } tally;
+
+static bool every_byte; /* VV_FLIP_ALL */
 
 static void add_file(void *ctx, const char *path, uint64_t size)
 {
@@ -59,14 +67,21 @@ static void nothing_found(void *ctx, const char *text)
     (*(int *)ctx)++;
 }
 
+static vv_status check(model *m, int *found)
+{
+    vv_error err = {0};
+    *found = 0;
+    assert_ok(sim_on(&m->world, &(vio_sim_options){.seed = 2}, &err), err);
+    vv_status st = db_check_env(&m->world.env, nothing_found, found, &err);
+    sim_off(&m->world);
+    return st;
+}
+
 /* What was seen to be wrong, vv_check must find too. */
 static void check_finds(model *m)
 {
-    vv_error err = {0};
     int found = 0;
-    assert_ok(sim_on(&m->world, &(vio_sim_options){.seed = 2}, &err), err);
-    vv_status st = db_check_env(&m->world.env, nothing_found, &found, &err);
-    sim_off(&m->world);
+    vv_status st = check(m, &found);
     if (st != VV_CORRUPT || found == 0)
         fail_msg("vv_check says %s with %d findings", vv_status_name(st), found);
 }
@@ -102,6 +117,20 @@ static void judge(model *m, const char *what, tally *t)
     }
 }
 
+/* Before anything is opened, which would repair what a crash may leave. */
+static void note_unseen(model *m, vio_sim_disk *damaged, tally *t)
+{
+    int found = 0;
+    m->world.disk = vio_sim_disk_clone(damaged);
+    assert_non_null(m->world.disk);
+    vv_status st = check(m, &found);
+    if (st != VV_OK && st != VV_CORRUPT && st != VV_UNSUPPORTED)
+        fail_msg("vv_check: %s", vv_status_name(st));
+    t->unseen += st == VV_OK && found == 0;
+    vio_sim_disk_destroy(m->world.disk);
+    m->world.disk = damaged;
+}
+
 static void damage_one(model *m, vio_sim_disk *whole, const store_file *f, uint64_t bit, bool zero,
                        tally *t)
 {
@@ -117,6 +146,8 @@ static void damage_one(model *m, vio_sim_disk *whole, const store_file *f, uint6
     } else {
         assert_int_equal(vio_sim_flip_bit(m->world.disk, f->path, bit), VV_OK);
     }
+    if (every_byte)
+        note_unseen(m, m->world.disk, t);
     judge(m, what, t);
     vio_sim_disk_destroy(m->world.disk);
     m->world.disk = whole;
@@ -154,36 +185,108 @@ static void damage_kind(model *m, const file_list *list, const char *kind, uint6
         fail_msg("no damage to a %s was ever seen: the test cannot fail", kind);
 }
 
-static void damage_is_detected_or_harmless(void **state)
+/* One bit of each byte: another one for neighbours. */
+static void damage_every_byte(model *m, const file_list *list, const char *kind)
+{
+    tally t = {0};
+    char name[KIND_NAME];
+    for (size_t i = 0; i < list->count; i++) {
+        kind_of(list->file[i].path, name);
+        if (strcmp(name, kind) != 0)
+            continue;
+        uint64_t from = 0; /* of a stretch that nobody notices */
+        uint64_t unseen = t.unseen;
+        for (uint64_t at = 0; at <= list->file[i].size; at++) {
+            uint64_t before = t.unseen;
+            if (at < list->file[i].size)
+                damage_one(m, m->world.disk, &list->file[i], at * 8 + at * 5 % 8, false, &t);
+            if (t.unseen > before)
+                continue;
+            if (at > from)
+                print_message("  '%s': bytes %llu to %llu are noticed by nothing\n",
+                              list->file[i].path, (unsigned long long)from,
+                              (unsigned long long)at - 1);
+            from = at + 1;
+        }
+        print_message("  '%s': %llu of %llu bytes are noticed\n", list->file[i].path,
+                      (unsigned long long)(list->file[i].size - (t.unseen - unseen)),
+                      (unsigned long long)list->file[i].size);
+    }
+    print_message("%-10s %6llu damaged: %llu refused at open, %llu told by a read, %llu noticed by "
+                  "nothing and harmless\n",
+                  kind, (unsigned long long)t.flips, (unsigned long long)t.refused,
+                  (unsigned long long)t.told, (unsigned long long)t.unseen);
+}
+
+/* A store that was closed, and its files. */
+static const file_list *make_store(model *m, uint64_t seed, unsigned steps)
+{
+    static file_list list;
+    vv_error err = {0};
+    model_init(m, seed);
+    m->world.opt.log_limit = 2u << 20;
+    assert_ok(model_open(m, &(vio_sim_options){.seed = seed}, &err), err);
+    assert_int_equal(model_run(m, steps), MODEL_DONE);
+    assert_ok(model_close(m, &err), err);
+    vio_sim_disk_kill(m->world.disk);
+    m->expect_damage = true;
+    list.count = 0;
+    vio_sim_each_file(m->world.disk, add_file, &list);
+    return &list;
+}
+
+static void a_missing_file_is_detected_or_harmless(void **state)
 {
     (void)state;
     model m;
     vv_error err = {0};
+    tally t = {0};
+    const file_list *list = make_store(&m, vv_test_seed(0xf11c), STEPS);
+    vio_sim_disk *whole = m.world.disk;
+    for (size_t i = 0; i < list->count; i++) {
+        uint64_t seen = t.refused + t.told;
+        char kind[KIND_NAME];
+        kind_of(list->file[i].path, kind);
+        m.world.disk = vio_sim_disk_clone(whole);
+        assert_non_null(m.world.disk);
+        assert_ok(sim_on(&m.world, &(vio_sim_options){.seed = 3}, &err), err);
+        assert_ok(vio_remove(m.world.env.io, list->file[i].path, &err), err);
+        sim_off(&m.world);
+        vio_sim_disk_kill(m.world.disk);
+        judge(&m, list->file[i].path, &t);
+        if (seen == t.refused + t.told)
+            print_message("  '%s' is not needed\n", list->file[i].path);
+        vio_sim_disk_destroy(m.world.disk);
+    }
+    m.world.disk = whole;
+    print_message("%zu files, %llu refused at open, %llu told by a read\n", list->count,
+                  (unsigned long long)t.refused, (unsigned long long)t.told);
+    assert_true(t.refused > 0);
+    model_fini(&m);
+}
+
+static void damage_is_detected_or_harmless(void **state)
+{
+    (void)state;
+    model m;
     uint64_t seed = vv_test_seed(0xf11b);
     uint64_t flips = vv_test_count("VV_FLIPS", 1200);
+    every_byte = vv_test_count("VV_FLIP_ALL", 0) != 0;
     print_message("VV_SEED=0x%llx\n", (unsigned long long)seed);
-    model_init(&m, seed);
-    m.world.opt.log_limit = 2u << 20;
-    assert_ok(model_open(&m, &(vio_sim_options){.seed = seed}, &err), err);
-    assert_int_equal(model_run(&m, STEPS), MODEL_DONE);
-    assert_ok(model_close(&m, &err), err);
-    vio_sim_disk_kill(m.world.disk);
-    m.expect_damage = true;
-
-    static file_list list;
-    list.count = 0;
-    vio_sim_each_file(m.world.disk, add_file, &list);
+    const file_list *list = make_store(&m, seed, every_byte ? STEPS_ALL : STEPS);
     char kind[KIND_NAME];
     char seen[512] = " ";
-    for (size_t i = 0; i < list.count; i++) {
+    for (size_t i = 0; i < list->count; i++) {
         char mark[KIND_NAME + 2];
-        kind_of(list.file[i].path, kind);
+        kind_of(list->file[i].path, kind);
         (void)snprintf(mark, sizeof mark, " %s ", kind);
         if (strstr(seen, mark) != NULL)
             continue;
         (void)strncat(seen, mark + 1, sizeof seen - strlen(seen) - 1);
-        if (strcmp(kind, "LOCK") != 0)
-            damage_kind(&m, &list, kind, flips);
+        if (strcmp(kind, "LOCK") != 0 && every_byte)
+            damage_every_byte(&m, list, kind);
+        else if (strcmp(kind, "LOCK") != 0)
+            damage_kind(&m, list, kind, flips);
     }
     print_message("kinds:%s\n", seen);
     model_fini(&m);
@@ -193,6 +296,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damage_is_detected_or_harmless),
+        cmocka_unit_test(a_missing_file_is_detected_or_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
