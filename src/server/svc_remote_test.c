@@ -92,6 +92,7 @@ static vv_slice request_of(const char *path)
     } rows[] = {
         {"/varve.v1.Kv/CompareAndSwap", 2, {0x18, 1}}, /* absent */
         {"/varve.v1.Kv/Batch", 4, {0x0a, 2, 0x0a, 0}}, /* one put */
+        {"/varve.v1.Kv/GetMany", 3, {0x12, 1, 'k'}},
         {"/storage.QueryService/GetRecord", 7, {0x0a, 5, 0x12, 3, 0x0a, 1, 'e'}},
         {"/storage.QueryService/GetRecords", 7, {0x0a, 5, 0x12, 3, 0x0a, 1, 'e'}},
         {"/storage.IngestionService/IngestRecord", 9, {0x0a, 7, 0x0a, 5, 0x12, 3, 0x0a, 1, 'e'}},

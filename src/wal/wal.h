@@ -55,8 +55,8 @@ typedef struct wal_options {
     uint32_t segment_size; /* multiple of VV_BLOCK; default 64 MiB when 0 */
     uint32_t ring_size;    /* multiple of VV_BLOCK; default 8 MiB when 0 */
     uint64_t log_limit;    /* retained bytes over which wal_pressure names shards; default 1 GiB */
-    uint64_t log_id;         /* what a new log is called, and an old one must be; 0: any */
-    bool must_exist;         /* VV_CORRUPT where there is none: it was there */
+    uint64_t log_id;       /* what a new log is called, and an old one must be; 0: any */
+    bool must_exist;       /* VV_CORRUPT where there is none: it was there */
     uint32_t spare_segments; /* pre-written and recycled segments kept ready; default 1 */
     bool read_only;          /* for check and dump: writes nothing, wal_append is VV_UNSUPPORTED */
     vv_budget *budget;       /* counts the ring under VV_BUDGET_LOG */

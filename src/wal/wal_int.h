@@ -116,8 +116,8 @@ struct wal {
     uint64_t released_shards; /* bit set: released[] holds something */
     uint64_t open_shards;
     uint64_t keep, keep_max; /* wal_keep */
-    unsigned holds;       /* nothing is let go while there are any */
-    vv_error first_error; /* why the log is latched */
+    unsigned holds;          /* nothing is let go while there are any */
+    vv_error first_error;    /* why the log is latched */
     wal_stats stats;
     wal_stats build_stats; /* when the newest spare was begun */
     bool build_prewrites;
