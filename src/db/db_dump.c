@@ -102,7 +102,7 @@ static vv_status dump_file(vv_env *env, const char *name, line_fn *line, void *c
     } kinds[] = {
         {"VARVEWAL", wal_dump_file},       {"VARVERNG", wal_dump_file},
         {"VARVEMAN", lsm_dump_manifest},   {"VARVEVAL", lsm_dump_values},
-        {"VARVETRE", btree_dump_manifest},
+        {"VARVETRE", btree_dump_manifest}, {"VARVEENG", engine_route_dump},
     };
     uint8_t head[8] = {0};
     size_t got = 0;

@@ -62,5 +62,9 @@ VV_MUST_CHECK vv_status engine_route_prepare(engine *e, uint32_t slots, size_t p
 VV_MUST_CHECK vv_status engine_route_list(vio *io, const char *dir,
                                           void (*each)(void *ctx, const char *name), void *ctx,
                                           vv_error *err);
+/** The list as lines of text. */
+VV_MUST_CHECK vv_status engine_route_dump(vv_env *env, const char *path,
+                                          void (*line)(void *ctx, const char *text), void *ctx,
+                                          vv_error *err);
 
 #endif

@@ -93,22 +93,41 @@ static vv_status decode_list(const uint8_t *p, size_t len, list *out, vv_error *
     return VV_OK;
 }
 
-static vv_status read_list(vio *io, const char *dir, list *out, vv_error *err)
+static vv_status read_list_file(vio *io, const char *path, list *out, vv_error *err)
 {
-    char path[VIO_PATH_MAX];
     uint8_t *bytes = NULL;
     size_t len = 0;
     out->count = 0;
-    int n = snprintf(path, sizeof path, "%s/" LIST_NAME, dir);
-    if (n < 0 || (size_t)n >= sizeof path)
-        return vv_fail(err, VV_INVALID, "directory '%.60s...': the path is too long", dir);
     vv_status st = vio_read_file(io, path, LIST_SIZE_MAX, &bytes, &len, err);
-    if (st == VV_NOT_FOUND)
-        return VV_OK;
     if (st == VV_OK)
         st = decode_list(bytes, len, out, err);
     vv_free(bytes);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "file '%s'", path);
+}
+
+/* Empty where there is none. */
+static vv_status read_list(vio *io, const char *dir, list *out, vv_error *err)
+{
+    char path[VIO_PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/" LIST_NAME, dir);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return vv_fail(err, VV_INVALID, "directory '%.60s...': the path is too long", dir);
+    vv_status st = read_list_file(io, path, out, err);
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+vv_status engine_route_dump(vv_env *env, const char *path,
+                            void (*line)(void *ctx, const char *text), void *ctx, vv_error *err)
+{
+    list l;
+    char text[96];
+    vv_status st = read_list_file(env->io, path, &l, err);
+    for (uint32_t i = 0; st == VV_OK && i < l.count; i++) {
+        (void)snprintf(text, sizeof text, "engine %s slot %u born %lld", l.item[i].name,
+                       l.item[i].slot, (long long)l.item[i].born);
+        line(ctx, text);
+    }
+    return st;
 }
 
 vv_status engine_route_list(vio *io, const char *dir, void (*each)(void *ctx, const char *name),
