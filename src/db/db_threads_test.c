@@ -5,6 +5,7 @@
  *   writers    own a pair of keys written in one batch: equal in every snapshot, never going back
  *   swappers   all increment one counter by compare-and-swap: no increment is lost
  *   async      queue batches; done runs once for each, in order
+ *   loaders    bulk loads over the keys of all writers: each is whole in every snapshot
  *   readers    gets, snapshots, walks
  *   tables     two threads create, fill and drop tables, and ask for checkpoints and compactions
  */
@@ -16,10 +17,12 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "varve/bulk.h"
 
 #define WRITERS 8
 #define SWAPPERS 2
 #define ASYNC 2
+#define LOADERS 2
 #define READERS 2
 #define MAKERS 2
 #define ASYNC_DEPTH 200
@@ -61,6 +64,60 @@ static vv_slice number(uint64_t n, uint8_t out[200])
     memset(out, (int)n, 200);
     vv_put_le64(out, n);
     return vv_slice_of(out, 200);
+}
+
+/* First and last key of a load stand before and behind those of all writers, who keep memtables
+ * full of its range. */
+static void load_once(const char *first, const char *last, uint64_t n)
+{
+    enum { BETWEEN = 300 };
+    uint8_t bytes[200];
+    char key[16];
+    vv_error err = {0};
+    vv_bulk *load = NULL;
+    vv_slice value = number(n, bytes);
+    vv_status st = vv_bulk_begin(kv, &load, &err);
+    CHECK(st == VV_OK);
+    if (st != VV_OK)
+        return;
+    st = vv_bulk_put(load, vv_slice_str(first), value, 0, &err);
+    for (int i = 0; st == VV_OK && i < BETWEEN; i++) {
+        (void)snprintf(key, sizeof key, "l%s%03d", first, i);
+        st = vv_bulk_put(load, vv_slice_str(key), value, 0, &err);
+    }
+    if (st == VV_OK)
+        st = vv_bulk_put(load, vv_slice_str(last), value, 0, &err);
+    CHECK(st == VV_OK);
+    if (st != VV_OK || n % 5 == 4) {
+        vv_bulk_abort(load);
+        return;
+    }
+    vv_write_result result = {0};
+    st = vv_bulk_finish(load, &result, &err);
+    CHECK(st == VV_OK && result.version > 0);
+    CHECK(st != VV_OK || read_number(NULL, last) == n);
+    atomic_fetch_add(&commits, 1);
+}
+
+static void loader(void *arg)
+{
+    long id = (long)(intptr_t)arg;
+    char first[16];
+    char last[16];
+    uint64_t before = 0;
+    vv_error err = {0};
+    (void)snprintf(first, sizeof first, "Load%ld", id);
+    (void)snprintf(last, sizeof last, "~load%ld", id);
+    for (uint64_t n = 1; !atomic_load(&stop); n++) {
+        load_once(first, last, n);
+        vv_snapshot *snap = NULL;
+        CHECK(vv_snapshot_create(db, &snap, &err) == VV_OK);
+        uint64_t a = read_number(snap, first);
+        CHECK(a == read_number(snap, last));
+        CHECK(a >= before);
+        before = a;
+        vv_snapshot_release(snap);
+    }
 }
 
 static void writer(void *arg)
@@ -236,12 +293,9 @@ static void all_at_once(void **state)
     static const struct {
         void (*run)(void *arg);
         int count;
-    } roles[] = {{writer, WRITERS},
-                 {swapper, SWAPPERS},
-                 {async_writer, ASYNC},
-                 {reader, READERS},
-                 {table_maker, MAKERS}};
-    vv_thread *thread[WRITERS + SWAPPERS + ASYNC + READERS + MAKERS];
+    } roles[] = {{writer, WRITERS}, {swapper, SWAPPERS}, {async_writer, ASYNC},
+                 {loader, LOADERS}, {reader, READERS},   {table_maker, MAKERS}};
+    vv_thread *thread[WRITERS + SWAPPERS + ASYNC + LOADERS + READERS + MAKERS];
     size_t started = 0;
     for (size_t r = 0; r < ARRAY_LEN(roles); r++)
         for (int i = 0; i < roles[r].count; i++)
