@@ -228,10 +228,9 @@ static vv_status apply_entry(vv_db *db, vv_batch *batch, vv_error *err) VV_REQUI
     return VV_OK;
 }
 
-static vv_status commit_clear(vv_bulk *load, vv_batch *batch, vv_error *err)
-    VV_REQUIRES(load->table.db->commit_lock)
+static vv_status commit_clear(vv_db *db, vv_bulk *load, vv_batch *batch, vv_error *err)
+    VV_REQUIRES(db->commit_lock)
 {
-    vv_db *db = load->table.db;
     vv_status st = log_entry(db, batch, err);
     if (st != VV_OK)
         return st;
@@ -262,7 +261,7 @@ static vv_status commit_once(vv_bulk *load, vv_batch *batch, bool hold, bool *fl
         *flush = st == VV_OK && !load->ops->is_clear(load->run);
     }
     if (st == VV_OK && !*flush)
-        st = commit_clear(load, batch, err);
+        st = commit_clear(db, load, batch, err);
     vv_mutex_unlock(&db->commit_lock);
     return st;
 }
