@@ -15,6 +15,7 @@
 #include "store.h"
 
 #define RECORD_TEXT_MAX (256u * 1024 * 1024)
+#define KEY_TEXT_ROOM (2 * VV_KEY_MAX + 64) /* of a key, and of one that is too long */
 
 typedef struct args {
     uint64_t version;
@@ -180,23 +181,31 @@ static int get_many(const cmd_ctx *ctx, const args *a, const vv_slice *keys, siz
     return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
 }
 
-/* All keys in one buffer, of which the slices are made when it grows no more. */
+/* All keys in one buffer, which has room for them from the start: slices of it stay. */
+static int read_keys(cmd_ctx *ctx, const args *a, char **argv, size_t count, vv_buf *bytes,
+                     vv_slice *keys)
+{
+    if (vv_buf_reserve(bytes, count * KEY_TEXT_ROOM) == NULL)
+        return cmd_fail(ctx, VV_NO_MEMORY, &(vv_error){.msg = "no memory for so many keys"});
+    for (size_t i = 0; i < count; i++) {
+        size_t at = bytes->len;
+        if (!key_text_read(argv[i], a->hex, bytes))
+            return cmd_usage(ctx, "KEY '%s' is %s", argv[i],
+                             a->hex ? "not hexadecimal" : "over 1024 bytes");
+        keys[i] = vv_slice_of(bytes->data + at, bytes->len - at);
+    }
+    return CMD_OK;
+}
+
 static int run_many(cmd_ctx *ctx, const args *a, int argc, char **argv)
 {
     vv_buf bytes;
     size_t count = (size_t)argc;
     vv_slice *keys = vv_calloc(count, sizeof *keys);
-    vv_buf_init(&bytes, (size_t)argc * (2 * VV_KEY_MAX + 64));
-    int code = CMD_OK;
-    if (keys == NULL || vv_buf_reserve(&bytes, count * (2 * VV_KEY_MAX + 64)) == NULL)
-        code = cmd_fail(ctx, VV_NO_MEMORY, &(vv_error){.msg = "no memory for so many keys"});
-    for (size_t i = 0; code == CMD_OK && i < count; i++) {
-        size_t at = bytes.len;
-        if (!key_text_read(argv[i], a->hex, &bytes))
-            code = cmd_usage(ctx, "KEY '%s' is %s", argv[i],
-                             a->hex ? "not hexadecimal" : "over 1024 bytes");
-        keys[i] = vv_slice_of(bytes.data + at, bytes.len - at);
-    }
+    if (keys == NULL)
+        return cmd_fail(ctx, VV_NO_MEMORY, &(vv_error){.msg = "no memory for so many keys"});
+    vv_buf_init(&bytes, count * KEY_TEXT_ROOM);
+    int code = read_keys(ctx, a, argv, count, &bytes, keys);
     if (code == CMD_OK)
         code = get_many(ctx, a, keys, count);
     vv_free(keys);
@@ -214,7 +223,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
         return cmd_usage(ctx, "a KEY is needed");
     if (argc > 1)
         return run_many(ctx, a, argc, argv);
-    vv_buf_init(&key, 2 * VV_KEY_MAX + 64);
+    vv_buf_init(&key, KEY_TEXT_ROOM);
     int code = key_text_read(argv[0], a->hex, &key)
                    ? CMD_OK
                    : cmd_usage(ctx, "KEY is %s", a->hex ? "not hexadecimal" : "over 1024 bytes");
