@@ -73,7 +73,8 @@ VV_API VV_MUST_CHECK vv_status vv_get_async(vv_async *async, vv_table *table,
  *
  * With 0, call it again while it answers more than 0: when it answers 0, the descriptor says when
  * there is more to do. A merge, and with engine btree a compressed or large value or an older
- * version, is put together by blocking reads; with io_backend posix all reads block in here.
+ * version, is put together by blocking reads; with io_backend posix all reads block in here. Engine
+ * rocksdb reads in vv_get_async itself.
  */
 VV_API unsigned vv_async_poll(vv_async *async, unsigned wait_count);
 
