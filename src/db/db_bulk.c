@@ -235,7 +235,7 @@ static vv_status commit_clear(vv_db *db, vv_bulk *load, vv_batch *batch, vv_erro
     if (st != VV_OK)
         return st;
     VV_POINT("db.bulk.logged");
-    load->table.db->bulk_count++;
+    db->bulk_count++;
     st = load->ops->install(load->run, batch->result.version, err);
     VV_POINT("db.bulk.installed");
     /* With the load or without it the version is the log's and has its entry. */
