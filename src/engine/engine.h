@@ -251,8 +251,8 @@ typedef struct engine_ops {
     void (*hold_files)(engine *e);
     void (*release_files)(engine *e);
     /* Under a hold: name each file of the durable state of one moment, once; what names the others
-     * comes last. *checkpoint: everything up to it is in them. each() may be called with locks of
-     * the engine held: it does no I/O. */
+     * comes last. *checkpoint: everything up to it is in them. VV_UNSUPPORTED: it cannot. each()
+     * may be called with locks of the engine held: it does no I/O. */
     vv_status (*list_files)(engine *e,
                             vv_status (*each)(void *ctx, const engine_file *file, vv_error *err),
                             void *ctx, int64_t *checkpoint, vv_error *err);
