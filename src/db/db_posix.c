@@ -85,6 +85,12 @@ vv_status db_world_create(const char *dir, const vv_options *opt, db_world **out
         db_world_destroy(world);
         return st;
     }
+    if (world->has_log && !env_huge_pages())
+        vv_log_to(
+            &world->log, VV_LOG_INFO, "db",
+            "no huge pages here: the block cache lies in small ones, reads cost some time more",
+            VV_KV_S("setting", "/sys/kernel/mm/transparent_hugepage/enabled"),
+            VV_KV_S("wanted", "madvise"));
     *out = world;
     return VV_OK;
 }
@@ -110,12 +116,6 @@ vv_status vv_db_open(const char *dir, const vv_options *opt, vv_db **out, vv_err
         return vv_wrap(err, st, "open '%s'", dir);
     }
     (*out)->world = world;
-    if (world->has_log && !env_huge_pages())
-        vv_log_to(
-            &world->log, VV_LOG_INFO, "db",
-            "no huge pages here: the block cache lies in small ones, reads cost some time more",
-            VV_KV_S("setting", "/sys/kernel/mm/transparent_hugepage/enabled"),
-            VV_KV_S("wanted", "madvise"));
     return VV_OK;
 }
 

@@ -166,19 +166,32 @@ static uint64_t largest_of(const vv_error *err)
     return strtoull(at + strlen("at most "), NULL, 10);
 }
 
+typedef struct sized {
+    const char *name;
+    size_t offset;
+} sized;
+
+/* Where in config the key is that a refusal begins with. */
+static size_t refused_key(const sized *keys, size_t count, const vv_error *err)
+{
+    for (size_t k = 0; k < count; k++)
+        if (strncmp(err->msg, keys[k].name, strlen(keys[k].name)) == 0)
+            return keys[k].offset;
+    fail_msg("no key: %s", err->msg);
+    return 0;
+}
+
 /* Keys set at random, in random combinations: what is accepted fits, and of what is refused the
  * largest that the sentence names is not refused again, while a KiB more is. */
 static void prop_a_refused_size_names_the_largest_that_fits(void **state)
 {
     (void)state;
-    static const struct {
-        const char *name;
-        size_t offset;
-    } keys[] = {{"storage.memtable_size", offsetof(config, storage_memtable_size)},
-                {"storage.cache_size", offsetof(config, storage_cache_size)},
-                {"server.max_message_size", offsetof(config, server_max_message_size)},
-                {"ingest.queue_size", offsetof(config, ingest_queue_size)},
-                {"query.memory_limit", offsetof(config, query_memory_limit)}};
+    static const sized keys[] = {
+        {"storage.memtable_size", offsetof(config, storage_memtable_size)},
+        {"storage.cache_size", offsetof(config, storage_cache_size)},
+        {"server.max_message_size", offsetof(config, server_max_message_size)},
+        {"ingest.queue_size", offsetof(config, ingest_queue_size)},
+        {"query.memory_limit", offsetof(config, query_memory_limit)}};
     vv_rng rng;
     vv_rng_init(&rng, vv_test_seed(1));
     unsigned refused = 0;
@@ -200,16 +213,13 @@ static void prop_a_refused_size_names_the_largest_that_fits(void **state)
             }
             assert_true(tries < ARRAY_LEN(keys)); /* each key is refused once at most */
             refused++;
-            size_t k = 0;
-            while (k < ARRAY_LEN(keys) && strncmp(err.msg, keys[k].name, strlen(keys[k].name)) != 0)
-                k++;
-            assert_true(k < ARRAY_LEN(keys));
+            size_t offset = refused_key(keys, ARRAY_LEN(keys), &err);
             uint64_t largest = largest_of(&err);
             uint64_t more = largest + VV_KIB;
             c = asked;
-            memcpy((char *)&c + keys[k].offset, &more, sizeof more);
+            memcpy((char *)&c + offset, &more, sizeof more);
             assert_status(VV_INVALID, config_fit_memory(&c, &err));
-            memcpy((char *)&asked + keys[k].offset, &largest, sizeof largest);
+            memcpy((char *)&asked + offset, &largest, sizeof largest);
         }
     }
     assert_true(refused > 1000);
