@@ -74,13 +74,17 @@ class FileSystem:
         self.mounted = True
 
     def unmount(self):
+        """The kernel lets go of the files of a killed process's io_uring a little after the process
+        is gone: until then the file system is busy."""
         if not self.mounted:
             return
-        done = run("umount", self.path)
+        end = time.monotonic() + 60
+        while (done := run("umount", self.path)).returncode != 0 and time.monotonic() < end:
+            time.sleep(0.01)
+        self.mounted = False
         if done.returncode != 0:
             run("umount", "-l", self.path)
             raise AssertionError(f"umount: {done.stderr.strip()}")
-        self.mounted = False
 
     def cut(self, how=NO_LOG_FLUSH):
         fd = os.open(self.path, os.O_RDONLY)
@@ -195,8 +199,11 @@ def control_loses(fs, store, engine):
 
 
 def no_loop_device_stays(fs):
-    done = run("losetup", "--noheadings", "--output", "NAME", "--associated", fs.image)
-    assert done.stdout.strip() == "", f"a loop device stays: {done.stdout}"
+    end = time.monotonic() + 60
+    while (name := run("losetup", "--noheadings", "--output", "NAME", "--associated",
+                       fs.image).stdout.strip()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert name == "", f"a loop device stays: {name}"
 
 
 def test_kind(kind, folder, store, engines, rounds):
