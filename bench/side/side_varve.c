@@ -1,9 +1,7 @@
 /*
  * side_varve.c - varve through include/varve, as a program that links libvarve would use it.
  *
- * --engine names the engine of the table. The public interface has no field for it while there is
- * one engine; with one (SIDE_HAS_TABLE_ENGINE, found by Meson) it is set. Either way the table must
- * say afterwards that it is what was asked.
+ * --engine names the engine of the store and its table, which must say afterwards that it is it.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -76,6 +74,16 @@ static void tune(vv_options *opt, const char *text)
     }
 }
 
+static vv_engine_kind kind_of(const char *engine)
+{
+    static const char *const names[] = {
+        [VV_ENGINE_LSM] = "lsm", [VV_ENGINE_BTREE] = "btree", [VV_ENGINE_ROCKSDB] = "rocksdb"};
+    for (size_t i = VV_ENGINE_LSM; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], engine) == 0)
+            return (vv_engine_kind)i;
+    side_fail("engine", "there is no '%s'", engine);
+}
+
 static side_db *engine_open(const side_setup *s)
 {
     vv_error err = {0};
@@ -97,12 +105,10 @@ static side_db *engine_open(const side_setup *s)
         opt.memory_limit = s->cache_size + (UINT64_C(64) << 20);
     }
     opt.background_threads = 2; /* as the peers' */
+    opt.engine = kind_of(s->engine);
     tune(&opt, s->tune);
     must(vv_db_open(s->dir, &opt, &db->db, &err), "open", &err);
     topt.if_not_exists = true;
-#ifdef SIDE_HAS_TABLE_ENGINE
-    topt.engine = s->engine;
-#endif
     must(vv_table_create(db->db, "bench", "side", &topt, &db->table, &err), "table", &err);
     must(vv_table_describe(db->table, &info, &err), "table", &err);
     if (strcmp(info.engine, s->engine) != 0)

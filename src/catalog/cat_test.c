@@ -181,8 +181,10 @@ static void fake_sleep(vv_clock *clock, int64_t ns)
 static void open_catalog(fake *f)
 {
     vv_error err = {0};
-    cat_options opt = {
-        .door = {f, fake_commit}, .clock = f->clock, .engine = {"memory"}, .shard_count = 3};
+    cat_options opt = {.door = {.ctx = f, .commit = fake_commit, .engine = NULL},
+                       .clock = f->clock,
+                       .engine = {"memory"},
+                       .shard_count = 3};
     assert_ok(cat_open(&opt, &f->cat, &err), err);
     assert_ok(cat_load(f->cat, f->shard[0], &err), err);
 }
