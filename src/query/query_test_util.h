@@ -108,4 +108,19 @@ static inline vv_status ask_ids(const query_ask *ask, const query_env *env, char
     return st;
 }
 
+/* One record of each type of value. */
+static inline void put_types(fixture *f)
+{
+    fixture_put(f, "r0", 0 * VV_NS_PER_S, "{\"v\":1,\"o\":{\"x\":{\"y\":7}}}", "site", "north");
+    fixture_put(f, "r1", 1 * VV_NS_PER_S, "{\"v\":2,\"o\":{\"x\":8}}", "site", "south");
+    fixture_put(f, "r2", 2 * VV_NS_PER_S, "{\"v\":\"1\"}", "a.b", "dot");
+    fixture_put(f, "r3", 3 * VV_NS_PER_S, "{\"v\":\"abc\",\"a.b\":5}", NULL, NULL);
+    fixture_put(f, "r4", 4 * VV_NS_PER_S, "{\"v\":true}", NULL, NULL);
+    fixture_put(f, "r5", 5 * VV_NS_PER_S, "{\"v\":null}", NULL, NULL);
+    fixture_put(f, "r6", 6 * VV_NS_PER_S, "{\"v\":[1,\"x\",null,true]}", NULL, NULL);
+    fixture_put(f, "r7", 7 * VV_NS_PER_S, "{\"v\":{\"w\":5}}", NULL, NULL);
+    fixture_put(f, "r8", 8 * VV_NS_PER_S, "{}", NULL, NULL);
+    fixture_put(f, "r9", 9 * VV_NS_PER_S, "{\"v\":-3.5}", NULL, NULL);
+}
+
 #endif
