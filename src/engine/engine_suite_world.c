@@ -73,8 +73,8 @@ static void drop_posix(void *ctx, vv_env *env)
 int engine_suite_main(int argc, char **argv, const engine_suite_subject *subject,
                       void (*tune_real)(engine_options *opt, uint64_t seed))
 {
-    sim_world world;
-    vv_env env;
+    sim_world world = {0};
+    vv_env env = {0};
     engine_suite_subject s = *subject;
     s.env_create = make_sim;
     s.env_destroy = drop_sim;

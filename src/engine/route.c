@@ -282,7 +282,11 @@ static void take_along(route *r)
         uint32_t slot = next_slot(&slots);
         const route_member *m = &r->member[slot];
         int64_t version = m->eng->ops->checkpoint(m->eng);
-        if (m->touched <= version && version < newest)
+        if (m->touched > version || version >= newest)
+            continue;
+        if ((r->prepared >> slot & 1) != 0) /* a later entry of the group has its room there */
+            atomic_store_explicit(&r->lagging, true, memory_order_relaxed);
+        else
             (void)!freeze_member(r, slot, NULL); /* no memory now: the next checkpoint asks again */
     }
 }
