@@ -7,6 +7,7 @@
  */
 #include "server/config.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -339,15 +340,31 @@ vv_status config_load_env(config *c, char *const *environment, vv_error *err)
     return VV_OK;
 }
 
-static bool is_loopback(const char *host)
+/* A numeric address, since no name is ever looked up. */
+static bool read_address(const char *host, bool *is_loopback)
 {
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-           strcmp(host, "localhost") == 0;
+    struct in_addr v4;
+    struct in6_addr v6;
+    *is_loopback = false;
+    if (inet_pton(AF_INET, host, &v4) == 1) {
+        *is_loopback = ntohl(v4.s_addr) >> 24 == 127;
+        return true;
+    }
+    if (inet_pton(AF_INET6, host, &v6) != 1)
+        return false;
+    *is_loopback = IN6_IS_ADDR_LOOPBACK(&v6);
+    return true;
 }
 
 vv_status config_check(const config *c, vv_error *err)
 {
-    if (!is_loopback(c->server_host) && !c->server_allow_anonymous)
+    bool is_loopback;
+    if (!read_address(c->server_host, &is_loopback))
+        return vv_fail(err, VV_INVALID,
+                       "server.host: '%s' is not a numeric address: 127.0.0.1 and ::1 are this "
+                       "machine's",
+                       c->server_host);
+    if (!is_loopback && !c->server_allow_anonymous)
         return vv_fail(err, VV_INVALID,
                        "server.host: %s is reachable from other machines and no credentials are "
                        "configured: listen on 127.0.0.1, or say server.allow_anonymous=true",

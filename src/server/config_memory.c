@@ -24,6 +24,7 @@
 #define MESSAGE_CAP (64 * VV_MIB)
 #define ROOM_LEAST VV_MIB /* the cache gives way to it */
 #define CACHE_LEAST VV_MIB
+#define MEMTABLE_LEAST (16 * VV_KIB)
 #define PART 8u /* of the limit, to a memtable, the queue and a query */
 
 /* A number that a person reads: whole MiB above one, else whole KiB. */
@@ -99,8 +100,10 @@ static vv_status fit_part(const config *c, const char *key, uint64_t *value, uin
 
 vv_status config_fit_memory(config *c, vv_error *err)
 {
+    uint64_t memtable =
+        vv_max_u64(c->storage_memory_limit / PART / c->storage_shards, MEMTABLE_LEAST);
     vv_status st = fit_part(c, "storage.memtable_size", &c->storage_memtable_size, MEMTABLE_CAP,
-                            c->storage_memory_limit / 4, err);
+                            memtable, err);
     if (st == VV_OK)
         st = fit_cache(c, err);
     if (st != VV_OK)

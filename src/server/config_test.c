@@ -94,6 +94,14 @@ static void an_open_address_needs_to_be_asked_for_by_name(void **state)
     assert_status(VV_INVALID, config_check(&c, &err));
     assert_non_null(strstr(err.msg, "server.allow_anonymous"));
     assert_ok(config_set(&c, "server.allow_anonymous=true", &err), err);
+    static const char *const names[] = {"server.host=localhost", "server.host=127.1.2",
+                                        "server.host=", "server.host=::2::"};
+    for (size_t n = 0; n < ARRAY_LEN(names); n++) {
+        assert_ok(config_set(&c, names[n], &err), err);
+        assert_status(VV_INVALID, config_check(&c, &err));
+        assert_non_null(strstr(err.msg, "not a numeric address"));
+    }
+    assert_ok(config_set(&c, "server.host=0.0.0.0", &err), err);
     assert_ok(config_check(&c, &err), err);
 }
 
