@@ -211,8 +211,16 @@ vv_status btree_archive_tick(btree_engine *e, vv_error *err)
         periodic += e->kept[i].meta.periodic;
         oldest = e->kept[i].meta.periodic ? i : oldest;
     }
-    if (periodic >= e->opt.archives_max) /* one goes for each that comes */
+    bool full = e->kept_count >= BTREE_ARCHIVES_MAX;
+    if (periodic > 0 &&
+        (full || periodic >= e->opt.archives_max)) /* one goes for each that comes */
         return drop_kept(e, oldest, err);
+    if (full || e->opt.archives_max == 0) { /* named ones alone: the next interval asks again */
+        e->archived_ns = now;
+        vv_log_to(e->opt.env->log, VV_LOG_WARN, "btree", "no periodic archive: there are too many",
+                  VV_KV_S("dir", e->store.dir), VV_KV_U("archives", e->kept_count));
+        return VV_NOT_FOUND;
+    }
     char name[BTREE_ARCHIVE_NAME_MAX];
     (void)snprintf(name, sizeof name, "periodic-%lld", (long long)now);
     vv_status st = keep_tree(e, name, true, err);

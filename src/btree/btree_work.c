@@ -90,6 +90,8 @@ static void note_outcome(btree_engine *e, vv_status st, const vv_error *err) VV_
 {
     vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_relaxed);
     bool latched = now != VV_OK && now != VV_NO_SPACE;
+    if (now == VV_NO_SPACE && st == VV_NOT_FOUND) /* what had no room is not wanted any more */
+        atomic_store_explicit(&e->background, VV_OK, memory_order_release);
     if (latched || st == VV_NOT_FOUND || st == VV_NO_MEMORY || st == VV_BUSY)
         return;
     if (st != VV_OK && now != st)

@@ -152,7 +152,7 @@ static void make_plan(vv_db *db, vv_batch *const *group, size_t count, group_pla
             plan->shard_count++;
             plan->bytes[s] = 0;
             plan->ops[s] = 0;
-            plan->slots[s] = ENGINE_ROUTE_HOME;
+            plan->slots[s] = 0;
             plan->next_index[s] =
                 atomic_load_explicit(&shard->last_index, memory_order_relaxed) + 1;
             int64_t least = atomic_load_explicit(&shard->floor_time_ns, memory_order_acquire);
@@ -162,8 +162,10 @@ static void make_plan(vv_db *db, vv_batch *const *group, size_t count, group_pla
         }
         plan->bytes[s] += group[i]->payload.len;
         plan->ops[s] += group[i]->op_count;
+        uint32_t slots = 0;
         if (engine_route_is_split(shard->eng))
-            plan->slots[s] |= engine_route_slots(shard->eng, vv_buf_slice(&group[i]->payload));
+            slots = engine_route_slots(shard->eng, vv_buf_slice(&group[i]->payload));
+        plan->slots[s] |= slots != 0 ? slots : ENGINE_ROUTE_HOME;
         plan->has_sync |= group[i]->durability == VV_DURABLE_SYNC;
     }
 }

@@ -165,6 +165,50 @@ static void cancel_slots(route *r, uint32_t slots)
     }
 }
 
+static vv_status apply_to(route *r, uint32_t slot, int64_t version, int64_t commit_time_ns,
+                          vv_slice payload, vv_error *err)
+{
+    route_member *m = &r->member[slot];
+    if (version > m->touched)
+        m->touched = version;
+    return m->eng->ops->apply(m->eng, version, commit_time_ns, payload, err);
+}
+
+/* An entry of nothing brings a member to version, and a flush of it the member's checkpoint. */
+static vv_status freeze_member(route *r, uint32_t slot, vv_error *err)
+{
+    route_member *m = &r->member[slot];
+    uint8_t bytes[ENTRY_HEAD];
+    vv_buf empty = {.data = bytes, .cap = sizeof bytes, .max = sizeof bytes};
+    int64_t version = atomic_load_explicit(&r->applied, memory_order_relaxed);
+    vv_status st = VV_OK;
+    engine_entry_finish(&empty, engine_entry_begin(&empty), 0);
+    if (m->touched < version) {
+        st = m->eng->ops->prepare(m->eng, empty.len, 0, err);
+        if (st == VV_OK)
+            st = apply_to(r, slot, version, 0, vv_buf_slice(&empty), err);
+    }
+    return st == VV_OK ? m->eng->ops->freeze(m->eng, err) : st;
+}
+
+/* Every write to the member is in its files, and another's checkpoint is above its own. Not while
+ * an entry has its room in a memtable and is not applied. */
+static void take_along(route *r)
+{
+    int64_t newest = 0;
+    for (uint32_t slots = route_live(r); slots != 0;) {
+        int64_t version = route_member_checkpoint(&r->member[next_slot(&slots)]);
+        newest = version > newest ? version : newest;
+    }
+    for (uint32_t slots = route_live(r); slots != 0;) {
+        uint32_t slot = next_slot(&slots);
+        const route_member *m = &r->member[slot];
+        int64_t version = m->eng->ops->checkpoint(m->eng);
+        if (m->touched <= version && version < newest)
+            (void)!freeze_member(r, slot, NULL); /* no memory now: the next checkpoint asks again */
+    }
+}
+
 static vv_status prepare_slots(route *r, uint32_t slots, size_t payload_len, uint32_t op_count,
                                vv_error *err)
 {
@@ -178,6 +222,8 @@ static vv_status prepare_slots(route *r, uint32_t slots, size_t payload_len, uin
         cancel_slots(r, r->prepared);
     r->prepared = r->pending_done ? 0 : r->prepared;
     r->pending_done = false;
+    if (r->prepared == 0 && atomic_exchange_explicit(&r->lagging, false, memory_order_relaxed))
+        take_along(r);
     vv_buf_reset(&r->part);
     if ((slots & (slots - 1)) != 0 && vv_buf_reserve(&r->part, payload_len + ENTRY_HEAD) == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory to divide %zu bytes", payload_len);
@@ -244,53 +290,6 @@ static vv_status take_part(route *r, uint32_t slot, vv_slice payload, vv_error *
     return st;
 }
 
-static vv_status apply_to(route *r, uint32_t slot, int64_t version, int64_t commit_time_ns,
-                          vv_slice payload, vv_error *err)
-{
-    route_member *m = &r->member[slot];
-    if (version > m->touched)
-        m->touched = version;
-    return m->eng->ops->apply(m->eng, version, commit_time_ns, payload, err);
-}
-
-/* An entry of nothing brings a member to version, and a flush of it the member's checkpoint. */
-static vv_status freeze_member(route *r, uint32_t slot, vv_error *err)
-{
-    route_member *m = &r->member[slot];
-    uint8_t bytes[ENTRY_HEAD];
-    vv_buf empty = {.data = bytes, .cap = sizeof bytes, .max = sizeof bytes};
-    int64_t version = atomic_load_explicit(&r->applied, memory_order_relaxed);
-    vv_status st = VV_OK;
-    engine_entry_finish(&empty, engine_entry_begin(&empty), 0);
-    if (m->touched < version) {
-        st = m->eng->ops->prepare(m->eng, empty.len, 0, err);
-        if (st == VV_OK)
-            st = apply_to(r, slot, version, 0, vv_buf_slice(&empty), err);
-    }
-    return st == VV_OK ? m->eng->ops->freeze(m->eng, err) : st;
-}
-
-/* Every write to the member is in its files, and another's checkpoint is above its own. */
-static void take_along(route *r)
-{
-    int64_t newest = 0;
-    for (uint32_t slots = route_live(r); slots != 0;) {
-        int64_t version = route_member_checkpoint(&r->member[next_slot(&slots)]);
-        newest = version > newest ? version : newest;
-    }
-    for (uint32_t slots = route_live(r); slots != 0;) {
-        uint32_t slot = next_slot(&slots);
-        const route_member *m = &r->member[slot];
-        int64_t version = m->eng->ops->checkpoint(m->eng);
-        if (m->touched > version || version >= newest)
-            continue;
-        if ((r->prepared >> slot & 1) != 0) /* a later entry of the group has its room there */
-            atomic_store_explicit(&r->lagging, true, memory_order_relaxed);
-        else
-            (void)!freeze_member(r, slot, NULL); /* no memory now: the next checkpoint asks again */
-    }
-}
-
 static vv_status apply_split(route *r, int64_t version, int64_t commit_time_ns, vv_slice payload,
                              vv_error *err)
 {
@@ -313,10 +312,6 @@ static vv_status apply_split(route *r, int64_t version, int64_t commit_time_ns, 
     }
     if (r->part.cap > PART_KEPT_MAX)
         vv_buf_fini(&r->part);
-    if (st == VV_OK && atomic_load_explicit(&r->lagging, memory_order_relaxed)) {
-        atomic_store_explicit(&r->lagging, false, memory_order_relaxed);
-        take_along(r);
-    }
     return st;
 }
 

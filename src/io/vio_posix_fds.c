@@ -14,7 +14,8 @@
  *
  * Use without a lock: a reader first counts itself (users), then looks at the descriptor; the hand
  * first takes the descriptor out, then looks at the users and puts it back when there are some. All
- * four are sequentially consistent, so one of the two sees the other.
+ * four are sequentially consistent, so one of the two sees the other. A reader that looks in
+ * between finds none and waits for the hand's lock (posix_fd_of).
  *
  * The bound is passed only while more files than it allows are being read at once.
  */
@@ -25,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/point.h"
 
 void posix_fds_init(posix_fds *p, unsigned max)
 {
@@ -75,6 +77,7 @@ static int take_idle(posix_fds *p) VV_REQUIRES(p->lock)
         if (atomic_exchange_explicit(&f->was_used, false, memory_order_relaxed))
             continue;
         int fd = atomic_exchange(&f->fd, -1);
+        VV_POINT("vio.fds.taken");
         if (atomic_load(&f->users) == 0) {
             drop(p, f);
             atomic_fetch_add_explicit(&p->given_up, 1, memory_order_relaxed);
@@ -163,6 +166,19 @@ vv_status posix_fd_acquire(posix_file *f, vv_error *err)
     if (st != VV_OK)
         posix_fd_release(f);
     return st;
+}
+
+int posix_fd_of(posix_file *f)
+{
+    int fd = atomic_load(&f->fd);
+    if (VV_LIKELY(fd >= 0) || f->fds == NULL)
+        return fd;
+    /* The hand has it out to look whether anybody reads, which the caller does: it comes back. */
+    vv_mutex_lock(&f->fds->lock);
+    fd = atomic_load(&f->fd);
+    vv_mutex_unlock(&f->fds->lock);
+    assert(fd >= 0);
+    return fd;
 }
 
 void posix_fd_release(posix_file *f)

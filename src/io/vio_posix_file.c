@@ -134,7 +134,7 @@ static posix_step read_moved(posix_transfer *t, size_t n)
         return POSIX_MORE;
     /* Part of a block: the end of the file, or a transfer to take up at the block. */
     struct stat info;
-    if (fstat(t->file->fd, &info) != 0) {
+    if (fstat(posix_fd_of(t->file), &info) != 0) {
         t->sys = errno;
         return POSIX_FAILED;
     }
@@ -203,13 +203,13 @@ static int64_t call_once(const posix_transfer *t)
     int64_t n = -1;
     switch (t->op) {
     case VIO_OP_READ:
-        n = pread(t->file->fd, at, posix_transfer_size(t), offset);
+        n = pread(posix_fd_of(t->file), at, posix_transfer_size(t), offset);
         break;
     case VIO_OP_WRITE:
-        n = pwrite(t->file->fd, at, posix_transfer_size(t), offset);
+        n = pwrite(posix_fd_of(t->file), at, posix_transfer_size(t), offset);
         break;
     case VIO_OP_SYNC:
-        n = fdatasync(t->file->fd);
+        n = fdatasync(posix_fd_of(t->file));
         break;
     }
     return n < 0 ? -errno : n;
@@ -271,7 +271,7 @@ vv_status posix_file_size(vio_file *file, uint64_t *out, vv_error *err)
     vv_status st = posix_fd_acquire(f, err);
     if (st != VV_OK)
         return st;
-    int sys = fstat(f->fd, &info) == 0 ? 0 : errno;
+    int sys = fstat(posix_fd_of(f), &info) == 0 ? 0 : errno;
     posix_fd_release(f);
     if (sys != 0)
         return posix_fail_file(err, sys, "size of", f);
@@ -321,7 +321,7 @@ vv_status posix_file_map(vio_file *file, size_t len, uint8_t **out, vv_error *er
     if (st != VV_OK)
         return st;
     int prot = f->flags & VIO_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *map = mmap(NULL, len, prot, MAP_SHARED | MAP_POPULATE, f->fd, 0);
+    void *map = mmap(NULL, len, prot, MAP_SHARED | MAP_POPULATE, posix_fd_of(f), 0);
     int sys = map == MAP_FAILED ? errno : 0;
     posix_fd_release(f);
     if (sys != 0)

@@ -69,9 +69,12 @@ void posix_fds_hold(posix_fds *p, posix_file *f, int fd);
 int posix_fds_forget(posix_fds *p, posix_file *f);
 /** Close one that is idle, for somebody who got EMFILE or ENFILE. False: there is none. */
 bool posix_fds_relieve(posix_fds *p);
-/** Keep f->fd until the release, opened again if need be. Any thread; no lock when it is there. */
+/** Keep the descriptor until the release, opened again if need be. Any thread; no lock when it is
+ * there. */
 VV_MUST_CHECK vv_status posix_fd_acquire(posix_file *f, vv_error *err);
 void posix_fd_release(posix_file *f);
+/** The descriptor of a file that is acquired; f->fd itself may be out for a moment. */
+int posix_fd_of(posix_file *f);
 /** Open by the name it was opened with: a descriptor, or -errno. */
 int posix_reopen(const posix_file *f);
 

@@ -95,7 +95,7 @@ static bool prepare(ring_queue *r, vio_req *req)
     const uint8_t *own = r->base.buffers;
     bool fixed =
         r->has_buffers && at >= own && at + len <= own + (size_t)VIO_BUFFER_COUNT * VIO_BUFFER_SIZE;
-    int fd = t.file->fd;
+    int fd = posix_fd_of(t.file);
     switch (req->op) {
     case VIO_OP_READ:
         if (fixed)

@@ -91,7 +91,7 @@ const config_key config_keys[] = {
      "btree: keep an archive of all its tables so often; 0: never"},
     {"storage.num_retained_archives", CONFIG_INT, FIELD(storage_num_retained_archives), "100", 1,
      1000, NULL, "btree: of those, the newest so many stay"},
-    {"storage.background_threads", CONFIG_INT, FIELD(storage_background_threads), "1", 1, 64, NULL,
+    {"storage.background_threads", CONFIG_INT, FIELD(storage_background_threads), "1", 1, 16, NULL,
      "threads for compaction, and as many for flushes"},
     {"storage.compaction_budget", CONFIG_SIZE, FIELD(storage_compaction_budget), "0", 0,
      1024 * VV_GIB, NULL, "bytes a second that compaction may merge; 0: as many as the debt needs"},
