@@ -261,7 +261,7 @@ typedef enum vv_operator {
  * VV_ADD and VV_MAX one of other than 8 bytes, gives the operand itself. Like a put it replaces the
  * expiry. Never conflicts. Reads, snapshots and conditions see the value that it comes to.
  * @return as vv_batch_put; VV_INVALID for an unknown operator and an operand of a wrong size;
- *         VV_UNSUPPORTED in a table of the engine btree or rocksdb.
+ *         VV_UNSUPPORTED in a table of the engine rocksdb.
  */
 VV_API VV_MUST_CHECK vv_status vv_batch_merge(vv_batch *batch, vv_table *table, vv_slice key,
                                               vv_operator op, vv_slice operand, int64_t expires_ns,

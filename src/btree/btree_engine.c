@@ -115,12 +115,11 @@ static vv_status btree_apply(engine *base, int64_t version, int64_t commit_time_
                              vv_slice payload, vv_error *err)
 {
     btree_engine *e = btree_engine_of(base);
-    (void)commit_time_ns; /* expiry is stored as an absolute time in each entry */
     if (version <= atomic_load_explicit(&e->checkpoint, memory_order_relaxed))
         return VV_OK; /* replay overlaps what is in the tree */
     vv_mutex_lock(&e->lock);
     engine_memtable *mem = active_of(e);
-    vv_status st = engine_memtable_apply(mem, version, payload, err);
+    vv_status st = engine_memtable_apply_at(mem, version, commit_time_ns, payload, err);
     e->pending_done = true;
     /* Half full: time for a background thread to touch the memory of the next one. */
     bool warm = !e->is_warm && engine_memtable_bytes(mem) > e->opt.memtable_size / 2;
@@ -520,6 +519,7 @@ static uint64_t btree_approximate_size(engine *base, vv_slice lower, vv_slice up
 
 const engine_ops btree_ops = {
     .name = "btree",
+    .can_merge = true,
     .open = btree_open,
     .close = btree_close,
     .prepare = btree_prepare,

@@ -5,7 +5,8 @@
  * deletion reaches, or where a compaction was asked for. In a leaf, each key's versions are looked
  * at together, newest first: those of the memtables, then the tree's. The newest goes into the main
  * tree if it is a put that nothing hides. An older one goes into the history if some reader can
- * still ask for it, with a note of the deletion that ended it.
+ * still ask for it, with a note of the deletion that ended it. Merges have become values by
+ * then (btree_fold.c).
  *
  * Notes of deletions are written whenever the history holds anything, because it may hold an older
  * version of the same key that the deletion has to hide from readers in between.
@@ -196,11 +197,11 @@ static bool is_expired(const btree_job *job, const engine_item *item)
 {
     const engine_readers *r = &job->readers;
     return item->kind == ENGINE_PUT && item->expires_ns != 0 &&
-           item->expires_ns <= r->floor.time_ns && item->expires_ns <= r->pin_time;
+           item->expires_ns <= r->floor.time_ns && item->expires_ns <= r->pin_time &&
+           item->expires_ns <= job->merge_time;
 }
 
-/* Does a reader see this version, not hidden by a range deletion? newer: of the same key, or -1. */
-static bool is_needed(const btree_job *job, vv_slice key, int64_t v, int64_t newer)
+bool btree_job_is_needed(const btree_job *job, vv_slice key, int64_t v, int64_t newer)
 {
     const engine_readers *r = &job->readers;
     if (!engine_readers_need(r, v, newer))
@@ -239,7 +240,8 @@ static int64_t first_cover(const btree_job *job, vv_slice key, int64_t v, int64_
 static vv_status supersede(btree_job *job, btree_candidate *c, int64_t newer, bool *kept,
                            vv_error *err)
 {
-    *kept = !c->dead && is_needed(job, c->item.key, c->item.version, newer) && !VV_BUG(46);
+    *kept =
+        !c->dead && btree_job_is_needed(job, c->item.key, c->item.version, newer) && !VV_BUG(46);
     if (!*kept)
         return free_value(job, c, err);
     uint8_t ids[4 * BTREE_POINTERS];
@@ -248,12 +250,25 @@ static vv_status supersede(btree_job *job, btree_candidate *c, int64_t newer, bo
     return st == VV_OK ? age(job, c->item.key, c->item.version, ENGINE_PUT, &e, err) : st;
 }
 
+static vv_status fold(btree_job *job, vv_error *err)
+{
+    vv_status st = btree_fold_key(job, err);
+    for (uint32_t i = 0; st == VV_OK && i < job->candidate_count; i++) {
+        btree_candidate *c = &job->candidates[i];
+        c->dead = c->item.kind == ENGINE_DELETE || is_expired(job, &c->item);
+    }
+    return st;
+}
+
 /*
  * The versions of one key, newest first, become at most one entry of the main tree and some of the
  * history. Those come in the order of their keys: a deletion stands before the versions it ends.
  */
 static vv_status resolve(btree_job *job, vv_error *err)
 {
+    vv_status st = job->has_merges ? fold(job, err) : VV_OK;
+    if (st != VV_OK)
+        return st;
     btree_candidate *all = job->candidates;
     uint32_t n = job->candidate_count;
     vv_slice key = all[0].item.key;
@@ -262,7 +277,6 @@ static vv_status resolve(btree_job *job, vv_error *err)
     int64_t newest_cover =
         job->cover == NULL ? -1 : engine_rangedels_cover(job->cover, key, INT64_MAX);
     bool live = !all[0].dead && newest_cover <= all[0].item.version;
-    vv_status st = VV_OK;
     if (live) {
         uint8_t ids[4 * BTREE_POINTERS];
         btree_entry e;
@@ -273,8 +287,8 @@ static vv_status resolve(btree_job *job, vv_error *err)
     /* Is anything below worth a note? If some version is kept, or the history may have one. */
     bool keeps = history;
     for (uint32_t i = live ? 1 : 0; i < n && !keeps; i++)
-        keeps = !all[i].dead &&
-                is_needed(job, key, all[i].item.version, i == 0 ? -1 : all[i - 1].item.version);
+        keeps = !all[i].dead && btree_job_is_needed(job, key, all[i].item.version,
+                                                    i == 0 ? -1 : all[i - 1].item.version);
     for (uint32_t i = live ? 1 : 0; st == VV_OK && i < n; i++) {
         btree_candidate *c = &all[i];
         int64_t newer = i == 0 ? -1 : all[i - 1].item.version;
@@ -291,6 +305,12 @@ static vv_status resolve(btree_job *job, vv_error *err)
     return st;
 }
 
+static void begin_key(btree_job *job)
+{
+    job->candidate_count = 0;
+    job->has_merges = false;
+}
+
 static vv_status add_candidate(btree_job *job, const btree_candidate *c, vv_error *err)
 {
     if (job->candidate_count == job->candidate_cap) {
@@ -301,11 +321,15 @@ static vv_status add_candidate(btree_job *job, const btree_candidate *c, vv_erro
         job->candidates = more;
         job->candidate_cap = cap;
     }
-    /* The same version twice: the newer source was first. */
-    if (job->candidate_count > 0 &&
-        job->candidates[job->candidate_count - 1].item.version == c->item.version) {
+    /* The same version twice: the newer source was first. A merge may stand on what its own entry
+     * wrote before. */
+    const btree_candidate *last =
+        job->candidate_count == 0 ? NULL : &job->candidates[job->candidate_count - 1];
+    if (last != NULL && last->item.version == c->item.version &&
+        (last->item.kind != ENGINE_MERGE || c->in_tree))
         return free_value(job, c, err);
-    }
+    job->has_merges |= c->item.kind == ENGINE_MERGE;
+    assert(job->candidates != NULL); /* room was made */
     job->candidates[job->candidate_count++] = *c;
     return VV_OK;
 }
@@ -318,7 +342,7 @@ static vv_status take_versions(btree_job *job, vv_slice key, vv_error *err)
     while (st == VV_OK && (item = engine_merge_item(&job->merge)) != NULL &&
            vv_slice_eq(item->key, key)) {
         btree_candidate c = {.item = *item};
-        c.dead = item->kind != ENGINE_PUT || is_expired(job, item);
+        c.dead = item->kind == ENGINE_DELETE || is_expired(job, item);
         job->read_bytes += item->key.len + item->value.len + 16;
         st = add_candidate(job, &c, err);
         if (st == VV_OK)
@@ -358,7 +382,7 @@ static void look_at(beside *b)
 static vv_status pass_entry(btree_job *job, beside *b, vv_error *err)
 {
     btree_candidate *c = &b->c;
-    vv_status st = engine_readers_enter(&job->readers, engine_key_table(c->item.key), err);
+    vv_status st = btree_job_enter_table(job, engine_key_table(c->item.key), err);
     if (st != VV_OK)
         return st;
     c->dead = is_expired(job, &c->item);
@@ -372,7 +396,7 @@ static vv_status pass_entry(btree_job *job, beside *b, vv_error *err)
                          .flags = c->flags};
         return btree_update_put(&job->main, &e, err);
     }
-    job->candidate_count = 0;
+    begin_key(job);
     st = add_candidate(job, c, err);
     return st == VV_OK ? resolve(job, err) : st;
 }
@@ -392,9 +416,9 @@ static vv_status merge_leaf(btree_job *job, beside *b, bool bounded, vv_slice up
             job->read_bytes += b->c.item.key.len + b->c.item.value.len + 16;
             st = pass_entry(job, b, err);
         } else {
-            job->candidate_count = 0;
+            begin_key(job);
             vv_slice key = item->key;
-            st = engine_readers_enter(&job->readers, engine_key_table(key), err);
+            st = btree_job_enter_table(job, engine_key_table(key), err);
             if (st == VV_OK)
                 st = take_versions(job, key, err);
             if (st == VV_OK && c == 0) {
@@ -517,8 +541,7 @@ static vv_status is_worth_keeping(btree_job *job, vv_slice name, bool *keep, vv_
     engine_kind kind;
     if (!btree_history_parse(name, key, &len, &version, &kind))
         return vv_fail(err, VV_CORRUPT, "the history has a key that is none");
-    vv_status st =
-        engine_readers_enter(&job->readers, engine_key_table(vv_slice_of(key, len)), err);
+    vv_status st = btree_job_enter_table(job, engine_key_table(vv_slice_of(key, len)), err);
     bool same = job->has_seen && len == job->seen_len && memcmp(key, job->seen_key, len) == 0;
     int64_t newer = same ? job->seen_version : job->view->tree->state.history_version;
     memcpy(job->seen_key, key, len);

@@ -16,10 +16,10 @@
 #include "base/util.h"
 #include "btree/btree.h"
 #include "btree/btree_write.h"
-#include "engine/engine_get.h"
 #include "engine/memtable.h"
 #include "engine/merge.h"
 #include "engine/readers.h"
+#include "io/vio_queue.h"
 
 /* One state of the tree with everything to read it. Immutable, shared by count. */
 typedef struct btree_tree {

@@ -28,6 +28,9 @@ static vv_status new_job(btree_engine *e, bool flush, btree_job **out, vv_error 
     job->mem_count = flush ? job->view->mem_count - 1 : 0;
     vv_buf_init(&job->aged, UINT32_MAX);
     vv_buf_init(&job->packed, UINT32_MAX);
+    engine_fold_init(&job->fold);
+    vv_buf_init(&job->folded, ENGINE_VALUE_MAX);
+    vv_arena_init(&job->fold_values, SIZE_MAX / 2);
     engine_readers_init(&job->readers, &e->pins, &e->opt.hooks, &e->visible);
     btree_tree *tree = job->view->tree;
     vv_status st = btree_writer_open(&job->writer, &e->store, &e->manifest, &e->manifest.state,
@@ -56,6 +59,9 @@ void btree_job_destroy(btree_job *job)
     engine_rangedels_unref(job->cover);
     vv_buf_fini(&job->aged);
     vv_buf_fini(&job->packed);
+    engine_fold_fini(&job->fold);
+    vv_buf_fini(&job->folded);
+    vv_arena_fini(&job->fold_values);
     vv_free(job->request.bytes);
     vv_free(job->spans);
     vv_free(job->candidates);

@@ -1,12 +1,15 @@
 /*
  * btree_job_int.h - the state of one piece of background work, shared by btree_job.c (its phases),
- * btree_flush.c (what a merge keeps) and btree_move.c (thin data files).
+ * btree_flush.c (what a flush keeps), btree_fold.c (what merges come to) and btree_move.c (thin
+ * data files).
  */
 #ifndef VARVE_BTREE_BTREE_JOB_INT_H
 #define VARVE_BTREE_BTREE_JOB_INT_H
 
+#include "base/arena.h"
 #include "base/util.h"
 #include "btree/btree_int.h"
+#include "engine/operand.h"
 
 typedef enum btree_phase {
     BTREE_MERGE,   /* memtables and leaves -> new leaves      (many pieces) */
@@ -27,7 +30,7 @@ typedef struct btree_span {
 
 /* A version of the key being resolved, newest first. */
 typedef struct btree_candidate {
-    engine_item item; /* of the leaf: value as stored */
+    engine_item item; /* of the leaf: value as stored. ENGINE_MERGE: until btree_fold_key */
     uint8_t flags;    /* of the leaf */
     bool in_tree;
     bool dead; /* a deletion, or expired for everyone */
@@ -67,6 +70,11 @@ struct btree_job {
     btree_candidate *candidates;
     uint32_t candidate_count;
     uint32_t candidate_cap;
+    bool has_merges;    /* among the candidates */
+    int64_t merge_time; /* no merge that is to come, or not in the tree yet, is committed before */
+    engine_fold fold;
+    vv_buf folded;        /* what the last chain came to */
+    vv_arena fold_values; /* of candidates that were merges */
     uint64_t read_bytes;
 
     vv_buf packed;    /* the last compressed value */
@@ -97,6 +105,16 @@ VV_MUST_CHECK vv_status btree_flush_begin(btree_job *job, vv_error *err);
 VV_MUST_CHECK vv_status btree_flush_piece(btree_job *job, bool *end, vv_error *err);
 /** The same for the history. */
 VV_MUST_CHECK vv_status btree_age_piece(btree_job *job, bool *end, vv_error *err);
+/** Does a reader see this version, not hidden by a range deletion? newer: of the same key, or -1.
+ */
+bool btree_job_is_needed(const btree_job *job, vv_slice key, int64_t v, int64_t newer);
+
+/** Look at one table's readers, and at the merges that its expired values may still be needed for.
+ * Cheap when it is the table looked at already. */
+VV_MUST_CHECK vv_status btree_job_enter_table(btree_job *job, uint32_t table, vv_error *err);
+/** Among the candidates, merges that a reader sees become the puts they come to; what they share
+ * their version with goes. */
+VV_MUST_CHECK vv_status btree_fold_key(btree_job *job, vv_error *err);
 
 /** Train a dictionary if it is time; the job's state has it from then on. */
 VV_MUST_CHECK vv_status btree_compress_begin(btree_job *job, vv_error *err);

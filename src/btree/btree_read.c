@@ -5,6 +5,10 @@
  * tree that can have the key. Only a reader that is older than what the history is about looks
  * there too, and only when the tree has nothing at or below its version.
  *
+ * A merge is found in a memtable alone: pages hold values. What it comes to is worked out from the
+ * memtables' versions of the key and, where those do not end the chain, the tree's newest, which is
+ * older than all of them.
+ *
  * Everything happens in one epoch section while the leaf is in the cache. For a leaf that is not,
  * it takes a reference on the view, leaves the section, reads, and goes on where it was.
  */
@@ -14,6 +18,7 @@
 #include "base/point.h"
 #include "base/util.h"
 #include "btree/btree_int.h"
+#include "engine/chain.h"
 
 #define COPY_MAX                                                                                   \
     1024u /* values of a memtable up to here are copied out: a reference on the                    \
@@ -202,6 +207,70 @@ static void give_from_memtable(const engine_item *item, engine_memtable *holder,
     out->unpin = unpin_memtable;
 }
 
+/* ---- merges ---- */
+
+static vv_status chain_memtable(const lookup *l, engine_chain *c, engine_memtable *mem,
+                                vv_error *err)
+{
+    engine_source *src = NULL;
+    engine_item item;
+    engine_rangedels *set = engine_memtable_rangedels(mem);
+    engine_chain_cover(c, set);
+    engine_rangedels_unref(set);
+    if (engine_memtable_get(mem, l->key, l->read->version, &item) != VV_OK)
+        return VV_OK; /* a source would only find that out later */
+    vv_status st = engine_memtable_source(mem, &src, err);
+    return st == VV_OK ? engine_chain_take(c, src, err) : st;
+}
+
+/* The tree's version under those of the memtables. In a section. */
+static vv_status chain_tree(lookup *l, engine_chain *c, vv_error *err)
+{
+    vv_status st = look_in_main(l, err);
+    if (st == VV_OK)
+        st = engine_chain_push(c, &l->item, err);
+    if (l->frame != NULL)
+        pgc_unpin(l->frame);
+    l->frame = NULL;
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+/* What the key comes to, whose newest version is a merge; appended to out. In a section, which it
+ * leaves for a while. */
+static vv_status look_for_merged(lookup *l, vv_buf *out, int64_t *version, int64_t *expires_ns,
+                                 vv_error *err)
+{
+    engine_chain c;
+    vv_status st = VV_OK;
+    engine_chain_init(&c, l->key, l->read);
+    hold_view(l);
+    vv_epoch_exit();
+    for (uint32_t i = 0; st == VV_OK && !c.ended && i < l->view->mem_count; i++)
+        st = chain_memtable(l, &c, l->view->mem[i], err);
+    vv_epoch_enter();
+    if (st == VV_OK && !c.ended && c.cover < 0)
+        st = chain_tree(l, &c, err);
+    if (st == VV_OK)
+        st = engine_chain_value(&c, out, version, expires_ns, err);
+    engine_chain_fini(&c);
+    return st;
+}
+
+static vv_status give_merged(lookup *l, engine_value *out, vv_error *err)
+{
+    vv_buf value;
+    vv_buf_init(&value, ENGINE_VALUE_MAX);
+    vv_status st = look_for_merged(l, &value, &out->version, &out->expires_ns, err);
+    if (st != VV_OK) {
+        vv_buf_fini(&value);
+        return st;
+    }
+    out->data = vv_buf_slice(&value);
+    out->pin = value.data; /* the buffer's memory is the value's now */
+    out->unpin = vv_free;
+    return VV_OK;
+}
+
 /* In a section. On failure l->frame may be left pinned. */
 static vv_status look(lookup *l, engine_value *out, vv_error *err)
 {
@@ -214,6 +283,8 @@ static vv_status look(lookup *l, engine_value *out, vv_error *err)
     if (st != VV_OK)
         return st;
     *out = (engine_value){.version = l->item.version, .expires_ns = l->item.expires_ns};
+    if (VV_UNLIKELY(l->item.kind == ENGINE_MERGE))
+        return give_merged(l, out, err);
     if (holder != NULL) {
         give_from_memtable(&l->item, holder, out);
     } else {
@@ -266,6 +337,25 @@ typedef struct cursor_hold {
     btree_view *view;
 } cursor_hold;
 
+/* The cursor's view is held as long as it is open. */
+static vv_status resolve_held(void *ctx, const engine_item *item, const engine_read *read,
+                              vv_buf *out, vv_error *err)
+{
+    const cursor_hold *hold = ctx;
+    lookup l = {.e = hold->e,
+                .key = item->key,
+                .read = read,
+                .view = hold->view,
+                .view_held = true,
+                .cover = -1};
+    int64_t version = 0;
+    int64_t expires_ns = 0;
+    vv_epoch_enter();
+    vv_status st = look_for_merged(&l, out, &version, &expires_ns, err);
+    vv_epoch_exit();
+    return st;
+}
+
 static void release_hold(void *ctx)
 {
     cursor_hold *hold = ctx;
@@ -313,7 +403,9 @@ vv_status btree_cursor(engine *base, const engine_cursor_options *opt, engine_cu
     size_t count = 0;
     vv_status st = make_sources(view, opt, sources, &count, err);
     if (st == VV_OK) {
-        st = engine_cursor_create(sources, count, opt, release_hold, hold, out, err);
+        engine_cursor_options with = *opt;
+        with.resolver = (engine_resolver){resolve_held, hold};
+        st = engine_cursor_create(sources, count, &with, release_hold, hold, out, err);
         count = 0; /* taken */
     }
     for (size_t i = 0; i < count; i++)

@@ -11,6 +11,7 @@
 #include "base/epoch.h"
 #include "base/error.h"
 #include "btree/btree_int.h"
+#include "engine/engine_get.h"
 
 typedef struct step_state {
     btree_view *view;      /* held */

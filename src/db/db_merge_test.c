@@ -1,10 +1,11 @@
 /*
- * db_merge_test.c - merges through the public interface: what they come to in memtables, in runs,
+ * db_merge_test.c - merges through the public interface: what they come to in memtables, in files,
  * over a restart, in batches, at snapshots and under expiry.
  */
 #include "db/db_test_util.h"
 
 #include "base/bytes.h"
+#include "btree/btree.h"
 #include "db/db_int.h"
 
 static const engine_ops *engine_under_test;
@@ -233,5 +234,5 @@ static int run(const engine_ops *ops)
 
 int main(void)
 {
-    return run(&engine_memory_ops) + run(&lsm_ops);
+    return run(&engine_memory_ops) + run(&lsm_ops) + run(&btree_ops);
 }

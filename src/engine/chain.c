@@ -37,8 +37,9 @@ static vv_status push_apart(engine_chain *c, const engine_item *item, vv_error *
     return st;
 }
 
-static vv_status take(engine_chain *c, const engine_item *item, vv_error *err)
+vv_status engine_chain_push(engine_chain *c, const engine_item *item, vv_error *err)
 {
+    assert(!c->ended);
     vv_status st = VV_OK;
     if (item->version < c->cover) {
         c->ended = true;
@@ -61,7 +62,7 @@ vv_status engine_chain_take(engine_chain *c, engine_source *src, vv_error *err)
 {
     vv_status st = engine_source_seek(src, c->key, c->read->version, err);
     while (st == VV_OK && !c->ended && src->valid && vv_slice_eq(src->item.key, c->key)) {
-        st = take(c, &src->item, err);
+        st = engine_chain_push(c, &src->item, err);
         if (st == VV_OK && !c->ended)
             st = engine_source_next(src, err);
     }

@@ -25,6 +25,8 @@ void engine_chain_init(engine_chain *c, vv_slice key, const engine_read *read);
 void engine_chain_fini(engine_chain *c);
 /** The range deletions of the next part, before its versions. set may be NULL. */
 void engine_chain_cover(engine_chain *c, const engine_rangedels *set);
+/** The next older version of the key. Not once ended. */
+VV_MUST_CHECK vv_status engine_chain_push(engine_chain *c, const engine_item *item, vv_error *err);
 /** All versions of the key in the next part. Takes src, also on failure. */
 VV_MUST_CHECK vv_status engine_chain_take(engine_chain *c, engine_source *src, vv_error *err);
 /** The value, appended to out. VV_NOT_FOUND when there was no merge to begin with. */
