@@ -167,23 +167,6 @@ static int64_t btree_last_version(engine *base, vv_slice key, int64_t *floor)
     return last;
 }
 
-/* Exact above what was flushed; below it pages tell neither deletions nor range deletions. */
-static vv_status btree_touched(engine *base, vv_slice lower, vv_slice upper, int64_t since,
-                               engine_touch *out, vv_error *err)
-{
-    btree_engine *e = btree_engine_of(base);
-    btree_view *view = btree_view_acquire(e);
-    vv_status st = VV_NOT_FOUND;
-    for (uint32_t i = 0; st == VV_NOT_FOUND && i < view->mem_count; i++)
-        if (i == 0 || engine_memtable_max_version(view->mem[i]) > since)
-            st = engine_memtable_touched(view->mem[i], lower, upper, since, out, err);
-    /* After the view, as in btree_last_version. */
-    if (st == VV_NOT_FOUND && since < atomic_load_explicit(&e->checkpoint, memory_order_acquire))
-        st = VV_UNSUPPORTED;
-    btree_view_release(e, view);
-    return st;
-}
-
 static vv_status btree_pin_version(engine *base, int64_t version, int64_t time_ns, vv_error *err)
 {
     return engine_pins_add(&btree_engine_of(base)->pins, version, time_ns, err);
@@ -332,6 +315,8 @@ static vv_status first_view(btree_engine *e, btree_tree *tree, btree_view **out,
     (*out)->mem[0] = mem;
     (*out)->tree = tree;
     btree_tree_ref(tree);
+    /* Pins end with the process: nobody asks for what was written before. */
+    (*out)->cuts.known_from = tree->state.checkpoint;
     return VV_OK;
 }
 

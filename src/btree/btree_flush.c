@@ -9,7 +9,8 @@
  * then (btree_fold.c).
  *
  * Notes of deletions are written whenever the history holds anything, because it may hold an older
- * version of the same key that the deletion has to hide from readers in between.
+ * version of the same key that the deletion has to hide from readers in between; and where a reader
+ * is older than the deletion, because it may ask whether the key was touched (btree_touch.c).
  *
  * An aged entry, in the buffer from MERGE to AGE:
  *     u32 key length | u32 value length | u64 version | u64 expiry | u8 flags | key | value
@@ -284,8 +285,10 @@ static vv_status resolve(btree_job *job, vv_error *err)
         if (st == VV_OK)
             st = btree_update_put(&job->main, &e, err);
     }
-    /* Is anything below worth a note? If some version is kept, or the history may have one. */
-    bool keeps = history;
+    /* Is anything below worth a note? If some version is kept, or the history may have one, or the
+     * key is gone from the tree and somebody has seen it before. */
+    int64_t newest = newest_cover > all[0].item.version ? newest_cover : all[0].item.version;
+    bool keeps = history || (!live && !engine_readers_are_above(&job->readers, newest));
     for (uint32_t i = live ? 1 : 0; i < n && !keeps; i++)
         keeps = !all[i].dead && btree_job_is_needed(job, key, all[i].item.version,
                                                     i == 0 ? -1 : all[i - 1].item.version);

@@ -48,11 +48,18 @@ static inline void btree_tree_ref(btree_tree *t)
 void btree_tree_unref(btree_tree *t); /* accepts NULL; takes no lock */
 bool btree_tree_has_file(const btree_tree *t, const btree_file *file);
 
+/* Range deletions that were flushed and that a pin is older than. Immutable, shared by count. */
+typedef struct btree_cuts {
+    engine_rangedels *set; /* NULL: none */
+    int64_t known_from;    /* of what was written above it nothing is forgotten */
+} btree_cuts;
+
 /* What a reader sees: memtables and the tree, at one moment. */
 typedef struct btree_view {
     _Atomic uint32_t refs;
     uint32_t mem_count;
     btree_tree *tree;
+    btree_cuts cuts;        /* holds the set */
     engine_memtable *mem[]; /* [0] active, the others frozen, newest first */
 } btree_view;
 
@@ -131,9 +138,10 @@ void btree_view_unref(void *view); /* accepts NULL; the form fits vv_epoch_retir
 /** The old view's tree and memtables behind a new active one. */
 VV_MUST_CHECK vv_status btree_view_with_memtable(const btree_view *old, engine_memtable *mem,
                                                  btree_view **out, vv_error *err);
-/** Replace the tree, and drop the oldest mem_count memtables. Takes tree's reference on success. */
+/** Replace the tree and the cuts, and drop the oldest mem_count memtables. Takes the references of
+ * tree and cuts on success. */
 VV_MUST_CHECK vv_status btree_install(btree_engine *e, uint32_t mem_count, btree_tree *tree,
-                                      vv_error *err);
+                                      const btree_cuts *cuts, vv_error *err);
 
 /* ---- btree_read.c ---- */
 
@@ -167,6 +175,13 @@ vv_status btree_multi_get(engine *base, const vv_slice *keys, size_t count, cons
  * cache. */
 VV_MUST_CHECK vv_status btree_source_create(btree_tree *tree, bool history, bool scan,
                                             engine_source **out, vv_error *err);
+/** Items have their values as the leaf holds them: for who asks for keys and versions. */
+void btree_source_leave_values(engine_source *src);
+
+/* ---- btree_touch.c ---- */
+
+vv_status btree_touched(engine *base, vv_slice lower, vv_slice upper, int64_t since,
+                        engine_touch *out, vv_error *err);
 
 /* ---- btree_value.c ---- */
 

@@ -54,6 +54,7 @@ void btree_job_destroy(btree_job *job)
     btree_inode_unref(job->new_main);
     btree_inode_unref(job->new_history);
     btree_tree_unref(job->tree);
+    engine_rangedels_unref(job->cuts.set);
     btree_writer_close(&job->writer);
     engine_readers_fini(&job->readers);
     engine_rangedels_unref(job->cover);
@@ -203,10 +204,13 @@ static vv_status install(btree_job *job, vv_error *err)
 {
     btree_engine *e = job->e;
     btree_tree *tree = job->tree;
-    vv_status st = btree_install(e, job->mem_count, tree, err);
+    vv_status st = job->has_cuts ? VV_OK : btree_cuts_make(job, err);
+    if (st == VV_OK)
+        st = btree_install(e, job->mem_count, tree, &job->cuts, err);
     if (st != VV_OK)
         return st;
     job->tree = NULL;
+    job->cuts.set = NULL;
     /* What the tree has no page in any more goes, and an active file without one. */
     for (uint32_t i = 0; i < job->writer.file_count; i++) {
         btree_file *f = job->writer.files[i];

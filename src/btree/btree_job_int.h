@@ -1,7 +1,7 @@
 /*
  * btree_job_int.h - the state of one piece of background work, shared by btree_job.c (its phases),
- * btree_flush.c (what a flush keeps), btree_fold.c (what merges come to) and btree_move.c (thin
- * data files).
+ * btree_flush.c (what a flush keeps), btree_fold.c (what merges come to), btree_touch.c
+ * (flushed range deletions) and btree_move.c (thin data files).
  */
 #ifndef VARVE_BTREE_BTREE_JOB_INT_H
 #define VARVE_BTREE_BTREE_JOB_INT_H
@@ -56,6 +56,8 @@ struct btree_job {
     bool has_main; /* new_main is what it is to be, NULL included */
     bool has_history;
     btree_tree *tree; /* made for INSTALL */
+    btree_cuts cuts;  /* likewise */
+    bool has_cuts;
 
     engine_merge merge;
     bool merging;
@@ -115,6 +117,9 @@ VV_MUST_CHECK vv_status btree_job_enter_table(btree_job *job, uint32_t table, vv
 /** Among the candidates, merges that a reader sees become the puts they come to; what they share
  * their version with goes. */
 VV_MUST_CHECK vv_status btree_fold_key(btree_job *job, vv_error *err);
+
+/** Fill job->cuts: those of the view, and what the job flushes. */
+VV_MUST_CHECK vv_status btree_cuts_make(btree_job *job, vv_error *err);
 
 /** Train a dictionary if it is time; the job's state has it from then on. */
 VV_MUST_CHECK vv_status btree_compress_begin(btree_job *job, vv_error *err);

@@ -16,6 +16,7 @@ typedef struct tree_source {
     const btree_inode *root;
     bool history;
     bool scan;
+    bool leaves_values;
     btree_path path;
     bool placed;      /* path stands on a leaf */
     pgc_frame *frame; /* of that leaf, pinned; or NULL */
@@ -97,7 +98,7 @@ static vv_status show(tree_source *s, uint32_t index, vv_error *err)
     }
     if (VV_UNLIKELY(s->value != NULL))
         drop_value(s);
-    if (VV_UNLIKELY(found.flags & BTREE_VALUE_APART)) {
+    if (VV_UNLIKELY(found.flags & BTREE_VALUE_APART) && !s->leaves_values) {
         vv_status st = show_apart(s, &found, err);
         if (st != VV_OK)
             return st;
@@ -280,4 +281,9 @@ vv_status btree_source_create(btree_tree *tree, bool history, bool scan, engine_
     s->scan = scan;
     *out = &s->base;
     return VV_OK;
+}
+
+void btree_source_leave_values(engine_source *src)
+{
+    source_of(src)->leaves_values = true;
 }

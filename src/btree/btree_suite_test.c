@@ -27,7 +27,6 @@ int main(int argc, char **argv)
         .name = "btree",
         .ops = &btree_ops,
         .tune = tune_tiny,
-        .touched_forgets = true,
         .model_ops = 1000000,
     };
     return engine_suite_main(argc, argv, &subject, NULL);

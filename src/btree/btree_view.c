@@ -44,6 +44,7 @@ void btree_view_unref(void *ptr)
         if (view->mem[i] != NULL)
             engine_memtable_unref(view->mem[i]);
     btree_tree_unref(view->tree);
+    engine_rangedels_unref(view->cuts.set);
     vv_free(view);
 }
 
@@ -62,11 +63,15 @@ vv_status btree_view_with_memtable(const btree_view *old, engine_memtable *mem, 
     }
     view->tree = old->tree;
     btree_tree_ref(old->tree);
+    view->cuts = old->cuts;
+    if (view->cuts.set != NULL)
+        engine_rangedels_ref(view->cuts.set);
     *out = view;
     return VV_OK;
 }
 
-vv_status btree_install(btree_engine *e, uint32_t mem_count, btree_tree *tree, vv_error *err)
+vv_status btree_install(btree_engine *e, uint32_t mem_count, btree_tree *tree,
+                        const btree_cuts *cuts, vv_error *err)
 {
     btree_view *old = btree_view_acquire(e);
     /* Room for memtables that are frozen meanwhile: there is a bound on them but in replay. */
@@ -86,6 +91,7 @@ vv_status btree_install(btree_engine *e, uint32_t mem_count, btree_tree *tree, v
     }
     if (fits) {
         view->tree = tree;
+        view->cuts = *cuts;
         /* Pairs with the acquire loads of readers. */
         atomic_store_explicit(&e->view, view, memory_order_release);
     }

@@ -23,7 +23,6 @@ int main(int argc, char **argv)
             .name = btree_home != 0 ? "btree with lsm beside it" : "lsm with btree beside it",
             .ops = &ops,
             .tune = tune_tiny,
-            .touched_forgets = true,
             .engines = 2,
             .model_ops = 200000,
         };

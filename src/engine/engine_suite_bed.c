@@ -77,6 +77,7 @@ bed *bed_create(const engine_suite_subject *subject)
 
 vv_status bed_try_open(bed *b, vv_error *err)
 {
+    b->opened_at = b->version;
     return b->subject->ops->open(&b->opt, &b->e, err);
 }
 
@@ -404,6 +405,12 @@ void expect_clean(bed *b)
     engine_stats stats;
     b->e->ops->stats(b->e, &stats);
     assert_false(stats.failed);
+}
+
+bool may_have_forgotten(const bed *b, int64_t since)
+{
+    return since < b->opened_at ||
+           (b->subject->touched_forgets && since < b->e->ops->checkpoint(b->e));
 }
 
 void in_each_state(bed *b, void (*fn)(bed *b, void *ctx), void *ctx)

@@ -27,6 +27,7 @@ typedef struct bed {
     vv_budget budget;
     engine_options opt;
     engine *e;
+    int64_t opened_at;    /* the version when it was opened: pins end with the process */
     engine_floor floor;   /* what the floor hook answers */
     int64_t durable;      /* what ensure_durable was asked for last */
     int64_t checkpointed; /* what on_checkpoint said last */
@@ -76,6 +77,8 @@ void expect_get(bed *b, const char *key, int64_t version, const char *value);
 void expect_scan(bed *b, int64_t version, const char *text);
 void expect_scan_between(bed *b, int64_t version, const char *lower, const char *upper,
                          const char *text);
+/* May touched() answer VV_UNSUPPORTED? */
+bool may_have_forgotten(const bed *b, int64_t since);
 void expect_clean(bed *b); /* check() has no finding, hooks were honoured */
 engine_cursor *open_cursor(bed *b, int64_t version, const char *lower, const char *upper);
 vv_slice table_key(uint32_t table, const char *key, uint8_t *buf, size_t buf_len);

@@ -298,9 +298,7 @@ static void compare_touched(duel *d)
         return;
     vv_status got = d->b->e->ops->touched(d->b->e, lower, upper, since, &x, &err);
     vv_status want = d->model->ops->touched(d->model, lower, upper, since, &y, &err);
-    bool forgotten = since < d->b->e->ops->checkpoint(d->b->e) ||
-                     d->b->subject->engines > 1; /* one of them may be further than all */
-    if (got == VV_UNSUPPORTED && d->b->subject->touched_forgets && forgotten)
+    if (got == VV_UNSUPPORTED && may_have_forgotten(d->b, since))
         return;
     if (got != want || (got == VV_OK && x.version <= since))
         fail_msg("VV_SEED=%#llx: touched since %lld: %s instead of %s",

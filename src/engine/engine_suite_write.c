@@ -450,7 +450,7 @@ static void expect_touched(bed *b, const char *lower, const char *upper, int64_t
     vv_status st =
         b->e->ops->touched(b->e, table_key(b->table, lower, lo, sizeof lo),
                            table_key(b->table, upper, hi, sizeof hi), since, &touch, &err);
-    if (st == VV_UNSUPPORTED && b->subject->touched_forgets && since < b->e->ops->checkpoint(b->e))
+    if (st == VV_UNSUPPORTED && may_have_forgotten(b, since))
         return;
     if (st != (want == NULL ? VV_NOT_FOUND : VV_OK))
         fail_msg("[%s, %s) since %lld: %s %s", lower, upper, (long long)since, vv_status_name(st),

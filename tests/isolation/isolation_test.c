@@ -400,6 +400,8 @@ static void prop_isolation_is_as_named(void **state)
     opt.memory_limit = 64u << 20;
     opt.memtable_size = 1u << 20;
     opt.log_segment_size = 1u << 20;
+    if (getenv("VV_ENGINE_BTREE") != NULL)
+        opt.engine = VV_ENGINE_BTREE;
     (void)snprintf(dir, sizeof dir, "/tmp/varve-iso-XXXXXX");
     assert_non_null(mkdtemp(dir));
     assert_ok(vv_db_open(dir, &opt, &db, &err), err);

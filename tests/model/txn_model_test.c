@@ -16,6 +16,7 @@
 
 #include "base/bytes.h"
 #include "base/rng.h"
+#include "btree/btree.h"
 #include "lsm/lsm.h"
 
 #define TABLES 2u
@@ -514,7 +515,9 @@ static void prop_transactions_equal_a_serial_oracle(void **unused)
     vv_rng_init(&rng, seed);
     events = calloc(EVENTS, sizeof *events);
     assert_non_null(events);
-    world.ops = getenv("VV_ENGINE_MEMORY") != NULL ? &engine_memory_ops : &lsm_ops;
+    world.ops = getenv("VV_ENGINE_MEMORY") != NULL  ? &engine_memory_ops
+                : getenv("VV_ENGINE_BTREE") != NULL ? &btree_ops
+                                                    : &lsm_ops;
     world.opt = (vv_options)SIM_TINY_OPTIONS;
     sim_start(&world);
     open_tables();
