@@ -45,7 +45,9 @@ fi
 if [ "$what" = tsan ]; then
     configure build-tsan clang all -Dtest_hooks=true --buildtype=debugoptimized \
         -Db_sanitize=thread -Db_lundef=false
-    TSAN_OPTIONS=halt_on_error=1 run build-tsan --suite unit
+    # What runs on one thread has little to show here.
+    VV_CRASH_SEEDS=1 VV_FAULT_STEP=20 VV_SUITE_PERCENT=10 TSAN_OPTIONS=halt_on_error=1 \
+        run build-tsan --suite unit
 fi
 # shellcheck disable=SC2086
 tools/test_summary.py $dirs

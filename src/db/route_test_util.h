@@ -71,7 +71,7 @@ static inline uint64_t pair_data_files(const engine_stats *stats)
 
 static inline bool pair_has_compacted(const engine_stats *stats)
 {
-    return stats->flushes > 0;
+    return stats->checkpoint > 0;
 }
 
 static inline tw_subject pair_small(const char *name, const engine_ops *ops)

@@ -127,7 +127,10 @@ static bool run_with_cut(const tw_subject *subject, uint64_t seed, uint64_t n, b
     if (!cut) { /* the workload reaches what the test is about */
         engine_stats stats;
         w.ops->stats(w.e, &stats);
-        assert_true(w.checkpointed > 0 && subject->has_compacted(&stats));
+        if (w.checkpointed == 0 || !subject->has_compacted(&stats))
+            fail_msg("seed %#llx: checkpoint %lld of %lld, %llu flushes: the workload is too short",
+                     (unsigned long long)seed, (long long)w.checkpointed, (long long)w.version,
+                     (unsigned long long)stats.flushes);
     }
     w.ops->close(w.e);
     w.e = NULL;

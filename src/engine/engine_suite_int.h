@@ -41,8 +41,8 @@ typedef struct bed {
     logged *log;
     size_t log_count;
     size_t log_cap;
-    int64_t version;
-    int64_t now_ns; /* the read time of expectations and the commit time of batches */
+    _Atomic int64_t version; /* hooks read it from other threads */
+    int64_t now_ns;          /* the read time of expectations and the commit time of batches */
 } bed;
 
 /* Life: an open engine over an empty disk. bed_reopen closes and opens it and replays the log from
