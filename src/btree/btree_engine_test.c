@@ -343,6 +343,37 @@ static void periodic_archives_come_and_go(void **state)
     stop(&w);
 }
 
+/* As many as the manifest can name: a periodic one then makes room for the next, or none comes. */
+static void archives_end_at_the_limit(void **state)
+{
+    (void)state;
+    for (unsigned named = BTREE_ARCHIVES_MAX - 1; named <= BTREE_ARCHIVES_MAX; named++) {
+        world w;
+        vv_error err;
+        start(&w, 64 << 10, 4096);
+        put(&w, "k", vv_slice_str("v"));
+        flush(&w);
+        for (unsigned i = 0; i < named; i++) {
+            char name[16];
+            (void)snprintf(name, sizeof name, "a%u", i);
+            assert_ok(btree_archive_create(w.e, name, &err), err);
+        }
+        w.opt.archive_interval_ns = VV_NS_PER_S;
+        reopen(&w);
+        for (int i = 0; i < 4; i++) {
+            vio_sim_advance(w.disk, 2 * VV_NS_PER_S);
+            work(&w);
+        }
+        unsigned listed = 0;
+        btree_archive_list(w.e, count_listed, &listed);
+        assert_int_equal(listed, BTREE_ARCHIVES_MAX);
+        reopen(&w);
+        assert_status(VV_INVALID, btree_archive_create(w.e, "one more", &err));
+        expect_clean(&w);
+        stop(&w);
+    }
+}
+
 /* The power fails at each write of making and dropping an archive. */
 static void prop_a_cut_leaves_an_archive_whole_or_absent(void **state)
 {
@@ -699,6 +730,7 @@ int main(void)
         cmocka_unit_test(a_cursor_keeps_its_files_and_then_they_go),
         cmocka_unit_test(archives_show_what_was_there),
         cmocka_unit_test(periodic_archives_come_and_go),
+        cmocka_unit_test(archives_end_at_the_limit),
         cmocka_unit_test(prop_a_cut_leaves_an_archive_whole_or_absent),
         cmocka_unit_test(a_small_change_writes_few_pages),
         cmocka_unit_test(prop_random_trees_are_clean),
