@@ -33,6 +33,9 @@ void db_abandon(vv_db *db);
 /** The node's memory budget, for the queues of the server. */
 vv_budget *db_budget(vv_db *db);
 
+/** VV_INVALID for what is no kind of engine, VV_UNSUPPORTED for one that this build has not. */
+VV_MUST_CHECK vv_status db_engine_check_kind(vv_engine_kind kind, vv_error *err);
+
 /** What a write gets at least that asks for this. */
 vv_durability db_durability(const vv_db *db, vv_durability asked);
 

@@ -22,8 +22,7 @@ static vv_status refuse_unbuilt(const engine_ops *ops, vv_error *err)
     if (ops->open != NULL)
         return VV_OK;
     return vv_fail(err, VV_UNSUPPORTED,
-                   "this build has no engine %s: build with -D%s=enabled (make setup-%s installs "
-                   "what it needs)",
+                   "this build has no engine %s: build with -D%s=enabled (make build-%s does)",
                    ops->name, ops->name, ops->name);
 }
 

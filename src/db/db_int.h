@@ -295,8 +295,6 @@ vv_status db_close(vv_db *db, vv_error *err);
 /* ---- db_engine.c ------------------------------------------------------------------------------
  */
 
-/* VV_INVALID for what is no kind of engine. */
-VV_MUST_CHECK vv_status db_engine_check_kind(vv_engine_kind kind, vv_error *err);
 /* The engine that an existing store was made with, or the one that the options ask for. */
 VV_MUST_CHECK vv_status db_engine_choose(vv_env *env, const vv_options *opt, const engine_ops **out,
                                          vv_error *err);

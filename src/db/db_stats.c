@@ -55,7 +55,7 @@ static void add_log(vv_db *db, vv_stats *out)
     out->log_retained_bytes = w.retained_bytes;
     out->log_segments = w.segments;
     out->log_syncs = w.syncs;
-    out->disk_bytes += w.segments * db->opt.log_segment_size + db->opt.log_ring_size;
+    out->disk_bytes += (w.segments + w.spares) * db->opt.log_segment_size + db->opt.log_ring_size;
     out->failed |= w.failed;
     const wal_recovery *r = wal_recovery_stats(db->log);
     out->recovery_cut_bytes = r->cut_bytes;

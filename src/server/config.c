@@ -1,7 +1,7 @@
 /*
  * config.c - the table of keys, and how text becomes a value.
  *
- * A size takes KB, MB, GB (or KiB, MiB, GiB): powers of 1024 in both spellings, as the users of the
+ * A size takes K, M, G, also as KB or KiB: powers of 1024 in both spellings, as the users of the
  * engines we replace write them. A duration takes ms, s, m, h. A size that is "auto" by default is
  * 0 until config_fit_memory derives it from the memory limit.
  */
@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/nearest.h"
 #include "base/util.h"
+#include "db/db.h"
 #include "server/config_int.h"
 #include "varve/db.h"
 
@@ -160,9 +161,9 @@ typedef struct unit {
     uint64_t factor;
 } unit;
 
-static const unit size_units[] = {{"", 1},         {"B", 1},        {"KB", VV_KIB},
-                                  {"KiB", VV_KIB}, {"MB", VV_MIB},  {"MiB", VV_MIB},
-                                  {"GB", VV_GIB},  {"GiB", VV_GIB}, {NULL, 0}};
+static const unit size_units[] = {{"", 1},        {"B", 1},        {"KB", VV_KIB},  {"KiB", VV_KIB},
+                                  {"K", VV_KIB},  {"MB", VV_MIB},  {"MiB", VV_MIB}, {"M", VV_MIB},
+                                  {"GB", VV_GIB}, {"GiB", VV_GIB}, {"G", VV_GIB},   {NULL, 0}};
 static const unit plain_units[] = {{"", 1}, {NULL, 0}};
 static const unit duration_units[] = {{"ms", (uint64_t)VV_NS_PER_MS},
                                       {"s", (uint64_t)VV_NS_PER_S},
@@ -369,6 +370,9 @@ vv_status config_check(const config *c, vv_error *err)
                        "server.host: %s is reachable from other machines and no credentials are "
                        "configured: listen on 127.0.0.1, or say server.allow_anonymous=true",
                        c->server_host);
+    vv_status st = db_engine_check_kind((vv_engine_kind)c->storage_engine, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "storage.engine");
     if (c->server_port != 0 && c->server_port == c->query_port)
         return vv_fail(err, VV_INVALID, "query.port: %" PRIu64 " is server.port already",
                        c->query_port);

@@ -174,6 +174,7 @@ typedef struct wal_stats {
     uint64_t syncs;         /* durable writes led */
     uint64_t retained_bytes;
     uint64_t segments;
+    uint64_t spares; /* files ready or being made for segments to come */
     uint64_t end;
     uint64_t durable;
     bool failed; /* latched */

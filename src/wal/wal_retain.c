@@ -255,6 +255,7 @@ void wal_stats_read(wal *log, wal_stats *out)
     *out = log->stats;
     out->retained_bytes = retained(log);
     out->segments = log->seg_count;
+    out->spares = log->spare_count + (log->build != NULL);
     out->end = log->end;
     out->durable = atomic_load_explicit(&log->durable, memory_order_relaxed);
     out->failed = atomic_load_explicit(&log->failed, memory_order_relaxed);
