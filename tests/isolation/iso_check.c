@@ -113,8 +113,7 @@ const char *iso_names(uint32_t anomalies)
     return text;
 }
 
-/* ---- who wrote what ----------------------------------------------------------------------------
- */
+/* ---- who wrote what ---- */
 
 typedef struct writer {
     uint32_t value;
@@ -174,8 +173,7 @@ static void gather_writers(reading *r)
             iso_say(h, ISO_GARBAGE, "value %u was appended twice", r->writers[i].value);
 }
 
-/* ---- each read by itself -----------------------------------------------------------------------
- */
+/* ---- each read by itself ---- */
 
 /* The part of a read that others wrote: its own appends so far must stand at the end. */
 static uint32_t others_part(reading *r, uint32_t t, uint32_t op)
@@ -254,8 +252,7 @@ static void check_reads(reading *r)
     }
 }
 
-/* ---- reads against each other ------------------------------------------------------------------
- */
+/* ---- reads against each other ---- */
 
 /* The first read of a key that no append of the same transaction went before. */
 static bool is_external(const iso_history *h, const iso_one *txn, uint32_t op)
@@ -358,8 +355,7 @@ static void check_updates(reading *r)
     free(all);
 }
 
-/* ---- edges -------------------------------------------------------------------------------------
- */
+/* ---- edges ---- */
 
 static uint32_t txn_of(const reading *r, uint32_t value)
 {

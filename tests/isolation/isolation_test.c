@@ -8,14 +8,16 @@
  *
  * Beside transactions, some appends are compare-and-swaps and batches with a required version; some
  * transactions abort, some roll back to a savepoint; flushes and compactions go on underneath. The
- * reads of transactions that were refused are judged like the others. VV_TXNS sets how many, a
- * failure prints the seed of its round and the first anomaly of each kind.
+ * reads of transactions that were refused are judged like the others. VV_TXNS sets how many,
+ * VV_ENGINE_BTREE=1 takes that engine; a failure prints the seed of its round and the first anomaly
+ * of each kind.
  */
 #include "vv_test.h"
 
 #include <ftw.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -72,8 +74,7 @@ typedef struct round {
 
 static char dir[64];
 
-/* ---- recording ---------------------------------------------------------------------------------
- */
+/* ---- recording ---- */
 
 static void *grow(void *array, uint32_t *cap, uint32_t need, size_t size)
 {
@@ -144,8 +145,7 @@ static void replay(const record *r, iso_history *h)
     }
 }
 
-/* ---- one transaction ---------------------------------------------------------------------------
- */
+/* ---- one transaction ---- */
 
 static vv_slice key_of(uint32_t k, char out[8])
 {
@@ -331,8 +331,7 @@ static void worker_main(void *arg)
     }
 }
 
-/* ---- rounds ------------------------------------------------------------------------------------
- */
+/* ---- rounds ---- */
 
 /* Returns the anomalies; the last transaction reads everything there is. */
 static uint32_t run_round(vv_db *db, vv_table *table, vv_isolation isolation, uint64_t seed,

@@ -5,7 +5,7 @@ Law: after every restart each acknowledged write is there with its exact value, 
 batch is wholly there or wholly gone, and `varve check` finds nothing wrong at the end. Nothing is
 refused before the kill, and each writer is acknowledged at least once in every second round.
 
-VV_KILL_ROUNDS (300) and VV_SEED change how many and which. The rounds are split into a store and a
+VV_KILL_ROUNDS (300) and VV_SEED change how many and which, VV_ENGINE_BTREE=1 takes that engine. The rounds are split into a store and a
 seed for each core, because a round mostly waits. The report of a failure names the seed and the
 round; "kill_test.py SEED ROUNDS" repeats one part.
 """
@@ -23,6 +23,8 @@ from varvelib import Messages, TempDir, Varved, method, varve, wait_until  # noq
 PB = Messages()
 ROUNDS = int(os.environ.get("VV_KILL_ROUNDS", "300"))
 SEED = int(os.environ.get("VV_SEED", "1"), 0)
+ENGINE = "btree" if "VV_ENGINE_BTREE" in os.environ else "lsm"
+MAGIC = {"lsm": b"VARVEMAN", "btree": b"VARVETRE"}
 BATCH = 20
 
 
@@ -226,7 +228,7 @@ def write_and_kill(server, book, kinds, where, rng, wait):
 def one_round(data, book, kinds, where, rng, wait, settings):
     # Small memtables, so that kills fall into flushes and compactions too.
     with Varved(data, ["storage.memtable_size=256KB", "storage.log_segment_size=1MB",
-                       "storage.log_limit=4MB", *settings]) as server:
+                       "storage.log_limit=4MB", f"storage.engine={ENGINE}", *settings]) as server:
         acks = write_and_kill(server, book, kinds, where, rng, wait)
     with Varved(data) as server:
         check(server, book, where)
@@ -258,7 +260,10 @@ def run_rounds(tmp, seed, rounds, kinds=WRITERS, settings=()):
     assert min(acks) >= (rounds + 1) // 2, f"seed {seed}: acknowledgements by writer: {acks}"
     result = varve("check", "--data", data)
     assert result.returncode == 0, f"varve check: {result.stdout}{result.stderr}"
-    print(f"{rounds} rounds, {total} acknowledged writes checked, seed {seed}, "
+    shard = data / "shard-000"
+    manifest = shard / (shard / "CURRENT").read_text().split()[0]
+    assert manifest.read_bytes()[:8] == MAGIC[ENGINE], f"the store is not of the engine {ENGINE}"
+    print(f"{ENGINE}: {rounds} rounds, {total} acknowledged writes checked, seed {seed}, "
           f"acknowledgements {dict(zip((k.__name__ for k in kinds), acks))}")
 
 
