@@ -217,6 +217,69 @@ def files_are_read_as_asked(tmp):
             assert server.stop() == 0
 
 
+def compaction_keeps_to_its_budget(tmp):
+    budget = 1 << 20
+    began = time.monotonic()
+    with Varved(tmp / "data", ["storage.compaction_budget=1MB", "storage.memtable_size=1MB",
+                               "storage.compression=false"]) as server:
+        write_files(server, 20, rounds=5)
+        wait_until(lambda: metric(server, "varve_compactions_total") > 0, 60, "a compaction")
+        merged = metric(server, "varve_compaction_read_bytes_total")
+        longest = time.monotonic() - began
+        assert server.stop() == 0
+    assert merged > 3 << 20, merged
+    assert merged <= budget * longest + (1 << 20), (merged, longest)  # and what it may save up
+
+
+def descriptors_are_bounded(tmp):
+    held = {}
+    for most in ("16", "auto"):
+        with Varved(tmp / most, [f"storage.max_open_files={most}"]) as server:
+            write_files(server, 1, rounds=30, size=400000)  # each value lies in a file of its own
+            read_all(server, 1, rounds=30)
+            held[most] = sum(re.search(r"/(run|val)-\d+$", name) is not None
+                             for name in descriptors(server).values())
+            assert server.stop() == 0
+    assert 0 < held["16"] <= 16 < 30 <= held["auto"], held
+
+
+def rows(*args):
+    done = varve(*args, "-o", "json")
+    assert done.returncode == 0, done
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def backups_go_where_asked(tmp):
+    """Into backup.dir; with the log of what lies between two of them, or without."""
+    for archive in ("true", "false"):
+        data, repo = tmp / f"data-{archive}", tmp / f"repo-{archive}"
+        with Varved(data, [f"backup.dir={repo}", f"backup.archive_log={archive}"]) as server:
+            made = []
+            for r in range(2):
+                write_files(server, 10, rounds=r + 1)
+                made += rows("backup", "create", "--server", server.ingest)
+            assert server.stop() == 0
+        assert [b["id"] for b in rows("backup", "list", "--repo", repo)] == [1, 2]
+        between = str(int(made[1]["versions"]) - 3)
+        done = varve("backup", "restore", "--repo", repo, "--to", tmp / f"to-{archive}",
+                     "--at-version", between)
+        assert (done.returncode == 0) == (archive == "true"), (archive, done)
+
+
+def archives_come_and_go_as_asked(tmp):
+    seen = set()
+    with Varved(tmp / "data", ["storage.engine=btree", "storage.archive_interval=50ms",
+                               "storage.num_retained_archives=2"]) as server:
+        def one_more():
+            write_files(server, 1)
+            kept = rows("archive", "list", "--server", server.ingest)
+            assert len(kept) <= 2 and all(a["periodic"] == "yes" for a in kept), kept
+            seen.update(a["archive"] for a in kept)
+            return len(seen) >= 4
+        wait_until(one_more, 60, "four periodic archives")
+        assert server.stop() == 0
+
+
 def lines_have_the_form_asked_for(tmp):
     for form in ("json", "logfmt"):
         with Varved(tmp / form, [f"log.format={form}", "log.level=info"]) as server:
@@ -231,7 +294,9 @@ def lines_have_the_form_asked_for(tmp):
 def main():
     cases = [threads_are_as_many_as_asked, connections_and_streams_are_bounded,
              transactions_are_bounded, stores_are_made_as_asked, caches_are_bounded,
-             files_are_compressed_as_asked, files_are_read_as_asked, lines_have_the_form_asked_for]
+             files_are_compressed_as_asked, files_are_read_as_asked, compaction_keeps_to_its_budget,
+             descriptors_are_bounded, backups_go_where_asked, archives_come_and_go_as_asked,
+             lines_have_the_form_asked_for]
     only = sys.argv[1:]
     with TempDir() as tmp:
         for case in cases:
