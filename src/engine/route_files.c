@@ -4,8 +4,6 @@
  * An engine that comes while files are held is held as often as the others are, before it is let in
  * (route_open.c), so that a release has one meaning for all.
  */
-#include <stdio.h>
-
 #include "engine/route_int.h"
 
 void route_hold_files(engine *e)

@@ -67,8 +67,7 @@ static vv_status authorize(const admin_job *job, const gate_op *op, gate_grant *
     return gate_authorize(job->n->gate, &who, op, 1, out, err);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------
- */
+/* ---- tables ---- */
 
 static void put_info(vv_buf *out, const vv_table_info *info)
 {
@@ -283,8 +282,7 @@ static vv_status compact_table(admin_job *job, vv_buf *out, vv_error *err)
     return st;
 }
 
-/* ---- the node ----------------------------------------------------------------------------------
- */
+/* ---- the node ---- */
 
 static void put_figure(vv_buf *out, const char *name, size_t name_len, const char *value)
 {
@@ -359,8 +357,7 @@ static vv_status list_backups(admin_job *job, vv_buf *out, vv_error *err)
     return st == VV_OK ? svc_backup_list(job->n, out, err) : st;
 }
 
-/* ---- archives ----------------------------------------------------------------------------------
- */
+/* ---- archives ---- */
 
 #define ARCHIVE_NAME_SIZE sizeof((vv_archive_info *)NULL)->name
 
@@ -443,7 +440,7 @@ static vv_status restore_archive(admin_job *job, vv_buf *out, vv_error *err)
     while (ok && wire_next(&r, &f) > 0)
         if (f.number == 1)
             ok = svc_kv_take_table(&f, &ref);
-    if (!ok)
+    if (!ok || r.fault != WIRE_GOOD)
         return svc_kv_fail_malformed("RestoreArchiveRequest", err);
     gate_op op = {.kind = GATE_TABLE, .tenant = ref.tenant, .table = ref.table};
     vv_status st = authorize(job, &op, &grant, err);
@@ -457,8 +454,7 @@ static vv_status restore_archive(admin_job *job, vv_buf *out, vv_error *err)
     return st;
 }
 
-/* ---- the table ---------------------------------------------------------------------------------
- */
+/* ---- the table ---- */
 
 #define ADMIN_CALL(handler)                                                                        \
     static void handler##_message(srv_call *call, srv_message msg)                                 \

@@ -90,76 +90,96 @@ static void memory(vv_buf *out, const vv_stats *s)
                       vv_budget_part_name((vv_budget_part)i), s->memory_part[i]);
 }
 
+static void writes(vv_buf *out, const vv_stats *s)
+{
+    counter(out, "varve_commits_total", "Batches committed.", (double)s->entries_committed);
+    counter(out, "varve_operations_total", "Operations committed.", (double)s->operations);
+    counter(out, "varve_user_bytes_total", "Key and value bytes committed.", (double)s->user_bytes);
+    counter(out, "varve_txn_commits_total", "Transactions committed.", (double)s->txn_commits);
+    counter(out, "varve_txn_failures_total", "Commits of transactions refused.",
+            (double)s->txn_failures);
+    counter(out, "varve_conflicts_total", "Writes refused by a condition.", (double)s->conflicts);
+    counter(out, "varve_duplicates_total", "Retries of producers that changed nothing.",
+            (double)s->duplicates);
+    counter(out, "varve_throttled_seconds_total", "Time writers were slowed.",
+            seconds(s->throttled_ns));
+    gauge(out, "varve_write_delay_seconds_per_byte",
+          "From one byte written to the next, as writers are held to now; 0: not at all.",
+          (double)s->write_delay_ps / 1e12);
+    gauge(out, "varve_compaction_debt_bytes", "Bytes to move down until every level has its size.",
+          (double)s->compaction_debt);
+    counter(out, "varve_stalled_seconds_total", "Time writers waited for room in memtables.",
+            seconds(s->stalled_ns));
+}
+
+static void log_and_memtables(vv_buf *out, const vv_stats *s)
+{
+    counter(out, "varve_log_appended_bytes_total", "Bytes appended to the commit log.",
+            (double)s->log_appended_bytes);
+    counter(out, "varve_log_written_bytes_total", "Bytes written to log segments, with padding.",
+            (double)s->log_written_bytes);
+    counter(out, "varve_log_syncs_total", "Durable log writes.", (double)s->log_syncs);
+    gauge(out, "varve_log_retained_bytes", "Log that a restart would read.",
+          (double)s->log_retained_bytes);
+    gauge(out, "varve_log_segments", "Log segments in use.", (double)s->log_segments);
+    gauge(out, "varve_memtable_size_bytes", "Bytes in memtables.", (double)s->memtable_bytes);
+    gauge(out, "varve_memtables", "Memtables, active and frozen.", (double)s->memtable_count);
+}
+
+static void files(vv_buf *out, const vv_stats *s)
+{
+    gauge(out, "varve_disk_size_bytes", "Bytes of the store's files, the log included.",
+          (double)s->disk_bytes);
+    counter(out, "varve_flushes_total", "Memtables written out.", (double)s->flushes);
+    counter(out, "varve_flush_bytes_total", "Bytes written by flushes.", (double)s->flush_bytes);
+    counter(out, "varve_compactions_total", "Compactions.", (double)s->compactions);
+    counter(out, "varve_compaction_read_bytes_total", "Bytes read by compactions.",
+            (double)s->compaction_read_bytes);
+    counter(out, "varve_compaction_written_bytes_total", "Bytes written by compactions.",
+            (double)s->compaction_write_bytes);
+    counter(out, "varve_cache_hits_total", "Blocks found in the cache.", (double)s->cache_hits);
+    counter(out, "varve_cache_misses_total", "Blocks read from disk.", (double)s->cache_misses);
+    counter(out, "varve_filter_skips_total", "Runs a filter spared a read.",
+            (double)s->filter_skips);
+    counter(out, "varve_filter_fails_total", "Runs read in vain past their filter.",
+            (double)s->filter_fails);
+    gauge(out, "varve_index_size_bytes", "Indexes and filters of runs in memory.",
+          (double)s->index_bytes);
+    gauge(out, "varve_range_deletes", "Range deletions in memtables and runs.",
+          (double)s->range_deletes);
+    gauge(out, "varve_value_files", "Files of large values.", (double)s->value_files);
+    gauge(out, "varve_value_size_bytes", "Their bytes.", (double)s->value_bytes);
+    gauge(out, "varve_value_garbage_bytes", "Of them those that nothing refers to.",
+          (double)s->value_garbage_bytes);
+    counter(out, "varve_bulk_loads_total", "Bulk loads finished.", (double)s->bulk_loads);
+    counter(out, "varve_bulk_bytes_total", "Bytes of files they wrote.", (double)s->bulk_bytes);
+}
+
+static void whole_store(vv_buf *out, const vv_stats *s)
+{
+    gauge(out, "varve_write_amplification_ratio",
+          "Bytes written to log and files for each byte of keys and values, since the open.",
+          s->write_amplification);
+    gauge(out, "varve_tables", "Tables.", (double)s->tables);
+    gauge(out, "varve_shards", "Shards.", (double)s->shards);
+    gauge(out, "varve_recovery_seconds", "Time the last open took to replay the log.",
+          seconds(s->recovery_ns));
+    gauge(out, "varve_recovery_entries", "Entries the last open replayed.",
+          (double)s->recovery_entries);
+    gauge(out, "varve_recovery_cut_bytes", "Unfinished log tail the last open dropped.",
+          (double)s->recovery_cut_bytes);
+    gauge(out, "varve_failed", "1 when the store latched an error and must be reopened.",
+          s->failed ? 1 : 0);
+}
+
 static void store(vv_buf *out, node *n)
 {
     vv_stats s = {.size = sizeof s};
     vv_stats_read(n->db, &s);
-    counter(out, "varve_commits_total", "Batches committed.", (double)s.entries_committed);
-    counter(out, "varve_operations_total", "Operations committed.", (double)s.operations);
-    counter(out, "varve_user_bytes_total", "Key and value bytes committed.", (double)s.user_bytes);
-    counter(out, "varve_txn_commits_total", "Transactions committed.", (double)s.txn_commits);
-    counter(out, "varve_txn_failures_total", "Commits of transactions refused.",
-            (double)s.txn_failures);
-    counter(out, "varve_conflicts_total", "Writes refused by a condition.", (double)s.conflicts);
-    counter(out, "varve_duplicates_total", "Retries of producers that changed nothing.",
-            (double)s.duplicates);
-    counter(out, "varve_throttled_seconds_total", "Time writers were slowed.",
-            seconds(s.throttled_ns));
-    gauge(out, "varve_write_delay_seconds_per_byte",
-          "From one byte written to the next, as writers are held to now; 0: not at all.",
-          (double)s.write_delay_ps / 1e12);
-    gauge(out, "varve_compaction_debt_bytes", "Bytes to move down until every level has its size.",
-          (double)s.compaction_debt);
-    counter(out, "varve_stalled_seconds_total", "Time writers waited for room in memtables.",
-            seconds(s.stalled_ns));
-    counter(out, "varve_log_appended_bytes_total", "Bytes appended to the commit log.",
-            (double)s.log_appended_bytes);
-    counter(out, "varve_log_written_bytes_total", "Bytes written to log segments, with padding.",
-            (double)s.log_written_bytes);
-    counter(out, "varve_log_syncs_total", "Durable log writes.", (double)s.log_syncs);
-    gauge(out, "varve_log_retained_bytes", "Log that a restart would read.",
-          (double)s.log_retained_bytes);
-    gauge(out, "varve_log_segments", "Log segments in use.", (double)s.log_segments);
-    gauge(out, "varve_memtable_size_bytes", "Bytes in memtables.", (double)s.memtable_bytes);
-    gauge(out, "varve_memtables", "Memtables, active and frozen.", (double)s.memtable_count);
-    gauge(out, "varve_disk_size_bytes", "Bytes of the store's files, the log included.",
-          (double)s.disk_bytes);
-    counter(out, "varve_flushes_total", "Memtables written out.", (double)s.flushes);
-    counter(out, "varve_flush_bytes_total", "Bytes written by flushes.", (double)s.flush_bytes);
-    counter(out, "varve_compactions_total", "Compactions.", (double)s.compactions);
-    counter(out, "varve_compaction_read_bytes_total", "Bytes read by compactions.",
-            (double)s.compaction_read_bytes);
-    counter(out, "varve_compaction_written_bytes_total", "Bytes written by compactions.",
-            (double)s.compaction_write_bytes);
-    counter(out, "varve_cache_hits_total", "Blocks found in the cache.", (double)s.cache_hits);
-    counter(out, "varve_cache_misses_total", "Blocks read from disk.", (double)s.cache_misses);
-    counter(out, "varve_filter_skips_total", "Runs a filter spared a read.",
-            (double)s.filter_skips);
-    counter(out, "varve_filter_fails_total", "Runs read in vain past their filter.",
-            (double)s.filter_fails);
-    gauge(out, "varve_index_size_bytes", "Indexes and filters of runs in memory.",
-          (double)s.index_bytes);
-    gauge(out, "varve_range_deletes", "Range deletions in memtables and runs.",
-          (double)s.range_deletes);
-    gauge(out, "varve_value_files", "Files of large values.", (double)s.value_files);
-    gauge(out, "varve_value_size_bytes", "Their bytes.", (double)s.value_bytes);
-    gauge(out, "varve_value_garbage_bytes", "Of them those that nothing refers to.",
-          (double)s.value_garbage_bytes);
-    counter(out, "varve_bulk_loads_total", "Bulk loads finished.", (double)s.bulk_loads);
-    counter(out, "varve_bulk_bytes_total", "Bytes of files they wrote.", (double)s.bulk_bytes);
-    gauge(out, "varve_write_amplification_ratio",
-          "Bytes written to log and files for each byte of keys and values, since the open.",
-          s.write_amplification);
-    gauge(out, "varve_tables", "Tables.", (double)s.tables);
-    gauge(out, "varve_shards", "Shards.", (double)s.shards);
-    gauge(out, "varve_recovery_seconds", "Time the last open took to replay the log.",
-          seconds(s.recovery_ns));
-    gauge(out, "varve_recovery_entries", "Entries the last open replayed.",
-          (double)s.recovery_entries);
-    gauge(out, "varve_recovery_cut_bytes", "Unfinished log tail the last open dropped.",
-          (double)s.recovery_cut_bytes);
-    gauge(out, "varve_failed", "1 when the store latched an error and must be reopened.",
-          s.failed ? 1 : 0);
+    writes(out, &s);
+    log_and_memtables(out, &s);
+    files(out, &s);
+    whole_store(out, &s);
     memory(out, &s);
     levels(out, &s);
 }
