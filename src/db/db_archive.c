@@ -6,8 +6,9 @@
  * has every table of the engine btree there, and no other. Making one flushes each shard first.
  *
  * Restoring walks the archive and the table side by side and writes the differences, in batches: it
- * can be broken off and begun again, and changes nothing where nothing differs. A record comes with
- * its index entry in one batch; entries of what is no more go with the walks that meet them.
+ * can be broken off and begun again, and changes nothing where nothing differs. A key of the
+ * archive that has expired since is as absent as one that was never there. A record comes with its
+ * index entry in one batch; entries of what is no more go with the walks that meet them.
  */
 #include <stdio.h>
 #include <string.h>
@@ -220,6 +221,7 @@ typedef struct restorer {
     const char *name;
     vv_batch batch;
     bool is_open; /* batch is */
+    int64_t now_ns;
     uint64_t changed;
 } restorer;
 
@@ -273,6 +275,19 @@ static vv_status change(restorer *r, engine_kind kind, const engine_item *item, 
     return st;
 }
 
+/* To a key that is alive now: what expired since the archive was made is as absent from it. */
+static vv_status skip_expired(const restorer *r, engine_cursor *then, vv_error *err)
+{
+    vv_status st = VV_OK;
+    while (st == VV_OK && engine_cursor_valid(then)) {
+        const engine_item *item = engine_cursor_item(then);
+        if (item->expires_ns == 0 || item->expires_ns > r->now_ns)
+            break;
+        st = engine_cursor_next(then, err);
+    }
+    return st;
+}
+
 /* One step of the walk over both, which are ordered alike. */
 static vv_status compare(restorer *r, engine_cursor *then, engine_cursor *now, vv_error *err)
 {
@@ -288,6 +303,8 @@ static vv_status compare(restorer *r, engine_cursor *then, engine_cursor *now, v
         st = change(r, ENGINE_DELETE, b, err);
     if (st == VV_OK && order <= 0)
         st = engine_cursor_next(then, err);
+    if (st == VV_OK)
+        st = skip_expired(r, then, err);
     if (st == VV_OK && order >= 0)
         st = engine_cursor_next(now, err);
     return st;
@@ -309,11 +326,15 @@ static vv_status restore_keys(restorer *r, vv_error *err)
     vv_status st =
         db_cursor_begin(r->table, &defaults, lower, upper, false, &pinned, &read, &now, err);
     if (st == VV_OK)
+        r->now_ns = read.now_ns;
+    if (st == VV_OK)
         st = db_archive_cursor(r->table, r->name, lower, upper, &read, &then, err);
     if (st == VV_OK)
         st = engine_cursor_seek(now, vv_slice_of(NULL, 0), err);
     if (st == VV_OK)
         st = engine_cursor_seek(then, vv_slice_of(NULL, 0), err);
+    if (st == VV_OK)
+        st = skip_expired(r, then, err);
     while (st == VV_OK && (engine_cursor_valid(then) || engine_cursor_valid(now)))
         st = compare(r, then, now, err);
     engine_cursor_close(then);

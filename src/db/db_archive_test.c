@@ -160,6 +160,45 @@ static void a_table_comes_back(void **state)
     vv_table_close(t);
 }
 
+static void put_until(vv_db *db, vv_table *t, const char *key, int64_t expires_ns)
+{
+    vv_error err = {0};
+    vv_batch *b = vv_batch_create(db);
+    assert_non_null(b);
+    assert_ok(vv_batch_put(b, t, vv_slice_str(key), vv_slice_str("one"), expires_ns, &err), err);
+    assert_ok(vv_write(db, b, VV_DURABLE_SYNC, NULL, &err), err);
+    vv_batch_destroy(b);
+}
+
+/* A time that passed is the same for the archive and the table: there is nothing to bring back. */
+static void what_expired_stays_away(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    uint64_t changed = 0;
+    int64_t now = vv_clock_wall(w->env.clock);
+    vv_table *t = make_tree(w, "plant", VV_TABLE_KV);
+    put_until(w->db, t, "a-first", now + 60 * VV_NS_PER_S);
+    put_some(t, 0, 20, "one");
+    put_until(w->db, t, "key-00005", now + 60 * VV_NS_PER_S);
+    put_until(w->db, t, "key-00007", now + 3600 * VV_NS_PER_S);
+    put_until(w->db, t, "z-last", now + 60 * VV_NS_PER_S);
+    assert_ok(vv_archive_create(w->db, "a", &err), err);
+    assert_ok(vv_archive_restore(t, "a", &changed, &err), err);
+    assert_int_equal(changed, 0);
+    vio_sim_advance(w->disk, 61 * VV_NS_PER_S);
+    assert_ok(vv_archive_restore(t, "a", &changed, &err), err);
+    assert_int_equal(changed, 0);
+    expect_all(t, NULL, "one", 19);
+    expect_all(t, "a", "one", 22); /* as it was then */
+    put(t, "key-00005", "new");    /* as any other key that the archive has not */
+    assert_ok(vv_delete(t, vv_slice_str("key-00007"), &err), err);
+    assert_ok(vv_archive_restore(t, "a", &changed, &err), err);
+    assert_int_equal(changed, 2);
+    expect_all(t, NULL, "one", 19);
+    vv_table_close(t);
+}
+
 static void put_record(vv_db *db, vv_table *t, int i, int64_t ts, const char *body)
 {
     vv_error err = {0};
@@ -407,7 +446,7 @@ static int run(const engine_ops *ops)
         T(archives_show_what_was_there),        T(a_table_comes_back),
         T(records_come_back_with_their_index),  T(periodic_ones_come_and_go),
         T(dropping_gives_the_space_back),       T(prop_a_cut_leaves_archives_whole),
-        T(prop_failing_memory_changes_nothing),
+        T(prop_failing_memory_changes_nothing), T(what_expired_stays_away),
     };
     return cmocka_run_group_tests_name(ops->name, tests, NULL, NULL);
 }
