@@ -155,8 +155,9 @@ typedef struct vv_table_options {
                                      -1: the default of the kind (0 for kv, 1 h for records) */
     bool if_not_exists;           /* VV_OK with the existing table instead of VV_CONFLICT */
     uint64_t value_threshold;   /* values of so many bytes and more lie in files of their own, which
-                                   compaction does not rewrite; 0: 256 KiB; VV_VALUES_INLINE: none */
-    vv_compression compression; /* default VV_COMPRESSION_AUTO */
+                                   compaction does not rewrite; 0: 256 KiB; VV_VALUES_INLINE: none.
+                                   lsm alone has it: with another engine VV_UNSUPPORTED unless 0 */
+    vv_compression compression; /* default VV_COMPRESSION_AUTO; of lsm alone, likewise */
     vv_engine_kind engine;      /* fixed when the table is made */
 } vv_table_options;
 
@@ -196,7 +197,8 @@ typedef struct vv_table_info {
 /**
  * Create a table; its tenant comes into being with its first table. Names are 1..VV_NAME_MAX bytes
  * of letters, digits, '_', '-', '.', starting with a letter, digit or '_'. Durable on return;
- * idempotent over a crash in the middle. VV_CONFLICT when it exists. Gives *out (may be NULL).
+ * idempotent over a crash in the middle. VV_CONFLICT when it exists; VV_UNSUPPORTED for an option
+ * that its engine does not have. Gives *out (may be NULL).
  */
 VV_API VV_MUST_CHECK vv_status vv_table_create(vv_db *db, const char *tenant, const char *name,
                                                const vv_table_options *opt, vv_table **out,
@@ -530,7 +532,8 @@ VV_API VV_MUST_CHECK vv_status vv_checkpoint(vv_db *db, vv_error *err);
  * name only when it is whole; the copy can be opened, and goes its own way.
  *
  * @return VV_OK; VV_CONFLICT if dir exists; VV_INVALID for a path that cannot be; VV_UNSUPPORTED on
- *         a store opened read-only; VV_NO_SPACE, VV_IO: nothing of the name is left behind.
+ *         a store opened read-only, and on one with a table of the engine rocksdb, which cannot be
+ *         copied while it is open; VV_NO_SPACE, VV_IO: nothing of the name is left behind.
  *
  * Any thread. Takes the time of writing the log's end anew. What compaction lets go meanwhile stays
  * on the disk until it returns.

@@ -81,6 +81,26 @@ vv_status db_engine_check_kind(vv_engine_kind kind, vv_error *err)
     return vv_fail(err, VV_INVALID, "engine is %d: it is lsm, btree or rocksdb", (int)kind);
 }
 
+vv_status db_engine_check_form(const vv_db *db, vv_engine_kind kind, const vv_table_options *opt,
+                               vv_error *err)
+{
+    const engine_ops *ops = kind == VV_ENGINE_DEFAULT ? db->home : engines[kind];
+    bool is_known =
+        (unsigned)opt->compression <= VV_COMPRESSION_ZSTD; /* else the catalog refuses */
+    bool has_forms = ops != &btree_ops && ops != rocksdb_ops;
+    if (has_forms || !is_known)
+        return VV_OK;
+    const char *what = opt->compression != VV_COMPRESSION_AUTO ? "compression"
+                       : opt->value_threshold != 0             ? "value_threshold"
+                                                               : NULL;
+    if (what == NULL)
+        return VV_OK;
+    return vv_fail(err, VV_UNSUPPORTED,
+                   "a table of the engine '%s' has no %s of its own: leave it at its default, or "
+                   "take the engine 'lsm'",
+                   ops->name, what);
+}
+
 vv_status db_engine_choose(vv_env *env, const vv_options *opt, const engine_ops **out,
                            vv_error *err)
 {

@@ -59,8 +59,7 @@ VV_MUST_CHECK vv_status db_identity_end(vio *io, vv_error *err);
 uint64_t db_identity_log_id(const db_identity *id);
 void db_shard_dir(uint32_t shard, char out[DB_SHARD_DIR_SIZE]);
 
-/* ---- db_marks.c: which version was the newest at what time ------------------------------------
- */
+/* ---- db_marks.c: which version was the newest at what time ---- */
 
 typedef struct db_mark {
     int64_t time_ns; /* entries above version are not older */
@@ -79,8 +78,7 @@ typedef struct db_marks {
     _Atomic int64_t last_ns;     /* time of the newest mark */
 } db_marks;
 
-/* ---- db_fifo.c: what is logged and not yet visible --------------------------------------------
- */
+/* ---- db_fifo.c: what is logged and not yet visible ---- */
 
 typedef struct db_pending {
     uint64_t need; /* log position that must be durable first */
@@ -117,8 +115,7 @@ typedef struct db_shard {
     txn_recent recent; /* under commit_lock */
 } db_shard;
 
-/* ---- db_queue.c: batches waiting for the commit thread ----------------------------------------
- */
+/* ---- db_queue.c: batches waiting for the commit thread ---- */
 
 typedef struct db_list {
     vv_batch *head; /* through vv_batch.next */
@@ -147,8 +144,7 @@ typedef struct db_queue {
     db_blocked blocked[WAL_SHARD_MAX]; /* the commit thread's */
 } db_queue;
 
-/* ---- db_background.c ---------------------------------------------------------------------------
- */
+/* ---- db_background.c ---- */
 
 #define DB_WORKERS_MAX 16u
 
@@ -282,8 +278,7 @@ struct vv_snapshot {
     int64_t version[]; /* of each shard */
 };
 
-/* ---- db_open.c --------------------------------------------------------------------------------
- */
+/* ---- db_open.c ---- */
 
 /* Remember that the log failed; the first sentence stays. Returns st. */
 vv_status db_latch(vv_db *db, vv_status st, const vv_error *err);
@@ -292,9 +287,11 @@ VV_MUST_CHECK vv_status db_check_writable(vv_db *db, vv_error *err);
 /* Close and free. Returns the first failure of the store's life. */
 vv_status db_close(vv_db *db, vv_error *err);
 
-/* ---- db_engine.c ------------------------------------------------------------------------------
- */
+/* ---- db_engine.c ---- */
 
+/* VV_UNSUPPORTED for how the files of a table are to look, where its engine knows one way alone. */
+VV_MUST_CHECK vv_status db_engine_check_form(const vv_db *db, vv_engine_kind kind,
+                                             const vv_table_options *opt, vv_error *err);
 /* The engine that an existing store was made with, or the one that the options ask for. */
 VV_MUST_CHECK vv_status db_engine_choose(vv_env *env, const vv_options *opt, const engine_ops **out,
                                          vv_error *err);
@@ -314,23 +311,20 @@ VV_MUST_CHECK vv_status db_engine_list_leftovers(vv_env *env, const char *dir, u
                                                  void (*each)(void *ctx, const char *text),
                                                  void *ctx, vv_error *err);
 
-/* ---- db_options.c -----------------------------------------------------------------------------
- */
+/* ---- db_options.c ---- */
 
 VV_MUST_CHECK vv_status db_options_resolve(const vv_options *opt, vv_options *out, vv_error *err);
 void db_options_divide(vv_db *db); /* memory_limit, among the parts of the budget */
 void db_options_scale(vv_db *db);
 
-/* ---- db_posix.c: the world of a store that was opened by its directory's name -------------------
- */
+/* ---- db_posix.c: the world of a store that was opened by its directory's name ---- */
 
 VV_MUST_CHECK vv_status db_world_create(const char *dir, const vv_options *opt, db_world **out,
                                         vv_error *err);
 void db_world_destroy(db_world *world); /* accepts NULL */
 vv_env *db_world_env(db_world *world);
 
-/* ---- db_batch.c -------------------------------------------------------------------------------
- */
+/* ---- db_batch.c ---- */
 
 /* An empty batch whose payload starts in scratch (may be NULL), which must outlive it. */
 void db_batch_init(vv_batch *batch, vv_db *db, uint8_t *scratch, size_t scratch_len);
@@ -353,16 +347,14 @@ void db_batch_seal(vv_batch *batch);
 VV_MUST_CHECK vv_status db_check_put(const vv_table *table, vv_slice key, vv_slice value,
                                      int64_t expires_ns, vv_error *err);
 
-/* ---- db_txn_commit.c ---------------------------------------------------------------------------
- */
+/* ---- db_txn_commit.c ---- */
 
 /* One try to append a batch that comes from a transaction. *again: something moved, judge anew. */
 VV_MUST_CHECK vv_status db_append_txn(vv_db *db, vv_batch *batch, bool judge_locked, bool *again,
                                       vv_error *err);
 void db_txn_count(vv_db *db, vv_status st);
 
-/* ---- db_write.c, db_append.c: the commit path ---------------------------------------------------
- */
+/* ---- db_write.c, db_append.c: the commit path ---- */
 
 /* Reset what the commit path fills, resolve the durability and seal the payload: outside locks. */
 void db_commit_begin(vv_db *db, vv_batch *batch, vv_durability durability);
@@ -406,8 +398,7 @@ void db_fifo_fini(db_fifo *fifo);
 /* Room for count more. Under commit_lock and publish_lock. */
 VV_MUST_CHECK vv_status db_fifo_reserve(db_fifo *fifo, size_t count, vv_error *err);
 
-/* ---- db_queue.c --------------------------------------------------------------------------------
- */
+/* ---- db_queue.c ---- */
 
 VV_MUST_CHECK vv_status db_queue_start(vv_db *db, vv_error *err);
 void db_queue_stop(vv_db *db); /* commits what is queued first */
@@ -457,8 +448,7 @@ static inline void db_list_join(db_list *list, db_list *other)
     *other = (db_list){0};
 }
 
-/* ---- db_chain.c --------------------------------------------------------------------------------
- */
+/* ---- db_chain.c ---- */
 
 /* Bytes a batch counts for in the queue. */
 uint64_t db_queue_cost(const vv_batch *batch);
@@ -468,8 +458,7 @@ void db_chain_commit(vv_db *db, db_list *chain);
 /* The same for one, on its caller's thread: waits for room. */
 void db_chain_commit_alone(vv_db *db, vv_batch *batch);
 
-/* ---- db_read.c ---------------------------------------------------------------------------------
- */
+/* ---- db_read.c ---- */
 
 /* Wall time, but never earlier (by more than a millisecond) than what another read was given. */
 int64_t db_read_time(vv_db *db);
@@ -483,8 +472,7 @@ VV_MUST_CHECK vv_status db_check_floor(vv_db *db, db_shard *shard, uint32_t tabl
                                        int64_t version, vv_error *err);
 VV_MUST_CHECK vv_status db_check_as_of(vv_table *table, int64_t version, vv_error *err);
 
-/* ---- db_marks.c --------------------------------------------------------------------------------
- */
+/* ---- db_marks.c ---- */
 
 void db_marks_init(db_marks *marks);
 void db_marks_fini(db_marks *marks);
@@ -500,16 +488,14 @@ bool db_marks_version_at(db_shard *shard, int64_t time_ns, int64_t *out);
 /* The oldest version a table with this retention still answers for. */
 int64_t db_marks_floor(vv_db *db, db_shard *shard, int64_t retention_ns);
 
-/* ---- db_archive.c -----------------------------------------------------------------
- */
+/* ---- db_archive.c ---- */
 
 /* An engine cursor over an archive; *read is its version and time. Bounds are with the prefix. */
 VV_MUST_CHECK vv_status db_archive_cursor(vv_table *table, const char *name, vv_slice lower,
                                           vv_slice upper, engine_read *read, engine_cursor **out,
                                           vv_error *err);
 
-/* ---- db_background.c ---------------------------------------------------------------------------
- */
+/* ---- db_background.c ---- */
 
 void db_background_init(vv_db *db);
 VV_MUST_CHECK vv_status db_background_start(vv_db *db, vv_error *err);
@@ -539,8 +525,7 @@ VV_MUST_CHECK vv_status db_background_run(vv_db *db, db_shard *shard,
 /* The engine's hooks for a shard. */
 engine_hooks db_hooks(db_shard *shard);
 
-/* ---- db_upkeep.c -------------------------------------------------------------------------------
- */
+/* ---- db_upkeep.c ---- */
 
 /* Flush what the shard's memtables hold now. */
 VV_MUST_CHECK vv_status db_flush_shard(vv_db *db, db_shard *shard, vv_error *err);

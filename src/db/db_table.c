@@ -21,6 +21,25 @@ static vv_status make_handle(vv_db *db, cat_table *cat, vv_table **out, vv_error
     return VV_OK;
 }
 
+/* The engine of a table that is to be made. */
+static vv_status choose_engine(vv_db *db, const char *tenant, const char *name,
+                               const vv_table_options *opt, vv_engine_kind *out, vv_error *err)
+{
+    vv_table_options full = VV_TABLE_OPTIONS_INIT; /* an older header has fewer fields */
+    memcpy(&full, opt, opt->size < sizeof full ? opt->size : sizeof full);
+    cat_table *there = NULL;
+    vv_status st = db_engine_check_kind(full.engine, err);
+    if (st != VV_OK)
+        return st;
+    *out = full.engine != VV_ENGINE_DEFAULT ? full.engine : db->opt.engine;
+    if (full.if_not_exists && cat_table_find(db->cat, tenant, name, &there, NULL) == VV_OK) {
+        cat_table_unref(there); /* it stays as it is */
+        return VV_OK;
+    }
+    st = db_engine_check_form(db, *out, &full, err);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "create table '%s'", name);
+}
+
 vv_status vv_table_create(vv_db *db, const char *tenant, const char *name,
                           const vv_table_options *opt, vv_table **out, vv_error *err)
 {
@@ -28,15 +47,11 @@ vv_status vv_table_create(vv_db *db, const char *tenant, const char *name,
     cat_table *cat = NULL;
     vv_status st = db_check_writable(db, err);
     opt = opt == NULL ? &defaults : opt;
-    vv_engine_kind kind = VV_ENGINE_DEFAULT; /* of an older header, too */
-    if (opt->size >= offsetof(vv_table_options, engine) + sizeof opt->engine)
-        kind = opt->engine;
+    vv_engine_kind kind = VV_ENGINE_DEFAULT;
     if (st == VV_OK)
-        st = db_engine_check_kind(kind, err);
-    if (st == VV_OK) {
-        kind = kind != VV_ENGINE_DEFAULT ? kind : db->opt.engine;
+        st = choose_engine(db, tenant, name, opt, &kind, err);
+    if (st == VV_OK)
         st = cat_table_create(db->cat, tenant, name, opt, db_engine_slot(db, kind), &cat, err);
-    }
     if (st != VV_OK)
         return st;
     db_marks_retune(db, &db->shards[cat->shard]);

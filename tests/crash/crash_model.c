@@ -42,8 +42,7 @@ void model_fini(model *m)
     free(m->history);
 }
 
-/* ---- values: an id makes the bytes, and the bytes tell their id -------------------------------
- */
+/* ---- values: an id makes the bytes, and the bytes tell their id ---- */
 
 static size_t value_len(uint64_t id)
 {
@@ -94,8 +93,7 @@ static unsigned key_index(vv_slice key)
     return k;
 }
 
-/* ---- opening and leaving ------------------------------------------------------------------------
- */
+/* ---- opening and leaving ---- */
 
 static vv_status open_tables(model *m, vv_error *err)
 {
@@ -153,8 +151,7 @@ vv_status model_close(model *m, vv_error *err)
     return st;
 }
 
-/* ---- what the store holds -----------------------------------------------------------------------
- */
+/* ---- what the store holds ---- */
 
 static uint64_t item_id(unsigned t, const vv_cursor *c)
 {
@@ -341,8 +338,7 @@ void model_check_clean(model *m)
     sim_off(&m->world);
 }
 
-/* ---- operations ---------------------------------------------------------------------------------
- */
+/* ---- operations ---- */
 
 /* What an operation did, as far as the store told. */
 typedef enum outcome {
@@ -581,7 +577,8 @@ static outcome do_create(model *m, unsigned t)
     opt.kind = tables[t].kind;
     if (m->mixed)
         opt.engine = t % 2 == 0 ? VV_ENGINE_LSM : VV_ENGINE_BTREE;
-    opt.value_threshold = t % 2 == 0 ? 300 : 0; /* many values apart, or only the largest */
+    if (m->world.opt.engine != VV_ENGINE_BTREE) /* many values apart, or only the largest */
+        opt.value_threshold = t % 2 == 0 ? 300 : 0;
     model_state *s = next_state(m);
     s->born[t] = m->next_id++;
     memset(s->value[t], 0, sizeof s->value[t]);

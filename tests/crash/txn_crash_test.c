@@ -69,8 +69,7 @@ static vv_slice value_of(uint64_t id)
     return vv_slice_of(bytes, len);
 }
 
-/* ---- a life ------------------------------------------------------------------------------------
- */
+/* ---- a life ---- */
 
 static vv_status power_on(const vio_sim_options *sim)
 {
@@ -226,8 +225,7 @@ static vv_status step(void)
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
-/* ---- after it ----------------------------------------------------------------------------------
- */
+/* ---- after it ---- */
 
 static void read_all(state *out)
 {

@@ -68,7 +68,8 @@ static void open_store(store *s, const char *dir, const char *engine)
     opt.log_ring_size = 64u << 10;
     opt.log_limit = 1u << 20;
     table.if_not_exists = true;
-    table.value_threshold = 4096;
+    if (opt.engine == VV_ENGINE_LSM)
+        table.value_threshold = 4096;
     vv_status st = vv_db_open(dir, &opt, &s->db, &err);
     if (st != VV_OK)
         die("open", st, &err);
