@@ -12,7 +12,7 @@
  * write before: a key that was there is overwritten, snapshots go on seeing what they saw. After a
  * power cut at any moment all of it is there or none.
  *
- * For stores of the engine lsm and tables of kind kv.
+ * For tables of the engine lsm and the kind kv.
  */
 #ifndef VARVE_BULK_H
 #define VARVE_BULK_H
@@ -30,7 +30,7 @@ typedef struct vv_bulk vv_bulk;
  * the background work go on beside them. What it takes of memory is bounded: a few MiB, beside the
  * index of the files, which counts in memory_limit when they are opened.
  *
- * @return VV_UNSUPPORTED in a store of an engine other than lsm, and for a table of records, whose
+ * @return VV_UNSUPPORTED for a table of an engine other than lsm, and for one of records, whose
  *         index by time a load would have to sort: write those in batches.
  *
  * Gives *out: vv_bulk_finish or vv_bulk_abort, before the store is closed. One thread at a time.

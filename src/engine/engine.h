@@ -26,10 +26,10 @@ typedef struct engine_floor {
 /* How the blocks of a table are compressed. Frozen: in the catalog's records. */
 typedef enum engine_compression {
     ENGINE_COMPRESSION_AUTO =
-        0, /* by level: none, lz4, then zstd with a dictionary where it pays */
+        0, /* lz4 on levels 0 and 1, below them zstd with a dictionary where it pays */
     ENGINE_COMPRESSION_NONE = 1,
-    ENGINE_COMPRESSION_LZ4 = 2, /* below level 0, as all of them */
-    ENGINE_COMPRESSION_ZSTD = 3,
+    ENGINE_COMPRESSION_LZ4 = 2,
+    ENGINE_COMPRESSION_ZSTD = 3, /* lz4 on level 0 */
 } engine_compression;
 
 /* What files of a table look like. All zero is the default. */

@@ -86,7 +86,8 @@ const config_key config_keys[] = {
     {"storage.shards", CONFIG_INT, FIELD(storage_shards), "1", 1, 64, NULL,
      "shards of a new store; fixed afterwards"},
     {"storage.engine", CONFIG_CHOICE, FIELD(storage_engine), "auto", 0, 0, engine_choices,
-     "of new tables: lsm, or btree for reads of one page; auto: what the store was made with, lsm"},
+     "of new tables: lsm, btree for reads of one page, or rocksdb where the build has it; auto: "
+     "what the store was made with, lsm"},
     {"storage.archive_interval", CONFIG_DURATION, FIELD(storage_archive_interval_ns), "0s", 0,
      366 * 86400 * VV_NS_PER_S, NULL,
      "btree: keep an archive of all its tables so often; 0: never"},
@@ -101,7 +102,7 @@ const config_key config_keys[] = {
     {"storage.value_compression", CONFIG_BOOL, FIELD(storage_value_compression), "false", 0, 0,
      NULL, "btree: values by zstd with a trained dictionary"},
     {"storage.compression", CONFIG_BOOL, FIELD(storage_compression), "true", 0, 0, NULL,
-     "tables that choose no compression: lz4 on level 1 and zstd below; false: none"},
+     "tables that choose no compression: lz4 on levels 0 and 1, zstd below; false: none"},
     {"storage.io_backend", CONFIG_CHOICE, FIELD(storage_io_backend), "auto", 0, 0, backend_choices,
      "many reads at once through: io_uring, threads, posix (one by one), or auto: the best there "
      "is"},
