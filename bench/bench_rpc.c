@@ -59,8 +59,7 @@ static int64_t now_ns(void)
     return ts.tv_sec * VV_NS_PER_S + ts.tv_nsec;
 }
 
-/* ---- messages ---------------------------------------------------------------------------------
- */
+/* ---- messages ---- */
 
 /* A DataRecord of exactly 100 bytes; id and second are patched at fixed places. */
 static const uint8_t record_template[RECORD_LEN] = "\x0a\x1d\x0a\x07\x0a\x05"
@@ -169,8 +168,7 @@ static vv_slice range_message(void)
     return vv_buf_slice(&the.message);
 }
 
-/* ---- checking answers ---------------------------------------------------------------------------
- */
+/* ---- checking answers ---- */
 
 /* Walk the top level: the last varint of field `number`, and how often field `counted` stands. */
 static bool walk(vv_slice m, unsigned number, uint64_t *value, unsigned counted, uint64_t *count)
@@ -298,8 +296,7 @@ static void run_calls(const kind *k, unsigned in_flight)
     free(flights);
 }
 
-/* ---- the stream --------------------------------------------------------------------------------
- */
+/* ---- the stream ---- */
 
 static void send_init(cli_stream *s, vv_error *err)
 {

@@ -451,8 +451,7 @@ void side_beside_row(side_run *run)
     print_row(run, &rows[1]);
 }
 
-/* ---- the harness itself ------------------------------------------------------------------------
- */
+/* ---- the harness itself ---- */
 
 void side_cost_row(side_run *run)
 {

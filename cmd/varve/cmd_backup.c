@@ -46,8 +46,7 @@ static const cmd_opt opts[] = {
     {"quiet", 'q', CMD_FLAG, offsetof(args, quiet), NULL, "no progress"},
 };
 
-/* ---- progress ----------------------------------------------------------------------------------
- */
+/* ---- progress ---- */
 
 typedef struct bar {
     backup_progress base;
@@ -87,8 +86,7 @@ static void bar_end(const bar *b)
         (void)fputc('\n', stderr);
 }
 
-/* ---- rows --------------------------------------------------------------------------------------
- */
+/* ---- rows ---- */
 
 static const char *const columns[] = {"id",    "kind",      "time",  "versions",
                                       "bytes", "new_bytes", "files", "damage"};
@@ -194,8 +192,7 @@ static void rows_begin(const cmd_ctx *ctx, out_writer *o)
     out_init_names(o, ctx->common.format, columns, ARRAY_LEN(columns));
 }
 
-/* ---- the repository ----------------------------------------------------------------------------
- */
+/* ---- the repository ---- */
 
 static vv_status open_repo(const args *a, bool write, vv_env *env, backup_repo **out, vv_error *err)
 {
@@ -213,8 +210,7 @@ static int finish(const cmd_ctx *ctx, vv_env *env, backup_repo *repo, vv_status 
     return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, err);
 }
 
-/* ---- create and list ---------------------------------------------------------------------------
- */
+/* ---- create and list ---- */
 
 static int ask_server(cmd_ctx *ctx, const args *a, const char *method, bool is_list)
 {
@@ -315,8 +311,7 @@ static int list(cmd_ctx *ctx, const args *a)
     return finish(ctx, &env, repo, st, &err);
 }
 
-/* ---- verify, restore, drop ---------------------------------------------------------------------
- */
+/* ---- verify, restore, drop ---- */
 
 static void tell(void *ctx, const char *text)
 {
@@ -416,8 +411,7 @@ static int prune(cmd_ctx *ctx, const args *a)
     return finish(ctx, &env, repo, st, &err);
 }
 
-/* ---- the command -------------------------------------------------------------------------------
- */
+/* ---- the command ---- */
 
 static const char *const words[] = {"create", "list", "verify", "restore", "drop", "prune", NULL};
 enum { CREATE, LIST, VERIFY, RESTORE, DROP, PRUNE };

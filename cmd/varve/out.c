@@ -98,8 +98,7 @@ static void print_line(out_writer *o)
     vv_buf_reset(&o->line);
 }
 
-/* ---- JSON -------------------------------------------------------------------------------------
- */
+/* ---- JSON ---- */
 
 static void put_json(vv_buf *to, const out_cell *c)
 {
@@ -149,8 +148,7 @@ static void json_row(out_writer *o, const out_cell *cells)
     print_line(o);
 }
 
-/* ---- plain text ---------------------------------------------------------------------------------
- */
+/* ---- plain text ---- */
 
 static void put_plain(vv_buf *to, const out_cell *c)
 {

@@ -117,8 +117,7 @@ static vv_slice bytes_of(vv_slice message, uint32_t number)
     return v;
 }
 
-/* ---- keys and values ----------------------------------------------------------------------------
- */
+/* ---- keys and values ---- */
 
 static void take_written(const remote *r, store_written *out)
 {

@@ -10,8 +10,7 @@
 #include "base/rng.h"
 #include "catalog/cat_int.h"
 
-/* ---- records ------------------------------------------------------------------------------------
- */
+/* ---- records ---- */
 
 static cat_table sample(void)
 {

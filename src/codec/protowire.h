@@ -54,8 +54,7 @@ typedef struct wire_field {
     vv_slice bytes; /* of WIRE_BYTES: borrowed from the message; else empty */
 } wire_field;
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static inline wire_reader wire_reader_of(vv_slice message)
 {
@@ -159,8 +158,7 @@ static inline uint64_t wire_double_bits(double value)
     return bits;
 }
 
-/* ---- writing: these append a field whatever it holds --------------------------------------------
- */
+/* ---- writing: these append a field whatever it holds ---- */
 
 static inline void wire_put_tag(vv_buf *b, uint32_t number, wire_type type)
 {
@@ -203,9 +201,7 @@ static inline void wire_put_double_always(vv_buf *b, uint32_t number, double val
     wire_put_fixed64(b, number, wire_double_bits(value));
 }
 
-/* ---- writing: these leave a field out that holds its default, as proto3 does
- * ---------------------
- */
+/* ---- writing: these leave a field out that holds its default, as proto3 does ---- */
 
 static inline void wire_put_string(vv_buf *b, uint32_t number, vv_slice text)
 {
@@ -249,9 +245,7 @@ static inline void wire_put_double(vv_buf *b, uint32_t number, double value)
         wire_put_double_always(b, number, value);
 }
 
-/* ---- writing: messages inside messages
- * -----------------------------------------------------------
- */
+/* ---- writing: messages inside messages ---- */
 
 /** Open a nested message; what is appended until wire_end is its content. Gives the mark for it. */
 static inline size_t wire_begin(vv_buf *b, uint32_t number)

@@ -55,8 +55,7 @@ void db_background_fini(vv_db *db)
     vv_mutex_fini(&bg->lock);
 }
 
-/* ---- hooks of the engine ----------------------------------------------------------------------
- */
+/* ---- hooks of the engine ---- */
 
 static vv_status hook_ensure_durable(void *ctx, int64_t version, vv_error *err)
 {
@@ -157,8 +156,7 @@ engine_hooks db_hooks(db_shard *shard)
                           .form = hook_form};
 }
 
-/* ---- one piece of work ------------------------------------------------------------------------
- */
+/* ---- one piece of work ---- */
 
 void db_background_wake(vv_db *db)
 {
@@ -351,8 +349,7 @@ vv_status db_step(vv_db *db, vv_error *err)
     return st;
 }
 
-/* ---- threads ----------------------------------------------------------------------------------
- */
+/* ---- threads ---- */
 
 /* Sleep until woken, stopped or the tick; false when stopped. */
 static bool wait_for_work(db_background *bg, uint64_t *seen, int64_t at_most_ns)
@@ -491,8 +488,7 @@ void db_background_stop(vv_db *db)
     bg->log_thread = NULL;
 }
 
-/* ---- those who wait ---------------------------------------------------------------------------
- */
+/* ---- those who wait ---- */
 
 /* Without threads the caller does the work. */
 static vv_status make_room_alone(vv_db *db, db_shard *shard, vv_error *err)

@@ -399,8 +399,7 @@ static void large_values_lie_apart(void **state)
     vv_table_close(t);
 }
 
-/* ---- a model: random writes, loads, compactions and reopens equal an array --------------------
- */
+/* ---- a model: random writes, loads, compactions and reopens equal an array ---- */
 
 static void prop_loads_equal_a_map(void **state)
 {

@@ -58,8 +58,7 @@ void db_capture_archived(db_capture *c);
 /** Accepts NULL. */
 void db_capture_end(db_capture *c);
 
-/* ---- a store from parts ------------------------------------------------------------------------
- */
+/* ---- a store from parts ---- */
 
 /* A directory becomes a store with the last step of db_build_finish and not before: until then the
  * file that says what it is has another name, and an open refuses it. */

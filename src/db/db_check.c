@@ -68,8 +68,7 @@ static vv_status check_log(vv_env *env, checker *chk, uint64_t *log_bytes, vv_er
     return st == VV_CORRUPT ? VV_OK : settle(chk, st, chk->count, &why, err);
 }
 
-/* ---- the store as a whole ----------------------------------------------------------------------
- */
+/* ---- the store as a whole ---- */
 
 static vv_status check_record_index(vv_table *table, vv_slice key, int64_t timestamp_ns,
                                     const engine_read *read, bool *found, vv_error *err)

@@ -11,8 +11,7 @@
 
 typedef void line_fn(void *ctx, const char *text);
 
-/* ---- the identity file and the catalog ----------------------------------------------------------
- */
+/* ---- the identity file and the catalog ---- */
 
 static vv_status dump_identity(vio *io, const char *name, line_fn *line, void *ctx, vv_error *err)
 {
@@ -72,8 +71,7 @@ static vv_status dump_store(vv_env *env, line_fn *line, void *ctx, vv_error *err
     return st;
 }
 
-/* ---- files -------------------------------------------------------------------------------------
- */
+/* ---- files ---- */
 
 /* A file of one line of text. */
 static vv_status dump_text(vio *io, const char *name, const char *what, line_fn *line, void *ctx,

@@ -53,8 +53,7 @@ static void on_durable(void *ctx, uint64_t position)
     db_publish(db, position);
 }
 
-/* ---- parts, in the order they are opened -------------------------------------------------------
- */
+/* ---- parts, in the order they are opened ---- */
 
 static void note_stranger(void *ctx, const char *name)
 {
@@ -241,8 +240,7 @@ static vv_status open_shard(vv_db *db, uint32_t i, vv_error *err)
     return VV_OK;
 }
 
-/* ---- replay ------------------------------------------------------------------------------------
- */
+/* ---- replay ---- */
 
 /* In the engines that the entry touches. */
 static vv_status prepare_replay(db_shard *shard, const wal_record *rec, uint32_t op_count,
@@ -434,8 +432,7 @@ static vv_status open_parts(vv_db *db, vv_error *err)
     return st;
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static void init(vv_db *db)
 {

@@ -244,8 +244,7 @@ static void a_short_log_is_relieved_once(void **state)
     close_real();
 }
 
-/* ---- on the simulated disk, where nothing runs by itself ---------------------------------------
- */
+/* ---- on the simulated disk, where nothing runs by itself ---- */
 
 static void setup_sim(sim_world *w, uint64_t memtable_size)
 {
@@ -358,9 +357,7 @@ static void the_share_of_writes_is_theirs(void **state)
     sim_end(&w);
 }
 
-/* ---- what was refused leaves no trace: not even in what a later freeze asks for
- * ------------------
- */
+/* ---- what was refused leaves no trace: not even in what a later freeze asks for ---- */
 
 static vv_batch *large_batch(vv_db *d, vv_table *t, size_t len)
 {
@@ -508,8 +505,7 @@ static void a_freeze_keeps_the_bound_of_memtables(void **state)
     sim_end(&w);
 }
 
-/* ---- a shard without room, by turns of the commit thread ---------------------------------------
- */
+/* ---- a shard without room, by turns of the commit thread ---- */
 
 enum { WAITING = 12 };
 

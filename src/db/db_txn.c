@@ -20,8 +20,7 @@
 #define MEMORY_MAX (64 * VV_MIB)
 #define ROOM_TIMEOUT_NS VV_NS_PER_S
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
+/* ---- memory ---- */
 
 /* Over memory_limit: what waits for a flush may go first. */
 static vv_status wait_for_memory(vv_txn *txn, uint64_t more, vv_error *err)
@@ -88,8 +87,7 @@ vv_status txn_grow(vv_txn *txn, void **array, size_t *cap, size_t count, size_t 
     return VV_OK;
 }
 
-/* ---- begin and end -----------------------------------------------------------------------------
- */
+/* ---- begin and end ---- */
 
 /* The newest visible version, pinned so that no flush was told that it is not read. */
 static vv_status pin_newest(vv_txn *txn, db_shard *shard, vv_error *err)
@@ -216,8 +214,7 @@ void vv_txn_abort(vv_txn *txn)
         txn_end(txn);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------
- */
+/* ---- tables ---- */
 
 vv_status txn_use(vv_txn *txn, vv_table *table, vv_error *err)
 {
@@ -250,8 +247,7 @@ static vv_slice full_key(const vv_table *table, vv_slice key, uint8_t out[ENGINE
     return vv_slice_of(out, ENGINE_TABLE_PREFIX + key.len);
 }
 
-/* ---- reads -------------------------------------------------------------------------------------
- */
+/* ---- reads ---- */
 
 vv_status txn_note_read(vv_txn *txn, vv_slice key, vv_error *err)
 {
@@ -311,8 +307,7 @@ vv_status vv_txn_get(vv_txn *txn, vv_table *table, vv_slice key, vv_value *out, 
     return st;
 }
 
-/* ---- writes ------------------------------------------------------------------------------------
- */
+/* ---- writes ---- */
 
 static vv_status check_writable(const vv_txn *txn, vv_error *err)
 {
@@ -367,8 +362,7 @@ vv_status vv_txn_delete_range(vv_txn *txn, vv_table *table, vv_slice begin, vv_s
                            vv_slice_of(b.upper, b.upper_len), err);
 }
 
-/* ---- savepoints --------------------------------------------------------------------------------
- */
+/* ---- savepoints ---- */
 
 vv_status vv_txn_savepoint(vv_txn *txn, uint64_t *out, vv_error *err)
 {
@@ -413,8 +407,7 @@ vv_status vv_txn_release(vv_txn *txn, uint64_t savepoint, vv_error *err)
     return st;
 }
 
-/* ---- figures -----------------------------------------------------------------------------------
- */
+/* ---- figures ---- */
 
 int64_t vv_txn_version(const vv_txn *txn, const vv_table *table)
 {

@@ -23,8 +23,7 @@
 
 #define OP_COST 32u /* of an operation in a batch, beside key and value, at most */
 
-/* ---- looking -----------------------------------------------------------------------------------
- */
+/* ---- looking ---- */
 
 static txn_node *next_of(const txn_buffer *b, const txn_node *node, uint32_t level)
 {
@@ -91,8 +90,7 @@ bool txn_buffer_covers(const txn_buffer *b, vv_slice key)
     return txn_buffer_cover_of(b, key) != NULL;
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 static vv_slice copy(uint8_t **to, vv_slice s)
 {

@@ -18,8 +18,7 @@
 #include "base/error.h"
 #include "db/db_txn_int.h"
 
-/* ---- the batch ---------------------------------------------------------------------------------
- */
+/* ---- the batch ---- */
 
 static vv_slice user_key(vv_slice key)
 {
@@ -48,8 +47,7 @@ static vv_status fill_batch(vv_txn *txn, vv_error *err)
     return st;
 }
 
-/* ---- the footprint -----------------------------------------------------------------------------
- */
+/* ---- the footprint ---- */
 
 static vv_status gather_keys(vv_txn *txn, vv_error *err)
 {
@@ -117,8 +115,7 @@ static vv_status gather_spans(vv_txn *txn, vv_error *err)
     return VV_OK;
 }
 
-/* ---- the verdict -------------------------------------------------------------------------------
- */
+/* ---- the verdict ---- */
 
 #define KEY_TEXT 48u /* bytes of a key that a sentence shows */
 
@@ -253,8 +250,7 @@ vv_status db_append_txn(vv_db *db, vv_batch *batch, bool judge_locked, bool *aga
     return st;
 }
 
-/* ---- commit ------------------------------------------------------------------------------------
- */
+/* ---- commit ---- */
 
 static bool has_writes(const vv_txn *txn)
 {

@@ -3,8 +3,7 @@
  */
 #include "db/db_txn_test_util.h"
 
-/* ---- conflicts ---------------------------------------------------------------------------------
- */
+/* ---- conflicts ---- */
 
 static void the_first_committer_wins(void **state)
 {
@@ -243,8 +242,7 @@ static void read_only_never_conflicts(void **state)
     vv_table_close(table);
 }
 
-/* ---- between the look and the append -----------------------------------------------------------
- */
+/* ---- between the look and the append ---- */
 
 static struct {
     vv_table *table;

@@ -48,8 +48,7 @@ static vv_slice current_key(const db_txn_cursor *c)
     return vv_slice_of(c->key, c->key_len);
 }
 
-/* ---- what was seen -----------------------------------------------------------------------------
- */
+/* ---- what was seen ---- */
 
 /* Bound i becomes key, and a zero byte behind it when `past`. */
 static vv_status set_bound(db_txn_cursor *c, int i, vv_slice key, bool past, vv_error *err)
@@ -121,8 +120,7 @@ static vv_status see_down(db_txn_cursor *c, vv_error *err)
     return set_bound(c, 0, key, false, err);
 }
 
-/* ---- finding -----------------------------------------------------------------------------------
- */
+/* ---- finding ---- */
 
 static bool is_live(const vv_txn *txn, const txn_op *op)
 {
@@ -248,8 +246,7 @@ static vv_status find_down(db_txn_cursor *c, txn_node *own, vv_error *err)
     return st;
 }
 
-/* ---- the calls ---------------------------------------------------------------------------------
- */
+/* ---- the calls ---- */
 
 static db_txn_cursor *cursor_of(vv_cursor *cursor)
 {
@@ -398,8 +395,7 @@ uint64_t db_txn_cursor_scanned(const vv_cursor *cursor)
     return c->txn == NULL ? 0 : engine_cursor_scanned(c->base.at);
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static vv_status check_options(const vv_cursor_options *opt, vv_error *err)
 {

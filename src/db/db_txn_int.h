@@ -10,8 +10,7 @@
 #include "db/db_int.h"
 #include "varve/txn.h"
 
-/* ---- db_txn_buffer.c: writes that are not committed --------------------------------------------
- */
+/* ---- db_txn_buffer.c: writes that are not committed ---- */
 
 #define TXN_HEIGHT_MAX 12u
 
@@ -71,8 +70,7 @@ bool txn_buffer_covers(const txn_buffer *b, vv_slice key);
 /* The whole union interval that holds key; NULL when none does. */
 const txn_span *txn_buffer_cover_of(const txn_buffer *b, vv_slice key);
 
-/* ---- db_txn.c -----------------------------------------------------------------------------------
- */
+/* ---- db_txn.c ---- */
 
 /* A range that a cursor has seen; its bounds grow with it. */
 typedef struct txn_seen {
@@ -135,8 +133,7 @@ VV_MUST_CHECK vv_status txn_buffer_add_node(vv_txn *txn, vv_slice key, txn_node 
                                             vv_error *err);
 void txn_buffer_rollback(vv_txn *txn, uint64_t seq);
 
-/* ---- db_txn_cursor.c ----------------------------------------------------------------------------
- */
+/* ---- db_txn_cursor.c ---- */
 
 void db_txn_cursor_orphan(db_txn_cursor *cursor); /* its transaction ends */
 

@@ -3,8 +3,7 @@
  */
 #include "db/db_txn_test_util.h"
 
-/* ---- seeing ------------------------------------------------------------------------------------
- */
+/* ---- seeing ---- */
 
 static void it_reads_its_snapshot_and_its_own_writes(void **state)
 {
@@ -171,8 +170,7 @@ static void expiry_is_judged_at_the_snapshots_time(void **state)
     vv_table_close(table);
 }
 
-/* ---- savepoints --------------------------------------------------------------------------------
- */
+/* ---- savepoints ---- */
 
 static void savepoints_nest(void **state)
 {
@@ -235,8 +233,7 @@ static void what_was_rolled_back_conflicts_with_nobody(void **state)
     vv_table_close(table);
 }
 
-/* ---- refusals ----------------------------------------------------------------------------------
- */
+/* ---- refusals ---- */
 
 static void operations_across_shards_are_refused(void **state)
 {

@@ -515,8 +515,7 @@ static void readers_see_whole_batches(bed *b)
     assert_int_equal(atomic_load(&s.wrong), 0);
 }
 
-/* ---- files of a state --------------------------------------------------------------------------
- */
+/* ---- files of a state ---- */
 
 typedef struct held_files {
     char path[64][VIO_PATH_MAX];

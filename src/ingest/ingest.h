@@ -60,8 +60,7 @@ void ingest_destroy(ingest_pipeline *p);
 /** Without threads: one round of everything. True when something was done. */
 bool ingest_step(ingest_pipeline *p);
 
-/* ---- producers and messages --------------------------------------------------------------------
- */
+/* ---- producers and messages ---- */
 
 /* None of them is called with a lock held. settled, turn and tick come from the writer thread,
  * resolve from one worker; closed from wherever the last reference goes. */

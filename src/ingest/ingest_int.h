@@ -21,8 +21,7 @@
 #define INGEST_SHARDS_MAX 64u
 #define INGEST_TENANTS_MAX 4096u /* with figures of their own; others count in the total alone */
 
-/* ---- figures (ingest_stats.c) ------------------------------------------------------------------
- */
+/* ---- figures (ingest_stats.c) ---- */
 
 #define INGEST_RATE_SLOTS 16 /* seconds kept; a power of two over the window */
 

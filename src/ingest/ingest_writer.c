@@ -562,9 +562,7 @@ static void gather(ingest_pipeline *p, ingest_item *item)
     finish_item(p, item);
 }
 
-/* ---- turns
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- turns ---- */
 
 static bool may_gather(const ingest_writer *writer)
 {

@@ -281,8 +281,7 @@ static void test_paths_beside_a_time_range(void **state)
     fixture_close(&f);
 }
 
-/* ---- order, limit, offset against a naive model ------------------------------------------------
- */
+/* ---- order, limit, offset against a naive model ---- */
 
 int main(void)
 {

@@ -147,8 +147,7 @@ static void prop_order_limit_offset_as_the_model(void **state)
     }
 }
 
-/* ---- the rest -----------------------------------------------------------------------------------
- */
+/* ---- the rest ---- */
 
 static void test_has_more_and_counts(void **state)
 {

@@ -87,8 +87,7 @@ static vv_status check_shape(const gate_op *op, vv_error *err)
     return st;
 }
 
-/* ---- who may ----------------------------------------------------------------------------------
- */
+/* ---- who may ---- */
 
 /* The one place. What is not named here is refused. */
 static bool is_allowed(const gate *g, const gate_identity *who, gate_kind kind)
@@ -154,8 +153,7 @@ vv_status gate_authorize(gate *g, const gate_identity *who, const gate_op *ops, 
     return VV_OK;
 }
 
-/* ---- out of a grant ---------------------------------------------------------------------------
- */
+/* ---- out of a grant ---- */
 
 /* The names of an operation's table as the store takes them. */
 typedef struct names {

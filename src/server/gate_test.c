@@ -37,8 +37,7 @@ static gate_op op_of(gate_kind kind, const char *tenant, const char *table)
     return (gate_op){.kind = kind, .tenant = vv_slice_str(tenant), .table = vv_slice_str(table)};
 }
 
-/* ---- who may ----------------------------------------------------------------------------------
- */
+/* ---- who may ---- */
 
 static void test_every_kind_for_every_identity(void **state)
 {
@@ -129,8 +128,7 @@ static void test_a_refusal_tells_nothing_about_the_store(void **state)
     end(&f);
 }
 
-/* ---- shape -------------------------------------------------------------------------------------
- */
+/* ---- shape ---- */
 
 static void test_names_and_keys_are_checked(void **state)
 {
@@ -200,8 +198,7 @@ static void test_ranges(void **state)
     end(&f);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------
- */
+/* ---- tables ---- */
 
 static vv_status open_one(fixture *f, gate_kind what, const char *name, vv_table_kind kind,
                           vv_error *err)

@@ -42,8 +42,7 @@ static http1 *state_of(const srv_conn *conn)
     return conn->proto_state;
 }
 
-/* ---- requests in --------------------------------------------------------------------------------
- */
+/* ---- requests in ---- */
 
 /* Answer status without a call, then close. */
 static void refuse(srv_conn *conn, int status)

@@ -50,8 +50,7 @@ static void must(srv_conn *conn, int rc)
         srv_conn_kill(conn);
 }
 
-/* ---- requests in ------------------------------------------------------------------------------
- */
+/* ---- requests in ---- */
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
@@ -221,8 +220,7 @@ static size_t want_input(const srv_conn *conn)
     return nghttp2_session_want_read(state_of(conn)->session) != 0 ? SRV_READ_SIZE : 0;
 }
 
-/* ---- answers out -------------------------------------------------------------------------------
- */
+/* ---- answers out ---- */
 
 static nghttp2_nv pair(const char *name, const char *value, size_t value_len)
 {
@@ -446,8 +444,7 @@ static bool output(srv_conn *conn, vv_buf *out)
     return true;
 }
 
-/* ---- the rest of the protocol's table ---------------------------------------------------------
- */
+/* ---- the rest of the protocol's table ---- */
 
 static void credit(srv_call *call, size_t bytes)
 {
@@ -527,8 +524,7 @@ static const srv_proto http2_proto = {
     .fini = fini,
 };
 
-/* ---- beginning --------------------------------------------------------------------------------
- */
+/* ---- beginning ---- */
 
 static void *mem_malloc(size_t size, void *user)
 {

@@ -154,8 +154,7 @@ vv_slice srv_call_header(const srv_call *call, const char *name)
     return vv_slice_of(NULL, 0);
 }
 
-/* ---- plain questions --------------------------------------------------------------------------
- */
+/* ---- plain questions ---- */
 
 void *srv_call_ctx(const srv_call *call)
 {
@@ -222,8 +221,7 @@ size_t srv_call_queued(const srv_call *call)
     return atomic_load_explicit(&call->queued, memory_order_relaxed);
 }
 
-/* ---- actions from any thread ------------------------------------------------------------------
- */
+/* ---- actions from any thread ---- */
 
 srv_item *srv_call_inbox(srv_call *call)
 {

@@ -35,8 +35,7 @@ static void must(bool holds, const char *what)
     abort();
 }
 
-/* ---- raw ---------------------------------------------------------------------------------------
- */
+/* ---- raw ---- */
 
 int raw_connect(uint16_t port)
 {
@@ -163,8 +162,7 @@ bool raw_find_frame(vv_slice in, uint8_t type, size_t n, uint32_t *stream, vv_sl
     return false;
 }
 
-/* ---- nghttp2 -----------------------------------------------------------------------------------
- */
+/* ---- nghttp2 ---- */
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,

@@ -24,8 +24,7 @@
 
 static const char http2_preface[] = "PRI ";
 
-/* ---- plain sockets -----------------------------------------------------------------------------
- */
+/* ---- plain sockets ---- */
 
 static ssize_t plain_read(srv_conn *conn, void *to, size_t len)
 {

@@ -200,8 +200,7 @@ static void keep_closed(srv_call *call)
     count_closed(call);
 }
 
-/* ---- talking without end -----------------------------------------------------------------------
- */
+/* ---- talking without end ---- */
 
 #define FLOOD_PIECE (16u * 1024u)
 

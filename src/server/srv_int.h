@@ -97,8 +97,7 @@ static inline void srv_count(_Atomic uint64_t *counter, uint64_t n)
     atomic_store_explicit(counter, old + n, memory_order_relaxed);
 }
 
-/* ---- the server and its loops ------------------------------------------------------------------
- */
+/* ---- the server and its loops ---- */
 
 typedef struct srv_listener {
     srv_source source;
@@ -299,8 +298,7 @@ void srv_conn_received(srv_conn *conn, size_t len);
 /** Read it again. */
 void srv_conn_unpark(srv_conn *conn);
 
-/* ---- calls ------------------------------------------------------------------------------------
- */
+/* ---- calls ---- */
 
 typedef enum srv_item_kind {
     SRV_ITEM_SEND,

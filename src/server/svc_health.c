@@ -96,8 +96,7 @@ static void watch_message(srv_call *call, srv_message msg)
     srv_message_release(&msg);
 }
 
-/* ---- HTTP ---------------------------------------------------------------------------------------
- */
+/* ---- HTTP ---- */
 
 static void reply(srv_call *call, int status, const char *text)
 {

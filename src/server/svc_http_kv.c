@@ -129,8 +129,7 @@ static vv_status check_parameters(srv_call *call, const char *const names[], vv_
     return VV_OK;
 }
 
-/* ---- GET ---------------------------------------------------------------------------------------
- */
+/* ---- GET ---- */
 
 static vv_status read_value(srv_call *call, bool may_wait, svc_kv_found *found, vv_error *err)
 {
@@ -194,8 +193,7 @@ static void get_message(srv_call *call, srv_message msg)
     svc_read_begin(call, msg, &ops);
 }
 
-/* ---- PUT and DELETE ----------------------------------------------------------------------------
- */
+/* ---- PUT and DELETE ---- */
 
 /* What the request asks of the key before the write: *asked, and then the version it must be at, 0
  * being none. */

@@ -49,8 +49,7 @@ typedef struct stream {
     vv_buf ack_id;
 } stream;
 
-/* ---- the writer's side --------------------------------------------------------------------------
- */
+/* ---- the writer's side ---- */
 
 static vv_status stream_resolve(void *ctx, vv_slice tenant, vv_slice table, vv_table **out,
                                 vv_error *err)

@@ -84,8 +84,7 @@ ingest_message svc_ingest_message(const srv_message *msg)
                             .release = release};
 }
 
-/* ---- answers ------------------------------------------------------------------------------------
- */
+/* ---- answers ---- */
 
 void svc_ingest_put_time(vv_buf *out, uint32_t number, int64_t wall_ns)
 {

@@ -600,9 +600,7 @@ static void a_client_that_leaves(void **state)
     unary(SERVICE "IngestRecord", &b, 0, &out);
 }
 
-/* ---- HTTP
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- HTTP ---- */
 
 /* POST or GET over HTTP/1.1; the whole answer in out. */
 static void http(const char *verb, const char *path, const char *body, vv_buf *out)

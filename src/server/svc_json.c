@@ -173,8 +173,7 @@ bool svc_time_parse(vv_slice text, int64_t *seconds, int32_t *nanos)
     return *seconds >= YEAR_1_S && *seconds <= YEAR_9999_S;
 }
 
-/* ---- messages ----------------------------------------------------------------------------------
- */
+/* ---- messages ---- */
 
 svc_known svc_known_of(const ProtobufCMessageDescriptor *desc)
 {

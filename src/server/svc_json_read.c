@@ -67,8 +67,7 @@ static bool take_word(reader *r, const char *word)
     return true;
 }
 
-/* ---- strings -----------------------------------------------------------------------------------
- */
+/* ---- strings ---- */
 
 static int hex4(const uint8_t *p)
 {
@@ -183,8 +182,7 @@ static vv_status read_string(reader *r, vv_slice *out)
     return VV_OK;
 }
 
-/* ---- numbers -----------------------------------------------------------------------------------
- */
+/* ---- numbers ---- */
 
 static const uint8_t *skip_digits(const uint8_t *p, const uint8_t *end)
 {

@@ -15,8 +15,7 @@
 #define SMALL_REQUEST_MAX (64u * 1024u) /* of a request without a value */
 #define PUT_ANSWER_MAX 64u
 
-/* ---- what requests ask for ----------------------------------------------------------------------
- */
+/* ---- what requests ask for ---- */
 
 vv_status svc_kv_fail_malformed(const char *request, vv_error *err)
 {
@@ -47,9 +46,7 @@ vv_status svc_kv_expiry(node *n, uint64_t ttl_ms, int64_t *out, vv_error *err)
     return VV_OK;
 }
 
-/* ---- Put, Merge and Delete
- * ----------------------------------------------------------------------------
- */
+/* ---- Put, Merge and Delete ---- */
 
 static void refuse_grpc(srv_call *call, vv_status st, const char *message)
 {
@@ -161,8 +158,7 @@ static void merge_message(srv_call *call, srv_message msg)
     svc_kv_write_begin(call, msg, &ops);
 }
 
-/* ---- Get ---------------------------------------------------------------------------------------
- */
+/* ---- Get ---- */
 
 vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version, bool may_wait,
                             svc_kv_found *out, vv_error *err)
@@ -242,8 +238,7 @@ static void get_message(srv_call *call, srv_message msg)
     svc_read_begin(call, msg, &ops);
 }
 
-/* ---- the table ---------------------------------------------------------------------------------
- */
+/* ---- the table ---- */
 
 #define KV_METHOD(name, limit, on_message)                                                         \
     {                                                                                              \

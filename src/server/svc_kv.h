@@ -10,8 +10,7 @@
 #include "server/svc_read.h"
 #include "server/svc_util.h"
 
-/* ---- parts of requests ------------------------------------------------------------------------
- */
+/* ---- parts of requests ---- */
 
 /** The sentence for bytes that are no request of this name. */
 vv_status svc_kv_fail_malformed(const char *request, vv_error *err);
@@ -41,8 +40,7 @@ typedef struct svc_kv_found {
 VV_MUST_CHECK vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version,
                                           bool may_wait, svc_kv_found *out, vv_error *err);
 
-/* ---- writes ------------------------------------------------------------------------------------
- */
+/* ---- writes ---- */
 
 typedef struct svc_kv_write svc_kv_write;
 
@@ -97,8 +95,7 @@ VV_MUST_CHECK vv_status svc_kv_write_open(svc_kv_write *w, const gate_op *op, bo
 /** The trailer "varve-durability", the message and VV_OK. Takes out. */
 void svc_kv_answer(srv_call *call, vv_durability durability, vv_buf *out);
 
-/* ---- the methods of other files ----------------------------------------------------------------
- */
+/* ---- the methods of other files ---- */
 
 void svc_kv_cas_message(srv_call *call, srv_message msg);
 void svc_kv_batch_message(srv_call *call, srv_message msg);

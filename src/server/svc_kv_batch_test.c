@@ -19,8 +19,7 @@ static void expect_code(svc_suite *s, int code, const char *words)
         fail_msg("'%s' is not in: %s", words, s->result.message);
 }
 
-/* ---- batches -----------------------------------------------------------------------------------
- */
+/* ---- batches ---- */
 
 /* A batch as a list of short lines. */
 typedef struct op {
@@ -324,8 +323,7 @@ static void test_kinds_are_checked(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- compare and swap --------------------------------------------------------------------------
- */
+/* ---- compare and swap ---- */
 
 typedef struct swap {
     bool swapped;

@@ -112,8 +112,7 @@ static void on_closed(void *ctx, cli_call *call, const cli_result *result)
     test_free(r);
 }
 
-/* ---- random requests ---------------------------------------------------------------------------
- */
+/* ---- random requests ---- */
 
 static void put_ref(request *r, uint32_t number)
 {

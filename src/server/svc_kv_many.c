@@ -33,8 +33,7 @@ typedef struct many {
     vv_buf out;
 } many;
 
-/* ---- asking ------------------------------------------------------------------------------------
- */
+/* ---- asking ---- */
 
 static vv_status take_keys(many *m, svc_kv_many *req, vv_error *err)
 {
@@ -85,8 +84,7 @@ static vv_status open_many(many *m, vv_slice message, vv_error *err)
     return st == VV_OK ? choose_version(m, &grant, err) : st;
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 /* A version without a snapshot has no read of many: one after the other. */
 static vv_status read_each(many *m, size_t first, size_t count, vv_error *err)
@@ -166,8 +164,7 @@ static vv_status read_many(many *m, vv_error *err)
                                             m->out.len);
 }
 
-/* ---- the call ----------------------------------------------------------------------------------
- */
+/* ---- the call ---- */
 
 static void refuse(srv_call *call, vv_status st, const char *message)
 {

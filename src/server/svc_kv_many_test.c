@@ -148,8 +148,7 @@ static void test_what_is_refused(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- Merge -------------------------------------------------------------------------------------
- */
+/* ---- Merge ---- */
 
 static vv_status merge(svc_suite *s, const char *key, int op, vv_slice operand)
 {

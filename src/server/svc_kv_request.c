@@ -258,8 +258,7 @@ bool svc_kv_read_scan(vv_slice message, svc_kv_scan *out)
     return ok && r.fault == WIRE_GOOD;
 }
 
-/* ---- batches -----------------------------------------------------------------------------------
- */
+/* ---- batches ---- */
 
 bool svc_kv_read_batch(vv_slice message, svc_kv_batch *out)
 {

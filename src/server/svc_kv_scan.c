@@ -50,8 +50,7 @@ static vv_status read_scan(vv_slice message, svc_kv_scan *out, vv_error *err)
     return VV_OK;
 }
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
+/* ---- opening ---- */
 
 /* The operation of a request. end holds what follows the prefix. */
 static gate_op op_of(const svc_kv_scan *req, uint8_t end[VV_KEY_MAX])
@@ -127,8 +126,7 @@ static vv_status open_scan(scan *s, vv_error *err)
     return st;
 }
 
-/* ---- pages -------------------------------------------------------------------------------------
- */
+/* ---- pages ---- */
 
 static void put_entry(const scan *s, vv_slice key, vv_slice value, vv_buf *out)
 {
@@ -177,8 +175,7 @@ static vv_status send_page(scan *s, size_t *sent, bool *over, vv_error *err)
     return st;
 }
 
-/* ---- turns -------------------------------------------------------------------------------------
- */
+/* ---- turns ---- */
 
 static void scan_unref(scan *s)
 {

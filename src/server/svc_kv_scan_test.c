@@ -84,8 +84,7 @@ static void put_text(svc_suite *s, const char *keys)
         assert_ok(svc_suite_put(s, "t", "x", STR(key), STR(key), NULL), s->err);
 }
 
-/* ---- which keys --------------------------------------------------------------------------------
- */
+/* ---- which keys ---- */
 
 static void test_ranges(void **state)
 {
@@ -219,8 +218,7 @@ static void test_a_request_is_needed(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- pages and snapshots -----------------------------------------------------------------------
- */
+/* ---- pages and snapshots ---- */
 
 /* count values of size bytes under "00000", "00001", ... */
 static void fill(svc_suite *s, const char *tenant, size_t count, size_t size)
@@ -342,8 +340,7 @@ static void test_an_old_version(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- slow clients ------------------------------------------------------------------------------
- */
+/* ---- slow clients ---- */
 
 static uint64_t queued_bytes(const svc_suite *s)
 {
@@ -420,8 +417,7 @@ static void test_long_scans_share_the_pool(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- against a model ---------------------------------------------------------------------------
- */
+/* ---- against a model ---- */
 
 /* Law: a scan gives what a sorted array gives. Keys are two letters of four, so ranges often meet.
  */

@@ -16,8 +16,7 @@ static void expect_code(svc_suite *s, int code, const char *words)
         fail_msg("'%s' is not in: %s", words, s->result.message);
 }
 
-/* ---- Put, Get, Delete --------------------------------------------------------------------------
- */
+/* ---- Put, Get, Delete ---- */
 
 static void test_what_is_put_is_got(void **state)
 {
@@ -214,8 +213,7 @@ static void test_old_versions(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- limits and refusals -----------------------------------------------------------------------
- */
+/* ---- limits and refusals ---- */
 
 static void test_limits_are_named(void **state)
 {
@@ -267,8 +265,7 @@ static void test_a_record_table_takes_no_plain_writes(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- bad bytes ---------------------------------------------------------------------------------
- */
+/* ---- bad bytes ---- */
 
 /* A valid request of each method. */
 typedef struct sample {
@@ -410,8 +407,7 @@ static void test_malformed_requests_are_named(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- many at once ------------------------------------------------------------------------------
- */
+/* ---- many at once ---- */
 
 #define IN_FLIGHT 64u
 #define MANY 3000u
@@ -474,8 +470,7 @@ static void test_many_puts_in_flight(void **state)
     run_many(true);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
+/* ---- memory ---- */
 
 /* Whichever allocation fails, of server or client, the next call finds a whole server. */
 static void test_no_memory_at_any_site(void **state)

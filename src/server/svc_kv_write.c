@@ -67,8 +67,7 @@ void svc_kv_stop(node *n)
     n->kv_lanes = NULL;
 }
 
-/* ---- taking and giving back -------------------------------------------------------------------
- */
+/* ---- taking and giving back ---- */
 
 static lane *lane_of(node *n, uint32_t index)
 {
@@ -136,8 +135,7 @@ static void give_back(svc_kv_write *w)
                                                     memory_order_relaxed));
 }
 
-/* ---- the way of a write ------------------------------------------------------------------------
- */
+/* ---- the way of a write ---- */
 
 static void finish(svc_kv_write *w, vv_status st, const char *message)
 {
@@ -238,8 +236,7 @@ void svc_kv_write_begin(srv_call *call, srv_message msg, const svc_kv_write_ops 
         start(w, false);
 }
 
-/* ---- what fills and answers have in common -----------------------------------------------------
- */
+/* ---- what fills and answers have in common ---- */
 
 vv_status svc_kv_write_open(svc_kv_write *w, const gate_op *op, bool creates, bool may_wait,
                             vv_table **out, vv_error *err)

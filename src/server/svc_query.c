@@ -21,8 +21,7 @@
 #define GETS_MAX 10000u /* record ids of one GetRecords */
 #define TABLES_MAX 256u /* record tables of a tenant that are looked through */
 
-/* ---- answers made on the pool -----------------------------------------------------------------
- */
+/* ---- answers made on the pool ---- */
 
 typedef struct pool_job {
     svc_ask *ask;
@@ -86,8 +85,7 @@ static void explain_message(srv_call *call, srv_message msg)
     start_job(call, msg, query_request_parse, svc_explain_answer);
 }
 
-/* ---- point reads ------------------------------------------------------------------------------
- */
+/* ---- point reads ---- */
 
 typedef struct record_id {
     vv_slice tenant;
@@ -422,8 +420,7 @@ static void get_records_message(srv_call *call, srv_message msg)
     svc_read_on_pool(call, msg, &ops);
 }
 
-/* ---- health ------------------------------------------------------------------------------------
- */
+/* ---- health ---- */
 
 enum { HEALTH_SERVING = 1, HEALTH_NOT_SERVING = 2, HEALTH_SERVICE_UNKNOWN = 3 };
 
@@ -450,8 +447,7 @@ static void health_message(srv_call *call, srv_message msg)
     vv_buf_fini(&out);
 }
 
-/* ---- the table ---------------------------------------------------------------------------------
- */
+/* ---- the table ---- */
 
 #define QUERY_METHOD(name, what, on_message)                                                       \
     {                                                                                              \

@@ -185,8 +185,7 @@ vv_status svc_query_answer(svc_ask *a, vv_buf *out, vv_error *err)
     return st;
 }
 
-/* ---- aggregates -------------------------------------------------------------------------------
- */
+/* ---- aggregates ---- */
 
 typedef struct groups {
     svc_ask *ask;
@@ -236,8 +235,7 @@ vv_status svc_aggregate_answer(svc_ask *a, vv_buf *out, vv_error *err)
                : vv_fail(err, out->status, "aggregate: an answer over %u bytes", SVC_ANSWER_MAX);
 }
 
-/* ---- the plan in words ------------------------------------------------------------------------
- */
+/* ---- the plan in words ---- */
 
 static void put_plan_node(vv_buf *out, uint32_t number, const query_plan_step *steps, size_t count)
 {

@@ -156,8 +156,7 @@ static void *call(fixture *f, const char *method, const void *request, const cha
     return reply;
 }
 
-/* ---- point reads --------------------------------------------------------------------------------
- */
+/* ---- point reads ---- */
 
 static Storage__GetRecordResponse *get(fixture *f, const char *tenant, const char *id,
                                        int64_t version, const char *schema, int code)

@@ -18,8 +18,7 @@
 #define KEYS 8
 #define POOL_THREADS 1u
 
-/* ---- files whose reads can be held -------------------------------------------------------------
- */
+/* ---- files whose reads can be held ---- */
 
 typedef struct held_files {
     vv_mutex lock;
@@ -92,8 +91,7 @@ static unsigned reads_by(const unsigned *who)
     return n;
 }
 
-/* ---- a store with nothing in its cache ---------------------------------------------------------
- */
+/* ---- a store with nothing in its cache ---- */
 
 typedef struct cold {
     char dir[64];
@@ -175,8 +173,7 @@ static void cold_stop(cold *c)
     vv_mutex_fini(&files.lock);
 }
 
-/* ---- calls that are not waited for -------------------------------------------------------------
- */
+/* ---- calls that are not waited for ---- */
 
 typedef struct pending {
     bool is_over;
@@ -247,8 +244,7 @@ static void expect_others_go_on(cold *c)
     }
 }
 
-/* ---- the reads ---------------------------------------------------------------------------------
- */
+/* ---- the reads ---- */
 
 static void test_get(void **state)
 {
@@ -431,8 +427,7 @@ static void test_nobody_waits_any_more(void **state)
     cold_stop(&c);
 }
 
-/* ---- damage -----------------------------------------------------------------------------------
- */
+/* ---- damage ---- */
 
 /* Written under the lock of the log, before the answer that is told of. */
 typedef struct lines {

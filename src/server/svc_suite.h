@@ -63,8 +63,7 @@ void *svc_suite_reply(svc_suite *s, const ProtobufCMessageDescriptor *desc);
 /** A trailer of the last call; NULL when it is not there. */
 const char *svc_suite_trailer(const svc_suite *s, const char *name);
 
-/* ---- Kv in one line ----------------------------------------------------------------------------
- */
+/* ---- Kv in one line ---- */
 
 #define SUITE_REF(name, tenant_text, table_text)                                                   \
     Varve__V1__TableRef name = VARVE__V1__TABLE_REF__INIT;                                         \

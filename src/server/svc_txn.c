@@ -24,8 +24,7 @@
 #define JSON_MAX (2u * ANSWER_MAX)
 #define SMALL_REQUEST_MAX (64u * 1024u)
 
-/* ---- answers -----------------------------------------------------------------------------------
- */
+/* ---- answers ---- */
 
 static void destroy(svc_txn_job *job)
 {
@@ -81,8 +80,7 @@ void svc_txn_answer(svc_txn_job *job, vv_status st, const vv_error *err)
     destroy(job);
 }
 
-/* ---- methods of a session -----------------------------------------------------------------------
- */
+/* ---- methods of a session ---- */
 
 static vv_status run_begin(svc_txn_job *job, const ProtobufCMessage *message, bool *later,
                            vv_error *err)
@@ -222,8 +220,7 @@ static vv_status run_abort(svc_txn_job *job, const ProtobufCMessage *message, bo
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
-/* ---- on the pool -------------------------------------------------------------------------------
- */
+/* ---- on the pool ---- */
 
 static vv_status read_request(svc_txn_job *job, ProtobufCMessage **req, vv_error *err)
 {
@@ -308,8 +305,7 @@ static void begin_job(srv_call *call, srv_message msg, const svc_txn_method *met
     }
 }
 
-/* ---- the tables --------------------------------------------------------------------------------
- */
+/* ---- the tables ---- */
 
 static const svc_txn_method txn_methods[] = {
     {"Begin", &varve__v1__txn_begin_request__descriptor, &varve__v1__txn_begin_response__descriptor,

@@ -19,8 +19,7 @@
 
 #define SVC_TXN_TABLES_MAX 16u /* that one transaction may write to over the network */
 
-/* ---- svc_txn_session.c -------------------------------------------------------------------------
- */
+/* ---- svc_txn_session.c ---- */
 
 typedef struct svc_txn_session svc_txn_session;
 
@@ -52,8 +51,7 @@ void svc_txn_session_end(node *n, svc_txn_session *s);
 bool svc_txn_enter(node *n);
 void svc_txn_leave(node *n);
 
-/* ---- svc_txn_op.c ------------------------------------------------------------------------------
- */
+/* ---- svc_txn_op.c ---- */
 
 /* What the operations of one request share. */
 typedef struct svc_txn_ctx {
@@ -78,8 +76,7 @@ vv_status svc_txn_compare(svc_txn_ctx *c, const Varve__V1__TxnCompare *req, bool
 /** Whoever commits must be allowed to write every table that the transaction wrote to. */
 vv_status svc_txn_authorize_commit(svc_txn_ctx *c, vv_error *err);
 
-/* ---- svc_txn_unpack.c --------------------------------------------------------------------------
- */
+/* ---- svc_txn_unpack.c ---- */
 
 /* Memory of one unpacked request. It does not move once initialised. */
 typedef struct svc_txn_unpacked {
@@ -96,8 +93,7 @@ void svc_txn_unpacked_fini(svc_txn_unpacked *u);
 VV_MUST_CHECK vv_status svc_txn_unpack(svc_txn_unpacked *u, const ProtobufCMessageDescriptor *desc,
                                        vv_slice bytes, ProtobufCMessage **out, vv_error *err);
 
-/* ---- svc_txn.c ---------------------------------------------------------------------------------
- */
+/* ---- svc_txn.c ---- */
 
 typedef struct svc_txn_job svc_txn_job;
 
@@ -130,8 +126,7 @@ struct svc_txn_job {
 /** Answer and end the job. Any thread. */
 void svc_txn_answer(svc_txn_job *job, vv_status st, const vv_error *err);
 
-/* ---- svc_txn_run.c -----------------------------------------------------------------------------
- */
+/* ---- svc_txn_run.c ---- */
 
 vv_status svc_txn_run(svc_txn_job *job, const ProtobufCMessage *req, bool *later, vv_error *err);
 

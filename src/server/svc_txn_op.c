@@ -13,8 +13,7 @@
 #define PAGE_MAX (1024u * 1024u)
 #define ENTRY_HEAD_MAX 64u
 
-/* ---- tables ------------------------------------------------------------------------------------
- */
+/* ---- tables ---- */
 
 static vv_slice bytes_of(ProtobufCBinaryData b)
 {
@@ -88,8 +87,7 @@ vv_status svc_txn_authorize_commit(svc_txn_ctx *c, vv_error *err)
     return st;
 }
 
-/* ---- reads -------------------------------------------------------------------------------------
- */
+/* ---- reads ---- */
 
 /* *found: vv_value_release. creates: an absent table is made, as by a write, so that the absence of
  * the key is something the commit can check. */
@@ -236,8 +234,7 @@ vv_status svc_txn_scan(svc_txn_ctx *c, const Varve__V1__TxnScanRequest *req, vv_
     return st;
 }
 
-/* ---- writes ------------------------------------------------------------------------------------
- */
+/* ---- writes ---- */
 
 static void put_written(const svc_txn_ctx *c, vv_buf *out)
 {
@@ -284,8 +281,7 @@ vv_status svc_txn_delete(svc_txn_ctx *c, const Varve__V1__TxnDeleteRequest *req,
     return st;
 }
 
-/* ---- comparisons -------------------------------------------------------------------------------
- */
+/* ---- comparisons ---- */
 
 /* <0, 0, >0: what is stored to what is given. */
 static int order(const Varve__V1__TxnCompare *req, bool found, const vv_value *value)

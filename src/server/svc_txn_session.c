@@ -172,8 +172,7 @@ uint64_t svc_txn_open_count(node *n)
     return open;
 }
 
-/* ---- names -------------------------------------------------------------------------------------
- */
+/* ---- names ---- */
 
 static void put_name(vv_buf *out, const uint8_t name[NAME_BYTES])
 {
@@ -220,8 +219,7 @@ static slot *slot_of(svc_txn_session *s)
     return VV_CONTAINER_OF(s, slot, session);
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static vv_status find_free(const svc_txn_limits *limits, struct svc_txn_table *t,
                            uint64_t connection, slot **out, vv_error *err) VV_REQUIRES(t->lock)

@@ -324,8 +324,7 @@ static void requests_are_bounded_before_they_are_unpacked(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- Run ---------------------------------------------------------------------------------------
- */
+/* ---- Run ---- */
 
 /* If k's value is `expected` (NULL: it is absent) put `value`, else read it. */
 static vv_status swap(svc_suite *s, const char *expected, const char *value, bool *succeeded)
@@ -472,8 +471,7 @@ static void runs_from_many_connections_lose_nothing(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- HTTP --------------------------------------------------------------------------------------
- */
+/* ---- HTTP ---- */
 
 /* One request on a connection of its own; the whole answer as text. */
 static const char *post(svc_suite *s, const char *method, const char *json, int want)

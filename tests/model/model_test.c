@@ -120,8 +120,7 @@ static vv_durability any_durability(void)
     return vv_rng_one_in(&rng, 50) ? VV_DURABLE_SYNC : VV_DURABLE_NONE;
 }
 
-/* ---- writes -------------------------------------------------------------------------------------
- */
+/* ---- writes ---- */
 
 /* Cells a batch put into: they get its version once it is known. */
 static cell *touched[64];
@@ -192,8 +191,7 @@ static uint64_t do_condition(void)
     return 1;
 }
 
-/* ---- reads --------------------------------------------------------------------------------------
- */
+/* ---- reads ---- */
 
 static uint64_t do_get(void)
 {

@@ -124,8 +124,7 @@ static void mark(mask *m, unsigned t, unsigned from, unsigned to)
         m->key[t][k] = true;
 }
 
-/* ---- the oracle's verdict ----------------------------------------------------------------------
- */
+/* ---- the oracle's verdict ---- */
 
 /* Does an event touch a dependency? Two ranges that overlap over no key at all still do; with the
  * keys dense, ranges that overlap share a key number. */
@@ -179,8 +178,7 @@ static void expect_serial(const mtxn *m)
                 fail_msg("key %u of a range was seen and has changed", k);
 }
 
-/* ---- calls of a transaction --------------------------------------------------------------------
- */
+/* ---- calls of a transaction ---- */
 
 static void do_begin(mtxn **slot)
 {
@@ -370,8 +368,7 @@ static void do_savepoint(mtxn *m)
     }
 }
 
-/* ---- others ------------------------------------------------------------------------------------
- */
+/* ---- others ---- */
 
 static void do_batch(void)
 {
