@@ -110,6 +110,7 @@ vv_status db_engine_choose(vv_env *env, const vv_options *opt, const engine_ops 
     vv_status st = db_engine_check_kind(kind, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "options");
+    assert((unsigned)kind < ARRAY_LEN(engines));
     char dir[DB_SHARD_DIR_SIZE];
     db_shard_dir(0, dir);
     const engine_ops *has = engine_of_dir(env->io, dir);
