@@ -68,8 +68,7 @@ static void describe(creation *c)
                            .commit_time_ns = from->shard[i].commit_time_ns};
 }
 
-/* ---- files -------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static vv_status measure(creation *c, vv_error *err)
 {
@@ -147,8 +146,7 @@ static vv_status store_files(creation *c, vv_error *err)
     return st;
 }
 
-/* ---- log ---------------------------------------------------------------------------------------
- */
+/* ---- log ------------------------------------------------------------------------------------- */
 
 typedef struct log_put {
     creation *c;

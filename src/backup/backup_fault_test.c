@@ -301,8 +301,7 @@ static void prop_each_allocation_may_fail(void **state)
     scene_end(&sc);
 }
 
-/* ---- damage ------------------------------------------------------------------------------------
- */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
 typedef struct file_list {
     char path[64][VIO_PATH_MAX];

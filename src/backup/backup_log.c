@@ -80,8 +80,7 @@ void backup_log_fini(backup_log_writer *w)
     *w = (backup_log_writer){0};
 }
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static vv_status read_start(vio_file *in, uint64_t size, vv_error *err)
 {

@@ -229,8 +229,7 @@ vv_status backup_list(backup_repo *repo,
     return st;
 }
 
-/* ---- content that nobody names ------------------------------------------------------------------
- */
+/* ---- content that nobody names --------------------------------------------------------------- */
 
 typedef struct sweep {
     vio *io;

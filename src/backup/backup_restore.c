@@ -35,8 +35,7 @@ typedef struct restoration {
     backup_meter meter;
 } restoration;
 
-/* ---- choosing ----------------------------------------------------------------------------------
- */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 /* Nothing in the backup is past the goal. */
 static bool fits(const backup_info *info, const backup_restore_options *opt)
@@ -141,8 +140,7 @@ static vv_status choose(restoration *r, vv_error *err)
     return st;
 }
 
-/* ---- entries up to the goal --------------------------------------------------------------------
- */
+/* ---- entries up to the goal ------------------------------------------------------------------ */
 
 static bool is_past(const restoration *r, const wal_record *rec)
 {
@@ -246,8 +244,7 @@ static vv_status plan(restoration *r, vv_error *err)
                    r->gap ? ", then entries are missing or a bulk load follows" : "");
 }
 
-/* ---- checking and copying ----------------------------------------------------------------------
- */
+/* ---- checking and copying -------------------------------------------------------------------- */
 
 /* Every file is there at its length, and the logs are what they were: before anything is written.
  */
@@ -324,8 +321,7 @@ vv_status backup_restore(backup_repo *repo, const backup_restore_options *opt, v
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "restore");
 }
 
-/* ---- verifying ---------------------------------------------------------------------------------
- */
+/* ---- verifying ------------------------------------------------------------------------------- */
 
 typedef struct verification {
     backup_repo *repo;

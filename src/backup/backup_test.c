@@ -187,8 +187,7 @@ static void what_did_not_change_is_not_stored_again(void **state)
     }
 }
 
-/* ---- to a version and a time -------------------------------------------------------------------
- */
+/* ---- to a version and a time ----------------------------------------------------------------- */
 
 static void every_version_of_the_archive_can_be_restored(void **state)
 {
@@ -318,8 +317,7 @@ static void a_bulk_load_is_in_backups_and_not_in_the_log(void **state)
     place_end(&to);
 }
 
-/* ---- dropping ----------------------------------------------------------------------------------
- */
+/* ---- dropping -------------------------------------------------------------------------------- */
 
 static void count_file(void *ctx, const char *path, uint64_t size)
 {

@@ -65,8 +65,7 @@ vv_status db_build_path(db_build *b, const char *path, char out[VIO_PATH_MAX], v
     return make_deeper(b, path, err);
 }
 
-/* ---- emptying a directory -----------------------------------------------------------------------
- */
+/* ---- emptying a directory -------------------------------------------------------------------- */
 
 typedef struct removal {
     vio *io;
@@ -102,9 +101,7 @@ void db_build_discard(vio *io, const char *root)
     (void)!vio_remove(io, root, NULL);
 }
 
-/* ---- beginning
- * -----------------------------------------------------------------------------------
- */
+/* ---- beginning ------------------------------------------------------------------------------- */
 
 static void note_any(void *ctx, const char *name)
 {
@@ -192,9 +189,7 @@ vv_status db_build_begin(vv_env *env, const char *root, uint32_t shard_count, db
     return VV_OK;
 }
 
-/* ---- parts
- * ---------------------------------------------------------------------------------------
- */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 vv_status db_build_file(db_build *b, const char *path, vv_slice content, vv_error *err)
 {
@@ -216,9 +211,7 @@ vv_status db_build_entry(db_build *b, const wal_record *rec, vv_error *err)
     return wal_append(b->log, rec, 1, &b->log_end, err);
 }
 
-/* ---- the end
- * -------------------------------------------------------------------------------------
- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static vv_status sync_dirs(db_build *b, vv_error *err)
 {
