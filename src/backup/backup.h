@@ -59,9 +59,12 @@ VV_MUST_CHECK vv_status backup_repo_open(vv_env *env, bool write, backup_repo **
 void backup_repo_close(backup_repo *repo);
 
 typedef struct backup_create_options {
-    /* Also keep the log since the backup before, so that each version between can be restored. */
+    /* Also keep the log since the backup before, so that each version between can be restored. When
+     * the store has let go of some of it, the backup stands alone. */
     bool archive_log;
-    bool log_only; /* a backup of kind BACKUP_LOG; needs one before it of the same store */
+    /* A backup of kind BACKUP_LOG; needs one before it of the same store, and all of the log since:
+     * else VV_NOT_FOUND. */
+    bool log_only;
     const backup_progress *progress;
 } backup_create_options;
 
@@ -72,7 +75,8 @@ VV_MUST_CHECK vv_status backup_create(backup_repo *repo, vv_db *db,
                                       vv_error *err);
 
 /** Each backup, oldest first. A manifest that cannot be read is told with its status and sentence
- * and only its id in info. */
+ * and only its id in info; one of the log alone that lacks entries behind the backup before, with
+ * VV_CORRUPT and a sentence. */
 VV_MUST_CHECK vv_status backup_list(backup_repo *repo,
                                     void (*each)(void *ctx, const backup_info *info, vv_status st,
                                                  const char *why),

@@ -1,9 +1,9 @@
 /*
  * backup_copy.c - bytes on their way into and out of the repository, summed as they pass.
  *
- * What the last backup has under the same name and length is only read and summed: with the same
- * sum it is the same content, and nothing is written. Anything else is written under a name nobody
- * reads and gets its own when it is durable.
+ * What the last backup has under the same name and length is only read and summed, in the store and
+ * in the repository: where both have the sum it is the same content, whole, and nothing is written.
+ * Anything else is written under a name nobody reads and gets its own when it is durable.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -101,8 +101,8 @@ vv_status backup_adopt_part(backup_repo *repo, vio_file *part, const backup_file
 {
     char path[VIO_PATH_MAX];
     backup_stored_path(file, path);
-    /* What is there under this name is whole, or replaced now: its rename came behind its sync. */
-    *is_new = backup_check_stored(repo, file, NULL) != VV_OK;
+    /* Damaged meanwhile, it is replaced, for all backups that name it. */
+    *is_new = backup_read_stored(repo, file, NULL, NULL, NULL) != VV_OK;
     if (!*is_new)
         return VV_OK;
     vv_status st = vio_sync(part, err);
@@ -132,11 +132,12 @@ vv_status backup_store(backup_repo *repo, const char *name, vio_file *from, uint
 {
     *is_new = false;
     if (known != NULL && known->size == size && backup_check_stored(repo, known, NULL) == VV_OK) {
-        backup_meter quiet = {0};
-        vv_status st = backup_copy(from, size, NULL, sum, &quiet, err);
-        if (st != VV_OK || *sum == known->sum) {
-            backup_meter_add(meter, size);
+        vv_status st = backup_copy(from, size, NULL, sum, NULL, err);
+        if (st != VV_OK)
             return st;
+        if (*sum == known->sum && backup_read_stored(repo, known, NULL, NULL, NULL) == VV_OK) {
+            backup_meter_add(meter, size);
+            return VV_OK;
         }
     }
     return store_new(repo, name, from, size, sum, is_new, meter, err);

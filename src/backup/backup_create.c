@@ -6,7 +6,8 @@
  * The manifest makes it a backup; until then what was stored is content that nobody names, which
  * goes when the creation fails, or with the next drop. With archive_log the log begins behind the
  * backup before (of the same store) instead of at the files' checkpoints, so that all versions
- * between the two can be restored, as far as the store still has that log.
+ * between the two can be restored, when the store still has that log: if not, a full backup stands
+ * alone, and one of the log alone is refused.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -176,33 +177,66 @@ static void log_from(const creation *c, int64_t above[WAL_SHARD_MAX])
     }
 }
 
-static vv_status store_log(creation *c, vv_error *err)
+/* Write what the store has above `above` into the part file. */
+static vv_status write_log(creation *c, const int64_t above[WAL_SHARD_MAX], vio_file *part,
+                           backup_file *out, vv_error *err)
 {
-    int64_t above[WAL_SHARD_MAX] = {0};
     log_put put = {.c = c};
-    vio_file *part = NULL;
-    uint64_t sum = 0;
-    bool is_new = false;
-    log_from(c, above);
-    vv_status st =
-        vio_open(c->repo->env->io, BACKUP_PART, VIO_READ | VIO_WRITE | VIO_CREATE, &part, err);
-    if (st == VV_OK)
-        st = vio_truncate(part, 0, err);
+    for (uint32_t i = 0; i < c->capture->shard_count; i++)
+        c->now.info.shard[i].log_first = 0;
+    vv_status st = vio_truncate(part, 0, err);
     if (st == VV_OK)
         st = backup_log_begin(&put.w, part, c->capture->shard_count, err);
     if (st == VV_OK)
         st = db_capture_entries(c->capture, above, put_entry, &put, err);
     if (st == VV_OK)
-        st = backup_log_end(&put.w, &sum, err);
+        st = backup_log_end(&put.w, &out->sum, err);
+    out->size = put.w.size;
+    backup_log_fini(&put.w);
+    return st;
+}
+
+/* The part file, with a log that has all it is to have. */
+static vv_status make_log(creation *c, vio_file *part, backup_file *out, vv_error *err)
+{
+    int64_t above[WAL_SHARD_MAX] = {0};
+    uint32_t shard = 0;
+    log_from(c, above);
+    vv_status st = write_log(c, above, part, out, err);
+    if (st != VV_OK || !backup_info_has_gap(&c->now.info, above, &shard))
+        return st;
+    if (c->opt->log_only)
+        return vv_fail(err, VV_NOT_FOUND,
+                       "the store has let go of log behind version %" PRId64 " of shard %u, where "
+                       "backup %" PRIu64 " ends: make a full backup (with archive_log a server "
+                       "keeps the log for the next one, up to four times log_limit)",
+                       above[shard], shard, c->before.info.id);
+    for (uint32_t i = 0; i < c->capture->shard_count; i++)
+        above[i] = c->capture->shard[i].checkpoint;
+    st = write_log(c, above, part, out, err);
+    if (st == VV_OK && backup_info_has_gap(&c->now.info, above, &shard))
+        st = vv_fail(err, VV_CORRUPT,
+                     "the store's log of shard %u lacks entries above version %" PRId64, shard,
+                     above[shard]);
+    return st;
+}
+
+static vv_status store_log(creation *c, vv_error *err)
+{
     char name[] = BACKUP_LOG_NAME;
-    backup_file file = {name, put.w.size, sum};
+    backup_file file = {.name = name};
+    vio_file *part = NULL;
+    bool is_new = false;
+    vv_status st =
+        vio_open(c->repo->env->io, BACKUP_PART, VIO_READ | VIO_WRITE | VIO_CREATE, &part, err);
+    if (st == VV_OK)
+        st = make_log(c, part, &file, err);
     if (st == VV_OK)
         st = backup_adopt_part(c->repo, part, &file, &is_new, err);
     if (st == VV_OK)
-        st = backup_manifest_add(&c->now, name, file.size, sum, err);
+        st = backup_manifest_add(&c->now, name, file.size, file.sum, err);
     if (st == VV_OK && is_new)
         c->now.info.new_bytes += file.size;
-    backup_log_fini(&put.w);
     vio_close(part);
     return st;
 }

@@ -4,7 +4,6 @@
 #include "backup/backup_test_util.h"
 
 static const engine_ops *const engines[] = {&lsm_ops, &btree_ops};
-static const vio_sim_options calm = {.seed = 1};
 
 typedef struct scene {
     shop s;

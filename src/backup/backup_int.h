@@ -39,6 +39,9 @@ void backup_manifest_fini(backup_manifest *m);
 VV_MUST_CHECK vv_status backup_manifest_add(backup_manifest *m, const char *name, uint64_t size,
                                             uint64_t sum, vv_error *err);
 const backup_file *backup_manifest_find(const backup_manifest *m, const char *name);
+/** Whether the log lacks entries behind these versions of the shards; *shard is one where. */
+bool backup_info_has_gap(const backup_info *info, const int64_t above[WAL_SHARD_MAX],
+                         uint32_t *shard);
 /** Append the bytes to out, which latches. */
 void backup_manifest_encode(const backup_manifest *m, vv_buf *out);
 /** VV_CORRUPT, VV_UNSUPPORTED for a newer version. m is to be finished also after a failure. */
@@ -52,6 +55,11 @@ VV_MUST_CHECK vv_status backup_ids(backup_repo *repo, uint64_t **out, size_t *co
 VV_MUST_CHECK vv_status backup_load(backup_repo *repo, uint64_t id, backup_manifest *m,
                                     vv_error *err);
 VV_MUST_CHECK vv_status backup_save(backup_repo *repo, const backup_manifest *m, vv_error *err);
+/** What a backup of the log alone goes on from: of the backups in ids, which come before it, the
+ * newest of the same store. VV_CORRUPT tells that there is none, or that entries between the two
+ * are missing; VV_OK for a full one, which stands alone. */
+VV_MUST_CHECK vv_status backup_check_joined(backup_repo *repo, const backup_info *info,
+                                            const uint64_t *ids, size_t count, vv_error *err);
 /** Where the content of a file is stored. */
 void backup_stored_path(const backup_file *file, char out[VIO_PATH_MAX]);
 /** Remove content that no manifest names. */

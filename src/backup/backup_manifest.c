@@ -64,6 +64,18 @@ const backup_file *backup_manifest_find(const backup_manifest *m, const char *na
     return NULL;
 }
 
+bool backup_info_has_gap(const backup_info *info, const int64_t above[WAL_SHARD_MAX],
+                         uint32_t *shard)
+{
+    for (uint32_t i = 0; i < info->shard_count; i++) {
+        const backup_shard *s = &info->shard[i];
+        *shard = i;
+        if (s->version > above[i] && (s->log_first == 0 || s->log_first > above[i] + 1))
+            return true;
+    }
+    return false;
+}
+
 void backup_manifest_encode(const backup_manifest *m, vv_buf *out)
 {
     const backup_info *info = &m->info;
@@ -96,7 +108,7 @@ void backup_manifest_encode(const backup_manifest *m, vv_buf *out)
         vv_buf_append_le32(out, vv_crc32c(0, out->data + begin, out->len - begin));
 }
 
-/* A name of ours: at most one directory, nothing that leads out of the store. */
+/* A name of ours: at most two directories deep, nothing that leads out of the store. */
 static bool is_name(vv_slice name)
 {
     unsigned slashes = 0;

@@ -203,6 +203,39 @@ vv_status backup_save(backup_repo *repo, const backup_manifest *m, vv_error *err
     return st;
 }
 
+static bool is_of_store(const backup_info *a, const backup_info *b)
+{
+    return memcmp(a->uuid, b->uuid, sizeof a->uuid) == 0 && a->shard_count == b->shard_count;
+}
+
+vv_status backup_check_joined(backup_repo *repo, const backup_info *info, const uint64_t *ids,
+                              size_t count, vv_error *err)
+{
+    for (size_t i = count; info->kind == BACKUP_LOG && i-- > 0;) {
+        int64_t above[WAL_SHARD_MAX] = {0};
+        uint32_t shard = 0;
+        backup_manifest m;
+        vv_status st = backup_load(repo, ids[i], &m, err);
+        bool found = st == VV_OK && is_of_store(&m.info, info);
+        for (uint32_t s = 0; found && s < m.info.shard_count; s++)
+            above[s] = m.info.shard[s].version;
+        backup_manifest_fini(&m);
+        if (st == VV_NO_MEMORY || st == VV_IO)
+            return st;
+        if (found && backup_info_has_gap(info, above, &shard))
+            return vv_fail(err, VV_CORRUPT,
+                           "of the log alone, and a gap is before it: backup %" PRIu64
+                           " ends at version %" PRId64 " of shard %u, it begins at %" PRId64,
+                           ids[i], above[shard], shard, info->shard[shard].log_first);
+        if (found)
+            return VV_OK;
+    }
+    if (info->kind != BACKUP_LOG)
+        return VV_OK;
+    return vv_fail(err, VV_CORRUPT,
+                   "of the log alone, and there is no backup of its store before it");
+}
+
 vv_status backup_list(backup_repo *repo,
                       void (*each)(void *ctx, const backup_info *info, vv_status st,
                                    const char *why),
@@ -215,6 +248,8 @@ vv_status backup_list(backup_repo *repo,
         backup_manifest m;
         vv_error why = {0};
         vv_status one = backup_load(repo, ids[i], &m, &why);
+        if (one == VV_OK)
+            one = backup_check_joined(repo, &m.info, ids, i, &why);
         if (one == VV_NO_MEMORY || one == VV_IO) {
             if (err != NULL)
                 *err = why;

@@ -350,8 +350,9 @@ static vv_status judge(verification *v, uint64_t id, vv_status st, const vv_erro
     return VV_OK;
 }
 
-static vv_status verify_one(verification *v, uint64_t id, vv_error *err)
+static vv_status verify_one(verification *v, const uint64_t *ids, size_t at, vv_error *err)
 {
+    uint64_t id = ids[at];
     backup_manifest m;
     vv_error why = {0};
     vv_status st = backup_load(v->repo, id, &m, &why);
@@ -359,6 +360,10 @@ static vv_status verify_one(verification *v, uint64_t id, vv_error *err)
         return judge(v, id, st, &why, err);
     if (backup_manifest_find(&m, BACKUP_LOG_NAME) == NULL) {
         st = vv_fail(&why, VV_CORRUPT, "it has no log");
+        st = judge(v, id, st, &why, err);
+    }
+    if (st == VV_OK) {
+        st = backup_check_joined(v->repo, &m.info, ids, at, &why);
         st = judge(v, id, st, &why, err);
     }
     v->meter.total += m.info.bytes;
@@ -383,7 +388,7 @@ vv_status backup_verify(backup_repo *repo, uint64_t id, const backup_progress *p
         if (id != 0 && ids[i] != id)
             continue;
         found = true;
-        st = verify_one(&v, ids[i], err);
+        st = verify_one(&v, ids, i, err);
     }
     vv_free(ids);
     if (st == VV_OK && id != 0 && !found)

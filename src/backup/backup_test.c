@@ -6,58 +6,6 @@
 #include "varve/bulk.h"
 
 static const engine_ops *const engines[] = {&lsm_ops, &btree_ops};
-static const vio_sim_options calm = {.seed = 1};
-
-static void make_repo(place *p, backup_repo **repo, bool write)
-{
-    vv_error err = {0};
-    place_on(p, &calm);
-    assert_ok(backup_repo_open(&p->env, write, repo, &err), err);
-}
-
-/* A store that was restored, opened: its content; checked and closed. */
-static uint64_t content_at(place *p, const engine_ops *ops)
-{
-    vv_error err = {0};
-    shop s = {.at = *p};
-    assert_ok(db_check_env(&s.at.env, no_finding, NULL, &err), err);
-    assert_ok(shop_try(&s, ops, false, &err), err);
-    shop_tables(&s);
-    uint64_t sum = content_of_both(&s);
-    vv_table_close(s.one);
-    vv_table_close(s.two);
-    assert_ok(vv_db_close(s.db, &err), err);
-    assert_ok(db_check_env(&s.at.env, no_finding, NULL, &err), err);
-    return sum;
-}
-
-static uint64_t restored(place *repo_place, const backup_restore_options *opt,
-                         const engine_ops *ops)
-{
-    vv_error err = {0};
-    backup_repo *repo = NULL;
-    place to = {0};
-    make_repo(repo_place, &repo, false);
-    place_on(&to, &calm);
-    assert_ok(backup_restore(repo, opt, &to.env, NULL, &err), err);
-    backup_repo_close(repo);
-    place_off(repo_place);
-    uint64_t sum = content_at(&to, ops);
-    place_end(&to);
-    return sum;
-}
-
-static void backup(place *repo_place, vv_db *db, const backup_create_options *opt,
-                   backup_info *info)
-{
-    vv_error err = {0};
-    backup_repo *repo = NULL;
-    make_repo(repo_place, &repo, true);
-    assert_ok(backup_create(repo, db, opt, info, &err), err);
-    backup_repo_close(repo);
-    place_off(repo_place);
-}
-
 static void a_checkpoint_is_a_store(void **state)
 {
     (void)state;
@@ -317,6 +265,118 @@ static void a_bulk_load_is_in_backups_and_not_in_the_log(void **state)
     place_end(&to);
 }
 
+static void note_listed(void *ctx, const backup_info *info, vv_status st, const char *why)
+{
+    (void)why;
+    if (st == VV_CORRUPT)
+        *(uint64_t *)ctx = info->id;
+}
+
+static void note_text(void *ctx, const char *text)
+{
+    (void)snprintf(ctx, 400, "%s", text);
+}
+
+/* A store that keeps no log for backups has let go of some: the log alone would be a chain with a
+ * hole in it, and is not made. */
+static void a_log_that_was_let_go_is_no_backup(void **state)
+{
+    (void)state;
+    shop s = {0};
+    place p = {0};
+    place to = {0};
+    vv_error err = {0};
+    backup_repo *repo = NULL;
+    backup_info first;
+    backup_info alone;
+    backup_create_options log_only = {.log_only = true};
+    vv_table_info about;
+    shop_open(&s, &lsm_ops, &calm);
+    assert_ok(vv_table_describe(s.one, &about, &err), err);
+    fill(s.one, 0, 100);
+    backup(&p, s.db, &(backup_create_options){0}, &first);
+    for (unsigned i = 0; i < 6; i++) {
+        fill(s.one, i * 1000, 700);
+        fill(s.two, i * 1000, 100);
+        assert_ok(vv_checkpoint(s.db, &err), err);
+        work_off(s.db);
+    }
+    make_repo(&p, &repo, true);
+    assert_status(VV_NOT_FOUND, backup_create(repo, s.db, &log_only, NULL, &err));
+    assert_non_null(strstr(err.msg, "make a full backup"));
+    backup_repo_close(repo);
+    place_off(&p);
+    backup(&p, s.db, &(backup_create_options){.archive_log = true}, &alone);
+    for (uint32_t i = 0; i < 2; i++) /* no more than what follows its files */
+        assert_true(alone.shard[i].log_first == 0 ||
+                    alone.shard[i].log_first == alone.shard[i].checkpoint + 1);
+    uint64_t want = content_of_both(&s);
+    assert_true(restored(&p, &(backup_restore_options){0}, &lsm_ops) == want);
+    make_repo(&p, &repo, true);
+    place_on(&to, &calm);
+    backup_restore_options between = {.goal = BACKUP_AT_VERSION,
+                                      .shard = about.shard,
+                                      .version = first.shard[about.shard].version + 10};
+    assert_status(VV_NOT_FOUND, backup_restore(repo, &between, &to.env, NULL, &err));
+    fill(s.one, 0, 20);
+    assert_ok(backup_create(repo, s.db, &log_only, NULL, &err), err);
+    uint64_t damaged = 0;
+    char text[400] = "";
+    assert_ok(backup_list(repo, note_listed, &damaged, &err), err);
+    assert_true(damaged == 0);
+    assert_ok(backup_verify(repo, 0, NULL, no_finding, NULL, &err), err);
+    assert_ok(backup_drop(repo, alone.id, &err), err); /* and the log stands behind a gap */
+    assert_ok(backup_list(repo, note_listed, &damaged, &err), err);
+    assert_true(damaged == alone.id + 1);
+    assert_status(VV_CORRUPT, backup_verify(repo, 0, NULL, note_text, text, &err));
+    assert_non_null(strstr(text, "a gap is before it"));
+    assert_ok(backup_drop(repo, first.id, &err), err);
+    assert_status(VV_CORRUPT, backup_verify(repo, 0, NULL, note_text, text, &err));
+    assert_non_null(strstr(text, "no backup of its store before it"));
+    backup_repo_close(repo);
+    shop_close(&s);
+    place_end(&s.at);
+    place_end(&p);
+    place_end(&to);
+}
+
+static void flip_content(void *ctx, const char *path, uint64_t size)
+{
+    place *p = ctx;
+    if (strstr(path, "files/") != NULL)
+        assert_int_equal(VV_OK, vio_sim_flip_bit(p->disk, path, size * 8 / 2));
+}
+
+/* Content that was damaged in the repository is stored anew: a later backup names none of it. */
+static void damaged_content_is_not_used_again(void **state)
+{
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
+        shop s = {0};
+        place p = {0};
+        vv_error err = {0};
+        backup_repo *repo = NULL;
+        backup_info second;
+        shop_open(&s, engines[e], &calm);
+        fill(s.one, 0, 500);
+        assert_ok(vv_checkpoint(s.db, &err), err);
+        work_off(s.db);
+        uint64_t want = content_of_both(&s);
+        backup(&p, s.db, &(backup_create_options){0}, NULL);
+        vio_sim_each_file(p.disk, flip_content, &p);
+        backup(&p, s.db, &(backup_create_options){0}, &second);
+        assert_true(second.new_bytes > 0);
+        make_repo(&p, &repo, false);
+        assert_ok(backup_verify(repo, second.id, NULL, no_finding, NULL, &err), err);
+        backup_repo_close(repo);
+        place_off(&p);
+        assert_true(restored(&p, &(backup_restore_options){0}, engines[e]) == want);
+        shop_close(&s);
+        place_end(&s.at);
+        place_end(&p);
+    }
+}
+
 /* ---- dropping -------------------------------------------------------------------------------- */
 
 static void count_file(void *ctx, const char *path, uint64_t size)
@@ -396,6 +456,8 @@ int main(void)
         cmocka_unit_test(every_version_of_the_archive_can_be_restored),
         cmocka_unit_test(what_the_log_does_not_reach_is_refused_by_name),
         cmocka_unit_test(a_bulk_load_is_in_backups_and_not_in_the_log),
+        cmocka_unit_test(a_log_that_was_let_go_is_no_backup),
+        cmocka_unit_test(damaged_content_is_not_used_again),
         cmocka_unit_test(dropping_takes_only_what_nobody_shares),
         cmocka_unit_test(a_place_that_holds_something_is_refused),
     };

@@ -14,6 +14,8 @@
 #include "db/db_capture.h"
 #include "lsm/lsm.h"
 
+static const vio_sim_options calm = {.seed = 1};
+
 typedef struct place {
     vio_sim_disk *disk;
     vv_env env;
@@ -50,6 +52,7 @@ typedef struct shop {
     const engine_ops *ops;
     vv_db *db;
     vv_table *one, *two; /* on different shards */
+    bool archives;       /* keeps its log for backups */
 } shop;
 
 static inline vv_options shop_options(bool create)
@@ -63,6 +66,7 @@ static inline vv_options shop_options(bool create)
 static inline vv_status shop_try(shop *s, const engine_ops *ops, bool create, vv_error *err)
 {
     vv_options opt = shop_options(create);
+    opt.archive_log = s->archives;
     s->ops = ops;
     return db_open_engine(&s->at.env, &opt, ops, &s->db, err);
 }
@@ -168,6 +172,56 @@ static inline uint64_t content_of(vv_table *t)
 static inline uint64_t content_of_both(const shop *s)
 {
     return content_of(s->one) * 31 + content_of(s->two);
+}
+
+static inline void make_repo(place *p, backup_repo **repo, bool write)
+{
+    vv_error err = {0};
+    place_on(p, &calm);
+    assert_ok(backup_repo_open(&p->env, write, repo, &err), err);
+}
+
+/* A store that was restored, opened: its content; checked and closed. */
+static inline uint64_t content_at(place *p, const engine_ops *ops)
+{
+    vv_error err = {0};
+    shop s = {.at = *p};
+    assert_ok(db_check_env(&s.at.env, no_finding, NULL, &err), err);
+    assert_ok(shop_try(&s, ops, false, &err), err);
+    shop_tables(&s);
+    uint64_t sum = content_of_both(&s);
+    vv_table_close(s.one);
+    vv_table_close(s.two);
+    assert_ok(vv_db_close(s.db, &err), err);
+    assert_ok(db_check_env(&s.at.env, no_finding, NULL, &err), err);
+    return sum;
+}
+
+static inline uint64_t restored(place *repo_place, const backup_restore_options *opt,
+                                const engine_ops *ops)
+{
+    vv_error err = {0};
+    backup_repo *repo = NULL;
+    place to = {0};
+    make_repo(repo_place, &repo, false);
+    place_on(&to, &calm);
+    assert_ok(backup_restore(repo, opt, &to.env, NULL, &err), err);
+    backup_repo_close(repo);
+    place_off(repo_place);
+    uint64_t sum = content_at(&to, ops);
+    place_end(&to);
+    return sum;
+}
+
+static inline void backup(place *repo_place, vv_db *db, const backup_create_options *opt,
+                          backup_info *info)
+{
+    vv_error err = {0};
+    backup_repo *repo = NULL;
+    make_repo(repo_place, &repo, true);
+    assert_ok(backup_create(repo, db, opt, info, &err), err);
+    backup_repo_close(repo);
+    place_off(repo_place);
 }
 
 #endif

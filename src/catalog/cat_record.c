@@ -18,6 +18,7 @@
 #include "catalog/cat_int.h"
 
 #define RECORD_FORMAT 1
+#define RECORD_KEY 'T' /* first byte of the key */
 #define FLAG_OPTIONS 1u
 
 /* Tags of options, ascending in a record. Frozen. */
@@ -205,11 +206,25 @@ size_t cat_record_key(const char *tenant, const char *name, uint8_t out[CAT_KEY_
     size_t tenant_len = strlen(tenant);
     size_t name_len = strlen(name);
     assert(tenant_len <= VV_NAME_MAX && name_len <= VV_NAME_MAX);
-    out[0] = 'T';
+    out[0] = RECORD_KEY;
     memcpy(out + 1, tenant, tenant_len);
     out[1 + tenant_len] = 0; /* below every byte of a name: tables sort by tenant, then name */
     memcpy(out + 2 + tenant_len, name, name_len);
     return 2 + tenant_len + name_len;
+}
+
+vv_status cat_placement(const engine_op *op, uint32_t *shard, uint32_t *slot, vv_error *err)
+{
+    cat_table t;
+    if (op->kind != ENGINE_PUT || engine_key_table(op->key) != CAT_TABLE_CATALOG ||
+        op->key.len <= ENGINE_TABLE_PREFIX || op->key.data[ENGINE_TABLE_PREFIX] != RECORD_KEY)
+        return VV_NOT_FOUND;
+    vv_status st = cat_record_decode(op->value, &t, err);
+    if (st == VV_OK) {
+        *shard = t.shard;
+        *slot = cat_slot(t.id);
+    }
+    return st;
 }
 
 static bool is_word(char c)

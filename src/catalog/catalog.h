@@ -150,4 +150,9 @@ VV_MUST_CHECK vv_status cat_check(catalog *cat, uint32_t shard, engine *eng,
                                   void (*finding)(void *ctx, const char *text), void *ctx,
                                   vv_error *err);
 
+/** Where the data of a table lies, told by an operation of the log. For those who read entries
+ * without a catalog. VV_NOT_FOUND: the operation writes no record of a table. */
+VV_MUST_CHECK vv_status cat_placement(const engine_op *op, uint32_t *shard, uint32_t *slot,
+                                      vv_error *err);
+
 #endif

@@ -7,6 +7,10 @@
  * one that holds something else, so a half-made store is never taken for a whole or for a new one;
  * the rename is the one step that makes it a store. The identity is new: the copy goes its own way
  * from here on, and its versions are not those of the original.
+ *
+ * The log may make tables of engines that came behind the files: those engines are added to their
+ * shards at the end. Two builds in one directory are kept apart by the lock of the store, which
+ * stays there when a build gives up, so that all who come contend for one file.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,8 +34,17 @@ struct db_build {
     uint64_t log_id;
     wal *log;
     uint64_t log_end;
-    vv_buf dirs; /* below those of shards, NUL behind each: of further engines */
+    vio_file *lock;
+    uint32_t slots[WAL_SHARD_MAX]; /* of engines that tables in the log are of */
+    vv_buf dirs;                   /* below those of shards, NUL behind each: of further engines */
 };
+
+static void build_free(db_build *b)
+{
+    vio_close(b->lock);
+    vv_buf_fini(&b->dirs);
+    vv_free(b);
+}
 
 /* The directory of an engine beside the home of a shard. */
 static vv_status make_deeper(db_build *b, const char *path, vv_error *err)
@@ -71,33 +84,36 @@ typedef struct removal {
     vio *io;
     const char *dir;
     unsigned depth;
+    const char *kept; /* stays; NULL: nothing does */
 } removal;
 
-static void remove_below(vio *io, const char *dir, unsigned depth);
+static void remove_below(vio *io, const char *dir, unsigned depth, const char *kept);
 
 static void remove_one(void *ctx, const char *name)
 {
     const removal *r = ctx;
     char path[VIO_PATH_MAX];
+    if (r->kept != NULL && strcmp(name, r->kept) == 0)
+        return;
     int n = snprintf(path, sizeof path, "%s%s%s", r->dir, r->dir[0] == '\0' ? "" : "/", name);
     if (n < 0 || (size_t)n >= sizeof path)
         return;
     if (vio_remove(r->io, path, NULL) == VV_OK || r->depth == 0)
         return;
-    remove_below(r->io, path, r->depth - 1);
+    remove_below(r->io, path, r->depth - 1, NULL);
     (void)!vio_remove(r->io, path, NULL);
 }
 
 /* As far as it goes: what is left is in nobody's way but the next checkpoint's. */
-static void remove_below(vio *io, const char *dir, unsigned depth)
+static void remove_below(vio *io, const char *dir, unsigned depth, const char *kept)
 {
-    removal r = {io, dir, depth};
+    removal r = {io, dir, depth, kept};
     (void)!vio_list(io, dir, remove_one, &r, NULL);
 }
 
 void db_build_discard(vio *io, const char *root)
 {
-    remove_below(io, root, 3);
+    remove_below(io, root, 3, NULL);
     (void)!vio_remove(io, root, NULL);
 }
 
@@ -106,7 +122,8 @@ void db_build_discard(vio *io, const char *root)
 static void note_any(void *ctx, const char *name)
 {
     char *found = ctx;
-    (void)snprintf(found, 64, "%s", name);
+    if (strcmp(name, DB_LOCK_FILE) != 0)
+        (void)snprintf(found, 64, "%s", name);
 }
 
 static vv_status check_empty(const db_build *b, vv_error *err)
@@ -118,6 +135,28 @@ static vv_status check_empty(const db_build *b, vv_error *err)
                      "the directory is not empty (it holds '%s'): name an empty or a new one",
                      found);
     return st;
+}
+
+/* Not before the directory is seen to be empty: nothing is left in one that is another's. And seen
+ * again then, because who held the lock meanwhile may have made a store. */
+static vv_status take_place(db_build *b, vv_error *err)
+{
+    char path[VIO_PATH_MAX];
+    vv_error why = {0};
+    vv_status st = vio_mkdir(b->env->io, b->root, err);
+    if (st == VV_OK)
+        st = check_empty(b, err);
+    if (st == VV_OK)
+        st = db_build_path(b, DB_LOCK_FILE, path, err);
+    if (st != VV_OK)
+        return st;
+    st = vio_lock(b->env->io, path, &b->lock, &why);
+    if (st == VV_BUSY)
+        return vv_fail(err, VV_BUSY,
+                       "another process is making a store in the directory: name another one");
+    if (st != VV_OK && err != NULL)
+        *err = why;
+    return st == VV_OK ? check_empty(b, err) : st;
 }
 
 static vv_status put_identity(db_build *b, vv_error *err)
@@ -169,11 +208,9 @@ vv_status db_build_begin(vv_env *env, const char *root, uint32_t shard_count, db
     vv_buf_init(&b->dirs, 1u << 20);
     b->shard_count = shard_count;
     (void)snprintf(b->root, sizeof b->root, "%s", root);
-    vv_status st = vio_mkdir(env->io, b->root, err);
-    if (st == VV_OK)
-        st = check_empty(b, err);
+    vv_status st = take_place(b, err);
     if (st != VV_OK) {
-        vv_free(b); /* nothing is in dirs yet */
+        build_free(b);
         return st;
     }
     st = put_identity(b, err);
@@ -206,12 +243,52 @@ vv_status db_build_file(db_build *b, const char *path, vv_slice content, vv_erro
     return st;
 }
 
+/* A table is made on shard 0, before anything else of it is in the log. */
+static vv_status note_engines(db_build *b, vv_slice payload, vv_error *err)
+{
+    engine_entry_iter it;
+    engine_op op;
+    vv_status st = engine_entry_open(payload, &it, err);
+    while (st == VV_OK && (st = engine_entry_next(&it, &op, err)) == VV_OK) {
+        uint32_t shard = 0;
+        uint32_t slot = 0;
+        st = cat_placement(&op, &shard, &slot, err);
+        if (st == VV_OK && shard < b->shard_count)
+            b->slots[shard] |= UINT32_C(1) << slot;
+        st = st == VV_NOT_FOUND ? VV_OK : st;
+    }
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
 vv_status db_build_entry(db_build *b, const wal_record *rec, vv_error *err)
 {
+    if (rec->shard == 0) {
+        vv_status st = note_engines(b, rec->payload, err);
+        if (st != VV_OK)
+            return vv_wrap(err, st, "version %" PRIu64 " of shard 0", rec->index);
+    }
     return wal_append(b->log, rec, 1, &b->log_end, err);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
+
+/* The files are those of an older state than the log's end: an engine that came between is not
+ * among them. It begins empty, and the replay fills it. */
+static vv_status add_engines(db_build *b, vv_error *err)
+{
+    char path[VIO_PATH_MAX];
+    vv_status st = VV_OK;
+    for (uint32_t i = 0; st == VV_OK && i < b->shard_count; i++) {
+        char dir[DB_SHARD_DIR_SIZE];
+        if ((b->slots[i] & ~ENGINE_ROUTE_HOME) == 0)
+            continue;
+        db_shard_dir(i, dir);
+        st = db_build_path(b, dir, path, err);
+        if (st == VV_OK)
+            st = db_engine_add_to_dir(b->env, path, i, b->slots[i], err);
+    }
+    return st;
+}
 
 static vv_status sync_dirs(db_build *b, vv_error *err)
 {
@@ -256,6 +333,8 @@ vv_status db_build_finish(db_build *b, vv_error *err)
     else
         wal_abandon(log);
     if (st == VV_OK)
+        st = add_engines(b, err);
+    if (st == VV_OK)
         st = sync_dirs(b, err);
     if (st == VV_OK)
         st = become_store(b, err);
@@ -263,8 +342,7 @@ vv_status db_build_finish(db_build *b, vv_error *err)
         db_build_abort(b);
         return st;
     }
-    vv_buf_fini(&b->dirs);
-    vv_free(b);
+    build_free(b);
     return VV_OK;
 }
 
@@ -274,8 +352,7 @@ void db_build_abort(db_build *b)
         return;
     if (b->log != NULL)
         wal_abandon(b->log);
-    remove_below(b->env->io, b->root, 3);
+    remove_below(b->env->io, b->root, 3, DB_LOCK_FILE);
     (void)!vio_sync_dir(b->env->io, b->root, NULL);
-    vv_buf_fini(&b->dirs);
-    vv_free(b);
+    build_free(b);
 }

@@ -65,8 +65,8 @@ void db_capture_end(db_capture *c);
 typedef struct db_build db_build;
 
 /** Begin in an empty directory `root` of env->io ("": the root of it), which is made if it is
- * absent. The store gets an identity of its own. VV_INVALID when something is in it. Borrows env.
- */
+ * absent. The store gets an identity of its own. VV_INVALID when something is in it; VV_BUSY while
+ * another build is under way there. Borrows env. */
 VV_MUST_CHECK vv_status db_build_begin(vv_env *env, const char *root, uint32_t shard_count,
                                        db_build **out, vv_error *err);
 /** The place of a file of the store in env->io; its directory is there afterwards. */
@@ -75,12 +75,13 @@ VV_MUST_CHECK vv_status db_build_path(db_build *b, const char *path, char out[VI
 /** A file with this content, durable. */
 VV_MUST_CHECK vv_status db_build_file(db_build *b, const char *path, vv_slice content,
                                       vv_error *err);
-/** The next entry of the store's log. */
+/** The next entry of the store's log. An engine that a table in it is of, and that the files do not
+ * have, is added at the end. */
 VV_MUST_CHECK vv_status db_build_entry(db_build *b, const wal_record *rec, vv_error *err);
 /** Make everything durable, then a store of it. Frees b whatever it answers; on failure the
  * directory is emptied as far as that is possible. */
 VV_MUST_CHECK vv_status db_build_finish(db_build *b, vv_error *err);
-/** Give up and empty the directory. Accepts NULL. */
+/** Give up and empty the directory; the file it is locked by stays. Accepts NULL. */
 void db_build_abort(db_build *b);
 
 /** Remove what a build that did not end left in root, and root. */

@@ -154,6 +154,56 @@ vv_status db_engine_check_tables(vv_db *db, vv_error *err)
     return st;
 }
 
+/* ---- a directory that nobody has open ----------------------------------------------------------
+ */
+
+static void note_listed(void *ctx, const char *name)
+{
+    uint32_t *slots = ctx;
+    for (uint32_t kind = 1; kind < ARRAY_LEN(engines); kind++)
+        if (engines[kind] != NULL && strcmp(engines[kind]->name, name) == 0)
+            *slots |= UINT32_C(1) << kind;
+}
+
+static vv_status add_engines(const engine_ops *home, const engine_options *opt, uint32_t slots,
+                             vv_error *err)
+{
+    engine_route_options route;
+    engine *eng = NULL;
+    db_engine_route(home, &route);
+    vv_status st = engine_route_open(&route, opt, &eng, err);
+    for (; st == VV_OK && slots != 0; slots &= slots - 1)
+        st = engine_route_add(eng, (uint32_t)__builtin_ctz(slots), err);
+    if (eng != NULL)
+        eng->ops->close(eng);
+    return st;
+}
+
+vv_status db_engine_add_to_dir(vv_env *env, const char *dir, uint32_t shard, uint32_t slots,
+                               vv_error *err)
+{
+    uint32_t listed = ENGINE_ROUTE_HOME;
+    vv_status st = engine_route_list(env->io, dir, note_listed, &listed, err);
+    if (st != VV_OK || (slots & ~listed) == 0)
+        return st;
+    const engine_ops *home = engine_of_dir(env->io, dir);
+    if (home == NULL)
+        return vv_fail(err, VV_CORRUPT, "directory '%s': which engine it is of cannot be told",
+                       dir);
+    st = refuse_unbuilt(home, err);
+    if (st != VV_OK)
+        return st;
+    vv_budget budget;
+    vv_budget_init(&budget, 0);
+    engine_options opt = {.env = env,
+                          .dir = dir,
+                          .shard = shard,
+                          .memtable_size = VV_MIB,
+                          .cache_size = VV_MIB,
+                          .budget = &budget};
+    return add_engines(home, &opt, slots & ~listed, err);
+}
+
 typedef struct dir_check {
     vv_env *env;
     const char *dir;

@@ -390,6 +390,9 @@ VV_MUST_CHECK vv_status db_await(vv_db *db, uint64_t need, vv_error *err);
 /* The commit path for the catalog. */
 vv_status db_door_commit(void *ctx, uint32_t shard, vv_slice payload, uint32_t op_count,
                          cat_table *dropped, vv_error *err);
+/* Have an engine for each of these slots in a shard's directory that nobody has open. */
+VV_MUST_CHECK vv_status db_engine_add_to_dir(vv_env *env, const char *dir, uint32_t shard,
+                                             uint32_t slots, vv_error *err);
 /* Have an engine on a shard, for the catalog. */
 vv_status db_door_engine(void *ctx, uint32_t shard, uint32_t slot, vv_error *err);
 

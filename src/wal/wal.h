@@ -156,8 +156,9 @@ VV_MUST_CHECK vv_status wal_scan(wal *log, uint64_t to, const uint64_t above[WAL
                                                    uint64_t position, vv_error *err),
                                  void *ctx, vv_error *err);
 
-/** Over log_limit (of the segments' size on disk): a bit set of the shards that hold the oldest
- * segment (flush them); else 0. */
+/** A bit set of the shards that hold the oldest segment that any shard needs, when from there on
+ * the log is over log_limit (of the segments' size on disk): flush them. Else 0. What is kept or
+ * held and was released does not count. */
 uint64_t wal_pressure(wal *log);
 
 /**

@@ -101,12 +101,19 @@ static uint64_t retained(const wal *log) VV_REQUIRES(log->lock)
     return log->seg_count == 0 ? 0 : sum + log->end - log->segs[log->seg_count - 1]->first;
 }
 
+/* What a flush can shorten begins at the oldest segment that a shard needs. Those before it are
+ * kept for somebody who reads the log or is to fetch it, and are no work for a replay. */
 uint64_t wal_pressure(wal *log)
 {
     vv_mutex_lock(&log->lock);
     uint64_t set = 0;
-    if (retained(log) > log->opt.log_limit)
-        set = holders(log, log->segs[0]);
+    uint64_t let_go = 0;
+    for (size_t i = 0; set == 0 && i < log->seg_count; i++) {
+        set = holders(log, log->segs[i]);
+        let_go += set == 0 ? log->segs[i]->capacity : 0;
+    }
+    if (set != 0 && retained(log) - let_go <= log->opt.log_limit)
+        set = 0;
     vv_mutex_unlock(&log->lock);
     return set;
 }

@@ -661,6 +661,39 @@ static void a_log_is_kept_for_an_archive(void **state)
     assert_ok(wal_close(log, &err), err);
 }
 
+/* Kept for an archive is not unreleased: it neither counts nor hides who holds the log. */
+static void what_is_kept_and_released_is_no_pressure(void **state)
+{
+    util_dir *f = *state;
+    vv_error err;
+    wal *log = NULL;
+    util_seen seen = {0};
+    uint64_t end = 0;
+    uint64_t i = 1;
+    wal_stats stats;
+    f->opt.segment_size = 32 * 1024;
+    f->opt.ring_size = 32 * 1024;
+    f->opt.log_limit = 256 * 1024;
+    assert_ok(util_open(&f->opt, &log, &seen, &err), err);
+    wal_shard_open(log, 3);
+    wal_keep(log, 0, UINT64_MAX);
+    for (; i <= 4000; i++)
+        assert_ok(util_append(log, 3, i, 0, &end, &err), err);
+    assert_ok(wal_sync(log, end, &err), err);
+    assert_int_equal(wal_pressure(log), UINT64_C(1) << 3);
+    assert_ok(wal_release(log, 3, 4000, &err), err);
+    assert_int_equal(wal_pressure(log), 0);
+    wal_stats_read(log, &stats);
+    assert_true(stats.retained_bytes > 2 * f->opt.log_limit);
+    for (; i <= 4500; i++)
+        assert_ok(util_append(log, 3, i, 0, &end, &err), err);
+    assert_int_equal(wal_pressure(log), 0);
+    for (; i <= 6000; i++)
+        assert_ok(util_append(log, 3, i, 0, &end, &err), err);
+    assert_int_equal(wal_pressure(log), UINT64_C(1) << 3);
+    assert_ok(wal_close(log, &err), err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -686,6 +719,7 @@ int main(void)
         T(check_tells_what_the_ring_makes_good),
         T(missing_and_cut_segments_are_damage),
         T(a_log_is_kept_for_an_archive),
+        T(what_is_kept_and_released_is_no_pressure),
         T(a_held_log_can_be_read_while_it_is_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
