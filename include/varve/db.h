@@ -123,7 +123,8 @@ static inline vv_options vv_options_init()
  * @return VV_BUSY when another process has it open; VV_UNSUPPORTED when a newer version wrote it;
  *         VV_CORRUPT when acknowledged bytes are damaged (nothing is changed: run `varve check`).
  *
- * Gives *out: vv_db_close. Recovery time and memory are bounded by log_limit.
+ * Gives *out: vv_db_close. Recovery time and memory are bounded by log_limit; with archive_log what
+ * is kept for a backup is read besides, and not applied.
  */
 VV_API VV_MUST_CHECK vv_status vv_db_open(const char *dir, const vv_options *opt, vv_db **out,
                                           vv_error *err);

@@ -50,16 +50,19 @@ static vv_status read_magic(vio *io, const char *dir, char magic[8], vv_error *e
     return st == VV_OK && got < 8 ? VV_NOT_FOUND : st;
 }
 
-/* The engine of a shard's directory; what cannot be told is the default's to explain. */
-static const engine_ops *engine_of_dir(vio *io, const char *dir)
+static const engine_ops *engine_of_magic(const char magic[8])
 {
-    char magic[8] = "";
-    if (read_magic(io, dir, magic, NULL) != VV_OK)
-        return NULL;
     return memcmp(magic, "VARVETRE", 8) == 0   ? &btree_ops
            : memcmp(magic, "VARVEMAN", 8) == 0 ? &lsm_ops
            : memcmp(magic, "VARVEROC", 8) == 0 ? rocksdb_ops
                                                : NULL;
+}
+
+/* The engine of a shard's directory; what cannot be told is the default's to explain. */
+static const engine_ops *engine_of_dir(vio *io, const char *dir)
+{
+    char magic[8] = "";
+    return read_magic(io, dir, magic, NULL) == VV_OK ? engine_of_magic(magic) : NULL;
 }
 
 /* By kind, which is the slot too. Frozen: on disk. */
@@ -183,10 +186,14 @@ vv_status db_engine_add_to_dir(vv_env *env, const char *dir, uint32_t shard, uin
                                vv_error *err)
 {
     uint32_t listed = ENGINE_ROUTE_HOME;
+    char magic[8] = "";
     vv_status st = engine_route_list(env->io, dir, note_listed, &listed, err);
     if (st != VV_OK || (slots & ~listed) == 0)
         return st;
-    const engine_ops *home = engine_of_dir(env->io, dir);
+    st = read_magic(env->io, dir, magic, err);
+    if (st != VV_OK)
+        return st;
+    const engine_ops *home = engine_of_magic(magic);
     if (home == NULL)
         return vv_fail(err, VV_CORRUPT, "directory '%s': which engine it is of cannot be told",
                        dir);

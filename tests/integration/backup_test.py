@@ -117,6 +117,30 @@ def whole_way(tmp, engine):
     return data, repo
 
 
+def of_two_engines(tmp):
+    """Past the first table of another engine, which the files of the first backup know nothing of."""
+    data, repo = tmp / "two", tmp / "two-repo"
+    create = ("backup", "create", "--data", data, "--repo", repo, "--archive-log", "-o", "json")
+    ok("put", "--data", data, "-T", "kv", "first", "1")
+    before = rows(ok(*create))[0]
+    ok("table", "create", "--data", data, "bt", "--engine", "btree")
+    for i in range(3):
+        ok("put", "--data", data, "-T", "bt", f"key-{i}", str(i))
+    after = rows(ok(*create))[0]
+    ok("backup", "verify", "--repo", repo)
+    ok("backup", "restore", "--repo", repo, "--to", tmp / "two-whole")
+    last = int(after["versions"])
+    for n, version in enumerate(range(int(before["versions"]), last + 1)):
+        to = tmp / f"two-{n}"
+        ok("backup", "restore", str(before["id"]), "--repo", repo, "--to", to, "--at-version",
+           str(version))
+        assert content(to) == {"first": "1"}
+        puts = max(0, 3 - (last - version))
+        if puts > 0:
+            got = rows(ok("scan", "--data", to, "-T", "bt", "-o", "json"))
+            assert [r["key"] for r in got] == [f"key-{i}" for i in range(puts)], (version, got)
+
+
 def offline(tmp, data, repo):
     """The same repository, by hand, with the store closed; what did not change is shared."""
     first = rows(ok("backup", "create", "--data", data, "--repo", repo, "-o", "json"))[0]
@@ -163,6 +187,7 @@ def main():
             if engine == "lsm":
                 offline(tmp, data, repo)
                 damage(tmp, repo)
+        of_two_engines(tmp)
         refusals(tmp)
     print("backup: live backups hold the state of their version, and are restored to it")
 
