@@ -128,6 +128,7 @@ static vv_status choose(restoration *r, vv_error *err)
     vv_status st = backup_ids(r->repo, &ids, &count, err);
     if (st == VV_OK)
         st = find_base(r, ids, count, &base, err);
+    assert(st != VV_OK || r->chain != NULL); /* the base is in it */
     for (size_t i = base + 1; st == VV_OK && r->opt->goal != BACKUP_WHOLE && i < count; i++) {
         backup_manifest m;
         st = backup_load(r->repo, ids[i], &m, err);
@@ -196,6 +197,7 @@ static bool is_at_goal(const restoration *r)
 
 static vv_status walk_entries(restoration *r, vv_error *err)
 {
+    assert(r->chain != NULL);
     vv_status st = VV_OK;
     r->reached = r->gap = false;
     r->time_ns = 0;

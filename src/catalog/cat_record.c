@@ -215,7 +215,7 @@ size_t cat_record_key(const char *tenant, const char *name, uint8_t out[CAT_KEY_
 
 vv_status cat_placement(const engine_op *op, uint32_t *shard, uint32_t *slot, vv_error *err)
 {
-    cat_table t;
+    cat_table t = {.id = 0};
     if (op->kind != ENGINE_PUT || engine_key_table(op->key) != CAT_TABLE_CATALOG ||
         op->key.len <= ENGINE_TABLE_PREFIX || op->key.data[ENGINE_TABLE_PREFIX] != RECORD_KEY)
         return VV_NOT_FOUND;
