@@ -92,6 +92,12 @@ static void forms_are_refused_where_nothing_heeds_them(void **state)
     assert_status(VV_UNSUPPORTED, vv_table_create(w->db, "plant", "x", &tree, NULL, &err));
     assert_non_null(strstr(err.msg, "value_threshold"));
     assert_status(VV_NOT_FOUND, vv_table_open(w->db, "plant", "x", &t, &err));
+    tree.engine = VV_ENGINE_ROCKSDB; /* a build without it says so, with the same status */
+    assert_status(VV_UNSUPPORTED, vv_table_create(w->db, "plant", "x", &tree, NULL, &err));
+#ifdef VV_HAS_ROCKSDB
+    assert_non_null(strstr(err.msg, "value_threshold"));
+#endif
+    tree.engine = VV_ENGINE_BTREE;
     vv_table_options any = VV_TABLE_OPTIONS_INIT; /* the store's engine decides */
     any.value_threshold = 4096;
     vv_status want = w->ops == &btree_ops ? VV_UNSUPPORTED : VV_OK;
