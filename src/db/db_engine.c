@@ -157,8 +157,7 @@ vv_status db_engine_check_tables(vv_db *db, vv_error *err)
     return st;
 }
 
-/* ---- a directory that nobody has open ----------------------------------------------------------
- */
+/* ---- a directory that nobody has open ---- */
 
 static void note_listed(void *ctx, const char *name)
 {
