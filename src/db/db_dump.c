@@ -45,9 +45,9 @@ static int dump_table(void *ctx, const vv_table_info *t)
     char text[512];
     (void)snprintf(text, sizeof text,
                    "table %s/%s: id %u, kind %s, engine %s, shard %u, version_retention_ns %" PRId64
-                   ", created_ns %" PRId64 ", about %" PRIu64 " bytes in runs",
+                   ", created_ns %" PRId64,
                    t->tenant, t->name, t->id, t->kind == VV_TABLE_RECORD ? "record" : "kv",
-                   t->engine, t->shard, t->version_retention_ns, t->created_ns, t->bytes_estimate);
+                   t->engine, t->shard, t->version_retention_ns, t->created_ns);
     l->line(l->ctx, text);
     return 0;
 }
