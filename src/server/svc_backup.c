@@ -86,6 +86,8 @@ vv_status svc_backup_list(const node *n, vv_buf *out, vv_error *err)
     vv_status st = open_repo(n, false, &env, &repo, err);
     if (st == VV_OK)
         st = backup_list(repo, put_one, out, err);
+    else if (st == VV_NOT_FOUND)
+        st = VV_OK; /* the first backup makes it: there are none yet */
     close_repo(&env, repo);
     return st;
 }
