@@ -153,6 +153,9 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     if ((a->from != NULL && !key_text_read(a->from, a->hex, &from)) ||
         (a->to != NULL && !key_text_read(a->to, a->hex, &to)))
         code = cmd_usage(ctx, "--from and --to: that is no hexadecimal");
+    if (code == CMD_OK && a->to != NULL &&
+        vv_slice_cmp(vv_buf_slice(&from), vv_buf_slice(&to)) >= 0)
+        code = cmd_usage(ctx, "--to must lie behind --from");
     vv_status st = code == CMD_OK ? store_open(ctx, "default", STORE_CHANGE, &s, &err) : VV_OK;
     if (st != VV_OK)
         code = cmd_fail(ctx, st, &err);

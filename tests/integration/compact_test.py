@@ -35,6 +35,8 @@ def ranges(where, level_name):
     for i in range(12):
         assert run("get", *where, "--table", "t", f"k{i:02d}").strip() == "new"
     assert float(figures(where).get(level_name, 0)) == 0, figures(where)
+    for to in ("a", "z"):
+        run("compact", *where, "t", "--from", "z", "--to", to, code=2, words=["behind --from"])
     run("compact", *where, "none", code=5)
     run("compact", *where, code=2, words=["TENANT/TABLE"])
     run("compact", *where, "--hex", "--from", "xyz", "t", code=2)
