@@ -240,7 +240,7 @@ typedef struct parser {
     struct option longs[OPTIONS_MAX + 1];
     const cmd_opt *opts[OPTIONS_MAX];
     bool common[OPTIONS_MAX];
-    char shorts[OPTIONS_MAX * 2 + 2];
+    char shorts[OPTIONS_MAX * 2 + 3];
     size_t count; /* of opts */
 } parser;
 
@@ -253,6 +253,7 @@ static void parser_init(parser *p, const cmd_command *command)
     bool common;
     const cmd_opt *o;
     *p = (parser){0};
+    p->shorts[letters++] = '-'; /* operands come in their place, as option 1 */
     p->shorts[letters++] = ':';
     for (; (o = cmd_option_at(command, n, &common)) != NULL; n++) {
         assert(n < OPTIONS_MAX);
@@ -282,20 +283,45 @@ static size_t option_index(const parser *p, int c)
     return p->count;
 }
 
-static int parse(cmd_ctx *ctx, void *args, int argc, char **argv)
+/* "-3" is no option but an operand: no letter is a digit. */
+static bool is_negative(const char *word)
+{
+    size_t digits = strspn(word + 1, "0123456789");
+    return word[0] == '-' && digits > 0 && word[1 + digits] == 0;
+}
+
+/* Operands are gathered in words, in their order. */
+static int parse(cmd_ctx *ctx, void *args, int argc, char **argv, char **words, int *word_count)
 {
     parser p;
     parser_init(&p, ctx->command);
     optind = 1;
     for (;;) {
+        int at = optind; /* the word that is read, or read on */
         int c = getopt_long(argc, argv, p.shorts, p.longs, NULL);
-        if (c == -1)
+        if (c == 1)
+            words[(*word_count)++] = optarg;
+        if (c == 1)
+            continue;
+        if (c == -1) {
+            while (optind < argc)
+                words[(*word_count)++] = argv[optind++];
             return CMD_OK;
+        }
         if (c == ':')
             return cmd_usage(ctx, "option '%s' needs a value", argv[optind - 1]);
         size_t i = option_index(&p, c);
+        if (i == p.count && is_negative(argv[at])) {
+            words[(*word_count)++] = argv[at];
+            while (optind == at) /* the digits that are left of it */
+                (void)getopt_long(argc, argv, p.shorts, p.longs, NULL);
+            continue;
+        }
         if (i == p.count)
-            return cmd_usage(ctx, "there is no option '%s'", argv[optind - 1]);
+            return cmd_usage(ctx,
+                             "there is no option '%s'; an argument that begins with '-' goes "
+                             "behind --",
+                             argv[at]);
         const char *why = "";
         ctx->given |= UINT64_C(1) << i;
         if (!set_value(p.opts[i], p.common[i] ? (void *)&ctx->common : args, optarg, &why))
@@ -339,14 +365,19 @@ int cmd_run(const cmd_command *command, int argc, char **argv)
     const char *env = getenv("VARVE_SERVER");
     cmd_ctx ctx = {.command = command, .common = {.tenant = "default"}};
     void *args = vv_calloc(1, command->args_size + 1);
-    if (args == NULL) {
+    char **words = vv_calloc((size_t)argc + 1, sizeof *words);
+    int word_count = 0;
+    if (args == NULL || words == NULL) {
         (void)fprintf(stderr, "varve: out of memory\n");
+        vv_free(args);
+        vv_free(words);
         return CMD_ERROR;
     }
-    int code = parse(&ctx, args, argc, argv);
+    int code = parse(&ctx, args, argc, argv, words, &word_count);
     if (code == CMD_OK && ctx.common.help) {
         cmd_help(command, stdout);
         vv_free(args);
+        vv_free(words);
         return CMD_OK;
     }
     const char *asked = ctx.common.server;
@@ -355,11 +386,12 @@ int cmd_run(const cmd_command *command, int argc, char **argv)
     if (code == CMD_OK)
         code = check_common(&ctx, asked);
     if (code == CMD_OK)
-        code = command->run(&ctx, args, argc - optind, argv + optind);
+        code = command->run(&ctx, args, word_count, words);
     if (fflush(stdout) != 0 && code == CMD_OK) {
         (void)fprintf(stderr, "varve %s: standard output cannot be written\n", command->name);
         code = CMD_ERROR;
     }
     vv_free(args);
+    vv_free(words);
     return code;
 }

@@ -35,8 +35,9 @@ static int read_value(cmd_ctx *ctx, const args *a, int argc, char **argv, vv_buf
 {
     vv_error err = {0};
     if (argc != (a->file == NULL ? 2 : 1))
-        return cmd_usage(ctx, a->file == NULL ? "KEY and VALUE are needed"
-                                              : "KEY is needed, and no VALUE beside --file");
+        return cmd_usage(ctx, a->file == NULL
+                                  ? "KEY and VALUE are needed; what begins with '-' goes behind --"
+                                  : "KEY is needed, and no VALUE beside --file");
     if (a->file == NULL && !a->hex && argv[1][0] == '-' && argv[1][1] == 0)
         return cmd_usage(ctx,
                          "VALUE '-': to read standard input say --file - (its bytes may be '-')");
