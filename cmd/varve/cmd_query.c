@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/util.h"
 #include "io/env.h"
 #include "out.h"
@@ -53,7 +54,7 @@ static const cmd_opt opts[] = {
      "count, sum, avg, min or max instead of records"},
     {"group-by", 'G', CMD_LIST, offsetof(args, group), "COLUMN,...", "one answer for each group"},
     {"having", 0, CMD_LIST, offsetof(args, having), "'NAME OP VALUE'", "a condition on groups"},
-    {"count", 'c', CMD_FLAG, offsetof(args, count), NULL, "the same as --agg count"},
+    {"count", 'c', CMD_FLAG, offsetof(args, count), NULL, "--agg count, also beside other --agg"},
     {"version", 0, CMD_COUNT, offsetof(args, version), "N", "as of this version; default newest"},
     {"explain", 0, CMD_FLAG, offsetof(args, explain), NULL,
      "how it would be found, not the records"},
@@ -93,10 +94,34 @@ static vv_status read_lists(const args *a, question *q, vv_error *err)
     q->ask.filter_count = a->where.count;
     q->ask.having_count = a->having.count;
     q->ask.aggregate_count = a->agg.count;
-    if (st == VV_OK && a->count && a->agg.count == 0)
+    if (st == VV_OK && a->count && a->agg.count == QUERY_AGGREGATES_MAX)
+        return vv_fail(err, VV_INVALID, "--count is one --agg too many: at most %u",
+                       QUERY_AGGREGATES_MAX);
+    if (st == VV_OK && a->count)
         q->agg[q->ask.aggregate_count++] =
             (query_aggregate){.function = vv_slice_str("count"), .alias = vv_slice_str("count")};
     return st;
+}
+
+/* Groups have no order or limit of their own: what cannot be had is refused, not left out. */
+static int check_aggregation(const cmd_ctx *ctx, const args *a, const query_ask *ask)
+{
+    const struct {
+        const char *name;
+        bool is_given;
+    } of_records[] = {{"limit", a->limit > 0},
+                      {"offset", a->offset > 0},
+                      {"order-by", a->order.count > 0},
+                      {"select", a->select.count > 0}};
+    if (ask->aggregate_count == 0 && ask->group_count > 0)
+        return cmd_usage(ctx, "--group-by needs --agg or --count");
+    if (ask->aggregate_count == 0 && ask->having_count > 0)
+        return cmd_usage(ctx, "--having needs --agg or --count");
+    for (size_t i = 0; ask->aggregate_count > 0 && i < ARRAY_LEN(of_records); i++)
+        if (of_records[i].is_given)
+            return cmd_usage(ctx, "--%s is for records and not for --agg, --count and --group-by",
+                             of_records[i].name);
+    return CMD_OK;
 }
 
 static int read_question(cmd_ctx *ctx, const args *a, question *q)
@@ -122,8 +147,9 @@ static int read_question(cmd_ctx *ctx, const args *a, question *q)
                          a->until);
     if (a->limit > INT32_MAX || a->offset > INT32_MAX)
         return cmd_usage(ctx, "--limit and --offset are at most 2147483647");
-    if (ask->group_count > 0 && ask->aggregate_count == 0)
-        return cmd_usage(ctx, "--group-by needs --agg or --count");
+    int code = check_aggregation(ctx, a, ask);
+    if (code != CMD_OK)
+        return code;
     ask->tenant = vv_slice_str(ctx->common.tenant);
     ask->table = vv_slice_str(ctx->common.table != NULL ? ctx->common.table : "records");
     ask->filters = q->where;
