@@ -355,6 +355,43 @@ static int read_goal(const cmd_ctx *ctx, const args *a, backup_restore_options *
     return CMD_OK;
 }
 
+/* The oldest full backup, and when what it holds was last written. */
+typedef struct oldest {
+    uint64_t id;
+    int64_t time_ns;
+} oldest;
+
+static void note_oldest(void *ctx, const backup_info *info, vv_status st, const char *why)
+{
+    oldest *o = ctx;
+    (void)why;
+    if (st != VV_OK || info->kind != BACKUP_FULL || (o->id != 0 && o->id < info->id))
+        return;
+    *o = (oldest){.id = info->id};
+    for (uint32_t i = 0; i < info->shard_count; i++)
+        if (info->shard[i].commit_time_ns > o->time_ns)
+            o->time_ns = info->shard[i].commit_time_ns;
+}
+
+/* No backup reaches the moment that was asked for: both moments, as people write them. */
+static void tell_times(backup_repo *repo, int64_t asked_ns, vv_error *err)
+{
+    char asked[TIME_TEXT_MAX];
+    char held[TIME_TEXT_MAX];
+    oldest o = {0};
+    time_text_format(asked_ns, asked);
+    if (repo == NULL || backup_list(repo, note_oldest, &o, NULL) != VV_OK || o.id == 0)
+        return;
+    time_text_format(o.time_ns, held);
+    if (asked_ns < o.time_ns)
+        (void)vv_fail(err, VV_NOT_FOUND,
+                      "%s lies before the oldest backup, %" PRIu64
+                      ", whose last change is of %s: name that moment or a later one",
+                      asked, o.id, held);
+    else
+        (void)vv_wrap(err, VV_NOT_FOUND, "--at-time %s", asked);
+}
+
 static int restore(cmd_ctx *ctx, const args *a, uint64_t id)
 {
     vv_error err = {0};
@@ -376,6 +413,8 @@ static int restore(cmd_ctx *ctx, const args *a, uint64_t id)
     if (st == VV_OK)
         st = backup_restore(repo, &opt, &to, &info, &err);
     bar_end(&b);
+    if (st == VV_NOT_FOUND && opt.goal == BACKUP_AT_TIME && id == 0)
+        tell_times(repo, opt.time_ns, &err);
     vio_destroy(to.io);
     if (st == VV_OK && ctx->common.output == NULL)
         (void)printf("%s: restored from backup %" PRIu64 "\n", a->to, info.id);

@@ -174,6 +174,15 @@ def refusals(tmp):
     with Varved(tmp / "plain") as server:
         fails(1, "backup", "create", "--server", server.ingest, words=("backup.dir",))
         server.stop()
+    with Varved(tmp / "unused", (f"backup.dir={tmp}/unused-repo",)) as server:
+        assert ok("backup", "list", "--server", server.ingest, "-o", "json") == ""
+        server.stop()
+    ok("put", "--data", tmp / "timed", "k", "v")
+    made = rows(ok("backup", "create", "--data", tmp / "timed", "--repo", tmp / "timed-repo", "-o",
+                   "json"))[0]
+    fails(5, "backup", "restore", "--repo", tmp / "timed-repo", "--to", tmp / "early", "--at-time",
+          "2001-02-03T04:05:06Z", words=("2001-02-03T04:05:06Z lies before", "last change is of "
+                                         + made["time"][:10]))
     fails(2, "backup", words=("create, list",))
     fails(2, "backup", "restore", "--repo", tmp / "x", words=("--to",))
     fails(5, "backup", "list", "--repo", tmp / "plain", words=("no repository",))
