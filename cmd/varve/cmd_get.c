@@ -4,7 +4,11 @@
  * What a record table stores under a key is the record's own encoding; a question for the id gives
  * it as fields. --raw asks for the stored bytes in either kind of table.
  */
+#include <inttypes.h>
+#include <unistd.h>
+
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/util.h"
 #include "key_text.h"
@@ -22,6 +26,7 @@ typedef struct args {
     const char *archive;
     bool hex;
     bool raw;
+    bool number;
 } args;
 
 static const cmd_opt opts[] = {
@@ -29,16 +34,54 @@ static const cmd_opt opts[] = {
     {"archive", 0, CMD_TEXT, offsetof(args, archive), "NAME",
      "of a btree table with --data: as of this archive"},
     {"hex", 'x', CMD_FLAG, offsetof(args, hex), NULL, "KEY is hexadecimal"},
+    {"number", 0, CMD_FLAG, offsetof(args, number), NULL,
+     "a value of 8 bytes, what put --merge add makes, as a whole number"},
     {"raw", 'r', CMD_FLAG, offsetof(args, raw), NULL,
      "the stored bytes alone, no newline behind them"},
 };
 
+static out_cell value_cell(const args *a, vv_slice value)
+{
+    return a->number && value.len == 8 ? out_int((int64_t)vv_get_le64(value.data))
+                                       : out_bytes(value);
+}
+
+/* Text goes to a terminal as it is, lines and tabs included. */
+static bool is_text(vv_slice value)
+{
+    for (size_t i = 0; i < value.len; i++) {
+        uint8_t c = value.data[i];
+        if (c == 0x7f || (c < 0x20 && c != '\n' && c != '\t' && c != '\r'))
+            return false;
+    }
+    return out_is_utf8(value);
+}
+
+/* The value alone: byte for byte into a file or a pipe, escaped where bytes would be orders to a
+ * terminal. */
+static void print_value(const args *a, vv_slice value)
+{
+    vv_buf text;
+    out_cell cell = value_cell(a, value);
+    if (cell.type == OUT_INT && !a->raw) {
+        (void)printf("%" PRId64 "\n", cell.i);
+        return;
+    }
+    vv_buf_init(&text, 4 * (size_t)VV_VALUE_MAX + 64);
+    if (!a->raw && isatty(STDOUT_FILENO) == 1 && !is_text(value)) {
+        out_escape(&text, value);
+        value = vv_buf_slice(&text);
+    }
+    (void)fwrite(value.data, 1, value.len, stdout);
+    if (!a->raw)
+        (void)fputc('\n', stdout);
+    vv_buf_fini(&text);
+}
+
 static void print(const cmd_ctx *ctx, const args *a, const store_kv *kv)
 {
     if (ctx->common.output == NULL || a->raw) {
-        (void)fwrite(kv->value.data, 1, kv->value.len, stdout);
-        if (!a->raw)
-            (void)fputc('\n', stdout);
+        print_value(a, kv->value);
         return;
     }
     out_writer o;
@@ -48,7 +91,7 @@ static void print(const cmd_ctx *ctx, const args *a, const store_kv *kv)
     if (kv->expires_ms != 0)
         expires = out_int(kv->expires_ms);
     out_row(&o, (const out_cell[]){out_bytes(kv->key), out_int(kv->version), expires,
-                                   out_bytes(kv->value)});
+                                   value_cell(a, kv->value)});
     out_end(&o);
 }
 
@@ -143,6 +186,7 @@ static vv_status get(const cmd_ctx *ctx, const args *a, store *s, vv_slice key, 
 /* ---- several keys ---- */
 
 typedef struct printer {
+    const args *args;
     out_writer out;
     uint64_t absent;
 } printer;
@@ -158,18 +202,19 @@ static void print_each(void *opaque, const store_kv *kv)
     if (kv->expires_ms != 0)
         expires = out_int(kv->expires_ms);
     out_row(&p->out, (const out_cell[]){out_bytes(kv->key), out_int(kv->version), expires,
-                                        out_bytes(kv->value)});
+                                        value_cell(p->args, kv->value)});
 }
 
 static int get_many(const cmd_ctx *ctx, const args *a, const vv_slice *keys, size_t count)
 {
     vv_error err = {0};
     store *s = NULL;
-    printer p = {0};
+    printer p = {.args = a};
     const char *const names[] = {"key", "version", "expires_ms", "value"};
     vv_status st = store_open(ctx, "default", STORE_READ, &s, &err);
     if (st == VV_OK) {
         out_init_names(&p.out, ctx->common.format, names, ARRAY_LEN(names));
+        s->archive = a->archive;
         st = s->ops->get_many(s, keys, count, (int64_t)a->version, print_each, &p, &err);
         out_end(&p.out);
     }
@@ -221,6 +266,11 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     vv_buf key;
     if (argc == 0)
         return cmd_usage(ctx, "a KEY is needed");
+    if (a->archive != NULL && cmd_given(ctx, "version"))
+        return cmd_usage(ctx,
+                         "--archive and --version exclude each other: an archive is one state");
+    if (argc > 1 && a->raw)
+        return cmd_usage(ctx, "--raw prints one value: name one KEY");
     if (argc > 1)
         return run_many(ctx, a, argc, argv);
     vv_buf_init(&key, KEY_TEXT_ROOM);
@@ -247,8 +297,9 @@ const cmd_command cmd_get = {
     .synopsis = "KEY...",
     .details =
         "Without -o the value is printed as it is, with a newline behind it, and the record of\n"
-        "a record table as one JSON object: id, timestamp, version, metadata, data. --raw\n"
-        "gives the stored bytes of either. Several keys are read at one version and printed as\n"
+        "a record table as one JSON object: id, timestamp, version, metadata, data. On a\n"
+        "terminal a value that is no text is printed as \\xNN. --raw gives the stored bytes of\n"
+        "either. Several keys are read at one version and printed as\n"
         "rows of key, version, expires_ms and value; exit code 5 when one is not there.\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,
     .opts = opts,

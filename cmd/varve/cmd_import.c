@@ -31,6 +31,7 @@ typedef struct args {
     const char *columns;
     const char *durability;
     bool no_header;
+    bool header;
     bool bulk;
     bool skip_bad;
     bool quiet;
@@ -52,11 +53,13 @@ static const cmd_opt opts[] = {
     {"text", 0, CMD_LIST, offsetof(args, map.text), "COLUMN,...",
      "columns that stay text though they look like numbers"},
     {"keep", 0, CMD_FLAG, offsetof(args, map.keep), NULL,
-     "the id and time columns become fields too"},
+     "the id and time columns become fields too; a JSON line keeps all its fields anyway"},
     {"format", 'f', CMD_CHOICE, offsetof(args, format), "csv|jsonl",
      "default: jsonl for .jsonl, .ndjson and .json, else csv"},
     {"delimiter", 0, CMD_TEXT, offsetof(args, delimiter), "CHAR", "default ','; 'tab' for a tab"},
     {"no-header", 0, CMD_FLAG, offsetof(args, no_header), NULL, "the first line is data"},
+    {"header", 0, CMD_FLAG, offsetof(args, header), NULL,
+     "the first line of each file names columns: the default, but not with --bulk"},
     {"columns", 0, CMD_TEXT, offsetof(args, columns), "NAME,...",
      "the columns of a file without a header, or other names for them"},
     {"durability", 0, CMD_CHOICE, offsetof(args, durability), "sync|os|none",
@@ -64,7 +67,8 @@ static const cmd_opt opts[] = {
     {"bulk", 0, CMD_FLAG, offsetof(args, bulk), NULL,
      "keys and values instead of records: CSV whose first two columns they are, sorted by the "
      "bytes "
-     "of the key, into a kv table of a directory (--data); all of the files or nothing"},
+     "of the key, into a kv table of a directory (--data); all of the files or nothing; the first "
+     "line is data unless --header is given"},
     {"skip-bad", 0, CMD_FLAG, offsetof(args, skip_bad), NULL, "report bad lines and go on"},
     {"quiet", 'q', CMD_FLAG, offsetof(args, quiet), NULL,
      "no progress, and the number of durable records alone at the end"},
@@ -152,8 +156,9 @@ static void report(load *l, const char *text)
         (void)fprintf(stderr, "varve import: further bad records are only counted\n");
 }
 
-/* The server refused one record; the others go on. */
-static void refused(void *ctx, uint64_t sequence, const char *why)
+/* One record was refused. What is its own fault is told and the others go on; anything else, such
+ * as a full disk, would meet the next ones too and leave holes: the load ends there. */
+static vv_status refused(void *ctx, uint64_t sequence, vv_status st, const char *why, vv_error *err)
 {
     load *l = ctx;
     char text[400];
@@ -162,7 +167,10 @@ static void refused(void *ctx, uint64_t sequence, const char *why)
                        l->lines[sequence % LINES_KEPT], why);
     else
         (void)snprintf(text, sizeof text, "record %" PRIu64 ": %s", sequence, why);
+    if (st != VV_INVALID)
+        return vv_fail(err, st, "%s; import the rest again from there", text);
     report(l, text);
+    return VV_OK;
 }
 
 /* A line that is no record: VV_OK to go on. */
@@ -445,7 +453,7 @@ static vv_status open_pairs(pairs *p, vv_error *err)
     p->left--;
     vv_status st = import_input_open(&p->in, *p->next++, err);
     p->is_open = st == VV_OK;
-    p->in_header = !p->load->args->no_header;
+    p->in_header = p->load->args->header;
     return st;
 }
 
@@ -507,20 +515,38 @@ static int run_bulk(load *l, int argc, char **argv)
     return st == VV_OK ? CMD_OK : cmd_fail(l->ctx, st, &err);
 }
 
+/* Options about records, which a load of pairs would have to ignore. */
+static const char *const not_bulk[] = {"id",     "timestamp", "no-timestamp", "timestamp-unit",
+                                       "set",    "meta",      "text",         "keep",
+                                       "format", "columns",   "durability",   "skip-bad"};
+
+static int check_options(const cmd_ctx *ctx, const args *a)
+{
+    if (a->delimiter != NULL && strlen(a->delimiter) != 1 && delimiter_of(a) != '\t')
+        return cmd_usage(ctx, "--delimiter is one character");
+    if (a->header && a->no_header)
+        return cmd_usage(ctx, "--header and --no-header exclude each other");
+    if (a->bulk && ctx->common.data == NULL)
+        return cmd_usage(ctx, "--bulk writes files of a store and needs --data, with no server on "
+                              "that directory");
+    for (size_t i = 0; a->bulk && i < ARRAY_LEN(not_bulk); i++)
+        if (cmd_given(ctx, not_bulk[i]))
+            return cmd_usage(ctx,
+                             "--bulk takes no --%s: it reads CSV of keys and values, all or "
+                             "nothing",
+                             not_bulk[i]);
+    return CMD_OK;
+}
+
 static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 {
     const args *a = opaque;
     vv_error err = {0};
     if (argc == 0)
         return cmd_usage(ctx, "a FILE is needed; - is standard input");
-    if (a->delimiter != NULL && strlen(a->delimiter) != 1 && delimiter_of(a) != '\t')
-        return cmd_usage(ctx, "--delimiter is one character");
-    if (a->bulk && ctx->common.data == NULL)
-        return cmd_usage(ctx, "--bulk writes files of a store and needs --data, with no server on "
-                              "that directory");
-    if (a->bulk && (a->skip_bad || a->format != NULL || a->columns != NULL))
-        return cmd_usage(ctx, "--bulk reads CSV, all or nothing: it takes no --skip-bad, --format "
-                              "or --columns");
+    int bad = check_options(ctx, a);
+    if (bad != CMD_OK)
+        return bad;
     load *l = vv_calloc(1, sizeof *l);
     if (l == NULL)
         return cmd_fail(ctx, VV_NO_MEMORY, &(vv_error){.msg = "out of memory"});
@@ -548,14 +574,17 @@ const cmd_command cmd_import = {
     .details =
         "Each line becomes a record; what is imported twice under the same id is stored once: a\n"
         "file that is imported again replaces its records. In CSV numbers, true and false become\n"
-        "such values, empty cells are left out and everything else is text. A bad line stops the "
-        "import with file, line and cause (exit code 1) after\n"
-        "everything before it is durable. A time is 2026-01-02T10:00:00Z, 2026-01-02 10:00:00 "
+        "such values, empty cells are left out and everything else is text. A bad line stops the\n"
+        "import with file, line and cause (exit code 1) after everything before it is durable. A\n"
+        "record that the store refuses, for its size say, is told and the others go on; a refusal\n"
+        "that is not the record's fault, a full disk say, stops the import at its line.\n"
+        "A time is 2026-01-02T10:00:00Z, 2026-01-02 10:00:00 "
         "(UTC\n"
         "when no zone is given), 2026-01-02, 20260102 or a number.\n\n"
         "With --bulk the lines are keys and values in the order of the keys' bytes (LC_ALL=C "
-        "sort);\n"
-        "they go past the log into files and are visible all at once.\n\n"
+        "sort),\n"
+        "without a header unless --header is given; they go past the log into files and are "
+        "visible all at once.\n\n"
         "  varve import --tenant home --schema sensors --id 'kitchen/{timestamp}' \\\n"
         "      --timestamp timestamp --timestamp-unit ms --set sensor=kitchen kitchen.csv\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,

@@ -82,6 +82,9 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     (void)argv;
     if (argc != 0)
         return cmd_usage(ctx, "it takes no arguments; use --prefix, --from and --to");
+    if (a->archive != NULL && cmd_given(ctx, "version"))
+        return cmd_usage(ctx,
+                         "--archive and --version exclude each other: an archive is one state");
     if (a->prefix != NULL && (a->from != NULL || a->to != NULL))
         return cmd_usage(ctx, "--prefix excludes --from and --to");
     for (size_t i = 0; i < 3; i++) {

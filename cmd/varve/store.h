@@ -95,8 +95,10 @@ typedef struct store_progress {
     uint64_t failed;
 } store_progress;
 
-/* A record that was refused, while the others go on. */
-typedef void (*store_refused)(void *ctx, uint64_t sequence, const char *why);
+/* A record that was refused. VV_OK: the others go on; anything else ends the load with that status
+ * and the sentence in err. */
+typedef vv_status (*store_refused)(void *ctx, uint64_t sequence, vv_status st, const char *why,
+                                   vv_error *err);
 
 /* As vv_compact_state. */
 typedef struct store_compaction {

@@ -26,6 +26,7 @@ typedef struct local {
     vv_table *table; /* the command's, once it was needed */
     vv_batch *batch;
     uint64_t batched;
+    uint64_t batch_first; /* sequence of the first record in it */
     vv_durability durability;
     store_refused refused;
     void *refused_ctx;
@@ -112,25 +113,40 @@ static vv_status local_del(store *s, vv_slice key, vv_slice end, const store_wri
     return write_one(local_of(s), key, NULL, end, how, out, err);
 }
 
+/* An archive is read through a cursor. */
+static vv_status open_archive(local *l, vv_cursor **out, vv_error *err)
+{
+    vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
+    opt.archive = l->base.archive;
+    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    return st == VV_OK ? vv_cursor_open(l->table, &opt, out, err) : st;
+}
+
+/* The cursor on the key. *out borrows it until it moves; version 0: the archive has no such key. */
+static vv_status seek_archive(vv_cursor *c, vv_slice key, store_kv *out, vv_error *err)
+{
+    *out = (store_kv){.key = key};
+    vv_status st = vv_cursor_seek(c, key, err);
+    if (st == VV_OK && vv_cursor_valid(c) && vv_slice_eq(vv_cursor_key(c), key)) {
+        out->value = vv_cursor_value(c);
+        out->version = vv_cursor_version(c);
+        out->expires_ms = vv_cursor_expires_ns(c) / VV_NS_PER_MS;
+    }
+    return st;
+}
+
 /* The one key of an archive. */
 static vv_status get_archived(local *l, vv_slice key, vv_buf *out, store_kv *kv, vv_error *err)
 {
     vv_cursor *c = NULL;
-    vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
-    opt.archive = l->base.archive;
-    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    vv_status st = open_archive(l, &c, err);
     if (st == VV_OK)
-        st = vv_cursor_open(l->table, &opt, &c, err);
-    if (st == VV_OK)
-        st = vv_cursor_seek(c, key, err);
-    if (st == VV_OK && (!vv_cursor_valid(c) || !vv_slice_eq(vv_cursor_key(c), key)))
-        st = vv_fail(err, VV_NOT_FOUND, "the key is not in archive '%s'", opt.archive);
+        st = seek_archive(c, key, kv, err);
+    if (st == VV_OK && kv->version == 0)
+        st = vv_fail(err, VV_NOT_FOUND, "the key is not in archive '%s'", l->base.archive);
     if (st == VV_OK) {
-        vv_buf_append_slice(out, vv_cursor_value(c));
-        *kv = (store_kv){.key = key,
-                         .value = vv_buf_slice(out),
-                         .version = vv_cursor_version(c),
-                         .expires_ms = vv_cursor_expires_ns(c) / VV_NS_PER_MS};
+        vv_buf_append_slice(out, kv->value);
+        kv->value = vv_buf_slice(out);
         if (out->status != VV_OK)
             st = vv_fail(err, out->status, "a value of this size");
     }
@@ -158,6 +174,23 @@ static vv_status local_get(store *s, vv_slice key, int64_t version, vv_buf *out,
                      .expires_ms = value.expires_ns / VV_NS_PER_MS};
     vv_value_release(&value);
     return out->status == VV_OK ? VV_OK : vv_fail(err, out->status, "a value of this size");
+}
+
+/* Several keys of an archive. */
+static vv_status get_each_archived(local *l, const vv_slice *keys, size_t count,
+                                   void (*each)(void *ctx, const store_kv *kv), void *ctx,
+                                   vv_error *err)
+{
+    vv_cursor *c = NULL;
+    vv_status st = open_archive(l, &c, err);
+    for (size_t i = 0; i < count && st == VV_OK; i++) {
+        store_kv kv;
+        st = seek_archive(c, keys[i], &kv, err);
+        if (st == VV_OK)
+            each(ctx, &kv);
+    }
+    vv_cursor_close(c);
+    return st;
 }
 
 static void give_value(vv_slice key, vv_status st, vv_value *value,
@@ -193,6 +226,8 @@ static vv_status local_get_many(store *s, const vv_slice *keys, size_t count, in
                                 vv_error *err)
 {
     local *l = local_of(s);
+    if (s->archive != NULL)
+        return get_each_archived(l, keys, count, each, ctx, err);
     vv_status st = open_table(l, false, VV_TABLE_KV, err);
     if (st != VV_OK || version != 0)
         return st == VV_OK ? get_each(l, keys, count, version, each, ctx, err) : st;
@@ -533,14 +568,19 @@ static vv_status local_load_begin(store *s, store_refused refused, void *ctx, in
 static vv_status commit(local *l, vv_error *err)
 {
     vv_status st = VV_OK;
+    vv_error why = {0};
     while (l->batched > 0) {
-        st = vv_write(l->db, l->batch, l->durability, NULL, err);
+        st = vv_write(l->db, l->batch, l->durability, NULL, &why);
         if (st != VV_BUSY)
             break;
         vv_clock_sleep(vv_clock_real(), 5 * VV_NS_PER_MS);
     }
-    if (st != VV_OK)
+    if (st != VV_OK) { /* the batch is all or nothing: nothing from its first record on is there */
+        vv_status told = l->refused(l->refused_ctx, l->batch_first, st, why.msg, err);
+        if (told == VV_OK && err != NULL)
+            *err = why;
         return st;
+    }
     l->progress.acked += l->batched;
     l->batched = 0;
     vv_batch_clear(l->batch);
@@ -578,15 +618,15 @@ static vv_status local_load_record(store *s, const store_record *record, store_p
         st = vv_batch_put_record(l->batch, l->table, record->id, &r, &why);
     }
     if (st == VV_OK) {
-        l->batched++;
+        l->batch_first = l->batched++ == 0 ? l->progress.sent : l->batch_first;
         if (l->batched >= LOAD_BATCH_COUNT || vv_batch_bytes(l->batch) >= LOAD_BATCH_BYTES)
             st = commit(l, err);
     } else if (st == VV_INVALID || st == VV_BUSY) {
         l->progress.failed++;
-        l->refused(l->refused_ctx, l->progress.sent, why.msg);
-        st = VV_OK;
-    } else if (err != NULL) {
-        *err = why;
+        st = l->refused(l->refused_ctx, l->progress.sent, VV_INVALID, why.msg, err);
+    } else {
+        l->progress.failed++;
+        st = l->refused(l->refused_ctx, l->progress.sent, st, why.msg, err);
     }
     *at = l->progress;
     return st;
@@ -603,6 +643,17 @@ static vv_status local_load_end(store *s, store_progress *at, vv_error *err)
 /* -------------------------------------------------------------------------------------------------
  */
 
+/* The table that a failed load made goes again. */
+static void drop_new_table(local *l)
+{
+    vv_error err = {0};
+    vv_table_close(l->table);
+    l->table = NULL;
+    if (vv_table_drop(l->db, l->base.tenant, l->base.table, &err) != VV_OK)
+        (void)fprintf(stderr, "varve: the new table '%s' stays, empty: %s\n", l->base.table,
+                      err.msg);
+}
+
 static vv_status local_bulk(store *s, store_next_pair next, void *ctx, store_written *out,
                             vv_error *err)
 {
@@ -611,18 +662,20 @@ static vv_status local_bulk(store *s, store_next_pair next, void *ctx, store_wri
     vv_slice key;
     vv_slice value;
     vv_write_result result = {0};
+    bool is_new = open_table(l, false, VV_TABLE_KV, NULL) == VV_NOT_FOUND;
     vv_status st = open_table(l, true, VV_TABLE_KV, err);
-    if (st == VV_OK)
-        st = vv_bulk_begin(l->table, &load, err);
     if (st != VV_OK)
         return st;
+    st = vv_bulk_begin(l->table, &load, err);
+    bool is_begun = st == VV_OK;
     while (st == VV_OK && (st = next(ctx, &key, &value, err)) == VV_OK)
         st = vv_bulk_put(load, key, value, 0, err);
-    if (st != VV_NOT_FOUND) {
+    if (st == VV_NOT_FOUND)
+        st = vv_bulk_finish(load, &result, err);
+    else if (is_begun)
         vv_bulk_abort(load);
-        return st;
-    }
-    st = vv_bulk_finish(load, &result, err);
+    if (st != VV_OK && is_new)
+        drop_new_table(l);
     *out = (store_written){result.version, (int)result.durability};
     return st;
 }

@@ -25,6 +25,8 @@ typedef struct remote {
     store_refused refused;
     void *refused_ctx;
     store_progress progress;
+    vv_status stopped; /* a refusal that ended the load, and its sentence */
+    vv_error stopped_why;
     uint64_t settled; /* the highest sequence acknowledged or refused */
     int durability;   /* that the last answer told; 0: it did not */
 } remote;
@@ -219,7 +221,7 @@ static vv_status remote_get_many(store *s, const vv_slice *keys, size_t count, i
 {
     remote *r = remote_of(s);
     const int64_t asked = version;
-    vv_status st = VV_OK;
+    vv_status st = check_no_archive(s, err);
     for (size_t at = 0, answered = 0; st == VV_OK && at < count; at += answered) {
         answered = 0;
         begin_request(r);
@@ -642,6 +644,7 @@ static vv_status remote_load_begin(store *s, store_refused refused, void *ctx, i
     r->refused = refused;
     r->refused_ctx = ctx;
     r->progress = (store_progress){0};
+    r->stopped = VV_OK;
     r->settled = 0;
     vv_buf_reset(&r->request);
     size_t init = wire_begin(&r->request, 1); /* StreamInit */
@@ -674,14 +677,30 @@ static vv_status take_acks(remote *r, bool wait, vv_error *err)
         r->settled = sequence > r->settled ? sequence : r->settled;
         if (error.len > 0) {
             char why[300];
-            copy_text(why, sizeof why, bytes_of(bytes_of(error, 1), 2));
+            vv_slice cause = bytes_of(error, 1);
+            copy_text(why, sizeof why, bytes_of(cause, 2));
             r->progress.failed++;
-            r->refused(r->refused_ctx, sequence, why);
+            if (r->stopped == VV_OK)
+                r->stopped =
+                    r->refused(r->refused_ctx, sequence,
+                               vv_status_of_grpc((int)varint_of(cause, 1)), why, &r->stopped_why);
         }
         if (r->settled > r->progress.failed)
             r->progress.acked = r->settled - r->progress.failed;
     }
     return st == VV_TIMEOUT ? VV_OK : st;
+}
+
+/* Nothing more is sent: what is on its way is answered, so that the counts are right. */
+static vv_status end_stopped(remote *r, vv_error *err)
+{
+    vv_error ignored = {0};
+    cli_stream_half_close(r->load);
+    while (take_acks(r, true, &ignored) == VV_OK)
+        ;
+    if (err != NULL)
+        *err = r->stopped_why;
+    return r->stopped;
 }
 
 static vv_status remote_load_record(store *s, const store_record *record, store_progress *at,
@@ -697,7 +716,9 @@ static vv_status remote_load_record(store *s, const store_record *record, store_
     vv_status st = cli_stream_send(r->load, vv_buf_slice(&r->request), err);
     if (st == VV_OK && ++r->progress.sent % 64 == 0)
         st = take_acks(r, false, err);
-    if (st == VV_NOT_FOUND)
+    if (st == VV_OK && r->stopped != VV_OK)
+        st = end_stopped(r, err);
+    else if (st == VV_NOT_FOUND)
         st = vv_fail(err, VV_CLOSED, "the server ended the stream before all records were sent");
     *at = r->progress;
     return st;
@@ -712,6 +733,8 @@ static vv_status remote_load_end(store *s, store_progress *at, vv_error *err)
         st = take_acks(r, true, err);
         *at = r->progress;
     }
+    if (r->stopped != VV_OK)
+        return end_stopped(r, err);
     if (st == VV_NOT_FOUND && cli_stream_result(r->load)->code == 0)
         st = VV_OK;
     else if (st == VV_NOT_FOUND)

@@ -37,6 +37,21 @@ def fails(code, *args, words=(), **kwargs):
     return done
 
 
+def on_terminal(*args):
+    main, side = pty.openpty()
+    with subprocess.Popen([str(BUILD / "varve"), *map(str, args)], stdout=side) as process:
+        os.close(side)
+        shown = b""
+        try:
+            while part := os.read(main, 65536):
+                shown += part
+        except OSError:  # how a terminal ends
+            pass
+        assert process.wait(60) == 0, args
+    os.close(main)
+    return shown.decode()
+
+
 def rows(text):
     return [json.loads(line) for line in text.splitlines()]
 
@@ -72,6 +87,17 @@ def keys_and_values(where):
     ok("put", *where, "--merge", "max", "-q", "--table", "sums", "m", "8")
     got = rows(ok("get", *where, "--table", "sums", "n", "s", "m", "-o", "json"))
     assert [r["value"] for r in got] == ["*" + "\0" * 7, "abcd", "\t" + "\0" * 7], got
+    assert ok("get", *where, "--table", "sums", "--number", "n") == "42\n"
+    ok("put", *where, "--merge", "add", "-q", "--table", "sums", "n", "-44")
+    assert ok("get", *where, "--table", "sums", "--number", "n") == "-2\n"
+    got = rows(ok("get", *where, "--table", "sums", "--number", "n", "s", "-o", "json"))
+    assert [r["value"] for r in got] == [-2, "abcd"], got
+    assert ok("get", *where, "--table", "sums", "m") == "\t" + "\0" * 7 + "\n"  # a pipe: the bytes
+    assert on_terminal("get", *where, "--table", "sums", "m") == "\\x09" + "\\x00" * 7 + "\r\n"
+    assert on_terminal("get", *where, "b") == "line 1\r\nline 2\r\n\r\n"
+    fails(2, "put", *where, "--nope", "-3", words=["'--nope'", "behind --"])
+    fails(2, "put", *where, "-Z", "v", words=["'-Z'", "behind --"])
+    fails(2, "put", *where, "-oneword", "v")
     fails(2, "put", *where, "--merge", "add", "n", "x", words=["whole number"])
     fails(2, "put", *where, "--merge", "sub", "n", "1", words=["add"])
     fails(5, "get", *where, "nope", words=["key"])
@@ -113,6 +139,17 @@ def tables(where):
     ok("put", *where, "-T", "tree", "k", "two", "-q")
     kept = rows(ok("archive", *where, "list", "-o", "json"))
     assert [a["archive"] for a in kept] == ["then"] and kept[0]["periodic"] == "no", kept
+    read = ["-T", "tree", "--archive", "then"]
+    if where[0] == "--data":
+        assert ok("get", *where, *read, "k") == "one\n"
+        got = rows(varve("get", *where, *read, "k", "no", "k", "-o", "json").stdout)
+        assert [r["value"] for r in got] == ["one", "one"], got
+        fails(5, "get", *where, "-T", "tree", "--archive", "never", "k", "k", words=["never"])
+    else:
+        for keys in (["k"], ["k", "no"]):
+            fails(1, "get", *where, *read, *keys, words=["a server shows no archives"])
+    for command in (["get", "k"], ["get", "k", "no"], ["scan"]):
+        fails(2, command[0], *where, *read, "--version", "1", *command[1:], words=["--version"])
     fails(2, "archive", *where, "restore", "then", words=["--table"])
     ok("archive", *where, "-T", "tree", "restore", "then")
     assert rows(ok("scan", *where, "-T", "tree", "-o", "json"))[0]["value"] == "one"
@@ -179,6 +216,12 @@ def records(where, tmp):
     later = rows(ok("query", *args, "--order-by", "-value", "--offset", "2", "--limit", "3", "-o",
                     "json"))
     assert [r["data"]["value"] for r in later] == sorted((v for _, v in readings), reverse=True)[2:5]
+    got = rows(ok("query", *args, "--agg", "min(value)", "--count", "-o", "json"))[0]
+    assert got["count"] == 4932 and got["min(value)"] == min(v for _, v in readings), got
+    for option in (["--limit", "2"], ["--offset", "2"], ["--order-by", "n"], ["--select", "value"]):
+        for of_groups in (["--count"], ["--agg", "count as n", "--group-by", "value"]):
+            fails(2, "query", *args, *of_groups, *option, words=[f"{option[0]} is for records"])
+    fails(2, "query", *args, "--having", "n > 2", words=["--having needs"])
     groups = ["query", *args, "--agg", "count as n", "--group-by", "value", "-o", "json"]
     counts = [sum(1 for _, v in readings if v == one) for one in set(v for _, v in readings)]
     got = rows(ok(*groups, "--having", "n > 20"))

@@ -186,15 +186,28 @@ def bulk_is_all_or_nothing(tmp):
         for w in words:
             assert w in done.stderr, done
 
-    run(tmp / "first.csv", tmp / "second.csv")
+    fresh = lambda: [t["table"] for t in map(json.loads, varve(
+        "table", "list", "--data", tmp / "bulk-data", "-o", "json").stdout.splitlines())]
+    run("--header", tmp / "unsorted.csv", code=1, words=["unsorted.csv:4"])
+    assert "pairs" not in fresh(), "a failed load left its new table behind"
+    run("--header", tmp / "first.csv", tmp / "second.csv")
     assert varve("scan", *where, "--count").stdout.strip().endswith("3000")
     assert varve("get", *where, "k02500").stdout.strip() == "value 2500"
-    run(tmp / "unsorted.csv", code=1, words=["unsorted.csv:4", "'x2', is below", "'x3'"])
+    run("--header", tmp / "unsorted.csv", code=1,
+        words=["unsorted.csv:4", "'x2', is below", "'x3'"])
+    assert "pairs" in fresh(), "a failed load took a table that was there"
     assert varve("get", *where, "x1").returncode == 5
-    run("--no-header", tmp / "wide.csv", code=1, words=["wide.csv:1: 3 columns"])
+    (tmp / "bare.csv").write_text("l1,a\nl2,b\n")
+    run(tmp / "bare.csv")  # the first line is data unless a header is asked for
+    assert varve("get", *where, "l1").stdout == "a\n"
+    run("--header", "--no-header", tmp / "bare.csv", code=2, words=["exclude"])
+    for option in (["--id", "key"], ["--set", "a=1"], ["--no-timestamp"], ["--keep"],
+                   ["--meta", "a"], ["--text", "a"], ["--timestamp", "a"], ["--durability", "os"]):
+        run(*option, tmp / "bare.csv", code=2, words=[f"no {option[0]}:"])
+    run(tmp / "wide.csv", code=1, words=["wide.csv:1: 3 columns"])
     done = varve("import", "--bulk", tmp / "first.csv")
     assert done.returncode == 2 and "--data" in done.stderr, done
-    run("--skip-bad", tmp / "first.csv", code=2, words=["all or nothing"])
+    run("--skip-bad", tmp / "first.csv", code=2, words=["no --skip-bad", "all or nothing"])
     assert varve("check", tmp / "bulk-data").returncode == 0
     print("ok bulk")
 
