@@ -162,13 +162,14 @@ static vv_status refused(void *ctx, uint64_t sequence, vv_status st, const char 
 {
     load *l = ctx;
     char text[400];
+    const char *end = st == VV_INVALID ? "" : "the import stopped here: ";
     if (sequence > 0 && l->at.sent < sequence + LINES_KEPT)
-        (void)snprintf(text, sizeof text, "%s:%" PRIu64 ": %s", l->paths[sequence % LINES_KEPT],
-                       l->lines[sequence % LINES_KEPT], why);
+        (void)snprintf(text, sizeof text, "%s:%" PRIu64 ": %s%s", l->paths[sequence % LINES_KEPT],
+                       l->lines[sequence % LINES_KEPT], end, why);
     else
-        (void)snprintf(text, sizeof text, "record %" PRIu64 ": %s", sequence, why);
+        (void)snprintf(text, sizeof text, "record %" PRIu64 ": %s%s", sequence, end, why);
     if (st != VV_INVALID)
-        return vv_fail(err, st, "%s; import the rest again from there", text);
+        return vv_fail(err, st, "%s", text);
     report(l, text);
     return VV_OK;
 }

@@ -405,6 +405,36 @@ def writes_return(channel, acked, salt):
     return True
 
 
+def an_import_stops_at_a_full_disk(tmp):
+    """At the first line that is not there, without holes behind it, also with --skip-bad."""
+    rows = tmp / "rows.csv"
+    rows.write_text("id,text\n" + "".join(
+        f"r{i:06d},{os.urandom(2000).hex()}\n" for i in range(18000)))
+    small = ("storage.memtable_size=1MB", "storage.log_segment_size=1MB", "storage.log_limit=4MB")
+    for at, size in (("import-there", 48), ("import-here", 100)):
+        with tmpfs(tmp / at, f"size={size}m") as mounted:
+            if not mounted:
+                print("SKIPPED an_import_stops_at_a_full_disk: no right to mount")
+                return
+            data = tmp / at / "data"
+            if at == "import-here":
+                import_and_look(["--data", data], tmp / at, rows)
+                continue
+            with Varved(data, small) as server:
+                import_and_look(["--server", server.ingest], tmp / at, rows)
+                assert server.stop() == 0
+
+
+def import_and_look(where, mount, rows):
+    done = varve("import", *where, "--no-timestamp", "--skip-bad", "-q", rows)
+    subprocess.run(["mount", "-o", "remount,size=300m", str(mount)], check=True)
+    got = varve("query", *where, "-S", "_id", "-o", "csv").stdout.split()[1:]
+    assert 0 < len(got) < 18000 and got == [f"r{i:06d}" for i in range(len(got))], got[-3:]
+    assert done.returncode == 1 and done.stdout == f"{len(got)}\n", (len(got), done)
+    for words in (f"rows.csv:{len(got) + 2}: the import stopped here", "No space left on device"):
+        assert words in done.stderr, (words, done)
+
+
 def a_read_only_directory_is_named(tmp):
     mount = tmp / "ro"
     with tmpfs(mount, "size=64m") as mounted:
@@ -428,7 +458,8 @@ def main():
     cases = [bad_configurations, two_servers_on_one_directory, a_file_where_the_directory_should_be,
              the_log_can_lie_elsewhere, newer_stores_are_refused, leftovers_are_told_and_go,
              one_flipped_bit_in_each_file_kind,
-             a_full_disk_refuses_and_recovers, a_read_only_directory_is_named]
+             a_full_disk_refuses_and_recovers, an_import_stops_at_a_full_disk,
+             a_read_only_directory_is_named]
     only = sys.argv[1:]
     with TempDir() as tmp:
         for case in cases:
