@@ -18,10 +18,8 @@
 static vv_status wait_for(int fd, short events, int64_t deadline_ns, const char *address,
                           vv_error *err)
 {
-    int64_t left = deadline_ns - cli_now_ns();
     struct pollfd p = {.fd = fd, .events = events};
-    int n = left <= 0 ? 0 : poll(&p, 1, (int)(left / VV_NS_PER_MS) + 1);
-    if (n > 0)
+    if (cli_poll(&p, deadline_ns) > 0)
         return VV_OK;
     return vv_fail(err, VV_TIMEOUT, "%s: no answer in time", address);
 }

@@ -4,6 +4,8 @@
 #ifndef VARVE_CLIENT_CLIENT_INT_H
 #define VARVE_CLIENT_CLIENT_INT_H
 
+#include <poll.h>
+
 #include <nghttp2/nghttp2.h>
 
 #include "client/client.h"
@@ -53,6 +55,8 @@ struct cli_conn {
 
 /** Read "host:port". */
 vv_status cli_parse_target(const char *address, cli_target *out, vv_error *err);
+/** poll of one descriptor until the deadline, again after a signal. */
+int cli_poll(struct pollfd *p, int64_t deadline_ns);
 /** A connected, non-blocking socket, trying again with backoff until deadline_ns; where nobody
  * listens only with wait_for_listener. */
 vv_status cli_connect(const cli_target *target, int64_t deadline_ns, bool wait_for_listener,

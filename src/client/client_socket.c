@@ -69,6 +69,15 @@ static int remaining_ms(int64_t deadline_ns)
     return ms > 1000000 ? 1000000 : (int)ms;
 }
 
+int cli_poll(struct pollfd *p, int64_t deadline_ns)
+{
+    int n;
+    do
+        n = poll(p, 1, remaining_ms(deadline_ns));
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 /* One attempt at one address; 0 and *out, or an errno. */
 static int connect_once(const struct addrinfo *ai, int64_t deadline_ns, int *out)
 {
@@ -81,7 +90,7 @@ static int connect_once(const struct addrinfo *ai, int64_t deadline_ns, int *out
     if (sys == EINPROGRESS) {
         struct pollfd p = {.fd = fd, .events = POLLOUT};
         socklen_t len = sizeof sys;
-        int n = poll(&p, 1, remaining_ms(deadline_ns));
+        int n = cli_poll(&p, deadline_ns);
         if (n <= 0)
             sys = ETIMEDOUT;
         else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &sys, &len) != 0)

@@ -49,12 +49,22 @@ int raw_connect(uint16_t port)
     return fd;
 }
 
+/* A signal (a ring of the store under test sends some) is no answer. */
+static int poll_one(struct pollfd *p, int ms)
+{
+    int n;
+    do
+        n = poll(p, 1, ms);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 bool raw_write(int fd, const void *bytes, size_t len)
 {
     const uint8_t *p = bytes;
     while (len > 0) {
         struct pollfd pfd = {.fd = fd, .events = POLLOUT};
-        if (poll(&pfd, 1, 10000) <= 0)
+        if (poll_one(&pfd, 10000) <= 0)
             return false;
         ssize_t n = send(fd, p, len, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -73,11 +83,14 @@ int raw_read_errno;
 static int read_some(int fd, vv_buf *out, int ms)
 {
     struct pollfd pfd = {.fd = fd, .events = POLLIN};
-    if (poll(&pfd, 1, ms < 0 ? 0 : ms) <= 0)
+    if (poll_one(&pfd, ms < 0 ? 0 : ms) <= 0)
         return -1;
     uint8_t *to = vv_buf_reserve(out, 65536);
     must(to != NULL, "read buffer");
-    ssize_t n = recv(fd, to, 65536, 0);
+    ssize_t n;
+    do
+        n = recv(fd, to, 65536, 0);
+    while (n < 0 && errno == EINTR);
     raw_read_errno = n < 0 ? errno : 0;
     if (n <= 0)
         return 0;
@@ -384,7 +397,7 @@ static bool pull(cli *c, int ms)
 {
     static uint8_t buf[256 * 1024];
     struct pollfd pfd = {.fd = c->fd, .events = POLLIN};
-    if (poll(&pfd, 1, ms) <= 0)
+    if (poll_one(&pfd, ms) <= 0)
         return true;
     ssize_t n = recv(c->fd, buf, sizeof buf, 0);
     if (n < 0)

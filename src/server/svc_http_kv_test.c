@@ -4,6 +4,7 @@
 #include "server/svc_kv.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -61,15 +62,18 @@ static void ask(svc_suite *s, const char *verb, const char *path, vv_slice body,
     do {
         uint8_t *to = vv_buf_reserve(&out->all, 65536);
         assert_non_null(to);
-        n = recv(fd, to, 65536, 0);
+        n = svc_suite_recv(fd, to, 65536);
         if (n > 0)
             vv_buf_advance(&out->all, (size_t)n);
     } while (n > 0);
+    int sys = n < 0 ? errno : 0;
     (void)close(fd);
     vv_buf_append_u8(&out->all, 0);
     const char *text = (const char *)out->all.data;
     const char *end = strstr(text, "\r\n\r\n");
-    assert_non_null(end);
+    if (end == NULL)
+        fail_msg("%s %s: no answer: %s after '%s'", verb, path, sys == 0 ? "end" : strerror(sys),
+                 text);
     size_t len = (size_t)(end - text) + 4;
     assert_true(len < sizeof out->head);
     memcpy(out->head, text, len);

@@ -66,7 +66,7 @@ static void ask(svc_suite *s, const char *verb, const char *path, const char *bo
     for (ssize_t n = 1; n > 0;) {
         uint8_t *to = vv_buf_reserve(out, 65536);
         assert_non_null(to);
-        n = recv(fd, to, 65536, 0);
+        n = svc_suite_recv(fd, to, 65536);
         if (n > 0)
             vv_buf_advance(out, (size_t)n);
     }

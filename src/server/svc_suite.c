@@ -1,8 +1,10 @@
 #include "server/svc_suite.h"
 
+#include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "db/db.h"
@@ -198,4 +200,13 @@ void svc_suite_expect(svc_suite *s, const char *tenant, const char *table, const
         fail_msg("'%s' is '%.*s' instead of '%s'", key, (int)got.len, (const char *)got.data,
                  value);
     vv_buf_fini(&got);
+}
+
+ssize_t svc_suite_recv(int fd, void *to, size_t len)
+{
+    ssize_t n;
+    do
+        n = recv(fd, to, len, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
 }

@@ -83,4 +83,7 @@ vv_status svc_suite_get(svc_suite *s, const char *tenant, const char *table, vv_
 void svc_suite_expect(svc_suite *s, const char *tenant, const char *table, const char *key,
                       const char *value);
 
+/** recv, again after a signal: the store's ring may send some to the thread that opened it. */
+ssize_t svc_suite_recv(int fd, void *to, size_t len);
+
 #endif

@@ -491,7 +491,7 @@ static const char *post(svc_suite *s, const char *method, const char *json, int 
     assert_int_equal(send(fd, text, (size_t)len, MSG_NOSIGNAL), len);
     size_t got = 0;
     ssize_t n;
-    while ((n = recv(fd, text + got, sizeof text - 1 - got, 0)) > 0)
+    while ((n = svc_suite_recv(fd, text + got, sizeof text - 1 - got)) > 0)
         got += (size_t)n;
     text[got] = '\0';
     (void)close(fd);
