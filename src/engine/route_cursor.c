@@ -109,7 +109,7 @@ static vv_status open_source(engine *eng, const engine_cursor_options *opt, engi
 vv_status route_cursor_over(route *r, uint32_t slots, const engine_cursor_options *opt,
                             engine_cursor **out, vv_error *err)
 {
-    engine_source *sources[ENGINE_ROUTE_SLOTS];
+    engine_source *sources[ENGINE_ROUTE_SLOTS] = {NULL};
     size_t count = 0;
     vv_status st = VV_OK;
     for (; st == VV_OK && slots != 0; slots &= slots - 1) {

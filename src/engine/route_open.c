@@ -119,7 +119,7 @@ static vv_status read_list(vio *io, const char *dir, list *out, vv_error *err)
 vv_status engine_route_dump(vv_env *env, const char *path,
                             void (*line)(void *ctx, const char *text), void *ctx, vv_error *err)
 {
-    list l;
+    list l = {0};
     char text[96];
     vv_status st = read_list_file(env->io, path, &l, err);
     for (uint32_t i = 0; st == VV_OK && i < l.count; i++) {
@@ -133,7 +133,7 @@ vv_status engine_route_dump(vv_env *env, const char *path,
 vv_status engine_route_list(vio *io, const char *dir, void (*each)(void *ctx, const char *name),
                             void *ctx, vv_error *err)
 {
-    list l;
+    list l = {0};
     vv_status st = read_list(io, dir, &l, err);
     for (uint32_t i = 0; st == VV_OK && i < l.count; i++)
         each(ctx, l.item[i].name);
@@ -245,7 +245,7 @@ static void begin_at_checkpoint(route *r)
 
 static vv_status open_all(route *r, vv_error *err)
 {
-    list l;
+    list l = {0};
     vv_status st = read_list(r->opt.env->io, r->dir, &l, err);
     if (st != VV_OK)
         return st;
