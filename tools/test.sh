@@ -36,7 +36,7 @@ if [ "$what" = all ] || [ "$what" = asan ]; then
     configure build-asan clang all -Dtest_hooks=true --buildtype=debugoptimized \
         -Db_sanitize=address,undefined -Db_lundef=false
     if [ "$what" = all ]; then # the plain build has run the whole sizes; make asan does here
-        export VV_CRASH_SEEDS=2 VV_FAULT_STEP=4 VV_SUITE_PERCENT=15
+        export VV_CRASH_SEEDS=1 VV_FAULT_STEP=8 VV_SUITE_PERCENT=8
     fi
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
         ASAN_OPTIONS=detect_stack_use_after_return=1 \
