@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "btree/btree.h"
 #include "btree/btree_write.h"
+#include "engine/health.h"
 #include "engine/memtable.h"
 #include "engine/merge.h"
 #include "engine/readers.h"
@@ -88,7 +89,7 @@ typedef struct btree_engine {
     _Atomic(btree_view *) view; /* readers: epoch section; changed under lock */
     _Atomic int64_t visible;    /* release in publish */
     _Atomic int64_t checkpoint; /* any thread */
-    _Atomic int32_t background; /* vv_status prepare answers with; see btree_work.c */
+    engine_health health;
 
     vv_mutex lock; /* VV_RANK_ENGINE */
     /* Under lock: */
@@ -98,7 +99,6 @@ typedef struct btree_engine {
     bool is_warm;            /* the next memtable's arena was asked for: once a memtable */
     _Atomic bool wants_warm; /* for work(): populate it. Set under lock, taken without */
     bool job_busy;           /* a thread is in a step, or changes archives */
-    vv_error failed;         /* the first latched failure */
     btree_request manual;    /* a range asked for by compact_range */
     bool tighten; /* after a manual compaction: data files are to hold little that is dead */
 

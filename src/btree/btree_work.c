@@ -85,32 +85,6 @@ static vv_status do_piece(btree_engine *e, turn *t, vv_error *err)
     return st;
 }
 
-/* Remember what happened for prepare and stats. */
-static void note_outcome(btree_engine *e, vv_status st, const vv_error *err) VV_REQUIRES(e->lock)
-{
-    vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_relaxed);
-    bool latched = now != VV_OK && now != VV_NO_SPACE;
-    if (now == VV_NO_SPACE && st == VV_NOT_FOUND) /* what had no room is not wanted any more */
-        atomic_store_explicit(&e->background, VV_OK, memory_order_release);
-    if (latched || st == VV_NOT_FOUND || st == VV_NO_MEMORY || st == VV_BUSY)
-        return;
-    if (st != VV_OK && now != st)
-        e->failed = *err;
-    atomic_store_explicit(&e->background, st, memory_order_release);
-}
-
-static vv_status latched_error(btree_engine *e, vv_error *err)
-{
-    vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_acquire);
-    if (now == VV_OK || now == VV_NO_SPACE)
-        return VV_OK;
-    vv_mutex_lock(&e->lock);
-    if (err != NULL)
-        *err = e->failed;
-    vv_mutex_unlock(&e->lock);
-    return now;
-}
-
 /* A range whose compaction failed goes back, unless another was asked for. */
 static void settle_requests(btree_engine *e, turn *t, vv_status st) VV_REQUIRES(e->lock)
 {
@@ -129,7 +103,7 @@ vv_status btree_work(engine *base, vv_error *err)
     btree_engine *e = btree_engine_of(base);
     if (e->opt.read_only)
         return VV_NOT_FOUND;
-    vv_status st = latched_error(e, err);
+    vv_status st = engine_health_latched(&e->health, err);
     if (st != VV_OK)
         return st;
     (void)vv_epoch_collect();
@@ -144,7 +118,7 @@ vv_status btree_work(engine *base, vv_error *err)
     vv_mutex_lock(&e->lock);
     settle_requests(e, &t, st);
     e->job_busy = false;
-    note_outcome(e, st, &why);
+    engine_health_note(&e->health, st, st == VV_NOT_FOUND, &why);
     vv_mutex_unlock(&e->lock);
     if (st != VV_OK && st != VV_NOT_FOUND && err != NULL)
         *err = why;

@@ -178,8 +178,9 @@ static void doubt(engine_bulk *b, vv_status st, const vv_error *why)
     lsm_engine *e = b->e;
     vv_mutex_lock(&e->lock);
     lsm_note_outcome(e, st == VV_NO_MEMORY ? VV_NO_SPACE : st, why);
+    atomic_store_explicit(&e->doubtful, b->job,
+                          memory_order_release); /* who settles it notes later */
     vv_mutex_unlock(&e->lock);
-    atomic_store_explicit(&e->doubtful, b->job, memory_order_release);
     b->job = NULL;
 }
 

@@ -137,21 +137,11 @@ static vv_status prepare_locked(lsm_engine *e, size_t payload_len, uint32_t op_c
     return VV_OK;
 }
 
-static vv_status refuse(lsm_engine *e, vv_error *err)
-{
-    vv_mutex_lock(&e->lock);
-    vv_error first = e->failed;
-    vv_mutex_unlock(&e->lock);
-    if (first.status == VV_NO_SPACE)
-        return vv_fail(err, VV_NO_SPACE, "writes return when there is room: %s", first.msg);
-    return vv_fail(err, VV_IO, "background work failed: %s", first.msg);
-}
-
 static vv_status lsm_prepare(engine *base, size_t payload_len, uint32_t op_count, vv_error *err)
 {
     lsm_engine *e = lsm_engine_of(base);
-    if (VV_UNLIKELY(atomic_load_explicit(&e->background, memory_order_acquire) != VV_OK))
-        return refuse(e, err);
+    if (VV_UNLIKELY(!engine_health_is_good(&e->health)))
+        return engine_health_refuse(&e->health, err);
     lsm_view *old = NULL;
     vv_mutex_lock(&e->lock);
     vv_status st = prepare_locked(e, payload_len, op_count, &old, err);
@@ -389,6 +379,7 @@ static void lsm_close(engine *base)
     engine_memtable_pool_unref(e->pool);
     engine_pins_fini(&e->pins);
     vv_mutex_fini(&e->lock);
+    engine_health_fini(&e->health);
     vv_free(e->manual);
     vv_free(e);
 }
@@ -422,6 +413,7 @@ static vv_status lsm_open(const engine_options *opt, engine **out, vv_error *err
     e->opt = *opt;
     set_defaults(&e->opt);
     vv_mutex_init(&e->lock, VV_RANK_ENGINE);
+    engine_health_init(&e->health);
     engine_pins_init(&e->pins);
     vv_status st = open_store(e, err);
     if (st != VV_OK) {
@@ -516,7 +508,7 @@ static void lsm_stats(engine *base, engine_stats *out)
     vv_mutex_lock(&e->lock);
     out->range_pending = e->manual != NULL;
     vv_mutex_unlock(&e->lock);
-    out->failed = atomic_load_explicit(&e->background, memory_order_acquire) != VV_OK;
+    out->failed = !engine_health_is_good(&e->health);
 }
 
 /* A memtable knows no positions to estimate from: the tables the range touches count whole. */

@@ -18,10 +18,8 @@ static void a_full_disk_is_forgotten_with_its_work(void **state)
     assert_ok(tw_write(&w, 1, &err), err);
     assert_ok(tw_work_all(&w, &err), err);
     lsm_engine *e = lsm_engine_of(w.e);
-    vv_mutex_lock(&e->lock);
-    e->failed = (vv_error){.status = VV_NO_SPACE, .msg = "compaction: the disk is full"};
-    atomic_store(&e->background, VV_NO_SPACE);
-    vv_mutex_unlock(&e->lock);
+    engine_health_note(&e->health, VV_NO_SPACE, false,
+                       &(vv_error){.msg = "compaction: the disk is full"});
     assert_status(VV_NO_SPACE, tw_write(&w, 2, &err));
     assert_non_null(strstr(err.msg, "when there is room: compaction: the disk is full"));
     assert_status(VV_NOT_FOUND, lsm_ops.work(w.e, &err));

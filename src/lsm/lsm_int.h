@@ -14,6 +14,7 @@
 #define VARVE_LSM_LSM_INT_H
 
 #include "engine/engine.h"
+#include "engine/health.h"
 #include "engine/merge.h"
 #include "engine/readers.h"
 #include "lsm/lsm.h"
@@ -33,7 +34,7 @@ typedef struct lsm_engine {
     _Atomic(lsm_view *) view;   /* readers: epoch section; changed under lock */
     _Atomic int64_t visible;    /* release in publish */
     _Atomic int64_t checkpoint; /* any thread */
-    _Atomic int32_t background; /* vv_status prepare answers with; see lsm_work */
+    engine_health health;
     _Atomic int64_t
         bulk_version; /* memtables know nothing of what runs got up to here: lsm_bulk.c */
     _Atomic(lsm_job *) doubtful; /* a bulk load that the manifest may have or not: lsm_bulk.c */
@@ -53,7 +54,6 @@ typedef struct lsm_engine {
     uint32_t bulk_placing; /* bulk loads that chose a level and are not in the view yet */
     bool flush_is_past; /* a flush is writing runs of level 1 between these keys, which it owns */
     vv_slice past_first, past_last;
-    vv_error failed; /* the first latched failure */
     uint8_t *manual; /* a range asked for by compact_range: lower, then upper; or NULL */
     vv_slice manual_lower, manual_upper;
     uint64_t manual_id; /* runs below it have not been rewritten for it yet */

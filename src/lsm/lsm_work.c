@@ -72,30 +72,10 @@ static vv_status do_piece(lsm_engine *e, turn t, engine_work kind, lsm_job **slo
 
 void lsm_note_outcome(lsm_engine *e, vv_status st, const vv_error *err)
 {
-    vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_relaxed);
-    bool latched = now != VV_OK && now != VV_NO_SPACE;
     /* A busy slot belongs to the thread that works on it. */
     bool is_idle = st == VV_NOT_FOUND && !e->flush_busy && e->flush == NULL &&
                    !e->compaction_busy && e->compaction == NULL && !has_frozen(e);
-    if (now == VV_NO_SPACE && is_idle) /* what had no room is not wanted any more */
-        atomic_store_explicit(&e->background, VV_OK, memory_order_release);
-    if (latched || st == VV_NOT_FOUND || st == VV_NO_MEMORY || st == VV_BUSY)
-        return;
-    if (st != VV_OK && now != st)
-        e->failed = *err;
-    atomic_store_explicit(&e->background, st, memory_order_release);
-}
-
-static vv_status latched_error(lsm_engine *e, vv_error *err)
-{
-    vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_acquire);
-    if (now == VV_OK || now == VV_NO_SPACE)
-        return VV_OK;
-    vv_mutex_lock(&e->lock);
-    if (err != NULL)
-        *err = e->failed;
-    vv_mutex_unlock(&e->lock);
-    return now;
+    engine_health_note(&e->health, st, is_idle, err);
 }
 
 /* The memory of the next memtable. Touching it takes a while: not while a flush waits for this
@@ -119,7 +99,7 @@ vv_status lsm_work_on(engine *base, engine_work kind, vv_error *err)
     lsm_engine *e = lsm_engine_of(base);
     if (e->opt.read_only)
         return VV_NOT_FOUND;
-    vv_status st = latched_error(e, err);
+    vv_status st = engine_health_latched(&e->health, err);
     if (st != VV_OK)
         return st;
     st = lsm_bulk_settle_doubt(e, err);

@@ -51,20 +51,11 @@ static vv_status prepare_locked(rocks_engine *e, size_t payload_len, uint32_t op
     return VV_OK;
 }
 
-static vv_status refuse(rocks_engine *e, vv_error *err)
-{
-    vv_mutex_lock(&e->lock);
-    vv_error first = e->failed;
-    vv_mutex_unlock(&e->lock);
-    vv_status st = first.status == VV_NO_SPACE ? VV_NO_SPACE : VV_IO;
-    return vv_fail(err, st, "background work failed: %s", first.msg);
-}
-
 static vv_status rocks_prepare(engine *base, size_t payload_len, uint32_t op_count, vv_error *err)
 {
     rocks_engine *e = rocks_engine_of(base);
-    if (VV_UNLIKELY(atomic_load_explicit(&e->background, memory_order_acquire) != VV_OK))
-        return refuse(e, err);
+    if (VV_UNLIKELY(!engine_health_is_good(&e->health)))
+        return engine_health_refuse(&e->health, err);
     rocks_view *old = NULL;
     vv_mutex_lock(&e->lock);
     vv_status st = prepare_locked(e, payload_len, op_count, &old, err);
@@ -260,6 +251,7 @@ static void rocks_close(engine *base)
     engine_memtable_pool_unref(e->pool);
     engine_pins_fini(&e->pins);
     vv_mutex_fini(&e->lock);
+    engine_health_fini(&e->health);
     vv_free(e->manual.bytes);
     vv_free(e);
 }
@@ -274,6 +266,7 @@ static vv_status rocks_open(const engine_options *opt, engine **out, vv_error *e
     e->mem_room = UINT32_MAX;
     set_defaults(&e->opt);
     vv_mutex_init(&e->lock, VV_RANK_ENGINE);
+    engine_health_init(&e->health);
     engine_pins_init(&e->pins);
     vv_status st =
         engine_memtable_pool_create(opt->budget, opt->env->seed ^ opt->shard, 1, &e->pool, err);
@@ -343,7 +336,7 @@ static void rocks_stats(engine *base, engine_stats *out)
     out->compaction_write_bytes =
         atomic_load_explicit(&e->compaction_write_bytes, memory_order_relaxed);
     out->checkpoint = rocks_checkpoint(base);
-    out->failed = atomic_load_explicit(&e->background, memory_order_acquire) != VV_OK;
+    out->failed = !engine_health_is_good(&e->health);
 }
 
 static uint64_t rocks_approximate_size(engine *base, vv_slice lower, vv_slice upper)

@@ -27,6 +27,7 @@
 
 #include "base/lock.h"
 #include "base/util.h"
+#include "engine/health.h"
 #include "engine/memtable.h"
 #include "engine/merge.h"
 #include "engine/readers.h"
@@ -139,7 +140,7 @@ typedef struct rocks_engine {
     _Atomic(rocks_view *) view; /* readers: epoch section; changed under lock */
     _Atomic int64_t visible;    /* release in publish */
     _Atomic int64_t checkpoint; /* any thread */
-    _Atomic int32_t background; /* vv_status that prepare answers with; see rocks_work.c */
+    engine_health health;
 
     vv_mutex lock; /* VV_RANK_ENGINE; never held during I/O */
     /* Under lock: */
@@ -148,7 +149,6 @@ typedef struct rocks_engine {
     bool pending_done;    /* an apply came since the last prepare */
     bool is_busy;         /* a thread is at a piece of work */
     uint32_t mem_room;    /* memtables that the view a flush is about to install can hold */
-    vv_error failed;      /* the first latched failure */
     rocks_request manual; /* a range asked for by compact_range */
 
     uint64_t next_file; /* of who has is_busy */

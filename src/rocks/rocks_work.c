@@ -35,32 +35,6 @@ static bool take_turn(rocks_engine *e, task *what, rocks_request *manual)
     return mine;
 }
 
-/* Remember what happened for prepare and stats. */
-static void note_outcome(rocks_engine *e, vv_status st, const vv_error *err) VV_REQUIRES(e->lock)
-{
-    vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_relaxed);
-    bool latched = now != VV_OK && now != VV_NO_SPACE;
-    if (now == VV_NO_SPACE && st == VV_NOT_FOUND) /* what had no room is not wanted any more */
-        atomic_store_explicit(&e->background, VV_OK, memory_order_release);
-    if (latched || st == VV_NOT_FOUND || st == VV_NO_MEMORY || st == VV_BUSY)
-        return;
-    if (st != VV_OK && now != st)
-        e->failed = *err;
-    atomic_store_explicit(&e->background, st, memory_order_release);
-}
-
-static vv_status latched_error(rocks_engine *e, vv_error *err)
-{
-    vv_status now = (vv_status)atomic_load_explicit(&e->background, memory_order_acquire);
-    if (now == VV_OK || now == VV_NO_SPACE)
-        return VV_OK;
-    vv_mutex_lock(&e->lock);
-    if (err != NULL)
-        *err = e->failed;
-    vv_mutex_unlock(&e->lock);
-    return now;
-}
-
 static vv_status make_request(vv_slice lower, vv_slice upper, rocks_request *out, vv_error *err)
 {
     uint8_t *bytes = vv_alloc(lower.len + upper.len);
@@ -123,7 +97,7 @@ vv_status rocks_work(engine *base, vv_error *err)
     rocks_request manual = {0};
     if (e->opt.read_only)
         return VV_NOT_FOUND;
-    vv_status st = latched_error(e, err);
+    vv_status st = engine_health_latched(&e->health, err);
     if (st != VV_OK)
         return st;
     if (!take_turn(e, &what, &manual))
@@ -132,7 +106,7 @@ vv_status rocks_work(engine *base, vv_error *err)
          : what == TASK_SWEEP ? sweep_piece(e, &manual, &why)
                               : VV_NOT_FOUND;
     vv_mutex_lock(&e->lock);
-    note_outcome(e, st, &why);
+    engine_health_note(&e->health, st, st == VV_NOT_FOUND, &why);
     if (manual.bytes != NULL && add_request(e, &manual, NULL) != VV_OK && st == VV_OK)
         st = VV_NO_MEMORY; /* what was asked for since stays; this range must be asked for again */
     e->is_busy = false;
