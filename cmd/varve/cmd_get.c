@@ -32,7 +32,7 @@ typedef struct args {
 static const cmd_opt opts[] = {
     {"version", 0, CMD_COUNT, offsetof(args, version), "N", "as of this version; default newest"},
     {"archive", 0, CMD_TEXT, offsetof(args, archive), "NAME",
-     "of a btree table with --data: as of this archive"},
+     "of a btree table: as of this archive"},
     {"hex", 'x', CMD_FLAG, offsetof(args, hex), NULL, "KEY is hexadecimal"},
     {"number", 0, CMD_FLAG, offsetof(args, number), NULL,
      "a value of 8 bytes, what put --merge add makes, as a whole number"},

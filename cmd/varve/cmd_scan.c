@@ -24,7 +24,7 @@ static const cmd_opt opts[] = {
     {"limit", 'n', CMD_COUNT, offsetof(args, limit), "N", "at most so many; 0, the default: all"},
     {"version", 0, CMD_COUNT, offsetof(args, version), "N", "as of this version; default newest"},
     {"archive", 0, CMD_TEXT, offsetof(args, archive), "NAME",
-     "of a btree table with --data: as of this archive"},
+     "of a btree table: as of this archive"},
     {"reverse", 'r', CMD_FLAG, offsetof(args, reverse), NULL, "from the last key to the first"},
     {"keys-only", 'k', CMD_FLAG, offsetof(args, keys_only), NULL, "no values"},
     {"count", 'c', CMD_FLAG, offsetof(args, count), NULL, "print only how many there are"},

@@ -159,12 +159,18 @@ static vv_status remote_put(store *s, vv_slice key, vv_slice value, const store_
     return st;
 }
 
-static vv_status check_no_archive(const store *s, vv_error *err)
+static void put_archive(remote *r, uint32_t number)
 {
-    return s->archive == NULL
-               ? VV_OK
-               : vv_fail(err, VV_UNSUPPORTED,
-                         "a server shows no archives: read one with --data, or restore it");
+    if (r->base.archive != NULL)
+        wire_put_string(&r->request, number, vv_slice_str(r->base.archive));
+}
+
+static vv_status fail_absent(const store *s, vv_error *err)
+{
+    if (s->archive != NULL)
+        return vv_fail(err, VV_NOT_FOUND, "the key is not in archive '%s'", s->archive);
+    return vv_fail(err, VV_NOT_FOUND, "the key is not in table '%s' of tenant '%s'", s->table,
+                   s->tenant);
 }
 
 static vv_status remote_get(store *s, vv_slice key, int64_t version, vv_buf *out, store_kv *kv,
@@ -174,15 +180,13 @@ static vv_status remote_get(store *s, vv_slice key, int64_t version, vv_buf *out
     begin_request(r);
     wire_put_string(&r->request, 2, key);
     wire_put_int(&r->request, 3, version);
-    vv_status st = check_no_archive(s, err);
-    if (st == VV_OK)
-        st = unary(r, "/varve.v1.Kv/Get", err);
+    put_archive(r, 4);
+    vv_status st = unary(r, "/varve.v1.Kv/Get", err);
     if (st != VV_OK)
         return st;
     vv_slice reply = vv_buf_slice(&r->reply);
     if (varint_of(reply, 1) == 0)
-        return vv_fail(err, VV_NOT_FOUND, "the key is not in table '%s' of tenant '%s'", s->table,
-                       s->tenant);
+        return fail_absent(s, err);
     vv_buf_append_slice(out, bytes_of(reply, 2));
     *kv = (store_kv){.key = key,
                      .value = vv_buf_slice(out),
@@ -221,13 +225,14 @@ static vv_status remote_get_many(store *s, const vv_slice *keys, size_t count, i
 {
     remote *r = remote_of(s);
     const int64_t asked = version;
-    vv_status st = check_no_archive(s, err);
+    vv_status st = VV_OK;
     for (size_t at = 0, answered = 0; st == VV_OK && at < count; at += answered) {
         answered = 0;
         begin_request(r);
         for (size_t i = at; i < count; i++)
             wire_put_bytes(&r->request, 2, keys[i]);
         wire_put_int(&r->request, 3, version);
+        put_archive(r, 5);
         st = unary(r, "/varve.v1.Kv/GetMany", err);
         if (st == VV_UNSUPPORTED && version != asked) {
             version = asked;
@@ -236,7 +241,7 @@ static vv_status remote_get_many(store *s, const vv_slice *keys, size_t count, i
         }
         if (st == VV_OK)
             st = take_results(r, keys + at, count - at, &answered, each, ctx, err);
-        if (st == VV_OK)
+        if (st == VV_OK) /* 0 of an archive */
             version = (int64_t)varint_of(vv_buf_slice(&r->reply), 2);
     }
     return st;
@@ -305,9 +310,8 @@ static vv_status remote_scan(store *s, const store_range *range,
     wire_put_uint(&r->request, 6, range->limit);
     wire_put_int(&r->request, 7, range->version);
     wire_put_uint(&r->request, 8, range->keys_only);
-    vv_status st = check_no_archive(s, err);
-    if (st == VV_OK)
-        st = stream_of(r, "/varve.v1.Kv/Scan", &stream, err);
+    put_archive(r, 10);
+    vv_status st = stream_of(r, "/varve.v1.Kv/Scan", &stream, err);
     if (st != VV_OK)
         return st;
     while ((st = cli_stream_receive(stream, true, &r->reply, err)) == VV_OK)

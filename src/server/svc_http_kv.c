@@ -2,7 +2,8 @@
  * svc_http_kv.c - GET, PUT and DELETE /api/v1/kv/{tenant}/{table}/{key}: the bytes of a value as
  * the body, what else is known of it in headers.
  *
- *   request   ?ttl_ms=N (PUT), ?durability=sync|os|none (PUT, DELETE), ?version=N (GET)
+ *   request   ?ttl_ms=N (PUT), ?durability=sync|os|none (PUT, DELETE), ?version=N or
+ *             ?archive=NAME (GET)
  *             If-Match: "N", If-None-Match: * (PUT, DELETE): 412 unless the key is at that version,
  *             or absent
  *   answer    Varve-Version; Varve-Durability (PUT, DELETE); Varve-Expires (GET, milliseconds since
@@ -131,25 +132,42 @@ static vv_status check_parameters(srv_call *call, const char *const names[], vv_
 
 /* ---- GET ---- */
 
+/* The parameter, decoded into out; empty without it. */
+static vv_status archive_name(srv_call *call, vv_buf *out, vv_error *err)
+{
+    vv_slice text = svc_query_value(srv_call_query(call), "archive");
+    if (!svc_percent_decode(text, out))
+        return vv_fail(err, VV_INVALID, "archive has a '%%' without two hexadecimal digits");
+    return out->status == VV_OK
+               ? VV_OK
+               : vv_fail(err, out->status, "no memory for a name of %zu bytes", text.len);
+}
+
 static vv_status read_value(srv_call *call, bool may_wait, svc_kv_found *found, vv_error *err)
 {
     address at = {0};
     uint64_t version = 0;
     vv_buf buf;
+    vv_buf name;
     vv_buf_init(&buf, UINT16_MAX);
+    vv_buf_init(&name, UINT16_MAX);
     vv_status st = decode_address(call, &buf, &at, err);
     if (st == VV_OK)
-        st = check_parameters(call, (const char *const[]){"version", NULL}, err);
+        st = check_parameters(call, (const char *const[]){"version", "archive", NULL}, err);
     if (st == VV_OK)
         st = number(call, "version", &version, err);
     if (st == VV_OK && version > INT64_MAX)
         st = vv_fail(err, VV_INVALID, "version: %" PRIu64 " is over the largest there can be",
                      version);
+    if (st == VV_OK)
+        st = archive_name(call, &name, err);
     if (st == VV_OK) {
         gate_op op = {
             .kind = GATE_READ, .tenant = at.tenant, .table = at.table, .key_begin = at.key};
-        st = svc_kv_read_value(call, &op, (int64_t)version, may_wait, found, err);
+        const svc_kv_moment moment = {(int64_t)version, vv_buf_slice(&name)};
+        st = svc_kv_read_value(call, &op, &moment, may_wait, found, err);
     }
+    vv_buf_fini(&name);
     vv_buf_fini(&buf);
     return st;
 }
@@ -179,7 +197,7 @@ static bool answer_get(srv_call *call, vv_slice message, bool may_wait, int64_t 
     svc_read_count(call, begin_ns);
     if (found.found) {
         reply_value(call, &found.value);
-        vv_value_release(&found.value);
+        svc_kv_found_release(&found);
     } else {
         svc_reply_error(call, st == VV_OK ? VV_NOT_FOUND : st,
                         st == VV_OK ? "the key is not in the table" : err.msg);

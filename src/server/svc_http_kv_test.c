@@ -199,6 +199,31 @@ static void test_parameters(void **state)
     svc_suite_stop(&s);
 }
 
+static void test_an_archive_is_read(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.engine = VV_ENGINE_BTREE;
+    assert_ok(vv_table_create(s.n.db, "t", "x", &opt, NULL, &s.err), s.err);
+    expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("then"), 204, NULL);
+    assert_ok(vv_archive_create(s.n.db, "a+b", &s.err), s.err);
+    expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("now"), 204, NULL);
+    expect(&s, "PUT", "/api/v1/kv/t/x/new", STR("now"), 204, NULL);
+    expect(&s, "PUT", "/api/v1/kv/t/flat/k", STR("now"), 204, NULL);
+    expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 200, "now");
+    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%2Bb", no_body, 200, "then");
+    expect(&s, "GET", "/api/v1/kv/t/x/new?archive=a%2Bb", no_body, 404, "key is not");
+    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=never", no_body, 404, "no archive 'never'");
+    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%2Bb&version=1", no_body, 400, "or an archive");
+    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=%2", no_body, 400, "hexadecimal");
+    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%00b", no_body, 400, "NUL");
+    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=", no_body, 400, "archive");
+    expect(&s, "GET", "/api/v1/kv/t/flat/k?archive=a%2Bb", no_body, 501, "of 'btree'");
+    svc_suite_stop(&s);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -312,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_a_value_goes_in_and_out),
         cmocka_unit_test(test_keys_are_percent_decoded),
         cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_an_archive_is_read),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_conditions),
         cmocka_unit_test(test_a_missing_table),

@@ -160,27 +160,53 @@ static void merge_message(srv_call *call, srv_message msg)
 
 /* ---- Get ---- */
 
-vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version, bool may_wait,
-                            svc_kv_found *out, vv_error *err)
+static vv_status read_archive(vv_table *table, vv_slice archive, vv_slice key, svc_kv_found *out,
+                              vv_error *err)
+{
+    vv_status st = svc_kv_open_archive(table, archive, &out->cursor, err);
+    if (st == VV_OK)
+        st = svc_kv_seek_archive(out->cursor, key, &out->found, &out->value, err);
+    if (!out->found)
+        svc_kv_found_release(out);
+    return st;
+}
+
+vv_status svc_kv_read_value(srv_call *call, const gate_op *op, const svc_kv_moment *at,
+                            bool may_wait, svc_kv_found *out, vv_error *err)
 {
     const node *n = srv_call_ctx(call);
     gate_identity who = svc_identity(call);
     gate_grant grant;
     vv_table *table = NULL;
-    vv_status st = VV_OK;
-    if (version < 0)
-        st = vv_fail(err, VV_INVALID, "version is negative");
+    vv_status st = svc_kv_check_moment(at, err);
     if (st == VV_OK)
         st = gate_authorize(n->gate, &who, op, 1, &grant, err);
     if (st == VV_OK)
         st = gate_find_table(&grant, 0, VV_TABLE_KV, &table, err);
     if (st != VV_OK)
         return st;
-    st =
-        svc_read_value(table, version, op->key_begin, may_wait, &out->value, &out->would_wait, err);
+    if (at->archive.len > 0 && !may_wait) {
+        out->would_wait = true;
+        st = vv_fail(err, VV_BUSY, "an archive is in files");
+    } else if (at->archive.len > 0) {
+        st = read_archive(table, at->archive, op->key_begin, out, err);
+    } else {
+        st = svc_read_value(table, at->version, op->key_begin, may_wait, &out->value,
+                            &out->would_wait, err);
+        out->found = st == VV_OK;
+        st = st == VV_NOT_FOUND ? VV_OK : st;
+    }
     vv_table_close(table);
-    out->found = st == VV_OK;
-    return st == VV_NOT_FOUND ? VV_OK : st;
+    return st;
+}
+
+void svc_kv_found_release(svc_kv_found *found)
+{
+    if (found->found)
+        vv_value_release(&found->value);
+    vv_cursor_close(found->cursor);
+    found->found = false;
+    found->cursor = NULL;
 }
 
 void svc_kv_put_value(vv_buf *out, const vv_value *value)
@@ -202,7 +228,8 @@ static vv_status fill_get(srv_call *call, vv_slice message, bool may_wait, svc_k
                   .tenant = req.table.tenant,
                   .table = req.table.table,
                   .key_begin = req.key};
-    vv_status st = svc_kv_read_value(call, &op, req.version, may_wait, found, err);
+    const svc_kv_moment at = {req.version, req.archive};
+    vv_status st = svc_kv_read_value(call, &op, &at, may_wait, found, err);
     if (!found->found)
         return st;
     size_t len = found->value.data.len;
@@ -211,7 +238,7 @@ static vv_status fill_get(srv_call *call, vv_slice message, bool may_wait, svc_k
         st = vv_fail(err, VV_NO_MEMORY, "no memory for a value of %zu bytes", len);
     else
         svc_kv_put_value(out, &found->value);
-    vv_value_release(&found->value);
+    svc_kv_found_release(found);
     return st;
 }
 

@@ -28,17 +28,43 @@ void svc_kv_put_value(vv_buf *out, const vv_value *value);
 #define SVC_KV_VALUE_HEAD_MAX 64u
 #define SVC_KV_MANY_REQUEST_MAX (1024u * 1024u) /* bytes of a GetManyRequest */
 
+/* What a read sees: an archive, the version, or (both empty) what is there now. */
+typedef struct svc_kv_moment {
+    int64_t version;  /* 0: none */
+    vv_slice archive; /* empty: none */
+} svc_kv_moment;
+
+/** VV_INVALID for a negative version, and for a version and an archive. */
+VV_MUST_CHECK vv_status svc_kv_check_moment(const svc_kv_moment *at, vv_error *err);
+
+#define SVC_KV_ARCHIVE_SIZE sizeof((vv_archive_info *)NULL)->name
+/** An archive's name as the store takes it. VV_INVALID when it is too long or has a NUL; the store
+ * looks at the rest. */
+VV_MUST_CHECK vv_status svc_kv_archive_name(vv_slice from, char out[SVC_KV_ARCHIVE_SIZE],
+                                            vv_error *err);
+/** A cursor over a whole table of an archive. VV_NOT_FOUND: there is no such archive. Gives *out:
+ * vv_cursor_close. */
+VV_MUST_CHECK vv_status svc_kv_open_archive(vv_table *table, vv_slice archive, vv_cursor **out,
+                                            vv_error *err);
+/** The value under key, borrowed from the cursor until it moves. *found: the archive has it. */
+VV_MUST_CHECK vv_status svc_kv_seek_archive(vv_cursor *cursor, vv_slice key, bool *found,
+                                            vv_value *out, vv_error *err);
+
 /* A value that a request asked for. */
 typedef struct svc_kv_found {
-    bool found;      /* the key is there: vv_value_release(&value) */
+    bool found;      /* the key is there: svc_kv_found_release */
     bool would_wait; /* it may be, in a file: with VV_BUSY */
     vv_value value;
+    vv_cursor *cursor; /* that a value of an archive is borrowed from */
 } svc_kv_found;
 
-/** Authorize op, a GATE_READ of one key, and read it as of version (0: now); without may_wait as
- * svc_read_value has it. Fills *out, zeroed by the caller. VV_NOT_FOUND: the table is not there. */
-VV_MUST_CHECK vv_status svc_kv_read_value(srv_call *call, const gate_op *op, int64_t version,
-                                          bool may_wait, svc_kv_found *out, vv_error *err);
+/** Authorize op, a GATE_READ of one key, and read it as of a moment; without may_wait as
+ * svc_read_value has it. Fills *out, zeroed by the caller. VV_NOT_FOUND: the table or the archive
+ * is not there. */
+VV_MUST_CHECK vv_status svc_kv_read_value(srv_call *call, const gate_op *op,
+                                          const svc_kv_moment *at, bool may_wait, svc_kv_found *out,
+                                          vv_error *err);
+void svc_kv_found_release(svc_kv_found *found);
 
 /* ---- writes ---- */
 

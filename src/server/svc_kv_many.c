@@ -22,7 +22,8 @@
 typedef struct many {
     srv_call *call;
     vv_table *table;
-    vv_snapshot *snapshot; /* NULL when the request names a version */
+    vv_snapshot *snapshot; /* NULL when the request names a version or an archive */
+    vv_cursor *archive;    /* NULL: none */
     int64_t version;
     size_t bytes_max;
     size_t count;
@@ -53,9 +54,13 @@ static vv_status take_keys(many *m, svc_kv_many *req, vv_error *err)
     return VV_OK;
 }
 
-/* The version of all keys: the request's, or that of a snapshot. */
-static vv_status choose_version(many *m, const gate_grant *grant, vv_error *err)
+/* The state of all keys: the request's, or that of a snapshot. */
+static vv_status choose_moment(many *m, const svc_kv_moment *at, const gate_grant *grant,
+                               vv_error *err)
 {
+    m->version = at->version;
+    if (at->archive.len > 0)
+        return svc_kv_open_archive(m->table, at->archive, &m->archive, err);
     if (m->version != 0)
         return VV_OK;
     vv_status st = vv_snapshot_create(gate_db(grant), &m->snapshot, err);
@@ -72,16 +77,16 @@ static vv_status open_many(many *m, vv_slice message, vv_error *err)
     gate_identity who = svc_identity(m->call);
     if (!svc_kv_read_many(message, &req))
         return svc_kv_fail_malformed("GetManyRequest", err);
-    if (req.version < 0)
-        return vv_fail(err, VV_INVALID, "version is negative");
-    m->version = req.version;
+    const svc_kv_moment at = {req.version, req.archive};
     m->bytes_max = req.answer_bytes == 0 ? BYTES_DEFAULT : vv_min_u64(req.answer_bytes, BYTES_MAX);
-    vv_status st = take_keys(m, &req, err);
+    vv_status st = svc_kv_check_moment(&at, err);
+    if (st == VV_OK)
+        st = take_keys(m, &req, err);
     if (st == VV_OK)
         st = gate_authorize(n->gate, &who, m->ops, m->count, &grant, err);
     if (st == VV_OK)
         st = gate_find_table(&grant, 0, VV_TABLE_KV, &m->table, err);
-    return st == VV_OK ? choose_version(m, &grant, err) : st;
+    return st == VV_OK ? choose_moment(m, &at, &grant, err) : st;
 }
 
 /* ---- reading ---- */
@@ -140,7 +145,21 @@ static void release_group(many *m, size_t count)
             vv_value_release(&m->values[i]);
 }
 
-static vv_status read_many(many *m, vv_error *err)
+/* From an archive's cursor, one after the other: a value is gone when it moves. */
+static vv_status read_archived(many *m, vv_error *err)
+{
+    bool fits = true;
+    vv_status st = VV_OK;
+    for (size_t i = 0; st == VV_OK && fits && i < m->count; i++) {
+        bool found = false;
+        vv_value value;
+        st = svc_kv_seek_archive(m->archive, m->keys[i], &found, &value, err);
+        fits = st == VV_OK && put_result(m, found ? &value : NULL);
+    }
+    return st;
+}
+
+static vv_status read_groups(many *m, vv_error *err)
 {
     size_t group = GROUP_MIN;
     bool fits = true;
@@ -156,6 +175,14 @@ static vv_status read_many(many *m, vv_error *err)
         if (m->out.len / first * group < m->bytes_max / 4) /* of values like those so far */
             group = vv_min_u64(2 * group, GROUP_MAX);
     }
+    return VV_OK;
+}
+
+static vv_status read_many(many *m, vv_error *err)
+{
+    vv_status st = m->archive != NULL ? read_archived(m, err) : read_groups(m, err);
+    if (st != VV_OK)
+        return st;
     wire_put_varint(&m->out, 2, (uint64_t)m->version);
     return m->out.status == VV_OK ? VV_OK
                                   : vv_fail(err, VV_NO_MEMORY,
@@ -174,6 +201,7 @@ static void refuse(srv_call *call, vv_status st, const char *message)
 static void fini(many *m)
 {
     vv_buf_fini(&m->out);
+    vv_cursor_close(m->archive);
     vv_snapshot_release(m->snapshot);
     vv_table_close(m->table);
     vv_free(m->keys);

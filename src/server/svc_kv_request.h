@@ -28,6 +28,7 @@ typedef struct svc_kv_get {
     svc_table_ref table;
     vv_slice key;
     int64_t version;
+    vv_slice archive; /* empty: none */
 } svc_kv_get;
 
 typedef struct svc_kv_many {
@@ -36,6 +37,7 @@ typedef struct svc_kv_many {
     size_t key_count;
     int64_t version;
     uint32_t answer_bytes;
+    vv_slice archive; /* empty: none */
 } svc_kv_many;
 
 typedef struct svc_kv_merge {
@@ -81,6 +83,7 @@ typedef struct svc_kv_scan {
     uint64_t limit;
     int64_t version;
     uint32_t page_bytes;
+    vv_slice archive; /* empty: none */
 } svc_kv_scan;
 
 typedef enum svc_kv_op_kind {

@@ -33,7 +33,7 @@ typedef struct scan {
     uint64_t left; /* entries still wanted */
     int64_t version;
     vv_table *table;
-    vv_snapshot *snapshot; /* NULL when the request names a version */
+    vv_snapshot *snapshot; /* NULL when the request names a version or an archive */
     vv_cursor *cursor;     /* NULL before the first turn */
     _Atomic int refs;
     svc_turn turn;
@@ -45,9 +45,8 @@ static vv_status read_scan(vv_slice message, svc_kv_scan *out, vv_error *err)
         return svc_kv_fail_malformed("ScanRequest", err);
     if (out->prefix.len > 0 && out->begin.len + out->end.len > 0)
         return vv_fail(err, VV_INVALID, "prefix stands instead of begin and end: leave out either");
-    if (out->version < 0)
-        return vv_fail(err, VV_INVALID, "version is negative");
-    return VV_OK;
+    const svc_kv_moment at = {out->version, out->archive};
+    return svc_kv_check_moment(&at, err);
 }
 
 /* ---- opening ---- */
@@ -76,12 +75,17 @@ static gate_op op_of(const svc_kv_scan *req, uint8_t end[VV_KEY_MAX])
 }
 
 /* Position a cursor on [begin, end); an empty range leaves none, and is done. */
-static vv_status open_cursor(scan *s, const gate_grant *grant, vv_error *err)
+static vv_status open_cursor(scan *s, const gate_grant *grant, vv_slice archive, vv_error *err)
 {
+    char name[SVC_KV_ARCHIVE_SIZE];
     vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
     bool some = gate_range(grant, 0, &opt.lower, &opt.upper);
-    vv_status st = VV_OK;
-    if (s->version == 0) {
+    vv_status st = svc_kv_archive_name(archive, name, err);
+    if (st != VV_OK)
+        return st;
+    if (archive.len > 0) {
+        opt.archive = name;
+    } else if (s->version == 0) {
         st = vv_snapshot_create(gate_db(grant), &s->snapshot, err);
         if (st != VV_OK)
             return st;
@@ -120,7 +124,7 @@ static vv_status open_scan(scan *s, vv_error *err)
     if (st == VV_OK)
         st = gate_find_table(&grant, 0, VV_TABLE_KV, &s->table, err);
     if (st == VV_OK)
-        st = open_cursor(s, &grant, err);
+        st = open_cursor(s, &grant, req.archive, err);
     srv_message_release(&s->msg);
     s->has_msg = false;
     return st;

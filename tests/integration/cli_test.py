@@ -140,14 +140,17 @@ def tables(where):
     kept = rows(ok("archive", *where, "list", "-o", "json"))
     assert [a["archive"] for a in kept] == ["then"] and kept[0]["periodic"] == "no", kept
     read = ["-T", "tree", "--archive", "then"]
-    if where[0] == "--data":
-        assert ok("get", *where, *read, "k") == "one\n"
-        got = rows(varve("get", *where, *read, "k", "no", "k", "-o", "json").stdout)
-        assert [r["value"] for r in got] == ["one", "one"], got
-        fails(5, "get", *where, "-T", "tree", "--archive", "never", "k", "k", words=["never"])
-    else:
-        for keys in (["k"], ["k", "no"]):
-            fails(1, "get", *where, *read, *keys, words=["a server shows no archives"])
+    assert ok("get", *where, *read, "k") == "one\n"
+    fails(5, "get", *where, *read, "no", words=["not in archive 'then'"])
+    got = rows(varve("get", *where, *read, "k", "no", "k", "-o", "json").stdout)
+    assert [r["value"] for r in got] == ["one", "one"], got
+    assert [r["value"] for r in rows(ok("scan", *where, *read, "-o", "json"))] == ["one"]
+    for command in (["get", "k"], ["get", "k", "k"], ["scan"]):
+        fails(5, command[0], *where, "-T", "tree", "--archive", "never", *command[1:], words=["never"])
+        fails(1, command[0], *where, "-T", "made", "--archive", "then", *command[1:],
+              words=["archives are of tables of 'btree'"])
+        fails(1, command[0], *where, "-T", "tree", "--archive", "n" * 64, *command[1:],
+              words=["1 to 63"])
     for command in (["get", "k"], ["get", "k", "no"], ["scan"]):
         fails(2, command[0], *where, *read, "--version", "1", *command[1:], words=["--version"])
     fails(2, "archive", *where, "restore", "then", words=["--table"])
