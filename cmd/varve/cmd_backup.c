@@ -212,37 +212,119 @@ static int finish(const cmd_ctx *ctx, vv_env *env, backup_repo *repo, vv_status 
 
 /* ---- create and list ---- */
 
-static int ask_server(cmd_ctx *ctx, const args *a, const char *method, bool is_list)
-{
-    vv_error err = {0};
-    cli_conn *conn = NULL;
-    cli_result result = {0};
+typedef struct server_call {
+    cli_conn *conn;
     vv_buf request;
     vv_buf reply;
-    vv_buf_init(&request, 64);
-    vv_buf_init(&reply, REPLY_MAX);
-    if (!is_list && a->log_only)
-        wire_put_varint(&request, 1, 1);
-    vv_status st = cli_open(ctx->common.server, NULL, &conn, &err);
+} server_call;
+
+static vv_status call_open(const cmd_ctx *ctx, const args *a, server_call *c, vv_error *err)
+{
+    *c = (server_call){0};
+    vv_buf_init(&c->request, 64);
+    vv_buf_init(&c->reply, REPLY_MAX);
+    if (a != NULL && a->log_only)
+        wire_put_varint(&c->request, 1, 1);
+    return cli_open(ctx->common.server, NULL, &c->conn, err);
+}
+
+static void call_close(server_call *c)
+{
+    cli_close(c->conn);
+    vv_buf_fini(&c->request);
+    vv_buf_fini(&c->reply);
+}
+
+/* Draw a BackupProgress. *backup: the BackupInfo in it, which only the last one has. */
+static void take_progress(vv_slice message, bar *b, vv_slice *backup)
+{
+    char step[16] = "";
+    uint64_t done = 0;
+    uint64_t total = 0;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
+    while (wire_next(&r, &f) > 0) {
+        if (f.number == 1 && f.type == WIRE_BYTES)
+            (void)snprintf(step, sizeof step, "%.*s", (int)vv_min_u64(f.bytes.len, 15),
+                           (const char *)f.bytes.data);
+        else if (f.number == 2)
+            done = f.value;
+        else if (f.number == 3)
+            total = f.value;
+        else if (f.number == 4 && f.type == WIRE_BYTES)
+            *backup = f.bytes;
+    }
+    if (backup->data == NULL)
+        draw(b, step, done, total);
+}
+
+static vv_status create_told(server_call *c, bar *b, vv_slice *backup, vv_error *err)
+{
+    cli_stream *stream = NULL;
+    vv_status st = cli_stream_open(c->conn, "/varve.v1.Admin/StreamBackup", 0, &stream, err);
     if (st == VV_OK)
-        st = cli_unary(conn, method, vv_buf_slice(&request), 0, &reply, &result, &err);
+        st = cli_stream_send(stream, vv_buf_slice(&c->request), err);
+    if (st == VV_OK)
+        cli_stream_half_close(stream);
+    while (st == VV_OK && backup->data == NULL) {
+        st = cli_stream_receive(stream, true, &c->reply, err);
+        if (st == VV_OK)
+            take_progress(vv_buf_slice(&c->reply), b, backup);
+    }
+    if (st == VV_NOT_FOUND && cli_stream_result(stream)->code == 0)
+        st = vv_fail(err, VV_IO, "the answer ends without a backup");
+    cli_stream_close(stream);
+    bar_end(b);
+    return st;
+}
+
+/* With a bar where there is one to look at it. */
+static int create_on_server(cmd_ctx *ctx, const args *a)
+{
+    vv_error err = {0};
+    vv_slice backup = {0};
+    server_call c;
+    bar b;
+    bar_init(&b, a);
+    vv_status st = call_open(ctx, a, &c, &err);
+    if (st == VV_OK && b.shown) {
+        st = create_told(&c, &b, &backup, &err);
+    } else if (st == VV_OK) {
+        cli_result result = {0};
+        st = cli_unary(c.conn, "/varve.v1.Admin/CreateBackup", vv_buf_slice(&c.request), 0,
+                       &c.reply, &result, &err);
+        backup = vv_buf_slice(&c.reply);
+    }
     if (st == VV_OK) {
         out_writer o;
         rows_begin(ctx, &o);
-        if (is_list) {
-            wire_reader r = wire_reader_of(vv_buf_slice(&reply));
-            wire_field f = {0};
-            while (wire_next(&r, &f) > 0)
-                if (f.number == 1 && f.type == WIRE_BYTES)
-                    print_message(&o, f.bytes);
-        } else {
-            print_message(&o, vv_buf_slice(&reply));
-        }
+        print_message(&o, backup);
         out_end(&o);
     }
-    cli_close(conn);
-    vv_buf_fini(&request);
-    vv_buf_fini(&reply);
+    call_close(&c);
+    return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
+}
+
+static int list_of_server(cmd_ctx *ctx)
+{
+    vv_error err = {0};
+    cli_result result = {0};
+    server_call c;
+    vv_status st = call_open(ctx, NULL, &c, &err);
+    if (st == VV_OK)
+        st = cli_unary(c.conn, "/varve.v1.Admin/ListBackups", vv_buf_slice(&c.request), 0, &c.reply,
+                       &result, &err);
+    if (st == VV_OK) {
+        out_writer o;
+        rows_begin(ctx, &o);
+        wire_reader r = wire_reader_of(vv_buf_slice(&c.reply));
+        wire_field f = {0};
+        while (wire_next(&r, &f) > 0)
+            if (f.number == 1 && f.type == WIRE_BYTES)
+                print_message(&o, f.bytes);
+        out_end(&o);
+    }
+    call_close(&c);
     return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
 }
 
@@ -252,7 +334,7 @@ static int create(cmd_ctx *ctx, const args *a)
         return cmd_usage(ctx, "a server has its own repository, backup.dir: leave --repo out, or "
                               "name a closed store with --data");
     if (ctx->common.data == NULL)
-        return ask_server(ctx, a, "/varve.v1.Admin/CreateBackup", false);
+        return create_on_server(ctx, a);
     if (a->repo == NULL)
         return cmd_usage(ctx, "--repo DIR is needed");
     vv_error err = {0};
@@ -297,7 +379,7 @@ static void list_one(void *ctx, const backup_info *info, vv_status st, const cha
 static int list(cmd_ctx *ctx, const args *a)
 {
     if (a->repo == NULL)
-        return ask_server(ctx, a, "/varve.v1.Admin/ListBackups", true);
+        return list_of_server(ctx);
     vv_error err = {0};
     vv_env env = {0};
     backup_repo *repo = NULL;

@@ -22,6 +22,7 @@ typedef struct admin_job {
     srv_call *call; /* referenced */
     srv_message msg;
     vv_status (*answer)(struct admin_job *job, vv_buf *out, vv_error *err);
+    bool sends_itself; /* answer() does: there is nothing in out */
 } admin_job;
 
 static void run_job(void *arg)
@@ -33,7 +34,7 @@ static void run_job(void *arg)
     vv_status st = job->answer(job, &out, &err);
     if (st == VV_OK && out.status != VV_OK)
         st = vv_fail(&err, out.status, "no memory for the answer");
-    if (st == VV_OK)
+    if (st == VV_OK && !job->sends_itself)
         srv_call_send(job->call, &out);
     srv_call_finish(job->call, st, st == VV_OK ? NULL : err.msg);
     vv_buf_fini(&out);
@@ -43,13 +44,14 @@ static void run_job(void *arg)
 }
 
 static void start_job(srv_call *call, srv_message msg,
-                      vv_status (*answer)(admin_job *job, vv_buf *out, vv_error *err))
+                      vv_status (*answer)(admin_job *job, vv_buf *out, vv_error *err),
+                      bool sends_itself)
 {
     node *n = srv_call_ctx(call);
     vv_status st = VV_NO_MEMORY;
     admin_job *job = vv_alloc(sizeof *job);
     if (job != NULL) {
-        *job = (admin_job){n, call, msg, answer};
+        *job = (admin_job){n, call, msg, answer, sends_itself};
         srv_call_ref(call);
         st = srv_pool_submit(n->pool, run_job, job);
         if (st == VV_OK)
@@ -349,6 +351,16 @@ static vv_status create_backup(admin_job *job, vv_buf *out, vv_error *err)
     return st == VV_OK ? svc_backup_create(job->n, gate_db(&grant), job->msg.data, out, err) : st;
 }
 
+static vv_status stream_backup(admin_job *job, vv_buf *out, vv_error *err)
+{
+    (void)out; /* each message is sent at its time */
+    gate_op op = {.kind = GATE_ADMIN};
+    gate_grant grant;
+    vv_status st = authorize(job, &op, &grant, err);
+    return st == VV_OK ? svc_backup_stream(job->n, job->call, gate_db(&grant), job->msg.data, err)
+                       : st;
+}
+
 static vv_status list_backups(admin_job *job, vv_buf *out, vv_error *err)
 {
     gate_op op = {.kind = GATE_STATUS};
@@ -359,10 +371,8 @@ static vv_status list_backups(admin_job *job, vv_buf *out, vv_error *err)
 
 /* ---- archives ---- */
 
-#define ARCHIVE_NAME_SIZE sizeof((vv_archive_info *)NULL)->name
-
 /* The string in a field of the message, "" without one; the store checks what is in it. */
-static bool read_name(vv_slice message, uint32_t number, char out[ARCHIVE_NAME_SIZE])
+static bool read_name(vv_slice message, uint32_t number, char out[SVC_KV_ARCHIVE_SIZE])
 {
     wire_reader r = wire_reader_of(message);
     wire_field f = {0};
@@ -371,7 +381,7 @@ static bool read_name(vv_slice message, uint32_t number, char out[ARCHIVE_NAME_S
     while (ok && wire_next(&r, &f) > 0)
         if (f.number == number)
             ok = svc_kv_take_bytes(&f, &name);
-    ok = ok && r.fault == WIRE_GOOD && name.len < ARCHIVE_NAME_SIZE &&
+    ok = ok && r.fault == WIRE_GOOD && name.len < SVC_KV_ARCHIVE_SIZE &&
          (name.len == 0 || memchr(name.data, 0, name.len) == NULL);
     if (!ok)
         return false;
@@ -387,7 +397,7 @@ static vv_status change_archive(const admin_job *job,
 {
     gate_op op = {.kind = GATE_ADMIN};
     gate_grant grant;
-    char name[ARCHIVE_NAME_SIZE];
+    char name[SVC_KV_ARCHIVE_SIZE];
     if (!read_name(job->msg.data, 1, name))
         return svc_kv_fail_malformed("ArchiveRef", err);
     vv_status st = authorize(job, &op, &grant, err);
@@ -431,7 +441,7 @@ static vv_status restore_archive(admin_job *job, vv_buf *out, vv_error *err)
 {
     svc_table_ref ref = {{0}, {0}};
     gate_grant grant;
-    char name[ARCHIVE_NAME_SIZE];
+    char name[SVC_KV_ARCHIVE_SIZE];
     vv_table *table = NULL;
     uint64_t changed = 0;
     wire_reader r = wire_reader_of(job->msg.data);
@@ -459,7 +469,7 @@ static vv_status restore_archive(admin_job *job, vv_buf *out, vv_error *err)
 #define ADMIN_CALL(handler)                                                                        \
     static void handler##_message(srv_call *call, srv_message msg)                                 \
     {                                                                                              \
-        start_job(call, msg, handler);                                                             \
+        start_job(call, msg, handler, false);                                                      \
     }
 
 ADMIN_CALL(create_table)
@@ -475,6 +485,23 @@ ADMIN_CALL(create_archive)
 ADMIN_CALL(list_archives)
 ADMIN_CALL(drop_archive)
 ADMIN_CALL(restore_archive)
+
+static void stream_backup_message(srv_call *call, srv_message msg)
+{
+    if (srv_call_user(call) != NULL) {
+        srv_message_release(&msg);
+        srv_call_finish(call, VV_INVALID, "StreamBackup takes one request");
+        return;
+    }
+    srv_call_set_user(call, srv_call_ctx(call)); /* that there was one */
+    start_job(call, msg, stream_backup, true);
+}
+
+static void stream_backup_half_close(srv_call *call)
+{
+    if (srv_call_user(call) == NULL)
+        srv_call_finish(call, VV_INVALID, "StreamBackup needs one request");
+}
 
 #define ADMIN_METHOD(name, served_on, on_message)                                                  \
     {                                                                                              \
@@ -494,6 +521,12 @@ size_t svc_admin_methods(node *n, srv_method *out, size_t max)
         ADMIN_METHOD("Status", ALL_PORTS, status_message),
         ADMIN_METHOD("Checkpoint", SVC_INGEST_PORTS, checkpoint_message),
         ADMIN_METHOD("CreateBackup", SVC_INGEST_PORTS, create_backup_message),
+        {.kind = SRV_GRPC_STREAM,
+         .path = "/varve.v1.Admin/StreamBackup",
+         .message_max = REQUEST_MAX,
+         .ports = SVC_INGEST_PORTS,
+         .message = stream_backup_message,
+         .half_close = stream_backup_half_close},
         ADMIN_METHOD("ListBackups", ALL_PORTS, list_backups_message),
         ADMIN_METHOD("CreateArchive", SVC_INGEST_PORTS, create_archive_message),
         ADMIN_METHOD("ListArchives", ALL_PORTS, list_archives_message),

@@ -252,6 +252,62 @@ static void test_a_table_of_the_tree_comes_back_from_an_archive(void **state)
     svc_suite_stop(&s);
 }
 
+/* The messages of a StreamBackup, sent so many times: how many told a step, and the id of the
+ * backup in the last (0: none). s->result is the end. */
+static vv_status stream_backup(svc_suite *s, unsigned requests, unsigned *steps, uint64_t *id)
+{
+    vv_buf reply;
+    cli_stream *stream = NULL;
+    *steps = 0;
+    *id = 0;
+    vv_buf_init(&reply, 1u << 16);
+    assert_ok(cli_stream_open(s->conn, "/varve.v1.Admin/StreamBackup", SUITE_TIMEOUT_NS, &stream,
+                              &s->err),
+              s->err);
+    for (unsigned i = 0; i < requests; i++)
+        (void)!cli_stream_send(stream, vv_slice_of(NULL, 0), &s->err);
+    cli_stream_half_close(stream);
+    vv_status st;
+    while ((st = cli_stream_receive(stream, true, &reply, &s->err)) == VV_OK) {
+        Varve__V1__BackupProgress *p =
+            varve__v1__backup_progress__unpack(NULL, reply.len, reply.data);
+        assert_non_null(p);
+        assert_int_equal(*id, 0); /* nothing comes behind the backup */
+        *steps += p->backup == NULL && strlen(p->step) > 0 && p->done <= p->total && p->total > 0;
+        if (p->backup != NULL)
+            *id = p->backup->id;
+        varve__v1__backup_progress__free_unpacked(p, NULL);
+    }
+    s->result = *cli_stream_result(stream);
+    vv_buf_fini(&reply);
+    cli_stream_close(stream);
+    return st == VV_NOT_FOUND && s->result.code == 0 ? VV_OK : st;
+}
+
+static void test_a_backup_tells_how_far_it_is(void **state)
+{
+    (void)state;
+    svc_suite s;
+    char repo[80];
+    unsigned steps = 0;
+    uint64_t id = 0;
+    svc_suite_start(&s, NULL);
+    assert_status(VV_UNSUPPORTED, stream_backup(&s, 1, &steps, &id));
+    expect_code(&s, 12, "backup.dir");
+    (void)snprintf(repo, sizeof repo, "%s-repo", s.dir);
+    s.n.backup_dir = repo;
+    assert_ok(svc_suite_put(&s, "t", "x", vv_slice_str("k"), vv_slice_str("v"), NULL), s.err);
+    assert_ok(stream_backup(&s, 1, &steps, &id), s.err);
+    assert_true(steps > 0);
+    assert_int_equal(id, 1);
+    assert_status(VV_INVALID, stream_backup(&s, 0, &steps, &id));
+    expect_code(&s, 3, "needs one request");
+    assert_status(VV_INVALID, stream_backup(&s, 2, &steps, &id));
+    expect_code(&s, 3, "takes one request");
+    svc_suite_stop(&s);
+    svc_suite_remove(repo);
+}
+
 static void test_a_range_is_compacted_beside_everything(void **state)
 {
     (void)state;
@@ -324,6 +380,7 @@ int main(void)
         cmocka_unit_test(test_checkpoint_writes_the_memtables_out),
         cmocka_unit_test(test_a_range_is_compacted_beside_everything),
         cmocka_unit_test(test_a_table_of_the_tree_comes_back_from_an_archive),
+        cmocka_unit_test(test_a_backup_tells_how_far_it_is),
         cmocka_unit_test(test_malformed_requests),
     };
     return cmocka_run_group_tests_name("svc_admin", tests, NULL, NULL);

@@ -4,6 +4,8 @@
  */
 #include "server/svc_backup.h"
 
+#include <inttypes.h>
+
 #include "backup/backup.h"
 #include "base/error.h"
 #include "codec/protowire.h"
@@ -43,11 +45,11 @@ static void put_info(vv_buf *out, const backup_info *info, const char *damage)
     wire_put_bytes(out, 8, vv_slice_str(damage));
 }
 
-vv_status svc_backup_create(node *n, vv_db *db, vv_slice request, vv_buf *out, vv_error *err)
+static vv_status create(node *n, vv_db *db, vv_slice request, const backup_progress *progress,
+                        backup_info *info, vv_error *err)
 {
-    backup_create_options opt = {.archive_log = n->backup_archive_log};
+    backup_create_options opt = {.archive_log = n->backup_archive_log, .progress = progress};
     backup_repo *repo = NULL;
-    backup_info info;
     vv_env env;
     wire_reader r = wire_reader_of(request);
     wire_field f = {0};
@@ -58,17 +60,78 @@ vv_status svc_backup_create(node *n, vv_db *db, vv_slice request, vv_buf *out, v
         return svc_kv_fail_malformed("CreateBackupRequest", err);
     vv_status st = open_repo(n, true, &env, &repo, err);
     if (st == VV_OK)
-        st = backup_create(repo, db, &opt, &info, err);
+        st = backup_create(repo, db, &opt, info, err);
     close_repo(&env, repo);
     if (st != VV_OK) {
         vv_log_to(n->log, VV_LOG_WARN, "backup", "no backup was made",
                   VV_KV_S("why", err == NULL ? "" : err->msg));
         return st;
     }
-    vv_log_to(n->log, VV_LOG_INFO, "backup", "backup made", VV_KV_U("id", info.id),
-              VV_KV_U("bytes", info.bytes), VV_KV_U("new_bytes", info.new_bytes));
-    put_info(out, &info, "");
+    vv_log_to(n->log, VV_LOG_INFO, "backup", "backup made", VV_KV_U("id", info->id),
+              VV_KV_U("bytes", info->bytes), VV_KV_U("new_bytes", info->new_bytes));
     return VV_OK;
+}
+
+vv_status svc_backup_create(node *n, vv_db *db, vv_slice request, vv_buf *out, vv_error *err)
+{
+    backup_info info;
+    vv_status st = create(n, db, request, NULL, &info, err);
+    if (st == VV_OK)
+        put_info(out, &info, "");
+    return st;
+}
+
+/* ---- telling how far it is ---- */
+
+#define INFO_MAX 4096u /* bytes of a BackupInfo without damage */
+#define TELL_STEP_NS (VV_NS_PER_S / 10)
+#define TELL_MAX 128u          /* bytes of a message without a backup */
+#define TELL_QUEUED_MAX 16384u /* bytes: a client that reads no more is told no more */
+
+typedef struct teller {
+    backup_progress base;
+    node *n;
+    srv_call *call;
+    int64_t last_ns;
+} teller;
+
+static void tell_step(void *ctx, const char *what, uint64_t done, uint64_t total)
+{
+    teller *t = ctx;
+    int64_t now = vv_clock_mono(t->n->env.clock);
+    if ((now - t->last_ns < TELL_STEP_NS && done < total) ||
+        srv_call_queued(t->call) > TELL_QUEUED_MAX)
+        return;
+    t->last_ns = now;
+    vv_buf out;
+    vv_buf_init(&out, TELL_MAX);
+    wire_put_bytes(&out, 1, vv_slice_str(what));
+    wire_put_varint(&out, 2, done);
+    wire_put_varint(&out, 3, total);
+    if (out.status == VV_OK) /* else this one is left out */
+        srv_call_send(t->call, &out);
+    vv_buf_fini(&out);
+}
+
+vv_status svc_backup_stream(node *n, srv_call *call, vv_db *db, vv_slice request, vv_error *err)
+{
+    backup_info info;
+    teller t = {.base = {tell_step, &t}, .n = n, .call = call};
+    vv_buf out;
+    vv_status st = create(n, db, request, &t.base, &info, err);
+    if (st != VV_OK)
+        return st;
+    vv_buf_init(&out, INFO_MAX);
+    size_t mark = wire_begin(&out, 4);
+    put_info(&out, &info, "");
+    wire_end(&out, mark);
+    if (out.status != VV_OK)
+        st = vv_fail(err, out.status, "backup %" PRIu64 " is made, but there is no memory to tell",
+                     info.id);
+    else
+        srv_call_send(call, &out);
+    vv_buf_fini(&out);
+    return st;
 }
 
 static void put_one(void *ctx, const backup_info *info, vv_status st, const char *why)

@@ -11,6 +11,10 @@
  * while another one is made. Takes as long as the copy. */
 VV_MUST_CHECK vv_status svc_backup_create(node *n, vv_db *db, vv_slice request, vv_buf *out,
                                           vv_error *err);
+/** The same; sends a BackupProgress now and then, while the client takes them, and one with the
+ * backup. */
+VV_MUST_CHECK vv_status svc_backup_stream(node *n, srv_call *call, vv_db *db, vv_slice request,
+                                          vv_error *err);
 /** Appends a ListBackupsResponse to out. */
 VV_MUST_CHECK vv_status svc_backup_list(const node *n, vv_buf *out, vv_error *err);
 

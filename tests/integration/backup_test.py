@@ -5,12 +5,14 @@ change, and are refused by name when they are damaged.
 """
 import json
 import os
+import pty
+import subprocess
 import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import grpc  # noqa: E402
-from varvelib import Messages, TempDir, Varved, method, varve  # noqa: E402
+from varvelib import BUILD, Messages, TempDir, Varved, method, varve  # noqa: E402
 
 PB = Messages()
 KEYS = 300
@@ -141,6 +143,49 @@ def of_two_engines(tmp):
             assert [r["key"] for r in got] == [f"key-{i}" for i in range(puts)], (version, got)
 
 
+def on_terminal(*args):
+    """The command with its stderr on a terminal: exit code 0, stdout, what was shown."""
+    main, side = pty.openpty()
+    with subprocess.Popen([str(BUILD / "varve"), *map(str, args)], stdout=subprocess.PIPE,
+                          stderr=side, text=True) as process:
+        os.close(side)
+        shown = b""
+        try:
+            while part := os.read(main, 65536):
+                shown += part
+        except OSError:  # how a terminal ends
+            pass
+        out = process.stdout.read()
+        assert process.wait(60) == 0, (args, shown)
+    os.close(main)
+    return out, shown
+
+
+def bars(tmp):
+    """A bar on a terminal, on a server and on a directory; none on a pipe and with -q."""
+    data, repo = tmp / "bars", tmp / "bars-repo"
+    whole = b"[" + b"#" * 40 + b"]"
+    with Varved(data, (f"backup.dir={repo}",)) as server:
+        for i in range(4):
+            ok("put", "--server", server.ingest, "-T", "kv", f"k{i}", "v" * 60000)
+        create = ("backup", "create", "--server", server.ingest, "-o", "json")
+        out, shown = on_terminal(*create)
+        assert rows(out)[0]["id"] == 1 and b"copy" in shown and whole in shown, (out, shown)
+        out, shown = on_terminal(*create, "-q")
+        assert rows(out)[0]["id"] == 2 and shown == b"", (out, shown)
+        done = varve(*create)
+        assert rows(done.stdout)[0]["id"] == 3 and done.stderr == "", done
+        assert server.stop() == 0
+    here = (("create", "--data", data), ("verify",), ("restore", "--to", tmp / "bars-back"))
+    for verb, *args in here:
+        out, shown = on_terminal("backup", verb, "--repo", repo, *args)
+        assert out and whole in shown, (verb, out, shown)
+    assert content(tmp / "bars-back") == content(data)
+    for verb, *args in (here[0], here[1], ("restore", "--to", tmp / "bars-again")):
+        done = varve("backup", verb, "--repo", repo, *args)
+        assert done.returncode == 0 and done.stderr == "", done
+
+
 def offline(tmp, data, repo):
     """The same repository, by hand, with the store closed; what did not change is shared."""
     first = rows(ok("backup", "create", "--data", data, "--repo", repo, "-o", "json"))[0]
@@ -197,6 +242,7 @@ def main():
                 offline(tmp, data, repo)
                 damage(tmp, repo)
         of_two_engines(tmp)
+        bars(tmp)
         refusals(tmp)
     print("backup: live backups hold the state of their version, and are restored to it")
 
