@@ -33,8 +33,8 @@ typedef struct EloqStoreKvOptions {
     size_t num_shards;     /* default 1, at most 64; fixed when the store is made */
     size_t page_size;      /* bytes; 4096, and nothing else: start answers -VV_UNSUPPORTED */
     size_t cache_size;     /* pages; default 32768 */
-    size_t max_open_files; /* 0: as many as the data needs. A bound is not kept, so start answers
-                              -VV_UNSUPPORTED to any other number */
+    size_t max_open_files; /* of data files, at least 16, else start answers -VV_INVALID; default
+                              half of what the process may have */
     bool compression;      /* values of 100 bytes and more by zstd with a learned dictionary */
     bool sync_writes;      /* a write is on the disk before it is answered; otherwise it survives
                               the process and not the machine */

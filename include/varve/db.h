@@ -96,6 +96,8 @@ typedef struct vv_options {
     uint32_t archives_max;       /* of those the newest so many stay, on each shard; default 100 */
     bool archive_log; /* keep the log until a backup that archives it has it, up to four times
                          log_limit; beyond, the oldest goes. Default false */
+    uint32_t file_amplify_factor; /* btree: files take at most so many times their live pages, 1 to
+                                     100; less space is paid with more writing. Default 2 */
 } vv_options;
 
 #ifndef __cplusplus

@@ -199,6 +199,8 @@ static void set_defaults(engine_options *opt)
         opt->cache_size = 64 * VV_MIB;
     if (opt->target_file_size == 0)
         opt->target_file_size = 32 * VV_MIB;
+    if (opt->file_amplify_factor == 0)
+        opt->file_amplify_factor = 2;
     if (opt->archives_max == 0)
         opt->archives_max = 100;
     if (opt->level0_runs_max == 0)

@@ -3,7 +3,7 @@
  *
  * A page keeps its id when it moves, so nothing that points to it changes but the mapping and the
  * node above a leaf. Files are chosen by how little of them is live, until what is left takes no
- * more than the amplification factor allows.
+ * more than file_amplify_factor allows.
  */
 #include "btree/btree_job_int.h"
 
@@ -14,7 +14,6 @@
 #include "base/error.h"
 #include "base/point.h"
 
-#define FACTOR 2u            /* pages of files over live pages */
 #define SLACK 16u            /* pages: a small tree may be as thin as it likes */
 #define TIGHT_SLACK 4u       /* after a compaction that was asked for */
 #define MOVE_PAGES_MAX 2048u /* in one job, but for the first file */
@@ -47,7 +46,8 @@ static void choose(btree_job *job, bool tighten, bool *chosen)
     uint64_t total = 0;
     for (uint32_t i = 0; i < w->file_count; i++)
         total += w->files[i]->used;
-    uint64_t target = tighten ? live + live / 4 + TIGHT_SLACK : FACTOR * live + SLACK;
+    uint64_t target =
+        tighten ? live + live / 4 + TIGHT_SLACK : job->e->opt.file_amplify_factor * live + SLACK;
     uint64_t moved = 0;
     while (total > target) {
         uint32_t i = thinnest(w, chosen);

@@ -20,6 +20,7 @@
 #define GROUP_MAX_BYTES VV_MIB
 #define FILES_MIN VIO_FILES_LEAST
 #define DB_ARCHIVES_MAX 1000u
+#define DB_AMPLIFY_MAX 100u
 #define FILE_MIN (8 * VV_MIB)
 #define FILE_MAX (32 * VV_MIB)
 /* What others may not take of memory_limit: see docs/memory.md. */
@@ -83,6 +84,8 @@ static vv_status check(const vv_options *o, vv_error *err)
                          FILES_MIN, UINT32_MAX / 2, err);
     if (st == VV_OK)
         st = check_range("archives_max", o->archives_max, 0, DB_ARCHIVES_MAX, err);
+    if (st == VV_OK)
+        st = check_range("file_amplify_factor", o->file_amplify_factor, 0, DB_AMPLIFY_MAX, err);
     if (st == VV_OK && o->archive_interval_ns < 0)
         st = vv_fail(err, VV_INVALID, "archive_interval_ns is negative");
     if (st == VV_OK)

@@ -52,14 +52,16 @@ EloqStoreHandle *eloqstore_new_with_options(const EloqStoreKvOptions *options)
 static vv_status translate(const EloqStoreKvOptions *from, vv_options *to)
 {
     uint64_t pages = from->cache_size != 0 ? from->cache_size : CACHE_PAGES;
-    if (from->num_shards > UINT32_MAX || pages > (UINT64_MAX >> 16))
+    if (from->num_shards > UINT32_MAX || pages > (UINT64_MAX >> 16) ||
+        from->max_open_files > UINT32_MAX)
         return VV_INVALID;
-    if ((from->page_size != 0 && from->page_size != PAGE_SIZE) || from->max_open_files != 0)
+    if ((from->page_size != 0 && from->page_size != PAGE_SIZE))
         return VV_UNSUPPORTED;
     to->engine = VV_ENGINE_BTREE;
     to->shard_count = (uint32_t)from->num_shards;
     to->cache_size = pages * PAGE_SIZE;
     to->memory_limit = 2 * to->cache_size + REST_OF_MEMORY;
+    to->max_open_files = (uint32_t)from->max_open_files;
     to->value_compression = from->compression;
     to->durability = from->sync_writes ? VV_DURABLE_SYNC : VV_DURABLE_OS;
     return VV_OK;

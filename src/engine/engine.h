@@ -71,10 +71,11 @@ typedef struct engine_options {
     /* zstd dictionaries: bytes of blocks to train from, default 512 KiB; used where they save one
      * part in so many, default 25 (UINT32_MAX: always). */
     uint32_t dictionary_sample, dictionary_gain;
-    bool compress;               /* tables without a choice of their own; default true */
-    int64_t archive_interval_ns; /* of a tree: keep an archive each time it passes; 0: never */
-    uint32_t archives_max;       /* periodic archives kept; default 100 */
-    bool value_compression;      /* of a tree: values by zstd with a trained dictionary */
+    bool compress;                /* tables without a choice of their own; default true */
+    int64_t archive_interval_ns;  /* of a tree: keep an archive each time it passes; 0: never */
+    uint32_t archives_max;        /* periodic archives kept; default 100 */
+    uint32_t file_amplify_factor; /* of a tree: pages of its files over live ones; default 2 */
+    bool value_compression;       /* of a tree: values by zstd with a trained dictionary */
     bool read_only;
     bool direct_io; /* read blocks past the system's page cache; default false */
     vv_budget *budget;

@@ -93,6 +93,8 @@ const config_key config_keys[] = {
      "btree: keep an archive of all its tables so often; 0: never"},
     {"storage.num_retained_archives", CONFIG_INT, FIELD(storage_num_retained_archives), "100", 1,
      1000, NULL, "btree: of those, the newest so many stay"},
+    {"storage.file_amplify_factor", CONFIG_INT, FIELD(storage_file_amplify_factor), "2", 1, 100,
+     NULL, "btree: files take at most so many times their live pages"},
     {"storage.background_threads", CONFIG_INT, FIELD(storage_background_threads), "1", 1, 16, NULL,
      "threads for compaction, and as many for flushes"},
     {"storage.compaction_budget", CONFIG_SIZE, FIELD(storage_compaction_budget), "0", 0,

@@ -38,6 +38,7 @@ typedef struct config {
     uint64_t storage_shards;
     int64_t storage_archive_interval_ns;
     uint64_t storage_num_retained_archives;
+    uint64_t storage_file_amplify_factor;
     uint64_t storage_background_threads;
     uint64_t storage_compaction_budget;
     uint64_t storage_durability; /* vv_durability */

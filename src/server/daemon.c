@@ -153,6 +153,7 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.engine = (vv_engine_kind)c->storage_engine;
     opt.archive_interval_ns = c->storage_archive_interval_ns;
     opt.archives_max = (uint32_t)c->storage_num_retained_archives;
+    opt.file_amplify_factor = (uint32_t)c->storage_file_amplify_factor;
     opt.value_compression = c->storage_value_compression;
     opt.compress = c->storage_compression;
     opt.io_backend = (vv_io_backend)c->storage_io_backend;

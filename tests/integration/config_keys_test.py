@@ -280,6 +280,18 @@ def archives_come_and_go_as_asked(tmp):
         assert server.stop() == 0
 
 
+def trees_take_the_space_asked_for(tmp):
+    size = {}
+    for factor in (1, 20):
+        data = tmp / f"factor-{factor}"
+        with Varved(data, ["storage.engine=btree", f"storage.file_amplify_factor={factor}"]) as server:
+            for _ in range(12):  # the same keys again
+                write_files(server, 20, size=20000)
+            assert server.stop() == 0
+        size[factor] = sum(f.stat().st_size for f in data.rglob("data-*"))
+    assert size[1] * 3 < size[20], size
+
+
 def lines_have_the_form_asked_for(tmp):
     for form in ("json", "logfmt"):
         with Varved(tmp / form, [f"log.format={form}", "log.level=info"]) as server:
@@ -296,7 +308,7 @@ def main():
              transactions_are_bounded, stores_are_made_as_asked, caches_are_bounded,
              files_are_compressed_as_asked, files_are_read_as_asked, compaction_keeps_to_its_budget,
              descriptors_are_bounded, backups_go_where_asked, archives_come_and_go_as_asked,
-             lines_have_the_form_asked_for]
+             trees_take_the_space_asked_for, lines_have_the_form_asked_for]
     only = sys.argv[1:]
     with TempDir() as tmp:
         for case in cases:
