@@ -5,6 +5,7 @@
 #include "vv_test.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -13,8 +14,7 @@
 #include "base/point.h"
 #include "base/rng.h"
 #include "base/util.h"
-#include "io/vio_posix.h"
-#include "io/vio_queue.h"
+#include "io/vio_posix_int.h"
 
 #define FILES 200u
 #define BOUND VIO_FILES_LEAST
@@ -299,6 +299,67 @@ static void prop_readers_never_see_the_descriptor_of_another_file(void **state)
     bed_close(&b);
 }
 
+typedef struct look {
+    bed *b;
+    posix_file *file; /* somebody uses it */
+    _Atomic bool is_out;
+    _Atomic bool is_answered;
+    _Atomic bool is_over;
+    unsigned wrong;
+} look;
+
+/* With the descriptor out: let the one who uses the file ask for it, who may not get an answer
+ * before we go on. */
+static void leave_it_out(void *ctx, const char *name)
+{
+    look *l = ctx;
+    if (strcmp(name, "vio.fds.taken") != 0 || atomic_load(&l->file->fd) >= 0)
+        return;
+    atomic_store(&l->is_out, true);
+    for (unsigned i = 0; i < 20 && !atomic_load(&l->is_answered); i++)
+        (void)usleep(1000);
+}
+
+/* Read files that have no descriptor: the hand goes round, and looks at the one in use too. */
+static void *push_the_hand(void *arg)
+{
+    look *l = arg;
+    for (unsigned i = 0; i < 4 * FILES && !atomic_load(&l->is_out); i++) {
+        uint32_t word = 0;
+        unsigned f = 3 + 2 * (i % (FILES / 2 - 1));
+        l->wrong += vio_pread_full(l->b->file[f], 0, &word, 4, NULL) != VV_OK || word != f;
+    }
+    atomic_store(&l->is_over, true);
+    return NULL;
+}
+
+static void a_descriptor_that_is_out_for_a_look_is_waited_for(void **state)
+{
+    (void)state;
+    bed b;
+    vv_error err;
+    pthread_t thread;
+    bed_open(&b, VIO_BACKEND_POSIX);
+    look l = {.b = &b, .file = posix_file_of(b.file[1])};
+    assert_ok(posix_fd_acquire(l.file, &err), err);
+    int fd = posix_fd_of(l.file);
+    vv_point_set(leave_it_out, &l);
+    assert_int_equal(pthread_create(&thread, NULL, push_the_hand, &l), 0);
+    while (!atomic_load(&l.is_out) && !atomic_load(&l.is_over))
+        (void)usleep(10);
+    int answer = posix_fd_of(l.file);
+    atomic_store(&l.is_answered, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    vv_point_set(NULL, NULL);
+    posix_fd_release(l.file);
+    assert_int_equal(answer, fd);
+    assert_int_equal(l.wrong, 0);
+    bed_close(&b);
+#ifdef VV_TEST_HOOKS
+    assert_true(l.is_out);
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +374,8 @@ int main(void)
             without_descriptors_idle_ones_go_and_the_refusal_says_what_to_do, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prop_readers_never_see_the_descriptor_of_another_file,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_descriptor_that_is_out_for_a_look_is_waited_for, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
