@@ -12,6 +12,7 @@ typedef struct args {
     const char *compression;
     const char *engine;
     uint64_t value_threshold;
+    uint64_t partitions;
     bool no_retention;
     bool if_not_exists;
     bool all_tenants;
@@ -29,14 +30,16 @@ static const cmd_opt opts[] = {
      "of create: lsm for writes, btree for reads of one page; default auto: the store's"},
     {"value-threshold", 0, CMD_SIZE, offsetof(args, value_threshold), "SIZE",
      "of create: values of this size and more lie in files of their own; default 256 KiB"},
+    {"partitions", 0, CMD_COUNT, offsetof(args, partitions), "N",
+     "of create: shards that the keys are spread over; default 1: the tenant's alone"},
     {"if-not-exists", 0, CMD_FLAG, offsetof(args, if_not_exists), NULL,
      "of create: an existing table is no error"},
     {"all", 'a', CMD_FLAG, offsetof(args, all_tenants), NULL, "of list: the tables of all tenants"},
 };
 
-static const char *const columns[] = {"tenant", "table",       "kind",           "engine",
-                                      "id",     "shard",       "retention_ms",   "created",
-                                      "bytes",  "compression", "value_threshold"};
+static const char *const columns[] = {
+    "tenant",  "table", "kind",        "engine",          "id",        "shard", "retention_ms",
+    "created", "bytes", "compression", "value_threshold", "partitions"};
 
 /* Indexed by vv_compression. */
 static const char *const compressions[] = {"auto", "none", "lz4", "zstd"};
@@ -64,7 +67,7 @@ static int print_table(void *ctx, const store_table_info *t)
                                     out_text(t->engine), out_uint(t->id), out_uint(t->shard),
                                     out_int(t->retention_ms), out_text(created), out_uint(t->bytes),
                                     out_text(name_of_compression(t->compression)),
-                                    out_uint(t->value_threshold)});
+                                    out_uint(t->value_threshold), out_uint(t->partitions)});
     return 0;
 }
 
@@ -91,6 +94,7 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
                                              : cmd_given(ctx, "retention") ? retention_ms
                                                                            : -1,
                              .value_threshold = a->value_threshold,
+                             .partitions = (uint32_t)vv_min_u64(a->partitions, UINT32_MAX),
                              .if_not_exists = a->if_not_exists};
     for (size_t i = 0; a->compression != NULL && i < ARRAY_LEN(compressions); i++)
         if (strcmp(a->compression, compressions[i]) == 0)

@@ -47,6 +47,7 @@ typedef struct store_table_spec {
     int compression;      /* vv_compression */
     int engine;           /* vv_engine_kind */
     uint64_t value_threshold;
+    uint32_t partitions; /* 0: 1 */
     bool if_not_exists;
 } store_table_spec;
 
@@ -62,6 +63,7 @@ typedef struct store_table_info {
     uint64_t bytes;
     int compression; /* vv_compression */
     uint64_t value_threshold;
+    uint32_t partitions;
 } store_table_info;
 
 typedef struct store_archive_info {

@@ -81,7 +81,13 @@ static vv_status write_one(local *l, vv_slice key, const vv_slice *value, vv_sli
                            const store_write *how, store_written *out, vv_error *err)
 {
     vv_write_result result = {0};
+    vv_durability durability = (vv_durability)how->durability;
     vv_status st = open_table(l, value != NULL, VV_TABLE_KV, err);
+    if (st == VV_OK && value == NULL && end.len > 0) {
+        st = vv_delete_range(l->table, key, end, durability, &result, err);
+        *out = (store_written){result.version, (int)result.durability};
+        return st;
+    }
     vv_batch *batch = st == VV_OK ? vv_batch_create(l->db) : NULL;
     if (st == VV_OK && batch == NULL)
         st = vv_fail(err, VV_NO_MEMORY, "a batch");
@@ -90,12 +96,10 @@ static vv_status write_one(local *l, vv_slice key, const vv_slice *value, vv_sli
                             expiry_of(how->ttl_ms), err);
     else if (st == VV_OK && value != NULL)
         st = vv_batch_put(batch, l->table, key, *value, expiry_of(how->ttl_ms), err);
-    else if (st == VV_OK && end.len > 0)
-        st = vv_batch_delete_range(batch, l->table, key, end, err);
     else if (st == VV_OK)
         st = vv_batch_delete(batch, l->table, key, err);
     if (st == VV_OK)
-        st = vv_write(l->db, batch, (vv_durability)how->durability, &result, err);
+        st = vv_write(l->db, batch, durability, &result, err);
     vv_batch_destroy(batch);
     *out = (store_written){result.version, (int)result.durability};
     return st;
@@ -384,7 +388,8 @@ static void fill_info(const vv_table_info *from, store_table_info *out)
                               .created_ms = from->created_ns / VV_NS_PER_MS,
                               .bytes = from->bytes_estimate,
                               .compression = (int)from->compression,
-                              .value_threshold = from->value_threshold};
+                              .value_threshold = from->value_threshold,
+                              .partitions = from->partitions};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", from->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", from->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", from->engine);
@@ -411,6 +416,7 @@ static vv_status local_table_create(store *s, const char *name, const store_tabl
     opt.compression = (vv_compression)spec->compression;
     opt.engine = (vv_engine_kind)spec->engine;
     opt.value_threshold = spec->value_threshold;
+    opt.partitions = spec->partitions;
     vv_status st = vv_table_create(l->db, s->tenant, name, &opt, &table, err);
     if (st == VV_OK)
         st = describe(table, out, err);

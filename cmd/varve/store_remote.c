@@ -457,7 +457,8 @@ static void read_table(vv_slice m, store_table_info *out)
                               .created_ms = (int64_t)varint_of(m, 7),
                               .bytes = varint_of(m, 8),
                               .compression = (int)varint_of(m, 9),
-                              .value_threshold = varint_of(m, 10)};
+                              .value_threshold = varint_of(m, 10),
+                              .partitions = (uint32_t)varint_of(m, 11)};
     copy_text(out->tenant, sizeof out->tenant, bytes_of(ref, 1));
     copy_text(out->name, sizeof out->name, bytes_of(ref, 2));
     copy_text(out->engine, sizeof out->engine, bytes_of(m, 3));
@@ -476,6 +477,7 @@ static vv_status remote_table_create(store *s, const char *name, const store_tab
     wire_put_uint(&r->request, 6, (uint64_t)spec->compression);
     wire_put_uint(&r->request, 7, (uint64_t)spec->engine);
     wire_put_uint(&r->request, 8, spec->value_threshold);
+    wire_put_uint(&r->request, 9, spec->partitions);
     vv_status st = unary(r, "/varve.v1.Admin/CreateTable", err);
     if (st == VV_OK)
         read_table(vv_buf_slice(&r->reply), out);

@@ -2,9 +2,9 @@
  * db.h - a store: open it, make tables, write batches, read at snapshots.
  *
  * A store is a directory that one process has open. It holds tables; each belongs to a tenant and
- * lives on one shard. A batch is atomic within its shard: after any crash it is wholly there or
- * wholly gone. Every write gets a version, the log index of its entry, and a read at version v sees
- * the newest write at or below v.
+ * lives on one shard, or is partitioned over several by the hash of its keys. A batch is atomic
+ * within its shard: after any crash it is wholly there or wholly gone. Every write gets a version,
+ * the log index of its entry, and a read at version v sees the newest write at or below v.
  *
  * Threads: every function may be called from any thread unless it says otherwise; a batch, a cursor
  * and an error belong to one thread at a time.
@@ -162,6 +162,10 @@ typedef struct vv_table_options {
                                    lsm alone has it: with another engine VV_UNSUPPORTED unless 0 */
     vv_compression compression; /* default VV_COMPRESSION_AUTO; of lsm alone, likewise */
     vv_engine_kind engine;      /* fixed when the table is made */
+    uint32_t partitions; /* shards that the keys are spread over by their hash, each with a part of
+                            the table; at most the store's shard_count. Default 1: the table lies
+                            whole on the shard of its tenant, and its batches and transactions span
+                            all keys. Fixed when the table is made */
 } vv_table_options;
 
 #define VV_VALUES_INLINE UINT64_MAX
@@ -195,6 +199,7 @@ typedef struct vv_table_info {
     uint64_t bytes_estimate; /* on disk and in memtables */
     vv_compression compression;
     uint64_t value_threshold; /* as it was created: 0 is the default */
+    uint32_t partitions;      /* 1: all of it lies on `shard`; more: the first of them does */
 } vv_table_info;
 
 /**
@@ -248,8 +253,9 @@ VV_API size_t vv_batch_bytes(const vv_batch *batch); /* encoded size, compared w
  * Add one operation. Copies key and value. Operations apply in order.
  * @param expires_ns  wall time in nanoseconds since 1970 from which the key is gone; 0: never.
  * @return VV_INVALID when the key is empty or over VV_KEY_MAX or the value over VV_VALUE_MAX;
- *         VV_BUSY when the batch would pass VV_BATCH_MAX; VV_UNSUPPORTED when the table lies on
- *         another shard than the batch's first. The batch is unchanged on failure.
+ *         VV_BUSY when the batch would pass VV_BATCH_MAX; VV_UNSUPPORTED when the table, or the key
+ *         of a partitioned one, lies on another shard than the batch's first. The batch is
+ *         unchanged on failure.
  */
 VV_API VV_MUST_CHECK vv_status vv_batch_put(vv_batch *batch, vv_table *table, vv_slice key,
                                             vv_slice value, int64_t expires_ns, vv_error *err);
@@ -273,7 +279,8 @@ VV_API VV_MUST_CHECK vv_status vv_batch_merge(vv_batch *batch, vv_table *table, 
                                               vv_error *err);
 VV_API VV_MUST_CHECK vv_status vv_batch_delete(vv_batch *batch, vv_table *table, vv_slice key,
                                                vv_error *err);
-/** Delete every key in [begin, end): constant cost. An empty end means to the end of the table. */
+/** Delete every key in [begin, end): constant cost. An empty end means to the end of the table.
+ * VV_UNSUPPORTED in a partitioned table, whose range lies on several shards: vv_delete_range. */
 VV_API VV_MUST_CHECK vv_status vv_batch_delete_range(vv_batch *batch, vv_table *table,
                                                      vv_slice begin, vv_slice end, vv_error *err);
 
@@ -326,6 +333,14 @@ VV_API VV_MUST_CHECK vv_status vv_delete(vv_table *table, vv_slice key, vv_error
 VV_API VV_MUST_CHECK vv_status vv_merge(vv_table *table, vv_slice key, vv_operator op,
                                         vv_slice operand, vv_error *err);
 
+/** Delete every key in [begin, end), as vv_batch_delete_range, of any table. In a partitioned one
+ * each partition gets an entry, one after the other: who reads meanwhile, or after a crash in the
+ * middle, may find the range gone from some of them; calling again finishes it. The result is the
+ * last entry's. */
+VV_API VV_MUST_CHECK vv_status vv_delete_range(vv_table *table, vv_slice begin, vv_slice end,
+                                               vv_durability durability, vv_write_result *result,
+                                               vv_error *err);
+
 /**
  * Put value if the key's present value equals expected (present == false: if the key is absent).
  * VV_CONFLICT otherwise. Linearizable with every other write of the key.
@@ -351,7 +366,8 @@ typedef struct vv_value {
 VV_API VV_MUST_CHECK vv_status vv_get(vv_table *table, const vv_snapshot *snapshot, vv_slice key,
                                       vv_value *out, vv_error *err);
 /** The newest value at or below version, within the table's version_retention: VV_UNSUPPORTED when
- * that version is no longer kept; VV_INVALID when it is not yet written. */
+ * that version is no longer kept; VV_INVALID when it is not yet written. In a partitioned table the
+ * version is of the key's shard. */
 VV_API VV_MUST_CHECK vv_status vv_get_at(vv_table *table, int64_t version, vv_slice key,
                                          vv_value *out, vv_error *err);
 VV_API void vv_value_release(vv_value *value);
@@ -414,7 +430,9 @@ VV_API VV_MUST_CHECK vv_status vv_get_with(vv_table *table, const vv_read_option
  *
  * @param time_ns  nanoseconds since 1970, not in the future.
  * @return VV_UNSUPPORTED outside of the table's version_retention, and for a table that keeps no
- *         versions unless nothing was written since; VV_INVALID for a time to come.
+ *         versions unless nothing was written since, and for a partitioned table, which has a
+ *         version for each of its shards (vv_get_with answers for a key); VV_INVALID for a time to
+ *         come.
  *
  * Everything it shows was committed by then. What was committed in the last moments before may be
  * missing: times are kept at a distance of 1/2048 of the longest retention of the shard's tables,
@@ -427,15 +445,16 @@ VV_API VV_MUST_CHECK vv_status vv_version_as_of(vv_table *table, int64_t time_ns
  * hold old versions on disk. Gives *out: vv_snapshot_release. */
 VV_API VV_MUST_CHECK vv_status vv_snapshot_create(vv_db *db, vv_snapshot **out, vv_error *err);
 VV_API void vv_snapshot_release(vv_snapshot *snapshot); /* accepts NULL */
-/** The version a snapshot reads of a table's shard. */
+/** The version a snapshot reads of a table's shard, a partitioned one's first. */
 VV_API int64_t vv_snapshot_version(const vv_snapshot *snapshot, const vv_table *table);
-/** The newest visible version of a table's shard. */
+/** The newest visible version of a table's shard, likewise. */
 VV_API int64_t vv_table_version(const vv_table *table);
 
 typedef struct vv_cursor_options {
     size_t size;
     const vv_snapshot *snapshot; /* NULL: a snapshot of its own, now */
-    int64_t version;             /* as of this version when not 0, as vv_get_at */
+    int64_t version;             /* as of this version when not 0, as vv_get_at; VV_UNSUPPORTED
+                                    for a partitioned table, which is read at snapshots */
     vv_slice lower;              /* inclusive; empty: from the first key */
     vv_slice upper;              /* exclusive; empty: to the last key */
     vv_slice prefix;             /* instead of bounds; empty: no prefix */

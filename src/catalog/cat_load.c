@@ -49,9 +49,13 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a table");
     }
     vv_status st = cat_record_decode(value, table, err);
+    table->shard_count = cat->opt.shard_count;
     if (st == VV_OK && table->shard >= cat->opt.shard_count)
         st = vv_fail(err, VV_CORRUPT, "table '%s' lies on shard %u of %u", table->name,
                      table->shard, cat->opt.shard_count);
+    if (st == VV_OK && table->partition_count > cat->opt.shard_count)
+        st = vv_fail(err, VV_CORRUPT, "table '%s' has %u partitions on %u shards", table->name,
+                     table->partition_count, cat->opt.shard_count);
     const char *known = cat->opt.engine[cat_slot(table->id)];
     if (st == VV_OK && (known == NULL || strcmp(known, table->engine) != 0))
         st = vv_fail(err, VV_UNSUPPORTED,
@@ -191,7 +195,7 @@ int64_t cat_retention_max(catalog *cat, uint32_t shard)
     vv_mutex_lock(&cat->map_lock);
     for (size_t i = 0; i < cat->map.bucket_count; i++)
         for (const cat_table *t = cat->map.by_name[i]; t != NULL; t = t->next_by_name)
-            if (t->shard == shard && t->version_retention_ns > max)
+            if (cat_table_is_on(t, shard) && t->version_retention_ns > max)
                 max = t->version_retention_ns;
     vv_mutex_unlock(&cat->map_lock);
     return max;
@@ -231,7 +235,8 @@ static void check_open(checker *chk, catalog *cat, uint32_t shard, const engine_
     }
     vv_mutex_lock(&cat->map_lock);
     const cat_table *t = cat_map_find_id(&cat->map, id);
-    bool is_same = t != NULL && t->id == id && t->shard == shard && t->kind == rec.kind &&
+    bool is_same = t != NULL && t->id == id && cat_table_is_on(t, shard) && t->kind == rec.kind &&
+                   t->shard == rec.shard && t->partition_count == rec.partition_count &&
                    rec.id == id && strcmp(t->name, rec.name) == 0 &&
                    strcmp(t->tenant, rec.tenant) == 0;
     vv_mutex_unlock(&cat->map_lock);
@@ -261,8 +266,8 @@ static size_t count_ready(catalog *cat, uint32_t shard, size_t *half)
     vv_mutex_lock(&cat->map_lock);
     for (size_t i = 0; i < cat->map.bucket_count; i++) {
         for (const cat_table *t = cat->map.by_name[i]; t != NULL; t = t->next_by_name) {
-            ready += t->shard == shard && t->state == CAT_READY;
-            *half += t->shard == shard && t->state != CAT_READY;
+            ready += cat_table_is_on(t, shard) && t->state == CAT_READY;
+            *half += cat_table_is_on(t, shard) && t->state != CAT_READY;
         }
     }
     vv_mutex_unlock(&cat->map_lock);

@@ -22,9 +22,9 @@
 #define FLAG_OPTIONS 1u
 
 /* Tags of options, ascending in a record. Frozen. */
-enum { OPTION_COMPRESSION = 1, OPTION_VALUE_THRESHOLD = 2 };
+enum { OPTION_COMPRESSION = 1, OPTION_VALUE_THRESHOLD = 2, OPTION_PARTITIONS = 3 };
 
-#define OPTIONS_MAX 2u
+#define OPTIONS_MAX 3u
 #define OPTION_LEN_MAX 11u
 
 static_assert(4 + 3 * 5 + 16 + 3 + CAT_ENGINE_NAME_MAX + 2 * VV_NAME_MAX + 1 +
@@ -54,6 +54,8 @@ static unsigned options_of(const cat_table *table, option out[OPTIONS_MAX])
         out[n++] = (option){OPTION_COMPRESSION, (uint64_t)table->compression};
     if (table->value_threshold != 0)
         out[n++] = (option){OPTION_VALUE_THRESHOLD, table->value_threshold};
+    if (table->partition_count > 1)
+        out[n++] = (option){OPTION_PARTITIONS, table->partition_count};
     return n;
 }
 
@@ -123,6 +125,9 @@ static bool take_option(cat_table *t, uint8_t tag, uint64_t value)
     case OPTION_VALUE_THRESHOLD:
         t->value_threshold = value;
         return value != 0;
+    case OPTION_PARTITIONS:
+        t->partition_count = (uint32_t)value;
+        return value > 1 && value <= CAT_PARTITIONS_MAX;
     default:
         return false;
     }
@@ -172,7 +177,7 @@ vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
         return vv_fail(err, VV_UNSUPPORTED,
                        "table record of format %u with flags %u: a newer varve wrote it", p[0],
                        p[3]);
-    cat_table t = {.state = (cat_state)p[1], .kind = (vv_table_kind)p[2]};
+    cat_table t = {.state = (cat_state)p[1], .kind = (vv_table_kind)p[2], .partition_count = 1};
     bool is_format = p[0] == RECORD_FORMAT;
     bool has_options = (p[3] & FLAG_OPTIONS) != 0;
     bool newer = false;
@@ -213,17 +218,15 @@ size_t cat_record_key(const char *tenant, const char *name, uint8_t out[CAT_KEY_
     return 2 + tenant_len + name_len;
 }
 
-vv_status cat_placement(const engine_op *op, uint32_t *shard, uint32_t *slot, vv_error *err)
+vv_status cat_placement(const engine_op *op, cat_placed *out, vv_error *err)
 {
     cat_table t = {.id = 0};
     if (op->kind != ENGINE_PUT || engine_key_table(op->key) != CAT_TABLE_CATALOG ||
         op->key.len <= ENGINE_TABLE_PREFIX || op->key.data[ENGINE_TABLE_PREFIX] != RECORD_KEY)
         return VV_NOT_FOUND;
     vv_status st = cat_record_decode(op->value, &t, err);
-    if (st == VV_OK) {
-        *shard = t.shard;
-        *slot = cat_slot(t.id);
-    }
+    if (st == VV_OK)
+        *out = (cat_placed){t.shard, t.partition_count, cat_slot(t.id)};
     return st;
 }
 

@@ -103,6 +103,7 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
                     .id = table->id,
                     .index_id = table->index_id,
                     .shard = table->shard,
+                    .partition_count = table->partition_count,
                     .version_retention_ns = table->version_retention_ns,
                     .created_ns = table->created_ns,
                     .compression = table->compression,
@@ -166,12 +167,14 @@ static void add_data_removal(step *s, const cat_table *table)
 static vv_status finish_create(catalog *cat, cat_table *table, vv_error *err)
 {
     step s;
-    step_begin(&s, cat);
-    add_open(&s, table);
-    vv_status st = step_commit(&s, table->shard, NULL, err);
-    if (st != VV_OK)
-        return st;
-    VV_POINT("catalog.after_open_entry");
+    for (uint32_t p = 0; p < table->partition_count; p++) {
+        step_begin(&s, cat);
+        add_open(&s, table);
+        vv_status st = step_commit(&s, cat_partition_shard(table, p), NULL, err);
+        if (st != VV_OK)
+            return st;
+        VV_POINT("catalog.after_open_entry");
+    }
     step_begin(&s, cat);
     add_record(&s, table, CAT_READY, 0);
     return step_commit(&s, 0, NULL, err);
@@ -181,12 +184,15 @@ static vv_status finish_create(catalog *cat, cat_table *table, vv_error *err)
 static vv_status finish_drop(catalog *cat, cat_table *table, vv_error *err)
 {
     step s;
-    step_begin(&s, cat);
-    add_data_removal(&s, table);
-    vv_status st = step_commit(&s, table->shard, table, err);
-    if (st != VV_OK)
-        return st;
-    VV_POINT("catalog.after_data_removal");
+    for (uint32_t p = 0; p < table->partition_count; p++) {
+        step_begin(&s, cat);
+        add_data_removal(&s, table);
+        /* With the first of them writes end on every shard: DROPPING is durable. */
+        vv_status st = step_commit(&s, cat_partition_shard(table, p), p == 0 ? table : NULL, err);
+        if (st != VV_OK)
+            return st;
+        VV_POINT("catalog.after_data_removal");
+    }
     step_begin(&s, cat);
     add_record_removal(&s, table);
     return step_commit(&s, 0, NULL, err);
@@ -247,7 +253,7 @@ vv_status cat_resume(catalog *cat, vv_error *err)
     return st;
 }
 
-static vv_status check_options(const vv_table_options *opt, vv_error *err)
+static vv_status check_options(const catalog *cat, const vv_table_options *opt, vv_error *err)
 {
     if (opt->kind != VV_TABLE_KV && opt->kind != VV_TABLE_RECORD)
         return vv_fail(err, VV_INVALID, "table kind %d is not known", (int)opt->kind);
@@ -256,6 +262,10 @@ static vv_status check_options(const vv_table_options *opt, vv_error *err)
                        (long long)opt->version_retention_ns);
     if ((unsigned)opt->compression > VV_COMPRESSION_ZSTD)
         return vv_fail(err, VV_INVALID, "compression %d is not known", (int)opt->compression);
+    if (opt->partitions > cat->opt.shard_count)
+        return vv_fail(err, VV_INVALID,
+                       "%u partitions: each lies on a shard of its own, and the store has %u",
+                       opt->partitions, cat->opt.shard_count);
     return VV_OK;
 }
 
@@ -277,6 +287,8 @@ static cat_table *new_table(const catalog *cat, const char *tenant, const char *
     t->id = slot << CAT_SLOT_SHIFT | cat->next_id;
     t->index_id = opt->kind == VV_TABLE_RECORD ? t->id + 1 : 0;
     t->shard = place(cat, tenant);
+    t->shard_count = cat->opt.shard_count;
+    t->partition_count = opt->partitions > 1 ? opt->partitions : 1;
     t->version_retention_ns = opt->version_retention_ns;
     if (t->version_retention_ns < 0)
         t->version_retention_ns = opt->kind == VV_TABLE_RECORD ? RECORD_RETENTION_DEFAULT_NS : 0;
@@ -289,13 +301,19 @@ static cat_table *new_table(const catalog *cat, const char *tenant, const char *
     return t;
 }
 
-/* Log the first step (the only one on shard 0). */
+/* On shard 0, which has the catalog, and nowhere else: one entry takes all steps. */
+static bool is_beside_catalog(const cat_table *table)
+{
+    return table->shard == 0 && table->partition_count == 1;
+}
+
+/* Log the first step (the only one beside the catalog). */
 static vv_status log_create(catalog *cat, cat_table *table, vv_error *err)
 {
     uint32_t next_id = cat->next_id + 2; /* an index has its table's id plus one */
     step s;
     step_begin(&s, cat);
-    if (table->shard == 0) {
+    if (is_beside_catalog(table)) {
         add_open(&s, table);
         add_record(&s, table, CAT_READY, next_id);
     } else {
@@ -321,14 +339,15 @@ static vv_status create_new(catalog *cat, const char *tenant, const char *name,
     if (st == VV_OK)
         st = cat_map_reserve(&cat->map, err);
     vv_mutex_unlock(&cat->map_lock);
-    if (st == VV_OK && slot != 0) /* before anything that can be in the log names it */
-        st = cat->opt.door.engine(cat->opt.door.ctx, table->shard, slot, err);
+    /* Before anything that can be in the log names it. */
+    for (uint32_t p = 0; st == VV_OK && slot != 0 && p < table->partition_count; p++)
+        st = cat->opt.door.engine(cat->opt.door.ctx, cat_partition_shard(table, p), slot, err);
     if (st == VV_OK)
         st = log_create(cat, table, err);
     if (st != VV_OK)
         goto fail;
     VV_POINT("catalog.after_create_entry");
-    table->state = table->shard == 0 ? CAT_READY : CAT_CREATING;
+    table->state = is_beside_catalog(table) ? CAT_READY : CAT_CREATING;
     vv_mutex_lock(&cat->map_lock);
     cat_map_add(&cat->map, table);
     vv_mutex_unlock(&cat->map_lock);
@@ -363,6 +382,9 @@ static vv_status create_locked(catalog *cat, const char *tenant, const char *nam
         return vv_fail(err, VV_CONFLICT, "it exists as a table of another kind");
     if (opt->engine != VV_ENGINE_DEFAULT && cat_slot(found->id) != slot)
         return vv_fail(err, VV_CONFLICT, "it exists as a table of the engine '%s'", found->engine);
+    if (opt->partitions != 0 && found->partition_count != opt->partitions)
+        return vv_fail(err, VV_CONFLICT, "it exists with %u partition%s", found->partition_count,
+                       found->partition_count == 1 ? "" : "s");
     if (found->state == CAT_CREATING)
         st = resume_create(cat, found, err); /* an earlier try failed half-way: this one goes on */
     else if (!opt->if_not_exists)
@@ -385,7 +407,7 @@ vv_status cat_table_create(catalog *cat, const char *tenant, const char *name,
         st = vv_options_take(&full, sizeof full, opt, offsetof(vv_table_options, value_threshold),
                              "vv_table_options", err);
     if (st == VV_OK)
-        st = check_options(&full, err);
+        st = check_options(cat, &full, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "create table");
     cat_table *table = NULL;
@@ -432,7 +454,7 @@ static vv_status drop_locked(catalog *cat, const char *tenant, const char *name,
         return st;
     step s;
     step_begin(&s, cat);
-    if (table->shard == 0) {
+    if (is_beside_catalog(table)) {
         add_data_removal(&s, table);
         add_record_removal(&s, table);
         st = step_commit(&s, 0, table, err);

@@ -19,6 +19,7 @@ static cat_table sample(void)
                        .id = 300,
                        .index_id = 301,
                        .shard = 2,
+                       .partition_count = 1,
                        .version_retention_ns = 5,
                        .created_ns = -1,
                        .engine = "lsm",
@@ -67,6 +68,30 @@ static void a_record_with_options_has_these_bytes(void **state)
     assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
     bytes[len - 2] = 9; /* an option of a later version */
     assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+}
+
+static void a_record_with_partitions_says_so(void **state)
+{
+    (void)state;
+    uint8_t bytes[CAT_RECORD_MAX];
+    static cat_table back;
+    cat_table t = sample();
+    t.partition_count = 64;
+    size_t len = cat_record_encode(&t, bytes);
+    assert_int_equal(bytes[3], 1);
+    assert_memory_equal(bytes + len - 3, ((uint8_t[]){1, 3, 64}), 3);
+    assert_int_equal(cat_record_decode(vv_slice_of(bytes, len), &back, NULL), VV_OK);
+    assert_int_equal(back.partition_count, 64);
+    static const uint8_t bad[] = {0, 1, 65, 127};
+    for (size_t i = 0; i < sizeof bad; i++) {
+        bytes[len - 1] = bad[i];
+        assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+    }
+    t.partition_count = 1; /* as every record without the option */
+    len = cat_record_encode(&t, bytes);
+    assert_int_equal(bytes[3], 0);
+    assert_int_equal(cat_record_decode(vv_slice_of(bytes, len), &back, NULL), VV_OK);
+    assert_int_equal(back.partition_count, 1);
 }
 
 static void prop_no_changed_byte_is_taken_for_another_table(void **state)
@@ -224,21 +249,21 @@ static void reopen(fake *f)
 }
 
 /* Tenants "a", "b", "c" ...: some lie on shard 0, some elsewhere. */
-static void every_failed_step_can_be_resumed(void **state)
+static void resume_every_failed_step(fake *f, uint32_t partitions)
 {
-    fake *f = *state;
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     opt.kind = VV_TABLE_RECORD;
+    opt.partitions = partitions;
     uint32_t last_id = 0;
-    bool seen_three_steps = false;
+    int most = 0;
     for (char tenant[2] = "a"; tenant[0] <= 'f'; tenant[0]++) {
-        for (int fail_at = 1; fail_at <= 3; fail_at++) {
+        for (int fail_at = 1; fail_at <= 2 + (int)partitions; fail_at++) {
             vv_error err = {0};
             cat_table *t = NULL;
             f->fail_at = fail_at;
             f->commits = 0;
             vv_status st = cat_table_create(f->cat, tenant, "x", &opt, 0, &t, &err);
-            seen_three_steps |= f->commits == 3;
+            most = f->commits > most ? f->commits : most;
             if (st == VV_OK) {
                 cat_table_unref(t);
             } else {
@@ -269,7 +294,18 @@ static void every_failed_step_can_be_resumed(void **state)
             cat_table_unref(t);
         }
     }
-    assert_true(seen_three_steps);
+    assert_int_equal(most, 2 + (int)partitions); /* of two entries around those of the shards */
+}
+
+static void every_failed_step_can_be_resumed(void **state)
+{
+    resume_every_failed_step(*state, 1);
+}
+
+static void every_failed_step_of_partitions_can_be_resumed(void **state)
+{
+    resume_every_failed_step(*state, 2);
+    resume_every_failed_step(*state, 3);
 }
 
 static void many_tables_are_found_listed_and_suggested(void **state)
@@ -334,10 +370,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_has_these_bytes),
         cmocka_unit_test(a_record_with_options_has_these_bytes),
+        cmocka_unit_test(a_record_with_partitions_says_so),
         cmocka_unit_test(prop_no_changed_byte_is_taken_for_another_table),
         cmocka_unit_test(what_a_newer_version_wrote_is_refused),
         cmocka_unit_test(names_are_checked),
         cmocka_unit_test_setup_teardown(every_failed_step_can_be_resumed, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_failed_step_of_partitions_can_be_resumed, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(many_tables_are_found_listed_and_suggested, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(check_sees_an_open_record_without_a_table, setup, teardown),

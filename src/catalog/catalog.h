@@ -7,15 +7,19 @@
  * open. Ids are never given twice. Everything known is kept in memory. Bytes:
  * docs/format/catalog.md.
  *
- *   create   none --CREATING on shard 0--> OPEN on its shard --READY on shard 0--> usable
- *   drop     usable --DROPPING on shard 0--> data and OPEN removed on its shard --removed on shard
- * 0--> (a table that lives on shard 0 takes one entry for either)
+ *   create   none --CREATING on shard 0--> OPEN on each of its shards --READY on shard 0--> usable
+ *   drop     usable --DROPPING on shard 0--> data and OPEN removed on each --removed on shard 0-->
+ *   (a table that lives on shard 0 alone takes one entry for either)
+ *
+ * A table lies on the shard of its tenant. One with partitions lies on several, a key's shard told
+ * by its hash: cat_table_shard. Its id is the same on all of them.
  *
  * Threads: any. One create or drop at a time; look-ups wait for none of it.
  */
 #ifndef VARVE_CATALOG_CATALOG_H
 #define VARVE_CATALOG_CATALOG_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -30,6 +34,7 @@
 #define CAT_TABLE_FIRST 16u        /* the first id given to a user's table */
 #define CAT_TABLE_LAST 0x0ffffff0u /* in each slot */
 #define CAT_ENGINE_NAME_MAX 15u
+#define CAT_PARTITIONS_MAX 64u /* one a shard */
 /* The upper bits of a table id say where its engine is among the shard's: route.h. */
 #define CAT_SLOTS 16u
 #define CAT_SLOT_SHIFT 28u
@@ -65,8 +70,10 @@ typedef struct cat_table {
     cat_state state;          /* under the lock of create and drop */
     vv_table_kind kind;
     uint32_t id;
-    uint32_t index_id; /* the time index of a record table; 0: none */
-    uint32_t shard;
+    uint32_t index_id;        /* the time index of a record table; 0: none */
+    uint32_t shard;           /* of the tenant: the whole table's, or its first partition's */
+    uint32_t partition_count; /* 1: placed by tenant; more: hashed by key over as many shards */
+    uint32_t shard_count;     /* of the store; not in the record */
     int64_t version_retention_ns;
     int64_t created_ns;
     vv_compression compression;
@@ -77,6 +84,29 @@ typedef struct cat_table {
     struct cat_table *next_by_name; /* chains of the two hashes */
     struct cat_table *next_by_id;
 } cat_table;
+
+/* Where partition p of a table lies: each on a shard of its own, from the tenant's on. Frozen. */
+static inline uint32_t cat_partition_shard(const cat_table *table, uint32_t partition)
+{
+    assert(partition < table->partition_count && table->partition_count <= table->shard_count);
+    uint32_t shard = table->shard + partition;
+    return shard < table->shard_count ? shard : shard - table->shard_count;
+}
+
+/* Where what has this hash lies (of a key: vv_hash64 of its bytes). Frozen: on disk. */
+static inline uint32_t cat_table_shard(const cat_table *table, uint64_t hash)
+{
+    if (table->partition_count == 1)
+        return table->shard;
+    return cat_partition_shard(table, (uint32_t)(hash % table->partition_count));
+}
+
+static inline bool cat_table_is_on(const cat_table *table, uint32_t shard)
+{
+    uint32_t partition =
+        shard >= table->shard ? shard - table->shard : shard + table->shard_count - table->shard;
+    return partition < table->partition_count;
+}
 
 typedef struct catalog catalog;
 
@@ -150,9 +180,15 @@ VV_MUST_CHECK vv_status cat_check(catalog *cat, uint32_t shard, engine *eng,
                                   void (*finding)(void *ctx, const char *text), void *ctx,
                                   vv_error *err);
 
+/* The shards of a table: `count` from `shard` on, the last of the store followed by its first. */
+typedef struct cat_placed {
+    uint32_t shard;
+    uint32_t count;
+    uint32_t slot;
+} cat_placed;
+
 /** Where the data of a table lies, told by an operation of the log. For those who read entries
  * without a catalog. VV_NOT_FOUND: the operation writes no record of a table. */
-VV_MUST_CHECK vv_status cat_placement(const engine_op *op, uint32_t *shard, uint32_t *slot,
-                                      vv_error *err);
+VV_MUST_CHECK vv_status cat_placement(const engine_op *op, cat_placed *out, vv_error *err);
 
 #endif

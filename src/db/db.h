@@ -24,6 +24,19 @@ VV_MUST_CHECK vv_status db_open_engine(vv_env *env, const vv_options *opt, const
 VV_MUST_CHECK vv_status db_get_from_memory(vv_table *table, int64_t version, vv_slice key,
                                            vv_value *out, bool *would_wait, vv_error *err);
 
+/** The shard that a key of the table lies on. Of one table it never changes. */
+uint32_t db_shard_of_key(const vv_table *table, vv_slice key);
+/** 1, or the shards that a partitioned table lies on. */
+uint32_t db_partition_count(const vv_table *table);
+/** VV_UNSUPPORTED for a table that has no version of its own: it lies on several shards. */
+VV_MUST_CHECK vv_status db_check_has_version(const vv_table *table, vv_error *err);
+/** The deletion of a range that spans the partitions of a table: an entry of its own, written and
+ * waited for, for each but the last, which is added to the batch. Of any other table: as
+ * vv_batch_delete_range, and nothing is written. */
+VV_MUST_CHECK vv_status db_delete_range_spread(vv_batch *batch, vv_table *table, vv_slice begin,
+                                               vv_slice end, vv_durability durability,
+                                               vv_error *err);
+
 /** One piece of background work. VV_NOT_FOUND when there was none. For stores without threads. */
 VV_MUST_CHECK vv_status db_step(vv_db *db, vv_error *err);
 

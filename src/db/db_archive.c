@@ -342,19 +342,29 @@ static vv_status restore_keys(restorer *r, vv_error *err)
     return st == VV_OK ? commit_part(r, err) : st;
 }
 
-vv_status vv_archive_restore(vv_table *table, const char *name, uint64_t *changed, vv_error *err)
+static vv_status restore_part(vv_table *table, const char *name, uint64_t *changed, vv_error *err)
 {
     restorer r = {.table = table, .name = name};
+    vv_status st = restore_keys(&r, err);
+    if (r.is_open)
+        db_batch_fini(&r.batch);
+    *changed += r.changed;
+    return st;
+}
+
+vv_status vv_archive_restore(vv_table *table, const char *name, uint64_t *changed, vv_error *err)
+{
+    uint64_t all = 0;
     vv_status st = db_check_table(table, err);
     if (st == VV_OK)
         st = db_check_writable(table->db, err);
-    if (st == VV_OK)
-        st = restore_keys(&r, err);
-    if (r.is_open)
-        db_batch_fini(&r.batch);
+    for (uint32_t p = 0; st == VV_OK && p < table->partition_count; p++) {
+        vv_table part = db_part_at(table, p);
+        st = restore_part(&part, name, &all, err);
+    }
     if (st != VV_OK)
         return vv_wrap(err, st, "restore table '%s'", table->cat->name);
     if (changed != NULL)
-        *changed = r.changed;
+        *changed = all;
     return VV_OK;
 }

@@ -14,6 +14,8 @@ vv_status vv_version_as_of(vv_table *table, int64_t time_ns, int64_t *out, vv_er
     vv_db *db = table->db;
     db_shard *shard = table->shard;
     vv_status st = db_check_table(table, err);
+    if (st == VV_OK)
+        st = db_check_has_version(table, err);
     if (st != VV_OK)
         return st;
     if (time_ns > db_read_time(db))
@@ -42,6 +44,8 @@ vv_status vv_get_with(vv_table *table, const vv_read_options *opt, vv_slice key,
                         offsetof(vv_read_options, as_of_time_ns), "vv_read_options", err);
     if (st != VV_OK)
         return st;
+    vv_table part;
+    table = db_part_of(table, key, &part);
     int64_t version = full.as_of_version;
     if ((full.snapshot != NULL) + (version != 0) + (full.as_of_time_ns != 0) > 1)
         return vv_fail(err, VV_INVALID,

@@ -271,9 +271,11 @@ static engine_step begin_at(vv_table *table, const vv_snapshot *snapshot, held_g
 vv_status vv_get_async(vv_async *a, vv_table *table, const vv_snapshot *snapshot, vv_slice key,
                        vv_get_done done, void *ctx, vv_error *err)
 {
+    vv_table part;
     vv_status st = check(a, table, key, err);
     if (st != VV_OK)
         return st;
+    table = db_part_of(table, key, &part);
     held_get *h = vv_alloc(sizeof *h + ENGINE_TABLE_PREFIX + key.len);
     if (h == NULL)
         return vv_fail(err, VV_NO_MEMORY, "get: no memory");

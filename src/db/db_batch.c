@@ -169,8 +169,9 @@ vv_status db_batch_bind(vv_batch *batch, vv_table *table, vv_error *err)
     if (batch->shard != table->shard) {
         if (batch->shard != NULL && batch->op_count + batch->cond_count > 0)
             return vv_fail(err, VV_UNSUPPORTED,
-                           "table '%s' lies on shard %u, the batch on shard %u: a batch is atomic "
+                           "%s '%s' lies on shard %u, the batch on shard %u: a batch is atomic "
                            "within a shard",
+                           table->cat->partition_count > 1 ? "the key of table" : "table",
                            table->cat->name, table->shard->id, batch->shard->id);
         batch->shard = table->shard;
     }
@@ -214,6 +215,8 @@ vv_status db_check_put(const vv_table *table, vv_slice key, vv_slice value, int6
 vv_status vv_batch_put(vv_batch *batch, vv_table *table, vv_slice key, vv_slice value,
                        int64_t expires_ns, vv_error *err)
 {
+    vv_table part;
+    table = db_part_of(table, key, &part);
     vv_status st = db_check_put(table, key, value, expires_ns, err);
     if (st == VV_OK)
         st = db_batch_bind(batch, table, err);
@@ -239,6 +242,8 @@ static vv_status check_operand(vv_operator op, vv_slice operand, vv_error *err)
 vv_status vv_batch_merge(vv_batch *batch, vv_table *table, vv_slice key, vv_operator op,
                          vv_slice operand, int64_t expires_ns, vv_error *err)
 {
+    vv_table part;
+    table = db_part_of(table, key, &part);
     vv_status st = db_check_key(key, VV_KEY_MAX, err);
     if (st == VV_OK)
         st = check_kv(table, err);
@@ -269,6 +274,8 @@ vv_status vv_batch_merge(vv_batch *batch, vv_table *table, vv_slice key, vv_oper
 
 vv_status vv_batch_delete(vv_batch *batch, vv_table *table, vv_slice key, vv_error *err)
 {
+    vv_table part;
+    table = db_part_of(table, key, &part);
     vv_status st = db_check_key(key, VV_KEY_MAX, err);
     if (st == VV_OK)
         st = db_batch_bind(batch, table, err);
@@ -285,6 +292,11 @@ vv_status vv_batch_delete_range(vv_batch *batch, vv_table *table, vv_slice begin
     if (begin.len > VV_KEY_MAX || end.len > VV_KEY_MAX)
         return vv_fail(err, VV_INVALID, "a bound has %zu bytes, at most %u are allowed",
                        begin.len > end.len ? begin.len : end.len, VV_KEY_MAX);
+    if (table->partition_count > 1)
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "table '%s' lies on %u shards, and a batch is atomic within one: "
+                       "vv_delete_range takes an entry for each",
+                       table->cat->name, table->partition_count);
     vv_status st = db_batch_bind(batch, table, err);
     if (st != VV_OK || (end.len > 0 && vv_slice_cmp(begin, end) >= 0))
         return st; /* an empty range: nothing to delete */
@@ -330,6 +342,8 @@ vv_status db_batch_add_condition(vv_batch *batch, txn_kind kind, uint32_t table_
 vv_status vv_batch_require(vv_batch *batch, vv_table *table, vv_slice key, int64_t version,
                            vv_error *err)
 {
+    vv_table part;
+    table = db_part_of(table, key, &part);
     vv_status st = db_check_key(key, VV_KEY_MAX, err);
     if (st == VV_OK && version < 0)
         st = vv_fail(err, VV_INVALID, "the required version is negative");

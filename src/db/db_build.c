@@ -250,11 +250,10 @@ static vv_status note_engines(db_build *b, vv_slice payload, vv_error *err)
     engine_op op;
     vv_status st = engine_entry_open(payload, &it, err);
     while (st == VV_OK && (st = engine_entry_next(&it, &op, err)) == VV_OK) {
-        uint32_t shard = 0;
-        uint32_t slot = 0;
-        st = cat_placement(&op, &shard, &slot, err);
-        if (st == VV_OK && shard < b->shard_count)
-            b->slots[shard] |= UINT32_C(1) << slot;
+        cat_placed at = {.shard = 0};
+        st = cat_placement(&op, &at, err);
+        for (uint32_t p = 0; st == VV_OK && at.shard < b->shard_count && p < at.count; p++)
+            b->slots[(at.shard + p) % b->shard_count] |= UINT32_C(1) << at.slot;
         st = st == VV_NOT_FOUND ? VV_OK : st;
     }
     return st == VV_NOT_FOUND ? VV_OK : st;

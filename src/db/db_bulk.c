@@ -44,6 +44,11 @@ struct vv_bulk {
 static vv_status check_kind(const vv_table *table, vv_error *err)
 {
     const engine_ops *ops = engine_route_of(table->shard->eng, table->cat->id)->ops;
+    if (table->partition_count > 1)
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "table '%s' lies on %u shards, and a load is one version of one: write in "
+                       "batches",
+                       table->cat->name, table->partition_count);
     if (ops->bulk == NULL)
         return vv_fail(err, VV_UNSUPPORTED,
                        "engine %s takes no bulk load: write in batches, or use a table of engine "

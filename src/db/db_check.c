@@ -122,8 +122,11 @@ static vv_status check_tables(vv_db *db, checker *chk, vv_error *err)
     for (size_t i = 0; st == VV_OK && i < count; i++) {
         if (tables[i]->kind != VV_TABLE_RECORD)
             continue;
-        vv_table table = {.db = db, .cat = tables[i], .shard = &db->shards[tables[i]->shard]};
-        st = check_records(chk, &table, err);
+        vv_table table = db_table_of(db, tables[i]);
+        for (uint32_t p = 0; st == VV_OK && p < table.partition_count; p++) {
+            vv_table part = db_part_at(&table, p);
+            st = check_records(chk, &part, err);
+        }
     }
     if (tables != NULL)
         cat_list_free(tables, count);

@@ -135,6 +135,8 @@ vv_status vv_cursor_open(vv_table *table, const vv_cursor_options *opt, vv_curso
         st = db_bounds_make(table, &full, &b, err);
     if (st != VV_OK)
         return st;
+    if (table->partition_count > 1)
+        return db_part_cursor_open(table, &full, out, err);
     vv_cursor *c = vv_calloc(1, sizeof *c);
     if (c == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a cursor");
@@ -153,10 +155,43 @@ vv_status vv_cursor_open(vv_table *table, const vv_cursor_options *opt, vv_curso
     return VV_OK;
 }
 
+/* ---- cursors that are more than the engine's: of transactions, over partitions ---- */
+
+static vv_status seek_composed(vv_cursor *cursor, vv_slice key, vv_error *err)
+{
+    return cursor->by_txn != NULL ? db_txn_cursor_seek(cursor, key, err)
+                                  : db_part_cursor_seek(cursor, key, err);
+}
+
+static vv_status seek_below_composed(vv_cursor *cursor, vv_slice key, vv_error *err)
+{
+    return cursor->by_txn != NULL ? db_txn_cursor_seek_below(cursor, key, err)
+                                  : db_part_cursor_seek_below(cursor, key, err);
+}
+
+static vv_status step_composed(vv_cursor *cursor, bool forward, vv_error *err)
+{
+    if (cursor->by_txn != NULL)
+        return db_txn_cursor_step(cursor, forward, err);
+    if (!db_part_cursor_valid(cursor))
+        return vv_fail(err, VV_INVALID, "the cursor stands nowhere: seek first");
+    return db_part_cursor_step(cursor, forward, err);
+}
+
+/* The one that stands at the entry. */
+static const vv_cursor *standing(const vv_cursor *cursor)
+{
+    return VV_UNLIKELY(cursor->by_part != NULL) ? db_part_cursor_at(cursor) : cursor;
+}
+
 void vv_cursor_close(vv_cursor *cursor)
 {
     if (cursor == NULL)
         return;
+    if (cursor->by_part != NULL) {
+        db_part_cursor_close(cursor);
+        return;
+    }
     if (cursor->by_txn != NULL) {
         db_txn_cursor_close(cursor);
         return;
@@ -186,8 +221,8 @@ static vv_status check_seek_key(vv_slice key, vv_error *err)
 
 vv_status vv_cursor_seek(vv_cursor *cursor, vv_slice key, vv_error *err)
 {
-    if (VV_UNLIKELY(cursor->by_txn != NULL))
-        return db_txn_cursor_seek(cursor, key, err);
+    if (VV_UNLIKELY(cursor->is_composed))
+        return seek_composed(cursor, key, err);
     if (cursor->by_time != NULL) {
         vv_status st = check_no_key(key, err);
         return st == VV_OK ? db_time_cursor_seek(cursor, err) : st;
@@ -204,8 +239,8 @@ vv_status vv_cursor_seek(vv_cursor *cursor, vv_slice key, vv_error *err)
 
 vv_status vv_cursor_seek_below(vv_cursor *cursor, vv_slice key, vv_error *err)
 {
-    if (VV_UNLIKELY(cursor->by_txn != NULL))
-        return db_txn_cursor_seek_below(cursor, key, err);
+    if (VV_UNLIKELY(cursor->is_composed))
+        return seek_below_composed(cursor, key, err);
     if (cursor->by_time != NULL) {
         vv_status st = check_no_key(key, err);
         return st == VV_OK ? db_time_cursor_seek_last(cursor, err) : st;
@@ -229,8 +264,8 @@ static vv_status check_valid(const vv_cursor *cursor, vv_error *err)
 
 vv_status vv_cursor_next(vv_cursor *cursor, vv_error *err)
 {
-    if (VV_UNLIKELY(cursor->by_txn != NULL))
-        return db_txn_cursor_step(cursor, true, err);
+    if (VV_UNLIKELY(cursor->is_composed))
+        return step_composed(cursor, true, err);
     vv_status st = check_valid(cursor, err);
     if (VV_UNLIKELY(st != VV_OK))
         return st;
@@ -241,8 +276,8 @@ vv_status vv_cursor_next(vv_cursor *cursor, vv_error *err)
 
 vv_status vv_cursor_prev(vv_cursor *cursor, vv_error *err)
 {
-    if (VV_UNLIKELY(cursor->by_txn != NULL))
-        return db_txn_cursor_step(cursor, false, err);
+    if (VV_UNLIKELY(cursor->is_composed))
+        return step_composed(cursor, false, err);
     vv_status st = check_valid(cursor, err);
     if (VV_UNLIKELY(st != VV_OK))
         return st;
@@ -253,8 +288,8 @@ vv_status vv_cursor_prev(vv_cursor *cursor, vv_error *err)
 
 bool vv_cursor_valid(const vv_cursor *cursor)
 {
-    if (VV_UNLIKELY(cursor->by_txn != NULL))
-        return db_txn_cursor_valid(cursor);
+    if (VV_UNLIKELY(cursor->is_composed))
+        return cursor->by_txn != NULL ? db_txn_cursor_valid(cursor) : db_part_cursor_valid(cursor);
     return cursor->by_time != NULL ? db_time_cursor_valid(cursor) : engine_cursor_valid(cursor->at);
 }
 
@@ -267,6 +302,7 @@ static const engine_item *item_of(const vv_cursor *cursor)
 
 vv_slice vv_cursor_key(const vv_cursor *cursor)
 {
+    cursor = standing(cursor);
     if (cursor->by_time != NULL)
         return db_time_cursor_key(cursor);
     vv_slice key = item_of(cursor)->key;
@@ -275,25 +311,29 @@ vv_slice vv_cursor_key(const vv_cursor *cursor)
 
 vv_slice vv_cursor_value(const vv_cursor *cursor)
 {
+    cursor = standing(cursor);
     return cursor->by_time != NULL ? db_time_cursor_value(cursor)->data : item_of(cursor)->value;
 }
 
 int64_t vv_cursor_version(const vv_cursor *cursor)
 {
+    cursor = standing(cursor);
     return cursor->by_time != NULL ? db_time_cursor_value(cursor)->version
                                    : item_of(cursor)->version;
 }
 
 int64_t vv_cursor_expires_ns(const vv_cursor *cursor)
 {
+    cursor = standing(cursor);
     return cursor->by_time != NULL ? db_time_cursor_value(cursor)->expires_ns
                                    : item_of(cursor)->expires_ns;
 }
 
 uint64_t vv_cursor_scanned(const vv_cursor *cursor)
 {
-    if (VV_UNLIKELY(cursor->by_txn != NULL))
-        return db_txn_cursor_scanned(cursor);
+    if (VV_UNLIKELY(cursor->is_composed))
+        return cursor->by_txn != NULL ? db_txn_cursor_scanned(cursor)
+                                      : db_part_cursor_scanned(cursor);
     uint64_t n = engine_cursor_scanned(cursor->at);
     return cursor->by_time != NULL ? n + db_time_cursor_scanned(cursor) : n;
 }

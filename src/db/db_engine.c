@@ -146,11 +146,14 @@ vv_status db_engine_check_tables(vv_db *db, vv_error *err)
     vv_status st = cat_list(db->cat, NULL, &tables, &count, err);
     for (size_t i = 0; st == VV_OK && i < count; i++) {
         const cat_table *t = tables[i];
-        if (engine_route_member(db->shards[t->shard].eng, cat_slot(t->id)) == NULL)
-            st = vv_fail(err, VV_CORRUPT,
-                         "shard %u has no engine '%s' for table '%s': file 'ENGINES' is missing, "
-                         "restore it from a backup",
-                         t->shard, t->engine, t->name);
+        for (uint32_t p = 0; st == VV_OK && p < t->partition_count; p++) {
+            uint32_t shard = cat_partition_shard(t, p);
+            if (engine_route_member(db->shards[shard].eng, cat_slot(t->id)) == NULL)
+                st = vv_fail(err, VV_CORRUPT,
+                             "shard %u has no engine '%s' for table '%s': file 'ENGINES' is "
+                             "missing, restore it from a backup",
+                             shard, t->engine, t->name);
+        }
     }
     if (tables != NULL)
         cat_list_free(tables, count);

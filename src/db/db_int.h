@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "base/arena.h"
+#include "base/hash.h"
 #include "base/hist.h"
 #include "base/lock.h"
 #include "base/point.h"
@@ -231,6 +232,7 @@ struct vv_table {
     vv_db *db;
     cat_table *cat; /* a reference */
     db_shard *shard;
+    uint32_t partition_count; /* of the table; 1 where the handle means one of its partitions */
 };
 
 #define DB_BATCH_TABLES 4u
@@ -323,6 +325,32 @@ VV_MUST_CHECK vv_status db_world_create(const char *dir, const vv_options *opt, 
                                         vv_error *err);
 void db_world_destroy(db_world *world); /* accepts NULL */
 vv_env *db_world_env(db_world *world);
+
+/* ---- db_partition.c: tables over several shards ---- */
+
+typedef struct db_part_cursor db_part_cursor;
+
+/* The shard of what has this hash, of a table of any number of partitions. */
+static inline db_shard *db_table_shard(vv_db *db, const cat_table *cat, uint64_t hash)
+{
+    return &db->shards[cat_table_shard(cat, hash)];
+}
+/* A handle without a reference of its own. */
+vv_table db_table_of(vv_db *db, cat_table *cat);
+/* Partition p as a table: borrows the reference. Of a table without partitions, itself. */
+vv_table db_part_at(const vv_table *table, uint32_t partition);
+vv_table *db_part_of_key(const vv_table *table, vv_slice key, vv_table *part);
+/* Where a key of the table is: table itself, or *part. */
+static inline vv_table *db_part_of(vv_table *table, vv_slice key, vv_table *part)
+{
+    if (VV_LIKELY(table->partition_count == 1))
+        return table;
+    return db_part_of_key(table, key, part);
+}
+/* As vv_multi_get, of keys that were checked. */
+VV_MUST_CHECK vv_status db_parts_multi_get(const vv_table *table, const vv_snapshot *snapshot,
+                                           const vv_slice *keys, size_t count, vv_value *values,
+                                           vv_status *status, vv_error *err);
 
 /* ---- db_batch.c ---- */
 
@@ -564,6 +592,8 @@ struct vv_cursor {
     engine_read read;
     db_time_cursor *by_time; /* NULL: by key */
     db_txn_cursor *by_txn;   /* NULL: not of a transaction */
+    db_part_cursor *by_part; /* NULL: not over partitions */
+    bool is_composed;        /* by_txn or by_part: there is more to it than `at` */
 };
 
 #define DB_INDEX_TIME_SIZE 8u
@@ -597,5 +627,26 @@ uint64_t db_time_cursor_scanned(const vv_cursor *cursor);
 bool db_time_cursor_valid(const vv_cursor *cursor);
 vv_slice db_time_cursor_key(const vv_cursor *cursor);
 const engine_value *db_time_cursor_value(const vv_cursor *cursor);
+/* What the order is by: timestamp and key, until the cursor moves. */
+vv_slice db_time_cursor_order(const vv_cursor *cursor);
+/* The snapshot it was opened at is of this moment. */
+void db_time_cursor_set_newest(vv_cursor *cursor);
+
+/* The same over a partitioned table: db_part_cursor.c. */
+VV_MUST_CHECK vv_status db_part_cursor_open(vv_table *table, const vv_cursor_options *opt,
+                                            vv_cursor **out, vv_error *err);
+VV_MUST_CHECK vv_status db_part_cursor_open_by_time(vv_table *table, const vv_cursor_options *opt,
+                                                    int64_t start_ns, int64_t end_ns,
+                                                    vv_cursor **out, vv_error *err);
+VV_MUST_CHECK vv_status db_part_cursor_open_txn(vv_txn *txn, vv_table *table,
+                                                const vv_cursor_options *opt, vv_cursor **out,
+                                                vv_error *err);
+vv_status db_part_cursor_seek(vv_cursor *cursor, vv_slice key, vv_error *err);
+vv_status db_part_cursor_seek_below(vv_cursor *cursor, vv_slice key, vv_error *err);
+vv_status db_part_cursor_step(vv_cursor *cursor, bool forward, vv_error *err);
+bool db_part_cursor_valid(const vv_cursor *cursor);
+const vv_cursor *db_part_cursor_at(const vv_cursor *cursor); /* of the partition it stands in */
+uint64_t db_part_cursor_scanned(const vv_cursor *cursor);
+void db_part_cursor_close(vv_cursor *cursor);
 
 #endif

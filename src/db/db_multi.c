@@ -94,6 +94,8 @@ vv_status vv_multi_get(vv_table *table, const vv_snapshot *snapshot, const vv_sl
 {
     multi m = {.table = table, .count = count, .status = status};
     vv_status st = check(table, keys, count, err);
+    if (st == VV_OK && table->partition_count > 1)
+        return db_parts_multi_get(table, snapshot, keys, count, values, status, err);
     if (st == VV_OK && count > 0)
         st = take_keys(&m, keys, err);
     if (st != VV_OK)

@@ -158,8 +158,10 @@ vv_status vv_get(vv_table *table, const vv_snapshot *snapshot, vv_slice key, vv_
     vv_status st = check_get(table, key, err);
     if (st != VV_OK)
         return st;
+    vv_table part;
     uint8_t bytes[ENGINE_KEY_MAX];
     engine_value found = {0};
+    table = db_part_of(table, key, &part);
     key = full_key(table, key, bytes);
     if (snapshot == NULL) {
         st = get_now(table, key, false, &found, err);
@@ -174,6 +176,8 @@ vv_status vv_get(vv_table *table, const vv_snapshot *snapshot, vv_slice key, vv_
 
 vv_status vv_get_at(vv_table *table, int64_t version, vv_slice key, vv_value *out, vv_error *err)
 {
+    vv_table part;
+    table = db_part_of(table, key, &part);
     vv_status st = check_get(table, key, err);
     if (st == VV_OK)
         st = db_check_as_of(table, version, err);
@@ -189,6 +193,8 @@ vv_status db_get_from_memory(vv_table *table, int64_t version, vv_slice key, vv_
                              bool *would_wait, vv_error *err)
 {
     static const vv_error in_a_file = {.status = VV_BUSY, .msg = "the answer is in a file"};
+    vv_table part;
+    table = db_part_of(table, key, &part);
     vv_status st = check_get(table, key, err);
     *would_wait = false;
     if (st == VV_OK && version != 0)

@@ -133,6 +133,8 @@ vv_status vv_batch_put_record(vv_batch *batch, vv_table *table, vv_slice key,
 {
     if (table->cat->kind != VV_TABLE_RECORD)
         return vv_fail(err, VV_INVALID, "table '%s' is not of kind record", table->cat->name);
+    vv_table part;
+    table = db_part_of(table, key, &part);
     vv_status st = db_check_key(key, VV_KEY_MAX, err);
     if (st == VV_OK)
         st = check_metadata(record, err);

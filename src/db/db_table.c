@@ -16,7 +16,7 @@ static vv_status make_handle(vv_db *db, cat_table *cat, vv_table **out, vv_error
         cat_table_unref(cat);
         return vv_fail(err, VV_NO_MEMORY, "no memory for a table handle");
     }
-    *table = (vv_table){.db = db, .cat = cat, .shard = &db->shards[cat->shard]};
+    *table = db_table_of(db, cat);
     *out = table;
     return VV_OK;
 }
@@ -54,7 +54,8 @@ vv_status vv_table_create(vv_db *db, const char *tenant, const char *name,
         st = cat_table_create(db->cat, tenant, name, opt, db_engine_slot(db, kind), &cat, err);
     if (st != VV_OK)
         return st;
-    db_marks_retune(db, &db->shards[cat->shard]);
+    for (uint32_t p = 0; p < cat->partition_count; p++)
+        db_marks_retune(db, &db->shards[cat_partition_shard(cat, p)]);
     if (out != NULL)
         return make_handle(db, cat, out, err);
     cat_table_unref(cat);
@@ -96,7 +97,8 @@ static void identify(const cat_table *cat, vv_table_info *out)
                            .version_retention_ns = cat->version_retention_ns,
                            .created_ns = cat->created_ns,
                            .compression = cat->compression,
-                           .value_threshold = cat->value_threshold};
+                           .value_threshold = cat->value_threshold,
+                           .partitions = cat->partition_count};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);
@@ -109,9 +111,10 @@ static void measure(vv_db *db, const cat_table *cat, vv_table_info *out)
     uint32_t last = cat->index_id != 0 ? cat->index_id : cat->id;
     vv_put_be32(lower, cat->id);
     vv_put_be32(upper, last + 1);
-    out->bytes_estimate =
-        db->ops->approximate_size(db->shards[cat->shard].eng, vv_slice_of(lower, sizeof lower),
-                                  vv_slice_of(upper, sizeof upper));
+    for (uint32_t p = 0; p < cat->partition_count; p++)
+        out->bytes_estimate += db->ops->approximate_size(
+            db->shards[cat_partition_shard(cat, p)].eng, vv_slice_of(lower, sizeof lower),
+            vv_slice_of(upper, sizeof upper));
 }
 
 vv_status vv_table_describe(vv_table *table, vv_table_info *out, vv_error *err)

@@ -140,6 +140,16 @@ vv_slice db_time_cursor_key(const vv_cursor *cursor)
     return vv_slice_of(at.data + DB_INDEX_TIME_SIZE, at.len - DB_INDEX_TIME_SIZE);
 }
 
+vv_slice db_time_cursor_order(const vv_cursor *cursor)
+{
+    return index_key(cursor);
+}
+
+void db_time_cursor_set_newest(vv_cursor *cursor)
+{
+    cursor->by_time->is_newest = true;
+}
+
 const engine_value *db_time_cursor_value(const vv_cursor *cursor)
 {
     return &cursor->by_time->value;
@@ -215,6 +225,8 @@ vv_status vv_cursor_open_by_time(vv_table *table, const vv_cursor_options *opt, 
         st = check_options(table, &full, err);
     if (st != VV_OK)
         return st;
+    if (table->partition_count > 1)
+        return db_part_cursor_open_by_time(table, &full, start_ns, end_ns, out, err);
     vv_cursor *c = vv_calloc(1, sizeof *c);
     db_time_cursor *t = vv_calloc(1, sizeof *t);
     if (c == NULL || t == NULL) {

@@ -224,6 +224,11 @@ vv_status txn_use(vv_txn *txn, vv_table *table, vv_error *err)
         return st;
     if (txn->opt.read_only)
         return VV_OK;
+    if (table->partition_count > 1)
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "table '%s' lies on %u shards, and a transaction that writes is atomic "
+                       "within one: use single keys of it, or a read-only transaction",
+                       table->cat->name, table->partition_count);
     if (txn->shard == NULL) {
         txn->shard = table->shard;
         uint64_t others = txn->pinned & ~(UINT64_C(1) << table->shard->id);
@@ -233,8 +238,9 @@ vv_status txn_use(vv_txn *txn, vv_table *table, vv_error *err)
     }
     if (txn->shard != table->shard)
         return vv_fail(err, VV_UNSUPPORTED,
-                       "table '%s' lies on shard %u, the transaction on shard %u: a transaction is "
+                       "%s '%s' lies on shard %u, the transaction on shard %u: a transaction is "
                        "atomic within a shard",
+                       table->cat->partition_count > 1 ? "the key of table" : "table",
                        table->cat->name, table->shard->id, txn->shard->id);
     return db_batch_bind(&txn->batch, table, err);
 }
@@ -289,6 +295,8 @@ vv_status vv_txn_get(vv_txn *txn, vv_table *table, vv_slice key, vv_value *out, 
 {
     static const vv_error absent = {.status = VV_NOT_FOUND, .msg = "the key is not in the table"};
     uint8_t bytes[ENGINE_KEY_MAX];
+    vv_table part;
+    table = db_part_of(table, key, &part);
     vv_status st = db_check_key(key, VV_KEY_MAX, err);
     if (st == VV_OK)
         st = txn_use(txn, table, err);
@@ -320,6 +328,8 @@ vv_status vv_txn_put(vv_txn *txn, vv_table *table, vv_slice key, vv_slice value,
                      vv_error *err)
 {
     uint8_t bytes[ENGINE_KEY_MAX];
+    vv_table part;
+    table = db_part_of(table, key, &part);
     vv_status st = check_writable(txn, err);
     if (st == VV_OK)
         st = db_check_put(table, key, value, expires_ns, err);
@@ -333,6 +343,8 @@ vv_status vv_txn_put(vv_txn *txn, vv_table *table, vv_slice key, vv_slice value,
 vv_status vv_txn_delete(vv_txn *txn, vv_table *table, vv_slice key, vv_error *err)
 {
     uint8_t bytes[ENGINE_KEY_MAX];
+    vv_table part;
+    table = db_part_of(table, key, &part);
     vv_status st = check_writable(txn, err);
     if (st == VV_OK)
         st = db_check_key(key, VV_KEY_MAX, err);

@@ -428,12 +428,15 @@ vv_status vv_txn_scan(vv_txn *txn, vv_table *table, const vv_cursor_options *opt
         st = txn_use(txn, table, err);
     if (st != VV_OK)
         return st;
+    if (table->partition_count > 1)
+        return db_part_cursor_open_txn(txn, table, &full, out, err);
     db_txn_cursor *c = vv_calloc(1, sizeof *c);
     if (c == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a cursor");
     c->txn = txn;
     c->base.table = *table;
     c->base.by_txn = c;
+    c->base.is_composed = true;
     st = db_bounds_make(table, &full, &c->bounds, err);
     if (st == VV_OK)
         st = open_beneath(c, err);

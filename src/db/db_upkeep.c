@@ -131,7 +131,7 @@ static bool is_range_done(db_shard *shard, int64_t table_id)
     return !s.range_pending;
 }
 
-vv_status vv_compact(vv_table *table, vv_slice begin, vv_slice end, vv_error *err)
+static vv_status compact_part(vv_table *table, vv_slice begin, vv_slice end, vv_error *err)
 {
     vv_status st = ask_for_range(table, begin, end, err);
     if (st == VV_OK)
@@ -140,33 +140,59 @@ vv_status vv_compact(vv_table *table, vv_slice begin, vv_slice end, vv_error *er
                                              : vv_wrap(err, st, "compact '%s'", table->cat->name);
 }
 
+vv_status vv_compact(vv_table *table, vv_slice begin, vv_slice end, vv_error *err)
+{
+    vv_status st = VV_OK;
+    for (uint32_t p = 0; st == VV_OK && p < table->partition_count; p++) {
+        vv_table part = db_part_at(table, p);
+        st = compact_part(&part, begin, end, err);
+    }
+    return st;
+}
+
 vv_status vv_compact_begin(vv_table *table, vv_slice begin, vv_slice end, vv_error *err)
 {
     if (!engine_route_of(table->shard->eng, table->cat->id)->ops->tells_ranges ||
         table->db->bg.worker_count == 0)
         return vv_compact(table, begin, end, err); /* nobody would do it, or tell */
-    vv_status st = ask_for_range(table, begin, end, err);
+    vv_status st = VV_OK;
+    for (uint32_t p = 0; st == VV_OK && p < table->partition_count; p++) {
+        vv_table part = db_part_at(table, p);
+        st = ask_for_range(&part, begin, end, err);
+    }
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "compact '%s'", table->cat->name);
+}
+
+static vv_status look_at_part(vv_table *table, const id_range *r, vv_compact_state *all,
+                              vv_error *err)
+{
+    engine *eng = engine_route_of(table->shard->eng, table->cat->id);
+    engine_stats s = {0};
+    eng->ops->stats(eng, &s);
+    if (s.range_pending && s.failed)
+        return vv_fail(err, VV_IO, "compact '%s': background work fails, the log says why",
+                       table->cat->name);
+    all->is_pending |= s.range_pending;
+    all->read_bytes += s.compaction_read_bytes;
+    all->range_bytes += eng->ops->approximate_size(eng, r->lower, r->upper);
+    return VV_OK;
 }
 
 vv_status vv_compact_look(vv_table *table, vv_slice begin, vv_slice end, vv_compact_state *out,
                           vv_error *err)
 {
-    engine *eng = engine_route_of(table->shard->eng, table->cat->id);
     vv_compact_state all = {.size = sizeof all};
-    engine_stats s = {0};
     id_range r;
     vv_status st = check_bounds(table, begin, end, err);
     if (st != VV_OK)
         return st;
     make_range(&r, table->cat->id, begin, end);
-    eng->ops->stats(eng, &s);
-    if (s.range_pending && s.failed)
-        return vv_fail(err, VV_IO, "compact '%s': background work fails, the log says why",
-                       table->cat->name);
-    all.is_pending = s.range_pending;
-    all.read_bytes = s.compaction_read_bytes;
-    all.range_bytes = eng->ops->approximate_size(eng, r.lower, r.upper);
+    for (uint32_t p = 0; st == VV_OK && p < table->partition_count; p++) {
+        vv_table part = db_part_at(table, p);
+        st = look_at_part(&part, &r, &all, err);
+    }
+    if (st != VV_OK)
+        return st;
     size_t size = out->size < sizeof all ? out->size : sizeof all;
     all.size = size;
     memcpy(out, &all, size);

@@ -61,7 +61,6 @@ typedef struct ingest_table {
     vv_table *table;
     ingest_tenant *tenant; /* NULL: over INGEST_TENANTS_MAX */
     uint64_t hash;
-    uint32_t shard;
     _Atomic uint32_t refs;
     _Atomic bool stale; /* a write found it dropped: resolve anew */
     uint32_t identity_len, tenant_len, name_len;

@@ -67,13 +67,11 @@ static vv_status make(ingest_pipeline *p, vv_table *table, vv_slice identity, vv
     if (info.kind != VV_TABLE_RECORD)
         return vv_fail(err, VV_INVALID, "table '%s' of tenant '%s' does not hold records",
                        info.name, info.tenant);
-    assert(info.shard < INGEST_SHARDS_MAX);
     ingest_table *t = vv_alloc(sizeof *t + identity.len + tenant.len + name.len);
     if (t == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a table");
     *t = (ingest_table){.table = table,
                         .tenant = ingest_tenant_get(p, vv_slice_str(info.tenant)),
-                        .shard = info.shard,
                         .refs = 1,
                         .identity_len = (uint32_t)identity.len,
                         .tenant_len = (uint32_t)tenant.len,

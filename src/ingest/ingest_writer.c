@@ -23,6 +23,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "db/db.h"
 #include "ingest/ingest_int.h"
 
 #define PARTIAL_IN_FLIGHT 2u          /* of a shard, before an unfilled batch waits */
@@ -443,6 +444,13 @@ static vv_status put(ingest_wbatch *wb, const ingest_rec *rec, vv_error *err)
     return vv_batch_put_record(wb->batch, rec->table->table, rec->result.id, &record, err);
 }
 
+static uint32_t shard_of(const ingest_rec *rec)
+{
+    uint32_t shard = db_shard_of_key(rec->table->table, rec->result.id);
+    assert(shard < INGEST_SHARDS_MAX);
+    return shard;
+}
+
 /* The open batch of the record's shard, with room in it as far as one can tell. */
 static ingest_wbatch *open_for(ingest_pipeline *p, const ingest_item *item, uint32_t shard)
 {
@@ -466,7 +474,7 @@ static ingest_wbatch *open_for(ingest_pipeline *p, const ingest_item *item, uint
 static void gather_rec(ingest_pipeline *p, ingest_item *item, uint32_t index)
 {
     ingest_rec *rec = &item->recs[index];
-    uint32_t shard = rec->table->shard;
+    uint32_t shard = shard_of(rec);
     vv_error err = {0};
     vv_status st = VV_NO_MEMORY;
     for (unsigned tries = 0; tries < 2; tries++) {
@@ -520,7 +528,7 @@ static vv_status add_producer(const ingest_wbatch *wb, const ingest_item *item, 
 static void gather_atomic(ingest_pipeline *p, ingest_item *item)
 {
     vv_error err = {0};
-    uint32_t shard = item->recs[0].table->shard;
+    uint32_t shard = shard_of(&item->recs[0]);
     vv_status st = VV_OK;
     submit_open(p, shard);
     ingest_wbatch *wb = wbatch_take(p, shard, item->asked);

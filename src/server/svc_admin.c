@@ -86,6 +86,7 @@ static void put_info(vv_buf *out, const vv_table_info *info)
     wire_put_varint(out, 8, info->bytes_estimate);
     wire_put_varint(out, 9, (uint64_t)info->compression);
     wire_put_varint(out, 10, info->value_threshold);
+    wire_put_varint(out, 11, info->partitions);
 }
 
 static vv_status describe(vv_table *table, vv_buf *out, vv_error *err)
@@ -107,6 +108,7 @@ typedef struct create_request {
     uint32_t compression;
     uint32_t engine;
     uint64_t value_threshold;
+    uint32_t partitions;
 } create_request;
 
 static bool read_create(vv_slice message, create_request *out)
@@ -132,6 +134,8 @@ static bool read_create(vv_slice message, create_request *out)
             ok = svc_kv_take_u32(&f, &out->engine);
         else if (f.number == 8)
             ok = svc_kv_take_uint(&f, &out->value_threshold);
+        else if (f.number == 9)
+            ok = svc_kv_take_u32(&f, &out->partitions);
     }
     return ok && r.fault == WIRE_GOOD;
 }
@@ -156,6 +160,7 @@ static vv_status table_options(const create_request *req, vv_table_options *out,
                        req->engine);
     out->engine = (vv_engine_kind)req->engine;
     out->value_threshold = req->value_threshold;
+    out->partitions = req->partitions;
     if (ms > INT64_MAX / VV_NS_PER_MS)
         return vv_fail(err, VV_INVALID, "version_retention_ms %lld is over %lld", (long long)ms,
                        (long long)(INT64_MAX / VV_NS_PER_MS));

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "db/db.h"
 
 #define SMALL_REQUEST_MAX (64u * 1024u) /* of a request without a value */
 #define PUT_ANSWER_MAX 64u
@@ -98,10 +99,14 @@ static vv_status fill_delete(svc_kv_write *w, bool may_wait, vv_error *err)
                   .key_end = req.range_end};
     if (st == VV_OK)
         st = svc_kv_write_open(w, &op, false, may_wait, &table, err);
+    bool is_range = req.range_end.len > 0;
+    w->would_wait = st == VV_OK && is_range && !may_wait && db_partition_count(table) > 1;
+    if (w->would_wait)
+        st = VV_BUSY; /* on the pool, where it may write to one partition after the other */
     if (st == VV_OK)
-        st = req.range_end.len > 0
-                 ? vv_batch_delete_range(w->batch, table, req.key, req.range_end, err)
-                 : vv_batch_delete(w->batch, table, req.key, err);
+        st = is_range ? db_delete_range_spread(w->batch, table, req.key, req.range_end,
+                                               w->durability, err)
+                      : vv_batch_delete(w->batch, table, req.key, err);
     vv_table_close(table);
     return st;
 }

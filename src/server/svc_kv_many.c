@@ -10,6 +10,7 @@
  */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "db/db.h"
 #include "base/util.h"
 #include "server/svc_kv.h"
 
@@ -62,7 +63,7 @@ static vv_status choose_moment(many *m, const svc_kv_moment *at, const gate_gran
     if (at->archive.len > 0)
         return svc_kv_open_archive(m->table, at->archive, &m->archive, err);
     if (m->version != 0)
-        return VV_OK;
+        return db_check_has_version(m->table, err);
     vv_status st = vv_snapshot_create(gate_db(grant), &m->snapshot, err);
     if (st == VV_OK)
         m->version = vv_snapshot_version(m->snapshot, m->table);

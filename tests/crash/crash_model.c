@@ -29,6 +29,7 @@ void model_init(model *m, uint64_t seed)
     if (getenv("VV_ENGINE_BTREE") != NULL)
         m->world.opt.engine = VV_ENGINE_BTREE;
     m->mixed = getenv("VV_ENGINE_MIXED") != NULL;
+    m->spread = getenv("VV_SPREAD") != NULL;
     m->world.disk = vio_sim_disk_create();
     m->history = calloc(MODEL_HISTORY + 2, sizeof *m->history);
     assert_non_null(m->world.disk);
@@ -276,12 +277,11 @@ static void check_positions(model *m)
     for (unsigned t = 0; t < MODEL_TABLES; t += 2) {
         if (m->table[t] == NULL)
             continue;
-        vv_table_info info;
-        assert_ok(vv_table_describe(m->table[t], &info, &err), err);
+        char key[16];
+        uint32_t shard = db_shard_of_key(m->table[t], key_make(0, key));
         for (unsigned p = 0; p < MODEL_PRODUCERS; p++) {
-            uint64_t last = m->history[m->last].position[info.shard][p];
+            uint64_t last = m->history[m->last].position[shard][p];
             char name[8];
-            char key[16];
             (void)snprintf(name, sizeof name, "p%u", p);
             if (last == 0)
                 continue;
@@ -297,7 +297,7 @@ static void check_positions(model *m)
             assert_ok(st, err);
             if (!r.duplicate)
                 fail_msg("producer %u wrote sequence %llu twice on shard %u", p,
-                         (unsigned long long)last, info.shard);
+                         (unsigned long long)last, shard);
         }
     }
 }
@@ -402,6 +402,21 @@ static unsigned any_table(model *m)
     return MODEL_TABLES;
 }
 
+/* Any key; of a batch under way one that lies on its shard, or MODEL_KEYS when none was found. */
+static unsigned any_key(model *m, unsigned t)
+{
+    char key[16];
+    for (unsigned tries = 0; tries < 100; tries++) {
+        unsigned k = (unsigned)vv_rng_below(&m->rng, MODEL_KEYS);
+        uint32_t shard = db_shard_of_key(m->table[t], key_make(k, key));
+        if (m->shard == MODEL_SHARDS)
+            m->shard = shard;
+        if (shard == m->shard)
+            return k;
+    }
+    return MODEL_KEYS;
+}
+
 static vv_status add_put(model *m, vv_batch *b, unsigned t, unsigned k, model_state *s,
                          vv_error *err)
 {
@@ -437,9 +452,11 @@ static vv_status add_some(model *m, vv_batch *b, unsigned t, model_state *s, vv_
     unsigned count = 1 + (unsigned)vv_rng_below(&m->rng, 5);
     vv_status st = VV_OK;
     for (unsigned i = 0; st == VV_OK && i < count; i++) {
-        unsigned k = (unsigned)vv_rng_below(&m->rng, MODEL_KEYS);
+        unsigned k = any_key(m, t);
         uint64_t what = vv_rng_below(&m->rng, 12);
-        if (what == 0) {
+        if (k == MODEL_KEYS)
+            break;
+        if (what == 0 && db_partition_count(m->table[t]) == 1) {
             st = add_range(m, b, t, s, err);
         } else if (what < 3) {
             st = vv_batch_delete(b, m->table[t], key_make(k, key), err);
@@ -494,6 +511,7 @@ static outcome do_batch(model *m, unsigned t)
     vv_durability d = any_durability(m);
     vv_batch *b = vv_batch_create(m->world.db);
     vv_status st = b == NULL ? vv_fail(&err, VV_NO_MEMORY, "batch") : VV_OK;
+    m->shard = MODEL_SHARDS;
     if (st == VV_OK)
         st = add_some(m, b, t, s, &err);
     /* Sometimes a second table of the same tenant, so of the same shard. */
@@ -538,13 +556,12 @@ static outcome do_producer(model *m, unsigned t)
 {
     vv_error err = {0};
     vv_write_result r = {0};
-    vv_table_info info;
     char name[8];
     model_state *s = next_state(m);
-    if (vv_table_describe(m->table[t], &info, &err) != VV_OK)
-        return REFUSED;
+    m->shard = MODEL_SHARDS;
+    unsigned k = any_key(m, t);
     unsigned p = (unsigned)vv_rng_below(&m->rng, MODEL_PRODUCERS);
-    uint64_t *position = &s->position[info.shard][p];
+    uint64_t *position = &s->position[m->shard][p];
     bool is_retry = *position > 0 && vv_rng_one_in(&m->rng, 3);
     uint64_t sequence = is_retry ? *position - vv_rng_below(&m->rng, 2) : *position + 1;
     (void)snprintf(name, sizeof name, "p%u", p);
@@ -555,7 +572,7 @@ static outcome do_producer(model *m, unsigned t)
     if (st == VV_OK)
         st = add_some(m, b, t, s, &err);
     if (st == VV_OK) /* so that its state is told from the one before */
-        st = add_put(m, b, t, (unsigned)vv_rng_below(&m->rng, MODEL_KEYS), s, &err);
+        st = add_put(m, b, t, k, s, &err);
     if (is_retry)
         *s = m->history[m->last];
     else
@@ -577,6 +594,8 @@ static outcome do_create(model *m, unsigned t)
     opt.kind = tables[t].kind;
     if (m->mixed)
         opt.engine = t % 2 == 0 ? VV_ENGINE_LSM : VV_ENGINE_BTREE;
+    if (m->spread)
+        opt.partitions = 2 + t % 2;
     if (m->world.opt.engine != VV_ENGINE_BTREE) /* many values apart, or only the largest */
         opt.value_threshold = t % 2 == 0 ? 300 : 0;
     model_state *s = next_state(m);

@@ -43,6 +43,8 @@ typedef struct model {
     model_snapshot snapshot[MODEL_SNAPSHOTS];
     uint64_t operations;
     bool mixed;         /* neighbouring tables are of different engines */
+    bool spread;        /* tables have partitions; a batch keeps to keys of one shard */
+    uint32_t shard;     /* that the batch under way is of; MODEL_SHARDS: none yet */
     bool expect_damage; /* reads may answer VV_CORRUPT */
 } model;
 
