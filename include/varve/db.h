@@ -98,6 +98,8 @@ typedef struct vv_options {
                          log_limit; beyond, the oldest goes. Default false */
     uint32_t file_amplify_factor; /* btree: files take at most so many times their live pages, 1 to
                                      100; less space is paid with more writing. Default 2 */
+    uint64_t process_memory; /* bytes of memory_limit left to what the store does not count: code,
+                                stacks, what malloc loses. Default 0: they come on top */
 } vv_options;
 
 #ifndef __cplusplus
@@ -597,7 +599,7 @@ typedef struct vv_stats {
     uint64_t memory_used; /* of memory_limit */
     uint64_t memory_limit;
     uint64_t memory_part[12]; /* memtable, cache, queue, log, query, network, index, work,
-                                 transactions */
+                                 transactions, process */
     uint64_t memtable_bytes;
     uint64_t memtable_count;
     uint64_t level_files[8];

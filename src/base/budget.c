@@ -4,8 +4,8 @@
 
 const char *vv_budget_part_name(vv_budget_part part)
 {
-    static const char *const names[] = {"memtable", "cache", "queue", "log",         "query",
-                                        "network",  "index", "work",  "transactions"};
+    static const char *const names[] = {"memtable", "cache", "queue", "log",          "query",
+                                        "network",  "index", "work",  "transactions", "process"};
     static_assert(ARRAY_LEN(names) == VV_BUDGET_PARTS, "every part has a name");
     return names[part];
 }

@@ -26,9 +26,10 @@ typedef enum vv_budget_part {
     VV_BUDGET_LOG,
     VV_BUDGET_QUERY,
     VV_BUDGET_NETWORK,
-    VV_BUDGET_INDEX, /* indexes and filters of open runs, tables of the catalog */
-    VV_BUDGET_WORK,  /* buffers of flush and compaction */
-    VV_BUDGET_TXN,   /* writes and reads of open transactions */
+    VV_BUDGET_INDEX,   /* indexes and filters of open runs, tables of the catalog */
+    VV_BUDGET_WORK,    /* buffers of flush and compaction */
+    VV_BUDGET_TXN,     /* writes and reads of open transactions */
+    VV_BUDGET_PROCESS, /* what nobody counts: code, stacks, the allocator's loss; from the start */
     VV_BUDGET_PARTS,
 } vv_budget_part;
 

@@ -103,8 +103,9 @@ static uint64_t cache_share(const vv_options *o)
 static uint64_t unshared(const vv_options *o)
 {
     uint64_t limit = o->memory_limit;
-    return limit - limit / MEMTABLE_SHARE - limit / WORK_SHARE - limit / INDEX_SHARE -
-           limit / HEADROOM;
+    uint64_t rest = limit - limit / MEMTABLE_SHARE - limit / WORK_SHARE - limit / INDEX_SHARE -
+                    limit / HEADROOM;
+    return o->process_memory < rest ? rest - o->process_memory : 0;
 }
 
 /* The parts that do not give way leave what writes need to go on. */
@@ -115,8 +116,8 @@ static vv_status check_shares(const vv_options *o, vv_error *err)
         return VV_OK;
     return vv_fail(err, VV_INVALID,
                    "cache_size (%" PRIu64 ", and an eighth) and log_ring_size (%" PRIu64
-                   ") take more than the %" PRIu64 " bytes that memory_limit has for them: a "
-                   "cache_size of %" PRIu64 " at most fits",
+                   ") take more than the %" PRIu64 " bytes that memory_limit has for them beside "
+                   "process_memory: a cache_size of %" PRIu64 " at most fits",
                    o->cache_size, (uint64_t)o->log_ring_size, rest,
                    o->log_ring_size < rest ? (rest - o->log_ring_size) / 9 * 8 : 0);
 }
@@ -160,6 +161,7 @@ void db_options_divide(vv_db *db)
     uint64_t limit = db->opt.memory_limit;
     /* A little is left for what cannot be refused: indexes of new runs, the start of a memtable. */
     vv_budget_init(&db->budget, limit - limit / HEADROOM);
+    vv_budget_take(&db->budget, VV_BUDGET_PROCESS, db->opt.process_memory);
     vv_budget_keep(&db->budget, VV_BUDGET_CACHE, cache_share(&db->opt));
     vv_budget_keep(&db->budget, VV_BUDGET_MEMTABLE, limit / MEMTABLE_SHARE);
     vv_budget_keep(&db->budget, VV_BUDGET_WORK, limit / WORK_SHARE);

@@ -654,10 +654,37 @@ static void parts_that_leave_nothing_are_refused(void **state)
     assert_int_equal(out.log_ring_size, 2u << 20);
 }
 
+static void the_process_has_its_part_from_the_start(void **state)
+{
+    (void)state;
+    vv_options out;
+    vv_error err = {0};
+    vv_options opt = VV_OPTIONS_INIT;
+    opt.memory_limit = 64u << 20;
+    uint64_t before = db_memory_free(&opt);
+    opt.process_memory = 5u << 20;
+    assert_int_equal(db_memory_free(&opt), before - (5u << 20));
+    opt.process_memory = 60u << 20; /* leaves nothing to the cache */
+    assert_status(VV_INVALID, db_options_resolve(&opt, &out, &err));
+    assert_non_null(strstr(err.msg, "process_memory"));
+
+    sim_world w = {.disk = vio_sim_disk_create(), .ops = &lsm_ops, .opt = SIM_TINY_OPTIONS};
+    w.opt.memory_limit = 64u << 20;
+    w.opt.process_memory = 5u << 20;
+    sim_start(&w);
+    vv_stats s = {.size = sizeof s};
+    vv_stats_read(w.db, &s);
+    assert_int_equal(s.memory_part[VV_BUDGET_PROCESS], 5u << 20);
+    assert_true(s.memory_used >= (5u << 20));
+    sim_close(&w);
+    sim_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_that_leave_nothing_are_refused),
+        cmocka_unit_test(the_process_has_its_part_from_the_start),
         cmocka_unit_test(the_memory_limit_is_named_and_lifts),
         cmocka_unit_test(the_share_of_writes_is_theirs),
         cmocka_unit_test(a_shard_being_flushed_is_not_frozen_again),

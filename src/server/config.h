@@ -87,6 +87,9 @@ VV_MUST_CHECK vv_status config_check(const config *c, vv_error *err);
  * Done twice it changes nothing. */
 VV_MUST_CHECK vv_status config_fit_memory(config *c, vv_error *err);
 
+/** Bytes of storage.memory_limit for what the process has besides: vv_options.process_memory. */
+uint64_t config_process_memory(const config *c);
+
 /** The effective configuration as YAML, each key with its comment. Reads back to the same. */
 void config_print(const config *c, vv_buf *out);
 

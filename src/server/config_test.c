@@ -132,6 +132,7 @@ static void check_parts(const config *c)
     opt.memory_limit = c->storage_memory_limit;
     opt.memtable_size = c->storage_memtable_size;
     opt.cache_size = c->storage_cache_size;
+    opt.process_memory = config_process_memory(c);
     uint64_t room = db_memory_free(&opt); /* 0: vv_db_open would refuse */
     assert_true(room >= VV_MIB);
     assert_true(CONFIG_MESSAGE_COPIES * c->server_max_message_size <= room);
