@@ -26,6 +26,9 @@
 #define BYTES(...)                                                                                 \
     vv_slice_of((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 
+/* What a test program exits with when this machine lacks what it is about; it says what that is. */
+#define SKIPPED 77
+
 /* Expect VV_OK and show the sentence otherwise. err is a vv_error. */
 #define assert_ok(expr, err)                                                                       \
     do {                                                                                           \

@@ -1,13 +1,16 @@
 /*
  * db_test_util.h - a store on the simulated disk, for the tests of db/ and the whole-database
- * tests.
+ * tests. Some of these take real files instead: VV_IO names the backend.
  */
 #ifndef VARVE_DB_DB_TEST_UTIL_H
 #define VARVE_DB_DB_TEST_UTIL_H
 
 #include "vv_test.h"
 
+#include <string.h>
+
 #include "db/db.h"
+#include "io/vio_posix.h"
 #include "io/vio_sim.h"
 
 typedef struct sim_world {
@@ -16,6 +19,8 @@ typedef struct sim_world {
     vv_db *db;
     const engine_ops *ops;
     vv_options opt;
+    char root[64]; /* of real files, with the simulated clock; "": the simulated disk */
+    vio_backend backend;
 } sim_world;
 
 /* Small everything: many flushes, many segments. */
@@ -29,11 +34,50 @@ typedef struct sim_world {
 /* Power on, with a fault or a cut to come. */
 static inline vv_status sim_on(sim_world *w, const vio_sim_options *sim, vv_error *err)
 {
-    vv_status st = vio_sim_open(w->disk, sim, &w->env.io, err);
+    vio_posix_options real = {.backend = w->backend};
+    vv_status st = w->root[0] == '\0' ? vio_sim_open(w->disk, sim, &w->env.io, err)
+                                      : vio_posix_open(w->root, &real, &w->env.io, err);
     w->env.clock = vio_sim_clock(w->disk);
     w->env.seed = sim->seed;
     w->db = NULL;
     return st;
+}
+
+/* With VV_IO (posix, threads, io_uring) in the environment: a directory of real files, in memory
+ * where there is one, whose tests sync some thousand times. False: this machine refuses the
+ * backend, which was said. */
+static inline bool sim_choose_files(sim_world *w)
+{
+    const char *name = getenv("VV_IO");
+    vv_error err = {0};
+    if (name == NULL)
+        return true;
+    w->backend = VIO_BACKEND_POSIX;
+    while (w->backend <= VIO_BACKEND_RING && strcmp(name, vio_backend_name(w->backend)) != 0)
+        w->backend++;
+    assert(w->backend <= VIO_BACKEND_RING && "VV_IO names no I/O backend");
+    (void)snprintf(w->root, sizeof w->root, "/dev/shm/varve-test-XXXXXX");
+    if (mkdtemp(w->root) == NULL) {
+        (void)snprintf(w->root, sizeof w->root, "/tmp/varve-test-XXXXXX");
+        if (mkdtemp(w->root) == NULL)
+            abort();
+    }
+    vio *io = NULL;
+    if (vio_posix_open(w->root, &(vio_posix_options){.backend = w->backend}, &io, &err) != VV_OK)
+        abort();
+    bool is_there = vio_posix_backend(io) == w->backend;
+    vio_destroy(io);
+    if (!is_there)
+        print_message("SKIPPED: no %s here\n", name);
+    return is_there;
+}
+
+static inline void sim_remove_files(const sim_world *w)
+{
+    char command[96];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", w->root);
+    if (w->root[0] != '\0' && system(command) != 0)
+        abort();
 }
 
 static inline vv_status sim_open_db(sim_world *w, vv_error *err)

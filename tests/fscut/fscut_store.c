@@ -5,6 +5,8 @@
  *     fscut_store write DIR ENGINE DURABILITY    until it is killed
  *     fscut_store verify DIR ENGINE COUNT...     exit 1 and a sentence when something is missing
  *
+ * VV_IO names the I/O backend: posix, threads, io_uring; the best there is without it.
+ *
  * Each of two threads numbers its batches and writes slots in turn, so that what a slot holds
  * follows from the number of the last batch alone. After each acknowledgement a line "thread
  * number" goes to standard output, which is a pipe of another process: what was written there
@@ -55,6 +57,15 @@ static vv_durability durability_named(const char *name)
                                      : VV_DURABLE_NONE;
 }
 
+static vv_io_backend backend_named(const char *name)
+{
+    if (name == NULL)
+        return VV_IO_AUTO;
+    if (strcmp(name, "posix") == 0)
+        return VV_IO_POSIX;
+    return strcmp(name, "threads") == 0 ? VV_IO_THREADS : VV_IO_URING;
+}
+
 /* Everything small, so that a cut falls into flushes, compactions and new segments too. */
 static void open_store(store *s, const char *dir, const char *engine)
 {
@@ -62,6 +73,7 @@ static void open_store(store *s, const char *dir, const char *engine)
     vv_options opt = VV_OPTIONS_INIT;
     vv_table_options table = VV_TABLE_OPTIONS_INIT;
     opt.engine = engine_named(engine);
+    opt.io_backend = backend_named(getenv("VV_IO"));
     opt.memory_limit = 32u << 20;
     opt.memtable_size = 256u << 10;
     opt.log_segment_size = 256u << 10;

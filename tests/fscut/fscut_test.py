@@ -8,8 +8,9 @@ The control writes with `os` instead and must lose something, or the cut would b
 
     fscut_test.py STORE ENGINE...    STORE is the program fscut_store
 
-VV_FSCUT_ROUNDS (24) is shared by file systems and engines; VV_SEED draws other moments. The process
-is killed before the file system is cut: below a live process a sync could be answered after the cut.
+VV_FSCUT_ROUNDS (24) is shared by file systems and engines, and the I/O backends take turns (where a
+kernel refuses io_uring, its turns run on threads); VV_SEED draws other moments. The process is killed
+before the file system is cut: below a live process a sync could be answered after the cut.
 
 Needs root, loop devices and the ioctl; exits with 77 (skipped) and says why where one is missing.
 Everything is mounted in a mount namespace of its own with loop devices that clear themselves, so
@@ -33,6 +34,7 @@ SEED = int(os.environ.get("VV_SEED", "1"), 0)
 SHUTDOWN = 0x8004587d  # FS_IOC_GOINGDOWN of ext4, XFS_IOC_GOINGDOWN: _IOR('X', 125, u32)
 LOG_FLUSH, NO_LOG_FLUSH = 1, 2
 SKIP = 77
+BACKENDS = ("posix", "threads", "io_uring")
 IMAGES = {"ext4": (96, ["mkfs.ext4", "-q", "-F"]), "xfs": (320, ["mkfs.xfs", "-q", "-f"])}
 
 
@@ -112,10 +114,11 @@ class FileSystem:
 class Writer:
     """The program writing; `acked` is what it said was acknowledged, by thread."""
 
-    def __init__(self, store, folder, engine, durability, before):
+    def __init__(self, store, folder, engine, durability, before, backend=BACKENDS[0]):
         self.acked = list(before)
         self.lines = 0
         self.process = subprocess.Popen([store, "write", folder, engine, durability],
+                                        env={**os.environ, "VV_IO": backend},
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.thread = threading.Thread(target=self.read)
         self.thread.start()
@@ -170,8 +173,9 @@ def cut_rounds(fs, store, engine, rounds, seed):
     acked = [0, 0]
     total = 0
     for n in range(rounds):
-        where = f"{fs.kind}, {engine}, seed {seed}, round {n}"
-        writer = Writer(store, folder, engine, "sync", acked)
+        backend = BACKENDS[n % len(BACKENDS)]
+        where = f"{fs.kind}, {engine}, {backend}, seed {seed}, round {n}"
+        writer = Writer(store, folder, engine, "sync", acked, backend)
         # Every fourth at once: the cut falls into the opening.
         writer.run_until(0 if n % 4 == 3 else 4, rng.uniform(0.0, 0.25))
         fs.cut(LOG_FLUSH if rng.random() < 0.25 else NO_LOG_FLUSH)

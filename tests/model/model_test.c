@@ -438,5 +438,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prop_store_equals_a_map),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = sim_choose_files(&world) ? cmocka_run_group_tests(tests, NULL, NULL) : SKIPPED;
+    sim_remove_files(&world);
+    return failed;
 }

@@ -537,5 +537,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prop_transactions_equal_a_serial_oracle),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = sim_choose_files(&world) ? cmocka_run_group_tests(tests, NULL, NULL) : SKIPPED;
+    sim_remove_files(&world);
+    return failed;
 }
