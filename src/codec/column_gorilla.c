@@ -48,8 +48,9 @@ static void put_dod(codec_bit_writer *w, uint64_t dod)
     codec_bits_put(w, dod & mask, dod_class[c].bits);
 }
 
-uint8_t *codec_gorilla_time_put(const uint64_t *v, uint32_t n, uint8_t *p)
+uint8_t *codec_gorilla_time_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p)
 {
+    (void)s;
     if (n == 0)
         return NULL;
     unsigned unit = find_unit(v, n);
@@ -105,8 +106,9 @@ vv_status codec_gorilla_time_get(codec_in in, uint32_t n, uint64_t *out, vv_erro
     return VV_OK;
 }
 
-uint8_t *codec_gorilla_put(const uint64_t *v, uint32_t n, uint8_t *p)
+uint8_t *codec_gorilla_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p)
 {
+    (void)s;
     if (n == 0)
         return NULL;
     vv_put_le64(p, v[0]);

@@ -17,16 +17,20 @@
 #include "base/util.h"
 #include "base/varint.h"
 #include "codec/column.h"
+#include "codec/column_kernel.h"
 
 #define CODEC_STAGE (24u * 1024)    /* more than any form writes of CODEC_COLUMN_MAX values */
 #define CODEC_CHIMP_KEYS (1u << 14) /* positions by the low bits of a value */
 
 struct codec_scratch {
-    _Alignas(64) uint64_t work[CODEC_COLUMN_MAX]; /* of the integer forms */
-    uint64_t trial[CODEC_COLUMN_MAX];
-    uint64_t view[CODEC_COLUMN_MAX]; /* the integers of a form that has some inside */
-    uint8_t best[CODEC_STAGE];       /* the column to be appended */
-    uint8_t other[CODEC_STAGE];      /* one that may become it */
+    _Alignas(64) uint64_t work[CODEC_COLUMN_MAX]; /* the integer block: divided values, */
+    uint64_t trial[CODEC_COLUMN_MAX];             /* their differences, */
+    uint64_t low[CODEC_COLUMN_MAX];               /* and those without what patches hold */
+    uint64_t view[CODEC_COLUMN_MAX];              /* the integers of a form that has some inside */
+    uint64_t miss[CODEC_COLUMN_MAX];              /* of the decimal form: 1 for no decimal */
+    uint16_t number[CODEC_COLUMN_MAX];            /* of the dictionary: of each value */
+    uint8_t best[CODEC_STAGE];                    /* the column to be appended */
+    uint8_t other[CODEC_STAGE];                   /* one that may become it */
     uint16_t chimp_index[CODEC_CHIMP_KEYS];
 };
 
@@ -92,22 +96,32 @@ static inline uint8_t *codec_put_zigzag(uint8_t *p, uint64_t v)
     return p + vv_varint_put(p, codec_zigzag(v));
 }
 
-/* All forms of integers see uint64_t: their sums wrap, whatever the values. */
-uint8_t *codec_short_put(const uint64_t *v, uint32_t n, uint8_t *p);
-VV_MUST_CHECK vv_status codec_short_get(codec_in in, uint32_t n, uint64_t *out, vv_error *err);
+/* Integers and the bits of doubles are uint64_t: sums wrap, whatever the values. v may be s->view,
+ * and no other array of the scratch. */
+typedef uint8_t *(*codec_put_fn)(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p);
+typedef vv_status (*codec_get_fn)(codec_in in, uint32_t n, uint64_t *out, vv_error *err);
 
-uint8_t *codec_gorilla_time_put(const uint64_t *v, uint32_t n, uint8_t *p);
+uint8_t *codec_short_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p);
+VV_MUST_CHECK vv_status codec_short_get(codec_in in, uint32_t n, uint64_t *out, vv_error *err);
+uint8_t *codec_block_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p);
+VV_MUST_CHECK vv_status codec_block_get(codec_in in, uint32_t n, uint64_t *out, vv_error *err);
+uint8_t *codec_gorilla_time_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p);
 VV_MUST_CHECK vv_status codec_gorilla_time_get(codec_in in, uint32_t n, uint64_t *out,
                                                vv_error *err);
-
-/* Doubles as their bits. */
-uint8_t *codec_gorilla_put(const uint64_t *v, uint32_t n, uint8_t *p);
+uint8_t *codec_gorilla_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p);
 VV_MUST_CHECK vv_status codec_gorilla_get(codec_in in, uint32_t n, uint64_t *out, vv_error *err);
+uint8_t *codec_chimp_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p);
+VV_MUST_CHECK vv_status codec_chimp_get(codec_in in, uint32_t n, uint64_t *out, vv_error *err);
+uint8_t *codec_decimal_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p);
+VV_MUST_CHECK vv_status codec_decimal_get(codec_in in, uint32_t n, uint64_t *out, vv_error *err);
+uint8_t *codec_dict_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p);
+VV_MUST_CHECK vv_status codec_dict_get(codec_in in, uint32_t n, uint64_t *out, vv_error *err);
+uint8_t *codec_ordered_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p);
+VV_MUST_CHECK vv_status codec_ordered_get(codec_in in, uint32_t n, uint64_t *out, vv_error *err);
 
 /* A whole column of integers inside another: RAW, CONST, INT or INT_SHORT, with its codec's byte.
- */
-uint8_t *codec_inner_put(const uint64_t *v, uint32_t n, codec_effort effort, codec_scratch *s,
-                         uint8_t *p);
+ * Never NULL. */
+uint8_t *codec_inner_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p);
 VV_MUST_CHECK vv_status codec_inner_get(codec_in in, uint32_t n, uint64_t *out, vv_error *err);
 
 /* RAW and CONST of 8-byte values. */

@@ -45,8 +45,9 @@ static void measure(const uint64_t *v, uint32_t n, uint64_t g, size_t size[3])
     }
 }
 
-uint8_t *codec_short_put(const uint64_t *v, uint32_t n, uint8_t *p)
+uint8_t *codec_short_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p)
 {
+    (void)s;
     if (n == 0)
         return NULL;
     size_t size[3] = {0};

@@ -29,7 +29,7 @@ static uint8_t *put_lengths(const vv_slice *v, uint32_t n, codec_scratch *s, uin
     uint8_t *lengths = s->other;
     for (uint32_t i = 0; i < n; i++)
         s->view[i] = v[i].len;
-    size_t size = (size_t)(codec_inner_put(s->view, n, CODEC_BEST, s, lengths) - lengths);
+    size_t size = (size_t)(codec_inner_put(s->view, n, s, lengths) - lengths);
     p += vv_varint_put(p, size);
     memcpy(p, lengths, size);
     return p + size;
@@ -72,7 +72,7 @@ static void append_dict(const vv_slice *first, uint32_t count, const uint64_t *n
     vv_buf_append(out, s->best, head);
     for (uint32_t i = 0; i < count; i++)
         vv_buf_append_slice(out, first[i]);
-    p = codec_inner_put(number, n, CODEC_BEST, s, s->best);
+    p = codec_inner_put(number, n, s, s->best);
     vv_buf_append(out, s->best, (size_t)(p - s->best));
 }
 

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/rng.h"
+#include "codec/column_kernel.h"
 #include "vv_test.h"
 
 #define N CODEC_COLUMN_MAX
@@ -20,61 +21,86 @@ static codec_scratch *make_scratch(void)
     return s;
 }
 
+/* With every table of kernels that this machine has: the same bytes, and the values from each. */
+static void encode_i64(unsigned form, const int64_t *v, uint32_t n, codec_scratch *s, vv_buf *out)
+{
+    vv_buf_reset(out);
+    if (form < 2)
+        codec_time_encode(v, n, (codec_effort)form, s, out);
+    else if (form < 4)
+        codec_i64_encode(v, n, (codec_effort)(form - 2), s, out);
+    else if (codec_i64_encode_as((codec_column)(form - 4), v, n, s, out) != VV_OK)
+        vv_buf_reset(out);
+    assert_int_equal(out->status, VV_OK);
+    if (form < 4)
+        assert_true(out->len <= 1 + 8 * (size_t)n);
+}
+
 static void check_i64(const int64_t *v, uint32_t n, codec_scratch *s)
 {
     vv_error err;
     static int64_t back[N];
+    vv_buf first;
     vv_buf out;
+    vv_buf_init(&first, VV_MIB);
     vv_buf_init(&out, VV_MIB);
-    for (unsigned form = 0; form < 4; form++) {
-        vv_buf_reset(&out);
-        codec_effort effort = (form & 1) != 0 ? CODEC_BEST : CODEC_FAST;
-        if (form < 2)
-            codec_time_encode(v, n, effort, s, &out);
-        else
-            codec_i64_encode(v, n, effort, s, &out);
-        assert_int_equal(out.status, VV_OK);
-        assert_true(out.len <= 1 + 8 * (size_t)n);
-        memset(back, 0xee, sizeof back);
-        assert_ok(codec_i64_decode(vv_buf_slice(&out), n, back, &err), err);
-        if (n > 0)
-            assert_memory_equal(v, back, n * sizeof *v);
-    }
-    for (unsigned kind = 0; kind < CODEC_COL_COUNT; kind++) {
-        vv_buf_reset(&out);
-        if (codec_i64_encode_as((codec_column)kind, v, n, s, &out) != VV_OK)
-            continue;
-        memset(back, 0xee, sizeof back);
-        assert_ok(codec_i64_decode(vv_buf_slice(&out), n, back, &err), err);
-        if (n > 0)
-            assert_memory_equal(v, back, n * sizeof *v);
-    }
+    for (unsigned form = 0; form < 4 + CODEC_COL_COUNT; form++)
+        for (vv_cpu level = VV_CPU_BASELINE; level <= vv_cpu_best(); level++) {
+            codec_kernels_set(level);
+            encode_i64(form, v, n, s, level == VV_CPU_BASELINE ? &first : &out);
+            if (level != VV_CPU_BASELINE)
+                assert_true(vv_slice_eq(vv_buf_slice(&first), vv_buf_slice(&out)));
+            if (first.len == 0)
+                continue; /* a codec that cannot hold them */
+            memset(back, 0xee, sizeof back);
+            assert_ok(codec_i64_decode(vv_buf_slice(&first), n, back, &err), err);
+            if (n > 0)
+                assert_memory_equal(v, back, n * sizeof *v);
+        }
+    vv_buf_fini(&first);
     vv_buf_fini(&out);
+}
+
+static void encode_f64(unsigned form, const double *v, uint32_t n, codec_scratch *s, vv_buf *out)
+{
+    vv_buf_reset(out);
+    if (form < 2)
+        codec_f64_encode(v, n, (codec_effort)form, s, out);
+    else if (codec_f64_encode_as((codec_column)(form - 2), v, n, s, out) != VV_OK)
+        vv_buf_reset(out);
+    assert_int_equal(out->status, VV_OK);
+    if (form < 2)
+        assert_true(out->len <= 1 + 8 * (size_t)n);
+}
+
+static void same_doubles(const double *v, const double *back, uint32_t n, unsigned form)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (memcmp(&v[i], &back[i], sizeof *v) != 0)
+            fail_msg("form %u, n %u: value %u is %a instead of %a", form, n, i, back[i], v[i]);
 }
 
 static void check_f64(const double *v, uint32_t n, codec_scratch *s)
 {
     vv_error err;
     static double back[N];
+    vv_buf first;
     vv_buf out;
+    vv_buf_init(&first, VV_MIB);
     vv_buf_init(&out, VV_MIB);
-    for (unsigned form = 0; form < 2 + CODEC_COL_COUNT; form++) {
-        vv_buf_reset(&out);
-        if (form < 2) {
-            codec_f64_encode(v, n, (codec_effort)form, s, &out);
-            assert_int_equal(out.status, VV_OK);
-            assert_true(out.len <= 1 + 8 * (size_t)n);
-        } else if (codec_f64_encode_as((codec_column)(form - 2), v, n, s, &out) != VV_OK) {
-            continue;
+    for (unsigned form = 0; form < 2 + CODEC_COL_COUNT; form++)
+        for (vv_cpu level = VV_CPU_BASELINE; level <= vv_cpu_best(); level++) {
+            codec_kernels_set(level);
+            encode_f64(form, v, n, s, level == VV_CPU_BASELINE ? &first : &out);
+            if (level != VV_CPU_BASELINE)
+                assert_true(vv_slice_eq(vv_buf_slice(&first), vv_buf_slice(&out)));
+            if (first.len == 0)
+                continue; /* a codec that cannot hold them */
+            memset(back, 0xee, sizeof back);
+            assert_ok(codec_f64_decode(vv_buf_slice(&first), n, back, &err), err);
+            same_doubles(v, back, n, form);
         }
-        memset(back, 0xee, sizeof back);
-        assert_ok(codec_f64_decode(vv_buf_slice(&out), n, back, &err), err);
-        if (n > 0 && memcmp(v, back, n * sizeof *v) != 0)
-            for (uint32_t i = 0; i < n; i++)
-                if (memcmp(&v[i], &back[i], 8) != 0)
-                    fail_msg("form %u, n %u: value %u is %a instead of %a", form, n, i, back[i],
-                             v[i]);
-    }
+    vv_buf_fini(&first);
     vv_buf_fini(&out);
 }
 
