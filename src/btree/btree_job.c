@@ -29,6 +29,7 @@ static vv_status new_job(btree_engine *e, bool flush, btree_job **out, vv_error 
     vv_buf_init(&job->aged, UINT32_MAX);
     vv_buf_init(&job->packed, UINT32_MAX);
     engine_fold_init(&job->fold);
+    job->fold.is_compact = true;
     vv_buf_init(&job->folded, ENGINE_VALUE_MAX);
     vv_arena_init(&job->fold_values, SIZE_MAX / 2);
     engine_readers_init(&job->readers, &e->pins, &e->opt.hooks, &e->visible);

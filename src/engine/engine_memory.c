@@ -71,6 +71,8 @@ typedef struct memory_engine {
     uint64_t flush_count;
     int64_t applied;
     int64_t visible;
+    series_fold *samples;   /* made when it is first needed */
+    vv_status merge_status; /* latched: a merge found no memory */
 } memory_engine;
 
 static memory_engine *memory_of(engine *e)
@@ -106,6 +108,7 @@ static void memory_close(engine *e)
         m->blocks = b->older;
         vv_free(b);
     }
+    series_fold_destroy(m->samples);
     vv_free(m->rows);
     vv_mutex_fini(&m->lock);
     vv_free(m);
@@ -171,14 +174,27 @@ static size_t find_row(const memory_engine *m, vv_slice key)
     return lo;
 }
 
+/* What an operation brings to a merge of its key. */
+static size_t brought_max(const engine_op *op)
+{
+    size_t max = vv_max_u64(op->value.len, series_set_bound(op->value));
+    vv_slice steps = op->value;
+    engine_step step;
+    while (op->kind == ENGINE_MERGE && engine_step_next(&steps, &step))
+        if (step.op == ENGINE_SAMPLES)
+            max += series_set_bound(step.operand);
+    return max;
+}
+
 /* What a merge may come to: all there is of the key, all that the entry brought so far, its own. */
 static size_t merged_max(const memory_engine *m, const engine_op *op, size_t before)
     VV_REQUIRES(m->lock)
 {
     size_t at = find_row(m, op->key);
     bool there = at < m->row_count && vv_slice_eq(m->rows[at].key, op->key);
-    size_t old = there ? m->rows[at].newest->value.len : 0;
-    return vv_align_up(old + before + op->value.len + 8, 16);
+    vv_slice old = there ? m->rows[at].newest->value : (vv_slice){0};
+    size_t old_max = vv_max_u64(old.len, series_set_bound(old));
+    return vv_align_up(old_max + before + brought_max(op) + 8, 16);
 }
 
 /* Bytes the operations take: a version each, and one for every key a range may come upon. */
@@ -199,7 +215,7 @@ static vv_status count_bytes(const memory_engine *m, engine_entry_iter it, size_
         }
         if (op.kind == ENGINE_MERGE)
             bytes += merged_max(m, &op, appended);
-        appended += op.value.len;
+        appended += brought_max(&op);
         new_keys++;
         bytes += versions * sizeof(version) + vv_align_up(op.key.len + op.value.len, 16);
     }
@@ -232,9 +248,39 @@ static void push(memory_engine *m, row *r, version *v) VV_REQUIRES(m->lock)
     r->newest = v;
 }
 
-/* One step of a merge on the value that begins at p; returns its new length. */
-static size_t merge_step(uint8_t *p, size_t len, bool present, const engine_step *step)
+/* A set of samples onto the value that begins at p; returns its new length. */
+static size_t merge_samples(memory_engine *m, uint8_t *p, size_t len, bool present,
+                            vv_slice operand) VV_REQUIRES(m->lock)
 {
+    vv_slice old = vv_slice_of(p, len);
+    vv_buf out;
+    vv_buf_init(&out, 2 * ENGINE_VALUE_MAX);
+    if (m->samples == NULL)
+        m->samples = series_fold_create();
+    vv_status st = m->samples == NULL ? VV_NO_MEMORY : VV_OK;
+    if (st == VV_OK) {
+        series_fold_reset(m->samples);
+        st = series_fold_push(m->samples, operand, NULL);
+    }
+    if (st == VV_OK && present && series_set_is_valid(old))
+        st = series_fold_push(m->samples, old, NULL);
+    if (st == VV_OK)
+        st = series_fold_value(m->samples, SERIES_RAW, &out, NULL);
+    if (st == VV_OK)
+        memcpy(p, out.data, out.len);
+    else
+        m->merge_status = st;
+    len = st == VV_OK ? out.len : 0;
+    vv_buf_fini(&out);
+    return len;
+}
+
+/* One step of a merge on the value that begins at p; returns its new length. */
+static size_t merge_step(memory_engine *m, uint8_t *p, size_t len, bool present,
+                         const engine_step *step) VV_REQUIRES(m->lock)
+{
+    if (step->op == ENGINE_SAMPLES)
+        return merge_samples(m, p, len, present, step->operand);
     if (step->op == ENGINE_APPEND) {
         size_t more = (size_t)vv_min_u64(step->operand.len, ENGINE_VALUE_MAX - len);
         if (more > 0)
@@ -252,7 +298,8 @@ static size_t merge_step(uint8_t *p, size_t len, bool present, const engine_step
     return 8;
 }
 
-static vv_slice merge(const version *old, int64_t commit_time_ns, vv_slice steps, uint8_t **bytes)
+static vv_slice merge(memory_engine *m, const version *old, int64_t commit_time_ns, vv_slice steps,
+                      uint8_t **bytes) VV_REQUIRES(m->lock)
 {
     bool present = old != NULL && old->kind == ENGINE_PUT &&
                    (old->expires_ns == 0 || old->expires_ns > commit_time_ns);
@@ -262,7 +309,7 @@ static vv_slice merge(const version *old, int64_t commit_time_ns, vv_slice steps
         memcpy(p, old->value.data, len);
     engine_step step;
     for (; engine_step_next(&steps, &step); present = true)
-        len = merge_step(p, len, present, &step);
+        len = merge_step(m, p, len, present, &step);
     *bytes += vv_align_up(len, 16);
     return vv_slice_of(p, len);
 }
@@ -276,7 +323,7 @@ static void apply_point(memory_engine *m, int64_t at_version, int64_t commit_tim
     *v = (version){.version = at_version, .kind = op->kind, .expires_ns = op->expires_ns};
     if (op->kind == ENGINE_MERGE) {
         v->kind = ENGINE_PUT;
-        v->value = merge(there ? m->rows[at].newest : NULL, commit_time_ns, op->value, bytes);
+        v->value = merge(m, there ? m->rows[at].newest : NULL, commit_time_ns, op->value, bytes);
     } else {
         v->value = take_copy(bytes, op->value);
     }
@@ -337,6 +384,8 @@ static vv_status apply(memory_engine *m, int64_t at_version, int64_t commit_time
     m->bytes += size;
     m->active_bytes += size;
     m->applied = at_version;
+    if (m->merge_status != VV_OK)
+        return vv_fail(err, m->merge_status, "memory engine: samples cannot be joined");
     return VV_OK;
 }
 

@@ -12,6 +12,8 @@
 
 #define NUMBER_LEN 8u
 #define CHAIN_MAX (UINT32_C(64) * 1024 * 1024)
+#define SET_HEAD 4u                           /* in front of each set in bytes */
+#define SETS_MAX (UINT32_C(24) * 1024 * 1024) /* bytes of sets that wait to be joined */
 
 typedef struct fold_step {
     engine_operator op;
@@ -22,6 +24,11 @@ typedef struct fold_step {
 
 /* ---- steps ---- */
 
+static bool is_number(engine_operator op)
+{
+    return op == ENGINE_ADD || op == ENGINE_MAX;
+}
+
 bool engine_step_next(vv_slice *steps, engine_step *out)
 {
     if (steps->len == 0)
@@ -30,9 +37,9 @@ bool engine_step_next(vv_slice *steps, engine_step *out)
     unsigned op = steps->data[0];
     uint64_t len = 0;
     const uint8_t *p = vv_varint_get(steps->data + 1, end, &len);
-    if (op < ENGINE_ADD || op > ENGINE_APPEND || p == NULL || len > (uint64_t)(end - p) ||
+    if (op < ENGINE_ADD || op > ENGINE_SAMPLES || p == NULL || len > (uint64_t)(end - p) ||
         (size_t)(p - steps->data) != 1 + vv_varint_len(len) ||
-        (op != ENGINE_APPEND && len != NUMBER_LEN))
+        (is_number((engine_operator)op) && len != NUMBER_LEN))
         return false;
     *out = (engine_step){.op = (engine_operator)op, .operand = vv_slice_of(p, (size_t)len)};
     *steps = vv_slice_of(p + len, (size_t)(end - p) - (size_t)len);
@@ -43,8 +50,11 @@ bool engine_steps_are_valid(vv_slice steps)
 {
     engine_step step;
     bool any = false;
-    while (engine_step_next(&steps, &step))
+    while (engine_step_next(&steps, &step)) {
+        if (step.op == ENGINE_SAMPLES && !series_set_is_valid(step.operand))
+            return false;
         any = true;
+    }
     return any && steps.len == 0;
 }
 
@@ -69,6 +79,8 @@ void engine_fold_fini(engine_fold *f)
     vv_buf_fini(&f->steps);
     vv_buf_fini(&f->bytes);
     vv_buf_fini(&f->base);
+    series_fold_destroy(f->samples);
+    f->samples = NULL;
 }
 
 static size_t step_count(const engine_fold *f)
@@ -123,6 +135,93 @@ static int64_t join_numbers(engine_operator op, int64_t older, int64_t newer)
     return (int64_t)((uint64_t)older + (uint64_t)newer);
 }
 
+/* ---- sets of samples ---- */
+
+/* What the step's sets come to, put into the step's fold; `from`: its first byte. */
+static vv_status push_samples(engine_fold *f, const fold_step *step, vv_error *err)
+{
+    if (f->samples == NULL)
+        f->samples = series_fold_create();
+    if (f->samples == NULL)
+        return no_memory(err);
+    series_fold_reset(f->samples);
+    vv_status st = VV_OK;
+    const uint8_t *p = f->bytes.data + step->at;
+    const uint8_t *end = p + step->len;
+    while (st == VV_OK && p < end) {
+        uint32_t len = vv_get_le32(p);
+        st = series_fold_push(f->samples, vv_slice_of(p + SET_HEAD, len), err);
+        p += SET_HEAD + len;
+    }
+    return st;
+}
+
+static series_form samples_form(const engine_fold *f)
+{
+    return f->is_compact ? SERIES_COMPACT : SERIES_RAW;
+}
+
+/* A chain that nobody folds for so long: its sets become one. The step is the last one. */
+static vv_status shorten_samples(engine_fold *f, fold_step *step, vv_error *err)
+{
+    vv_buf joined;
+    vv_buf_init(&joined, CHAIN_MAX);
+    vv_status st = push_samples(f, step, err);
+    if (st == VV_OK)
+        st = series_fold_operand(f->samples, SERIES_RAW, &joined, err);
+    if (st == VV_OK) {
+        f->bytes.len = step->at;
+        vv_buf_append_le32(&f->bytes, (uint32_t)joined.len);
+        vv_buf_append_slice(&f->bytes, vv_buf_slice(&joined));
+        step->len = f->bytes.len - step->at;
+        st = f->bytes.status == VV_OK ? VV_OK : no_memory(err);
+    }
+    vv_buf_fini(&joined);
+    return st;
+}
+
+static vv_status put_samples(engine_fold *f, fold_step *now, vv_slice set, vv_error *err)
+{
+    if (now->len > SETS_MAX) {
+        vv_status st = shorten_samples(f, now, err);
+        if (st != VV_OK)
+            return st;
+    }
+    vv_buf_append_le32(&f->bytes, (uint32_t)set.len);
+    vv_buf_append_slice(&f->bytes, set);
+    now->len += SET_HEAD + set.len;
+    return f->bytes.status == VV_OK ? VV_OK : no_memory(err);
+}
+
+/* The step as one set, appended to out. */
+static vv_status join_samples(engine_fold *f, const fold_step *step, vv_buf *out, vv_error *err)
+{
+    vv_status st = push_samples(f, step, err);
+    return st == VV_OK ? series_fold_operand(f->samples, samples_form(f), out, err) : st;
+}
+
+/* Onto the value that begins at `from` in out. */
+static vv_status take_samples(engine_fold *f, const fold_step *step, size_t from, bool present,
+                              vv_buf *out, vv_error *err)
+{
+    vv_slice under = vv_slice_of(out->data + from, out->len - from);
+    vv_buf value;
+    vv_buf_init(&value, CHAIN_MAX);
+    vv_status st = push_samples(f, step, err);
+    if (st == VV_OK && present && series_set_is_valid(under))
+        st = series_fold_push(f->samples, under, err);
+    if (st == VV_OK)
+        st = series_fold_value(f->samples, samples_form(f), &value, err);
+    if (st == VV_OK) {
+        out->len = from;
+        vv_buf_append_slice(out, vv_buf_slice(&value));
+    }
+    vv_buf_fini(&value);
+    return st;
+}
+
+/* ---- steps of the chain ---- */
+
 /* One step in front of the chain. */
 static vv_status put_older(engine_fold *f, const engine_step *step, vv_error *err)
 {
@@ -136,6 +235,10 @@ static vv_status put_older(engine_fold *f, const engine_step *step, vv_error *er
             return st;
         now.len += step->operand.len;
         trim_append(f, &now);
+    } else if (step->op == ENGINE_SAMPLES) {
+        vv_status st = put_samples(f, &now, step->operand, err);
+        if (st != VV_OK)
+            return st;
     } else {
         int64_t number = (int64_t)vv_get_le64(step->operand.data);
         now.number = joins ? join_numbers(step->op, number, oldest.number) : number;
@@ -221,48 +324,75 @@ size_t engine_fold_size(const engine_fold *f)
     return ENGINE_OPERAND_TIME + step_count(f) * (NUMBER_LEN + 6) + f->bytes.len;
 }
 
+static vv_status put_joined_samples(engine_fold *f, const fold_step *step, vv_buf *out,
+                                    vv_error *err)
+{
+    uint8_t head[6];
+    vv_buf set;
+    vv_buf_init(&set, CHAIN_MAX);
+    vv_status st = join_samples(f, step, &set, err);
+    if (st == VV_OK) {
+        vv_buf_append(out, head, engine_step_head(ENGINE_SAMPLES, set.len, head));
+        vv_buf_append_slice(out, vv_buf_slice(&set));
+    }
+    vv_buf_fini(&set);
+    return st;
+}
+
 vv_status engine_fold_operand(engine_fold *f, vv_buf *out, vv_error *err)
 {
     assert(!f->is_done);
+    vv_status st = VV_OK;
     vv_buf_append_le64(out, (uint64_t)f->time_ns);
-    for (size_t i = step_count(f); i-- > 0;) {
+    for (size_t i = step_count(f); st == VV_OK && i-- > 0;) {
         fold_step step = step_at(f, i);
-        bool append = step.op == ENGINE_APPEND;
-        size_t len = append ? (size_t)vv_min_u64(step.len, ENGINE_VALUE_MAX) : NUMBER_LEN;
         uint8_t head[6];
-        vv_buf_append(out, head, engine_step_head(step.op, len, head));
-        if (append)
+        if (step.op == ENGINE_SAMPLES) {
+            st = put_joined_samples(f, &step, out, err);
+        } else if (step.op == ENGINE_APPEND) {
+            size_t len = (size_t)vv_min_u64(step.len, ENGINE_VALUE_MAX);
+            vv_buf_append(out, head, engine_step_head(step.op, len, head));
             put_append(f, &step, len, out);
-        else
+        } else {
+            vv_buf_append(out, head, engine_step_head(step.op, NUMBER_LEN, head));
             vv_buf_append_le64(out, (uint64_t)step.number);
+        }
     }
-    return out->status == VV_OK ? VV_OK : no_memory(err);
+    if (st == VV_OK && out->status != VV_OK)
+        st = no_memory(err);
+    return st;
 }
 
 /* Take one step on the value that begins at `from` in out. */
-static void take_step(const engine_fold *f, const fold_step *step, size_t from, bool present,
-                      vv_buf *out)
+static vv_status take_step(engine_fold *f, const fold_step *step, size_t from, bool present,
+                           vv_buf *out, vv_error *err)
 {
     size_t len = out->len - from;
+    if (step->op == ENGINE_SAMPLES)
+        return take_samples(f, step, from, present, out, err);
     if (step->op == ENGINE_APPEND) {
         put_append(f, step, (size_t)vv_min_u64(step->len, ENGINE_VALUE_MAX - len), out);
-        return;
+        return VV_OK;
     }
     int64_t number = step->number;
     if (present && len == NUMBER_LEN)
         number = join_numbers(step->op, (int64_t)vv_get_le64(out->data + from), number);
     out->len = from;
     vv_buf_append_le64(out, (uint64_t)number);
+    return VV_OK;
 }
 
 vv_status engine_fold_value(engine_fold *f, vv_buf *out, vv_error *err)
 {
     size_t from = out->len;
     bool present = f->has_base;
+    vv_status st = VV_OK;
     vv_buf_append_slice(out, vv_buf_slice(&f->base));
-    for (size_t i = step_count(f); out->status == VV_OK && i-- > 0; present = true) {
+    for (size_t i = step_count(f); st == VV_OK && out->status == VV_OK && i-- > 0; present = true) {
         fold_step step = step_at(f, i);
-        take_step(f, &step, from, present, out);
+        st = take_step(f, &step, from, present, out, err);
     }
-    return out->status == VV_OK ? VV_OK : no_memory(err);
+    if (st == VV_OK && out->status != VV_OK)
+        st = no_memory(err);
+    return st;
 }

@@ -5,9 +5,14 @@
  *   operand   an ENGINE_MERGE item of a memtable or run:  i64 commit time | steps
  *
  * add and max take an int64, little-endian; a value that has not eight bytes counts as absent for
- * them. add wraps around. append takes bytes; what would pass ENGINE_VALUE_MAX is cut off. Absent
- * and add is the operand, and so on. So every operator is total, and a chain of them can be joined
- * from any side: flush and compaction do, before the value beneath is known.
+ * them. add wraps around. append takes bytes; what would pass ENGINE_VALUE_MAX is cut off. samples
+ * takes a set of samples of a series (series/set.h) and joins it with the set there is; a value
+ * that is no such set counts as absent. Absent and add is the operand, and so on. So every operator
+ * is total, and a chain of them can be joined from any side: flush and compaction do, before the
+ * value beneath is known.
+ *
+ * What a set of samples comes to has many forms of bytes: a reader gets one that is cheap to make,
+ * a file one that is small (engine_fold.is_compact). The samples are the same.
  *
  * A merge is a write like a put: its own expiry replaces the one before. A value that had expired
  * when the merge was committed is absent to it; that is what the commit time is for, which replay
@@ -18,12 +23,14 @@
 
 #include "base/buf.h"
 #include "engine/source.h"
+#include "series/fold.h"
 
 /* Frozen: on disk in the log and in runs. */
 typedef enum engine_operator {
     ENGINE_ADD = 1,
     ENGINE_MAX = 2,
     ENGINE_APPEND = 3,
+    ENGINE_SAMPLES = 4,
 } engine_operator;
 
 #define ENGINE_OPERAND_TIME 8u
@@ -49,10 +56,13 @@ typedef struct engine_fold {
     int64_t expires_ns; /* likewise */
     int64_t time_ns;    /* commit time of the oldest so far */
     vv_buf steps;       /* fold_step, the newest first; neighbours of one operator are joined */
-    vv_buf bytes;       /* of appends, backwards: what is older comes behind */
+    vv_buf bytes;       /* of appends, backwards: what is older comes behind; of samples, u32 length
+                           and set, the newest first */
     vv_buf base;        /* the value beneath */
+    series_fold *samples; /* made when it is first needed */
     bool has_base;
-    bool is_done; /* nothing older matters */
+    bool is_done;    /* nothing older matters */
+    bool is_compact; /* set by who writes files: samples are made small */
 } engine_fold;
 
 void engine_fold_init(engine_fold *f);

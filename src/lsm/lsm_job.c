@@ -37,6 +37,7 @@ lsm_job *lsm_job_new(lsm_engine *e, lsm_view *view, uint32_t output, vv_error *e
     job->newer = -1;
     engine_readers_init(&job->readers, &e->pins, &e->opt.hooks, &e->visible);
     engine_fold_init(&job->waiting.fold);
+    job->waiting.fold.is_compact = true;
     vv_buf_init(&job->waiting.key, ENGINE_KEY_MAX);
     vv_buf_init(&job->waiting.out, LSM_BLOCK_RAW_MAX);
     vv_buf_init(&job->value, ENGINE_VALUE_MAX + 64u);
