@@ -100,6 +100,8 @@ typedef struct vv_options {
                                      100; less space is paid with more writing. Default 2 */
     uint64_t process_memory; /* bytes of memory_limit left to what the store does not count: code,
                                 stacks, what malloc loses. Default 0: they come on top */
+    uint64_t series_max; /* series of a tenant, over all its tables: more are refused, by name.
+                            Default 1,000,000 */
 } vv_options;
 
 #ifndef __cplusplus
@@ -142,6 +144,7 @@ VV_API vv_status vv_db_close(vv_db *db, vv_error *err);
 typedef enum vv_table_kind {
     VV_TABLE_KV = 1,     /* bytes to bytes */
     VV_TABLE_RECORD = 2, /* typed records (record.h), indexed by their timestamp */
+    VV_TABLE_SERIES = 3, /* samples of time series (series.h) */
 } vv_table_kind;
 
 /* How the files of a table are compressed. */
@@ -168,6 +171,10 @@ typedef struct vv_table_options {
                             the table; at most the store's shard_count. Default 1: the table lies
                             whole on the shard of its tenant, and its batches and transactions span
                             all keys. Fixed when the table is made */
+    /* Of series tables alone; otherwise VV_INVALID unless 0. */
+    int64_t retention_ns;    /* samples older than now minus this are gone; 0: none ever */
+    int64_t out_of_order_ns; /* samples behind the newest by more count as late; 0: 1 h */
+    int64_t future_ns;       /* samples ahead of now by more are refused; 0: 1 day */
 } vv_table_options;
 
 #define VV_VALUES_INLINE UINT64_MAX
@@ -202,6 +209,9 @@ typedef struct vv_table_info {
     vv_compression compression;
     uint64_t value_threshold; /* as it was created: 0 is the default */
     uint32_t partitions;      /* 1: all of it lies on `shard`; more: the first of them does */
+    int64_t retention_ns;     /* of series tables, in force */
+    int64_t out_of_order_ns;
+    int64_t future_ns;
 } vv_table_info;
 
 /**

@@ -8,6 +8,7 @@
 #include "varve/bulk.h"
 #include "varve/db.h"
 #include "varve/record.h"
+#include "varve/series.h"
 #include "varve/slice.h"
 #include "varve/status.h"
 #include "varve/txn.h"

@@ -22,9 +22,16 @@
 #define FLAG_OPTIONS 1u
 
 /* Tags of options, ascending in a record. Frozen. */
-enum { OPTION_COMPRESSION = 1, OPTION_VALUE_THRESHOLD = 2, OPTION_PARTITIONS = 3 };
+enum {
+    OPTION_COMPRESSION = 1,
+    OPTION_VALUE_THRESHOLD = 2,
+    OPTION_PARTITIONS = 3,
+    OPTION_RETENTION = 4,
+    OPTION_OUT_OF_ORDER = 5,
+    OPTION_FUTURE = 6,
+};
 
-#define OPTIONS_MAX 3u
+#define OPTIONS_MAX 6u
 #define OPTION_LEN_MAX 11u
 
 static_assert(4 + 3 * 5 + 16 + 3 + CAT_ENGINE_NAME_MAX + 2 * VV_NAME_MAX + 1 +
@@ -56,6 +63,12 @@ static unsigned options_of(const cat_table *table, option out[OPTIONS_MAX])
         out[n++] = (option){OPTION_VALUE_THRESHOLD, table->value_threshold};
     if (table->partition_count > 1)
         out[n++] = (option){OPTION_PARTITIONS, table->partition_count};
+    if (table->retention_ns != 0)
+        out[n++] = (option){OPTION_RETENTION, (uint64_t)table->retention_ns};
+    if (table->kind == VV_TABLE_SERIES && table->out_of_order_ns != CAT_OUT_OF_ORDER_DEFAULT_NS)
+        out[n++] = (option){OPTION_OUT_OF_ORDER, (uint64_t)table->out_of_order_ns};
+    if (table->kind == VV_TABLE_SERIES && table->future_ns != CAT_FUTURE_DEFAULT_NS)
+        out[n++] = (option){OPTION_FUTURE, (uint64_t)table->future_ns};
     return n;
 }
 
@@ -116,6 +129,12 @@ static const uint8_t *get_text(const uint8_t *p, const uint8_t *end, char *out, 
     return p + len;
 }
 
+static bool take_span(const cat_table *t, uint64_t value, int64_t *out)
+{
+    *out = (int64_t)value;
+    return t->kind == VV_TABLE_SERIES && value != 0 && value <= INT64_MAX;
+}
+
 static bool take_option(cat_table *t, uint8_t tag, uint64_t value)
 {
     switch (tag) {
@@ -128,6 +147,12 @@ static bool take_option(cat_table *t, uint8_t tag, uint64_t value)
     case OPTION_PARTITIONS:
         t->partition_count = (uint32_t)value;
         return value > 1 && value <= CAT_PARTITIONS_MAX;
+    case OPTION_RETENTION:
+        return take_span(t, value, &t->retention_ns);
+    case OPTION_OUT_OF_ORDER:
+        return take_span(t, value, &t->out_of_order_ns);
+    case OPTION_FUTURE:
+        return take_span(t, value, &t->future_ns);
     default:
         return false;
     }
@@ -159,7 +184,7 @@ static const uint8_t *get_options(const uint8_t *p, const uint8_t *end, cat_tabl
 static bool fields_make_sense(const cat_table *t)
 {
     return (t->state == CAT_CREATING || t->state == CAT_READY || t->state == CAT_DROPPING) &&
-           (t->kind == VV_TABLE_KV || t->kind == VV_TABLE_RECORD) &&
+           t->kind >= VV_TABLE_KV && t->kind <= VV_TABLE_SERIES &&
            cat_sequence(t->id) >= CAT_TABLE_FIRST && cat_sequence(t->id) <= CAT_TABLE_LAST &&
            (t->kind == VV_TABLE_RECORD) == (t->index_id != 0) &&
            (t->index_id == 0 || t->index_id == t->id + 1) && t->version_retention_ns >= 0 &&
@@ -178,6 +203,11 @@ vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
                        "table record of format %u with flags %u: a newer varve wrote it", p[0],
                        p[3]);
     cat_table t = {.state = (cat_state)p[1], .kind = (vv_table_kind)p[2], .partition_count = 1};
+    cat_table t = {.state = (cat_state)p[1], .kind = (vv_table_kind)p[2]};
+    if (t.kind == VV_TABLE_SERIES) {
+        t.out_of_order_ns = CAT_OUT_OF_ORDER_DEFAULT_NS;
+        t.future_ns = CAT_FUTURE_DEFAULT_NS;
+    }
     bool is_format = p[0] == RECORD_FORMAT;
     bool has_options = (p[3] & FLAG_OPTIONS) != 0;
     bool newer = false;

@@ -54,8 +54,12 @@ void cat_table_ref(cat_table *table)
 
 void cat_table_unref(cat_table *table)
 {
-    if (table != NULL && atomic_fetch_sub_explicit(&table->refs, 1, memory_order_acq_rel) == 1)
-        vv_free(table);
+    if (table == NULL || atomic_fetch_sub_explicit(&table->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    cat_extra *extra = atomic_load_explicit(&table->extra, memory_order_acquire);
+    if (extra != NULL)
+        extra->destroy(extra);
+    vv_free(table);
 }
 
 /* The steps of one entry, collected and then committed. */
@@ -255,8 +259,15 @@ vv_status cat_resume(catalog *cat, vv_error *err)
 
 static vv_status check_options(const catalog *cat, const vv_table_options *opt, vv_error *err)
 {
-    if (opt->kind != VV_TABLE_KV && opt->kind != VV_TABLE_RECORD)
+    if (opt->kind < VV_TABLE_KV || opt->kind > VV_TABLE_SERIES)
         return vv_fail(err, VV_INVALID, "table kind %d is not known", (int)opt->kind);
+    if (opt->retention_ns < 0 || opt->out_of_order_ns < 0 || opt->future_ns < 0)
+        return vv_fail(err, VV_INVALID,
+                       "retention_ns, out_of_order_ns and future_ns are 0 or more");
+    if (opt->kind != VV_TABLE_SERIES &&
+        (opt->retention_ns | opt->out_of_order_ns | opt->future_ns) != 0)
+        return vv_fail(err, VV_INVALID,
+                       "retention_ns, out_of_order_ns and future_ns are of series tables alone");
     if (opt->version_retention_ns < -1)
         return vv_fail(err, VV_INVALID, "version_retention_ns is %lld: 0 or more, or -1",
                        (long long)opt->version_retention_ns);
@@ -295,6 +306,12 @@ static cat_table *new_table(const catalog *cat, const char *tenant, const char *
     t->created_ns = vv_clock_wall(cat->opt.clock);
     t->compression = opt->compression;
     t->value_threshold = opt->value_threshold;
+    if (opt->kind == VV_TABLE_SERIES) {
+        t->retention_ns = opt->retention_ns;
+        t->out_of_order_ns =
+            opt->out_of_order_ns != 0 ? opt->out_of_order_ns : CAT_OUT_OF_ORDER_DEFAULT_NS;
+        t->future_ns = opt->future_ns != 0 ? opt->future_ns : CAT_FUTURE_DEFAULT_NS;
+    }
     (void)snprintf(t->engine, sizeof t->engine, "%s", cat->opt.engine[slot]);
     (void)snprintf(t->tenant, sizeof t->tenant, "%s", tenant);
     (void)snprintf(t->name, sizeof t->name, "%s", name);

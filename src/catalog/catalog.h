@@ -60,6 +60,14 @@ typedef enum cat_state {
     CAT_DROPPING = 3,
 } cat_state;
 
+/* Begins what the layer above attaches to a table, in its own way, once. Goes with the table. */
+typedef struct cat_extra {
+    void (*destroy)(struct cat_extra *extra);
+} cat_extra;
+
+#define CAT_OUT_OF_ORDER_DEFAULT_NS (INT64_C(3600) * 1000000000)
+#define CAT_FUTURE_DEFAULT_NS (INT64_C(86400) * 1000000000)
+
 /* One table. Everything but the atomics is fixed once it is READY. */
 typedef struct cat_table {
     _Atomic uint32_t refs;
@@ -78,6 +86,10 @@ typedef struct cat_table {
     int64_t created_ns;
     vv_compression compression;
     uint64_t value_threshold; /* 0: the default */
+    int64_t retention_ns;     /* of a series table, like the next two: 0: none */
+    int64_t out_of_order_ns;
+    int64_t future_ns;
+    struct cat_extra *_Atomic extra; /* what the layer above keeps with the table; see cat_extra */
     char engine[CAT_ENGINE_NAME_MAX + 1];
     char tenant[VV_NAME_MAX + 1];
     char name[VV_NAME_MAX + 1];

@@ -21,6 +21,7 @@
 #define FILES_MIN VIO_FILES_LEAST
 #define DB_ARCHIVES_MAX 1000u
 #define DB_AMPLIFY_MAX 100u
+#define SERIES_DEFAULT 1000000u
 #define FILE_MIN (8 * VV_MIB)
 #define FILE_MAX (32 * VV_MIB)
 /* What others may not take of memory_limit: see docs/memory.md. */
@@ -58,6 +59,7 @@ static void fill(vv_options *o)
     o->log_ring_size =
         (uint32_t)or_default(o->log_ring_size, vv_min_u64(RING_DEFAULT, o->memory_limit / 8));
     o->background_threads = (uint32_t)or_default(o->background_threads, 1);
+    o->series_max = or_default(o->series_max, SERIES_DEFAULT);
 }
 
 static vv_status check(const vv_options *o, vv_error *err)

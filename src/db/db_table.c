@@ -98,7 +98,10 @@ static void identify(const cat_table *cat, vv_table_info *out)
                            .created_ns = cat->created_ns,
                            .compression = cat->compression,
                            .value_threshold = cat->value_threshold,
-                           .partitions = cat->partition_count};
+                           .partitions = cat->partition_count,
+                           .retention_ns = cat->retention_ns,
+                           .out_of_order_ns = cat->out_of_order_ns,
+                           .future_ns = cat->future_ns};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);
