@@ -190,10 +190,22 @@ vv_status db_check_key(vv_slice key, size_t max, vv_error *err)
     return VV_OK;
 }
 
+vv_status db_check_no_series(const vv_table *table, vv_error *err)
+{
+    if (table->cat->kind != VV_TABLE_SERIES)
+        return VV_OK;
+    return vv_fail(err, VV_INVALID,
+                   "table '%s' holds series: write with vv_series_append, delete with "
+                   "vv_series_delete",
+                   table->cat->name);
+}
+
 static vv_status check_kv(const vv_table *table, vv_error *err)
 {
     if (table->cat->kind == VV_TABLE_KV)
         return VV_OK;
+    if (table->cat->kind == VV_TABLE_SERIES)
+        return db_check_no_series(table, err);
     return vv_fail(err, VV_INVALID, "table '%s' holds records: put them with vv_batch_put_record",
                    table->cat->name);
 }
@@ -278,6 +290,8 @@ vv_status vv_batch_delete(vv_batch *batch, vv_table *table, vv_slice key, vv_err
     table = db_part_of(table, key, &part);
     vv_status st = db_check_key(key, VV_KEY_MAX, err);
     if (st == VV_OK)
+        st = db_check_no_series(table, err);
+    if (st == VV_OK)
         st = db_batch_bind(batch, table, err);
     if (st == VV_OK)
         st = db_batch_add(batch, ENGINE_DELETE, table->cat->id, key, vv_slice_of(NULL, 0), 0, err);
@@ -297,7 +311,9 @@ vv_status vv_batch_delete_range(vv_batch *batch, vv_table *table, vv_slice begin
                        "table '%s' lies on %u shards, and a batch is atomic within one: "
                        "vv_delete_range takes an entry for each",
                        table->cat->name, table->partition_count);
-    vv_status st = db_batch_bind(batch, table, err);
+    vv_status st = db_check_no_series(table, err);
+    if (st == VV_OK)
+        st = db_batch_bind(batch, table, err);
     if (st != VV_OK || (end.len > 0 && vv_slice_cmp(begin, end) >= 0))
         return st; /* an empty range: nothing to delete */
     uint8_t bound[ENGINE_KEY_MAX];

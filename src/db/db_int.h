@@ -207,6 +207,7 @@ struct vv_db {
     uint32_t shard_count;
     db_shard *shards;
 
+    vv_mutex series_lock;  /* rank VV_RANK_SERIES: series that come and go, of all tables */
     vv_mutex commit_lock;  /* rank VV_RANK_TXN: order of the log, engine prepare and apply */
     uint64_t bulk_count;   /* under commit_lock: bulk loads that were logged */
     vv_mutex publish_lock; /* rank VV_RANK_PUBLISH: engine publish */
@@ -367,6 +368,8 @@ VV_MUST_CHECK vv_status db_batch_bind(vv_batch *batch, vv_table *table, vv_error
 VV_MUST_CHECK vv_status db_batch_add_condition(vv_batch *batch, txn_kind kind, uint32_t table_id,
                                                vv_slice key, vv_slice value, txn_condition **out,
                                                vv_error *err);
+/* VV_INVALID for a table of series: keys are its own. */
+VV_MUST_CHECK vv_status db_check_no_series(const vv_table *table, vv_error *err);
 VV_MUST_CHECK vv_status db_check_key(vv_slice key, size_t max, vv_error *err);
 /* Finish the payload and take its checksum: outside every lock. */
 void db_batch_seal(vv_batch *batch);

@@ -437,6 +437,7 @@ static vv_status open_parts(vv_db *db, vv_error *err)
 
 static void init(vv_db *db)
 {
+    vv_mutex_init(&db->series_lock, VV_RANK_SERIES);
     vv_mutex_init(&db->commit_lock, VV_RANK_TXN);
     vv_mutex_init(&db->publish_lock, VV_RANK_PUBLISH);
     vv_mutex_init(&db->error_lock, VV_RANK_LEAF);
@@ -472,6 +473,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     vv_mutex_fini(&db->error_lock);
     vv_mutex_fini(&db->publish_lock);
     vv_mutex_fini(&db->commit_lock);
+    vv_mutex_fini(&db->series_lock);
     vv_free(db->shards);
     vv_free(db);
     return st;

@@ -1,0 +1,521 @@
+/*
+ * db_series.c - the series of a table in memory: a cache of records, bounded, and their number.
+ *
+ *     canonical labels --hash--> entry <--hash-- id        ring of all, a clock hand evicts
+ *
+ * What is not cached is read from the table: 'H' leads from labels to an id, 'S' and 'C' tell the
+ * rest. An entry stays while somebody uses it, and while its record may not be in the log yet, for
+ * then it is nowhere else.
+ *
+ * A look-up that finds nothing in the cache goes on under series_lock: so two writers of a new
+ * series agree on its id, and nobody finds one that is being dropped.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "db/db_series_int.h"
+
+#define BUCKETS_MIN 1024u
+#define CACHE_PART 8u /* of memory_limit, for all series of a table */
+#define EVICT_LOOKS 64u
+
+/* ---- entries ---- */
+
+static size_t entry_bytes(const db_series_entry *e)
+{
+    return sizeof *e + e->canonical_len + 32;
+}
+
+db_series_entry *db_series_entry_new(vv_slice canonical, vv_sample_type type, uint64_t id)
+{
+    db_series_entry *e = vv_alloc(sizeof *e + canonical.len);
+    if (e == NULL)
+        return NULL;
+    *e = (db_series_entry){.id = id,
+                           .hash = vv_hash64(canonical.data, canonical.len),
+                           .type = type,
+                           .canonical_len = (uint32_t)canonical.len,
+                           .newest = INT64_MIN,
+                           .refs = 1};
+    memcpy(e->canonical, canonical.data, canonical.len);
+    return e;
+}
+
+void db_series_unref_locked(db_series *s, db_series_entry *e)
+{
+    (void)s;
+    assert(e->refs > 0);
+    if (--e->refs == 0)
+        vv_free(e);
+}
+
+void db_series_unref(db_series *s, db_series_entry *e)
+{
+    if (e == NULL)
+        return;
+    vv_mutex_lock(&s->lock);
+    db_series_unref_locked(s, e);
+    vv_mutex_unlock(&s->lock);
+}
+
+static db_series_entry **hash_bucket(const db_series *s, uint64_t hash)
+{
+    return &s->by_hash[hash & (s->bucket_count - 1)];
+}
+
+static db_series_entry **id_bucket(const db_series *s, uint64_t id)
+{
+    return &s->by_id[(id * UINT64_C(0x9e3779b97f4a7c15)) >> 20 & (s->bucket_count - 1)];
+}
+
+db_series_entry *db_series_find(db_series *s, uint64_t hash, vv_slice canonical)
+{
+    db_series_entry *e = *hash_bucket(s, hash);
+    while (e != NULL && (e->hash != hash || !vv_slice_eq(db_series_labels(e), canonical)))
+        e = e->next_by_hash;
+    if (e != NULL) {
+        e->refs++;
+        e->is_used = true;
+    }
+    return e;
+}
+
+static db_series_entry *find_id(db_series *s, uint64_t id)
+{
+    db_series_entry *e = *id_bucket(s, id);
+    while (e != NULL && e->id != id)
+        e = e->next_by_id;
+    return e;
+}
+
+void db_series_uncache(db_series *s, db_series_entry *e)
+{
+    db_series_entry **at = hash_bucket(s, e->hash);
+    while (*at != e)
+        at = &(*at)->next_by_hash;
+    *at = e->next_by_hash;
+    at = id_bucket(s, e->id);
+    while (*at != e)
+        at = &(*at)->next_by_id;
+    *at = e->next_by_id;
+    s->hand = s->hand == e ? e->newer : s->hand;
+    if (e->newer == e)
+        s->hand = NULL;
+    e->newer->older = e->older;
+    e->older->newer = e->newer;
+    s->cached--;
+    s->cache_bytes -= entry_bytes(e);
+    vv_budget_release(&s->db->budget, VV_BUDGET_INDEX, entry_bytes(e));
+    e->is_cached = false;
+    db_series_unref_locked(s, e);
+}
+
+/* Drop what was not used since the hand came by last, until the cache fits its bound. */
+static void evict(db_series *s)
+{
+    for (unsigned looks = 0; s->cache_bytes > s->cache_max && looks < EVICT_LOOKS && s->hand;
+         looks++) {
+        db_series_entry *e = s->hand;
+        s->hand = e->newer;
+        if (e->refs == 1 && e->is_logged && !e->is_used)
+            db_series_uncache(s, e);
+        else
+            e->is_used = false;
+    }
+}
+
+/* Twice the buckets; the old ones do where there is no memory. */
+static void grow(db_series *s)
+{
+    size_t count = s->bucket_count * 2;
+    db_series_entry **by_hash = vv_calloc(count, sizeof(db_series_entry *));
+    db_series_entry **by_id = vv_calloc(count, sizeof(db_series_entry *));
+    if (by_hash == NULL || by_id == NULL) {
+        vv_free(by_hash);
+        vv_free(by_id);
+        return;
+    }
+    vv_free(s->by_hash);
+    vv_free(s->by_id);
+    s->by_hash = by_hash;
+    s->by_id = by_id;
+    s->bucket_count = count;
+    db_series_entry *e = s->hand;
+    for (size_t i = 0; i < s->cached; i++, e = e->newer) {
+        db_series_entry **h = hash_bucket(s, e->hash);
+        db_series_entry **d = id_bucket(s, e->id);
+        e->next_by_hash = *h;
+        *h = e;
+        e->next_by_id = *d;
+        *d = e;
+    }
+}
+
+db_series_entry *db_series_cache(db_series *s, db_series_entry *e)
+{
+    db_series_entry *there = find_id(s, e->id);
+    if (there != NULL)
+        return there;
+    if (s->cached >= s->bucket_count)
+        grow(s);
+    db_series_entry **h = hash_bucket(s, e->hash);
+    db_series_entry **d = id_bucket(s, e->id);
+    e->next_by_hash = *h;
+    *h = e;
+    e->next_by_id = *d;
+    *d = e;
+    if (s->hand == NULL) {
+        s->hand = e->newer = e->older = e;
+    } else { /* behind the hand: it comes by here last */
+        e->newer = s->hand;
+        e->older = s->hand->older;
+        e->older->newer = e;
+        s->hand->older = e;
+    }
+    e->refs++;
+    e->is_cached = true;
+    e->is_used = true;
+    s->cached++;
+    s->cache_bytes += entry_bytes(e);
+    vv_budget_take(&s->db->budget, VV_BUDGET_INDEX, entry_bytes(e));
+    evict(s);
+    return e;
+}
+
+/* ---- from the store ---- */
+
+static vv_status malformed(uint64_t id, vv_error *err)
+{
+    return vv_fail(err, VV_CORRUPT, "the record of series %llu is malformed",
+                   (unsigned long long)id);
+}
+
+/* An entry of its record; its parts are still to come. */
+static vv_status parse_record(uint64_t id, vv_slice value, db_series_entry **out, vv_error *err)
+{
+    if (value.len > 0 && value.data[0] > 1)
+        return vv_fail(err, VV_UNSUPPORTED, "series %llu: a newer varve wrote its record",
+                       (unsigned long long)id);
+    if (value.len <= DB_SERIES_RECORD_HEAD || value.data[0] != 1 || value.data[1] < VV_F64 ||
+        value.data[1] > VV_STRING)
+        return malformed(id, err);
+    vv_slice canonical =
+        vv_slice_of(value.data + DB_SERIES_RECORD_HEAD, value.len - DB_SERIES_RECORD_HEAD);
+    vv_slice rest = canonical;
+    vv_label l;
+    while (db_series_label_next(&rest, &l))
+        continue;
+    if (rest.len != 0 || canonical.len > VV_LABELS_BYTES_MAX)
+        return malformed(id, err);
+    db_series_entry *e = db_series_entry_new(canonical, (vv_sample_type)value.data[1], id);
+    if (e == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
+    e->created_ns = (int64_t)vv_get_le64(value.data + 2);
+    e->is_logged = true;
+    *out = e;
+    return VV_OK;
+}
+
+static vv_status open_cursor(vv_table *table, const vv_snapshot *at, const uint8_t *prefix,
+                             size_t len, vv_cursor **out, vv_error *err)
+{
+    vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
+    opt.snapshot = at;
+    opt.prefix = vv_slice_of(prefix, len);
+    return vv_cursor_open(table, &opt, out, err);
+}
+
+/* The class that holds from a time on, of the entry the cursor stands at. */
+static vv_status take_part(db_series_entry *e, const vv_cursor *c, vv_error *err)
+{
+    uint32_t n = atomic_load_explicit(&e->part_count, memory_order_relaxed);
+    vv_slice key = vv_cursor_key(c);
+    vv_slice value = vv_cursor_value(c);
+    if (key.len != 17 || value.len != 1 || value.data[0] >= DB_SERIES_CLASSES ||
+        n == DB_SERIES_PARTS_MAX)
+        return malformed(e->id, err);
+    e->part[n] = (db_series_part){.from = db_time_decode(key.data + 9), .class = value.data[0]};
+    e->logged_parts |= UINT32_C(1) << n;
+    atomic_store_explicit(&e->part_count, n + 1, memory_order_release);
+    return n == 0 && e->part[0].from != INT64_MIN ? malformed(e->id, err) : VV_OK;
+}
+
+static vv_status read_parts(vv_table *table, const vv_snapshot *at, db_series_entry *e,
+                            vv_error *err)
+{
+    uint8_t key[9];
+    vv_cursor *c = NULL;
+    (void)db_series_id_key(DB_SERIES_CLASS, e->id, key);
+    vv_status st = open_cursor(table, at, key, sizeof key, &c, err);
+    if (st == VV_OK)
+        st = vv_cursor_seek(c, vv_slice_of(NULL, 0), err);
+    while (st == VV_OK && vv_cursor_valid(c)) {
+        st = take_part(e, c, err);
+        if (st == VV_OK)
+            st = vv_cursor_next(c, err);
+    }
+    vv_cursor_close(c);
+    if (st == VV_OK && atomic_load_explicit(&e->part_count, memory_order_relaxed) == 0)
+        st = malformed(e->id, err);
+    return st;
+}
+
+static vv_status read_entry(vv_table *table, const vv_snapshot *at, uint64_t id,
+                            db_series_entry **out, vv_error *err)
+{
+    uint8_t key[9];
+    vv_value value = {0};
+    db_series_entry *e = NULL;
+    (void)db_series_id_key(DB_SERIES_RECORD, id, key);
+    vv_status st = vv_get(table, at, vv_slice_of(key, sizeof key), &value, err);
+    if (st != VV_OK)
+        return st;
+    st = parse_record(id, value.data, &e, err);
+    vv_value_release(&value);
+    if (st == VV_OK)
+        st = read_parts(table, at, e, err);
+    if (st != VV_OK) {
+        vv_free(e);
+        return st;
+    }
+    *out = e;
+    return VV_OK;
+}
+
+vv_status db_series_load(db_series *s, vv_table *table, const vv_snapshot *at, uint64_t id,
+                         db_series_entry **out, vv_error *err)
+{
+    db_series_entry *e = NULL;
+    vv_mutex_lock(&s->lock);
+    uint64_t drops = s->drops;
+    db_series_entry *there = find_id(s, id);
+    if (there != NULL) {
+        there->refs++;
+        there->is_used = true;
+    }
+    vv_mutex_unlock(&s->lock);
+    *out = there;
+    if (there != NULL)
+        return VV_OK;
+    vv_status st = read_entry(table, at, id, &e, err);
+    if (st != VV_OK)
+        return st;
+    vv_mutex_lock(&s->lock);
+    db_series_entry *best = s->drops == drops && at == NULL ? db_series_cache(s, e) : e;
+    if (best != e) {
+        best->refs++;
+        db_series_unref_locked(s, e);
+    }
+    vv_mutex_unlock(&s->lock);
+    *out = best;
+    return VV_OK;
+}
+
+vv_status db_series_look_up(db_series *s, vv_table *table, uint64_t hash, vv_slice canonical,
+                            db_series_entry **out, vv_error *err)
+{
+    vv_mutex_lock(&s->lock);
+    db_series_entry *e = db_series_find(s, hash, canonical);
+    vv_mutex_unlock(&s->lock);
+    *out = e;
+    if (e != NULL)
+        return VV_OK;
+    uint8_t key[17];
+    vv_value value = {0};
+    (void)db_series_hash_key(canonical, key);
+    vv_status st = vv_get(table, NULL, vv_slice_of(key, sizeof key), &value, err);
+    if (st != VV_OK)
+        return st;
+    uint64_t id = value.data.len == 8 ? vv_get_be64(value.data.data) : 0;
+    vv_value_release(&value);
+    st = db_series_load(s, table, NULL, id, &e, err);
+    if (st == VV_NOT_FOUND || (st == VV_OK && !vv_slice_eq(db_series_labels(e), canonical))) {
+        db_series_unref(s, st == VV_OK ? e : NULL);
+        return vv_fail(err, VV_CORRUPT, "the index of series leads to series %llu, which is %s",
+                       (unsigned long long)id, st == VV_OK ? "another one" : "not there");
+    }
+    *out = e;
+    return st;
+}
+
+/* ---- the table ---- */
+
+static void destroy(cat_extra *extra)
+{
+    db_series *s = (db_series *)extra;
+    vv_mutex_lock(&s->lock);
+    while (s->hand != NULL)
+        db_series_uncache(s, s->hand);
+    vv_mutex_unlock(&s->lock);
+    vv_cond_fini(&s->idle);
+    vv_mutex_fini(&s->lock);
+    vv_free(s->by_hash);
+    vv_free(s->by_id);
+    vv_free(s);
+}
+
+/* Count the series, and cache the first of them while there is room. */
+static vv_status count_all(db_series *s, vv_table *table, vv_error *err)
+{
+    static const uint8_t kind = DB_SERIES_RECORD;
+    vv_cursor *c = NULL;
+    vv_status st = open_cursor(table, NULL, &kind, 1, &c, err);
+    if (st == VV_OK)
+        st = vv_cursor_seek(c, vv_slice_of(NULL, 0), err);
+    while (st == VV_OK && vv_cursor_valid(c)) {
+        vv_slice key = vv_cursor_key(c);
+        uint64_t id = key.len == 9 ? vv_get_be64(key.data + 1) : 0;
+        s->series_count++;
+        s->next_id = id >= s->next_id ? id + 1 : s->next_id;
+        st = vv_cursor_next(c, err);
+    }
+    vv_cursor_close(c);
+    return st;
+}
+
+/* Ids are never given twice, also when the last series was dropped. */
+static vv_status read_next_id(db_series *s, vv_table *table, vv_error *err)
+{
+    static const uint8_t key = DB_SERIES_COUNTER;
+    vv_value value = {0};
+    vv_status st = vv_get(table, NULL, vv_slice_of(&key, 1), &value, err);
+    if (st == VV_NOT_FOUND)
+        return VV_OK;
+    if (st != VV_OK)
+        return st;
+    uint64_t next = value.data.len == 8 ? vv_get_le64(value.data.data) : 0;
+    vv_value_release(&value);
+    s->next_id = next > s->next_id ? next : s->next_id;
+    return next == 0 ? vv_fail(err, VV_CORRUPT, "the counter of series is malformed") : VV_OK;
+}
+
+static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
+{
+    vv_db *db = table->db;
+    db_series *s = vv_calloc(1, sizeof *s);
+    if (s == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for the series of a table");
+    *s = (db_series){.extra = {destroy},
+                     .db = db,
+                     .bucket_count = BUCKETS_MIN,
+                     .next_id = 1,
+                     .cache_max = db->opt.memory_limit / CACHE_PART};
+    vv_mutex_init(&s->lock, VV_RANK_LEAF);
+    vv_cond_init(&s->idle);
+    s->by_hash = vv_calloc(BUCKETS_MIN, sizeof(db_series_entry *));
+    s->by_id = vv_calloc(BUCKETS_MIN, sizeof(db_series_entry *));
+    vv_status st = s->by_hash == NULL || s->by_id == NULL
+                       ? vv_fail(err, VV_NO_MEMORY, "no memory for the series of a table")
+                       : count_all(s, table, err);
+    if (st == VV_OK)
+        st = read_next_id(s, table, err);
+    if (st != VV_OK) {
+        destroy(&s->extra);
+        return st;
+    }
+    *out = s;
+    return VV_OK;
+}
+
+static db_series *attached(const cat_table *cat)
+{
+    return (db_series *)atomic_load_explicit(&((cat_table *)cat)->extra, memory_order_acquire);
+}
+
+static vv_status attach(vv_table *table, db_series **out, vv_error *err)
+    VV_REQUIRES(table->db->series_lock)
+{
+    *out = attached(table->cat);
+    if (*out != NULL)
+        return VV_OK;
+    vv_status st = open_series(table, out, err);
+    if (st == VV_OK)
+        atomic_store_explicit(&table->cat->extra, &(*out)->extra, memory_order_release);
+    return st;
+}
+
+vv_status db_series_of(vv_table *table, db_series **out, vv_error *err)
+{
+    if (table->cat->kind != VV_TABLE_SERIES)
+        return vv_fail(err, VV_INVALID, "table '%s' is not of kind series", table->cat->name);
+    vv_status st = db_check_table(table, err);
+    *out = attached(table->cat);
+    if (st != VV_OK || *out != NULL)
+        return st;
+    vv_mutex_lock(&table->db->series_lock);
+    st = attach(table, out, err);
+    vv_mutex_unlock(&table->db->series_lock);
+    return st;
+}
+
+vv_status db_series_tenant_count(vv_db *db, const char *tenant, uint64_t *out, vv_error *err)
+{
+    cat_table **tables = NULL;
+    size_t count = 0;
+    *out = 0;
+    vv_status st = cat_list(db->cat, tenant, &tables, &count, err);
+    for (size_t i = 0; st == VV_OK && i < count; i++) {
+        if (tables[i]->kind != VV_TABLE_SERIES)
+            continue;
+        vv_table table = {.db = db,
+                          .cat = tables[i],
+                          .shard = &db->shards[tables[i]->shard],
+                          .partition_count = 1};
+        db_series *s = NULL;
+        st = attach(&table, &s, err);
+        if (st == VV_NOT_FOUND) /* it is being dropped */
+            st = VV_OK;
+        if (s != NULL)
+            *out += s->series_count;
+    }
+    if (tables != NULL)
+        cat_list_free(tables, count);
+    return st;
+}
+
+vv_status vv_series_count(vv_table *table, uint64_t *in_table, uint64_t *of_tenant, vv_error *err)
+{
+    db_series *s = NULL;
+    uint64_t of_all = 0;
+    vv_status st = db_series_of(table, &s, err);
+    if (st != VV_OK)
+        return st;
+    vv_mutex_lock(&table->db->series_lock);
+    st = db_series_tenant_count(table->db, table->cat->tenant, &of_all, err);
+    if (st == VV_OK && in_table != NULL)
+        *in_table = s->series_count;
+    vv_mutex_unlock(&table->db->series_lock);
+    if (st == VV_OK && of_tenant != NULL)
+        *of_tenant = of_all;
+    return st;
+}
+
+vv_status vv_series_position(vv_table *table, vv_slice source, vv_source_position *out,
+                             vv_error *err)
+{
+    uint8_t key[1 + VV_SOURCE_MAX];
+    db_series *s = NULL;
+    vv_status st = db_series_of(table, &s, err);
+    if (st == VV_OK && (source.len == 0 || source.len > VV_SOURCE_MAX))
+        st = vv_fail(err, VV_INVALID, "the name of a source has 1 to %u bytes", VV_SOURCE_MAX);
+    if (st != VV_OK)
+        return st;
+    vv_value value = {0};
+    key[0] = DB_SERIES_POSITION;
+    memcpy(key + 1, source.data, source.len);
+    st = vv_get(table, NULL, vv_slice_of(key, 1 + source.len), &value, err);
+    if (st != VV_OK)
+        return st;
+    vv_slice v = value.data;
+    if (v.len < 8 || v.len - 8 > VV_SOURCE_MAX) {
+        st = vv_fail(err, VV_CORRUPT, "the position of a source is malformed");
+    } else {
+        out->sequence = vv_get_le64(v.data);
+        out->incarnation_len = v.len - 8;
+        memcpy(out->incarnation, v.data + 8, v.len - 8);
+    }
+    vv_value_release(&value);
+    return st;
+}

@@ -1,0 +1,561 @@
+/*
+ * db_series_append.c - samples into one entry of the log.
+ *
+ *   resolve   the series of each slot: from the cache, else, under series_lock, from the index or
+ * new plan      which buckets they go to; count each series as in flight encode    each series'
+ * samples by bucket, a set each, and what makes new series: no lock commit    as any batch finish
+ * what is logged now, the newest samples; no longer in flight
+ *
+ * A new series is in the entries of all who write to it until one of them is logged: each repeats
+ * the same keys, so their order does not matter. While it is in flight nobody drops it.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "db/db_series_samples.h"
+#include "engine/operand.h"
+
+/* Times that the table takes now. */
+typedef struct bounds {
+    int64_t low;
+    int64_t high;
+} bounds;
+
+static bounds bounds_now(const vv_table *table)
+{
+    int64_t now = vv_clock_wall(table->db->env->clock);
+    bounds b = {.low = db_series_oldest(table, now)};
+    if (__builtin_add_overflow(now, table->cat->future_ns, &b.high))
+        b.high = INT64_MAX;
+    return b;
+}
+
+static void refuse(vv_samples *s, uint64_t count, const char *why, vv_slice canonical)
+{
+    s->result.refused += count;
+    if (count == 0 || s->result.first_refusal[0] != '\0')
+        return;
+    char text[120];
+    db_series_canonical_text(canonical, text, sizeof text);
+    (void)snprintf(s->result.first_refusal, sizeof s->result.first_refusal, "%s: %s", text, why);
+}
+
+/* ---- resolve ---- */
+
+static vv_status check_type(const db_series_slot *slot, vv_error *err)
+{
+    static const char *const names[] = {"", "float64", "int64", "bool", "string"};
+    if (slot->entry == NULL || slot->entry->type == slot->type)
+        return VV_OK;
+    char text[120];
+    db_series_canonical_text(slot->canonical, text, sizeof text);
+    return vv_fail(err, VV_INVALID, "series %s is of type %s: it takes no %s", text,
+                   names[slot->entry->type], names[slot->type]);
+}
+
+/* What the slot remembers or the cache has. */
+static void find_cached(vv_samples *s, db_series_slot *slot) VV_REQUIRES(s->series->lock)
+{
+    db_series_entry *e = slot->entry;
+    if (e != NULL && !e->is_cached) { /* it was dropped since */
+        db_series_unref_locked(s->series, e);
+        slot->entry = e = NULL;
+    }
+    if (e == NULL)
+        slot->entry = e = db_series_find(s->series, slot->hash, slot->canonical);
+    if (e != NULL)
+        e->is_used = true;
+}
+
+/* Everything of a slot that the store decides, all under one lock. */
+static void plan_slot(db_series_slot *slot, const bounds *b)
+{
+    db_series_entry *e = slot->entry;
+    int64_t first = slot->first > b->low ? slot->first : b->low;
+    int64_t last = slot->last < b->high ? slot->last : b->high;
+    slot->newest_before = e->newest;
+    db_series_plan(e, slot->count, first, last);
+    e->in_flight++;
+    slot->is_in_flight = true;
+    slot->logs_record = !e->is_logged;
+    uint32_t parts = atomic_load_explicit(&e->part_count, memory_order_relaxed);
+    slot->logs_parts = ((UINT32_C(1) << parts) - 1) & ~e->logged_parts;
+    slot->may_be_full = e->fill_count > DB_SERIES_BUCKET_FULL;
+    slot->wants_newest = e->wants_newest;
+}
+
+static bool is_wanted(const db_series_slot *slot, const bounds *b)
+{
+    return !slot->is_refused && slot->last >= b->low && slot->first <= b->high;
+}
+
+/* All slots at once from the cache; false when one is not there or is being dropped. */
+static bool resolve_cached(vv_samples *s, const bounds *b)
+{
+    bool all = true;
+    vv_mutex_lock(&s->series->lock);
+    for (uint32_t i = 0; i < s->used_count; i++) {
+        db_series_slot *slot = &s->slot[s->used[i]];
+        find_cached(s, slot);
+        if (is_wanted(slot, b))
+            all &=
+                slot->entry != NULL && !slot->entry->is_dropping && slot->entry->type == slot->type;
+    }
+    for (uint32_t i = 0; all && i < s->used_count; i++)
+        if (is_wanted(&s->slot[s->used[i]], b))
+            plan_slot(&s->slot[s->used[i]], b);
+    vv_mutex_unlock(&s->series->lock);
+    return all;
+}
+
+static vv_status look_up_missing(vv_samples *s, const bounds *b, vv_error *err)
+    VV_REQUIRES(s->table.db->series_lock)
+{
+    for (uint32_t i = 0; i < s->used_count; i++) {
+        db_series_slot *slot = &s->slot[s->used[i]];
+        vv_status st = VV_OK;
+        if (slot->entry == NULL && is_wanted(slot, b))
+            st = db_series_look_up(s->series, &s->table, slot->hash, slot->canonical, &slot->entry,
+                                   err);
+        if (st != VV_OK && st != VV_NOT_FOUND)
+            return st;
+        st = check_type(slot, err);
+        if (st != VV_OK)
+            return st;
+    }
+    return VV_OK;
+}
+
+static vv_status create(vv_samples *s, db_series_slot *slot, vv_error *err)
+    VV_REQUIRES(s->table.db->series_lock)
+{
+    db_series *series = s->series;
+    db_series_entry *e = db_series_entry_new(slot->canonical, slot->type, series->next_id);
+    if (e == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
+    e->created_ns = vv_clock_wall(s->table.db->env->clock);
+    e->newest_known = true;
+    e->latest = (db_series_latest){.is_known = slot->type != VV_STRING, .is_empty = true};
+    vv_mutex_lock(&series->lock);
+    slot->entry = db_series_cache(series, e);
+    series->series_count++;
+    vv_mutex_unlock(&series->lock);
+    series->next_id++;
+    s->result.series_created++;
+    return VV_OK;
+}
+
+static vv_status create_missing(vv_samples *s, const bounds *b, vv_error *err)
+    VV_REQUIRES(s->table.db->series_lock)
+{
+    uint64_t max = s->table.db->opt.series_max;
+    uint64_t has = 0;
+    bool is_counted = false;
+    for (uint32_t i = 0; i < s->used_count; i++) {
+        db_series_slot *slot = &s->slot[s->used[i]];
+        if (slot->entry != NULL || !is_wanted(slot, b))
+            continue;
+        vv_status st = VV_OK;
+        if (!is_counted)
+            st = db_series_tenant_count(s->table.db, s->table.cat->tenant, &has, err);
+        is_counted = true;
+        if (st == VV_OK && has < max) {
+            st = create(s, slot, err);
+            has++;
+        } else if (st == VV_OK) {
+            slot->is_refused = true;
+            refuse(s, slot->count, "one series more than series_max of the tenant",
+                   slot->canonical);
+            (void)vv_fail(&s->refusal, VV_BUSY,
+                          "tenant '%s' has %llu series and series_max is %llu: samples of new "
+                          "series are refused, those of the others are written",
+                          s->table.cat->tenant, (unsigned long long)has, (unsigned long long)max);
+        }
+        if (st != VV_OK)
+            return st;
+    }
+    return VV_OK;
+}
+
+static vv_status resolve(vv_samples *s, const bounds *b, vv_error *err)
+{
+    if (resolve_cached(s, b))
+        return VV_OK;
+    vv_mutex_lock(&s->table.db->series_lock);
+    vv_mutex_lock(&s->series->lock);
+    for (uint32_t i = 0; i < s->used_count; i++)
+        find_cached(s, &s->slot[s->used[i]]);
+    vv_mutex_unlock(&s->series->lock);
+    vv_status st = look_up_missing(s, b, err);
+    if (st == VV_OK)
+        st = create_missing(s, b, err);
+    vv_mutex_lock(&s->series->lock);
+    for (uint32_t i = 0; st == VV_OK && i < s->used_count; i++)
+        if (is_wanted(&s->slot[s->used[i]], b))
+            plan_slot(&s->slot[s->used[i]], b);
+    vv_mutex_unlock(&s->series->lock);
+    vv_mutex_unlock(&s->table.db->series_lock);
+    return st;
+}
+
+/* ---- encode ---- */
+
+static vv_status add(vv_samples *s, engine_kind kind, const uint8_t *key, size_t len,
+                     vv_slice value, int64_t expires_ns, vv_error *err)
+{
+    return db_batch_add(&s->batch, kind, s->table.cat->id, vv_slice_of(key, len), value, expires_ns,
+                        err);
+}
+
+static vv_status add_merge(vv_samples *s, const uint8_t *key, size_t len, engine_operator op,
+                           vv_slice operand, int64_t expires_ns, vv_error *err)
+{
+    uint8_t head[6];
+    vv_buf *b = &s->batch.scratch;
+    vv_buf_reset(b);
+    vv_buf_append(b, head, engine_step_head(op, operand.len, head));
+    vv_buf_append_slice(b, operand);
+    if (b->status != VV_OK)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for samples");
+    return add(s, ENGINE_MERGE, key, len, vv_buf_slice(b), expires_ns, err);
+}
+
+static vv_status add_record(vv_samples *s, const db_series_entry *e, vv_error *err)
+{
+    uint8_t key[DB_SERIES_KEY_MAX];
+    uint8_t id[8];
+    vv_buf *b = &s->batch.scratch;
+    vv_buf_reset(b);
+    vv_buf_append_u8(b, 1);
+    vv_buf_append_u8(b, (uint8_t)e->type);
+    vv_buf_append_le64(b, (uint64_t)e->created_ns);
+    vv_buf_append_slice(b, db_series_labels(e));
+    if (b->status != VV_OK)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
+    vv_status st = add(s, ENGINE_PUT, key, db_series_id_key(DB_SERIES_RECORD, e->id, key),
+                       vv_buf_slice(b), 0, err);
+    vv_put_be64(id, e->id);
+    if (st == VV_OK)
+        st = add(s, ENGINE_PUT, key, db_series_hash_key(db_series_labels(e), key),
+                 vv_slice_of(id, 8), 0, err);
+    vv_slice rest = db_series_labels(e);
+    vv_label l;
+    while (st == VV_OK && db_series_label_next(&rest, &l)) {
+        size_t len = db_series_posting_prefix(l.name, &l.value, key);
+        memcpy(key + len, id, 8);
+        st = add(s, ENGINE_PUT, key, len + 8, vv_slice_of(NULL, 0), 0, err);
+    }
+    return st;
+}
+
+static vv_status add_parts(vv_samples *s, const db_series_slot *slot, vv_error *err)
+{
+    vv_status st = VV_OK;
+    for (uint32_t left = slot->logs_parts; st == VV_OK && left != 0; left &= left - 1) {
+        const db_series_part *part = &slot->entry->part[__builtin_ctz(left)];
+        uint8_t key[17];
+        uint8_t class = (uint8_t)part->class;
+        size_t len = db_series_class_key(slot->entry->id, part->from, key);
+        st = add(s, ENGINE_PUT, key, len, vv_slice_of(&class, 1), 0, err);
+    }
+    return st;
+}
+
+/* Sorted samples of one bucket. */
+static vv_status add_bucket(vv_samples *s, const db_series_slot *slot, const series_samples *in,
+                            unsigned class, int64_t bucket, vv_error *err)
+{
+    uint8_t key[DB_SERIES_DATA_KEY];
+    vv_buf_reset(&s->operand);
+    vv_status st = series_set_encode(in, SERIES_OPEN, &s->work, &s->operand, err);
+    if (st != VV_OK)
+        return st;
+    size_t len = db_series_data_key(slot->entry->id, class, bucket, key);
+    return add_merge(s, key, len, ENGINE_SAMPLES, vv_buf_slice(&s->operand),
+                     db_series_expiry(class, bucket, s->table.cat->retention_ns), err);
+}
+
+/* Up to which index the samples from `from` on lie in one bucket. */
+static uint32_t cut_bucket(const db_series_entry *e, const series_samples *in, uint32_t from,
+                           unsigned *class, int64_t *bucket)
+{
+    uint32_t parts = atomic_load_explicit(&e->part_count, memory_order_acquire);
+    int64_t t = in->time[from];
+    uint32_t part = db_series_part_of(e, parts, t);
+    *class = e->part[part].class;
+    *bucket = db_series_bucket(*class, t);
+    int64_t last = db_series_bucket_last(*class, *bucket);
+    int64_t part_last = db_series_part_last(e, parts, part);
+    last = part_last < last ? part_last : last;
+    if (in->time[in->count - 1] <= last) /* the usual case */
+        return in->count;
+    return series_samples_find(in, last + 1);
+}
+
+static void note_newest(db_series_slot *slot, const series_samples *in)
+{
+    uint32_t i = in->count - 1;
+    slot->has_newest = true;
+    slot->newest = (vv_sample){.time_ns = in->time[i],
+                               .quality = in->quality == NULL ? 0 : in->quality[i],
+                               .type = slot->type};
+    if (slot->type == VV_F64)
+        slot->newest.f64 = in->value.f64[i];
+    else if (slot->type == VV_I64)
+        slot->newest.i64 = in->value.i64[i];
+    else if (slot->type == VV_BOOL)
+        slot->newest.i64 = in->value.b[i];
+}
+
+/* Leave out what the table's bounds refuse. */
+static void clip(vv_samples *s, const db_series_slot *slot, const bounds *b, series_samples *in)
+{
+    uint32_t from = in->time[0] >= b->low ? 0 : series_samples_find(in, b->low);
+    uint32_t to = in->count;
+    if (in->time[to - 1] > b->high)
+        to = b->high == INT64_MAX ? to : series_samples_find(in, b->high + 1);
+    refuse(s, from, "a sample is older than the retention", slot->canonical);
+    refuse(s, in->count - to, "a sample lies too far in the future", slot->canonical);
+    *in = series_samples_part(in, from, to > from ? to - from : 0);
+}
+
+static void count_late(vv_samples *s, const db_series_slot *slot, const series_samples *in)
+{
+    int64_t edge;
+    if (slot->newest_before == INT64_MIN ||
+        __builtin_sub_overflow(slot->newest_before, s->table.cat->out_of_order_ns, &edge))
+        return;
+    if (in->time[0] < edge)
+        s->result.late += series_samples_find(in, edge);
+}
+
+static vv_status encode_slot(vv_samples *s, db_series_slot *slot, const bounds *b, vv_error *err)
+{
+    series_samples in = {.count = 0};
+    vv_status st = db_samples_of(s, slot, &in, err);
+    if (st != VV_OK)
+        return st;
+    s->result.accepted += slot->count - in.count; /* repeats of one time: the last stands for all */
+    clip(s, slot, b, &in);
+    s->result.accepted += in.count;
+    slot->has_newest = false;
+    if (in.count == 0)
+        return VV_OK;
+    count_late(s, slot, &in);
+    note_newest(slot, &in);
+    if (slot->logs_record)
+        st = add_record(s, slot->entry, err);
+    if (st == VV_OK)
+        st = add_parts(s, slot, err);
+    for (uint32_t from = 0; st == VV_OK && from < in.count;) {
+        unsigned class;
+        int64_t bucket;
+        uint32_t to = cut_bucket(slot->entry, &in, from, &class, &bucket);
+        series_samples piece = series_samples_part(&in, from, to - from);
+        st = add_bucket(s, slot, &piece, class, bucket, err);
+        from = to;
+    }
+    return st;
+}
+
+static vv_status add_position(vv_samples *s, vv_error *err)
+{
+    uint8_t key[1 + VV_SOURCE_MAX];
+    uint8_t value[8 + VV_SOURCE_MAX];
+    key[0] = DB_SERIES_POSITION;
+    memcpy(key + 1, s->source.data, s->source.len);
+    vv_put_le64(value, s->sequence);
+    memcpy(value + 8, s->incarnation.data, s->incarnation.len);
+    return add(s, ENGINE_PUT, key, 1 + s->source.len, vv_slice_of(value, 8 + s->incarnation.len), 0,
+               err);
+}
+
+/* Ids up to the highest one here are given away. */
+static vv_status add_counter(vv_samples *s, vv_error *err)
+{
+    static const uint8_t key = DB_SERIES_COUNTER;
+    uint8_t next[8];
+    uint64_t id = 0;
+    for (uint32_t i = 0; i < s->used_count; i++) {
+        const db_series_slot *slot = &s->slot[s->used[i]];
+        if (slot->is_in_flight && slot->logs_record && slot->entry->id > id)
+            id = slot->entry->id;
+    }
+    if (id == 0)
+        return VV_OK;
+    vv_put_le64(next, id + 1);
+    return add_merge(s, &key, 1, ENGINE_MAX, vv_slice_of(next, 8), 0, err);
+}
+
+static vv_status encode(vv_samples *s, const bounds *b, vv_error *err)
+{
+    vv_status st = db_batch_bind(&s->batch, &s->table, err);
+    for (uint32_t i = 0; st == VV_OK && i < s->used_count; i++) {
+        db_series_slot *slot = &s->slot[s->used[i]];
+        if (slot->is_in_flight && !slot->is_refused)
+            st = encode_slot(s, slot, b, err);
+        else if (!slot->is_refused)
+            refuse(s, slot->count,
+                   slot->last < b->low ? "a sample is older than the retention"
+                                       : "a sample lies too far in the future",
+                   slot->canonical);
+    }
+    if (st == VV_OK)
+        st = add_counter(s, err);
+    if (st == VV_OK && s->source.data != NULL)
+        st = add_position(s, err);
+    s->batch.user_bytes = s->result.accepted * 16;
+    return st;
+}
+
+/* ---- rare cases ---- */
+
+/* Many samples went to one bucket of late. Were they new ones? */
+static vv_status check_full(vv_samples *s, db_series_slot *slot, vv_error *err)
+{
+    db_series_entry *e = slot->entry;
+    uint8_t key[DB_SERIES_DATA_KEY];
+    vv_value value = {0};
+    series_measure m = {0};
+    vv_mutex_lock(&s->series->lock);
+    size_t len = db_series_data_key(e->id, e->fill_class, e->fill_bucket, key);
+    vv_mutex_unlock(&s->series->lock);
+    vv_status st = vv_get(&s->table, NULL, vv_slice_of(key, len), &value, err);
+    if (st == VV_OK && !series_set_measure(value.data, &m))
+        st = vv_fail(err, VV_CORRUPT, "a bucket of samples is malformed");
+    vv_value_release(&value);
+    if (st != VV_OK && st != VV_NOT_FOUND)
+        return st;
+    vv_mutex_lock(&s->series->lock);
+    e->fill_count = m.sample_count + (uint64_t)slot->count;
+    slot->is_refused = e->fill_count > DB_SERIES_BUCKET_FULL;
+    vv_mutex_unlock(&s->series->lock);
+    if (slot->is_refused)
+        refuse(s, slot->count, "its samples of this time are too dense for its buckets",
+               slot->canonical);
+    return VV_OK;
+}
+
+/* The class of a series wants to change, from its newest sample on: find that. */
+static void find_newest(vv_samples *s, db_series_slot *slot)
+{
+    db_series_reader r;
+    db_series_entry *e = slot->entry;
+    vv_status st = db_series_reader_open(&r, &s->table, NULL, NULL);
+    if (st != VV_OK)
+        return;
+    series_columns_clear(&s->columns);
+    st = db_series_reader_last(&r, e, INT64_MIN, INT64_MAX, &s->columns, NULL);
+    vv_mutex_lock(&s->series->lock);
+    if (st == VV_OK && s->columns.time[0] > e->newest)
+        e->newest = s->columns.time[0];
+    if (st == VV_OK || st == VV_NOT_FOUND)
+        e->newest_known = true;
+    e->wants_newest = false;
+    vv_mutex_unlock(&s->series->lock);
+    db_series_reader_close(&r);
+}
+
+/* ---- the whole ---- */
+
+static vv_status prepare(vv_samples *s, vv_error *err)
+{
+    s->result = (vv_append_result){.accepted = 0};
+    s->refusal = (vv_error){.status = VV_OK};
+    vv_batch_clear(&s->batch);
+    for (uint32_t i = 0; i < s->used_count; i++) {
+        db_series_slot *slot = &s->slot[s->used[i]];
+        slot->is_in_flight = slot->is_refused = slot->has_newest = false;
+        slot->may_be_full = slot->wants_newest = false;
+    }
+    vv_status st = db_check_table(&s->table, err);
+    if (st != VV_OK)
+        return st;
+    bounds b = bounds_now(&s->table);
+    st = resolve(s, &b, err);
+    for (uint32_t i = 0; st == VV_OK && i < s->used_count; i++)
+        if (s->slot[s->used[i]].may_be_full)
+            st = check_full(s, &s->slot[s->used[i]], err);
+    return st == VV_OK ? encode(s, &b, err) : st;
+}
+
+static void finish_slot(vv_samples *s, db_series_slot *slot, bool is_written)
+    VV_REQUIRES(s->series->lock)
+{
+    db_series_entry *e = slot->entry;
+    if (is_written && slot->has_newest) {
+        uint64_t bits;
+        e->is_logged |= slot->logs_record;
+        e->logged_parts |= slot->logs_parts;
+        if (slot->type == VV_F64)
+            memcpy(&bits, &slot->newest.f64, sizeof bits);
+        else
+            bits = (uint64_t)slot->newest.i64;
+        db_series_latest_wrote(e, s->batch.result.version, slot->newest.time_ns, bits,
+                               slot->newest.quality);
+    }
+    if (--e->in_flight == 0 && e->is_dropping)
+        vv_cond_broadcast(&s->series->idle);
+}
+
+static void finish(vv_samples *s, bool is_written)
+{
+    vv_mutex_lock(&s->series->lock);
+    for (uint32_t i = 0; i < s->used_count; i++) {
+        db_series_slot *slot = &s->slot[s->used[i]];
+        if (slot->is_in_flight)
+            finish_slot(s, slot, is_written);
+        slot->is_in_flight = false;
+    }
+    vv_mutex_unlock(&s->series->lock);
+    s->result.write = s->batch.result;
+}
+
+vv_status vv_series_append(vv_samples *s, vv_durability durability, vv_append_result *result,
+                           vv_error *err)
+{
+    vv_status st = prepare(s, err);
+    if (st == VV_OK)
+        st = vv_write(s->table.db, &s->batch, durability, NULL, err);
+    finish(s, st == VV_OK);
+    for (uint32_t i = 0; st == VV_OK && i < s->used_count; i++)
+        if (s->slot[s->used[i]].wants_newest)
+            find_newest(s, &s->slot[s->used[i]]);
+    if (st == VV_OK && s->refusal.status != VV_OK) {
+        st = s->refusal.status;
+        if (err != NULL)
+            *err = s->refusal;
+        if (result != NULL)
+            *result = s->result;
+        return st;
+    }
+    if (st == VV_OK && result != NULL)
+        *result = s->result;
+    return st;
+}
+
+static void written(void *ctx, vv_status status, const vv_write_result *result, const vv_error *err)
+{
+    vv_samples *s = ctx;
+    (void)result;
+    finish(s, status == VV_OK);
+    if (status == VV_OK && s->refusal.status != VV_OK) {
+        status = s->refusal.status;
+        err = &s->refusal;
+    }
+    s->done(s->done_ctx, status, &s->result, err);
+}
+
+vv_status vv_series_append_async(vv_samples *s, vv_durability durability, vv_append_done done,
+                                 void *ctx, vv_error *err)
+{
+    vv_status st = prepare(s, err);
+    s->done = done;
+    s->done_ctx = ctx;
+    if (st == VV_OK)
+        st = vv_write_async(s->table.db, &s->batch, durability, written, s, err);
+    if (st != VV_OK)
+        finish(s, false);
+    return st;
+}

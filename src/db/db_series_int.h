@@ -1,0 +1,258 @@
+/*
+ * db_series_int.h - shared by the files of series tables: keys, what is in memory of each series.
+ *
+ * Keys of a series table, behind its id; docs/format/series-table.md has the bytes:
+ *
+ *     'S' id               record: type, labels          'C' id from      span class from a time on
+ *     'H' hash of labels   id                            'D' id class bucket   samples
+ *     'I' name 0 value 0 id   posting                    'P' source       position of a source
+ *     'M'                  counters
+ *
+ * A series is made by the first entry that has samples of it: its keys are in each entry until one
+ * of them is known to be logged. So there is no entry of samples whose series a crash can lose.
+ */
+#ifndef VARVE_DB_DB_SERIES_INT_H
+#define VARVE_DB_DB_SERIES_INT_H
+
+#include "db/db_int.h"
+#include "series/series.h"
+#include "varve/series.h"
+
+/* First key byte. Frozen. */
+#define DB_SERIES_RECORD 'S'
+#define DB_SERIES_HASH 'H'
+#define DB_SERIES_POSTING 'I'
+#define DB_SERIES_CLASS 'C'
+#define DB_SERIES_DATA 'D'
+#define DB_SERIES_POSITION 'P'
+#define DB_SERIES_COUNTER 'M'
+
+#define DB_SERIES_KEY_MAX (1u + VV_LABEL_BYTES_MAX + 2u + 8u)
+#define DB_SERIES_DATA_KEY 18u
+#define DB_SERIES_RECORD_HEAD 10u
+#define DB_SERIES_PARTS_MAX 8u
+#define DB_SERIES_NAME "__name__"
+
+/* ---- db_series_key.c ---- */
+
+/* Spans of time that a bucket may have, in nanoseconds. Frozen. */
+#define DB_SERIES_CLASSES 9u
+extern const int64_t db_series_span[DB_SERIES_CLASSES];
+
+/* The labels as one string: by name, each varint length, name, varint length, value; those without
+ * a value are left out. Appends to out. VV_INVALID. */
+VV_MUST_CHECK vv_status db_series_canonical(const vv_label *labels, size_t count, vv_buf *out,
+                                            vv_error *err);
+/* Take the next label off *rest. False at the end, and where it is malformed: then rest->len is not
+ * 0. */
+bool db_series_label_next(vv_slice *rest, vv_label *out);
+size_t db_series_label_count(vv_slice canonical);
+/* The value of a label; empty when there is none. */
+vv_slice db_series_label_find(vv_slice canonical, vv_slice name);
+/* In the order of names and values, label by label. */
+int db_series_canonical_cmp(vv_slice a, vv_slice b);
+/* "up{host=a, rack=2}", cut to fit. */
+void db_series_canonical_text(vv_slice canonical, char *out, size_t size);
+
+size_t db_series_id_key(uint8_t kind, uint64_t id, uint8_t out[9]);
+size_t db_series_hash_key(vv_slice canonical, uint8_t out[17]);
+/* Up to the id: what postings of a label begin with. A value NULL: of all values. */
+size_t db_series_posting_prefix(vv_slice name, const vv_slice *value,
+                                uint8_t out[DB_SERIES_KEY_MAX]);
+/* The value and the id of a posting's key. False where it is malformed. */
+bool db_series_posting_parse(vv_slice key, vv_slice *value, uint64_t *id);
+size_t db_series_class_key(uint64_t id, int64_t from, uint8_t out[17]);
+size_t db_series_data_key(uint64_t id, unsigned class, int64_t bucket,
+                          uint8_t out[DB_SERIES_DATA_KEY]);
+/* Number of the bucket that has t. */
+int64_t db_series_bucket(unsigned class, int64_t t);
+/* Its first time; the lowest there is where it lies below all. */
+int64_t db_series_bucket_begin(unsigned class, int64_t bucket);
+/* Its last time; the highest there is where it lies above all. */
+int64_t db_series_bucket_last(unsigned class, int64_t bucket);
+/* When a bucket's samples have all passed the retention; 0: never. */
+int64_t db_series_expiry(unsigned class, int64_t bucket, int64_t retention_ns);
+
+/* ---- db_series.c: what is in memory ---- */
+
+/* From this time on, up to the next part, samples lie in buckets of this class. */
+typedef struct db_series_part {
+    int64_t from;
+    uint32_t class;
+} db_series_part;
+
+typedef struct db_series_latest {
+    bool is_known;
+    bool is_empty;          /* there is no sample */
+    int64_t version;        /* everything up to it is in this */
+    int64_t touched;        /* newest version that is known to have changed the series */
+    int64_t sample_version; /* of the sample, or more */
+    int64_t time_ns;
+    uint64_t value; /* bits; strings are never known */
+    uint32_t quality;
+} db_series_latest;
+
+/* One series. Labels and type are fixed; the rest is under db_series.lock, but that a part once
+ * there does not change. */
+typedef struct db_series_entry {
+    uint64_t id;
+    uint64_t hash;
+    int64_t created_ns;
+    vv_sample_type type;
+    uint32_t canonical_len;
+    uint32_t refs;      /* one of the cache while is_cached */
+    uint32_t in_flight; /* appends that have its id and are not done */
+    bool is_cached;
+    bool is_logged;   /* an entry with its record is in the log */
+    bool is_dropping; /* series_lock is held by who drops it */
+    bool is_used;     /* since the clock hand passed */
+    bool newest_known;
+    bool wants_newest;     /* the class should change, but newest is not known */
+    uint32_t logged_parts; /* bit set */
+    _Atomic uint32_t part_count;
+    db_series_part part[DB_SERIES_PARTS_MAX];
+    int64_t newest;      /* of this process, in flight or written; with newest_known: of all */
+    int64_t fill_bucket; /* the samples of late went there, so many of them */
+    uint32_t fill_class;
+    uint64_t fill_count;
+    uint64_t seen; /* samples since the class was chosen, and where they lie */
+    int64_t seen_first;
+    int64_t seen_last;
+    db_series_latest latest;
+    struct db_series_entry *next_by_hash;
+    struct db_series_entry *next_by_id;
+    struct db_series_entry *newer; /* ring of all that are cached */
+    struct db_series_entry *older;
+    uint8_t canonical[];
+} db_series_entry;
+
+static inline vv_slice db_series_labels(const db_series_entry *e)
+{
+    return vv_slice_of(e->canonical, e->canonical_len);
+}
+
+/* Of one table. */
+typedef struct db_series {
+    cat_extra extra; /* first: the catalog destroys it */
+    vv_db *db;
+    vv_mutex lock;             /* rank VV_RANK_LEAF */
+    vv_cond idle;              /* an append of a series that is dropped was done */
+    db_series_entry **by_hash; /* bucket_count chains; under lock, like all below */
+    db_series_entry **by_id;
+    size_t bucket_count;
+    size_t cached;
+    db_series_entry *hand; /* of the clock that evicts */
+    uint64_t cache_bytes;
+    uint64_t cache_max;
+    uint64_t series_count; /* logged or to be logged; changes under series_lock too */
+    uint64_t next_id;      /* under series_lock */
+    uint64_t drops;        /* counts them: what was read before one is not cached after it */
+} db_series;
+
+/* The table's, read from the store at first. VV_INVALID when it is not a series table. */
+VV_MUST_CHECK vv_status db_series_of(vv_table *table, db_series **out, vv_error *err);
+/* Series of all tables of a tenant. Under series_lock. */
+VV_MUST_CHECK vv_status db_series_tenant_count(vv_db *db, const char *tenant, uint64_t *out,
+                                               vv_error *err) VV_REQUIRES(db->series_lock);
+
+db_series_entry *db_series_entry_new(vv_slice canonical, vv_sample_type type, uint64_t id);
+/* From the cache, with a reference; NULL. */
+db_series_entry *db_series_find(db_series *s, uint64_t hash, vv_slice canonical)
+    VV_REQUIRES(s->lock);
+/* Put e into the cache, which takes a reference; what is there already under its id stays, and is
+ * what is returned. May evict others. */
+db_series_entry *db_series_cache(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);
+void db_series_uncache(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);
+void db_series_unref_locked(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);
+void db_series_unref(db_series *s, db_series_entry *e); /* accepts NULL */
+
+/* The series of an id at a snapshot, with a reference: from the cache, else read. VV_NOT_FOUND.
+ * at: NULL for now. */
+VV_MUST_CHECK vv_status db_series_load(db_series *s, vv_table *table, const vv_snapshot *at,
+                                       uint64_t id, db_series_entry **out, vv_error *err);
+/* The series with these labels as the log has it, with a reference, cached. VV_NOT_FOUND. */
+VV_MUST_CHECK vv_status db_series_look_up(db_series *s, vv_table *table, uint64_t hash,
+                                          vv_slice canonical, db_series_entry **out, vv_error *err)
+    VV_REQUIRES(s->db->series_lock);
+
+/* ---- db_series_index.c ---- */
+
+typedef struct db_series_set {
+    db_series_entry **entry; /* [count] references, in the order of their labels */
+    size_t count;
+} db_series_set;
+
+/* The series that fit at a snapshot. VV_BUSY when they are more than max. Gives *out. */
+VV_MUST_CHECK vv_status db_series_select(db_series *s, vv_table *table, const vv_snapshot *at,
+                                         const vv_matcher *matchers, size_t count, uint64_t max,
+                                         db_series_set *out, vv_error *err);
+void db_series_set_fini(db_series *s, db_series_set *set);
+/* Does a series without the label fit? */
+VV_MUST_CHECK vv_status db_series_fits_empty(const vv_matcher *m, bool *out, vv_error *err);
+
+#define DB_SERIES_SELECT_MAX 100000u
+#define DB_SERIES_LIST_MAX 1000000u
+
+/* ---- db_series_read.c: samples of one series, in time order ---- */
+
+typedef struct db_series_reader {
+    vv_cursor *at; /* over 'D' */
+    const db_series_entry *entry;
+    int64_t first; /* the range, both ends inside */
+    int64_t last;
+    int64_t low; /* what of it lies in the part */
+    int64_t high;
+    uint32_t part;
+    uint32_t part_count;
+    bool is_begun; /* at stands on a bucket of part */
+    bool has_set;  /* of that bucket; borrows the cursor's value */
+    bool is_done;
+    series_set set;
+} db_series_reader;
+
+/* A piece of a series: one chunk. */
+typedef struct db_series_piece {
+    vv_slice chunk;
+    series_head head;
+    bool is_whole; /* it lies in the range */
+} db_series_piece;
+
+VV_MUST_CHECK vv_status db_series_reader_open(db_series_reader *r, vv_table *table,
+                                              const vv_snapshot *at, vv_error *err);
+void db_series_reader_close(db_series_reader *r);
+/* Begin with the samples from first to last of a series, which must stay. */
+void db_series_reader_begin(db_series_reader *r, const db_series_entry *e, int64_t first,
+                            int64_t last);
+/* The next chunk that touches the range; VV_NOT_FOUND at the end. Valid until the next call. */
+VV_MUST_CHECK vv_status db_series_reader_next(db_series_reader *r, db_series_piece *out,
+                                              vv_error *err);
+/* The samples of a piece that lie in the range, appended to out. */
+VV_MUST_CHECK vv_status db_series_reader_take(const db_series_reader *r,
+                                              const db_series_piece *piece, series_columns *out,
+                                              vv_error *err);
+/* The newest sample from first to last: appended to out. VV_NOT_FOUND. */
+VV_MUST_CHECK vv_status db_series_reader_last(db_series_reader *r, const db_series_entry *e,
+                                              int64_t first, int64_t last, series_columns *out,
+                                              vv_error *err);
+/* The first time within the retention; the lowest there is without one. */
+int64_t db_series_oldest(const vv_table *table, int64_t now_ns);
+
+/* ---- db_series_latest.c ---- */
+
+void db_series_latest_wrote(db_series_entry *e, int64_t version, int64_t time_ns, uint64_t value,
+                            uint32_t quality);
+void db_series_latest_forget(db_series_entry *e, int64_t version);
+
+/* ---- db_series_plan.c: which bucket a sample goes to ---- */
+
+/* Samples of [first, last] are about to be written: choose the class at first, and another one for
+ * what is to come when it does not fit the series' rate. Under db_series.lock. */
+void db_series_plan(db_series_entry *e, uint64_t count, int64_t first, int64_t last);
+/* After so many samples one bucket may be near what it can hold: look at it. */
+#define DB_SERIES_BUCKET_FULL 400000u
+/* The part that t belongs to. */
+uint32_t db_series_part_of(const db_series_entry *e, uint32_t part_count, int64_t t);
+/* Its last time. */
+int64_t db_series_part_last(const db_series_entry *e, uint32_t part_count, uint32_t part);
+
+#endif

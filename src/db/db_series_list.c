@@ -1,0 +1,277 @@
+/*
+ * db_series_list.c - what the public interface tells about series: lists, labels, newest samples.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "db/db_series_int.h"
+
+static void labels_of(const db_series_entry *e, vv_label out[VV_LABELS_MAX], vv_series_info *info)
+{
+    vv_slice rest = db_series_labels(e);
+    size_t n = 0;
+    while (n < VV_LABELS_MAX && db_series_label_next(&rest, &out[n]))
+        n++;
+    *info = (vv_series_info){
+        .id = e->id, .type = e->type, .labels = out, .label_count = n, .created_ns = e->created_ns};
+}
+
+vv_status vv_series_list(vv_table *table, const vv_matcher *matchers, size_t count,
+                         uint64_t series_max, int (*each)(void *ctx, const vv_series_info *info),
+                         void *ctx, vv_error *err)
+{
+    db_series *s = NULL;
+    db_series_set set;
+    vv_label labels[VV_LABELS_MAX];
+    vv_status st = db_series_of(table, &s, err);
+    if (st == VV_OK)
+        st = db_series_select(s, table, NULL, matchers, count,
+                              series_max == 0 ? DB_SERIES_LIST_MAX : series_max, &set, err);
+    if (st != VV_OK)
+        return st;
+    for (size_t i = 0; i < set.count; i++) {
+        vv_series_info info;
+        labels_of(set.entry[i], labels, &info);
+        if (each(ctx, &info) != 0)
+            break;
+    }
+    db_series_set_fini(s, &set);
+    return VV_OK;
+}
+
+/* ---- names and values of labels ---- */
+
+static int by_bytes(const void *a, const void *b)
+{
+    return vv_slice_cmp(*(const vv_slice *)a, *(const vv_slice *)b);
+}
+
+typedef struct words {
+    vv_slice *word;
+    size_t count;
+    size_t cap;
+} words;
+
+static vv_status add_word(words *w, vv_slice word, vv_error *err)
+{
+    if (w->count > 0 && vv_slice_eq(w->word[w->count - 1], word))
+        return VV_OK;
+    if (w->count == w->cap) {
+        size_t cap = w->cap == 0 ? 64 : w->cap * 2;
+        vv_slice *more = vv_realloc(w->word, cap * sizeof *more);
+        if (more == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "no memory for labels");
+        w->word = more;
+        w->cap = cap;
+    }
+    w->word[w->count++] = word;
+    return VV_OK;
+}
+
+static void tell_words(words *w, int (*each)(void *ctx, vv_slice word), void *ctx)
+{
+    if (w->count > 1)
+        qsort(w->word, w->count, sizeof *w->word, by_bytes);
+    for (size_t i = 0; i < w->count; i++)
+        if ((i == 0 || !vv_slice_eq(w->word[i - 1], w->word[i])) && each(ctx, w->word[i]) != 0)
+            break;
+}
+
+/* name NULL: names of labels; else the values of that one. */
+static vv_status list_words(vv_table *table, const vv_slice *name, const vv_matcher *matchers,
+                            size_t count, int (*each)(void *ctx, vv_slice word), void *ctx,
+                            vv_error *err)
+{
+    db_series *s = NULL;
+    db_series_set set;
+    words w = {.count = 0};
+    vv_status st = db_series_of(table, &s, err);
+    if (st == VV_OK)
+        st = db_series_select(s, table, NULL, matchers, count, DB_SERIES_LIST_MAX, &set, err);
+    if (st != VV_OK)
+        return st;
+    for (size_t i = 0; st == VV_OK && i < set.count; i++) {
+        vv_slice rest = db_series_labels(set.entry[i]);
+        vv_label l;
+        while (st == VV_OK && db_series_label_next(&rest, &l))
+            if (name == NULL || vv_slice_eq(l.name, *name))
+                st = add_word(&w, name == NULL ? l.name : l.value, err);
+    }
+    if (st == VV_OK)
+        tell_words(&w, each, ctx);
+    vv_free(w.word);
+    db_series_set_fini(s, &set);
+    return st;
+}
+
+vv_status vv_series_label_names(vv_table *table, const vv_matcher *matchers, size_t count,
+                                int (*each)(void *ctx, vv_slice name), void *ctx, vv_error *err)
+{
+    return list_words(table, NULL, matchers, count, each, ctx, err);
+}
+
+vv_status vv_series_label_values(vv_table *table, vv_slice name, const vv_matcher *matchers,
+                                 size_t count, int (*each)(void *ctx, vv_slice value), void *ctx,
+                                 vv_error *err)
+{
+    return list_words(table, &name, matchers, count, each, ctx, err);
+}
+
+/* ---- the newest samples ---- */
+
+void db_series_latest_wrote(db_series_entry *e, int64_t version, int64_t time_ns, uint64_t value,
+                            uint32_t quality)
+{
+    db_series_latest *l = &e->latest;
+    l->touched = version > l->touched ? version : l->touched;
+    l->is_known &= e->type != VV_STRING;
+    if (!l->is_known || version <= l->version)
+        return;
+    if (!l->is_empty &&
+        (time_ns < l->time_ns || (time_ns == l->time_ns && version <= l->sample_version)))
+        return;
+    l->is_empty = false;
+    l->sample_version = version;
+    l->time_ns = time_ns;
+    l->value = value;
+    l->quality = quality;
+}
+
+void db_series_latest_forget(db_series_entry *e, int64_t version)
+{
+    e->latest.is_known = false;
+    e->latest.touched = version > e->latest.touched ? version : e->latest.touched;
+}
+
+typedef struct seeker {
+    vv_table *table;
+    db_series *series;
+    vv_snapshot *snapshot; /* NULL: nothing had to be read yet */
+    db_series_reader reader;
+    series_columns columns;
+} seeker;
+
+static void sample_of(const db_series_entry *e, int64_t time_ns, uint64_t bits, uint32_t quality,
+                      vv_sample *out)
+{
+    *out = (vv_sample){.time_ns = time_ns, .quality = quality, .type = e->type};
+    if (e->type == VV_F64)
+        memcpy(&out->f64, &bits, sizeof bits);
+    else
+        out->i64 = (int64_t)bits;
+}
+
+/* What memory knows; false when it does not. */
+static bool recall(seeker *k, db_series_entry *e, vv_sample *out, bool *is_empty)
+{
+    vv_mutex_lock(&k->series->lock);
+    db_series_latest l = e->latest;
+    vv_mutex_unlock(&k->series->lock);
+    *is_empty = l.is_empty;
+    if (l.is_known && !l.is_empty)
+        sample_of(e, l.time_ns, l.value, l.quality, out);
+    return l.is_known;
+}
+
+static vv_status begin_reading(seeker *k, vv_error *err)
+{
+    if (k->snapshot != NULL)
+        return VV_OK;
+    vv_status st = vv_snapshot_create(k->table->db, &k->snapshot, err);
+    return st == VV_OK ? db_series_reader_open(&k->reader, k->table, k->snapshot, err) : st;
+}
+
+static uint64_t bits_of(const series_columns *c)
+{
+    uint64_t bits = 0;
+    if (c->type == SERIES_BOOL)
+        return *(const uint8_t *)c->value;
+    if (c->type != SERIES_STRING)
+        memcpy(&bits, c->value, sizeof bits);
+    return bits;
+}
+
+/* Remember what was read at a version, unless something came since. */
+static void install(seeker *k, db_series_entry *e, bool is_empty)
+{
+    const series_columns *c = &k->columns;
+    int64_t version = vv_snapshot_version(k->snapshot, k->table);
+    vv_mutex_lock(&k->series->lock);
+    if (e->type != VV_STRING && e->latest.touched <= version) {
+        e->latest.is_known = true;
+        e->latest.is_empty = is_empty;
+        e->latest.version = version;
+        e->latest.sample_version = version;
+        e->latest.time_ns = is_empty ? 0 : c->time[0];
+        e->latest.value = is_empty ? 0 : bits_of(c);
+        e->latest.quality = !is_empty && c->has_quality ? c->quality[0] : 0;
+    }
+    vv_mutex_unlock(&k->series->lock);
+}
+
+static vv_status read_latest(seeker *k, db_series_entry *e, vv_sample *out, bool *is_empty,
+                             vv_error *err)
+{
+    vv_status st = begin_reading(k, err);
+    series_columns_clear(&k->columns);
+    if (st == VV_OK)
+        st = db_series_reader_last(&k->reader, e, INT64_MIN, INT64_MAX, &k->columns, err);
+    *is_empty = st == VV_NOT_FOUND;
+    if (st != VV_OK && st != VV_NOT_FOUND)
+        return st;
+    install(k, e, *is_empty);
+    if (*is_empty)
+        return VV_OK;
+    const series_columns *c = &k->columns;
+    sample_of(e, c->time[0], bits_of(c), c->has_quality ? c->quality[0] : 0, out);
+    if (e->type == VV_STRING)
+        out->string = *(const vv_slice *)c->value;
+    return VV_OK;
+}
+
+static vv_status tell_latest(seeker *k, const db_series_set *set,
+                             int (*each)(void *ctx, const vv_series_info *series,
+                                         const vv_sample *sample),
+                             void *ctx, vv_error *err)
+{
+    vv_label labels[VV_LABELS_MAX];
+    vv_status st = VV_OK;
+    int64_t oldest = db_series_oldest(k->table, vv_clock_wall(k->table->db->env->clock));
+    for (size_t i = 0; st == VV_OK && i < set->count; i++) {
+        vv_sample sample = {0};
+        vv_series_info info;
+        bool is_empty = false;
+        if (!recall(k, set->entry[i], &sample, &is_empty))
+            st = read_latest(k, set->entry[i], &sample, &is_empty, err);
+        if (st != VV_OK || is_empty || sample.time_ns < oldest)
+            continue;
+        labels_of(set->entry[i], labels, &info);
+        if (each(ctx, &info, &sample) != 0)
+            break;
+    }
+    return st;
+}
+
+vv_status vv_series_latest(vv_table *table, const vv_matcher *matchers, size_t count,
+                           int (*each)(void *ctx, const vv_series_info *series,
+                                       const vv_sample *sample),
+                           void *ctx, vv_error *err)
+{
+    seeker k = {.table = table};
+    db_series_set set;
+    vv_status st = db_series_of(table, &k.series, err);
+    if (st == VV_OK)
+        st =
+            db_series_select(k.series, table, NULL, matchers, count, DB_SERIES_LIST_MAX, &set, err);
+    if (st != VV_OK)
+        return st;
+    series_columns_init(&k.columns);
+    st = tell_latest(&k, &set, each, ctx, err);
+    db_series_reader_close(&k.reader);
+    vv_snapshot_release(k.snapshot);
+    series_columns_fini(&k.columns);
+    db_series_set_fini(k.series, &set);
+    return st;
+}

@@ -1,0 +1,85 @@
+/*
+ * db_series_samples.h - samples on their way in: what vv_samples is made of.
+ *
+ *   slots    the series these samples have, found by a hash of their labels
+ *   columns  time, value, quality of all of them, as they came
+ *   runs     which of them belong to a slot, in order: a chain for each
+ */
+#ifndef VARVE_DB_DB_SERIES_SAMPLES_H
+#define VARVE_DB_DB_SERIES_SAMPLES_H
+
+#include "db/db_series_int.h"
+
+#define DB_SLOT_NONE UINT32_MAX
+
+typedef struct db_series_run {
+    uint32_t start;
+    uint32_t count;
+    uint32_t next; /* of the same slot */
+} db_series_run;
+
+typedef struct db_series_slot {
+    uint64_t hash;
+    vv_slice canonical;     /* in vv_samples.labels */
+    db_series_entry *entry; /* a reference; NULL: not looked up yet */
+    vv_sample_type type;
+    uint32_t first_run; /* DB_SLOT_NONE: it has no samples */
+    uint32_t last_run;
+    uint32_t count;
+    uint32_t logs_parts; /* bits of parts this entry of the log writes */
+    bool logs_record;
+    bool is_in_flight;
+    bool is_refused;  /* one series too many, or its bucket is full */
+    bool may_be_full; /* its bucket, if the writes of late were not repeats */
+    bool wants_newest;
+    bool has_quality;
+    int64_t first; /* times of its samples */
+    int64_t last;
+    int64_t newest_before;
+    vv_sample newest; /* of what is written; string is not kept */
+    bool has_newest;
+} db_series_slot;
+
+struct vv_samples {
+    vv_table table; /* a reference of its own */
+    db_series *series;
+    vv_batch batch;
+    vv_arena labels;
+    db_series_slot *slot; /* [slot_count] */
+    uint32_t slot_count;
+    uint32_t slot_cap;
+    uint32_t *index; /* [index_cap] of slots by hash, a power of two */
+    uint32_t index_cap;
+    uint32_t *used; /* [used_count] slots that have samples */
+    uint32_t used_count;
+    uint32_t used_cap;
+    size_t label_bytes; /* of the series that have samples */
+    db_series_run *run;
+    uint32_t run_count;
+    uint32_t run_cap;
+    uint32_t current; /* slot of the next samples */
+    int64_t *time;    /* [count] */
+    uint64_t *value;  /* [count] bits; of strings the place in text and the length << 32 */
+    uint32_t *quality;
+    uint32_t count;
+    uint32_t cap;
+    vv_buf text;
+    vv_buf scratch; /* labels being looked up */
+    vv_buf operand;
+    series_columns columns;
+    series_scratch work;
+    vv_slice source; /* data NULL: no position */
+    vv_slice incarnation;
+    uint64_t sequence;
+    vv_arena source_bytes;
+    vv_append_result result;
+    vv_error refusal; /* of the whole: too many series */
+    vv_append_done done;
+    void *done_ctx;
+};
+
+/* The samples of a slot in time order, each time once; valid until the next call. */
+VV_MUST_CHECK vv_status db_samples_of(vv_samples *samples, const db_series_slot *slot,
+                                      series_samples *out, vv_error *err);
+
+#endif
