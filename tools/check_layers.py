@@ -19,7 +19,7 @@ ROWS = [
     ["db"],
     ["archive", "backup", "replica", "eloqstore"],
     ["query"],
-    ["ingest"],
+    ["ingest", "feeds"],
     ["server", "client"],
 ]
 ROW = {m: i for i, row in enumerate(ROWS) for m in row}

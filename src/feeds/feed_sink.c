@@ -1,0 +1,54 @@
+/*
+ * feed_sink.c - what all decoders say in the same way.
+ */
+#include "feeds/feed_sink.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "codec/utf8.h"
+
+void feed_refuse(feed_result *result, uint64_t count, const char *fmt, ...)
+{
+    bool is_first = result->refused == 0;
+    result->refused += count;
+    if (!is_first || count == 0)
+        return;
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(result->first_refusal, sizeof result->first_refusal, fmt, args);
+    va_end(args);
+}
+
+bool feed_label_is_text(vv_slice text)
+{
+    return text.len == 0 || (memchr(text.data, 0, text.len) == NULL && utf8_is_valid(text));
+}
+
+vv_slice feed_labels_name(const feed_label_set *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (vv_slice_eq(set->items[i].name, vv_slice_str(FEED_NAME_LABEL)))
+            return set->items[i].value;
+    return vv_slice_of(NULL, 0);
+}
+
+const char *feed_labels_add(feed_label_set *set, vv_slice name, vv_slice value)
+{
+    if (name.len == 0)
+        return "a label has no name";
+    if (name.len + value.len > FEED_LABEL_BYTES_MAX)
+        return "a label has more than 1000 bytes";
+    if (!feed_label_is_text(name) || !feed_label_is_text(value))
+        return "a label is not UTF-8, or has a NUL";
+    for (size_t i = 0; i < set->count; i++)
+        if (set->items[i].name.len == name.len && vv_slice_eq(set->items[i].name, name))
+            return "the same label twice";
+    if (value.len == 0)
+        return NULL;
+    if (set->count == FEED_LABELS_MAX)
+        return "more than 128 labels";
+    set->items[set->count++] = (feed_label){name, value};
+    return NULL;
+}
