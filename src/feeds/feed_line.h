@@ -18,8 +18,9 @@
 #include "feeds/feed_sink.h"
 
 #define FEED_LINE_FIELDS_MAX 1024u
-#define FEED_LINE_SCRATCH (256u * 1024) /* of one line: names with escapes, strings with escapes   \
-                                         */
+#define FEED_LINE_SCRATCH                                                                          \
+    (256u * 1024) /* of one line: names with escapes, strings with escapes                         \
+                   */
 
 /* The memory of a decoder, about 300 KiB, for one thread at a time. */
 typedef struct feed_line feed_line;
