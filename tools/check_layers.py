@@ -18,7 +18,7 @@ ROWS = [
     ["catalog", "txn"],
     ["db"],
     ["archive", "backup", "replica", "eloqstore"],
-    ["query"],
+    ["query", "promql"],
     ["ingest", "feeds"],
     ["server", "client"],
 ]
