@@ -203,7 +203,6 @@ vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
                        "table record of format %u with flags %u: a newer varve wrote it", p[0],
                        p[3]);
     cat_table t = {.state = (cat_state)p[1], .kind = (vv_table_kind)p[2], .partition_count = 1};
-    cat_table t = {.state = (cat_state)p[1], .kind = (vv_table_kind)p[2]};
     if (t.kind == VV_TABLE_SERIES) {
         t.out_of_order_ns = CAT_OUT_OF_ORDER_DEFAULT_NS;
         t.future_ns = CAT_FUTURE_DEFAULT_NS;

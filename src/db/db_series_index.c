@@ -18,11 +18,11 @@
 #define CANDIDATES_MAX 4000000u
 #define NARROW_MIN 64u /* candidates from which another posting list is worth a look */
 
-typedef struct ids {
+typedef struct id_list {
     uint64_t *id;
     size_t count;
     size_t cap;
-} ids;
+} id_list;
 
 typedef struct selection {
     vv_table *table;
@@ -31,10 +31,10 @@ typedef struct selection {
     vv_regex **regex; /* [count]; NULL where the matcher has none */
     size_t count;
     uint64_t steps;
-    ids ids;
+    id_list ids;
 } selection;
 
-static vv_status add_id(ids *ids, uint64_t id, vv_error *err)
+static vv_status add_id(id_list *ids, uint64_t id, vv_error *err)
 {
     if (ids->count == ids->cap) {
         size_t cap = ids->cap == 0 ? 256 : ids->cap * 2;
@@ -163,7 +163,7 @@ static vv_status malformed(vv_error *err)
 }
 
 /* Postings of one value. */
-static vv_status take_equal(selection *sel, const vv_matcher *m, ids *out, vv_error *err)
+static vv_status take_equal(selection *sel, const vv_matcher *m, id_list *out, vv_error *err)
 {
     uint8_t prefix[DB_SERIES_KEY_MAX];
     vv_cursor *c = NULL;
@@ -239,7 +239,7 @@ static vv_status take_all(selection *sel, vv_error *err)
 }
 
 /* What is in both; both are sorted. */
-static void intersect(ids *a, const ids *b)
+static void intersect(id_list *a, const id_list *b)
 {
     size_t n = 0;
     size_t k = 0;
@@ -261,7 +261,7 @@ static vv_status narrow_by_equal(selection *sel, bool *found, vv_error *err)
         const vv_matcher *m = &sel->matcher[i];
         if (m->op != VV_MATCH_EQ || m->value.len == 0 || (*found && sel->ids.count < NARROW_MIN))
             continue;
-        ids more = {.id = NULL};
+        id_list more = {.id = NULL};
         st = take_equal(sel, m, &more, err);
         if (*found) {
             intersect(&sel->ids, &more);

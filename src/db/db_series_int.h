@@ -15,7 +15,7 @@
 #define VARVE_DB_DB_SERIES_INT_H
 
 #include "db/db_int.h"
-#include "series/series.h"
+#include "series/fold.h"
 #include "varve/series.h"
 
 /* First key byte. Frozen. */

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "engine/operand.h"
 
 #define SLOTS_KEPT 100000u              /* remembered over a clear */
 #define LABELS_KEPT (32u * 1024 * 1024) /* bytes of theirs */
