@@ -91,7 +91,8 @@ typedef struct vv_options {
                                    what it takes. Default 0: as many as the debt needs */
     uint32_t max_open_files; /* descriptors for runs, value files and files of pages, min 16; what
                                 is  read besides is opened for the read. Default: half of what the
-                                process may have */
+                                process may have. RocksDB holds as many again, at least 20
+                                a shard; by default 512 a shard */
     int64_t archive_interval_ns; /* keep an archive so often by itself; default 0: never */
     uint32_t archives_max;       /* of those the newest so many stay, on each shard; default 100 */
     bool archive_log; /* keep the log until a backup that archives it has it, up to four times
@@ -284,7 +285,7 @@ typedef enum vv_operator {
  * VV_ADD and VV_MAX one of other than 8 bytes, gives the operand itself. Like a put it replaces the
  * expiry. Never conflicts. Reads, snapshots and conditions see the value that it comes to.
  * @return as vv_batch_put; VV_INVALID for an unknown operator and an operand of a wrong size;
- *         VV_UNSUPPORTED in a table of the engine rocksdb.
+ *         VV_UNSUPPORTED in a table of an engine without merges.
  */
 VV_API VV_MUST_CHECK vv_status vv_batch_merge(vv_batch *batch, vv_table *table, vv_slice key,
                                               vv_operator op, vv_slice operand, int64_t expires_ns,
@@ -566,8 +567,7 @@ VV_API VV_MUST_CHECK vv_status vv_checkpoint(vv_db *db, vv_error *err);
  * name only when it is whole; the copy can be opened, and goes its own way.
  *
  * @return VV_OK; VV_CONFLICT if dir exists; VV_INVALID for a path that cannot be; VV_UNSUPPORTED on
- *         a store opened read-only, and on one with a table of the engine rocksdb, which cannot be
- *         copied while it is open; VV_NO_SPACE, VV_IO: nothing of the name is left behind.
+ *         a store opened read-only; VV_NO_SPACE, VV_IO: nothing of the name is left behind.
  *
  * Any thread. Takes the time of writing the log's end anew. What compaction lets go meanwhile stays
  * on the disk until it returns.

@@ -35,7 +35,7 @@ typedef struct backup_manifest {
 } backup_manifest;
 
 void backup_manifest_fini(backup_manifest *m);
-/** Copies the name. */
+/** Copies the name. VV_UNSUPPORTED for one that a manifest cannot have. */
 VV_MUST_CHECK vv_status backup_manifest_add(backup_manifest *m, const char *name, uint64_t size,
                                             uint64_t sum, vv_error *err);
 const backup_file *backup_manifest_find(const backup_manifest *m, const char *name);

@@ -49,10 +49,27 @@ static vv_status add_slice(backup_manifest *m, vv_slice name, uint64_t size, uin
     return VV_OK;
 }
 
+/* A name of ours: at most three directories deep, nothing that leads out of the store. */
+static bool is_name(vv_slice name)
+{
+    unsigned slashes = 0;
+    for (size_t i = 0; i < name.len; i++) {
+        uint8_t c = name.data[i];
+        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                    c == '-' || (c == '/' && i > 0 && i + 1 < name.len) ||
+                    (c == '.' && i > 0 && name.data[i - 1] != '/' && name.data[i - 1] != '.');
+        slashes += c == '/';
+        if (!good)
+            return false;
+    }
+    return name.len > 0 && name.len <= BACKUP_NAME_MAX && slashes <= 3;
+}
+
 vv_status backup_manifest_add(backup_manifest *m, const char *name, uint64_t size, uint64_t sum,
                               vv_error *err)
 {
-    assert(strlen(name) <= BACKUP_NAME_MAX);
+    if (!is_name(vv_slice_str(name))) /* which no reader would take */
+        return vv_fail(err, VV_UNSUPPORTED, "'%.80s' is no name of a file in a backup", name);
     return add_slice(m, vv_slice_str(name), size, sum, err);
 }
 
@@ -106,21 +123,6 @@ void backup_manifest_encode(const backup_manifest *m, vv_buf *out)
     }
     if (out->status == VV_OK)
         vv_buf_append_le32(out, vv_crc32c(0, out->data + begin, out->len - begin));
-}
-
-/* A name of ours: at most two directories deep, nothing that leads out of the store. */
-static bool is_name(vv_slice name)
-{
-    unsigned slashes = 0;
-    for (size_t i = 0; i < name.len; i++) {
-        uint8_t c = name.data[i];
-        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                    c == '-' || (c == '/' && i > 0 && i + 1 < name.len);
-        slashes += c == '/';
-        if (!good)
-            return false;
-    }
-    return name.len > 0 && name.len <= BACKUP_NAME_MAX && slashes <= 2;
 }
 
 static vv_status decode_files(vv_slice in, size_t at, uint64_t count, backup_manifest *m,

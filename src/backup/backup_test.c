@@ -446,9 +446,35 @@ static void a_place_that_holds_something_is_refused(void **state)
     place_end(&p);
 }
 
+static void names_stay_below_the_store(void **state)
+{
+    (void)state;
+    const struct {
+        const char *name;
+        bool good;
+    } rows[] = {
+        {"log", true},         {"shard-000/CURRENT", true},
+        {"a/b/c/d.sst", true}, {"OPTIONS-000023", true},
+        {"", false},           {"/a", false},
+        {"a/", false},         {".", false},
+        {"..", false},         {"../a", false},
+        {"a/../b", false},     {"a/.b", false},
+        {"a..b", false},       {"a/b/c/d/e", false},
+        {"a b", false},        {"a\\b", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        backup_manifest m = {0};
+        vv_status st = backup_manifest_add(&m, rows[i].name, 1, 2, NULL);
+        if ((st == VV_OK) != rows[i].good || (st != VV_OK && st != VV_UNSUPPORTED))
+            fail_msg("'%s': %d", rows[i].name, (int)st);
+        backup_manifest_fini(&m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_stay_below_the_store),
         cmocka_unit_test(a_checkpoint_is_a_store),
         cmocka_unit_test(a_backup_is_restored_as_it_was),
         cmocka_unit_test(a_backup_beside_writers_is_of_one_moment),

@@ -46,9 +46,10 @@ static void build_free(db_build *b)
     vv_free(b);
 }
 
-/* The directory of an engine beside the home of a shard. */
+/* The directories below that of a shard: of an engine beside its home, and of engines' own. */
 static vv_status make_deeper(db_build *b, const char *path, vv_error *err)
 {
+    char parent[VIO_PATH_MAX];
     char dir[VIO_PATH_MAX];
     const char *last = strrchr(path, '/');
     if (last == NULL || memchr(path, '/', (size_t)(last - path)) == NULL)
@@ -59,6 +60,10 @@ static vv_status make_deeper(db_build *b, const char *path, vv_error *err)
         if (strlen(known) == len && memcmp(known, path, len) == 0)
             return VV_OK;
     }
+    (void)snprintf(parent, sizeof parent, "%.*s", (int)len, path);
+    vv_status st = make_deeper(b, parent, err);
+    if (st != VV_OK)
+        return st;
     vv_buf_append(&b->dirs, path, len);
     vv_buf_append_u8(&b->dirs, 0);
     if (b->dirs.status != VV_OK)

@@ -31,14 +31,19 @@ static vv_status add_file(void *ctx, const engine_file *file, vv_error *err)
     }
     db_captured_file *f = &c->files[c->count];
     *f = (db_captured_file){.path = vv_strdup(file->path)};
+    if (file->source != NULL)
+        f->source = vv_strdup(file->source);
     if (f->path != NULL && file->content.data != NULL) {
         f->content = vv_alloc(file->content.len);
         if (f->content != NULL)
             memcpy(f->content, file->content.data, file->content.len);
         f->content_len = file->content.len;
     }
-    if (f->path == NULL || (file->content.data != NULL && f->content == NULL)) {
+    if (f->path == NULL || (file->source != NULL && f->source == NULL) ||
+        (file->content.data != NULL && f->content == NULL)) {
         vv_free(f->path);
+        vv_free(f->source);
+        vv_free(f->content);
         return vv_fail(err, VV_NO_MEMORY, "no memory for the name of a file");
     }
     c->count++;
@@ -49,6 +54,7 @@ static void forget_files(db_capture *c)
 {
     for (size_t i = 0; i < c->count; i++) {
         vv_free(c->files[i].path);
+        vv_free(c->files[i].source);
         vv_free(c->files[i].content);
     }
     c->count = 0;
@@ -170,7 +176,8 @@ vv_status db_capture_entries(db_capture *c, const int64_t *above, db_entry_fn ea
 vv_status db_capture_open(const db_capture *c, const db_captured_file *file, vio_file **out,
                           vv_error *err)
 {
-    return vio_open(c->db->env->io, file->path, VIO_READ, out, err);
+    return vio_open(c->db->env->io, file->source != NULL ? file->source : file->path, VIO_READ, out,
+                    err);
 }
 
 void db_capture_archived(db_capture *c)

@@ -18,6 +18,7 @@
 
 typedef struct db_captured_file {
     char *path;       /* relative to the store's directory */
+    char *source;     /* where its bytes are now; NULL: at path */
     uint8_t *content; /* what the copy is to hold; NULL: the bytes of the file */
     size_t content_len;
 } db_captured_file;

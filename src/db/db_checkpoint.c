@@ -32,7 +32,8 @@ static vv_status add_file(const db_capture *c, const db_captured_file *file, db_
         return db_build_file(b, file->path, vv_slice_of(file->content, file->content_len), err);
     char to[VIO_PATH_MAX];
     vv_status st = db_build_path(b, file->path, to, err);
-    return st == VV_OK ? vio_link(c->db->env->io, file->path, to, err) : st;
+    const char *from = file->source != NULL ? file->source : file->path;
+    return st == VV_OK ? vio_link(c->db->env->io, from, to, err) : st;
 }
 
 static vv_status build(db_capture *c, const char *tmp, vv_error *err)

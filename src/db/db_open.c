@@ -225,6 +225,7 @@ static vv_status open_shard(vv_db *db, uint32_t i, vv_error *err)
                           .value_compression = db->opt.value_compression,
                           .archive_interval_ns = db->opt.archive_interval_ns,
                           .archives_max = db->opt.archives_max,
+                          .max_open_files = db->opt.max_open_files / db->shard_count,
                           .file_amplify_factor = db->opt.file_amplify_factor,
                           .read_only = db->opt.read_only,
                           .budget = &db->budget,

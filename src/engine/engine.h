@@ -74,6 +74,7 @@ typedef struct engine_options {
     bool compress;                /* tables without a choice of their own; default true */
     int64_t archive_interval_ns;  /* of a tree: keep an archive each time it passes; 0: never */
     uint32_t archives_max;        /* periodic archives kept; default 100 */
+    uint32_t max_open_files;      /* of an engine that opens its files itself; default 512 */
     uint32_t file_amplify_factor; /* of a tree: pages of its files over live ones; default 2 */
     bool value_compression;       /* of a tree: values by zstd with a trained dictionary */
     bool read_only;
@@ -135,7 +136,8 @@ typedef struct engine_stats {
 
 /* A file of an engine's durable state, as list_files names it. */
 typedef struct engine_file {
-    const char *path; /* relative to env->io */
+    const char *path;   /* in the store, relative to env->io */
+    const char *source; /* where its bytes are until release_files; NULL: at path */
     /* What a copy of it is to hold, for the few that say which files are in force; data NULL: the
      * file's own bytes. Those are never written over, so a link serves as well as a copy; bytes may
      * still be added behind those that the state refers to. */

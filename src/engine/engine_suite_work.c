@@ -534,7 +534,8 @@ static vv_status note_file(void *ctx, const engine_file *file, vv_error *err)
             fail_msg("'%s' is named twice", file->path);
     if (file->content.data == NULL) {
         assert_true(held->count < ARRAY_LEN(held->path));
-        (void)snprintf(held->path[held->count++], VIO_PATH_MAX, "%s", file->path);
+        (void)snprintf(held->path[held->count++], VIO_PATH_MAX, "%s",
+                       file->source != NULL ? file->source : file->path);
     }
     return VV_OK;
 }

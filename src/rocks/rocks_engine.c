@@ -77,12 +77,11 @@ static vv_status rocks_apply(engine *base, int64_t version, int64_t commit_time_
                              vv_slice payload, vv_error *err)
 {
     rocks_engine *e = rocks_engine_of(base);
-    (void)commit_time_ns; /* expiry is stored as an absolute time in each entry */
     if (version <= atomic_load_explicit(&e->checkpoint, memory_order_relaxed))
         return VV_OK; /* replay overlaps what is in RocksDB */
     vv_mutex_lock(&e->lock);
     const rocks_view *view = atomic_load_explicit(&e->view, memory_order_relaxed);
-    vv_status st = engine_memtable_apply(view->mem[0], version, payload, err);
+    vv_status st = engine_memtable_apply_at(view->mem[0], version, commit_time_ns, payload, err);
     e->pending_done = true;
     vv_mutex_unlock(&e->lock);
     return st;
@@ -181,27 +180,6 @@ static int64_t rocks_throttle_ns(engine *base, size_t bytes)
     return ns < VV_NS_PER_S ? ns : VV_NS_PER_S;
 }
 
-/* ---- backups ---- */
-
-static void rocks_hold_files(engine *base)
-{
-    (void)base; /* nothing is ever listed */
-}
-
-/* RocksDB's C interface names its sorted files, but not the manifest that goes with them. */
-static vv_status
-rocks_list_files(engine *base, vv_status (*each)(void *ctx, const engine_file *file, vv_error *err),
-                 void *ctx, int64_t *checkpoint, vv_error *err)
-{
-    (void)each;
-    (void)ctx;
-    (void)checkpoint;
-    return vv_fail(err, VV_UNSUPPORTED,
-                   "'%s': tables of the engine rocksdb cannot be backed up while they are open: "
-                   "stop the server and copy the directory",
-                   rocks_engine_of(base)->opt.dir);
-}
-
 /* ---- opening ---- */
 
 static void set_defaults(engine_options *opt)
@@ -216,6 +194,8 @@ static void set_defaults(engine_options *opt)
         opt->target_file_size = 32 * VV_MIB;
     if (opt->level0_runs_max == 0)
         opt->level0_runs_max = 4;
+    if (opt->max_open_files == 0)
+        opt->max_open_files = 512;
 }
 
 static vv_status first_view(rocks_engine *e, vv_error *err)
@@ -251,6 +231,7 @@ static void rocks_close(engine *base)
     engine_memtable_pool_unref(e->pool);
     engine_pins_fini(&e->pins);
     vv_mutex_fini(&e->lock);
+    vv_mutex_fini(&e->copy_lock);
     engine_health_fini(&e->health);
     vv_free(e->manual.bytes);
     vv_free(e);
@@ -264,8 +245,10 @@ static vv_status rocks_open(const engine_options *opt, engine **out, vv_error *e
     e->base.ops = &rocks_ops;
     e->opt = *opt;
     e->mem_room = UINT32_MAX;
+    e->copy_first = 1;
     set_defaults(&e->opt);
     vv_mutex_init(&e->lock, VV_RANK_ENGINE);
+    vv_mutex_init(&e->copy_lock, VV_RANK_LEAF);
     engine_health_init(&e->health);
     engine_pins_init(&e->pins);
     vv_status st =
@@ -367,6 +350,7 @@ static uint64_t rocks_approximate_size(engine *base, vv_slice lower, vv_slice up
 
 const engine_ops rocks_ops = {
     .name = "rocksdb",
+    .can_merge = true,
     .open = rocks_open,
     .close = rocks_close,
     .prepare = rocks_prepare,
@@ -388,7 +372,7 @@ const engine_ops rocks_ops = {
     .stats = rocks_stats,
     .check = rocks_check,
     .hold_files = rocks_hold_files,
-    .release_files = rocks_hold_files,
+    .release_files = rocks_release_files,
     .list_files = rocks_list_files,
     .approximate_size = rocks_approximate_size,
 };

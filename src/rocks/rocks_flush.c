@@ -8,7 +8,8 @@
  * A stored version that no reader can tell from the next newer one is deleted; a new one like it is
  * never written. A range deletion becomes a deletion of each key it hides something of that
  * somebody may still read; otherwise it is nothing but the deletes of what is stored under it. A
- * deletion with nothing kept beneath it is not written.
+ * deletion with nothing kept beneath it is not written. A merge is stored as the put it comes to
+ * (rocks_fold.c).
  *
  * A sweep is the same walk over a range of what is stored, without memtables.
  */
@@ -27,17 +28,6 @@
 #define SWEEP_RECORDS 200000u
 #define PATH_ROOM 64u /* of the name of a flush file */
 
-/* One version of the key at hand. */
-typedef struct event {
-    int64_t version;
-    int64_t expires_ns;
-    engine_kind kind;
-    bool is_stored;
-    bool is_changed; /* a stored one that is to be written again */
-    bool keep;
-    vv_slice value; /* of a new one */
-} event;
-
 typedef struct job {
     rocks_engine *e;
     rocks_view *view;
@@ -54,8 +44,11 @@ typedef struct job {
     char *path[2]; /* of the checkpoint, of the records */
     uint64_t written;
     uint64_t seen_bytes, seen_records;
-    event *events;
+    rocks_event *events;
     size_t count, cap;
+    rocks_fold fold;
+    bool has_merges;    /* the key at hand */
+    int64_t merge_time; /* no merge that is to come, or not stored yet, is committed before */
     vv_buf value;
     size_t key_len;
     uint8_t key[ENGINE_KEY_MAX];
@@ -128,11 +121,11 @@ static vv_status begin_walk(job *j, vv_error *err)
     return settle_walk(j, err);
 }
 
-static event *add_event(job *j, vv_error *err)
+static rocks_event *add_event(job *j, vv_error *err)
 {
     if (j->count == j->cap) {
         size_t cap = 2 * j->cap + 16;
-        event *events = vv_realloc(j->events, cap * sizeof *events);
+        rocks_event *events = vv_realloc(j->events, cap * sizeof *events);
         if (events == NULL) {
             (void)vv_fail(err, VV_NO_MEMORY, "flush: no memory for %zu versions", cap);
             return NULL;
@@ -140,8 +133,8 @@ static event *add_event(job *j, vv_error *err)
         j->events = events;
         j->cap = cap;
     }
-    event *v = &j->events[j->count++];
-    *v = (event){0};
+    rocks_event *v = &j->events[j->count++];
+    *v = (rocks_event){0};
     return v;
 }
 
@@ -154,13 +147,18 @@ static vv_status take_stored(job *j, rocksdb_iterator_t *it, vv_error *err)
         st = rocks_iter_item(it, &item, err);
         if (st != VV_OK || !vv_slice_eq(item.key, key_of(j)))
             return st;
-        event *v = add_event(j, err);
+        rocks_event *v = add_event(j, err);
         if (v == NULL)
             return VV_NO_MEMORY;
         v->version = item.version;
         v->expires_ns = item.expires_ns;
         v->kind = item.kind;
         v->is_stored = true;
+        if (j->has_merges && item.value.len > 0) { /* the iterator moves on */
+            v->value = vv_arena_dup(&j->fold.values, item.value);
+            if (v->value.data == NULL)
+                return vv_fail(err, VV_NO_MEMORY, "merge: no memory for a value");
+        }
         j->seen_bytes += item.key.len + item.value.len;
         j->seen_records++;
         rocksdb_iter_next(it);
@@ -185,14 +183,14 @@ static vv_status add_ranges(job *j, vv_error *err)
         above = below;
         if (oldest < 0)
             continue;
-        event *d = add_event(j, err);
+        rocks_event *d = add_event(j, err);
         if (d == NULL)
             return VV_NO_MEMORY;
-        *d = (event){.version = oldest, .kind = ENGINE_DELETE};
+        *d = (rocks_event){.version = oldest, .kind = ENGINE_DELETE};
     }
     /* They lie between those before: a few steps each. */
     for (size_t i = count; i < j->count; i++) {
-        event d = j->events[i];
+        rocks_event d = j->events[i];
         size_t at = i;
         for (; at > 0 && j->events[at - 1].version < d.version; at--)
             j->events[at] = j->events[at - 1];
@@ -202,17 +200,18 @@ static vv_status add_ranges(job *j, vv_error *err)
 }
 
 /* A put that has expired for every reader is a deletion. */
-static bool is_gone(const job *j, const event *v)
+static bool is_gone(const job *j, const rocks_event *v)
 {
     return v->kind == ENGINE_PUT && v->expires_ns != 0 &&
-           v->expires_ns <= j->readers.floor.time_ns && v->expires_ns <= j->readers.pin_time;
+           v->expires_ns <= j->readers.floor.time_ns && v->expires_ns <= j->readers.pin_time &&
+           v->expires_ns <= j->merge_time;
 }
 
 static void decide(job *j)
 {
     int64_t newer = -1;
     for (size_t i = 0; i < j->count; i++) {
-        event *v = &j->events[i];
+        rocks_event *v = &j->events[i];
         if (is_gone(j, v)) { /* a stored one is written again as what it is */
             v->kind = ENGINE_DELETE;
             v->expires_ns = 0;
@@ -223,14 +222,14 @@ static void decide(job *j)
         newer = v->version;
     }
     for (size_t i = j->count; i > 0; i--) {
-        event *v = &j->events[i - 1];
+        rocks_event *v = &j->events[i - 1];
         if (v->keep && v->kind != ENGINE_DELETE)
             break;
         v->keep = false; /* a deletion of nothing */
     }
 }
 
-static vv_status put(job *j, const uint8_t *key, size_t len, const event *v, vv_error *err)
+static vv_status put(job *j, const uint8_t *key, size_t len, const rocks_event *v, vv_error *err)
 {
     char *message = NULL;
     vv_buf_reset(&j->value);
@@ -247,7 +246,7 @@ static vv_status write_events(job *j, vv_error *err)
     uint8_t key[ROCKS_KEY_MAX];
     vv_status st = VV_OK;
     for (size_t i = 0; st == VV_OK && i < j->count; i++) {
-        const event *v = &j->events[i];
+        const rocks_event *v = &j->events[i];
         if (v->keep == v->is_stored && !(v->keep && v->is_changed))
             continue;
         char *message = NULL;
@@ -282,21 +281,34 @@ static bool next_key(job *j, bool *in_memory, bool *in_walk)
     return true;
 }
 
+static vv_status enter_table(job *j, uint32_t table, vv_error *err)
+{
+    if (j->readers.has_table && j->readers.table == table)
+        return VV_OK;
+    vv_status st = engine_readers_enter(&j->readers, table, err);
+    /* After the floor was asked: what is committed from now on is later than its time. */
+    j->merge_time = rocks_first_merge_time(j->e);
+    return st;
+}
+
 static vv_status do_key(job *j, bool in_memory, bool in_walk, vv_error *err)
 {
-    vv_status st = engine_readers_enter(&j->readers, engine_key_table(key_of(j)), err);
+    vv_status st = enter_table(j, engine_key_table(key_of(j)), err);
     j->count = 0;
+    j->has_merges = false;
+    vv_arena_reset(&j->fold.values);
     while (st == VV_OK && in_memory) {
         const engine_item *item = engine_merge_item(&j->merge);
         if (item == NULL || !vv_slice_eq(item->key, key_of(j)))
             break;
-        event *v = add_event(j, err);
+        rocks_event *v = add_event(j, err);
         if (v == NULL)
             return VV_NO_MEMORY;
-        *v = (event){.version = item->version,
-                     .expires_ns = item->expires_ns,
-                     .kind = item->kind,
-                     .value = item->value};
+        *v = (rocks_event){.version = item->version,
+                           .expires_ns = item->expires_ns,
+                           .kind = item->kind,
+                           .value = item->value};
+        j->has_merges |= item->kind == ENGINE_MERGE;
         st = engine_merge_next(&j->merge, err);
     }
     if (st == VV_OK && in_walk) {
@@ -309,6 +321,8 @@ static vv_status do_key(job *j, bool in_memory, bool in_walk, vv_error *err)
     }
     if (st == VV_OK && j->ranges != NULL)
         st = add_ranges(j, err);
+    if (st == VV_OK && j->has_merges)
+        st = rocks_fold_key(&j->fold, &j->readers, j->ranges, key_of(j), j->events, &j->count, err);
     if (st != VV_OK)
         return st;
     decide(j);
@@ -410,6 +424,7 @@ static void end_job(job *j)
         rocksdb_sstfilewriter_destroy(j->out);
     remove_files(j);
     engine_readers_fini(&j->readers);
+    rocks_fold_fini(&j->fold);
     vv_buf_fini(&j->value);
     vv_free(j->events);
     rocks_view_unref(j->view);
@@ -419,6 +434,7 @@ static void begin_job(job *j, rocks_engine *e)
 {
     *j = (job){.e = e, .view = rocks_view_acquire(e)};
     vv_buf_init(&j->value, ENGINE_VALUE_MAX + VV_KIB);
+    rocks_fold_init(&j->fold);
     engine_readers_init(&j->readers, &e->pins, &e->opt.hooks, &e->visible);
 }
 

@@ -25,8 +25,10 @@
 #include <rocksdb/c.h>
 #include <stdatomic.h>
 
+#include "base/arena.h"
 #include "base/lock.h"
 #include "base/util.h"
+#include "engine/chain.h"
 #include "engine/health.h"
 #include "engine/memtable.h"
 #include "engine/merge.h"
@@ -57,6 +59,13 @@ typedef struct rocks_store {
 /** Open or create. VV_UNSUPPORTED: not on real files. rocks_store_close also after a failure. */
 VV_MUST_CHECK vv_status rocks_store_open(rocks_store *s, const engine_options *opt, vv_error *err);
 void rocks_store_close(rocks_store *s);
+
+#define ROCKS_IDENTITY_SIZE 28u
+#define ROCKS_CURRENT_MAX 64u
+/** The bytes of the two small files; of CURRENT their count is returned. */
+void rocks_store_identity(const rocks_store *s, int64_t checkpoint,
+                          uint8_t out[ROCKS_IDENTITY_SIZE]);
+size_t rocks_store_current(char out[ROCKS_CURRENT_MAX]);
 
 /** Write down that RocksDB holds everything up to a checkpoint, before the log lets it go. */
 VV_MUST_CHECK vv_status rocks_store_note(const rocks_store *s, int64_t checkpoint, vv_error *err);
@@ -153,6 +162,12 @@ typedef struct rocks_engine {
 
     uint64_t next_file; /* of who has is_busy */
 
+    vv_mutex copy_lock; /* VV_RANK_LEAF */
+    /* Under copy_lock: */
+    uint32_t holds;      /* of files */
+    uint64_t copy_first; /* directories of linked files: this one and those up to copy_last */
+    uint64_t copy_last;
+
     /* Statistics: any thread, relaxed. */
     _Atomic uint64_t flushes, flush_bytes, compactions, compaction_read_bytes,
         compaction_write_bytes;
@@ -195,6 +210,46 @@ VV_MUST_CHECK vv_status rocks_flush(rocks_engine *e, vv_error *err);
  * *next, of ENGINE_KEY_MAX bytes, is where the rest begins; *next_len 0 when there is none. */
 VV_MUST_CHECK vv_status rocks_sweep(rocks_engine *e, vv_slice lower, vv_slice upper, uint8_t *next,
                                     size_t *next_len, vv_error *err);
+
+/* ---- rocks_fold.c ---- */
+
+/* One version of the key a flush is at. */
+typedef struct rocks_event {
+    int64_t version;
+    int64_t expires_ns;
+    engine_kind kind;
+    bool is_stored;
+    bool is_changed; /* a stored one that is to be written again */
+    bool keep;
+    vv_slice value; /* of a new one; of a stored one where the key has merges */
+} rocks_event;
+
+typedef struct rocks_fold {
+    engine_fold chain;
+    vv_arena values; /* of the key at hand: what chains came to, and stored values beneath them */
+    vv_buf value;
+} rocks_fold;
+
+void rocks_fold_init(rocks_fold *f);
+void rocks_fold_fini(rocks_fold *f);
+/** The earliest commit time of a merge in a memtable as they are now; INT64_MAX: none. */
+int64_t rocks_first_merge_time(rocks_engine *e);
+/** Make puts of the merges that somebody reads; of versions that stand twice only the newest is
+ * left in *count. events are those of key, newest first. */
+VV_MUST_CHECK vv_status rocks_fold_key(rocks_fold *f, const engine_readers *readers,
+                                       const engine_rangedels *ranges, vv_slice key,
+                                       rocks_event *events, size_t *count, vv_error *err);
+
+/* ---- rocks_files.c ---- */
+
+void rocks_hold_files(engine *base);
+void rocks_release_files(engine *base);
+vv_status rocks_list_files(engine *base,
+                           vv_status (*each)(void *ctx, const engine_file *file, vv_error *err),
+                           void *ctx, int64_t *checkpoint, vv_error *err);
+/** Remove a directory of linked files; what is not there is no failure. */
+void rocks_remove_copy(vio *io, const char *dir);
+#define ROCKS_COPY_PREFIX "copy-"
 
 /* ---- rocks_work.c, rocks_check.c ---- */
 

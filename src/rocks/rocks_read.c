@@ -4,6 +4,9 @@
  * A point read looks at the memtables from the newest to the oldest, then seeks the version in
  * RocksDB: the first record at or behind (key, version) is the answer or there is none. The value
  * stays where RocksDB has it; the iterator that stands on it is what the caller pins.
+ *
+ * A merge is found in a memtable alone: a flush stores what it comes to. It is worked out from the
+ * memtables' versions and the stored one beneath them.
  */
 #include "base/alloc.h"
 #include "base/error.h"
@@ -59,6 +62,78 @@ static vv_status look_in_rocksdb(held *h, vv_slice key, const engine_read *read,
     return st;
 }
 
+static vv_status source_create(const rocks_look *look, const rocksdb_readoptions_t *how,
+                               engine_source **out, vv_error *err);
+
+/* ---- merges ---- */
+
+static vv_status chain_memtable(engine_chain *c, engine_memtable *mem, vv_error *err)
+{
+    engine_source *src = NULL;
+    engine_item item;
+    engine_rangedels *set = engine_memtable_rangedels(mem);
+    engine_chain_cover(c, set);
+    engine_rangedels_unref(set);
+    if (engine_memtable_get(mem, c->key, c->read->version, &item) != VV_OK)
+        return VV_OK; /* a source would only find that out later */
+    vv_status st = engine_memtable_source(mem, &src, err);
+    return st == VV_OK ? engine_chain_take(c, src, err) : st;
+}
+
+static vv_status chain_stored(engine_chain *c, const rocks_look *look, vv_error *err)
+{
+    engine_source *src = NULL;
+    if (look->db == NULL)
+        return VV_OK;
+    vv_status st =
+        source_create(look, c->read->from_memory ? look->memory : look->point, &src, err);
+    return st == VV_OK ? engine_chain_take(c, src, err) : st;
+}
+
+/* What the key comes to, whose newest version is a merge; appended to out. */
+static vv_status look_for_merged(const rocks_view *view, vv_slice key, const engine_read *read,
+                                 vv_buf *out, int64_t *version, int64_t *expires_ns, vv_error *err)
+{
+    engine_chain c;
+    vv_status st = VV_OK;
+    engine_chain_init(&c, key, read);
+    for (uint32_t i = 0; st == VV_OK && !c.ended && i < view->mem_count; i++)
+        st = chain_memtable(&c, view->mem[i], err);
+    if (st == VV_OK && !c.ended && c.cover < 0)
+        st = chain_stored(&c, view->look, err);
+    if (st == VV_OK)
+        st = engine_chain_value(&c, out, version, expires_ns, err);
+    engine_chain_fini(&c);
+    return st;
+}
+
+static vv_status give_merged(const rocks_view *view, vv_slice key, const engine_read *read,
+                             engine_value *out, vv_error *err)
+{
+    vv_buf value;
+    vv_buf_init(&value, ENGINE_VALUE_MAX);
+    *out = (engine_value){0};
+    vv_status st = look_for_merged(view, key, read, &value, &out->version, &out->expires_ns, err);
+    if (st != VV_OK) {
+        vv_buf_fini(&value);
+        return st;
+    }
+    out->data = vv_buf_slice(&value);
+    out->pin = value.data; /* the buffer's memory is the value's now */
+    out->unpin = vv_free;
+    return VV_OK;
+}
+
+static vv_status resolve(void *ctx, const engine_item *item, const engine_read *read, vv_buf *out,
+                         vv_error *err)
+{
+    int64_t version = 0;
+    int64_t expires_ns = 0;
+    return look_for_merged(ctx, item->key, read, out, &version, &expires_ns, err);
+}
+
+/* ---- point reads ---- */
+
 vv_status rocks_get(engine *base, vv_slice key, const engine_read *read, engine_value *out,
                     vv_error *err)
 {
@@ -74,7 +149,10 @@ vv_status rocks_get(engine *base, vv_slice key, const engine_read *read, engine_
         st = look_in_rocksdb(h, key, read, &item, err);
     if (st == VV_OK && !engine_item_is_live(&item, cover, read))
         st = VV_NOT_FOUND;
-    if (st != VV_OK) {
+    bool is_merge = st == VV_OK && item.kind == ENGINE_MERGE;
+    if (is_merge)
+        st = give_merged(h->view, key, read, out, err);
+    if (st != VV_OK || is_merge) {
         let_go(h);
         return st;
     }
@@ -152,7 +230,8 @@ static void source_close(engine_source *src)
     vv_free(s);
 }
 
-static vv_status source_create(const rocks_look *look, engine_source **out, vv_error *err)
+static vv_status source_create(const rocks_look *look, const rocksdb_readoptions_t *how,
+                               engine_source **out, vv_error *err)
 {
     static const engine_source_ops ops = {.seek = source_seek,
                                           .seek_below = source_seek_below,
@@ -163,7 +242,7 @@ static vv_status source_create(const rocks_look *look, engine_source **out, vv_e
     if (s == NULL)
         return vv_fail(err, VV_NO_MEMORY, "cursor: no memory");
     s->base.ops = &ops;
-    s->it = rocksdb_create_iterator(look->db, look->scan);
+    s->it = rocksdb_create_iterator(look->db, how);
     *out = &s->base;
     return VV_OK;
 }
@@ -180,7 +259,7 @@ static vv_status make_sources(const rocks_view *view, engine_source **sources, s
         n += st == VV_OK;
     }
     if (st == VV_OK && view->look->db != NULL) {
-        st = source_create(view->look, &sources[n], err);
+        st = source_create(view->look, view->look->scan, &sources[n], err);
         n += st == VV_OK;
     }
     *count = n;
@@ -196,7 +275,9 @@ vv_status rocks_cursor(engine *base, const engine_cursor_options *opt, engine_cu
     vv_status st = sources == NULL ? vv_fail(err, VV_NO_MEMORY, "cursor: no memory")
                                    : make_sources(view, sources, &count, err);
     if (st == VV_OK) {
-        st = engine_cursor_create(sources, count, opt, rocks_view_unref, view, out, err);
+        engine_cursor_options with = *opt;
+        with.resolver = (engine_resolver){resolve, view};
+        st = engine_cursor_create(sources, count, &with, rocks_view_unref, view, out, err);
         count = 0; /* taken */
     }
     for (size_t i = 0; i < count; i++)

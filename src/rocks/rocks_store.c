@@ -5,6 +5,7 @@
  *     IDENTITY    magic, form, shard, and a checkpoint that was reached
  *     rocksdb/    RocksDB's own files
  *     flush-*     a sorted file that is not ingested yet; after a crash it is removed
+ *     copy-N/     links to RocksDB's files of a moment, while a backup is made; likewise
  *
  * CURRENT is written last: where it is missing, nothing was ever flushed. RocksDB takes damage at
  * the end of its manifest for a write that a crash cut short, and opens as it was before. The
@@ -20,8 +21,6 @@
 #include <string.h>
 
 #define FORM 1u
-#define IDENTITY_SIZE 28u
-#define CURRENT_MAX 64u
 #define LEVEL_BASE 4u /* files of the target size in the first level */
 
 static const uint8_t magic[8] = {'V', 'A', 'R', 'V', 'E', 'R', 'O', 'C'};
@@ -64,14 +63,15 @@ static void path_of(char out[VIO_PATH_MAX], const rocks_store *s, const char *na
     (void)snprintf(out, VIO_PATH_MAX, "%s%s%s", s->dir, s->dir[0] == '\0' ? "" : "/", name);
 }
 
-static size_t format_current(char out[CURRENT_MAX])
+size_t rocks_store_current(char out[ROCKS_CURRENT_MAX])
 {
-    int n = snprintf(out, CURRENT_MAX, "IDENTITY ");
+    int n = snprintf(out, ROCKS_CURRENT_MAX, "IDENTITY ");
     uint32_t sum = vv_crc32c(0, out, (size_t)n);
-    return (size_t)n + (size_t)snprintf(out + n, CURRENT_MAX - (size_t)n, "%08x\n", sum);
+    return (size_t)n + (size_t)snprintf(out + n, ROCKS_CURRENT_MAX - (size_t)n, "%08x\n", sum);
 }
 
-static void format_identity(const rocks_store *s, int64_t checkpoint, uint8_t out[IDENTITY_SIZE])
+void rocks_store_identity(const rocks_store *s, int64_t checkpoint,
+                          uint8_t out[ROCKS_IDENTITY_SIZE])
 {
     memcpy(out, magic, sizeof magic);
     vv_put_le32(out + 8, FORM);
@@ -84,14 +84,14 @@ static void format_identity(const rocks_store *s, int64_t checkpoint, uint8_t ou
 static vv_status read_current(const rocks_store *s, vv_error *err)
 {
     char path[VIO_PATH_MAX];
-    char want[CURRENT_MAX];
+    char want[ROCKS_CURRENT_MAX];
     uint8_t *text = NULL;
     size_t len = 0;
     path_of(path, s, "CURRENT");
-    vv_status st = vio_read_file(s->env->io, path, CURRENT_MAX, &text, &len, err);
+    vv_status st = vio_read_file(s->env->io, path, ROCKS_CURRENT_MAX, &text, &len, err);
     if (st != VV_OK)
         return st;
-    size_t want_len = format_current(want);
+    size_t want_len = rocks_store_current(want);
     bool same = len == want_len && memcmp(text, want, len) == 0;
     bool other = len > 9 && memcmp(text, "manifest-", 9) == 0;
     vv_free(text);
@@ -108,13 +108,13 @@ static vv_status read_identity(const rocks_store *s, int64_t *reached, vv_error 
     uint8_t *p = NULL;
     size_t len = 0;
     path_of(path, s, "IDENTITY");
-    vv_status st = vio_read_file(s->env->io, path, IDENTITY_SIZE, &p, &len, err);
+    vv_status st = vio_read_file(s->env->io, path, ROCKS_IDENTITY_SIZE, &p, &len, err);
     if (st == VV_NOT_FOUND)
         return vv_fail(err, VV_CORRUPT, "'%s' is missing", path);
     if (st != VV_OK)
         return st;
-    uint32_t form = len == IDENTITY_SIZE ? vv_get_le32(p + 8) : 0;
-    if (len != IDENTITY_SIZE || memcmp(p, magic, sizeof magic) != 0 ||
+    uint32_t form = len == ROCKS_IDENTITY_SIZE ? vv_get_le32(p + 8) : 0;
+    if (len != ROCKS_IDENTITY_SIZE || memcmp(p, magic, sizeof magic) != 0 ||
         vv_crc32c(0, p, 24) != vv_get_le32(p + 24))
         st = vv_fail(err, VV_CORRUPT, "'%s' is damaged", path);
     else if (form != FORM)
@@ -133,8 +133,8 @@ static vv_status read_identity(const rocks_store *s, int64_t *reached, vv_error 
 vv_status rocks_store_note(const rocks_store *s, int64_t checkpoint, vv_error *err)
 {
     char path[VIO_PATH_MAX];
-    uint8_t identity[IDENTITY_SIZE];
-    format_identity(s, checkpoint, identity);
+    uint8_t identity[ROCKS_IDENTITY_SIZE];
+    rocks_store_identity(s, checkpoint, identity);
     path_of(path, s, "IDENTITY");
     return vio_write_file_atomic(s->env->io, path, vv_slice_of(identity, sizeof identity), err);
 }
@@ -142,8 +142,8 @@ vv_status rocks_store_note(const rocks_store *s, int64_t checkpoint, vv_error *e
 static vv_status write_current(const rocks_store *s, vv_error *err)
 {
     char path[VIO_PATH_MAX];
-    char current[CURRENT_MAX];
-    size_t len = format_current(current);
+    char current[ROCKS_CURRENT_MAX];
+    size_t len = rocks_store_current(current);
     vv_status st = rocks_store_note(s, 0, err);
     path_of(path, s, "CURRENT");
     if (st == VV_OK)
@@ -195,7 +195,7 @@ static void set_options(rocks_store *s, const engine_options *opt)
     rocksdb_options_set_level0_file_num_compaction_trigger(o, 2 * (int)opt->level0_runs_max);
     rocksdb_options_set_write_buffer_size(o, VV_MIB); /* stays empty */
     rocksdb_options_set_max_background_jobs(o, 2);
-    rocksdb_options_set_max_open_files(o, 512);
+    rocksdb_options_set_max_open_files(o, (int)vv_min_u64(opt->max_open_files, INT32_MAX));
     rocksdb_options_set_paranoid_checks(o, 1);
     rocksdb_options_set_use_direct_reads(o, opt->direct_io);
     rocksdb_options_set_stats_dump_period_sec(o, 0);
@@ -257,10 +257,11 @@ static void remove_unfinished(void *ctx, const char *name)
 {
     const rocks_store *s = ctx;
     char path[VIO_PATH_MAX];
-    if (strncmp(name, "flush-", 6) != 0)
-        return;
     path_of(path, s, name);
-    (void)!vio_remove(s->env->io, path, NULL);
+    if (strncmp(name, "flush-", 6) == 0)
+        (void)!vio_remove(s->env->io, path, NULL);
+    else if (strncmp(name, ROCKS_COPY_PREFIX, strlen(ROCKS_COPY_PREFIX)) == 0)
+        rocks_remove_copy(s->env->io, path);
 }
 
 static vv_status open_with_options(rocks_store *s, vv_error *err)

@@ -234,9 +234,17 @@ def refusals(tmp):
     fails(1, "backup", "create", "--data", tmp / "plain", "--repo", tmp / "plain")
 
 
+def engines(tmp):
+    """Those of the build."""
+    made = varve("table", "create", "--data", tmp / "probe", "t", "--engine", "rocksdb")
+    if made.returncode != 0:
+        assert "no engine rocksdb" in made.stderr, made
+    return ("lsm", "btree") + (("rocksdb",) if made.returncode == 0 else ())
+
+
 def main():
     with TempDir() as tmp:
-        for engine in ("lsm", "btree"):
+        for engine in engines(tmp):
             data, repo = whole_way(tmp, engine)
             if engine == "lsm":
                 offline(tmp, data, repo)
