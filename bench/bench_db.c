@@ -110,8 +110,7 @@ static vv_slice key_of(uint64_t n, char out[24])
     return vv_slice_of(out, 16);
 }
 
-/* ---- durable commits, by threads
- * ------------------------------------------------------------------ */
+/* ---- durable commits, by threads ---- */
 
 typedef struct worker {
     bench *b;
@@ -169,8 +168,7 @@ static void rows_of_commits(bench *b)
     }
 }
 
-/* ---- fill
- * ----------------------------------------------------------------------------------------- */
+/* ---- fill ---- */
 
 static void fill(bench *b, const char *name, uint64_t batch_size, uint64_t count, uint64_t seed)
 {
@@ -200,8 +198,7 @@ static void fill(bench *b, const char *name, uint64_t batch_size, uint64_t count
     vv_batch_destroy(batch);
 }
 
-/* ---- the queue
- * ------------------------------------------------------------------------------------- */
+/* ---- the queue ---- */
 
 typedef struct queued {
     bench *b;
@@ -264,8 +261,7 @@ static void queue_rows(bench *b, uint64_t batch_size, uint64_t count)
     free(q);
 }
 
-/* ---- reads
- * ---------------------------------------------------------------------------------------- */
+/* ---- reads ---- */
 
 static void get_worker(void *arg)
 {
@@ -347,8 +343,7 @@ static void rows_of_reads(bench *b)
     scan_row(b);
 }
 
-/* ---- restart
- * --------------------------------------------------------------------------------------- */
+/* ---- restart ---- */
 
 #define RESTART_VALUE 1024u
 

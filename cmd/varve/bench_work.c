@@ -20,8 +20,7 @@
 #define STEP_NS (100 * VV_NS_PER_MS)
 #define FILL_BATCH 1000u
 
-/* ---- requests
- * ----------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 static vv_slice key_of(const bench_client *c, uint64_t n, char text[32])
 {
@@ -201,8 +200,7 @@ const bench_work bench_works[] = {
 };
 const size_t bench_work_count = ARRAY_LEN(bench_works);
 
-/* ---- calls
- * --------------------------------------------------------------------------------------------- */
+/* ---- calls ---- */
 
 static void take_failure(bench *b, vv_status st, const char *message)
 {
@@ -293,8 +291,7 @@ static vv_status run_calls(bench_client *c, vv_error *err)
     return st;
 }
 
-/* ---- one stream
- * ---------------------------------------------------------------------------------------- */
+/* ---- one stream ---- */
 
 /* When each record in flight was sent. */
 typedef struct flight {
@@ -384,8 +381,7 @@ static vv_status run_stream(bench_client *c, vv_error *err)
     return st;
 }
 
-/* ---- a client
- * ------------------------------------------------------------------------------------------- */
+/* ---- a client ---- */
 
 static vv_status client_init(bench_client *c, vv_error *err)
 {

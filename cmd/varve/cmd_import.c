@@ -94,8 +94,7 @@ typedef struct load {
     const char *paths[LINES_KEPT];
 } load;
 
-/* ---- progress
- * ----------------------------------------------------------------------------------------- */
+/* ---- progress ---- */
 
 static void clear_bar(load *l)
 {
@@ -142,8 +141,7 @@ static void show_progress(load *l, const import_input *in)
         (void)fprintf(stderr, "%s: %" PRIu64 " records, %.0f/s\n", in->path, l->at.acked, rate);
 }
 
-/* ---- faults
- * ------------------------------------------------------------------------------------------- */
+/* ---- faults ---- */
 
 static void report(load *l, const char *text)
 {
@@ -184,8 +182,7 @@ static vv_status bad_line(load *l, vv_status st, vv_error *err)
     return VV_OK;
 }
 
-/* ---- one file
- * ------------------------------------------------------------------------------------------ */
+/* ---- one file ---- */
 
 static vv_status send_record(load *l, const import_input *in, const store_record *record,
                              vv_error *err)
@@ -341,8 +338,7 @@ static vv_status load_file(load *l, const char *path, vv_error *err)
     return st;
 }
 
-/* ---- the command
- * ---------------------------------------------------------------------------------------- */
+/* ---- the command ---- */
 
 /* Every file can be opened, before a store or a table is made for it; and how much there is. */
 static vv_status measure(load *l, int argc, char **argv, vv_error *err)
@@ -427,8 +423,7 @@ static int run_load(load *l, int argc, char **argv)
     return l->at.failed + l->bad > 0 ? CMD_ERROR : CMD_OK;
 }
 
-/* ---- keys and values, sorted, all or nothing
- * -------------------------------------------------------- */
+/* ---- keys and values, sorted, all or nothing ---- */
 
 typedef struct pairs {
     load *load;

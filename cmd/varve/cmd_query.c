@@ -164,8 +164,7 @@ static int read_question(cmd_ctx *ctx, const args *a, question *q)
     return CMD_OK;
 }
 
-/* ---- records
- * --------------------------------------------------------------------------------------- */
+/* ---- records ---- */
 
 typedef struct printer {
     const question *q;
@@ -466,8 +465,7 @@ static vv_status print_records(const cmd_ctx *ctx, store *s, const question *q, 
     return st;
 }
 
-/* ---- aggregates
- * -------------------------------------------------------------------------------------- */
+/* ---- aggregates ---- */
 
 typedef struct group_printer {
     out_writer out;

@@ -15,8 +15,7 @@
 #define IMPORT_COLUMNS_MAX 1024u
 #define IMPORT_LINE_MAX (32u * 1024 * 1024)
 
-/* ---- import_csv.c: lines and fields
- * --------------------------------------------------------------- */
+/* ---- import_csv.c: lines and fields ---- */
 
 typedef struct import_input {
     const char *path; /* as it was given; "-" is standard input */
@@ -46,8 +45,7 @@ VV_MUST_CHECK vv_status import_split(const import_input *in, uint8_t *line, size
                                      char delimiter, vv_slice *fields, size_t *count,
                                      vv_error *err);
 
-/* ---- import_map.c: fields to a record
- * -------------------------------------------------------------- */
+/* ---- import_map.c: fields to a record ---- */
 
 typedef struct import_options {
     const char *id;        /* a column, or text with {column}; NULL: chosen from the header */
@@ -106,8 +104,7 @@ VV_MUST_CHECK vv_status import_map_csv(import_map *m, const import_input *in,
 VV_MUST_CHECK vv_status import_map_json(import_map *m, const import_input *in, vv_slice line,
                                         store_record *out, vv_error *err);
 
-/* ---- import_time.c: times
- * -------------------------------------------------------------------------- */
+/* ---- import_time.c: times ---- */
 
 /** How usual a name is for the time of a record, 0 the most; SIZE_MAX when it is none. */
 size_t import_time_rank(vv_slice name);

@@ -54,8 +54,7 @@ static vv_status check_names(const import_map *m, const import_input *in, vv_err
     return VV_OK;
 }
 
-/* ---- the id
- * ------------------------------------------------------------------------------------------ */
+/* ---- the id ---- */
 
 static vv_status add_part(import_map *m, id_part part, vv_error *err)
 {
@@ -126,8 +125,7 @@ static vv_status choose_id(import_map *m, const import_input *in, vv_error *err)
     return default_id(m, in, err);
 }
 
-/* ---- the time
- * ---------------------------------------------------------------------------------------- */
+/* ---- the time ---- */
 
 static vv_status choose_time(import_map *m, vv_error *err)
 {
@@ -150,8 +148,7 @@ static vv_status choose_time(import_map *m, vv_error *err)
     return VV_OK;
 }
 
-/* ---- preparing
- * --------------------------------------------------------------------------------------- */
+/* ---- preparing ---- */
 
 static vv_status set_roles(import_map *m, const cmd_list *names, const char *option,
                            import_role role, vv_error *err)
@@ -261,8 +258,7 @@ void import_map_fini(import_map *m)
     vv_arena_fini(&m->arena);
 }
 
-/* ---- records
- * ----------------------------------------------------------------------------------------- */
+/* ---- records ---- */
 
 static bool is_utf8(vv_slice s)
 {

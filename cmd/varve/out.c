@@ -215,8 +215,7 @@ static void csv_row(out_writer *o, const out_cell *cells)
     print_line(o);
 }
 
-/* ---- the table
- * ----------------------------------------------------------------------------------- */
+/* ---- the table ---- */
 
 static size_t text_width(vv_slice text)
 {

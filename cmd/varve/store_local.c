@@ -63,8 +63,7 @@ static vv_status open_table(local *l, bool create, vv_table_kind kind, vv_error 
     return vv_table_create(l->db, l->base.tenant, l->base.table, &opt, &l->table, err);
 }
 
-/* ---- keys and values
- * ----------------------------------------------------------------------------- */
+/* ---- keys and values ---- */
 
 static int64_t expiry_of(uint64_t ttl_ms)
 {
@@ -282,8 +281,7 @@ static vv_status local_scan(store *s, const store_range *range,
     return st;
 }
 
-/* ---- queries
- * -------------------------------------------------------------------------------------- */
+/* ---- queries ---- */
 
 static query_env env_of(local *l)
 {
@@ -376,8 +374,7 @@ static vv_status local_explain(store *s, const query_ask *ask, vv_buf *text, vv_
     return VV_OK;
 }
 
-/* ---- administration
- * -------------------------------------------------------------------------------- */
+/* ---- administration ---- */
 
 static void fill_info(const vv_table_info *from, store_table_info *out)
 {
@@ -553,8 +550,7 @@ static vv_status local_compact(store *s, vv_slice begin, vv_slice end, bool look
     return st;
 }
 
-/* ---- loading
- * ---------------------------------------------------------------------------------------- */
+/* ---- loading ---- */
 
 static vv_status local_load_begin(store *s, store_refused refused, void *ctx, int durability,
                                   vv_error *err)

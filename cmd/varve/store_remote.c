@@ -323,8 +323,7 @@ static vv_status remote_scan(store *s, const store_range *range,
     return st;
 }
 
-/* ---- queries
- * ------------------------------------------------------------------------------------- */
+/* ---- queries ---- */
 
 static void read_stats(vv_slice message, query_stats *out)
 {
@@ -436,8 +435,7 @@ static vv_status remote_explain(store *s, const query_ask *ask, vv_buf *text, vv
     return st;
 }
 
-/* ---- administration
- * ------------------------------------------------------------------------------ */
+/* ---- administration ---- */
 
 static void copy_text(char *to, size_t size, vv_slice text)
 {
@@ -635,8 +633,7 @@ static vv_status remote_compact(store *s, vv_slice begin, vv_slice end, bool loo
     return st;
 }
 
-/* ---- loading
- * -------------------------------------------------------------------------------------- */
+/* ---- loading ---- */
 
 static vv_status remote_load_begin(store *s, store_refused refused, void *ctx, int durability,
                                    vv_error *err)

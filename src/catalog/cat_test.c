@@ -159,8 +159,7 @@ static void names_are_checked(void **state)
             fail_msg("'%s'", cases[i].name);
 }
 
-/* ---- the steps, over a commit path of the test
- * ---------------------------------------------------- */
+/* ---- the steps, over a commit path of the test ---- */
 
 typedef struct fake {
     engine *shard[3];

@@ -20,8 +20,7 @@
 #include "base/util.h"
 #include "vv_test.h"
 
-/* ---- the server
- * ------------------------------------------------------------------------------------ */
+/* ---- the server ---- */
 
 typedef struct stream {
     int32_t id;
@@ -256,8 +255,7 @@ static int64_t now_ms(void)
     return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* ---- the tests
- * ---------------------------------------------------------------------------------------- */
+/* ---- the tests ---- */
 
 static void test_addresses(void **state)
 {

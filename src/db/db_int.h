@@ -567,8 +567,7 @@ VV_MUST_CHECK vv_status db_flush_shard(vv_db *db, db_shard *shard, vv_error *err
 VV_MUST_CHECK vv_status db_flush_held(vv_db *db, db_shard *shard, vv_error *err)
     VV_REQUIRES(db->commit_lock);
 
-/* ---- db_cursor.c, db_time_cursor.c
- * --------------------------------------------------------------- */
+/* ---- db_cursor.c, db_time_cursor.c ---- */
 
 typedef struct db_time_cursor db_time_cursor;
 

@@ -397,8 +397,7 @@ static void options_out_of_range_are_named(void **state)
     assert_non_null(strstr(err.msg, "VV_OPTIONS_INIT"));
 }
 
-/* ---- the full disk
- * -------------------------------------------------------------------------------- */
+/* ---- the full disk ---- */
 
 static vv_status fill(vv_table *t, int *written, int more, vv_error *err)
 {

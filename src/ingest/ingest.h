@@ -105,8 +105,7 @@ typedef enum ingest_kind {
 VV_MUST_CHECK vv_status ingest_submit(ingest_producer *producer, ingest_kind kind,
                                       const ingest_message *message, vv_error *err);
 
-/* ---- what settled() sees
- * ------------------------------------------------------------------------- */
+/* ---- what settled() sees ---- */
 
 typedef enum ingest_event {
     INGEST_EVENT_RECORDS, /* of INGEST_RECORD, INGEST_BATCH, and a record of a stream */
@@ -143,8 +142,7 @@ const char *ingest_durability_name(vv_durability durability);
 /** The reverse; an empty text is the default. VV_INVALID names what is allowed. */
 VV_MUST_CHECK vv_status ingest_durability_parse(vv_slice text, vv_durability *out, vv_error *err);
 
-/* ---- figures
- * --------------------------------------------------------------------------------------- */
+/* ---- figures ---- */
 
 #define INGEST_RATE_SECONDS 10 /* the window of the rates */
 

@@ -37,8 +37,7 @@ static void refuse_fault(ingest_item *item, ingest_fault fault)
     refuse_item(item, st, err.msg);
 }
 
-/* ---- one record
- * ---------------------------------------------------------------------------------- */
+/* ---- one record ---- */
 
 static vv_status note_table(ingest_item *item, ingest_table *table)
 {
@@ -151,8 +150,7 @@ static void extract_record(ingest_worker *w, ingest_item *item, const ingest_vie
         rec->result.id = vv_slice_of(NULL, 0);
 }
 
-/* ---- metadata
- * -------------------------------------------------------------------------------------- */
+/* ---- metadata ---- */
 
 typedef struct pair {
     vv_slice key, value;
@@ -238,8 +236,7 @@ static size_t metadata_room(const ingest_view *v)
     return (size_t)v->metadata_bytes + 2 * (size_t)v->metadata_count;
 }
 
-/* ---- messages
- * ---------------------------------------------------------------------------------------- */
+/* ---- messages ---- */
 
 /* Records of a message: memory for them. As much as the message itself takes was counted when it
  * was let in; what many tiny records take beyond that must fit the budget. */
@@ -514,8 +511,7 @@ void ingest_extract(ingest_worker *w, ingest_item *item)
     }
 }
 
-/* ---- the worker
- * -------------------------------------------------------------------------------------------- */
+/* ---- the worker ---- */
 
 static void extract_all(ingest_worker *w, ingest_list *raw)
 {

@@ -52,8 +52,7 @@ typedef struct ingest_tenants {
     uint32_t count;
 } ingest_tenants;
 
-/* ---- tables (ingest_table.c)
- * --------------------------------------------------------------------- */
+/* ---- tables (ingest_table.c) ---- */
 
 /* A table that was resolved for an identity. Items refer to it, so it outlives its cache. */
 typedef struct ingest_table {
@@ -76,8 +75,7 @@ typedef struct ingest_table_cache {
     uint32_t count;
 } ingest_table_cache; /* one worker's */
 
-/* ---- items
- * --------------------------------------------------------------------------------------- */
+/* ---- items ---- */
 
 typedef struct ingest_rec {
     ingest_result result;
@@ -208,8 +206,7 @@ typedef struct ingest_worker {
     ingest_table_cache cache; /* the worker thread's */
 } ingest_worker;
 
-/* ---- the writer's batches (ingest_writer.c)
- * ------------------------------------------------------- */
+/* ---- the writer's batches (ingest_writer.c) ---- */
 
 typedef struct ingest_segment {
     ingest_item *item;
@@ -279,8 +276,7 @@ struct ingest_pipeline {
     vv_hist latency;
 };
 
-/* ---- ingest_pipeline.c
- * ------------------------------------------------------------------------------ */
+/* ---- ingest_pipeline.c ---- */
 
 /* Bytes of a settled item leave: let what waits outside come in. */
 void ingest_unpark(ingest_pipeline *p);
@@ -291,8 +287,7 @@ void ingest_producer_unref(ingest_producer *producer);
 /* A sentence kept with the item; NULL when there is no memory. */
 const char *ingest_item_words(ingest_item *item, const char *fmt, ...) VV_PRINTF(2, 3);
 
-/* ---- ingest_extract.c
- * -------------------------------------------------------------------------------- */
+/* ---- ingest_extract.c ---- */
 
 /* Decode and check one item. Never fails: what is wrong is written into it. */
 void ingest_extract(ingest_worker *w, ingest_item *item);
@@ -300,8 +295,7 @@ void ingest_extract(ingest_worker *w, ingest_item *item);
 bool ingest_worker_turn(ingest_worker *w);
 void ingest_worker_main(void *arg);
 
-/* ---- ingest_table.c
- * ------------------------------------------------------------------------------------ */
+/* ---- ingest_table.c ---- */
 
 /* The table for records of producer; borrowed from the cache until the next call. */
 VV_MUST_CHECK vv_status ingest_table_find(ingest_worker *w, ingest_producer *producer,
@@ -311,8 +305,7 @@ void ingest_table_ref(ingest_table *table);
 void ingest_table_unref(ingest_table *table);
 void ingest_table_cache_clear(ingest_table_cache *cache);
 
-/* ---- ingest_writer.c
- * ------------------------------------------------------------------------------------ */
+/* ---- ingest_writer.c ---- */
 
 void ingest_writer_main(void *arg);
 /* Completions, gathering, submitting, once. False when there was nothing to do. */
@@ -321,8 +314,7 @@ bool ingest_writer_turn(ingest_pipeline *p);
 void ingest_writer_give(ingest_pipeline *p, ingest_list *items);
 void ingest_writer_fini(ingest_writer *writer);
 
-/* ---- ingest_stats.c
- * -------------------------------------------------------------------------------------- */
+/* ---- ingest_stats.c ---- */
 
 void ingest_count_item(ingest_pipeline *p, const ingest_item *item, int64_t now_ns);
 /* The figures of a tenant, made on first use; NULL when there are too many or no memory. */

@@ -21,8 +21,7 @@
 #define QUEUE_BYTES_DEFAULT (64 * VV_MIB)
 #define BATCH_BYTES_DEFAULT (1u * 1024 * 1024)
 
-/* ---- admission
- * ------------------------------------------------------------------------------------- */
+/* ---- admission ---- */
 
 static bool admit(ingest_pipeline *p, const ingest_item *item)
 {
@@ -88,8 +87,7 @@ static vv_status enqueue(ingest_worker *w, ingest_item *item)
     return VV_OK;
 }
 
-/* ---- items
- * ------------------------------------------------------------------------------------------- */
+/* ---- items ---- */
 
 static void release_message(const ingest_message *message)
 {
@@ -213,8 +211,7 @@ vv_status ingest_durability_parse(vv_slice text, vv_durability *out, vv_error *e
                    (int)vv_min_u64(text.len, 40), (const char *)text.data);
 }
 
-/* ---- producers
- * ------------------------------------------------------------------------------------------ */
+/* ---- producers ---- */
 
 vv_status ingest_producer_open(ingest_pipeline *p, const ingest_producer_ops *ops, void *ctx,
                                vv_slice identity, ingest_producer **out, vv_error *err)
@@ -278,8 +275,7 @@ void ingest_producer_close(ingest_producer *producer)
     ingest_producer_unref(producer);
 }
 
-/* ---- the whole
- * -------------------------------------------------------------------------------------------- */
+/* ---- the whole ---- */
 
 static vv_status write_to_db(void *ctx, vv_batch *batch, vv_durability durability,
                              vv_write_done done, void *done_ctx, vv_error *err)

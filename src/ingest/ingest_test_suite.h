@@ -16,8 +16,7 @@
 #include "io/vio_sim.h"
 #include "varve/record.h"
 
-/* ---- messages
- * -------------------------------------------------------------------------------------- */
+/* ---- messages ---- */
 
 typedef struct rec_spec {
     const char *entity, *tenant, *schema;
@@ -125,8 +124,7 @@ static inline void put_option(vv_buf *b, unsigned number, const char *key, const
     wire_wrap(b, mark, number);
 }
 
-/* ---- the bed
- * ------------------------------------------------------------------------------------------ */
+/* ---- the bed ---- */
 
 typedef struct held {
     vv_batch *batch;
@@ -230,8 +228,7 @@ static inline void bed_end(bed *b)
     vio_sim_disk_destroy(b->disk);
 }
 
-/* ---- a producer that writes down what it is told
- * -------------------------------------------------------- */
+/* ---- a producer that writes down what it is told ---- */
 
 typedef struct recorder {
     bed *bed;

@@ -133,8 +133,7 @@ static void test_depth_is_bounded(void **state)
     }
 }
 
-/* ---- against protobuf-c
- * -------------------------------------------------------------------------- */
+/* ---- against protobuf-c ---- */
 
 typedef struct made {
     char entity[24], tenant[24], schema[24], keys[4][8], values[4][24];

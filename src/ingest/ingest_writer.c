@@ -35,8 +35,7 @@
 #define GIVE_UP_NS (10 * VV_NS_PER_S)
 #define PROCESSED_BYTES (8 * VV_MIB) /* workers wait above */
 
-/* ---- batches
- * ------------------------------------------------------------------------------------------ */
+/* ---- batches ---- */
 
 static void wbatch_free(ingest_wbatch *wb)
 {
@@ -99,8 +98,7 @@ void ingest_writer_fini(ingest_writer *writer)
     vv_mutex_fini(&writer->lock);
 }
 
-/* ---- settling
- * ------------------------------------------------------------------------------------------ */
+/* ---- settling ---- */
 
 static void touch(ingest_writer *writer, ingest_producer *producer)
 {
@@ -246,8 +244,7 @@ static void on_done(void *ctx, vv_status status, const vv_write_result *result, 
     vv_mutex_unlock(&writer->lock);
 }
 
-/* ---- submitting
- * ------------------------------------------------------------------------------------------ */
+/* ---- submitting ---- */
 
 static void count_in(ingest_writer *writer, ingest_wbatch *wb)
 {
@@ -405,8 +402,7 @@ static bool submit_partial(ingest_pipeline *p, bool forced)
     return any;
 }
 
-/* ---- gathering
- * ---------------------------------------------------------------------------------------------- */
+/* ---- gathering ---- */
 
 static bool reserve_segment(ingest_wbatch *wb)
 {

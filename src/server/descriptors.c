@@ -65,8 +65,7 @@ bool descriptors_file(vv_slice set, vv_slice name, vv_slice *out)
     return false;
 }
 
-/* ---- symbols
- * ------------------------------------------------------------------------------------- */
+/* ---- symbols ---- */
 
 /* True when symbol begins with name, whole; *rest is what follows the dot, empty when nothing. */
 static bool step_into(vv_slice symbol, vv_slice name, vv_slice *rest)
@@ -173,8 +172,7 @@ bool descriptors_is_message(vv_slice set, vv_slice symbol)
     return false;
 }
 
-/* ---- files and services
- * -------------------------------------------------------------------------- */
+/* ---- files and services ---- */
 
 size_t descriptors_closure(vv_slice set, vv_slice file, vv_slice out[DESCRIPTORS_FILES_MAX])
 {

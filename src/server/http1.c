@@ -274,8 +274,7 @@ static size_t want_input(const srv_conn *conn)
     }
 }
 
-/* ---- answers out
- * --------------------------------------------------------------------------------- */
+/* ---- answers out ---- */
 
 static void write_head(srv_conn *conn, vv_buf *out, int status, const char *type, size_t len,
                        const char *extra, bool keep_alive)

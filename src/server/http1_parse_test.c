@@ -181,8 +181,7 @@ static void prop_the_end_of_a_head_does_not_depend_on_cuts(void **state)
     }
 }
 
-/* ---- chunks
- * -------------------------------------------------------------------------------------- */
+/* ---- chunks ---- */
 
 /* The body that came out, then E, B or M for end, bad or more; used is what was taken. */
 static size_t run_chunks(http1_chunks *c, vv_slice in, vv_buf *log)

@@ -103,8 +103,7 @@ static void test_one_message_always_goes(void **state)
     fixture_stop(&f);
 }
 
-/* ---- HTTP/1.1
- * ------------------------------------------------------------------------------------ */
+/* ---- HTTP/1.1 ---- */
 
 typedef struct post {
     int fd;

@@ -158,8 +158,7 @@ void srv_call_detach(srv_call *call)
     srv_call_unref(call);
 }
 
-/* ---- carrying out items
- * -------------------------------------------------------------------------- */
+/* ---- carrying out items ---- */
 
 static void append_output(srv_call *call, srv_item *item)
 {
@@ -241,8 +240,7 @@ void srv_call_run(srv_loop *loop, srv_post *post)
     srv_call_unref(call);
 }
 
-/* ---- credit and output
- * ----------------------------------------------------------------------------- */
+/* ---- credit and output ---- */
 
 void srv_call_credit(srv_call *call)
 {

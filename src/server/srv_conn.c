@@ -43,8 +43,7 @@ static bool would_block(void)
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static void on_event(srv_loop *loop, srv_source *source, uint32_t events);
 static void on_timer(srv_timer *timer);
@@ -149,8 +148,7 @@ void srv_conn_dirty(srv_conn *conn)
     conn->loop->dirty = conn;
 }
 
-/* ---- memory and windows
- * ---------------------------------------------------------------------------- */
+/* ---- memory and windows ---- */
 
 void srv_conn_received(srv_conn *conn, size_t len)
 {
@@ -188,8 +186,7 @@ void srv_conn_unpark(srv_conn *conn)
     srv_conn_dirty(conn);
 }
 
-/* ---- bytes in
- * ------------------------------------------------------------------------------------ */
+/* ---- bytes in ---- */
 
 /* The first bytes tell the protocol. False: close. */
 static bool sniff(srv_conn *conn, vv_slice in)
@@ -285,8 +282,7 @@ static void on_event(srv_loop *loop, srv_source *source, uint32_t events)
     }
 }
 
-/* ---- bytes out
- * ----------------------------------------------------------------------------------- */
+/* ---- bytes out ---- */
 
 /* How many bytes the socket took; -1 when it is broken. */
 static ssize_t write_some(srv_conn *conn, const uint8_t *data, size_t len)
@@ -393,8 +389,7 @@ void srv_conn_flush(srv_conn *conn)
         srv_conn_kill(conn);
 }
 
-/* ---- limits in time
- * -------------------------------------------------------------------------------- */
+/* ---- limits in time ---- */
 
 void srv_conn_begin_drain(srv_conn *conn)
 {

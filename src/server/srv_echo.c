@@ -238,8 +238,7 @@ static void fail_message(srv_call *call, srv_message msg)
     srv_call_finish_grpc(call, 9, "not now: 100% of \xc3\xa9");
 }
 
-/* ---- HTTP
- * ---------------------------------------------------------------------------------------- */
+/* ---- HTTP ---- */
 
 static void reply_slice(srv_call *call, int status, vv_slice s, const char *extra)
 {

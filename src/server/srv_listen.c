@@ -124,8 +124,7 @@ void srv_listener_close(srv_listener *l)
     l->fd = -1;
 }
 
-/* ---- accepting
- * ------------------------------------------------------------------------------------- */
+/* ---- accepting ---- */
 
 /* A connection on its way to another loop. */
 typedef struct handoff {

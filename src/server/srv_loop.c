@@ -24,8 +24,7 @@
 static _Thread_local srv_loop *this_loop;
 static srv_post closed_mark; /* on top of posts: the loop has ended */
 
-/* ---- posts
- * ---------------------------------------------------------------------------------------- */
+/* ---- posts ---- */
 
 bool srv_loop_is_here(const srv_loop *loop)
 {
@@ -123,8 +122,7 @@ static void reap_dead(srv_loop *loop)
     }
 }
 
-/* ---- epoll
- * ----------------------------------------------------------------------------------------- */
+/* ---- epoll ---- */
 
 bool srv_loop_watch(srv_loop *loop, int fd, srv_source *source, uint32_t events, bool known)
 {
@@ -175,8 +173,7 @@ const char *srv_loop_date(srv_loop *loop)
     return loop->date_text;
 }
 
-/* ---- the loop
- * -------------------------------------------------------------------------------------- */
+/* ---- the loop ---- */
 
 static void begin_stop(srv_loop *loop, srv_post *post)
 {

@@ -522,8 +522,7 @@ static void test_http_over_http2(void **state)
     fixture_stop(&f);
 }
 
-/* ---- stopping and limits
- * --------------------------------------------------------------------------- */
+/* ---- stopping and limits ---- */
 
 static void *stop_in_background(void *arg)
 {

@@ -23,8 +23,7 @@
 #define STATUS_MAX (64u * 1024)
 #define JSON_TYPE "application/json"
 
-/* ---- ingest
- * ----------------------------------------------------------------------------------------- */
+/* ---- ingest ---- */
 
 typedef struct post {
     node *n;
@@ -199,8 +198,7 @@ static void batch_message(srv_call *call, srv_message msg)
     post_message(call, INGEST_BATCH, msg);
 }
 
-/* ---- status
- * -------------------------------------------------------------------------------------------- */
+/* ---- status ---- */
 
 /* What the levels hold and what writing them cost. */
 static void put_levels(vv_buf *json, const vv_stats *s)

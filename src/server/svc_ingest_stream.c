@@ -202,8 +202,7 @@ static const ingest_producer_ops stream_ops = {.resolve = stream_resolve,
                                                .tick = stream_tick,
                                                .closed = stream_free};
 
-/* ---- the loop's side
- * ------------------------------------------------------------------------------ */
+/* ---- the loop's side ---- */
 
 void svc_ingest_stream_start(srv_call *call)
 {

@@ -167,8 +167,7 @@ const char *svc_ingest_given(const node *n, vv_durability given)
     return ingest_durability_name(db_durability(n->db, given));
 }
 
-/* ---- one message, one answer
- * ---------------------------------------------------------------------- */
+/* ---- one message, one answer ---- */
 
 typedef struct unary {
     node *n;
@@ -265,8 +264,7 @@ static void batch_message(srv_call *call, srv_message msg)
     unary_message(call, INGEST_BATCH, &msg);
 }
 
-/* ---- state
- * ---------------------------------------------------------------------------------------- */
+/* ---- state ---- */
 
 void svc_ingest_put_metrics(vv_buf *out, uint32_t number, node *n, vv_slice tenant)
 {

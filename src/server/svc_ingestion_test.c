@@ -112,8 +112,7 @@ static int teardown(void **state)
     return system(command);
 }
 
-/* ---- messages
- * -------------------------------------------------------------------------------------- */
+/* ---- messages ---- */
 
 static void put_record(vv_buf *b, const char *entity, const char *schema)
 {
@@ -390,8 +389,7 @@ static void state_and_health(void **state)
     }
 }
 
-/* ---- streams
- * -------------------------------------------------------------------------------------------- */
+/* ---- streams ---- */
 
 static void send_record(cli_stream *s, const char *entity)
 {

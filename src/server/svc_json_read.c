@@ -346,8 +346,7 @@ static vv_status read_integer(reader *r, const ProtobufCFieldDescriptor *fd, uin
     return VV_OK;
 }
 
-/* ---- scalar fields
- * ------------------------------------------------------------------------------- */
+/* ---- scalar fields ---- */
 
 static int base64_digit(uint8_t c)
 {
@@ -459,8 +458,7 @@ static vv_status read_number_field(reader *r, const ProtobufCFieldDescriptor *fd
     return VV_OK;
 }
 
-/* ---- messages
- * -------------------------------------------------------------------------------------- */
+/* ---- messages ---- */
 
 static vv_status read_timestamp(reader *r)
 {

@@ -270,8 +270,7 @@ static void test_get_records(void **state)
     fixture_stop(&f);
 }
 
-/* ---- Query
- * --------------------------------------------------------------------------------------- */
+/* ---- Query ---- */
 
 static Storage__QueryResponse *ask(fixture *f, const query_ask *q, int code)
 {
@@ -334,8 +333,7 @@ static void test_query_pages(void **state)
     fixture_stop(&f);
 }
 
-/* ---- QueryStream
- * --------------------------------------------------------------------------------- */
+/* ---- QueryStream ---- */
 
 static cli_stream *start_stream_of(fixture *f, const query_ask *q)
 {
@@ -513,8 +511,7 @@ static void test_streams_that_end_early(void **state)
     fixture_stop(&f);
 }
 
-/* ---- the others
- * ----------------------------------------------------------------------------------- */
+/* ---- the others ---- */
 
 static void test_aggregate_explain_health(void **state)
 {

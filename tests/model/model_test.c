@@ -321,8 +321,7 @@ static void compare_all(const view *at)
     }
 }
 
-/* ---- snapshots and upkeep
- * ------------------------------------------------------------------------ */
+/* ---- snapshots and upkeep ---- */
 
 static uint64_t do_snapshot(void)
 {
