@@ -9,7 +9,7 @@
 
 typedef enum vv_cpu {
     VV_CPU_BASELINE, /* what the build is for: SSE2 on x86-64 */
-    VV_CPU_AVX2,     /* AVX2, FMA, BMI */
+    VV_CPU_AVX2,     /* AVX2, FMA, BMI, LZCNT */
     VV_CPU_AVX512,   /* F, DQ, BW, VL on top */
     VV_CPU_COUNT
 } vv_cpu;

@@ -11,12 +11,17 @@
 #include "base/alloc.h"
 #include "codec/column_int.h"
 
-#define SHORT_TIMES 32u   /* up to here an append writes varints rather than bits */
-#define SHORT_ONLY 16u    /* up to here varints are shorter than a block for certain */
-#define SHORT_MAX 120u    /* from here on a block is */
-#define RAW_DOUBLES 3u    /* up to here nothing is shorter than the values for certain */
-#define GOOD_TENTHS 21u   /* tenths of a byte a value at which a decimal column is taken at once */
-#define EXPONENT_CLEAR 8u /* up to here a column of decimals has none that Chimp shortens */
+#define SHORT_TIMES 32u /* up to here an append writes varints rather than bits */
+#define SHORT_ONLY 16u  /* up to here varints are shorter than a block for certain */
+#define SHORT_MAX 120u  /* from here on a block is */
+#define RAW_DOUBLES 3u  /* up to here nothing is shorter than the values for certain */
+/* Sizes in tenths of a byte a value: up to which a column of decimals is taken at once, up to which
+ * only a dictionary is tried beside it, and up to which one of few digits is (what has them and is
+ * longer may have few distinct bits). */
+#define GOOD_TENTHS 12u
+#define FAIR_TENTHS 21u
+#define DIGITS_TENTHS 48u
+#define DIGITS_MAX 8u
 
 static const codec_put_fn put_of[CODEC_COL_COUNT];
 
@@ -186,14 +191,17 @@ static contest choose(const uint64_t *v, uint32_t n, codec_scratch *s)
     c.size = (size_t)(put_as(CODEC_COL_RAW, v, n, s, c.best) - c.best);
     challenge(&c, CODEC_COL_DECIMAL, v, n, s, 100);
     bool decimal = c.best[0] == CODEC_COL_DECIMAL;
-    if (decimal && c.size * 10 <= (size_t)n * GOOD_TENTHS)
+    bool digits = decimal && c.best[1] <= DIGITS_MAX;
+    size_t tenths = c.size * 10 / n;
+    if (decimal && tenths < GOOD_TENTHS)
         return c;
-    bool clear = decimal && c.best[1] <= EXPONENT_CLEAR;
+    s->size_to_beat = c.size;
     challenge(&c, CODEC_COL_DICT, v, n, s, 100);
-    if (!clear)
+    if (decimal && (tenths < FAIR_TENTHS || (digits && tenths < DIGITS_TENTHS)))
+        return c;
+    if (!decimal)
         challenge(&c, CODEC_COL_ORDERED_INT, v, n, s, 100);
-    if (!clear)
-        challenge(&c, CODEC_COL_CHIMP128, v, n, s, 88);
+    challenge(&c, CODEC_COL_CHIMP128, v, n, s, 88);
     return c;
 }
 
@@ -263,6 +271,7 @@ static const codec_put_fn put_of[CODEC_COL_COUNT] = {
 static vv_status append_as(codec_column kind, codec_column first, codec_column last,
                            const uint64_t *v, uint32_t n, codec_scratch *s, vv_buf *out)
 {
+    s->size_to_beat = SIZE_MAX;
     bool fits = kind <= CODEC_COL_CONST || (kind >= first && kind <= last);
     uint8_t *end = !fits || n > CODEC_COLUMN_MAX ? NULL : put_as(kind, v, n, s, s->best);
     if (end == NULL)

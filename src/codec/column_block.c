@@ -177,19 +177,21 @@ static uint8_t *put_packed(const codec_kernels *k, const uint64_t *u, uint32_t n
     return p + (size_t)tail * CODEC_LANES;
 }
 
+/* Every value is written and kept only if it has a patch: nobody could predict a branch. */
 static uint8_t *put_patches(const uint64_t *u, uint32_t n, const block_plan *plan, uint8_t *p)
 {
+    uint16_t position[CODEC_COLUMN_MAX + 1];
     uint8_t *high = p + (size_t)plan->patches * 2;
+    uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t rest = u[i] >> plan->width; /* the width is below 64 when there are patches */
-        if (rest == 0)
-            continue;
-        vv_put_le16(p, (uint16_t)i);
-        p += 2;
-        vv_put_le64(high, rest);
-        high += plan->patch_bytes;
+        position[count] = (uint16_t)i;
+        vv_put_le64(high + (size_t)count * plan->patch_bytes, rest);
+        count += rest != 0;
     }
-    return high;
+    assert(count == plan->patches);
+    memcpy(p, position, count * sizeof *position);
+    return high + (size_t)count * plan->patch_bytes;
 }
 
 static uint8_t *put_head(const block_plan *plan, uint8_t *p)
@@ -337,6 +339,10 @@ vv_status codec_block_get(codec_in in, uint32_t n, uint64_t *out, vv_error *err)
     size_t packed = packed_size(n, plan.width);
     if (codec_in_left(&in) != packed + (size_t)plan.patches * (2 + plan.patch_bytes))
         return codec_column_bad(err, CODEC_COL_INT, "its length");
+    if (plan.width == 0 && plan.patches == 0) { /* all differences are equal, to the last bit */
+        k->line(out, n, plan.origin, plan.transform == FOR ? 0 : plan.divisor * plan.base);
+        return VV_OK;
+    }
     uint64_t *u = n % CODEC_LANES == 0 ? out : rows_of;
     get_packed(k, in.p, n, plan.width, u);
     if (plan.patches > 0 && !get_patches(&plan, in.p + packed, n, u))

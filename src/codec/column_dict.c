@@ -17,6 +17,8 @@
 #define SLOT_BITS 11u /* twice CODEC_COLUMN_MAX */
 #define EARLY 256u    /* values after which a column of hardly any repeats is given up */
 #define EARLY_MAX 200u
+#define ENTRY_MIN 2u     /* bytes of a distinct value */
+#define NUMBER_SHARE 12u /* two thirds of the bits of a number, in bytes */
 
 uint8_t *codec_ordered_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p)
 {
@@ -82,10 +84,17 @@ static void sort_numbers(const uint64_t *key, uint32_t count, uint16_t *number)
         memcpy(number, from, count * sizeof *number);
 }
 
+/* About the least that a dictionary can come to, so that most that would lose are not sorted. */
+static size_t least_size(uint32_t count, uint32_t n)
+{
+    unsigned bits = count < 2 ? 0 : 32 - (unsigned)__builtin_clz(count - 1);
+    return (size_t)count * ENTRY_MIN + (size_t)n * bits / NUMBER_SHARE;
+}
+
 uint8_t *codec_dict_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p)
 {
     uint32_t count = n == 0 ? 0 : number_values(v, n, s);
-    if (count == 0)
+    if (count == 0 || least_size(count, n) >= s->size_to_beat)
         return NULL;
     uint64_t key[DISTINCT_MAX];
     uint16_t sorted[DISTINCT_MAX];

@@ -29,6 +29,7 @@ struct codec_scratch {
     uint64_t view[CODEC_COLUMN_MAX];              /* the integers of a form that has some inside */
     uint64_t miss[CODEC_COLUMN_MAX];              /* of the decimal form: 1 for no decimal */
     uint16_t number[CODEC_COLUMN_MAX];            /* of the dictionary: of each value */
+    size_t size_to_beat;                          /* what a dictionary must be shorter than */
     uint8_t best[CODEC_STAGE];                    /* the column to be appended */
     uint8_t other[CODEC_STAGE];                   /* one that may become it */
     uint16_t chimp_index[CODEC_CHIMP_KEYS];

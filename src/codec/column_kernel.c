@@ -136,6 +136,12 @@ static void scale(uint64_t *v, unsigned rows, uint64_t g, uint64_t add)
         v[i] = add + g * v[i];
 }
 
+static void line(uint64_t *v, uint32_t n, uint64_t origin, uint64_t step)
+{
+    for (uint32_t i = 0; i < n; i++)
+        v[i] = origin + i * step;
+}
+
 static inline wide unzigzag(wide u)
 {
     return u >> 1 ^ (0 - (u & 1));
@@ -230,11 +236,28 @@ static void delta2(const uint64_t *v, uint32_t n, uint64_t *restrict out)
         out[i] = zigzag(v[i] - 2 * v[i - 1] + v[i - 2]);
 }
 
+static inline unsigned width_of(uint64_t u)
+{
+    return u == 0 ? 0 : 64 - (unsigned)__builtin_clzll(u);
+}
+
+/* Four counts, so that equal widths in a row do not wait for each other. */
 static void histogram(const uint64_t *u, uint32_t n, uint32_t hist[65])
 {
-    uint32_t part[4][65] = {{0}}; /* so that equal widths in a row do not wait for each other */
-    for (uint32_t i = 0; i < n; i++)
-        part[i & 3][u[i] == 0 ? 0 : 64 - __builtin_clzll(u[i])]++;
+    uint32_t part[4][65] = {{0}};
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        unsigned a = width_of(u[i]);
+        unsigned b = width_of(u[i + 1]);
+        unsigned c = width_of(u[i + 2]);
+        unsigned d = width_of(u[i + 3]);
+        part[0][a]++;
+        part[1][b]++;
+        part[2][c]++;
+        part[3][d]++;
+    }
+    for (; i < n; i++)
+        part[0][width_of(u[i])]++;
     for (unsigned b = 0; b < 65; b++)
         hist[b] += part[0][b] + part[1][b] + part[2][b] + part[3][b];
 }
@@ -310,6 +333,7 @@ const codec_kernels CODEC_KERNELS = {
     .pack = pack,
     .unpack = unpack,
     .scale = scale,
+    .line = line,
     .sum_zigzag = sum_zigzag,
     .sum = sum,
     .min = min,

@@ -34,6 +34,8 @@ typedef struct codec_kernels {
 
     /* v[i] = add + g * v[i]. */
     void (*scale)(uint64_t *v, unsigned rows, uint64_t g, uint64_t add);
+    /* v[i] = origin + i * step. */
+    void (*line)(uint64_t *v, uint32_t n, uint64_t origin, uint64_t step);
     /* v[i] = carry + the sum over 0..i of (add + g * unzigzag(v[j])). */
     void (*sum_zigzag)(uint64_t *v, unsigned rows, uint64_t g, uint64_t add, uint64_t carry);
     /* v[i] = carry + the sum over 0..i of v[j]. */
