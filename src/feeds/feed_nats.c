@@ -1,0 +1,464 @@
+/*
+ * feed_nats.c - see feed_nats.h.
+ *
+ * libnats does not reconnect here: a lost connection ends the session, and the pump, which alone
+ * knows where to go on, opens the next. So there is one rule for pauses, and no message arrives
+ * from a connection that the pump has not asked.
+ */
+#include "feeds/feed_nats.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <nats/nats.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/util.h"
+
+#define CONNECT_MS 5000
+#define REQUEST_MS 5000
+#define NO_WAIT_MS 2 /* the least that a fetch may wait */
+#define PING_MS 10000
+#define PINGS_MAX 2
+#define ACK_WAIT_NS (60 * VV_NS_PER_S)
+#define YEAR_NS (365 * 24 * 3600 * VV_NS_PER_S)
+#define DUPLICATES_NS (120 * VV_NS_PER_S)
+#define CORE_PENDING_MESSAGES 1000000
+#define CORE_PENDING_BYTES (64 * 1024 * 1024)
+
+typedef struct nats_broker {
+    feed_broker broker;
+    char *stream;
+    char *subject;
+    char *durable;
+    bool is_core;
+    uint32_t batch;
+    natsOptions *options;
+    natsConnection *connection;
+    jsCtx *js;
+    natsSubscription *subscription;
+    int64_t created_ns; /* of the stream */
+    uint64_t dropped;
+    natsMsgList lists[FEED_SLOTS];      /* core: Msgs is ours, [batch] */
+    feed_message *messages[FEED_SLOTS]; /* [batch] */
+} nats_broker;
+
+static vv_status status_of(natsStatus s)
+{
+    switch (s) {
+    case NATS_OK:
+        return VV_OK;
+    case NATS_NO_MEMORY:
+        return VV_NO_MEMORY;
+    case NATS_TIMEOUT:
+        return VV_TIMEOUT;
+    case NATS_NOT_FOUND:
+        return VV_NOT_FOUND;
+    case NATS_INVALID_ARG:
+        return VV_INVALID;
+    default:
+        return VV_IO;
+    }
+}
+
+/* The sentence of a failed call, with what libnats last said in this thread. */
+static vv_status fail(vv_error *err, natsStatus s, const char *what, const char *name)
+{
+    natsStatus last = NATS_OK;
+    const char *text = nats_GetLastError(&last);
+    bool has_text = text != NULL && text[0] != '\0' && last == s;
+    return vv_fail(err, status_of(s), "nats: %s '%s': %s", what, name,
+                   has_text ? text : natsStatus_GetText(s));
+}
+
+static nats_broker *broker_of(feed_broker *broker)
+{
+    return VV_CONTAINER_OF(broker, nats_broker, broker);
+}
+
+/* ---- the stream ---- */
+
+static natsStatus add_stream(nats_broker *b, jsStreamInfo **info, jsErrCode *code)
+{
+    jsStreamConfig config;
+    const char *subjects[] = {b->subject};
+    natsStatus s = jsStreamConfig_Init(&config);
+    if (s != NATS_OK)
+        return s;
+    config.Name = b->stream;
+    config.Subjects = subjects;
+    config.SubjectsLen = 1;
+    config.Storage = js_FileStorage;
+    config.MaxAge = YEAR_NS;
+    config.Duplicates = DUPLICATES_NS;
+    return js_AddStream(info, b->js, &config, NULL, code);
+}
+
+static vv_status find_stream(nats_broker *b, feed_stream *out, vv_error *err)
+{
+    jsStreamInfo *info = NULL;
+    jsErrCode code = 0;
+    natsStatus s = js_GetStreamInfo(&info, b->js, b->stream, NULL, &code);
+    if (s == NATS_NOT_FOUND || code == JSStreamNotFoundErr)
+        s = add_stream(b, &info, &code);
+    if (s != NATS_OK)
+        return fail(err, s, "stream", b->stream);
+    bool is_kept = info->Config->Retention != js_InterestPolicy;
+    b->created_ns = info->Created;
+    *out = (feed_stream){.first = info->State.FirstSeq, .last = info->State.LastSeq};
+    (void)snprintf(out->incarnation, sizeof out->incarnation, "%" PRId64, info->Created);
+    if (out->first == 0) /* an empty stream that never had one */
+        out->first = out->last + 1;
+    jsStreamInfo_Destroy(info);
+    if (!is_kept)
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "nats: stream '%s' keeps messages by interest, and would drop some whenever "
+                       "the feed begins again: use a stream with limits",
+                       b->stream);
+    return VV_OK;
+}
+
+/* ---- sessions ---- */
+
+static void close_all(feed_broker *broker)
+{
+    nats_broker *b = broker_of(broker);
+    natsSubscription_Destroy(b->subscription);
+    jsCtx_Destroy(b->js);
+    natsConnection_Destroy(b->connection);
+    b->subscription = NULL;
+    b->js = NULL;
+    b->connection = NULL;
+}
+
+static vv_status open_stream(feed_broker *broker, feed_stream *out, vv_error *err)
+{
+    nats_broker *b = broker_of(broker);
+    jsOptions options;
+    natsStatus s = natsConnection_Connect(&b->connection, b->options);
+    if (s != NATS_OK)
+        return fail(err, s, "connect for", b->is_core ? b->subject : b->stream);
+    if (b->is_core) {
+        *out = (feed_stream){0};
+        return VV_OK;
+    }
+    s = jsOptions_Init(&options);
+    options.Wait = REQUEST_MS;
+    if (s == NATS_OK)
+        s = natsConnection_JetStream(&b->js, b->connection, &options);
+    return s == NATS_OK ? find_stream(b, out, err) : fail(err, s, "JetStream of", b->stream);
+}
+
+static vv_status subscribe_core(nats_broker *b, vv_error *err)
+{
+    natsStatus s = natsConnection_SubscribeSync(&b->subscription, b->connection, b->subject);
+    if (s == NATS_OK)
+        s = natsSubscription_SetPendingLimits(b->subscription, CORE_PENDING_MESSAGES,
+                                              CORE_PENDING_BYTES);
+    if (s == NATS_OK)
+        s = natsConnection_FlushTimeout(b->connection, REQUEST_MS);
+    return s == NATS_OK ? VV_OK : fail(err, s, "subscribe to", b->subject);
+}
+
+/* A consumer that begins at sequence, in place of the one of before. */
+static vv_status make_consumer(nats_broker *b, uint64_t sequence, vv_error *err)
+{
+    jsConsumerConfig config;
+    jsErrCode code = 0;
+    natsStatus s = js_DeleteConsumer(b->js, b->stream, b->durable, NULL, &code);
+    if (s != NATS_OK && s != NATS_NOT_FOUND && code != JSConsumerNotFoundErr)
+        return fail(err, s, "delete the old consumer", b->durable);
+    s = jsConsumerConfig_Init(&config);
+    if (s != NATS_OK)
+        return fail(err, s, "consumer", b->durable);
+    config.Durable = b->durable;
+    config.FilterSubject = b->subject;
+    config.DeliverPolicy = js_DeliverByStartSequence;
+    config.OptStartSeq = sequence;
+    config.AckPolicy = js_AckAll;
+    config.AckWait = ACK_WAIT_NS;
+    config.MaxAckPending = (int64_t)b->batch * (FEED_SLOTS + 2);
+    s = js_AddConsumer(NULL, b->js, b->stream, &config, NULL, NULL);
+    return s == NATS_OK ? VV_OK : fail(err, s, "make the consumer", b->durable);
+}
+
+static vv_status consume(feed_broker *broker, uint64_t sequence, vv_error *err)
+{
+    nats_broker *b = broker_of(broker);
+    jsSubOptions options;
+    natsSubscription_Destroy(b->subscription);
+    b->subscription = NULL;
+    if (b->is_core)
+        return subscribe_core(b, err);
+    vv_status st = make_consumer(b, sequence, err);
+    if (st != VV_OK)
+        return st;
+    natsStatus s = jsSubOptions_Init(&options);
+    options.Stream = b->stream;
+    options.Consumer = b->durable; /* bound to, and therefore left alone when we leave */
+    if (s == NATS_OK)
+        s = js_PullSubscribe(&b->subscription, b->js, b->subject, NULL, NULL, &options, NULL);
+    if (s == NATS_OK)
+        s = natsSubscription_SetPendingLimits(b->subscription, -1, -1);
+    return s == NATS_OK ? VV_OK : fail(err, s, "pull from the consumer", b->durable);
+}
+
+static uint64_t dropped(feed_broker *broker)
+{
+    nats_broker *b = broker_of(broker);
+    int64_t n = 0;
+    if (!b->is_core || b->subscription == NULL ||
+        natsSubscription_GetDropped(b->subscription, &n) != NATS_OK)
+        return 0;
+    return (uint64_t)n;
+}
+
+/* ---- messages ---- */
+
+static void release(feed_broker *broker, unsigned slot)
+{
+    nats_broker *b = broker_of(broker);
+    natsMsgList *list = &b->lists[slot];
+    if (!b->is_core) {
+        natsMsgList_Destroy(list);
+        return;
+    }
+    for (int i = 0; i < list->Count; i++)
+        natsMsg_Destroy(list->Msgs[i]);
+    list->Count = 0;
+}
+
+static bool read_message(const nats_broker *b, natsMsg *m, feed_message *out)
+{
+    const char *reply = natsMsg_GetReply(m);
+    feed_nats_meta meta = {0};
+    *out = (feed_message){.subject = vv_slice_str(natsMsg_GetSubject(m)),
+                          .payload =
+                              vv_slice_of(natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m))};
+    if (b->is_core)
+        return true;
+    if (!feed_nats_read_meta(vv_slice_str(reply), &meta))
+        return false;
+    out->sequence = meta.sequence;
+    out->delivery = meta.delivery;
+    out->published_ns = meta.published_ns;
+    out->waiting = meta.waiting;
+    return true;
+}
+
+/* What has arrived by itself; the first is waited for. */
+static natsStatus fetch_core(nats_broker *b, natsMsgList *list, int64_t wait_ms)
+{
+    natsStatus s = NATS_OK;
+    list->Count = 0;
+    while (s == NATS_OK && list->Count < (int)b->batch) {
+        s = natsSubscription_NextMsg(&list->Msgs[list->Count], b->subscription,
+                                     list->Count == 0 ? wait_ms : 0);
+        list->Count += s == NATS_OK;
+    }
+    return list->Count > 0 ? NATS_OK : s;
+}
+
+static vv_status fetch(feed_broker *broker, unsigned slot, int64_t wait_ns,
+                       const feed_message **out, size_t *count, vv_error *err)
+{
+    nats_broker *b = broker_of(broker);
+    natsMsgList *list = &b->lists[slot];
+    int64_t wait_ms = wait_ns / VV_NS_PER_MS;
+    wait_ms = wait_ms < NO_WAIT_MS ? NO_WAIT_MS : wait_ms;
+    *count = 0;
+    natsStatus s =
+        b->is_core ? fetch_core(b, list, wait_ms)
+                   : natsSubscription_Fetch(list, b->subscription, (int)b->batch, wait_ms, NULL);
+    if (s != NATS_OK) {
+        release(broker, slot);
+        return s == NATS_TIMEOUT ? VV_OK : fail(err, s, "fetch from", b->subject);
+    }
+    for (int i = 0; i < list->Count; i++) {
+        if (read_message(b, list->Msgs[i], &b->messages[slot][i]))
+            continue;
+        const char *reply = natsMsg_GetReply(list->Msgs[i]);
+        vv_fail(err, VV_IO, "nats: a message of '%s' has no numbers in its reply '%s'", b->stream,
+                reply == NULL ? "" : reply);
+        release(broker, slot);
+        return VV_IO;
+    }
+    *out = b->messages[slot];
+    *count = (size_t)list->Count;
+    if (*count == 0)
+        release(broker, slot);
+    return VV_OK;
+}
+
+static vv_status ack(feed_broker *broker, unsigned slot, size_t count, vv_error *err)
+{
+    nats_broker *b = broker_of(broker);
+    const char *reply = natsMsg_GetReply(b->lists[slot].Msgs[count - 1]);
+    natsStatus s = natsConnection_PublishString(b->connection, reply, "+ACK");
+    return s == NATS_OK ? VV_OK : fail(err, s, "acknowledge to", b->stream);
+}
+
+static vv_status check(feed_broker *broker, uint64_t *deliveries, vv_error *err)
+{
+    nats_broker *b = broker_of(broker);
+    jsStreamInfo *stream = NULL;
+    jsConsumerInfo *consumer = NULL;
+    if (b->is_core) {
+        natsStatus s = natsConnection_FlushTimeout(b->connection, REQUEST_MS);
+        return s == NATS_OK ? VV_OK : fail(err, s, "look at", b->subject);
+    }
+    natsStatus s = js_GetStreamInfo(&stream, b->js, b->stream, NULL, NULL);
+    bool is_same = s == NATS_OK && stream->Created == b->created_ns;
+    jsStreamInfo_Destroy(stream);
+    if (s != NATS_OK)
+        return fail(err, s, "look at stream", b->stream);
+    if (!is_same)
+        return vv_fail(err, VV_NOT_FOUND, "nats: stream '%s' was made anew", b->stream);
+    s = js_GetConsumerInfo(&consumer, b->js, b->stream, b->durable, NULL, NULL);
+    if (s != NATS_OK)
+        return fail(err, s, "look at the consumer", b->durable);
+    *deliveries = consumer->Delivered.Consumer;
+    jsConsumerInfo_Destroy(consumer);
+    return VV_OK;
+}
+
+/* ---- options ---- */
+
+static bool is_set(const char *text)
+{
+    return text != NULL && text[0] != '\0';
+}
+
+static char *text_or(const char *text, const char *fallback)
+{
+    return vv_strdup(is_set(text) ? text : fallback);
+}
+
+/* libnats writes to stderr where nobody handles its errors; ours come back from the calls. */
+static void ignore_error(natsConnection *connection, natsSubscription *subscription,
+                         natsStatus status, void *closure)
+{
+    (void)connection, (void)subscription, (void)status, (void)closure;
+}
+
+static natsStatus set_servers(natsOptions *options, const char *url)
+{
+    const char *servers[16];
+    int count = 0;
+    char *copy = text_or(url, FEED_NATS_URL_DEFAULT), *rest = NULL;
+    if (copy == NULL)
+        return NATS_NO_MEMORY;
+    for (char *s = strtok_r(copy, ", ", &rest); s != NULL && count < (int)ARRAY_LEN(servers);
+         s = strtok_r(NULL, ", ", &rest))
+        servers[count++] = s;
+    natsStatus s = count == 0 ? NATS_INVALID_ARG : natsOptions_SetServers(options, servers, count);
+    vv_free(copy);
+    return s;
+}
+
+static natsStatus set_identity(natsOptions *options, const feed_nats_options *o)
+{
+    natsStatus s = NATS_OK;
+    if (is_set(o->credentials))
+        s = natsOptions_SetUserCredentialsFromFiles(options, o->credentials, NULL);
+    if (s == NATS_OK && is_set(o->user))
+        s = natsOptions_SetUserInfo(options, o->user, is_set(o->password) ? o->password : "");
+    if (s == NATS_OK && is_set(o->token))
+        s = natsOptions_SetToken(options, o->token);
+    return s;
+}
+
+static natsStatus set_tls(natsOptions *options, const feed_nats_options *o)
+{
+    bool wanted = is_set(o->tls_ca) || is_set(o->tls_cert) ||
+                  (o->url != NULL && strstr(o->url, "tls://") != NULL);
+    natsStatus s = wanted ? natsOptions_SetSecure(options, true) : NATS_OK;
+    if (s == NATS_OK && is_set(o->tls_ca))
+        s = natsOptions_LoadCATrustedCertificates(options, o->tls_ca);
+    if (s == NATS_OK && is_set(o->tls_cert))
+        s = natsOptions_LoadCertificatesChain(options, o->tls_cert, o->tls_key);
+    return s;
+}
+
+static vv_status make_options(nats_broker *b, const feed_nats_options *o, vv_error *err)
+{
+    natsStatus s = natsOptions_Create(&b->options);
+    if (s == NATS_OK)
+        s = natsOptions_SetName(b->options, "varve");
+    if (s == NATS_OK)
+        s = natsOptions_SetAllowReconnect(b->options, false);
+    if (s == NATS_OK)
+        s = natsOptions_SetTimeout(b->options, CONNECT_MS);
+    if (s == NATS_OK)
+        s = natsOptions_SetPingInterval(b->options, PING_MS);
+    if (s == NATS_OK)
+        s = natsOptions_SetMaxPingsOut(b->options, PINGS_MAX);
+    if (s == NATS_OK)
+        s = natsOptions_SetErrorHandler(b->options, ignore_error, NULL);
+    if (s != NATS_OK)
+        return fail(err, s, "options of", b->subject);
+    s = set_servers(b->options, o->url);
+    if (s != NATS_OK)
+        return fail(err, s, "nats.url", is_set(o->url) ? o->url : FEED_NATS_URL_DEFAULT);
+    s = set_identity(b->options, o);
+    if (s != NATS_OK)
+        return fail(err, s, "nats.credentials", is_set(o->credentials) ? o->credentials : "");
+    s = set_tls(b->options, o);
+    return s == NATS_OK ? VV_OK
+                        : fail(err, s, "nats.tls", is_set(o->tls_ca) ? o->tls_ca : "certificates");
+}
+
+vv_status feed_nats_create(const feed_nats_options *options, feed_broker **out, vv_error *err)
+{
+    static const feed_broker_ops ops = {open_stream, consume, fetch,   ack,
+                                        release,     check,   dropped, close_all};
+    if (options->batch > FEED_NATS_BATCH_MAX)
+        return vv_fail(err, VV_INVALID, "nats.batch is %u, at most %u", options->batch,
+                       FEED_NATS_BATCH_MAX);
+    nats_broker *b = vv_calloc(1, sizeof *b);
+    if (b == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "nats");
+    b->broker.ops = &ops;
+    b->is_core = options->is_core;
+    b->batch = options->batch == 0 ? FEED_NATS_BATCH_DEFAULT : options->batch;
+    b->stream = text_or(options->stream, FEED_NATS_STREAM_DEFAULT);
+    b->subject = text_or(options->subject, FEED_NATS_SUBJECT_DEFAULT);
+    b->durable = text_or(options->durable, FEED_NATS_DURABLE_DEFAULT);
+    bool has_all = b->stream != NULL && b->subject != NULL && b->durable != NULL;
+    for (unsigned i = 0; i < FEED_SLOTS; i++) {
+        b->messages[i] = vv_calloc(b->batch, sizeof *b->messages[i]);
+        has_all = has_all && b->messages[i] != NULL;
+        if (b->is_core) {
+            b->lists[i].Msgs = vv_calloc(b->batch, sizeof(natsMsg *));
+            has_all = has_all && b->lists[i].Msgs != NULL;
+        }
+    }
+    vv_status st = has_all ? make_options(b, options, err) : vv_fail(err, VV_NO_MEMORY, "nats");
+    if (st != VV_OK) {
+        feed_nats_destroy(&b->broker);
+        return st;
+    }
+    *out = &b->broker;
+    return VV_OK;
+}
+
+void feed_nats_destroy(feed_broker *broker)
+{
+    if (broker == NULL)
+        return;
+    nats_broker *b = broker_of(broker);
+    close_all(broker);
+    natsOptions_Destroy(b->options);
+    for (unsigned i = 0; i < FEED_SLOTS; i++) {
+        release(broker, i);
+        if (b->is_core)
+            vv_free(b->lists[i].Msgs);
+        vv_free(b->messages[i]);
+    }
+    vv_free(b->stream);
+    vv_free(b->subject);
+    vv_free(b->durable);
+    vv_free(b);
+}
