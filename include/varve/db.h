@@ -101,8 +101,11 @@ typedef struct vv_options {
                                      100; less space is paid with more writing. Default 2 */
     uint64_t process_memory; /* bytes of memory_limit left to what the store does not count: code,
                                 stacks, what malloc loses. Default 0: they come on top */
-    uint64_t series_max; /* series of a tenant, over all its tables: more are refused, by name.
-                            Default 1,000,000 */
+    uint64_t series_max;     /* series of a tenant, over all its tables: more are refused, by name.
+                                Default 1,000,000 */
+    uint32_t
+        apply_threads; /* that a group of writes to several shards is applied by, that of its
+                          committer included; default: one a shard, as far as there are cores */
 } vv_options;
 
 #ifndef __cplusplus
@@ -654,6 +657,7 @@ typedef struct vv_stats {
     uint64_t level_compaction_write_bytes[8]; /* by the level they were written to */
     double write_amplification; /* bytes written to log and files for each of user_bytes; 0: none */
     bool huge_pages;            /* the system gives them to the block cache, where it has any */
+    uint64_t groups_apart; /* groups of writes to several shards that several threads applied */
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 

@@ -198,28 +198,6 @@ static vv_status prepare(vv_db *db, const group_plan *plan, vv_error *err)
     return st;
 }
 
-/* What was logged cannot be refused any more: a failure here latches the store. */
-static vv_status apply(vv_db *db, vv_batch *const *group, size_t count, uint64_t end, vv_error *err)
-    VV_REQUIRES(db->commit_lock)
-{
-    for (size_t i = 0; i < count; i++) {
-        vv_batch *b = group[i];
-        vv_status st = db->ops->apply(b->shard->eng, b->result.version, b->result.commit_time_ns,
-                                      vv_buf_slice(&b->payload), err);
-        if (st != VV_OK)
-            return vv_wrap(err, st, "apply version %lld", (long long)b->result.version);
-        if (VV_UNLIKELY(b->shard->recent.watchers > 0))
-            txn_recent_add(&b->shard->recent, b->result.version, vv_buf_slice(&b->payload));
-        if (b->mark_time_ns != 0)
-            db_marks_note(b->shard, b->mark_time_ns, b->result.version, end);
-        if (b->dropping != NULL)
-            atomic_store_explicit(&b->dropping->is_dropping, true, memory_order_release);
-        b->shard->last_commit_time_ns = b->result.commit_time_ns;
-        atomic_store_explicit(&b->shard->last_index, b->result.version, memory_order_release);
-    }
-    return VV_OK;
-}
-
 /* Let the group become visible in its turn; returns the position its callers wait for. */
 static uint64_t hand_over(vv_db *db, const group_plan *plan, uint64_t end)
     VV_REQUIRES(db->commit_lock)
@@ -283,7 +261,11 @@ vv_status db_append(vv_db *db, vv_batch *const *group, size_t count, vv_error *e
     }
     VV_POINT("db.after_append");
     vv_error why = {0};
-    st = apply(db, group, count, end, &why);
+    db_group g = {
+        .batch = group, .count = count, .shards = plan.shards, .ops = plan.ops, .end = end};
+    if (VV_BUG(93))
+        (void)hand_over(db, &plan, end);
+    st = db_apply_group(db, &g, &why);
     if (st != VV_OK) { /* it is in the log: no status that says "not written" */
         (void)vv_wrap(&why, VV_IO, "logged but not applied: reopen the store");
         if (err != NULL)

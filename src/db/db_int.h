@@ -145,6 +145,32 @@ typedef struct db_queue {
     db_blocked blocked[WAL_SHARD_MAX]; /* the commit thread's */
 } db_queue;
 
+/* ---- db_apply.c: a group's shards on several threads ---- */
+
+/* A group that was logged. */
+typedef struct db_group {
+    vv_batch *const *batch; /* [count], in the order of the log */
+    size_t count;
+    uint64_t shards;     /* bit set */
+    const uint32_t *ops; /* by shard, of those in the set */
+    uint64_t end;        /* position in the log */
+} db_group;
+
+typedef struct db_apply {
+    vv_mutex lock;         /* rank VV_RANK_LEAF */
+    vv_cond work;          /* a group was offered, or stop */
+    vv_cond done;          /* nothing is under way any more */
+    const db_group *group; /* under lock while todo or under_way is set; its appender's */
+    uint64_t todo;         /* bit set of shards that nobody has taken; under lock */
+    uint32_t under_way;    /* shards that were taken and are not done; under lock */
+    vv_status status;      /* of the group: the first failure; under lock */
+    vv_error error;        /* likewise */
+    bool stop;             /* under lock */
+    uint32_t least_ops;    /* beside the largest shard's, for threads to be called; fixed at open */
+    uint32_t thread_count; /* fixed at open */
+    vv_thread *thread[WAL_SHARD_MAX];
+} db_apply;
+
 /* ---- db_background.c ---- */
 
 #define DB_WORKERS_MAX 16u
@@ -176,6 +202,7 @@ typedef struct db_background {
 
 typedef struct db_counters {
     _Atomic uint64_t entries;
+    _Atomic uint64_t groups_apart; /* applied by several threads */
     _Atomic uint64_t operations;
     _Atomic uint64_t user_bytes;
     _Atomic uint64_t conflicts;
@@ -219,6 +246,7 @@ struct vv_db {
     bool is_replaying;             /* open only, one thread */
 
     db_queue queue;
+    db_apply apply;
     db_background bg;
     db_counters counters;
     uint64_t work_size;       /* a shard's part of the buffers of background work */
@@ -426,6 +454,16 @@ VV_MUST_CHECK vv_status db_engine_add_to_dir(vv_env *env, const char *dir, uint3
                                              uint32_t slots, vv_error *err);
 /* Have an engine on a shard, for the catalog. */
 vv_status db_door_engine(void *ctx, uint32_t shard, uint32_t slot, vv_error *err);
+
+/* ---- db_apply.c ---- */
+
+void db_apply_init(vv_db *db);
+void db_apply_fini(vv_db *db);
+VV_MUST_CHECK vv_status db_apply_start(vv_db *db, vv_error *err);
+void db_apply_stop(vv_db *db);
+/* Apply what was logged, each shard's entries in order. All of it is done on return. */
+VV_MUST_CHECK vv_status db_apply_group(vv_db *db, const db_group *g, vv_error *err)
+    VV_REQUIRES(db->commit_lock);
 
 VV_MUST_CHECK vv_status db_fifo_init(db_fifo *fifo, vv_error *err);
 void db_fifo_fini(db_fifo *fifo);

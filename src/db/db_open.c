@@ -428,6 +428,8 @@ static vv_status open_parts(vv_db *db, vv_error *err)
     if (st == VV_OK)
         st = db_background_start(db, err);
     if (st == VV_OK)
+        st = db_apply_start(db, err);
+    if (st == VV_OK)
         st = db_queue_start(db, err);
     if (st == VV_OK)
         st = cat_resume(db->cat, err);
@@ -446,6 +448,7 @@ static void init(vv_db *db)
     vv_cond_init(&db->queue.wake);
     vv_hist_reset(&db->counters.commit_ns);
     db_background_init(db);
+    db_apply_init(db);
 }
 
 /* Frees whatever of the store exists. crash: write nothing more. */
@@ -454,6 +457,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     vv_status st = VV_OK;
     db_queue_stop(db);
     db_background_stop(db);
+    db_apply_stop(db);
     if (crash)
         wal_abandon(db->log);
     else
@@ -469,6 +473,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     vio_close(db->lock_file);
     db_fifo_fini(&db->fifo);
     db_background_fini(db);
+    db_apply_fini(db);
     vv_cond_fini(&db->queue.wake);
     vv_mutex_fini(&db->queue.lock);
     vv_mutex_fini(&db->error_lock);

@@ -82,6 +82,8 @@ static vv_status check(const vv_options *o, vv_error *err)
     if (st == VV_OK)
         st = check_range("background_threads", o->background_threads, 1, DB_WORKERS_MAX, err);
     if (st == VV_OK)
+        st = check_range("apply_threads", o->apply_threads, 0, WAL_SHARD_MAX, err);
+    if (st == VV_OK)
         st = check_range("max_open_files", o->max_open_files == 0 ? FILES_MIN : o->max_open_files,
                          FILES_MIN, UINT32_MAX / 2, err);
     if (st == VV_OK)

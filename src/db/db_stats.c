@@ -77,6 +77,7 @@ void vv_stats_read(vv_db *db, vv_stats *out)
     all.txn_failures = load(&c->txn_failures);
     all.throttled_ns = load(&c->throttled_ns);
     all.stalled_ns = load(&c->stalled_ns);
+    all.groups_apart = load(&c->groups_apart);
     all.commit_p50_ns = vv_hist_percentile(&c->commit_ns, 0.5);
     all.commit_p99_ns = vv_hist_percentile(&c->commit_ns, 0.99);
     all.memory_used = vv_budget_used(&db->budget);

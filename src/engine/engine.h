@@ -3,10 +3,11 @@
  * (the reference model of the tests) fill it; one conformance suite runs on all (engine_suite.h).
  *
  * Life of a write: prepare (may refuse) -> the caller logs it -> apply (cannot fail) -> durable ->
- * publish; or cancel, when it could not be logged. prepare, cancel and apply come from one thread
- * at a time, under the commit lock, with ascending versions; so does publish, but beside a prepare
- * or an apply of later versions. Everything else may come from any thread. A read at a version
- * above visible() sees what is applied so far: the resolver asks so.
+ * publish; or cancel, when it could not be logged. prepare, cancel and apply of one engine come
+ * from one thread at a time, under the commit lock (apply perhaps from another thread than its
+ * holder, who waits for it), with ascending versions; so does publish, but beside a prepare or an
+ * apply of later versions. Everything else may come from any thread. A read at a version above
+ * visible() sees what is applied so far: the resolver asks so.
  */
 #ifndef VARVE_ENGINE_ENGINE_H
 #define VARVE_ENGINE_ENGINE_H

@@ -184,6 +184,13 @@ static void read_proc(const char *path, char *buf, size_t buf_len)
     (void)fclose(f);
 }
 
+unsigned env_cores(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+    return n > 0 ? (unsigned)n : 1;
+}
+
 bool env_huge_pages(void)
 {
     char text[64];

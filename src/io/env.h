@@ -39,6 +39,9 @@ VV_MUST_CHECK vv_status env_posix_open(vv_env *env, const char *dir, const vio_p
  * VIO_PATH_MAX bytes. */
 VV_MUST_CHECK vv_status env_absolute_path(const char *path, char *out, vv_error *err);
 
+/** Processors that this process may run on: 1 or more. */
+unsigned env_cores(void);
+
 /** Whether the system gives huge pages to who asks for them (vv_alloc_aligned does). */
 bool env_huge_pages(void);
 

@@ -85,6 +85,9 @@ const config_key config_keys[] = {
      VV_GIB, NULL, "bytes of one pre-written log file"},
     {"storage.shards", CONFIG_INT, FIELD(storage_shards), "1", 1, 64, NULL,
      "shards of a new store; fixed afterwards"},
+    {"storage.apply_threads", CONFIG_INT, FIELD(storage_apply_threads), "auto", 1, 64, NULL,
+     "threads that apply a group of writes to several shards; auto: one a shard, as far as there "
+     "are cores"},
     {"storage.engine", CONFIG_CHOICE, FIELD(storage_engine), "auto", 0, 0, engine_choices,
      "of new tables: lsm, btree for reads of one page, or rocksdb where the build has it; auto: "
      "what the store was made with, lsm"},

@@ -36,6 +36,7 @@ typedef struct config {
     uint64_t storage_log_limit;
     uint64_t storage_log_segment_size;
     uint64_t storage_shards;
+    uint64_t storage_apply_threads;
     int64_t storage_archive_interval_ns;
     uint64_t storage_num_retained_archives;
     uint64_t storage_file_amplify_factor;

@@ -148,6 +148,7 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.cache_size = c->storage_cache_size;
     opt.log_limit = c->storage_log_limit;
     opt.log_segment_size = (uint32_t)c->storage_log_segment_size;
+    opt.apply_threads = (uint32_t)c->storage_apply_threads;
     opt.background_threads = (uint32_t)c->storage_background_threads;
     opt.compaction_budget = c->storage_compaction_budget;
     opt.engine = (vv_engine_kind)c->storage_engine;

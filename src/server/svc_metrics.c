@@ -110,6 +110,8 @@ static void writes(vv_buf *out, const vv_stats *s)
           (double)s->compaction_debt);
     counter(out, "varve_stalled_seconds_total", "Time writers waited for room in memtables.",
             seconds(s->stalled_ns));
+    counter(out, "varve_groups_apart_total", "Groups of writes applied by several threads.",
+            (double)s->groups_apart);
 }
 
 static void log_and_memtables(vv_buf *out, const vv_stats *s)
