@@ -269,6 +269,55 @@ static void a_full_disk_is_told_and_leaves_nothing(void **state)
     }
 }
 
+static void a_full_disk_in_a_checkpoint_leaves_nothing(void **state)
+{
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
+        shop s = {0};
+        vv_error err = {0};
+        vio_sim_options here = {.seed = 1, .root = "store"};
+        shop_open(&s, engines[e], &here);
+        fill(s.one, 0, 60);
+        assert_ok(vv_checkpoint(s.db, &err), err);
+        fill(s.two, 0, 5);
+        uint64_t want = content_of_both(&s);
+        shop_close(&s);
+        place whole = copy_of(&s.at);
+        shop_open(&s, engines[e], &here);
+        uint64_t before = vio_sim_fault_sites(s.at.disk, VIO_SIM_ENOSPC); /* of an open */
+        shop_close(&s);
+        place_end(&s.at);
+        bool failed = true;
+        unsigned refused = 0;
+        for (uint64_t n = 1; failed; n++) {
+            s = (shop){.at = copy_of(&whole)};
+            vio_sim_options full = {
+                .seed = n, .root = "store", .fault = VIO_SIM_ENOSPC, .fault_at = before + n};
+            shop_open(&s, engines[e], &full);
+            vv_status st = db_checkpoint_at(s.db, "/copy", &err);
+            failed = vio_sim_fault_sites(s.at.disk, VIO_SIM_ENOSPC) >= before + n;
+            if (st != VV_OK && st != VV_NO_SPACE)
+                fail_msg("%s: %s", vv_status_name(st), err.msg);
+            refused += st != VV_OK;
+            vio_sim_heal(s.at.disk);
+            if (st != VV_OK) {
+                assert_status(VV_NOT_FOUND,
+                              vio_list(s.at.env.io, "/copy", ignore_name, NULL, NULL));
+                assert_ok(db_checkpoint_at(s.db, "/copy", &err), err);
+            }
+            assert_true(content_of_both(&s) == want);
+            fill(s.one, 0, 5); /* the store is unharmed */
+            shop_close(&s);
+            place_on(&s.at, &(vio_sim_options){.seed = 1, .root = "copy"});
+            is_whole_or_no_store(&s.at, engines[e], want, true);
+            place_off(&s.at);
+            place_end(&s.at);
+        }
+        assert_true(refused > 5);
+        place_end(&whole);
+    }
+}
+
 static void prop_each_allocation_may_fail(void **state)
 {
     (void)state;
@@ -413,6 +462,42 @@ static void damage_is_named_and_refused(void **state)
     scene_end(&sc);
 }
 
+/* No byte of any stored file can be another one: content, log, manifest, what the directory is. */
+static void prop_each_byte_of_a_repository_matters(void **state)
+{
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
+        scene sc;
+        static file_list files;
+        uint64_t step = vv_test_count("VV_FLIP_STEP", 2);
+        uint64_t flips = 0;
+        files.count = 0;
+        scene_make(&sc, engines[e]);
+        vio_sim_each_file(sc.repo.disk, note_file, &files);
+        for (unsigned i = 0; i < files.count; i++)
+            for (uint64_t at = i % step; at < files.size[i]; at += step, flips++) {
+                vv_error err = {0};
+                char text[400] = "";
+                backup_repo *repo = NULL;
+                place p = copy_of(&sc.repo);
+                assert_int_equal(VV_OK,
+                                 vio_sim_flip_bit(p.disk, files.path[i], at * 8 + (at / step) % 8));
+                place_on(&p, &calm);
+                assert_ok(backup_repo_open(&p.env, false, &repo, &err), err);
+                vv_status st = backup_verify(repo, 0, NULL, note_text, text, &err);
+                const char *name = files.path[i][0] == '/' ? files.path[i] + 1 : files.path[i];
+                if (st != VV_CORRUPT || strstr(text, name) == NULL)
+                    fail_msg("%s byte %llu: %s: %s", name, (unsigned long long)at,
+                             vv_status_name(st), text);
+                backup_repo_close(repo);
+                place_off(&p);
+                place_end(&p);
+            }
+        print_message("  %llu bytes of %u files\n", (unsigned long long)flips, files.count);
+        scene_end(&sc);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,6 +505,8 @@ int main(void)
         cmocka_unit_test(prop_a_cut_in_restore_leaves_all_or_nothing),
         cmocka_unit_test(prop_a_cut_in_a_checkpoint_leaves_all_or_nothing),
         cmocka_unit_test(a_full_disk_is_told_and_leaves_nothing),
+        cmocka_unit_test(a_full_disk_in_a_checkpoint_leaves_nothing),
+        cmocka_unit_test(prop_each_byte_of_a_repository_matters),
         cmocka_unit_test(prop_each_allocation_may_fail),
         cmocka_unit_test(prop_each_byte_of_a_manifest_matters),
         cmocka_unit_test(damage_is_named_and_refused),

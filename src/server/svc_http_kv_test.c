@@ -279,6 +279,13 @@ static void test_refusals(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         expect(&s, rows[i].verb, rows[i].path, rows[i].body, rows[i].status, rows[i].words);
     expect(&s, "PUT", "/api/v1/kv/t/x/k", vv_slice_of(large, VV_VALUE_MAX), 204, NULL);
+    long_key[strlen(long_key) - 1] = '\0'; /* the longest there may be */
+    expect(&s, "PUT", long_key, STR("last"), 204, NULL);
+    expect(&s, "GET", long_key, no_body, 200, "last");
+    expect(&s, "PUT", long_key, STR(""), 204, NULL); /* no bytes are a value */
+    expect(&s, "GET", long_key, no_body, 200, "Content-Length: 0");
+    expect(&s, "DELETE", long_key, no_body, 204, NULL);
+    expect(&s, "GET", long_key, no_body, 404, NULL);
     long_key[strlen(long_key) - 1] = '\0'; /* as long as a key may be, and nothing in it */
     expect(&s, "PUT", long_key, STR(""), 204, NULL);
     expect(&s, "GET", long_key, no_body, 200, "Content-Length: 0\r\n");

@@ -119,6 +119,17 @@ def keys_and_values(where):
     fails(5, "get", *where, "a")
     ok("del", *where, "b", "--to", "d")
     assert rows(ok("scan", *where, "--count", "-o", "json")) == [{"count": 1}]
+    for n in (1, 1024):
+        ok("put", *where, "k" * n, "", "-q")
+        assert ok("get", *where, "--raw", "k" * n) == ""
+        ok("del", *where, "k" * n)
+    fails(1, "put", *where, "k" * 1025, "v", words=["at most 1024"])
+    fails(1, "get", *where, "k" * 1025, words=["at most 1024"])
+    fails(1, "put", *where, "", "v", words=["empty"])
+    ok("put", *where, "large", "--file", "-", "-q", input="v" * 15728640)
+    assert len(ok("get", *where, "--raw", "large")) == 15728640
+    ok("del", *where, "large")
+    fails(1, "put", *where, "large", "--file", "-", input="v" * 15728641, words=["15728640"])
     ok("put", *where, "brief", "x", "--ttl", "1h")
     assert rows(ok("get", *where, "brief", "-o", "json"))[0]["expires_ms"] > 0
 
