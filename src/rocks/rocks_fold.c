@@ -26,6 +26,7 @@
 void rocks_fold_init(rocks_fold *f)
 {
     engine_fold_init(&f->chain);
+    f->chain.is_compact = true; /* what it comes to is stored */
     vv_arena_init(&f->values, SIZE_MAX / 2);
     vv_buf_init(&f->value, ENGINE_VALUE_MAX);
 }
