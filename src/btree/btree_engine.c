@@ -38,6 +38,7 @@ static vv_status rotate(btree_engine *e, btree_view **old, vv_error *err) VV_REQ
         engine_memtable_unref(mem); /* the view holds it */
     if (st != VV_OK)
         return st;
+    engine_memtable_seal(now->mem[0]);
     /* Pairs with the acquire loads of readers. */
     atomic_store_explicit(&e->view, view, memory_order_release);
     e->is_warm = false;

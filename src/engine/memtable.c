@@ -61,6 +61,11 @@ void engine_memtable_ref(engine_memtable *mt)
     atomic_fetch_add_explicit(&mt->refs, 1, memory_order_relaxed);
 }
 
+void engine_memtable_seal(engine_memtable *mt)
+{
+    mt_arena_seal(&mt->arena);
+}
+
 void engine_memtable_unref(engine_memtable *mt)
 {
     if (mt == NULL || atomic_fetch_sub_explicit(&mt->refs, 1, memory_order_acq_rel) != 1)

@@ -84,6 +84,10 @@ static inline VV_MUST_CHECK vv_status engine_memtable_apply(engine_memtable *mt,
     return engine_memtable_apply_at(mt, version, 0, payload, err);
 }
 
+/** Nothing more will be applied: what was prepared for that and not used, ten times the size of the
+ * last entry, is given back. Writer only; readers do not notice. */
+void engine_memtable_seal(engine_memtable *mt);
+
 /** Newest version <= snapshot of key, range deletions not considered; VV_NOT_FOUND when there is
  * none here. item borrows the memtable. Any thread. */
 VV_MUST_CHECK vv_status engine_memtable_get(const engine_memtable *mt, vv_slice key,

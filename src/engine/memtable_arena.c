@@ -21,6 +21,7 @@
 
 #define HUGE_PAGE (2 * VV_MIB)
 #define COUNT_STEP (64 * VV_KIB) /* the budget is asked for this much at a time */
+#define SHORT_PART 8u            /* of a block: with so much room left it is kept */
 #define OVER_MIN (128 * VV_KIB)
 #define OVER_MAX (8 * VV_MIB)
 
@@ -136,7 +137,7 @@ static bool is_in_share(const engine_memtable_pool *pool)
 
 static bool pool_give(engine_memtable_pool *pool, mt_block *b)
 {
-    if (vv_budget_is_short(pool->budget, VV_BUDGET_MEMTABLE, b->size))
+    if (vv_budget_is_short(pool->budget, VV_BUDGET_MEMTABLE, b->size / SHORT_PART))
         return false;
     uint32_t keep_max =
         is_in_share(pool) ? pool->keep_max : (uint32_t)vv_min_u64(pool->keep_max, 1);
@@ -177,12 +178,18 @@ static bool count_in(mt_arena *a, mt_block *b, size_t upto)
     return true;
 }
 
-static mt_block *block_create(size_t size)
+static mt_block *block_create(size_t size, size_t align)
 {
-    mt_block *b = vv_alloc_aligned(size >= 2 * HUGE_PAGE ? HUGE_PAGE : MT_NODE_ALIGN, size);
+    mt_block *b = vv_alloc_aligned(align, size);
     if (b != NULL)
         *b = (mt_block){.size = size};
     return b;
+}
+
+/* A first block, all of which will be used. */
+static mt_block *first_block_create(size_t size)
+{
+    return block_create(size, size >= 2 * HUGE_PAGE ? HUGE_PAGE : MT_NODE_ALIGN);
 }
 
 /* The size of the first block of a memtable of so many bytes, with something over for the entry
@@ -206,7 +213,7 @@ vv_status engine_memtable_pool_warm(engine_memtable_pool *pool, uint64_t size, v
 {
     if (has_one(pool))
         return VV_OK;
-    mt_block *b = block_create(first_block_size(vv_max_u64(size, MT_SIZE_MIN)));
+    mt_block *b = first_block_create(first_block_size(vv_max_u64(size, MT_SIZE_MIN)));
     if (b == NULL)
         return vv_fail(err, VV_NO_MEMORY, "memtable pool: no memory");
     if (!count_block(b, b->size, pool->budget)) {
@@ -238,7 +245,7 @@ vv_status mt_arena_init(mt_arena *a, uint64_t size, vv_budget *budget, engine_me
     size_t want = first_block_size(size);
     mt_block *b = pool == NULL ? NULL : pool_take(pool, want);
     if (b == NULL)
-        b = block_create(want);
+        b = first_block_create(want);
     if (b == NULL)
         return vv_fail(err, VV_NO_MEMORY, "memtable: no memory for %zu bytes", want);
     if (b->counted == 0) {
@@ -251,10 +258,16 @@ vv_status mt_arena_init(mt_arena *a, uint64_t size, vv_budget *budget, engine_me
     return VV_OK;
 }
 
-void mt_arena_fini(mt_arena *a)
+void mt_arena_seal(mt_arena *a)
 {
     if (a->spare != NULL)
         block_free(a->spare, a->budget);
+    a->spare = NULL;
+}
+
+void mt_arena_fini(mt_arena *a)
+{
+    mt_arena_seal(a);
     while (a->block != NULL) {
         mt_block *b = a->block;
         a->block = b->older;
@@ -277,8 +290,9 @@ vv_status mt_arena_more(mt_arena *a, size_t bytes, vv_error *err)
         a->limit = (uint8_t *)a->block + a->block->counted;
         return VV_OK;
     }
-    /* The block is at its end: have one beside it that takes all of it. */
-    mt_block *b = block_create(size);
+    /* The block is at its end: have one beside it that takes all of it. Of most of them little but
+     * the head is used: no huge pages. */
+    mt_block *b = block_create(size, MT_NODE_ALIGN);
     if (b == NULL)
         return vv_fail(err, VV_NO_MEMORY, "memtable: no memory for %zu bytes", size);
     if (!count_in(a, b, size)) {

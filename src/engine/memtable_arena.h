@@ -32,6 +32,8 @@ typedef struct mt_arena {
  */
 VV_MUST_CHECK vv_status mt_arena_init(mt_arena *a, uint64_t size, vv_budget *budget,
                                       engine_memtable_pool *pool, vv_error *err);
+/** Give back what was reserved and is not needed: nothing more is handed out. */
+void mt_arena_seal(mt_arena *a);
 /** Gives the first block to the pool when it has room. */
 void mt_arena_fini(mt_arena *a);
 

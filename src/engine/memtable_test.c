@@ -449,6 +449,41 @@ static void a_new_memtable_is_never_refused_but_its_entries_are(void **state)
     engine_memtable_pool_unref(pool);
 }
 
+/* What was prepared past the end of the arena is counted until the memtable is sealed, and the keys
+ * that are there stay. */
+static void a_sealed_memtable_gives_back_what_it_did_not_need(void **state)
+{
+    (void)state;
+    vv_error err;
+    vv_budget budget;
+    vv_budget_init(&budget, 0);
+    engine_memtable *mt;
+    assert_ok(engine_memtable_create(VV_MIB, &budget, &mt, &err), err);
+    vv_buf buf;
+    vv_buf_init(&buf, VV_MIB);
+    size_t at = engine_entry_begin(&buf);
+    put_numbered(&buf, 1, 7, 10);
+    engine_entry_finish(&buf, at, 1);
+    assert_ok(engine_memtable_apply(mt, 1, vv_buf_slice(&buf), &err), err);
+    vv_buf_fini(&buf);
+    uint64_t before = vv_budget_used(&budget);
+    assert_ok(engine_memtable_prepare(mt, 4 * VV_MIB, 1000, &err), err);
+    assert_true(vv_budget_used(&budget) > before + 4 * VV_MIB);
+    engine_memtable_seal(mt);
+    uint64_t sealed = vv_budget_used(&budget);
+    assert_true(sealed < before + 2 * VV_MIB); /* the rest of its own arena at most */
+    engine_memtable_seal(mt);
+    assert_int_equal(vv_budget_used(&budget), sealed);
+    assert_int_equal(engine_memtable_items(mt), 1);
+    engine_source *src = NULL;
+    assert_ok(engine_memtable_source(mt, &src, &err), err);
+    assert_ok(engine_source_seek(src, vv_slice_str(""), INT64_MAX, &err), err);
+    assert_true(src->valid && src->item.value.len == 10);
+    engine_source_close(src);
+    engine_memtable_unref(mt);
+    assert_int_equal(vv_budget_used(&budget), 0);
+}
+
 /* Of two dead memtables both arenas stay when their share covers them, else one. */
 static void a_pool_keeps_more_inside_of_its_share(void **state)
 {
@@ -782,6 +817,7 @@ int main(void)
         cmocka_unit_test(prepare_refuses_and_changes_nothing),
         cmocka_unit_test(creating_survives_failed_allocations),
         cmocka_unit_test(a_new_memtable_is_never_refused_but_its_entries_are),
+        cmocka_unit_test(a_sealed_memtable_gives_back_what_it_did_not_need),
         cmocka_unit_test(a_pool_keeps_more_inside_of_its_share),
         cmocka_unit_test(a_pool_passes_memory_on),
         cmocka_unit_test(many_keys_in_every_order),

@@ -96,6 +96,7 @@ static vv_status rotate(lsm_engine *e, lsm_view **old, vv_error *err) VV_REQUIRE
         engine_memtable_unref(mem); /* the view holds it */
     if (st != VV_OK)
         return st;
+    engine_memtable_seal(now->mem[0]);
     lsm_view_publish(e, view);
     e->is_warm = false;
     *old = now;
@@ -169,10 +170,12 @@ static vv_status lsm_apply(engine *base, int64_t version, int64_t commit_time_ns
     engine_memtable *mem = active_of(e);
     vv_status st = engine_memtable_apply_at(mem, version, commit_time_ns, payload, err);
     e->pending_done = true;
-    /* Half full: time for a background thread to touch the memory of the next one. */
+    /* Half full: time for a background thread to touch the memory of the next one. Where one is
+     * being flushed its memory will do: fresh memory costs more than what is put into it. */
     uint64_t bytes = engine_memtable_bytes(mem);
     atomic_store_explicit(&e->pace.active_bytes, bytes, memory_order_relaxed);
-    bool warm = !e->is_warm && bytes > e->opt.memtable_size / 2;
+    bool warm = !e->is_warm && bytes > e->opt.memtable_size / 2 &&
+                atomic_load_explicit(&e->view, memory_order_relaxed)->mem_count == 1;
     if (warm) {
         e->is_warm = true;
         atomic_store_explicit(&e->wants_warm, true, memory_order_relaxed);

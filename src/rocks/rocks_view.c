@@ -115,6 +115,7 @@ vv_status rocks_view_rotate(rocks_engine *e, rocks_view **old, vv_error *err)
         engine_memtable_ref(now->mem[i]);
     }
     view->mem_count = now->mem_count + 1;
+    engine_memtable_seal(now->mem[0]);
     /* Pairs with the acquire loads of readers. */
     atomic_store_explicit(&e->view, view, memory_order_release);
     *old = now;

@@ -30,7 +30,7 @@
  * shares, so that no part gets less as the limit grows. */
 #define PROCESS_CAP (40 * VV_MIB)
 #define PROCESS_FROM (16 * VV_MIB)
-#define PROCESS_PART 7u
+#define PROCESS_PART 6u
 #define PART 8u /* of the limit, to a memtable, the queue and a query */
 
 /* A number that a person reads: whole MiB above one, else whole KiB. */
