@@ -8,20 +8,26 @@
  * The store has a cache of 4 MiB, so nearly every read needs a block from the disk. Rounds are
  * interleaved: one of 64 single gets, one multi get of 64 other keys, on the same run files; then
  * as many keys again as asynchronous gets, twice 64 of them held at any time. Every value is
- * checked. With buffered reads the system's page cache is dropped before each backend
- * (root; else the row says cold:0) and warms up during it. Aim: 100 thousand cold keys a second in
- * batches, where single gets of one thread make 13 thousand.
+ * checked. The last row of direct reads is the disk's own ceiling in the same minute: reads of 4
+ * KiB of one run file and nothing else, as many in flight. With buffered reads the system's page
+ * cache is dropped before each backend (root; else the row says cold:0) and warms up during it.
+ * Aim: 100 thousand cold keys a second in batches, where single gets of one thread make 13
+ * thousand.
  */
+#include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/alloc.h"
 #include "base/hist.h"
 #include "base/rng.h"
 #include "base/util.h"
 #include "io/env.h"
+#include "io/vio_posix.h"
+#include "io/vio_queue.h"
 #include "varve/async.h"
 
 #define BATCH_MAX 1024u
@@ -247,6 +253,96 @@ static void run_async(bench *b, figure *f)
     vv_async_close(async);
 }
 
+/* ---- the disk alone ---- */
+
+typedef struct raw_read {
+    vio_req req;
+    figure *f;
+    int64_t start;
+    bool is_busy;
+} raw_read;
+
+static char largest_path[VIO_PATH_MAX];
+static off_t largest_size;
+
+static int note_largest(const char *path, const struct stat *s, int kind, struct FTW *at)
+{
+    if (kind == FTW_F && strncmp(path + at->base, "run-", 4) == 0 && s->st_size > largest_size) {
+        largest_size = s->st_size;
+        (void)snprintf(largest_path, sizeof largest_path, "%s", path);
+    }
+    return 0;
+}
+
+static void note_read(vio_req *req)
+{
+    raw_read *r = VV_CONTAINER_OF(req, raw_read, req);
+    must(req->status, &req->err);
+    vv_hist_add(&r->f->ns, (uint64_t)(now() - r->start));
+    r->is_busy = false;
+}
+
+static void start_read(bench *b, vio_queue *q, raw_read *r)
+{
+    vv_error err;
+    vio_req *req = &r->req;
+    req->offset = vv_rng_below(&b->rng, (uint64_t)largest_size / VV_BLOCK) * VV_BLOCK;
+    r->start = now();
+    r->is_busy = true;
+    must(vio_submit(q, &req, 1, &err), &err);
+}
+
+/* Random blocks of the largest run, as many in flight as run_async holds. */
+static void run_raw(bench *b, vio_backend backend, figure *f)
+{
+    static raw_read reads[VIO_QUEUE_DEPTH];
+    vv_error err;
+    vio *io = NULL;
+    vio_file *file = NULL;
+    vio_queue *q = NULL;
+    unsigned held = (unsigned)vv_min_u64(UINT64_C(2) * b->per_call, VIO_QUEUE_DEPTH);
+    uint64_t left = (uint64_t)b->rounds * b->per_call;
+    largest_size = 0;
+    (void)nftw(b->dir, note_largest, 16, FTW_PHYS);
+    uint8_t *memory = vv_alloc_aligned(VV_BLOCK, (size_t)held * VV_BLOCK);
+    if (largest_size < (off_t)VV_BLOCK || memory == NULL) {
+        (void)fprintf(stderr, "bench_multi: no run to read in %s\n", b->dir);
+        exit(1);
+    }
+    must(vio_posix_open("/", &(vio_posix_options){.backend = backend}, &io, &err), &err);
+    char *full = realpath(largest_path, NULL);
+    if (full == NULL)
+        exit(1);
+    must(vio_open(io, full + 1, VIO_READ | VIO_DIRECT, &file, &err), &err);
+    free(full);
+    must(vio_queue_open(io, held, &q, &err), &err);
+    int64_t wall = now();
+    int64_t used = cpu();
+    f->keys = left;
+    while (left > 0 || q->held > 0) {
+        for (unsigned i = 0; i < held && left > 0; i++) {
+            if (reads[i].is_busy)
+                continue;
+            reads[i].f = f;
+            reads[i].req = (vio_req){.op = VIO_OP_READ,
+                                     .cls = VIO_CLASS_READ,
+                                     .file = file,
+                                     .buf = memory + (size_t)i * VV_BLOCK,
+                                     .len = VV_BLOCK,
+                                     .done = note_read};
+            start_read(b, q, &reads[i]);
+            left--;
+        }
+        (void)vio_poll(q, 1);
+    }
+    f->wall_ns = now() - wall;
+    f->cpu_ns = cpu() - used;
+    vio_queue_close(q);
+    vio_close(file);
+    vio_destroy(io);
+    vv_free(memory);
+}
+
 static void report(const bench *b, const char *backend, bool direct, const char *what,
                    const figure *f)
 {
@@ -263,8 +359,10 @@ static void report(const bench *b, const char *backend, bool direct, const char 
     (void)fflush(stdout);
 }
 
-static void compare(bench *b, const char *name, vv_io_backend backend, bool direct)
+static void compare(bench *b, const char *name, vv_io_backend backend, vio_backend raw_backend,
+                    bool direct)
 {
+    static figure raw;
     static figure single;
     static figure multi;
     static figure async;
@@ -286,6 +384,12 @@ static void compare(bench *b, const char *name, vv_io_backend backend, bool dire
     report(b, name, direct, "multi get", &multi);
     report(b, name, direct, "async gets", &async);
     close_store(b);
+    if (!direct)
+        return;
+    memset(&raw, 0, sizeof raw);
+    vv_hist_reset(&raw.ns);
+    run_raw(b, raw_backend, &raw);
+    report(b, name, direct, "reads alone", &raw);
 }
 
 static uint64_t arg_or(int argc, char **argv, int i, uint64_t fallback)
@@ -298,7 +402,10 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         vv_io_backend backend;
-    } backends[] = {{"posix", VV_IO_POSIX}, {"threads", VV_IO_THREADS}, {"io_uring", VV_IO_URING}};
+        vio_backend raw;
+    } backends[] = {{"posix", VV_IO_POSIX, VIO_BACKEND_POSIX},
+                    {"threads", VV_IO_THREADS, VIO_BACKEND_THREADS},
+                    {"io_uring", VV_IO_URING, VIO_BACKEND_RING}};
     bench b = {.keys = arg_or(argc, argv, 1, 2000000),
                .value_len = (unsigned)arg_or(argc, argv, 2, 100),
                .dir = argc > 3 ? argv[3] : "./bench-multi",
@@ -318,8 +425,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
         if (b.backend != NULL && strcmp(b.backend, backends[i].name) != 0)
             continue;
-        compare(&b, backends[i].name, backends[i].backend, true);
-        compare(&b, backends[i].name, backends[i].backend, false);
+        compare(&b, backends[i].name, backends[i].backend, backends[i].raw, true);
+        compare(&b, backends[i].name, backends[i].backend, backends[i].raw, false);
     }
     return 0;
 }

@@ -9,6 +9,7 @@
 #define BATCH 1000u
 #define RANGE_KEYS 10000u
 #define RANGES_MAX 100u
+#define CALM_KEYS 50000u /* 10 MB of a memtable at most: nothing is flushed for them */
 
 static void fill(side_run *run, const char *name, bool ordered, uint64_t batch)
 {
@@ -75,6 +76,8 @@ static void group_main(side_run *run)
                   side_seek_worker);
     side_scan_row(run, "readseq");
     side_beside_row(run);
+    side_write_row(run, "overwrite-calm", side_begin_pass(run, SIDE_PASS_PUT, 1, false), 1,
+                   CALM_KEYS, false);
     fill(run, "overwrite", false, 1);
     fill(run, "overwrite/1000", false, BATCH);
     (void)side_scan_all(run, SIDE_WHOLE);
