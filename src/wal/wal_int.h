@@ -104,6 +104,7 @@ struct wal {
     unsigned spare_count;
     uint64_t next_number;          /* of the next spare */
     bool upkeep;                   /* someone makes, extends or recycles a segment file */
+    bool has_build;                /* whether the last upkeep left a build */
     bool writing;                  /* a write is in flight */
     bool has_leader;               /* someone waits to lead the open group */
     bool exclusive;                /* a batch is written through: appenders wait */

@@ -34,6 +34,7 @@ static void end_upkeep(wal *log) VV_ACQUIRE(log->lock)
 {
     vv_mutex_lock(&log->lock);
     log->upkeep = false;
+    log->has_build = log->build != NULL;
     vv_cond_broadcast(&log->idle);
 }
 
@@ -262,7 +263,7 @@ void wal_stats_read(wal *log, wal_stats *out)
     *out = log->stats;
     out->retained_bytes = retained(log);
     out->segments = log->seg_count;
-    out->spares = log->spare_count + (log->build != NULL);
+    out->spares = log->spare_count + log->has_build;
     out->end = log->end;
     out->durable = atomic_load_explicit(&log->durable, memory_order_relaxed);
     out->failed = atomic_load_explicit(&log->failed, memory_order_relaxed);
