@@ -90,10 +90,31 @@ static bool one_fault(uint64_t seed, const fault_kind *kind, bool old_store, uin
     return reached;
 }
 
+/* With tables of different engines: the first seed whose workload ends with some of both. */
+static uint64_t useful_seed(uint64_t seed)
+{
+    for (; getenv("VV_ENGINE_MIXED") != NULL; seed++) {
+        model m;
+        vv_error err = {0};
+        model_init(&m, seed);
+        vio_sim_options sim = {.seed = vv_rng_next(&m.rng)};
+        assert_ok(model_open(&m, &sim, &err), err);
+        assert_int_equal(model_run(&m, STEPS), MODEL_DONE);
+        unsigned engines = 0;
+        for (unsigned t = 0; t < MODEL_TABLES; t++)
+            engines |= m.history[m.last].born[t] != 0 ? 1u << t % 2 : 0;
+        model_abandon(&m);
+        model_fini(&m);
+        if (engines == 3)
+            return seed;
+    }
+    return seed;
+}
+
 static void law_holds_at_every_fault(void **state)
 {
     (void)state;
-    uint64_t seed = vv_test_seed(0xfa17);
+    uint64_t seed = useful_seed(vv_test_seed(0xfa17));
     uint64_t step = vv_test_count("VV_FAULT_STEP", 1);
     for (size_t i = 0; i < 2 * ARRAY_LEN(kinds); i++) {
         const fault_kind *kind = &kinds[i / 2];
