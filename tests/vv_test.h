@@ -60,4 +60,11 @@ static inline uint64_t vv_test_count(const char *name, uint64_t push)
     return text == NULL ? push : strtoull(text, NULL, 0);
 }
 
+/* The same for a count of which a test that runs in several ways, on other engines and backends,
+ * does VV_PUSH_PERCENT in a push. A soak's count is for each of them. */
+static inline uint64_t vv_test_share(const char *name, uint64_t push)
+{
+    return vv_test_count(name, push * vv_test_count("VV_PUSH_PERCENT", 100) / 100);
+}
+
 #endif

@@ -159,7 +159,7 @@ static void law_holds_at_every_write(void **state)
 {
     (void)state;
     uint64_t seed = vv_test_seed(0x5eed);
-    uint64_t limit = vv_test_count("VV_CUTS", 100000) / parts / 4;
+    uint64_t limit = vv_test_share("VV_CUTS", 100000) / parts / 4;
     seed += part;
     uint64_t sites = count_sites(seed);
     uint64_t step = sites > limit && limit > 0 ? sites / limit + 1 : 1;
@@ -175,7 +175,7 @@ static void law_holds_over_many_lives(void **state)
 {
     (void)state;
     uint64_t seed = vv_test_seed(0xc4a5) + part * (UINT64_C(1) << 32);
-    uint64_t want = vv_test_count("VV_CUTS", 100000) / parts;
+    uint64_t want = vv_test_share("VV_CUTS", 100000) / parts;
     double end = seconds() + (double)vv_test_count("VV_CRASH_SECONDS", 45);
     while (cuts + kills + recovery_cuts < want && seconds() < end) {
         print_message("\rchain: VV_SEED=0x%llx, %llu cuts ", (unsigned long long)seed,

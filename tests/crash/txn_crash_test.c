@@ -295,7 +295,7 @@ static void live(uint64_t seed)
 static void law_transactions_are_whole_or_absent(void **unused)
 {
     (void)unused;
-    uint64_t want = vv_test_count("VV_TXN_CUTS", 6000);
+    uint64_t want = vv_test_share("VV_TXN_CUTS", 6000);
     for (uint64_t seed = vv_test_seed(0x7c4a); cuts + kills < want; seed++) {
         vv_rng_init(&rng, seed);
         world = (sim_world){.opt = SIM_TINY_OPTIONS, .disk = vio_sim_disk_create()};

@@ -8,7 +8,7 @@ The control writes with `os` instead and must lose something, or the cut would b
 
     fscut_test.py STORE ENGINE...    STORE is the program fscut_store
 
-VV_FSCUT_ROUNDS (24) is shared by file systems and engines, and the I/O backends take turns (where a
+VV_FSCUT_ROUNDS (72) is shared by file systems and engines, and the I/O backends take turns (where a
 kernel refuses io_uring, its turns run on threads); VV_SEED draws other moments. The process is killed
 before the file system is cut: below a live process a sync could be answered after the cut.
 
@@ -29,7 +29,7 @@ import tempfile
 import threading
 import time
 
-ROUNDS = int(os.environ.get("VV_FSCUT_ROUNDS", "24"))
+ROUNDS = int(os.environ.get("VV_FSCUT_ROUNDS", "72"))
 SEED = int(os.environ.get("VV_SEED", "1"), 0)
 SHUTDOWN = 0x8004587d  # FS_IOC_GOINGDOWN of ext4, XFS_IOC_GOINGDOWN: _IOR('X', 125, u32)
 LOG_FLUSH, NO_LOG_FLUSH = 1, 2

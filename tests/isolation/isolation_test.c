@@ -432,7 +432,7 @@ static void say_refusal(void *ctx, int level, const char *line, size_t len)
 static void prop_isolation_is_as_named(void **state)
 {
     (void)state;
-    uint64_t want = vv_test_count("VV_TXNS", 100000);
+    uint64_t want = vv_test_share("VV_TXNS", 100000);
     totals t = {0};
     vv_options opt = VV_OPTIONS_INIT;
     opt.memory_limit = 64u << 20;

@@ -397,7 +397,7 @@ static uint64_t do_upkeep(void)
 static void prop_store_equals_a_map(void **state)
 {
     (void)state;
-    uint64_t want = vv_test_count("VV_MODEL_OPS", 1000000);
+    uint64_t want = vv_test_share("VV_MODEL_OPS", 1000000);
     uint64_t seed = vv_test_seed(0x30de1);
     uint64_t done = 0;
     print_message("VV_SEED=0x%llx\n", (unsigned long long)seed);

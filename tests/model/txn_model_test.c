@@ -506,7 +506,7 @@ static void step(void)
 static void prop_transactions_equal_a_serial_oracle(void **unused)
 {
     (void)unused;
-    uint64_t want = vv_test_count("VV_TXN_OPS", 400000);
+    uint64_t want = vv_test_share("VV_TXN_OPS", 400000);
     uint64_t seed = vv_test_seed(0x7a11);
     print_message("VV_SEED=0x%llx\n", (unsigned long long)seed);
     vv_rng_init(&rng, seed);
