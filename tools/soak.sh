@@ -19,8 +19,9 @@ VV_CUTS=$((100000 * factor)) VV_CRASH_SECONDS=$((3600 * factor)) VV_MODEL_OPS=$(
     VV_TXN_CUTS=$((6000 * factor)) VV_TXN_OPS=$((400000 * factor)) VV_TXNS=$((100000 * factor)) \
     meson test -C build-test --no-rebuild --timeout-multiplier 0 --print-errorlogs \
     --suite crash --suite model --suite isolation
-VV_CRASH_SEEDS=$((6 * factor)) VV_ALLOC_STEP=1 meson test -C build-test --no-rebuild \
-    --timeout-multiplier 0 --print-errorlogs lsm_crash btree_crash lsm_fault btree_fault
+VV_CRASH_SEEDS=$((6 * factor)) VV_ALLOC_STEP=1 VV_WAL_ROUNDS=$((3 * factor)) \
+    meson test -C build-test --no-rebuild --timeout-multiplier 0 --print-errorlogs \
+    lsm_crash btree_crash lsm_fault btree_fault wal_crash
 VV_FSCUT_ROUNDS=$((300 * factor)) meson test -C build-test --no-rebuild --timeout-multiplier 0 \
     --print-errorlogs --suite fscut
 VV_FLIP_STEP=1 VV_FLIP_ALL=1 VV_KILLS=$((500 * factor)) meson test -C build-test --no-rebuild \
