@@ -106,9 +106,10 @@ static void a_bomb_takes_linear_time(void **state)
     steps = 1000;
     assert_int_equal(vv_regex_match(re, vv_slice_str(text), &steps, &is_match, &err), VV_BUSY);
     vv_regex_destroy(re);
-    const char *const huge[] = {"((a{1000}){1000}){1000}", "(((){1000}){1000}){1000}",
-                                "(((((((((((((((((((((((((((((((a+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)"
-                                "+)+)+)+)+)+)+)+)+)+)+)+)+){999}"};
+    const char *const huge[] = {
+        "((a{1000}){1000}){1000}", "(((){1000}){1000}){1000}",
+        ("(((((((((((((((((((((((((((((((a+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)"
+         "+)+)+)+)+)+)+)+)+)+)+)+)+){999}")};
     for (size_t i = 0; i < 2; i++)
         assert_int_equal(vv_regex_create(vv_slice_str(huge[i]), &re, &err), VV_INVALID);
     if (vv_regex_create(vv_slice_str(huge[2]), &re, &err) == VV_OK)
