@@ -1,7 +1,7 @@
 #!/bin/sh
 # Everything that reads the code without running it: lint.sh [deep]. Fails on the first kind with
 # findings, after printing all of that kind. deep, which `make soak` runs, lets the analyser follow
-# functions of many paths to its own limit and cppcheck read the tests too.
+# functions of many paths to its own limit, cppcheck read the tests, and clang compile everything.
 set -eu
 cd "$(dirname "$0")/.."
 sources=$(git ls-files 'src/*.[ch]' 'cmd/*.[ch]' 'include/*.h' 'tests/*.[ch]' 'fuzz/*.[ch]' \
@@ -31,11 +31,12 @@ ninja -C build --quiet programs
 tools/check_exports.sh build/src/db/libvarve.so
 
 echo "== clang-tidy and the warnings of clang"
-# The build directory is there for the commands and the generated headers: nothing is compiled in it.
-# Tests are built with clang by the sanitizers' build.
+# The build directory is there for the commands and the generated headers. The unit tests are built
+# with clang by the sanitizers' build.
 [ -f build-lint/build.ninja ] || CC=clang meson setup build-lint --buildtype=debug >/dev/null
 ninja -C build-lint -t targets all | sed -nE 's/^(proto\/.*\.[ch]): CUSTOM_COMMAND.*/\1/p' |
     xargs ninja -C build-lint --quiet
+[ "${1:-}" != deep ] || ninja -C build-lint --quiet
 skip='^$'
 if ! [ -f /usr/include/rocksdb/c.h ]; then
     echo "(src/rocks is not read: make setup-rocksdb installs what it includes)"
