@@ -291,6 +291,48 @@ static void gorilla_times_survive_gaps_of_weeks(void **state)
     codec_scratch_destroy(s);
 }
 
+/* Every table divides as the machine does, with integers that the encoder would refuse told apart.
+ */
+static void prop_quotients_round_as_divisions(void **state)
+{
+    (void)state;
+    vv_rng rng;
+    vv_rng_init(&rng, vv_test_seed(6));
+    static uint64_t d[N], v[N];
+    for (unsigned round = 0; round < 64; round++) {
+        unsigned p = round % CODEC_DECIMALS;
+        for (uint32_t i = 0; i < N; i++) {
+            d[i] = (vv_rng_next(&rng) >> (13 + vv_rng_below(&rng, 50))) - (UINT64_C(1) << 40);
+            if (vv_rng_one_in(&rng, 50)) /* near where it ends */
+                d[i] = (uint64_t)(CODEC_DECIMAL_LIMIT - 1 - (int64_t)vv_rng_below(&rng, 9));
+        }
+        for (vv_cpu level = VV_CPU_BASELINE; level <= vv_cpu_best(); level++) {
+            memcpy(v, d, sizeof v);
+            assert_true(codec_kernels_of(level)->from_decimal(v, N, p));
+            for (uint32_t i = 0; i < N; i++) {
+                double want = (double)(int64_t)d[i] / codec_power_of_ten[p];
+                assert_memory_equal(&want, &v[i], sizeof want);
+            }
+            v[round] = (uint64_t)CODEC_DECIMAL_LIMIT;
+            assert_false(codec_kernels_of(level)->from_decimal(v, N, 0));
+        }
+    }
+}
+
+/* VARVE_CPU lowers the level, and nothing else does. */
+static void the_environment_chooses_the_level(void **state)
+{
+    (void)state;
+    const char *text = getenv("VARVE_CPU");
+    vv_cpu want = vv_cpu_best();
+    for (vv_cpu level = VV_CPU_BASELINE; text != NULL && level < want; level++)
+        if (strcmp(text, vv_cpu_name(level)) == 0)
+            want = level;
+    assert_string_equal(vv_cpu_name(vv_cpu_level()), vv_cpu_name(want));
+    assert_ptr_equal(codec_kernels_get(), codec_kernels_of(want)); /* runs first: nobody set one */
+    assert_non_null(codec_kernels_of(VV_CPU_BASELINE));
+}
+
 static void bools_come_back(void **state)
 {
     (void)state;
@@ -432,6 +474,8 @@ static void every_failed_allocation_is_an_answer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_environment_chooses_the_level),
+        cmocka_unit_test(prop_quotients_round_as_divisions),
         cmocka_unit_test(prop_integers_come_back),
         cmocka_unit_test(prop_doubles_come_back_bit_for_bit),
         cmocka_unit_test(gorilla_is_the_baseline),
