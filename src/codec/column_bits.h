@@ -26,6 +26,9 @@ typedef struct codec_bit_writer {
 /* The low count bits of bits, 1 to 64; those above are zero. */
 static inline void codec_bits_put(codec_bit_writer *w, uint64_t bits, unsigned count)
 {
+    assert(count > 0);
+    assert(count <= 64);
+    assert(w->used < 64);
     unsigned room = 64 - w->used;
     if (count < room) {
         w->word |= bits << (room - count);

@@ -88,7 +88,7 @@ static uint64_t find_divisor(const codec_kernels *k, const uint64_t *v, uint32_t
 
 static uint64_t median_delta(const uint64_t *v, uint32_t n)
 {
-    uint64_t d[MEDIAN_PROBES];
+    uint64_t d[MEDIAN_PROBES] = {0};
     for (uint32_t i = 0; i < MEDIAN_PROBES; i++) {
         uint32_t at = 1 + (uint32_t)((uint64_t)i * (n - 2) / (MEDIAN_PROBES - 1));
         uint64_t x = v[at] - v[at - 1];
@@ -180,7 +180,7 @@ static uint8_t *put_packed(const codec_kernels *k, const uint64_t *u, uint32_t n
 /* Every value is written and kept only if it has a patch: nobody could predict a branch. */
 static uint8_t *put_patches(const uint64_t *u, uint32_t n, const block_plan *plan, uint8_t *p)
 {
-    uint16_t position[CODEC_COLUMN_MAX + 1];
+    uint16_t position[CODEC_COLUMN_MAX + 1] = {0};
     uint8_t *high = p + (size_t)plan->patches * 2;
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {

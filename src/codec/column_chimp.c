@@ -17,7 +17,6 @@
 
 #define KEY_MASK (CODEC_CHIMP_KEYS - 1)
 #define PAST 128u
-#define TRAIL_MIN 13u
 #define NO_LEAD 65u
 
 static const uint8_t lead_of[8] = {0, 8, 12, 16, 18, 20, 22, 24};
@@ -28,7 +27,7 @@ static inline unsigned lead_code(uint64_t x)
                                      3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 7, 7, 7, 7, 7, 7,
                                      7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
                                      7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7};
-    return code[__builtin_clzll(x)];
+    return code[__builtin_clzll(x | 1)] & 7;
 }
 
 /* The position of a value that x is shortest against, and whether it is worth its distance. */
@@ -38,7 +37,7 @@ static inline bool find_past(const uint64_t *v, uint32_t i, const uint16_t *inde
     *at = past;
     if (past >= i || i - past > PAST || ((v[past] ^ v[i]) & KEY_MASK) != 0)
         return false;
-    return true; /* equal in 14 bits: more than TRAIL_MIN zeros */
+    return true; /* equal in 14 bits: more than 13 zeros */
 }
 
 uint8_t *codec_chimp_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p)
@@ -48,13 +47,14 @@ uint8_t *codec_chimp_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_
     vv_put_le64(p, v[0]);
     s->chimp_index[v[0] & KEY_MASK] = 0;
     codec_bit_writer w = {.p = p + 8};
-    unsigned last_code = NO_LEAD;
+    bool has_code = false;  /* whether the last was a 10 or 11, */
+    unsigned last_code = 0; /* and its code */
     for (uint32_t i = 1; i < n; i++) {
         uint32_t at;
         if (find_past(v, i, s->chimp_index, &at)) {
             uint64_t x = v[i] ^ v[at];
             uint64_t distance = i - at - 1;
-            last_code = NO_LEAD;
+            has_code = false;
             if (x == 0) {
                 codec_bits_put(&w, distance, 9);
             } else {
@@ -67,11 +67,12 @@ uint8_t *codec_chimp_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_
         } else {
             uint64_t x = v[i] ^ v[i - 1];
             unsigned code = lead_code(x);
-            if (code == last_code)
+            if (has_code && code == last_code)
                 codec_bits_put(&w, 2, 2);
             else
                 codec_bits_put(&w, 3u << 3 | code, 5);
             codec_bits_put(&w, x, 64 - lead_of[code]);
+            has_code = true;
             last_code = code;
         }
         s->chimp_index[v[i] & KEY_MASK] = (uint16_t)i;

@@ -73,7 +73,7 @@ static unsigned to_decimal(const codec_kernels *k, const uint64_t *v, uint32_t n
     for (unsigned round = 0; round<ROUNDS && * misses> 0; round++) {
         probes = take_probes(v, n, s->miss, probe);
         unsigned more = find_exponent(k, probe, probes, p + 1, &probe_misses);
-        if (more == NONE)
+        if (more == NONE || probes == 0)
             break;
         uint64_t saved = (uint64_t)*misses * (probes - probe_misses) / probes * EXCEPTION_BITS;
         if (saved * 16 <= (uint64_t)n * (more - p) * DIGIT_BITS_16)

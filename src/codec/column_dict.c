@@ -98,7 +98,7 @@ uint8_t *codec_dict_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t
         return NULL;
     uint64_t key[DISTINCT_MAX];
     uint16_t sorted[DISTINCT_MAX];
-    uint16_t rank[DISTINCT_MAX];
+    uint16_t rank[DISTINCT_MAX] = {0};
     codec_kernels_get()->order(s->trial, count, key);
     for (uint32_t i = 0; i < count; i++)
         key[i] ^= UINT64_C(1) << 63;

@@ -40,7 +40,7 @@ static const uint64_t wide[32] = {[0] = 0x1ffffffff, [16] = 0x123456789};
 static void check_with(const vector *c, codec_scratch *s, vv_buf *out)
 {
     uint64_t back[64];
-    vv_error err;
+    vv_error err = {0};
     vv_status st = c->doubles ? codec_f64_decode(c->bytes, c->n, (double *)(void *)back, &err)
                               : codec_i64_decode(c->bytes, c->n, (int64_t *)back, &err);
     if (st != VV_OK)
@@ -136,7 +136,7 @@ static void strings_have_the_bytes_of_the_page(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         vv_buf out;
         vv_arena arena;
-        vv_error err;
+        vv_error err = {0};
         vv_slice back[4];
         vv_buf_init(&out, 4096);
         vv_arena_init(&arena, 4096);

@@ -42,7 +42,7 @@ static size_t check_column(uint32_t at, uint32_t n, codec_scratch *s, vv_buf *fi
 {
     static int64_t time_back[N];
     static double value_back[N];
-    vv_error err;
+    vv_error err = {0};
     size_t size = 0;
     for (vv_cpu level = VV_CPU_BASELINE; level <= vv_cpu_best(); level++)
         for (unsigned effort = 0; effort < 2; effort++) {

@@ -38,7 +38,7 @@ static void encode_i64(unsigned form, const int64_t *v, uint32_t n, codec_scratc
 
 static void check_i64(const int64_t *v, uint32_t n, codec_scratch *s)
 {
-    vv_error err;
+    vv_error err = {0};
     static int64_t back[N];
     vv_buf first;
     vv_buf out;
@@ -82,7 +82,7 @@ static void same_doubles(const double *v, const double *back, uint32_t n, unsign
 
 static void check_f64(const double *v, uint32_t n, codec_scratch *s)
 {
-    vv_error err;
+    vv_error err = {0};
     static double back[N];
     vv_buf first;
     vv_buf out;
@@ -240,7 +240,7 @@ static void gorilla_is_the_baseline(void **state)
 {
     (void)state;
     codec_scratch *s = make_scratch();
-    vv_error err;
+    vv_error err = {0};
     vv_buf out;
     vv_buf_init(&out, 4096);
     /* 12, 24: xor 0x0010000000000000, window lead 11, 1 bit: 11 01011 000001 1; 24 again: 0;
@@ -338,7 +338,7 @@ static void bools_come_back(void **state)
     (void)state;
     vv_rng rng;
     vv_rng_init(&rng, vv_test_seed(4));
-    vv_error err;
+    vv_error err = {0};
     static uint8_t v[N], back[N];
     vv_buf out;
     vv_buf_init(&out, 4096);
@@ -368,7 +368,7 @@ static void strings_come_back(void **state)
     vv_rng rng;
     vv_rng_init(&rng, vv_test_seed(5));
     codec_scratch *s = make_scratch();
-    vv_error err;
+    vv_error err = {0};
     static char text[N][24];
     static vv_slice v[N], back[N];
     vv_buf out;
