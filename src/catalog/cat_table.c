@@ -111,7 +111,10 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
                     .version_retention_ns = table->version_retention_ns,
                     .created_ns = table->created_ns,
                     .compression = table->compression,
-                    .value_threshold = table->value_threshold};
+                    .value_threshold = table->value_threshold,
+                    .retention_ns = table->retention_ns,
+                    .out_of_order_ns = table->out_of_order_ns,
+                    .future_ns = table->future_ns};
     memcpy(as.engine, table->engine, sizeof as.engine);
     memcpy(as.tenant, table->tenant, sizeof as.tenant);
     memcpy(as.name, table->name, sizeof as.name);

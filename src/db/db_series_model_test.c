@@ -1,0 +1,292 @@
+/*
+ * db_series_model_test.c - laws of tables of series: they agree with a naive list under random
+ * writes, deletions, flushes and restarts; after a crash every acknowledged sample is there and an
+ * unacknowledged entry is whole or absent; an I/O or an allocation that fails loses nothing.
+ */
+#include "db/db_series_test_util.h"
+
+#include "base/alloc.h"
+#include "base/rng.h"
+
+#define HOSTS 4u
+#define TIMES 3000u
+
+typedef struct model {
+    bool is_there[HOSTS][TIMES];
+    double value[HOSTS][TIMES];
+} model;
+
+static const char *const hosts[HOSTS] = {"a", "b", "c", "d"};
+
+/* Times are spread over many buckets, and dense in some. */
+static int64_t time_of(size_t i)
+{
+    return ((int64_t)i - 1000) * (i % 3 == 0 ? 977 * SEC : 977 * SEC + 1);
+}
+
+static size_t index_below(int64_t t)
+{
+    size_t i = 0;
+    while (i < TIMES && time_of(i) < t)
+        i++;
+    return i;
+}
+
+static void check_host(vv_table *t, const model *m, unsigned h, size_t from, size_t to, answer *a)
+{
+    ask_raw(t, NULL, hosts[h], time_of(from), to == TIMES ? INT64_MAX : time_of(to), a);
+    size_t n = 0;
+    for (size_t i = from; i < to; i++) {
+        if (!m->is_there[h][i])
+            continue;
+        if (n >= a->count || a->time[n] != time_of(i) || a->value[n] != m->value[h][i])
+            fail_msg("host %u: sample %zu of %zu is wrong", h, n, a->count);
+        n++;
+    }
+    assert_int_equal(a->count, n);
+}
+
+static void write_some(vv_table *t, model *m, vv_rng *rng, unsigned max)
+{
+    vv_error err = {0};
+    vv_samples *s = vv_samples_create(t);
+    assert_non_null(s);
+    for (unsigned n = 1 + (unsigned)vv_rng_below(rng, max); n > 0; n--) {
+        unsigned h = (unsigned)vv_rng_below(rng, HOSTS);
+        size_t from = vv_rng_below(rng, TIMES);
+        size_t count = 1 + vv_rng_below(rng, vv_rng_below(rng, 8) == 0 ? 200 : 5);
+        assert_ok(begin_series(s, "t", hosts[h], VV_F64, &err), err);
+        for (size_t i = from; i < from + count && i < TIMES; i++) {
+            int64_t time = time_of(i);
+            double value = (double)vv_rng_below(rng, 1000);
+            assert_ok(vv_samples_f64(s, &time, &value, NULL, 1, &err), err);
+            m->is_there[h][i] = true;
+            m->value[h][i] = value;
+        }
+    }
+    assert_ok(vv_series_append(s, VV_DURABLE_DEFAULT, NULL, &err), err);
+    vv_samples_destroy(s);
+}
+
+static void delete_some(vv_table *t, model *m, vv_rng *rng)
+{
+    vv_error err = {0};
+    unsigned h = (unsigned)vv_rng_below(rng, HOSTS);
+    size_t from = vv_rng_below(rng, TIMES);
+    size_t to = from + vv_rng_below(rng, 300);
+    int64_t start = time_of(from) + (int64_t)vv_rng_below(rng, 3) - 1;
+    int64_t end = to >= TIMES ? INT64_MAX : time_of(to);
+    vv_matcher match = {VV_MATCH_EQ, S("host"), S(hosts[h])};
+    assert_ok(vv_series_delete(t, &match, 1, start, end, NULL, &err), err);
+    for (size_t i = index_below(start); i < TIMES && time_of(i) < end; i++)
+        m->is_there[h][i] = false;
+}
+
+static void prop_agrees_with_a_list(void **state)
+{
+    sim_world *w = *state;
+    vv_rng rng;
+    vv_rng_init(&rng, vv_test_seed(11));
+    model *m = calloc(1, sizeof *m);
+    answer *a = malloc(sizeof *a);
+    vv_table *t = any_time_table(w->db);
+    for (int step = 0; step < 400; step++) {
+        unsigned what = (unsigned)vv_rng_below(&rng, 40);
+        if (what < 30) {
+            write_some(t, m, &rng, 6);
+        } else if (what < 36) {
+            delete_some(t, m, &rng);
+        } else if (what == 36) {
+            flush_all(w->db);
+        } else if (what == 37) {
+            vv_error err = {0};
+            assert_ok(vv_compact(t, S(""), S(""), &err), err);
+        } else if (what == 38) {
+            vv_table_close(t);
+            sim_reopen(w);
+            t = any_time_table(w->db);
+        }
+        size_t from = vv_rng_below(&rng, TIMES);
+        size_t to = from + vv_rng_below(&rng, TIMES - from + 1);
+        check_host(t, m, (unsigned)vv_rng_below(&rng, HOSTS), from, to, a);
+    }
+    for (unsigned h = 0; h < HOSTS; h++)
+        check_host(t, m, h, 0, TIMES, a);
+    vv_table_close(t);
+    free(a);
+    free(m);
+}
+
+/* ---- crashes ---- */
+
+#define ENTRIES 24u
+
+/* Entry n has sample n of two hosts: both or none are there. */
+static vv_status write_entry(vv_table *t, unsigned n, vv_error *err)
+{
+    vv_samples *s = vv_samples_create(t);
+    if (s == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory");
+    vv_status st = VV_OK;
+    for (unsigned h = 0; st == VV_OK && h < 2; h++) {
+        char host[16];
+        const int64_t time = (int64_t)n * 5000 * SEC;
+        const double value = n;
+        (void)snprintf(host, sizeof host, "%c%u", 'a' + (int)h, n % 5);
+        st = begin_series(s, "t", host, VV_F64, err);
+        if (st == VV_OK)
+            st = vv_samples_f64(s, &time, &value, NULL, 1, err);
+    }
+    if (st == VV_OK)
+        st = vv_samples_position(s, S("src"), S("1"), n + 1, err);
+    if (st == VV_OK)
+        st = vv_series_append(s, VV_DURABLE_SYNC, NULL, err);
+    vv_samples_destroy(s);
+    return st;
+}
+
+static vv_status work(vv_db *db, bool *acked, vv_error *err)
+{
+    vv_table *t = NULL;
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.kind = VV_TABLE_SERIES;
+    opt.future_ns = INT64_MAX;
+    opt.if_not_exists = true;
+    vv_status st = vv_table_create(db, "plant", "sensors", &opt, &t, err);
+    for (unsigned n = 0; st == VV_OK && n < ENTRIES; n++) {
+        st = write_entry(t, n, err);
+        acked[n] |= st == VV_OK;
+        if (st == VV_OK && n % 7 == 6)
+            st = vv_checkpoint(db, err);
+    }
+    vv_table_close(t);
+    return st;
+}
+
+static bool has_sample(vv_table *t, unsigned n, unsigned h, answer *a)
+{
+    char host[16];
+    (void)snprintf(host, sizeof host, "%c%u", 'a' + (int)h, n % 5);
+    ask_raw(t, NULL, host, (int64_t)n * 5000 * SEC, (int64_t)n * 5000 * SEC + 1, a);
+    return a->count == 1 && a->value[0] == (double)n;
+}
+
+static int count_all(void *ctx, const vv_series_info *info)
+{
+    (void)info;
+    ++*(size_t *)ctx;
+    return 0;
+}
+
+static void check_after(vv_db *db, const bool *acked, answer *a)
+{
+    vv_error err = {0};
+    vv_table *t = NULL;
+    vv_status st = vv_table_open(db, "plant", "sensors", &t, &err);
+    if (st == VV_NOT_FOUND) {
+        assert_false(acked[0]);
+        return;
+    }
+    assert_ok(st, err);
+    uint64_t last = 0;
+    for (unsigned n = 0; n < ENTRIES; n++) {
+        bool there = has_sample(t, n, 0, a);
+        if (acked[n] && !there)
+            fail_msg("acknowledged sample %u is lost", n);
+        if (there != has_sample(t, n, 1, a))
+            fail_msg("entry %u is there in part", n);
+        last = there ? n + 1 : last;
+    }
+    vv_source_position p = {.sequence = 0};
+    st = vv_series_position(t, S("src"), &p, &err);
+    assert_true(st == VV_OK || st == VV_NOT_FOUND);
+    assert_int_equal(p.sequence, last);
+    /* The index has each series once, and writing goes on. */
+    size_t listed = 0;
+    uint64_t counted = 0;
+    assert_ok(vv_series_list(t, NULL, 0, 0, count_all, &listed, &err), err);
+    assert_ok(vv_series_count(t, &counted, NULL, &err), err);
+    assert_int_equal(listed, counted);
+    assert_int_equal(listed, last < 5 ? 2 * last : 10);
+    for (unsigned n = 0; n < ENTRIES; n++)
+        assert_ok(write_entry(t, n, &err), err);
+    listed = 0;
+    assert_ok(vv_series_list(t, NULL, 0, 0, count_all, &listed, &err), err);
+    assert_int_equal(listed, 10);
+    vv_table_close(t);
+}
+
+static void prop_a_power_cut_keeps_what_was_acknowledged(void **state)
+{
+    sim_world *w = *state;
+    answer *a = malloc(sizeof *a);
+    uint64_t seed = vv_test_seed(5);
+    bool cut = true;
+    sim_end(w);
+    for (uint64_t at = 1; cut; at++) {
+        bool acked[ENTRIES] = {false};
+        vv_error err = {0};
+        w->disk = vio_sim_disk_create();
+        vio_sim_options sim = {.seed = seed + at, .cut_after_writes = at, .tear = true};
+        assert_ok(sim_on(w, &sim, &err), err);
+        vv_status st = sim_open_db(w, &err);
+        if (st == VV_OK)
+            st = work(w->db, acked, &err);
+        cut = st != VV_OK;
+        db_abandon(w->db);
+        sim_off(w);
+        assert_ok(sim_on(w, &(vio_sim_options){.seed = seed}, &err), err);
+        assert_ok(sim_open_db(w, &err), err);
+        check_after(w->db, acked, a);
+        sim_end(w);
+    }
+    free(a);
+}
+
+static void walk_every_allocation_may_fail(void **state)
+{
+    sim_world *w = *state;
+    answer *a = malloc(sizeof *a);
+    vv_table *t = any_time_table(w->db);
+    unsigned failures = 0;
+    for (int64_t n = 0; n < 400; n++) {
+        vv_error err = {0};
+        unsigned entry = (unsigned)(n % ENTRIES);
+        vv_alloc_fail_after(n, 0);
+        vv_status st = write_entry(t, entry, &err);
+        vv_alloc_fail_after(-1, 0);
+        if (st != VV_OK) {
+            assert_true(st == VV_NO_MEMORY || st == VV_BUSY);
+            failures++;
+            assert_ok(write_entry(t, entry, &err), err);
+        }
+        assert_true(has_sample(t, entry, 0, a) && has_sample(t, entry, 1, a));
+        vv_matcher m = {VV_MATCH_RE, S("host"), S("a.*")};
+        vv_series_query q = VV_SERIES_QUERY_INIT;
+        q.matchers = &m;
+        q.matcher_count = 1;
+        q.end_ns = INT64_MAX;
+        vv_alloc_fail_after(n, 0);
+        st = ask(t, &q, a, &err);
+        vv_alloc_fail_after(-1, 0);
+        assert_true(st == VV_OK || st == VV_NO_MEMORY);
+        failures += st != VV_OK;
+    }
+    assert_true(failures > 10);
+    vv_table_close(t);
+    free(a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(prop_agrees_with_a_list),
+        T(prop_a_power_cut_keeps_what_was_acknowledged),
+        T(walk_every_allocation_may_fail),
+    };
+    engine_under_test = &lsm_ops;
+    int failed = cmocka_run_group_tests_name("lsm", tests, NULL, NULL);
+    engine_under_test = &btree_ops;
+    failed += cmocka_run_group_tests_name("btree", tests, NULL, NULL);
+    return failed;
+}

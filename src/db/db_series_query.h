@@ -1,0 +1,61 @@
+/*
+ * db_series_query.h - inside of a query: what its stages share.
+ *
+ *   series, in the order of labels --> samples in the range, chunk by chunk --> blocks   (raw)
+ *                                              |
+ *                                   windows: points --fill--> --reduce--> blocks
+ *                                              |
+ *                                  group: points of many series --> points of one
+ */
+#ifndef VARVE_DB_DB_SERIES_QUERY_H
+#define VARVE_DB_DB_SERIES_QUERY_H
+
+#include "db/db_series_int.h"
+#include "series/points.h"
+
+struct vv_series_cursor {
+    vv_table table; /* a reference of its own */
+    db_series *series;
+    vv_snapshot *own; /* NULL: the caller's is read */
+    const vv_snapshot *at;
+    vv_series_query q; /* without what it borrows */
+    vv_arena names;    /* of group_by */
+    int64_t first;     /* the range, both ends inside, clipped to the retention */
+    int64_t last;
+    bool is_empty;
+    uint64_t samples_left;
+    db_series_set set;
+    size_t next;                  /* series to begin with */
+    const db_series_entry *entry; /* the one being read; NULL: none */
+    db_series_reader reader;
+    db_series_piece piece; /* found and not yet taken */
+    bool has_piece;
+    bool has_given; /* a block of the series being read */
+    series_columns columns;
+    int64_t *wide; /* bools as int64 */
+    vv_label labels[VV_LABELS_MAX];
+    size_t label_count;
+    series_points points; /* of the series or group being given */
+    size_t given;         /* of them */
+    bool has_null;        /* one of them is */
+    series_points single; /* of a series of a group */
+    bool has_points;
+    uint64_t memory; /* reserved of the budget */
+};
+
+/* Leave out what is not good of columns from an index on. */
+void db_series_keep_good(series_columns *c, uint32_t from);
+/* Labels of an entry into c->labels. */
+void db_series_query_labels(vv_series_cursor *c, vv_slice canonical);
+
+/* ---- db_series_window.c ---- */
+
+/* VV_INVALID for a query that asks for what cannot be. */
+VV_MUST_CHECK vv_status db_series_window_check(const vv_series_query *q, vv_error *err);
+/* The points of the next series or group that has some: in c->points, with its labels. VV_NOT_FOUND
+ * behind the last. */
+VV_MUST_CHECK vv_status db_series_window_next(vv_series_cursor *c, vv_error *err);
+/* Order the series so that those of a group are neighbours. */
+void db_series_group_sort(vv_series_cursor *c);
+
+#endif
