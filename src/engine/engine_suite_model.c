@@ -7,10 +7,13 @@
  * and pins come and go; none of that may show.
  */
 #include "engine/engine_suite_int.h"
+#include "engine/engine_suite_samples.h"
 #include "engine/operand.h"
 
 #define KEYS 1500u
 #define TABLES 3u
+#define SERIES_KEYS 150u /* of a table of their own, behind the others: sets of samples */
+#define SERIES_TABLE (TABLES + 1)
 #define PINS 6u
 #define ROUND_OPS 100000u
 #define VALUE_MAX 20000u
@@ -40,7 +43,8 @@ static void make_keys(duel *d)
 {
     for (size_t i = 0; i < KEYS; i++) {
         uint8_t *p = d->key_bytes[i];
-        vv_put_be32(p, 1 + (uint32_t)below(d, TABLES));
+        bool series = i >= KEYS - SERIES_KEYS;
+        vv_put_be32(p, series ? SERIES_TABLE : 1 + (uint32_t)below(d, TABLES));
         size_t len = ENGINE_TABLE_PREFIX;
         if (below(d, 2) == 0) {
             len +=
@@ -58,6 +62,17 @@ static vv_slice any_key(duel *d)
     return d->keys[below(d, KEYS)];
 }
 
+static bool is_series(vv_slice key)
+{
+    return vv_get_be32(key.data) == SERIES_TABLE;
+}
+
+/* A set of samples has many forms of bytes. */
+static bool same_value(vv_slice key, vv_slice a, vv_slice b)
+{
+    return is_series(key) ? suite_set_same(a, b) : vv_slice_eq(a, b);
+}
+
 static void add_put(duel *d, engine_op *op)
 {
     size_t len = below(d, 100);
@@ -65,24 +80,31 @@ static void add_put(duel *d, engine_op *op)
         len = below(d, VALUE_MAX);
     for (size_t i = 0; i < len && i < 16; i++)
         d->value[i] = (uint8_t)below(d, 256);
+    if (is_series(op->key) && below(d, 4) > 0) /* else what is no set */
+        len = suite_set_make(&d->rng, false, d->value);
     op->value = vv_slice_of(d->value, len);
     if (below(d, 12) == 0)
         op->expires_ns = d->b->now_ns + (int64_t)below(d, 5000);
 }
 
-/* Numbers and texts on the same keys: every operator meets every value. */
+/* Numbers and texts on the same keys: every operator meets every value. Samples have keys of their
+ * own, because the bytes of what they come to depend on how it was folded. */
 static void add_merge(duel *d, engine_op *op)
 {
-    static uint8_t steps[64];
+    static uint8_t steps[SUITE_SET_ROOM + 6];
+    op->kind = ENGINE_MERGE;
+    if (below(d, 12) == 0)
+        op->expires_ns = d->b->now_ns + 1 + (int64_t)below(d, 5000);
+    if (is_series(op->key)) {
+        op->value = vv_slice_of(steps, suite_set_step(&d->rng, steps));
+        return;
+    }
     engine_operator what = (engine_operator)(1 + below(d, 3));
     size_t len = what == ENGINE_APPEND ? (size_t)below(d, 20) : 8;
     size_t at = engine_step_head(what, len, steps);
     for (size_t i = 0; i < len; i++)
         steps[at + i] = (uint8_t)below(d, 256);
-    op->kind = ENGINE_MERGE;
     op->value = vv_slice_of(steps, at + len);
-    if (below(d, 12) == 0)
-        op->expires_ns = d->b->now_ns + 1 + (int64_t)below(d, 5000);
 }
 
 /* Mostly short ranges; a long one now and then. */
@@ -143,7 +165,7 @@ static void expect_same(const duel *d, engine_cursor *a, engine_cursor *m, const
     if (x == NULL && y == NULL)
         return;
     if (x != NULL && y != NULL && vv_slice_eq(x->key, y->key) && x->version == y->version &&
-        x->expires_ns == y->expires_ns && vv_slice_eq(x->value, y->value))
+        x->expires_ns == y->expires_ns && same_value(x->key, x->value, y->value))
         return;
     print_error("VV_SEED=%#llx: %s at version %lld, time %lld, newest %lld:\n",
                 (unsigned long long)vv_test_seed(1), d->what, (long long)read->version,
@@ -235,8 +257,8 @@ static void compare_get(duel *d, const engine_read *read)
         fail_msg("VV_SEED=%#llx: get at %lld: %s instead of %s",
                  (unsigned long long)vv_test_seed(1), (long long)read->version, vv_status_name(got),
                  vv_status_name(want));
-    if (got == VV_OK &&
-        (x.version != y.version || x.expires_ns != y.expires_ns || !vv_slice_eq(x.data, y.data)))
+    if (got == VV_OK && (x.version != y.version || x.expires_ns != y.expires_ns ||
+                         !same_value(key, x.data, y.data)))
         fail_msg("VV_SEED=%#llx: get at %lld: version %lld instead of %lld",
                  (unsigned long long)vv_test_seed(1), (long long)read->version,
                  (long long)x.version, (long long)y.version);
@@ -275,7 +297,7 @@ static void compare_multi_get(duel *d, const engine_read *read)
         vv_status want = d->model->ops->get(d->model, keys[i], read, &y, &err);
         if (got[i] != want ||
             (want == VV_OK && (x[i].version != y.version || x[i].expires_ns != y.expires_ns ||
-                               !vv_slice_eq(x[i].data, y.data))))
+                               !same_value(keys[i], x[i].data, y.data))))
             fail_msg("VV_SEED=%#llx: key %zu of %zu at %lld: %s instead of %s",
                      (unsigned long long)vv_test_seed(1), i, count, (long long)read->version,
                      vv_status_name(got[i]), vv_status_name(want));

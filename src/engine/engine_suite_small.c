@@ -3,6 +3,7 @@
  */
 #include "engine/engine_suite_small.h"
 
+#include "engine/engine_suite_samples.h"
 #include "engine/operand.h"
 
 static vv_status ensure_durable(void *ctx, int64_t version, vv_error *err)
@@ -72,7 +73,8 @@ static void fill_value(uint8_t *out, uint32_t len, unsigned key, int64_t version
         vv_put_le64(out, (uint64_t)version);
 }
 
-/* What no table of the model holds: table 3 has sums and a text that every batch merges into. */
+/* What no table of the model holds: table 3 has sums, a text and a series that every batch merges
+ * into. */
 #define TW_SUMS 3u
 
 static void add_merges(tw *w, int64_t version)
@@ -92,6 +94,12 @@ static void add_merges(tw *w, int64_t version)
     engine_entry_add(&w->buf, &op);
     op.key = vv_slice_of("\0\0\0\3text", 8);
     op.value = vv_slice_of(append, sizeof append);
+    engine_entry_add(&w->buf, &op);
+    uint8_t samples[SUITE_SET_ROOM + 6];
+    vv_rng rng;
+    vv_rng_init(&rng, w->seed * 31 + (uint64_t)version);
+    op.key = vv_slice_of("\0\0\0\3series", 10);
+    op.value = vv_slice_of(samples, suite_set_step(&rng, samples));
     engine_entry_add(&w->buf, &op);
 }
 
@@ -150,7 +158,7 @@ static uint32_t make_batch(tw *w, int64_t version, tw_value *model)
     if (w->ops->can_merge) {
         if (model == NULL)
             add_merges(w, version);
-        count += 2;
+        count += 3;
     }
     engine_entry_finish(&w->buf, at, count);
     return count;
@@ -200,6 +208,41 @@ static bool matches(unsigned key, const tw_value *want, vv_slice got, int64_t ve
         return false;
     fill_value(value, want->len, key, want->version);
     return memcmp(value, got.data, got.len) == 0;
+}
+
+/* The series after so many batches. */
+static void merged_series(const tw *w, suite_series *out)
+{
+    *out = (suite_series){0};
+    for (int64_t v = 1; v <= w->version; v++) {
+        uint8_t bytes[SUITE_SET_ROOM + 6];
+        vv_rng rng;
+        engine_step step;
+        vv_rng_init(&rng, w->seed * 31 + (uint64_t)v);
+        vv_slice steps = vv_slice_of(bytes, suite_set_step(&rng, bytes));
+        assert_true(engine_step_next(&steps, &step));
+        suite_set_apply(out, step.operand);
+    }
+}
+
+static unsigned verify_series(tw *w, bool may_fail, const char *what)
+{
+    vv_error err;
+    engine_value value = {0};
+    engine_read read = {.version = w->version};
+    vv_status st = w->ops->get(w->e, vv_slice_of("\0\0\0\3series", 10), &read, &value, &err);
+    if (st == VV_OK) {
+        suite_series want;
+        merged_series(w, &want);
+        if (!suite_set_holds(&want, value.data))
+            fail_msg("%s: seed %#llx: the series is wrong at version %lld", what,
+                     (unsigned long long)w->seed, (long long)w->version);
+        engine_value_release(&value);
+    } else if (st == VV_NOT_FOUND ? w->version > 0 : !may_fail) {
+        fail_msg("%s: seed %#llx: the series at version %lld: %s", what,
+                 (unsigned long long)w->seed, (long long)w->version, err.msg);
+    }
+    return st != VV_OK && st != VV_NOT_FOUND;
 }
 
 /* The merged values; how many could not be read. */
@@ -287,7 +330,7 @@ unsigned tw_verify(tw *w, bool may_fail, const char *what)
         failed += verify_one(w, k, &model[k], st, &value, may_fail, what, &err);
     }
     if (w->ops->can_merge)
-        failed += verify_merges(w, may_fail, what);
+        failed += verify_merges(w, may_fail, what) + verify_series(w, may_fail, what);
     return failed + verify_multi(w, model, may_fail, what);
 }
 
