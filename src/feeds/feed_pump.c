@@ -199,7 +199,10 @@ static vv_status consume(feed_pump *p, vv_error *err)
 static vv_status put_dead(feed_pump *p, unsigned slot, const feed_message *m, const char *reason,
                           vv_error *err)
 {
-    const feed_dead dead = {.reason = reason, .incarnation = p->stream.incarnation, .message = m};
+    const feed_dead dead = {.reason = reason,
+                            .incarnation = p->stream.incarnation,
+                            .message = m,
+                            .now_ns = vv_clock_wall(p->o.clock)};
     return p->o.target->ops->dead(p->o.target, slot, &dead, err);
 }
 

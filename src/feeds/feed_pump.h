@@ -79,6 +79,7 @@ typedef struct feed_dead {
     const char *reason;
     const char *incarnation;
     const feed_message *message;
+    int64_t now_ns; /* wall time */
 } feed_dead;
 
 /* What became of a batch. */

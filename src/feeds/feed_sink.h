@@ -43,7 +43,7 @@ typedef struct feed_sink feed_sink;
 /* All arguments are borrowed for the call. One thread at a time. */
 typedef struct feed_sink_ops {
     /* What follows belongs to this series: labels in any order, no name twice, __name__ among them,
-     * no value empty. */
+     * no value empty. They stay valid until the last of its samples was given. */
     vv_status (*series)(feed_sink *sink, const feed_label *labels, size_t count, feed_type type,
                         vv_error *err);
     /* [count] each, in any order of time; quality NULL: all good. */

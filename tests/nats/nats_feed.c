@@ -1,0 +1,292 @@
+/*
+ * nats_feed.c - the parts of nats_test.py that are C: a publisher that does not lose its own
+ * messages, a store with a feed in it, and the look at what came in.
+ *
+ *     nats_feed publish URL STREAM FROM COUNT [POISON_EVERY]   each message once in the stream
+ *     nats_feed feed DIR URL [core]        until a line or the end comes on stdin; "stats" asks
+ *     nats_feed check DIR COUNT [POISON_EVERY]     messages 1..COUNT, each once, and its letters
+ *     nats_feed stream URL STREAM delete           as an operator would
+ *
+ * Message n is the sample n ms after BASE of sensor s<n % SENSORS>, with the value n.
+ */
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nats/nats.h>
+
+#include "base/buf.h"
+#include "codec/protowire.h"
+#include "feeds/feed_nats.h"
+#include "feeds/feed_store.h"
+#include "io/env.h"
+#include "varve/varve.h"
+
+#define BASE_MS INT64_C(1700000000000)
+#define SENSORS 100u
+#define BATCH 500u
+
+static void must(vv_status st, const vv_error *err, const char *what)
+{
+    if (st == VV_OK)
+        return;
+    (void)fprintf(stderr, "nats_feed: %s: %s\n", what, err->msg);
+    exit(1);
+}
+
+/* ---- publish ---- */
+
+static void encode(vv_buf *b, uint64_t n, uint64_t poison_every)
+{
+    char id[24];
+    vv_buf_reset(b);
+    if (poison_every > 0 && n % poison_every == 0) {
+        vv_buf_printf(b, "poison %" PRIu64, n);
+        return;
+    }
+    (void)snprintf(id, sizeof id, "s%" PRIu64, n % SENSORS);
+    wire_put_string(b, 1, vv_slice_str(id));
+    wire_put_double_always(b, 2, (double)n);
+    wire_put_int(b, 3, BASE_MS + (int64_t)n);
+    wire_put_int(b, 4, 1);
+}
+
+static natsStatus publish_one(jsCtx *js, vv_buf *b, uint64_t n, uint64_t poison_every)
+{
+    char subject[64], id[32];
+    jsPubOptions options;
+    natsStatus s = jsPubOptions_Init(&options);
+    encode(b, n, poison_every);
+    (void)snprintf(subject, sizeof subject, "enterprise.a.b.c.d.s%" PRIu64, n % SENSORS);
+    (void)snprintf(id, sizeof id, "m%" PRIu64, n);
+    options.MsgId = id; /* what is published again after a failure is in the stream once */
+    if (s == NATS_OK)
+        s = js_PublishAsync(js, subject, b->data, (int)b->len, &options);
+    return s;
+}
+
+/* All of a batch acknowledged, or not known. */
+static natsStatus publish_batch(natsConnection *nc, vv_buf *b, uint64_t from, uint64_t to,
+                                uint64_t poison_every)
+{
+    jsCtx *js = NULL;
+    jsOptions options;
+    jsPubOptions wait;
+    natsMsgList left = {0};
+    natsStatus s = jsOptions_Init(&options);
+    options.PublishAsync.MaxPending = BATCH;
+    if (s == NATS_OK)
+        s = natsConnection_JetStream(&js, nc, &options);
+    for (uint64_t n = from; s == NATS_OK && n < to; n++)
+        s = publish_one(js, b, n, poison_every);
+    if (s == NATS_OK)
+        s = jsPubOptions_Init(&wait);
+    wait.MaxWait = 5000;
+    if (s == NATS_OK)
+        s = js_PublishAsyncComplete(js, &wait);
+    if (s == NATS_OK && js_PublishAsyncGetPendingList(&left, js) == NATS_OK && left.Count > 0)
+        s = NATS_ERR; /* refused ones are published again with the rest */
+    natsMsgList_Destroy(&left);
+    jsCtx_Destroy(js);
+    return s;
+}
+
+static int run_publish(const char *url, uint64_t from, uint64_t count, uint64_t poison_every)
+{
+    vv_buf b;
+    vv_buf_init(&b, 1024);
+    uint64_t n = from;
+    unsigned failures = 0;
+    natsConnection *nc = NULL;
+    while (n < from + count && failures < 600) {
+        uint64_t to = vv_min_u64(n + BATCH, from + count);
+        natsStatus s = nc == NULL ? natsConnection_ConnectTo(&nc, url) : NATS_OK;
+        if (s == NATS_OK)
+            s = publish_batch(nc, &b, n, to, poison_every);
+        if (s == NATS_OK) {
+            n = to;
+            continue;
+        }
+        failures++;
+        natsConnection_Destroy(nc);
+        nc = NULL;
+        nats_Sleep(100);
+    }
+    natsConnection_Destroy(nc);
+    vv_buf_fini(&b);
+    (void)printf("published %" PRIu64 " failures %u\n", n - from, failures);
+    return n == from + count ? 0 : 1;
+}
+
+static int run_delete(const char *url, const char *stream)
+{
+    natsConnection *nc = NULL;
+    jsCtx *js = NULL;
+    natsStatus s = natsConnection_ConnectTo(&nc, url);
+    if (s == NATS_OK)
+        s = natsConnection_JetStream(&js, nc, NULL);
+    if (s == NATS_OK)
+        s = js_DeleteStream(js, stream, NULL, NULL);
+    jsCtx_Destroy(js);
+    natsConnection_Destroy(nc);
+    return s == NATS_OK ? 0 : 1;
+}
+
+/* ---- feed ---- */
+
+static vv_db *open_store(const char *dir)
+{
+    vv_options options = VV_OPTIONS_INIT;
+    vv_error err = {0};
+    vv_db *db = NULL;
+    options.create_if_missing = true;
+    must(vv_db_open(dir, &options, &db, &err), &err, "open");
+    return db;
+}
+
+static void write_log(void *ctx, const char *line, size_t len)
+{
+    (void)ctx;
+    (void)fwrite(line, 1, len, stderr);
+}
+
+static void print_stats(const feed_pump *pump)
+{
+    feed_stats s;
+    feed_pump_stats(pump, &s);
+    (void)printf("{\"messages\": %" PRIu64 ", \"accepted\": %" PRIu64 ", \"poison\": %" PRIu64
+                 ", \"redelivered\": %" PRIu64 ", \"sessions\": %" PRIu64 ", \"failures\": %" PRIu64
+                 ", \"sequence\": %" PRIu64 ", \"waiting\": %" PRIu64 ", \"batches\": %" PRIu64
+                 ", \"connected\": %d}\n",
+                 s.messages, s.accepted, s.poison, s.redelivered, s.sessions, s.failures,
+                 s.sequence, s.waiting, s.batches, s.is_connected);
+    (void)fflush(stdout);
+}
+
+static int run_feed(const char *dir, const char *url, bool is_core)
+{
+    vv_error err = {0};
+    vv_log log;
+    char line[64];
+    feed_broker *broker = NULL;
+    feed_target *target = NULL;
+    vv_db *db = open_store(dir);
+    vv_log_init(&log, VV_LOG_INFO, VV_LOG_LOGFMT, vv_clock_real(), write_log, NULL);
+    must(feed_nats_create(&(feed_nats_options){.url = url, .is_core = is_core}, &broker, &err),
+         &err, "nats");
+    must(feed_store_create(db, "default", "sensors", "nats/EVENTS/varve", "EVENTS", &target, &err),
+         &err, "target");
+    feed_pump *pump = feed_pump_create(&(feed_pump_options){.broker = broker,
+                                                            .target = target,
+                                                            .clock = vv_clock_real(),
+                                                            .log = &log,
+                                                            .name = "EVENTS",
+                                                            .seed = 1,
+                                                            FEED_PUMP_OPTIONS_DEFAULT});
+    must(feed_pump_start(pump, vv_threads_real(), &err), &err, "start");
+    (void)printf("ready\n");
+    (void)fflush(stdout);
+    while (fgets(line, sizeof line, stdin) != NULL && strcmp(line, "stats\n") == 0)
+        print_stats(pump);
+    feed_pump_destroy(pump);
+    feed_store_destroy(target);
+    feed_nats_destroy(broker);
+    must(vv_db_close(db, &err), &err, "close");
+    vv_log_fini(&log);
+    return 0;
+}
+
+/* ---- check ---- */
+
+static uint64_t check_block(const vv_series_block *b, uint8_t *seen, uint64_t count)
+{
+    uint64_t wrong = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        uint64_t n = (uint64_t)(b->time_ns[i] / 1000000 - BASE_MS);
+        bool is_right = n >= 1 && n <= count && b->f64[i] == (double)n;
+        wrong += !is_right || seen[n] != 0;
+        if (is_right)
+            seen[n] = 1;
+    }
+    return wrong;
+}
+
+static uint64_t count_letters(vv_db *db)
+{
+    vv_error err = {0};
+    vv_table *dead = NULL;
+    vv_cursor *c = NULL;
+    uint64_t letters = 0;
+    must(vv_table_open(db, "default", "sensors-dead", &dead, &err), &err, "letters");
+    must(vv_cursor_open(dead, NULL, &c, &err), &err, "letters");
+    vv_status st = vv_cursor_seek(c, vv_slice_of(NULL, 0), &err);
+    for (; st == VV_OK && vv_cursor_valid(c); st = vv_cursor_next(c, &err))
+        letters++;
+    must(st, &err, "letters");
+    vv_cursor_close(c);
+    vv_table_close(dead);
+    return letters;
+}
+
+static int run_check(const char *dir, uint64_t count, uint64_t poison_every)
+{
+    vv_error err = {0};
+    vv_table *table = NULL;
+    vv_series_cursor *c = NULL;
+    vv_series_block b;
+    uint64_t wrong = 0, missing = 0, series = 0;
+    uint8_t *seen = calloc(count + 1, 1);
+    vv_db *db = open_store(dir);
+    vv_matcher name = {VV_MATCH_EQ, vv_slice_str("__name__"), vv_slice_str("sensor")};
+    vv_series_query q = VV_SERIES_QUERY_INIT;
+    q.matchers = &name;
+    q.matcher_count = 1;
+    q.start_ns = INT64_MIN;
+    q.end_ns = INT64_MAX;
+    if (seen == NULL)
+        return 1;
+    must(vv_table_open(db, "default", "sensors", &table, &err), &err, "table");
+    must(vv_series_query_open(table, &q, &c, &err), &err, "query");
+    vv_status st = vv_series_query_next(c, &b, &err);
+    for (; st == VV_OK; st = vv_series_query_next(c, &b, &err)) {
+        wrong += check_block(&b, seen, count);
+        series += b.is_last_of_series;
+    }
+    must(st == VV_NOT_FOUND ? VV_OK : st, &err, "query");
+    for (uint64_t n = 1; n <= count; n++)
+        missing += seen[n] == (poison_every > 0 && n % poison_every == 0);
+    vv_series_query_close(c);
+    vv_table_close(table);
+    uint64_t letters = count_letters(db);
+    must(vv_db_close(db, &err), &err, "close");
+    free(seen);
+    (void)printf("{\"series\": %" PRIu64 ", \"wrong\": %" PRIu64 ", \"missing\": %" PRIu64
+                 ", \"letters\": %" PRIu64 "}\n",
+                 series, wrong, missing, letters);
+    return 0;
+}
+
+static uint64_t number(int argc, char **argv, int at)
+{
+    return at < argc ? strtoull(argv[at], NULL, 10) : 0;
+}
+
+int main(int argc, char **argv)
+{
+    int code = 2;
+    if (argc >= 6 && strcmp(argv[1], "publish") == 0)
+        code = run_publish(argv[2], number(argc, argv, 4), number(argc, argv, 5),
+                           number(argc, argv, 6));
+    else if (argc >= 4 && strcmp(argv[1], "feed") == 0)
+        code = run_feed(argv[2], argv[3], argc > 4 && strcmp(argv[4], "core") == 0);
+    else if (argc >= 4 && strcmp(argv[1], "check") == 0)
+        code = run_check(argv[2], number(argc, argv, 3), number(argc, argv, 4));
+    else if (argc == 5 && strcmp(argv[1], "stream") == 0)
+        code = run_delete(argv[2], argv[3]);
+    else
+        (void)fprintf(stderr, "nats_feed: publish, feed, check or stream: see nats_feed.c\n");
+    nats_Close();
+    return code;
+}

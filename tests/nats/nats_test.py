@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+"""A real nats-server feeding a real store, with either killed in mid-load.
+
+Law: every message that was published is in the table exactly once, whatever was killed and however
+often; what is no sample is a dead letter, once; a stream that was made anew is read from its
+beginning. Needs nats-server (Debian: nats-server); says so and is skipped where there is none.
+
+VV_NATS_MESSAGES (60000) is the load of each case; VV_SEED chooses the moments of the kills.
+"""
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+FEED = os.environ["VV_NATS_FEED"]
+SERVER = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin:/usr/local/bin")
+MESSAGES = int(os.environ.get("VV_NATS_MESSAGES", "60000"))
+SEED = int(os.environ.get("VV_SEED", "1"), 0)
+POISON = 1000
+DEADLINE_S = 120
+
+
+class Nats:
+    """nats-server with JetStream on a directory, on a port that stays its own."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self.log = open(directory + ".log", "ab")
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [SERVER, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", self.directory],
+            stdout=self.log, stderr=self.log)
+        until(lambda: self.answers(), "nats-server answers")
+
+    def answers(self):
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as s:
+                return s.recv(4) == b"INFO"
+        except OSError:
+            return False
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def close(self):
+        self.kill()
+        self.log.close()
+
+
+class Feed:
+    """The process with the store and the feed."""
+
+    def __init__(self, directory, url, *more):
+        self.log_path = directory + ".log"
+        self.log = open(self.log_path, "ab")
+        self.process = subprocess.Popen([FEED, "feed", directory, url, *more], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=self.log)
+        line = self.process.stdout.readline()
+        if line != "ready\n":
+            raise RuntimeError(f"the feed did not start: {pathlib.Path(self.log_path).read_text()}")
+
+    def stats(self):
+        self.process.stdin.write("stats\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.close()
+
+    def stop(self):
+        self.process.stdin.write("stop\n")
+        self.process.stdin.flush()
+        code = self.process.wait(60)
+        self.close()
+        if code != 0:
+            raise AssertionError(f"the feed ended with {code}")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.log.close()
+
+    def text(self):
+        return pathlib.Path(self.log_path).read_text()
+
+
+def until(what, name):
+    end = time.monotonic() + DEADLINE_S
+    while not what():
+        if time.monotonic() > end:
+            raise AssertionError(f"{name}: not within {DEADLINE_S} s")
+        time.sleep(0.05)
+
+
+def publish(url, first, count, poison=POISON):
+    return subprocess.Popen([FEED, "publish", url, "EVENTS", str(first), str(count), str(poison)],
+                            stdout=subprocess.PIPE, text=True)
+
+
+def published(process):
+    out = process.communicate()[0]
+    if process.returncode != 0:
+        raise AssertionError(f"publish: {out}")
+
+
+def check(directory, count, poison=POISON):
+    out = subprocess.run([FEED, "check", directory, str(count), str(poison)], check=True,
+                         capture_output=True, text=True).stdout
+    found = json.loads(out)
+    if found["wrong"] != 0 or found["missing"] != 0 or found["letters"] != count // poison:
+        raise AssertionError(f"of {count} messages: {found}")
+
+
+def case_plain(work, rng):
+    """Load, a stop in the middle, and the rest: all there, and nothing came twice."""
+    del rng
+    nats = Nats(work + "/js")
+    feed = Feed(work + "/db", nats.url)
+    published(publish(nats.url, 1, MESSAGES // 2))
+    until(lambda: feed.stats()["sequence"] == MESSAGES // 2, "the first half")
+    s = feed.stats()
+    assert s["messages"] == MESSAGES // 2 and s["redelivered"] == 0, s
+    assert s["poison"] == MESSAGES // 2 // POISON and s["connected"] == 1, s
+    feed.stop()
+    published(publish(nats.url, MESSAGES // 2 + 1, MESSAGES // 2))
+    feed = Feed(work + "/db", nats.url)
+    until(lambda: feed.stats()["sequence"] == MESSAGES, "the second half")
+    s = feed.stats()
+    assert s["messages"] == MESSAGES // 2 and s["redelivered"] == 0, s
+    feed.stop()
+    check(work + "/db", MESSAGES)
+    nats.close()
+
+
+def case_server_killed(work, rng):
+    """nats-server is killed and started again, several times, while messages go in and out."""
+    nats = Nats(work + "/js")
+    feed = Feed(work + "/db", nats.url)
+    load = publish(nats.url, 1, MESSAGES)
+    for _ in range(4):
+        time.sleep(rng.uniform(0.05, 0.5))
+        nats.kill()
+        time.sleep(rng.uniform(0, 0.3))
+        nats.start()
+    published(load)
+    until(lambda: feed.stats()["sequence"] >= MESSAGES, "all of it")
+    s = feed.stats()
+    assert s["sessions"] > 1 and s["failures"] >= 1, s
+    feed.stop()
+    check(work + "/db", MESSAGES)
+    nats.close()
+
+
+def case_feed_killed(work, rng):
+    """The process with the store is killed while messages go in, again and again."""
+    nats = Nats(work + "/js")
+    load = publish(nats.url, 1, MESSAGES)
+    feed = Feed(work + "/db", nats.url)
+    kills = 0
+    while load.poll() is None or kills < 8:
+        time.sleep(rng.uniform(0.02, 0.3))
+        feed.kill()
+        kills += 1
+        feed = Feed(work + "/db", nats.url)
+    published(load)
+    until(lambda: feed.stats()["sequence"] == MESSAGES, "all of it")
+    feed.stop()
+    check(work + "/db", MESSAGES)
+    nats.close()
+
+
+def case_stream_made_anew(work, rng):
+    """The stream is deleted and made again under the feed: noticed, said, read from its start."""
+    del rng
+    nats = Nats(work + "/js")
+    feed = Feed(work + "/db", nats.url)
+    published(publish(nats.url, 1, 5000, 0))
+    until(lambda: feed.stats()["sequence"] == 5000, "the first stream")
+    subprocess.run([FEED, "stream", nats.url, "EVENTS", "delete"], check=True)
+    until(lambda: feed.stats()["sessions"] >= 2 and feed.stats()["connected"], "it is noticed")
+    published(publish(nats.url, 5001, 2000, 0))
+    until(lambda: feed.stats()["messages"] == 7000, "the second stream")
+    assert feed.stats()["sequence"] == 2000, feed.stats()
+    feed.stop()
+    assert "made anew" in feed.text(), feed.text()
+    out = json.loads(subprocess.run([FEED, "check", work + "/db", "7000", "0"], check=True,
+                                    capture_output=True, text=True).stdout)
+    assert out == {"series": 100, "wrong": 0, "missing": 0, "letters": 0}, out
+    nats.close()
+
+
+def case_no_server(work, rng):
+    """Without a server the feed tries again with growing pauses, and begins when there is one."""
+    del rng
+    nats = Nats(work + "/js")
+    nats.kill()
+    feed = Feed(work + "/db", nats.url)
+    until(lambda: feed.stats()["failures"] >= 3, "it tries")
+    assert feed.stats()["connected"] == 0
+    nats.start()
+    published(publish(nats.url, 1, 1000))
+    until(lambda: feed.stats()["sequence"] == 1000, "it begins")
+    feed.stop()
+    check(work + "/db", 1000)
+    nats.close()
+
+
+def case_core(work, rng):
+    """A core subscription takes what is published while it listens."""
+    del rng
+    nats = Nats(work + "/js")
+    Feed(work + "/db0", nats.url).stop()  # makes the stream, for the publisher's sake
+    feed = Feed(work + "/db", nats.url, "core")
+    until(lambda: feed.stats()["connected"], "it listens")
+    published(publish(nats.url, 1, 3000, 100))
+    until(lambda: feed.stats()["messages"] == 3000, "all of it")
+    feed.stop()
+    check(work + "/db", 3000, 100)
+    nats.close()
+
+
+def main():
+    if SERVER is None:
+        print("nats_test: SKIPPED: there is no nats-server (apt-get install nats-server)")
+        return 77
+    cases = [case_plain, case_server_killed, case_feed_killed, case_stream_made_anew,
+             case_no_server, case_core]
+    wanted = sys.argv[1:]
+    for case in cases:
+        if wanted and case.__name__[5:] not in wanted:
+            continue
+        begin = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="varve-nats-") as work:
+            try:
+                case(work, random.Random(SEED))
+            except BaseException:
+                for name in ("db.log", "js.log"):
+                    if os.path.exists(f"{work}/{name}"):
+                        print(f"--- {name}\n{pathlib.Path(work, name).read_text()[-4000:]}")
+                print(f"{case.__name__}: VV_SEED={SEED}")
+                raise
+        print(f"{case.__name__}: {time.monotonic() - begin:.1f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
