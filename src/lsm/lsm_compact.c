@@ -5,9 +5,11 @@
  *               level 0 that overlaps it, goes into level 1
  *   level n     over its target (memtable_size * level0_runs_max * 10^(n-1)): the run that overlaps
  *               least of level n+1 for its size goes down; alone, it is only moved
- *   on demand   compact_range: every level that the range touches, down to the last
- *   garbage     a run half of whose entries are deletions, or whose range deletions cover more
- * below than merging it would read, goes down though no level is over its size
+ *   cursors     level 0 while it is quiet, when as many cursors went over two sets and more as
+ * would have paid for it: a cursor looks into every set, where filters spare a get most on demand
+ * compact_range: every level that the range touches, down to the last garbage     a run half of
+ * whose entries are deletions, or whose range deletions cover more below than merging it would
+ * read, goes down though no level is over its size
  *
  *   values      a run that refers to a value file less than half of which is referred to
  *
@@ -23,6 +25,9 @@
 #include "lsm/lsm_value.h"
 
 #define RANGES_LOOKED_AT 64u
+/* A cursor over several sets is worth the merging of so many bytes, as a seek is to LevelDB. */
+#define SEEK_PAYS (16 * VV_KIB)
+#define SEEKS_MIN 1024u
 
 typedef struct selection {
     lsm_run **runs;
@@ -325,6 +330,30 @@ static vv_status pick_by_size(lsm_engine *e, lsm_view *view, lsm_job **out, vv_e
     return start_run(e, view, run, level->number, true, out, err);
 }
 
+/* ---- by cursors ---- */
+
+void lsm_compact_note_cursor(lsm_engine *e, const lsm_view *view)
+{
+    if (view->level0_count < 2 || e->opt.read_only)
+        return;
+    uint64_t before = atomic_fetch_add_explicit(&e->level0_seeks, 1, memory_order_relaxed);
+    if (before % SEEKS_MIN == SEEKS_MIN - 1 && e->opt.hooks.on_work != NULL)
+        e->opt.hooks.on_work(e->opt.hooks.ctx);
+}
+
+static vv_status pick_by_cursors(lsm_engine *e, lsm_view *view, lsm_job **out, vv_error *err)
+{
+    uint64_t seeks = atomic_load_explicit(&e->level0_seeks, memory_order_relaxed);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < view->level0_count; i++)
+        bytes += view->level[i]->bytes;
+    bool is_quiet = view->mem_count == 1; /* what is written now makes new sets soon */
+    if (!is_quiet || view->level0_count < 2 || seeks < SEEKS_MIN || seeks < bytes / SEEK_PAYS)
+        return VV_OK;
+    atomic_store_explicit(&e->level0_seeks, 0, memory_order_relaxed);
+    return start_level0(e, view, view->level[view->level0_count - 1]->run[0], true, out, err);
+}
+
 /* ---- garbage ---- */
 
 /* Bytes in deeper levels that the run's range deletions cover, about. Looks at the first few. */
@@ -424,6 +453,8 @@ vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err)
     *out = NULL;
     lsm_view *view = lsm_view_acquire(e);
     vv_status st = pick_by_size(e, view, out, err);
+    if (st == VV_OK && *out == NULL)
+        st = pick_by_cursors(e, view, out, err);
     if (st == VV_OK && *out == NULL)
         st = pick_manual(e, view, out, err);
     if (st == VV_OK && *out == NULL)

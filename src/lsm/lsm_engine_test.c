@@ -421,6 +421,41 @@ static void writers_are_slowed_smoothly_and_freed_again(void **state)
     stop(&w);
 }
 
+/* Two sets of level 0 are fewer than a compaction waits for, but cursors pay for each of them. */
+static void cursors_over_several_sets_have_them_merged(void **state)
+{
+    (void)state;
+    world w;
+    vv_error err;
+    start(&w, 64 << 10);
+    for (int set = 0; set < 2; set++) {
+        put(&w, 1, "a", "1");
+        put(&w, 1, set == 0 ? "b" : "c", "2");
+        flush(&w);
+        work(&w);
+    }
+    assert_int_equal(stats_of(&w).level_runs[0], 2);
+    for (int i = 0; i < 2000; i++) {
+        engine_cursor *c = NULL;
+        engine_cursor_options opt = {.read = {.version = w.version},
+                                     .lower = vv_slice_of("\0\0\0\1", 4),
+                                     .upper = vv_slice_of("\0\0\0\2", 4)};
+        assert_ok(lsm_ops.cursor(w.e, &opt, &c, &err), err);
+        engine_cursor_close(c);
+        if (i == 500) { /* too few to pay for anything */
+            work(&w);
+            assert_int_equal(stats_of(&w).level_runs[0], 2);
+        }
+    }
+    work(&w);
+    assert_int_equal(stats_of(&w).level_runs[0], 0);
+    assert_int_equal(stats_of(&w).level_runs[1], 1);
+    expect(&w, 1, "a", "1");
+    expect(&w, 1, "b", "2");
+    expect(&w, 1, "c", "2");
+    stop(&w);
+}
+
 /* The first reads of a fresh run find its blocks in the cache while there is room. */
 static void what_was_just_flushed_is_in_the_cache(void **state)
 {
@@ -568,6 +603,7 @@ int main(void)
         cmocka_unit_test(level_0_is_compressed),
         cmocka_unit_test(a_bulk_load_into_a_flush_past_level_0),
         cmocka_unit_test(writers_are_slowed_smoothly_and_freed_again),
+        cmocka_unit_test(cursors_over_several_sets_have_them_merged),
         cmocka_unit_test(what_was_just_flushed_is_in_the_cache),
         cmocka_unit_test(a_read_from_memory_reads_no_file),
         cmocka_unit_test(damage_of_each_file_is_found_by_check),

@@ -65,6 +65,7 @@ typedef struct lsm_engine {
     _Atomic uint64_t compactions, compaction_read_bytes, compaction_write_bytes;
     _Atomic uint64_t level_read_bytes[LSM_LEVELS], level_write_bytes[LSM_LEVELS];
     _Atomic uint64_t bulk_loads, bulk_bytes;
+    _Atomic uint64_t level0_seeks; /* cursors over several sets since those were merged */
 } lsm_engine;
 
 static inline lsm_engine *lsm_engine_of(engine *e)
@@ -206,6 +207,9 @@ VV_MUST_CHECK vv_status lsm_install(lsm_engine *e, uint32_t mem_count, lsm_run *
 /* ---- lsm_compact.c ---- */
 
 /** The next compaction worth doing, or NULL. */
+/** A cursor was opened over view. Enough of them over several sets of level 0 have those merged.
+ * Any thread. */
+void lsm_compact_note_cursor(lsm_engine *e, const lsm_view *view);
 VV_MUST_CHECK vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err);
 vv_status lsm_compact_range(engine *base, vv_slice lower, vv_slice upper, vv_error *err);
 #define LSM_SETS_MAX 8u /* times level0_runs_max */

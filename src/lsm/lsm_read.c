@@ -333,5 +333,7 @@ vv_status lsm_cursor(engine *base, const engine_cursor_options *opt, engine_curs
     vv_free(sources);
     if (st != VV_OK)
         release_hold(hold);
+    else
+        lsm_compact_note_cursor(e, view);
     return st;
 }
