@@ -74,7 +74,7 @@ static vv_status create(node *n, vv_db *db, vv_slice request, const backup_progr
 
 vv_status svc_backup_create(node *n, vv_db *db, vv_slice request, vv_buf *out, vv_error *err)
 {
-    backup_info info;
+    backup_info info = {0};
     vv_status st = create(n, db, request, NULL, &info, err);
     if (st == VV_OK)
         put_info(out, &info, "");
@@ -115,7 +115,7 @@ static void tell_step(void *ctx, const char *what, uint64_t done, uint64_t total
 
 vv_status svc_backup_stream(node *n, srv_call *call, vv_db *db, vv_slice request, vv_error *err)
 {
-    backup_info info;
+    backup_info info = {0};
     teller t = {.base = {tell_step, &t}, .n = n, .call = call};
     vv_buf out;
     vv_status st = create(n, db, request, &t.base, &info, err);
