@@ -347,6 +347,16 @@ static vv_status log_create(catalog *cat, cat_table *table, vv_error *err)
     return st;
 }
 
+/* The engine of a slot, on each shard of the table. */
+static vv_status add_engines(catalog *cat, const cat_table *table, uint32_t slot, vv_error *err)
+{
+    vv_status st = VV_OK;
+    assert(table != NULL);
+    for (uint32_t p = 0; st == VV_OK && p < table->partition_count; p++)
+        st = cat->opt.door.engine(cat->opt.door.ctx, cat_partition_shard(table, p), slot, err);
+    return st;
+}
+
 static vv_status create_new(catalog *cat, const char *tenant, const char *name,
                             const vv_table_options *opt, uint32_t slot, cat_table **out,
                             vv_error *err)
@@ -361,9 +371,8 @@ static vv_status create_new(catalog *cat, const char *tenant, const char *name,
     if (st == VV_OK)
         st = cat_map_reserve(&cat->map, err);
     vv_mutex_unlock(&cat->map_lock);
-    /* Before anything that can be in the log names it. */
-    for (uint32_t p = 0; st == VV_OK && slot != 0 && p < table->partition_count; p++)
-        st = cat->opt.door.engine(cat->opt.door.ctx, cat_partition_shard(table, p), slot, err);
+    if (st == VV_OK && slot != 0) /* before anything that can be in the log names it */
+        st = add_engines(cat, table, slot, err);
     if (st == VV_OK)
         st = log_create(cat, table, err);
     if (st != VV_OK)

@@ -131,18 +131,20 @@ void db_part_cursor_close(vv_cursor *cursor)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static vv_status create(vv_table *table, db_part_cursor **out, vv_error *err)
+/* NULL: no memory. */
+static db_part_cursor *create(vv_table *table, vv_error *err)
 {
-    db_part_cursor *c = vv_calloc(1, sizeof *c + table->partition_count * sizeof c->part[0]);
-    if (c == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "no memory for a cursor");
+    db_part_cursor *c = vv_calloc(1, sizeof *c + table->partition_count * sizeof(vv_cursor *));
+    if (c == NULL) {
+        (void)vv_fail(err, VV_NO_MEMORY, "no memory for a cursor");
+        return NULL;
+    }
     c->base.table = *table;
     c->base.by_part = c;
     c->base.is_composed = true;
     c->count = c->current = table->partition_count;
     cat_table_ref(table->cat);
-    *out = c;
-    return VV_OK;
+    return c;
 }
 
 static vv_status finish(db_part_cursor *c, vv_status st, vv_cursor **out)
@@ -169,11 +171,11 @@ static vv_status choose_state(db_part_cursor *c, vv_cursor_options *opt, vv_erro
 vv_status db_part_cursor_open(vv_table *table, const vv_cursor_options *opt, vv_cursor **out,
                               vv_error *err)
 {
-    db_part_cursor *c = NULL;
     vv_cursor_options at = *opt;
-    vv_status st = create(table, &c, err);
-    if (st != VV_OK)
-        return st;
+    vv_status st = VV_OK;
+    db_part_cursor *c = create(table, err);
+    if (c == NULL)
+        return VV_NO_MEMORY;
     st = choose_state(c, &at, err);
     for (uint32_t p = 0; st == VV_OK && p < c->count; p++) {
         vv_table part = db_part_at(table, p);
@@ -186,11 +188,11 @@ vv_status db_part_cursor_open_by_time(vv_table *table, const vv_cursor_options *
                                       int64_t start_ns, int64_t end_ns, vv_cursor **out,
                                       vv_error *err)
 {
-    db_part_cursor *c = NULL;
     vv_cursor_options at = *opt;
-    vv_status st = create(table, &c, err);
-    if (st != VV_OK)
-        return st;
+    vv_status st = VV_OK;
+    db_part_cursor *c = create(table, err);
+    if (c == NULL)
+        return VV_NO_MEMORY;
     c->is_by_time = true;
     st = choose_state(c, &at, err);
     for (uint32_t p = 0; st == VV_OK && p < c->count; p++) {
@@ -205,10 +207,10 @@ vv_status db_part_cursor_open_by_time(vv_table *table, const vv_cursor_options *
 vv_status db_part_cursor_open_txn(vv_txn *txn, vv_table *table, const vv_cursor_options *opt,
                                   vv_cursor **out, vv_error *err)
 {
-    db_part_cursor *c = NULL;
-    vv_status st = create(table, &c, err);
-    if (st != VV_OK)
-        return st;
+    vv_status st = VV_OK;
+    db_part_cursor *c = create(table, err);
+    if (c == NULL)
+        return VV_NO_MEMORY;
     for (uint32_t p = 0; st == VV_OK && p < c->count; p++) {
         vv_table part = db_part_at(table, p);
         st = vv_txn_scan(txn, &part, opt, &c->part[p], err);
