@@ -624,6 +624,58 @@ static void prop_a_cut_leaves_a_whole_table_or_none(void **state)
     }
 }
 
+/* The deletion of a range is whole in each partition, and calling again finishes it. */
+static void prop_a_cut_in_a_range_leaves_whole_partitions(void **state)
+{
+    (void)state;
+    bool cut = true;
+    for (unsigned n = 0; cut; n++) {
+        vv_error err = {0};
+        sim_world w = {.ops = engine_under_test, .opt = (vv_options)SIM_TINY_OPTIONS};
+        w.opt.shard_count = 3;
+        w.disk = vio_sim_disk_create();
+        vio_sim_options sim = {.seed = n + 1, .cut_after_writes = n + 1, .tear = true};
+        sim_start(&w);
+        vv_table *t = spread_over(w.db, 3, VV_TABLE_KV);
+        size_t full[3];
+        char key[16];
+        for (unsigned i = 0; i < 30; i++)
+            put(t, key_text(key, i), "v");
+        for (uint32_t p = 0; p < 3; p++) {
+            vv_table part = db_part_at(t, p);
+            full[p] = count_keys(&part, NULL);
+        }
+        vv_table_close(t);
+        sim_close(&w);
+        vv_status st = sim_on(&w, &sim, &err);
+        if (st == VV_OK)
+            st = sim_open_db(&w, &err);
+        if (st == VV_OK)
+            st = vv_table_open(w.db, "plant", "spread", &t, &err);
+        if (st == VV_OK) {
+            st = vv_delete_range(t, vv_slice_str("key"), vv_slice_str(""), VV_DURABLE_SYNC, NULL,
+                                 &err);
+            vv_table_close(t);
+        }
+        cut = st != VV_OK;
+        db_abandon(w.db);
+        sim_off(&w);
+        sim_start(&w);
+        t = spread_over(w.db, 3, VV_TABLE_KV);
+        for (uint32_t p = 0; p < 3; p++) {
+            vv_table part = db_part_at(t, p);
+            size_t left = count_keys(&part, NULL);
+            assert_true(left == 0 || (cut && left == full[p]));
+        }
+        assert_ok(
+            vv_delete_range(t, vv_slice_str(""), vv_slice_str(""), VV_DURABLE_SYNC, NULL, &err),
+            err);
+        assert_int_equal(count_keys(t, NULL), 0);
+        vv_table_close(t);
+        sim_end(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -637,6 +689,7 @@ int main(void)
         P(records_come_in_order_of_time),
         P(prop_partitions_are_not_seen_by_readers),
         cmocka_unit_test(prop_a_cut_leaves_a_whole_table_or_none),
+        cmocka_unit_test(prop_a_cut_in_a_range_leaves_whole_partitions),
     };
     static const engine_ops *const all[] = {&lsm_ops, &btree_ops};
     int failed = 0;

@@ -72,6 +72,50 @@ static void test_tables_come_and_go(void **state)
     svc_suite_stop(&s);
 }
 
+/* Over the wire as over the library: keys are spread, and what spans shards is refused by name. */
+static void test_a_table_with_partitions(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, &(svc_suite_options){.shards = 3});
+    assert_status(VV_INVALID, create(&s, "t", "x", CREATE(.partitions = 4)));
+    expect_code(&s, 3, "the store has 3");
+    assert_ok(create(&s, "t", "x", CREATE(.partitions = 3)), s.err);
+    Varve__V1__TableInfo *info = info_of(&s);
+    assert_int_equal(info->partitions, 3);
+    varve__v1__table_info__free_unpacked(info, NULL);
+    assert_status(VV_CONFLICT,
+                  create(&s, "t", "x", CREATE(.partitions = 2, .if_not_exists = true)));
+    expect_code(&s, 10, "3 partitions");
+
+    SUITE_REF(ref, "t", "x");
+    char key[16];
+    for (unsigned i = 0; i < 30; i++) {
+        Varve__V1__PutRequest put = VARVE__V1__PUT_REQUEST__INIT;
+        put.table = &ref;
+        put.key.len = (size_t)snprintf(key, sizeof key, "key-%02u", i);
+        put.key.data = (uint8_t *)key;
+        put.value = put.key;
+        assert_ok(svc_suite_call(&s, "Kv/Put", &put), s.err);
+    }
+    Varve__V1__DeleteRequest del = VARVE__V1__DELETE_REQUEST__INIT; /* on every shard */
+    del.table = &ref;
+    del.key = (ProtobufCBinaryData){6, (uint8_t *)(uintptr_t) "key-10"};
+    del.range_end = (ProtobufCBinaryData){6, (uint8_t *)(uintptr_t) "key-20"};
+    assert_ok(svc_suite_call(&s, "Kv/Delete", &del), s.err);
+    for (unsigned i = 0; i < 30; i++) {
+        Varve__V1__GetRequest get = VARVE__V1__GET_REQUEST__INIT;
+        get.table = &ref;
+        get.key.len = (size_t)snprintf(key, sizeof key, "key-%02u", i);
+        get.key.data = (uint8_t *)key;
+        assert_ok(svc_suite_call(&s, "Kv/Get", &get), s.err);
+        Varve__V1__GetResponse *r = svc_suite_reply(&s, &varve__v1__get_response__descriptor);
+        assert_int_equal(r->found, i < 10 || i >= 20);
+        varve__v1__get_response__free_unpacked(r, NULL);
+    }
+    svc_suite_stop(&s);
+}
+
 static void test_retention(void **state)
 {
     (void)state;
@@ -374,6 +418,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tables_come_and_go),
+        cmocka_unit_test(test_a_table_with_partitions),
         cmocka_unit_test(test_retention),
         cmocka_unit_test(test_lists_are_sorted_and_by_tenant),
         cmocka_unit_test(test_status),
