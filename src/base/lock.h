@@ -30,7 +30,7 @@ typedef enum vv_lock_rank {
     VV_RANK_INGEST = 20, /* pipeline queues */
     VV_RANK_DB = 30,     /* open, close, background scheduling */
     VV_RANK_CATALOG = 40,
-    VV_RANK_SERIES = 45, /* series that come and go */
+    VV_RANK_SERIES = 45,  /* series that come and go */
     VV_RANK_TXN = 50,     /* the commit lock of a node */
     VV_RANK_PUBLISH = 55, /* the queue of what is logged and not yet visible */
     VV_RANK_ENGINE = 60,  /* a shard's view swap, memtable list */

@@ -113,7 +113,7 @@ void db_series_uncache(db_series *s, db_series_entry *e)
 }
 
 /* Drop what was not used since the hand came by last, until the cache fits its bound. */
-static void evict(db_series *s)
+static void evict(db_series *s) VV_REQUIRES(s->lock)
 {
     for (unsigned looks = 0; s->cache_bytes > s->cache_max && looks < EVICT_LOOKS && s->hand;
          looks++) {
@@ -424,9 +424,10 @@ static db_series *attached(const cat_table *cat)
     return (db_series *)atomic_load_explicit(&((cat_table *)cat)->extra, memory_order_acquire);
 }
 
-static vv_status attach(vv_table *table, db_series **out, vv_error *err)
-    VV_REQUIRES(table->db->series_lock)
+static vv_status attach(vv_db *db, vv_table *table, db_series **out, vv_error *err)
+    VV_REQUIRES(db->series_lock)
 {
+    (void)db; /* for its lock */
     *out = attached(table->cat);
     if (*out != NULL)
         return VV_OK;
@@ -445,7 +446,7 @@ vv_status db_series_of(vv_table *table, db_series **out, vv_error *err)
     if (st != VV_OK || *out != NULL)
         return st;
     vv_mutex_lock(&table->db->series_lock);
-    st = attach(table, out, err);
+    st = attach(table->db, table, out, err);
     vv_mutex_unlock(&table->db->series_lock);
     return st;
 }
@@ -464,7 +465,7 @@ vv_status db_series_tenant_count(vv_db *db, const char *tenant, uint64_t *out, v
                           .shard = &db->shards[tables[i]->shard],
                           .partition_count = 1};
         db_series *s = NULL;
-        st = attach(&table, &s, err);
+        st = attach(db, &table, &s, err);
         if (st == VV_NOT_FOUND) /* it is being dropped */
             st = VV_OK;
         if (s != NULL)

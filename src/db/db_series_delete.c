@@ -281,11 +281,11 @@ vv_status vv_series_drop(vv_table *table, const vv_matcher *matchers, size_t cou
         st = db_series_of(table, &s, err);
     if (st != VV_OK)
         return st;
-    vv_mutex_lock(&table->db->series_lock);
+    vv_mutex_lock(&d.table->db->series_lock);
     st = begin(&d, matchers, count, err);
     if (st == VV_OK)
         st = drop_all(&d, err);
-    vv_mutex_unlock(&table->db->series_lock);
+    vv_mutex_unlock(&d.table->db->series_lock);
     if (dropped != NULL)
         *dropped = d.touched;
     end(&d);

@@ -173,7 +173,7 @@ VV_MUST_CHECK vv_status db_series_load(db_series *s, vv_table *table, const vv_s
 /* The series with these labels as the log has it, with a reference, cached. VV_NOT_FOUND. */
 VV_MUST_CHECK vv_status db_series_look_up(db_series *s, vv_table *table, uint64_t hash,
                                           vv_slice canonical, db_series_entry **out, vv_error *err)
-    VV_REQUIRES(s->db->series_lock);
+    VV_REQUIRES(table->db->series_lock);
 
 /* ---- db_series_index.c ---- */
 

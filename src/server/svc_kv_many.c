@@ -10,8 +10,8 @@
  */
 #include "base/alloc.h"
 #include "base/error.h"
-#include "db/db.h"
 #include "base/util.h"
+#include "db/db.h"
 #include "server/svc_kv.h"
 
 #define KEYS_MAX 10000u
