@@ -9,6 +9,8 @@
  * Values are the exclusive or with the one before: one bit when equal, the bits of the last window
  * when they lie in it, else a window of its own.
  */
+#include <string.h>
+
 #include "codec/column_bits.h"
 #include "codec/column_int.h"
 
@@ -23,14 +25,29 @@ static const struct {
     uint64_t head;
 } dod_class[] = {{2, 7, 0x2}, {3, 14, 0x6}, {4, 20, 0xe}, {5, 32, 0x1e}, {5, 64, 0x1f}};
 
-/* The largest unit that all times are whole numbers of. */
-static unsigned find_unit(const uint64_t *v, uint32_t n)
+/* v in units of ns, a constant where this is inlined; false when one is no whole number of them. */
+static VV_ALWAYS_INLINE bool scale_by(const uint64_t *v, uint32_t n, int64_t ns, uint64_t *out)
 {
-    unsigned unit = UNIT_COUNT - 1;
-    for (uint32_t i = 0; i < n && unit > 0; i++)
-        while (unit > 0 && (int64_t)v[i] % unit_ns[unit] != 0)
-            unit--;
-    return unit;
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t whole = (int64_t)v[i] / ns;
+        if (whole * ns != (int64_t)v[i])
+            return false;
+        out[i] = (uint64_t)whole;
+    }
+    return true;
+}
+
+/* The times in the largest unit that all are whole numbers of; returns the unit. */
+static unsigned scale_down(const uint64_t *v, uint32_t n, uint64_t *out)
+{
+    if (scale_by(v, n, 1000000000, out))
+        return 3;
+    if (scale_by(v, n, 1000000, out))
+        return 2;
+    if (scale_by(v, n, 1000, out))
+        return 1;
+    memcpy(out, v, n * sizeof *v);
+    return 0;
 }
 
 static void put_dod(codec_bit_writer *w, uint64_t dod)
@@ -50,22 +67,17 @@ static void put_dod(codec_bit_writer *w, uint64_t dod)
 
 uint8_t *codec_gorilla_time_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint8_t *p)
 {
-    (void)s;
     if (n == 0)
         return NULL;
-    unsigned unit = find_unit(v, n);
-    int64_t ns = unit_ns[unit];
-    *p++ = (uint8_t)unit;
-    uint64_t last = (uint64_t)((int64_t)v[0] / ns);
+    const uint64_t *time = s->work;
+    *p++ = (uint8_t)scale_down(v, n, s->work);
     uint64_t delta = 0;
-    p = codec_put_zigzag(p, last);
+    p = codec_put_zigzag(p, time[0]);
     codec_bit_writer w = {.p = p};
     for (uint32_t i = 1; i < n; i++) {
-        uint64_t time = unit == 0 ? v[i] : (uint64_t)((int64_t)v[i] / ns);
-        uint64_t d = time - last;
+        uint64_t d = time[i] - time[i - 1];
         put_dod(&w, d - delta);
         delta = d;
-        last = time;
     }
     return codec_bits_finish(&w);
 }

@@ -23,7 +23,7 @@
 #define CODEC_CHIMP_KEYS (1u << 14) /* positions by the low bits of a value */
 
 struct codec_scratch {
-    _Alignas(64) uint64_t work[CODEC_COLUMN_MAX]; /* the integer block: divided values, */
+    _Alignas(64) uint64_t work[CODEC_COLUMN_MAX]; /* times in units; the block: divided values, */
     uint64_t trial[CODEC_COLUMN_MAX];             /* their differences, */
     uint64_t low[CODEC_COLUMN_MAX];               /* and those without what patches hold */
     uint64_t view[CODEC_COLUMN_MAX];              /* the integers of a form that has some inside */
