@@ -212,6 +212,63 @@ static void appends_end_at_the_limit(void **ctx)
     free(stored);
 }
 
+/* Two sets of one value each, at 1 and at 2, as docs/format/series.md has them. */
+static void one_sample(uint8_t *out, int64_t time, double value)
+{
+    series_scratch s;
+    series_scratch_init(&s);
+    vv_buf buf = {.data = out, .cap = 64, .max = 64};
+    const series_samples in = {
+        .type = SERIES_F64, .count = 1, .time = &time, .value = {.f64 = &value}};
+    assert_int_equal(series_set_encode(&in, SERIES_RAW, &s, &buf, NULL), VV_OK);
+    assert_int_equal(buf.len, 26);
+    series_scratch_fini(&s);
+}
+
+static void samples_join_and_meet_what_is_no_set(void **ctx)
+{
+    (void)ctx;
+    vv_error err;
+    engine_fold f;
+    vv_buf out;
+    uint8_t first[8 + 2 + 64] = {5, 0, 0, 0, 0, 0, 0, 0, ENGINE_SAMPLES, 26};
+    uint8_t second[8 + 2 + 64] = {6, 0, 0, 0, 0, 0, 0, 0, ENGINE_SAMPLES, 26};
+    one_sample(first + 10, 1, 10);
+    one_sample(second + 10, 2, 20);
+    const engine_item older = {.value = vv_slice_of(first, 36), .kind = ENGINE_MERGE};
+    const engine_item newer = {.value = vv_slice_of(second, 36), .kind = ENGINE_MERGE};
+    const engine_item number = {.value = BYTES(1, 0, 0, 0, 0, 0, 0, 0), .kind = ENGINE_PUT};
+    engine_fold_init(&f);
+    vv_buf_init(&out, ENGINE_VALUE_MAX);
+    for (unsigned compact = 0; compact < 2; compact++) {
+        series_measure m;
+        f.is_compact = compact == 1;
+        assert_ok(engine_fold_begin(&f, &newer, &err), err);
+        assert_ok(engine_fold_push(&f, &older, &err), err);
+        vv_buf_reset(&out);
+        assert_ok(engine_fold_operand(&f, &out, &err), err);
+        assert_int_equal(engine_operand_time(vv_buf_slice(&out)), 5);
+        assert_true(engine_steps_are_valid(vv_slice_of(out.data + 8, out.len - 8)));
+        assert_ok(engine_fold_push(&f, &number, &err), err); /* it counts as absent */
+        vv_buf_reset(&out);
+        assert_ok(engine_fold_value(&f, &out, &err), err);
+        assert_true(series_set_measure(vv_buf_slice(&out), &m));
+        assert_true(m.is_settled && m.sample_count == 2);
+    }
+    const uint8_t add[] = {7, 0, 0, 0, 0, 0, 0, 0, ENGINE_ADD, 8, 3, 0, 0, 0, 0, 0, 0, 0};
+    const engine_item sum = {.value = vv_slice_of(add, sizeof add), .kind = ENGINE_MERGE};
+    assert_ok(engine_fold_begin(&f, &sum, &err), err);
+    assert_ok(engine_fold_push(&f, &newer, &err), err);
+    vv_buf_reset(&out);
+    assert_ok(engine_fold_value(&f, &out, &err), err); /* a set is no number */
+    assert_true(vv_slice_eq(vv_buf_slice(&out), vv_slice_of(add + 10, 8)));
+    first[12] = 9; /* a chunk too many */
+    assert_false(engine_steps_are_valid(vv_slice_of(first + 8, 28)));
+    assert_status(VV_CORRUPT, engine_fold_begin(&f, &older, &err));
+    engine_fold_fini(&f);
+    vv_buf_fini(&out);
+}
+
 static void every_failed_allocation_is_an_answer(void **ctx)
 {
     (void)ctx;
@@ -247,6 +304,7 @@ int main(void)
         cmocka_unit_test(prop_a_chain_comes_to_what_its_steps_do_one_by_one),
         cmocka_unit_test(steps_that_are_malformed_are_refused),
         cmocka_unit_test(appends_end_at_the_limit),
+        cmocka_unit_test(samples_join_and_meet_what_is_no_set),
         cmocka_unit_test(every_failed_allocation_is_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
