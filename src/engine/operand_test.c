@@ -217,7 +217,7 @@ static void one_sample(uint8_t *out, int64_t time, double value)
 {
     series_scratch s;
     series_scratch_init(&s);
-    vv_buf buf = {.data = out, .cap = 64, .max = 64};
+    vv_buf buf = {.data = out, .cap = 200, .max = 200};
     const series_samples in = {
         .type = SERIES_F64, .count = 1, .time = &time, .value = {.f64 = &value}};
     assert_int_equal(series_set_encode(&in, SERIES_RAW, &s, &buf, NULL), VV_OK);
@@ -231,8 +231,8 @@ static void samples_join_and_meet_what_is_no_set(void **ctx)
     vv_error err;
     engine_fold f;
     vv_buf out;
-    uint8_t first[8 + 2 + 64] = {5, 0, 0, 0, 0, 0, 0, 0, ENGINE_SAMPLES, 26};
-    uint8_t second[8 + 2 + 64] = {6, 0, 0, 0, 0, 0, 0, 0, ENGINE_SAMPLES, 26};
+    uint8_t first[8 + 2 + 200] = {5, 0, 0, 0, 0, 0, 0, 0, ENGINE_SAMPLES, 26};
+    uint8_t second[8 + 2 + 200] = {6, 0, 0, 0, 0, 0, 0, 0, ENGINE_SAMPLES, 26};
     one_sample(first + 10, 1, 10);
     one_sample(second + 10, 2, 20);
     const engine_item older = {.value = vv_slice_of(first, 36), .kind = ENGINE_MERGE};

@@ -191,9 +191,9 @@ static vv_status malformed(const char *what, vv_error *err)
 vv_status series_set_open(vv_slice bytes, series_set *out, vv_error *err)
 {
     uint64_t n = 0;
-    const uint8_t *end = bytes.data + bytes.len;
     if (bytes.len < 3 || bytes.data[0] != SET_FORMAT)
         return malformed("its format is unknown", err);
+    const uint8_t *end = bytes.data + bytes.len;
     const uint8_t *p = vv_varint_get(bytes.data + 1, end, &n);
     if (p == NULL || n > (uint64_t)(end - p) / RANGE_LEN)
         return malformed("its erased ranges reach past its end", err);
