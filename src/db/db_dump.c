@@ -49,7 +49,10 @@ static int dump_table(void *ctx, const vv_table_info *t)
     (void)snprintf(text, sizeof text,
                    "table %s/%s: id %u, kind %s, engine %s, shard %u, version_retention_ns %" PRId64
                    ", created_ns %" PRId64 "%s",
-                   t->tenant, t->name, t->id, t->kind == VV_TABLE_RECORD ? "record" : "kv",
+                   t->tenant, t->name, t->id,
+                   t->kind == VV_TABLE_RECORD   ? "record"
+                   : t->kind == VV_TABLE_SERIES ? "series"
+                                                : "kv",
                    t->engine, t->shard, t->version_retention_ns, t->created_ns, over);
     l->line(l->ctx, text);
     return 0;
