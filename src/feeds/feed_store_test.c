@@ -258,7 +258,7 @@ static void prop_a_power_cut_loses_and_doubles_nothing(void **state)
 {
     (void)state;
     bool is_cut = true;
-    uint64_t stride = vv_test_count("VV_CUT_STRIDE", 3);
+    uint64_t stride = vv_test_count("VV_CUT_STRIDE", 1);
     for (uint64_t n = 1; is_cut; n += stride) {
         sim_world w = {.ops = &lsm_ops, .opt = SIM_TINY_OPTIONS};
         vv_error err = {0};
@@ -289,7 +289,7 @@ static void prop_every_allocation_may_fail(void **state)
 {
     (void)state;
     bool has_failed = true;
-    uint64_t stride = vv_test_count("VV_ALLOC_STRIDE", 5);
+    uint64_t stride = vv_test_count("VV_ALLOC_STRIDE", 1);
     for (uint64_t n = 0; has_failed; n += stride) {
         sim_world w = {.ops = &lsm_ops, .opt = SIM_TINY_OPTIONS};
         vv_error err = {0};
@@ -301,7 +301,14 @@ static void prop_every_allocation_may_fail(void **state)
         vv_status st = run(&w, &s, &err);
         has_failed = vv_alloc_count() - before > n;
         vv_alloc_fail_after(-1, 0);
-        assert_true(st == VV_OK || st == VV_NO_MEMORY);
+        /* The disk's own allocations are among them: then the store is to be opened again. */
+        if (st != VV_OK && st != VV_NO_MEMORY && st != VV_IO)
+            fail_msg("allocation %" PRIu64 ": %s: %s", n, vv_status_name(st), err.msg);
+        (void)vv_db_close(w.db, NULL);
+        sim_off(&w);
+        w.db = NULL;
+        sim_start(&w);
+        check_store(&w, s.acked);
         assert_ok(run(&w, &s, &err), err);
         check_store(&w, MESSAGES);
         sim_end(&w);

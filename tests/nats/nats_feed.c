@@ -10,6 +10,7 @@
  * Message n is the sample n ms after BASE of sensor s<n % SENSORS>, with the value n.
  */
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +68,15 @@ static natsStatus publish_one(jsCtx *js, vv_buf *b, uint64_t n, uint64_t poison_
     return s;
 }
 
+/* The server refused one, or nobody answered. */
+static _Atomic unsigned refused;
+
+static void count_refused(jsCtx *js, jsPubAckErr *error, void *closure)
+{
+    (void)js, (void)error, (void)closure;
+    atomic_fetch_add(&refused, 1);
+}
+
 /* All of a batch acknowledged, or not known. */
 static natsStatus publish_batch(natsConnection *nc, vv_buf *b, uint64_t from, uint64_t to,
                                 uint64_t poison_every)
@@ -76,7 +86,9 @@ static natsStatus publish_batch(natsConnection *nc, vv_buf *b, uint64_t from, ui
     jsPubOptions wait;
     natsMsgList left = {0};
     natsStatus s = jsOptions_Init(&options);
+    atomic_store(&refused, 0);
     options.PublishAsync.MaxPending = BATCH;
+    options.PublishAsync.ErrHandler = count_refused;
     if (s == NATS_OK)
         s = natsConnection_JetStream(&js, nc, &options);
     for (uint64_t n = from; s == NATS_OK && n < to; n++)
@@ -87,7 +99,9 @@ static natsStatus publish_batch(natsConnection *nc, vv_buf *b, uint64_t from, ui
     if (s == NATS_OK)
         s = js_PublishAsyncComplete(js, &wait);
     if (s == NATS_OK && js_PublishAsyncGetPendingList(&left, js) == NATS_OK && left.Count > 0)
-        s = NATS_ERR; /* refused ones are published again with the rest */
+        s = NATS_ERR;
+    if (s == NATS_OK && atomic_load(&refused) > 0)
+        s = NATS_ERR; /* published again with the rest */
     natsMsgList_Destroy(&left);
     jsCtx_Destroy(js);
     return s;

@@ -24,6 +24,7 @@ SERVER = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/s
 MESSAGES = int(os.environ.get("VV_NATS_MESSAGES", "60000"))
 SEED = int(os.environ.get("VV_SEED", "1"), 0)
 POISON = 1000
+RUNNING = []  # processes of the case, to end with it
 DEADLINE_S = 120
 
 
@@ -44,6 +45,7 @@ class Nats:
         self.process = subprocess.Popen(
             [SERVER, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", self.directory],
             stdout=self.log, stderr=self.log)
+        RUNNING.append(self.process)
         until(lambda: self.answers(), "nats-server answers")
 
     def answers(self):
@@ -71,6 +73,7 @@ class Feed:
         self.process = subprocess.Popen([FEED, "feed", directory, url, *more], text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=self.log)
+        RUNNING.append(self.process)
         line = self.process.stdout.readline()
         if line != "ready\n":
             raise RuntimeError(f"the feed did not start: {pathlib.Path(self.log_path).read_text()}")
@@ -111,14 +114,23 @@ def until(what, name):
 
 
 def publish(url, first, count, poison=POISON):
-    return subprocess.Popen([FEED, "publish", url, "EVENTS", str(first), str(count), str(poison)],
-                            stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([FEED, "publish", url, "EVENTS", str(first), str(count),
+                                str(poison)], stdout=subprocess.PIPE, text=True)
+    RUNNING.append(process)
+    return process
 
 
 def published(process):
     out = process.communicate()[0]
     if process.returncode != 0:
         raise AssertionError(f"publish: {out}")
+
+
+def make_stream(work, nats):
+    """What is published to a stream that is missing is refused: a feed makes it."""
+    feed = Feed(work + "/first", nats.url)
+    until(lambda: feed.stats()["connected"], "the stream is made")
+    feed.stop()
 
 
 def check(directory, count, poison=POISON):
@@ -172,6 +184,7 @@ def case_server_killed(work, rng):
 def case_feed_killed(work, rng):
     """The process with the store is killed while messages go in, again and again."""
     nats = Nats(work + "/js")
+    make_stream(work, nats)
     load = publish(nats.url, 1, MESSAGES)
     feed = Feed(work + "/db", nats.url)
     kills = 0
@@ -227,7 +240,7 @@ def case_core(work, rng):
     """A core subscription takes what is published while it listens."""
     del rng
     nats = Nats(work + "/js")
-    Feed(work + "/db0", nats.url).stop()  # makes the stream, for the publisher's sake
+    make_stream(work, nats)
     feed = Feed(work + "/db", nats.url, "core")
     until(lambda: feed.stats()["connected"], "it listens")
     published(publish(nats.url, 1, 3000, 100))
@@ -257,6 +270,11 @@ def main():
                         print(f"--- {name}\n{pathlib.Path(work, name).read_text()[-4000:]}")
                 print(f"{case.__name__}: VV_SEED={SEED}")
                 raise
+            finally:
+                for process in RUNNING:
+                    process.kill()
+                    process.wait()
+                RUNNING.clear()
         print(f"{case.__name__}: {time.monotonic() - begin:.1f} s", flush=True)
     return 0
 
