@@ -247,6 +247,7 @@ static vv_status read_parts(vv_table *table, const vv_snapshot *at, db_series_en
 {
     uint8_t key[9];
     vv_cursor *c = NULL;
+    assert(e != NULL);
     (void)db_series_id_key(DB_SERIES_CLASS, e->id, key);
     vv_status st = open_cursor(table, at, key, sizeof key, &c, err);
     if (st == VV_OK)
@@ -483,6 +484,7 @@ vv_status vv_series_count(vv_table *table, uint64_t *in_table, uint64_t *of_tena
     vv_status st = db_series_of(table, &s, err);
     if (st != VV_OK)
         return st;
+    assert(s != NULL);
     vv_mutex_lock(&table->db->series_lock);
     st = db_series_tenant_count(table->db, table->cat->tenant, &of_all, err);
     if (st == VV_OK && in_table != NULL)

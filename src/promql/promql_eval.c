@@ -121,12 +121,12 @@ static int by_labels(const void *a, const void *b)
 /* Pointers to the rows, ascending by labels; NULL: no room. */
 static const row **sorted_rows(evaluation *e, const frame *f)
 {
-    const row **sorted = vv_arena_alloc(e->arena, (f->count + 1) * sizeof *sorted);
+    const row **sorted = vv_arena_alloc(e->arena, (f->count + 1) * sizeof(const row *));
     if (sorted == NULL)
         return NULL;
     for (size_t i = 0; i < f->count; i++)
         sorted[i] = &f->rows[i];
-    qsort(sorted, f->count, sizeof *sorted, by_labels);
+    qsort(sorted, f->count, sizeof(const row *), by_labels);
     return sorted;
 }
 

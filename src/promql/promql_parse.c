@@ -209,6 +209,7 @@ static vv_status parse_selector(parser *p, size_t at, vv_slice name, promql_node
     vv_status st = new_node(p, PROMQL_NODE_SELECTOR, PROMQL_VECTOR, &node, err);
     if (st != VV_OK)
         return st;
+    assert(node != NULL);
     node->at = at;
     if (name.len > 0)
         st = add_matcher(p, node, VV_MATCH_EQ, vv_slice_str(PROMQL_LABEL_NAME), name, err);
@@ -460,6 +461,7 @@ static vv_status make_binary(parser *p, promql_token op, bool is_bool, promql_no
     vv_status st = new_node(p, PROMQL_NODE_BINARY, PROMQL_SCALAR, &node, err);
     if (st != VV_OK)
         return st;
+    assert(node != NULL && left != NULL && right != NULL);
     node->at = op.at;
     node->op = op.sign;
     node->is_bool = is_bool;
@@ -492,6 +494,7 @@ static vv_status parse_unary(parser *p, promql_node **out, vv_error *err)
         st = parse_expr(p, UNARY, &operand, err);
     if (st != VV_OK)
         return st;
+    assert(minus != NULL);
     minus->number = op.sign == PROMQL_SUB ? -1 : 1;
     op.sign = PROMQL_MUL;
     return make_binary(p, op, false, minus, operand, out, err);

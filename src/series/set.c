@@ -235,7 +235,7 @@ vv_status series_set_next(series_set *set, vv_slice *chunk, series_head *head, v
 bool series_set_measure(vv_slice bytes, series_measure *out)
 {
     series_set set;
-    vv_slice chunk;
+    vv_slice chunk = {0};
     series_head head = {0};
     if (series_set_open(bytes, &set, NULL) != VV_OK)
         return false;
@@ -296,7 +296,7 @@ vv_status series_set_decode(vv_slice bytes, int64_t from, int64_t to, series_col
                             vv_error *err)
 {
     series_set set;
-    vv_slice chunk;
+    vv_slice chunk = {0};
     series_head head = {0};
     vv_status st = series_set_open(bytes, &set, err);
     bool any = false;
