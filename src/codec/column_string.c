@@ -142,10 +142,10 @@ static vv_status get_dict(codec_in in, uint32_t n, vv_slice *out, vv_error *err)
 vv_status codec_string_decode(vv_slice in, uint32_t n, vv_arena *arena, vv_slice *out,
                               vv_error *err)
 {
-    codec_in r = {in.data, in.data + in.len};
-    uint8_t kind;
-    if (n > CODEC_COLUMN_MAX || !codec_in_u8(&r, &kind))
+    if (n > CODEC_COLUMN_MAX || in.len == 0)
         return vv_fail(err, VV_CORRUPT, "a column of %zu bytes for %u strings", in.len, n);
+    uint8_t kind = in.data[0];
+    codec_in r = {in.data + 1, in.data + in.len};
     if (n == 0 && kind == CODEC_COL_STRINGS && r.p == r.end)
         return VV_OK;
     if (n == 0 || (kind != CODEC_COL_STRINGS && kind != CODEC_COL_STRING_DICT))
