@@ -17,6 +17,8 @@
 #ifndef VARVE_PROMQL_PROMQL_H
 #define VARVE_PROMQL_PROMQL_H
 
+#include <stdbool.h>
+
 #include "base/arena.h"
 #include "varve/series.h"
 #include "varve/status.h"
@@ -85,6 +87,9 @@ promql_type promql_type_of(const promql_expr *expr);
  * VV_INVALID when it is anything else. */
 VV_MUST_CHECK vv_status promql_selector_of(const promql_expr *expr, const vv_matcher **out,
                                            size_t *count, vv_error *err);
+
+/** All of text as a duration like 1h30m. False when it is none, or too long. */
+bool promql_duration(vv_slice text, int64_t *out_ns);
 
 /**
  * Evaluate. Everything *out refers to lies in arena, whose maximum bounds the memory: VV_BUSY says

@@ -103,6 +103,17 @@ static bool take_duration(promql_lexer *l, promql_token *out, bool *is_too_long)
     return true;
 }
 
+bool promql_duration(vv_slice text, int64_t *out_ns)
+{
+    promql_lexer l = {.text = text};
+    promql_token token = {.duration_ns = 0};
+    bool is_too_long = false;
+    if (!take_duration(&l, &token, &is_too_long) || is_too_long || l.at != text.len)
+        return false;
+    *out_ns = token.duration_ns;
+    return true;
+}
+
 static vv_status take_number(promql_lexer *l, promql_token *out, vv_error *err)
 {
     char text[NUMBER_MAX + 1];

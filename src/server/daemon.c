@@ -178,7 +178,7 @@ static void add_methods(varve_daemon *d)
         svc_ingestion_methods,   svc_query_methods,      svc_kv_methods,
         svc_admin_methods,       svc_health_methods,     svc_reflection_methods,
         svc_http_ingest_methods, svc_http_query_methods, svc_http_kv_methods,
-        svc_txn_methods,         svc_metrics_methods,
+        svc_txn_methods,         svc_metrics_methods,    svc_prom_methods,
     };
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         d->method_count +=
@@ -259,6 +259,8 @@ vv_status daemon_start(const config *c, vv_log *log, varve_daemon **out, vv_erro
     d->node.backup_dir = d->config.backup_dir;
     d->node.backup_archive_log = c->backup_archive_log;
     d->node.query_memory_limit = c->query_memory_limit;
+    d->node.series_tenant = GATE_NAME_DEFAULT;
+    d->node.series_table = "metrics";
     vv_status st = start_parts(d, err);
     release_ports(d); /* the server has its own */
     if (st != VV_OK) {

@@ -189,7 +189,9 @@ static vv_status name_table(const gate_grant *grant, size_t index, names *out, v
 
 static const char *kind_text(vv_table_kind kind)
 {
-    return kind == VV_TABLE_RECORD ? "records" : "keys and values";
+    return kind == VV_TABLE_RECORD   ? "records"
+           : kind == VV_TABLE_SERIES ? "series"
+                                     : "keys and values";
 }
 
 /* Takes table when it fails. */

@@ -38,6 +38,8 @@ typedef struct node {
     struct svc_kv_lanes *kv_lanes;     /* svc_kv_write.c; may be NULL */
     struct svc_txn_table *txns;        /* svc_txn_session.c; NULL: Txn is not served */
     svc_txn_limits txn_limits;
+    const char *series_tenant; /* of questions and samples that name no table */
+    const char *series_table;
     const char *backup_dir; /* "": no backups */
     bool backup_archive_log;
     vv_hist get_ns; /* GetRecord and Kv.Get, arrival to answer */
@@ -62,6 +64,8 @@ size_t svc_http_kv_methods(node *n, srv_method *out, size_t max);
 size_t svc_txn_methods(node *n, srv_method *out, size_t max);
 /* /api/v1/query */
 size_t svc_http_query_methods(node *n, srv_method *out, size_t max);
+/* /prometheus/api/v1/... */
+size_t svc_prom_methods(node *n, srv_method *out, size_t max);
 /* /metrics */
 size_t svc_metrics_methods(node *n, srv_method *out, size_t max);
 

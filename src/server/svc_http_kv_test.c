@@ -10,93 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "server/svc_suite.h"
+#include "server/svc_suite_http.h"
 
 #define STR(text) vv_slice_str(text)
-
-typedef struct answer {
-    int status;
-    char head[1024]; /* with the status line */
-    vv_buf all;
-    vv_slice body;
-} answer;
-
-static int dial(const svc_suite *s)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(s->port)};
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct timeval limit = {.tv_sec = 30};
-    assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
-    return fd;
-}
-
-static void send_all(int fd, vv_slice bytes)
-{
-    while (bytes.len > 0) {
-        ssize_t n = send(fd, bytes.data, bytes.len, MSG_NOSIGNAL);
-        if (n <= 0)
-            return; /* refused before the body was read: the answer tells */
-        bytes = vv_slice_of(bytes.data + n, bytes.len - (size_t)n);
-    }
-}
-
-/* One request on a connection of its own. Free with done(). */
-static void ask(svc_suite *s, const char *verb, const char *path, vv_slice body, answer *out)
-{
-    int fd = dial(s);
-    vv_buf head;
-    vv_buf_init(&head, 65536);
-    vv_buf_printf(&head, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", verb, path);
-    if (body.data != NULL)
-        vv_buf_printf(&head, "Content-Length: %zu\r\n", body.len);
-    vv_buf_append_str(&head, "\r\n");
-    send_all(fd, vv_buf_slice(&head));
-    send_all(fd, body);
-    vv_buf_fini(&head);
-    *out = (answer){0};
-    vv_buf_init(&out->all, 32u << 20);
-    ssize_t n;
-    do {
-        uint8_t *to = vv_buf_reserve(&out->all, 65536);
-        assert_non_null(to);
-        n = svc_suite_recv(fd, to, 65536);
-        if (n > 0)
-            vv_buf_advance(&out->all, (size_t)n);
-    } while (n > 0);
-    int sys = n < 0 ? errno : 0;
-    (void)close(fd);
-    vv_buf_append_u8(&out->all, 0);
-    const char *text = (const char *)out->all.data;
-    const char *end = strstr(text, "\r\n\r\n");
-    if (end == NULL)
-        fail_msg("%s %s: no answer: %s after '%s'", verb, path, sys == 0 ? "end" : strerror(sys),
-                 text);
-    size_t len = (size_t)(end - text) + 4;
-    assert_true(len < sizeof out->head);
-    memcpy(out->head, text, len);
-    assert_int_equal(sscanf(text, "HTTP/1.1 %d", &out->status), 1);
-    out->body = vv_slice_of(text + len, out->all.len - 1 - len);
-}
-
-static void done(answer *a)
-{
-    vv_buf_fini(&a->all);
-}
-
-static void expect(svc_suite *s, const char *verb, const char *path, vv_slice body, int status,
-                   const char *words)
-{
-    answer a;
-    ask(s, verb, path, body, &a);
-    if (a.status != status)
-        fail_msg("%s %s: %d instead of %d: %s", verb, path, a.status, status, a.all.data);
-    if (words != NULL && strstr((const char *)a.all.data, words) == NULL)
-        fail_msg("%s %s: '%s' is not in: %s", verb, path, words, a.all.data);
-    done(&a);
-}
 
 static const vv_slice no_body;
 
@@ -106,30 +22,30 @@ static void test_a_value_goes_in_and_out(void **state)
 {
     (void)state;
     svc_suite s;
-    answer a;
+    svc_suite_answer a;
     svc_suite_start(&s, NULL);
-    ask(&s, "PUT", "/api/v1/kv/t/x/k", BYTES('v', 0, 0xff, '\n'), &a);
+    svc_suite_ask(&s, "PUT", "/api/v1/kv/t/x/k", BYTES('v', 0, 0xff, '\n'), &a);
     assert_int_equal(a.status, 204);
     assert_non_null(strstr(a.head, "Varve-Version: "));
     assert_non_null(strstr(a.head, "Varve-Durability: sync"));
     assert_null(strstr(a.head, "Content-Length"));
     assert_int_equal(a.body.len, 0);
-    done(&a);
-    ask(&s, "GET", "/api/v1/kv/t/x/k", no_body, &a);
+    svc_suite_done(&a);
+    svc_suite_ask(&s, "GET", "/api/v1/kv/t/x/k", no_body, &a);
     assert_int_equal(a.status, 200);
     assert_true(vv_slice_eq(a.body, BYTES('v', 0, 0xff, '\n')));
     assert_non_null(strstr(a.head, "Content-Type: application/octet-stream"));
     assert_non_null(strstr(a.head, "Varve-Version: "));
     assert_null(strstr(a.head, "Varve-Expires"));
-    done(&a);
-    ask(&s, "HEAD", "/api/v1/kv/t/x/k", no_body, &a);
+    svc_suite_done(&a);
+    svc_suite_ask(&s, "HEAD", "/api/v1/kv/t/x/k", no_body, &a);
     assert_int_equal(a.status, 200);
     assert_int_equal(a.body.len, 0);
     assert_non_null(strstr(a.head, "Content-Length: 4"));
-    done(&a);
-    expect(&s, "DELETE", "/api/v1/kv/t/x/k", no_body, 204, "Varve-Durability: sync");
-    expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 404, "\"status\":\"NOT_FOUND\"");
-    expect(&s, "DELETE", "/api/v1/kv/t/x/k", no_body, 204, NULL);
+    svc_suite_done(&a);
+    svc_suite_expect(&s, "DELETE", "/api/v1/kv/t/x/k", no_body, 204, "Varve-Durability: sync");
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 404, "\"status\":\"NOT_FOUND\"");
+    svc_suite_expect(&s, "DELETE", "/api/v1/kv/t/x/k", no_body, 204, NULL);
     assert_int_equal(vv_hist_count(&s.n.put_ns), 1);
     assert_int_equal(vv_hist_count(&s.n.get_ns), 3);
     svc_suite_stop(&s);
@@ -161,13 +77,13 @@ static void test_keys_are_percent_decoded(void **state)
         bool found = false;
         (void)snprintf(path, sizeof path, "/api/v1/kv/t/x/%s", rows[i].path);
         (void)snprintf(value, sizeof value, "%zu", i);
-        expect(&s, "PUT", path, STR(value), 204, NULL);
-        expect(&s, "GET", path, no_body, 200, value);
+        svc_suite_expect(&s, "PUT", path, STR(value), 204, NULL);
+        svc_suite_expect(&s, "GET", path, no_body, 200, value);
         assert_ok(svc_suite_get(&s, "t", "x", rows[i].key, &found, &got, NULL), s.err);
         if (!found || !vv_slice_eq(vv_buf_slice(&got), STR(value)))
             fail_msg("%s", rows[i].path);
     }
-    expect(&s, "GET", "/api/v1/kv/%74/%78/a%2fb", no_body, 200, "0"); /* names too */
+    svc_suite_expect(&s, "GET", "/api/v1/kv/%74/%78/a%2fb", no_body, 200, "0"); /* names too */
     vv_buf_fini(&got);
     svc_suite_stop(&s);
 }
@@ -176,26 +92,30 @@ static void test_parameters(void **state)
 {
     (void)state;
     svc_suite s;
-    answer a;
+    svc_suite_answer a;
     svc_suite_start(&s, NULL);
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     opt.version_retention_ns = 60 * VV_NS_PER_S;
     assert_ok(vv_table_create(s.n.db, "t", "x", &opt, NULL, &s.err), s.err);
-    expect(&s, "PUT", "/api/v1/kv/t/x/k?durability=os", STR("one"), 204, "Varve-Durability: os");
-    expect(&s, "PUT", "/api/v1/kv/t/x/l?durability=none", STR("l"), 204, "Varve-Durability: none");
-    expect(&s, "DELETE", "/api/v1/kv/t/x/l?durability=os", no_body, 204, "Varve-Durability: os");
-    ask(&s, "GET", "/api/v1/kv/t/x/k", no_body, &a);
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k?durability=os", STR("one"), 204,
+                     "Varve-Durability: os");
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/l?durability=none", STR("l"), 204,
+                     "Varve-Durability: none");
+    svc_suite_expect(&s, "DELETE", "/api/v1/kv/t/x/l?durability=os", no_body, 204,
+                     "Varve-Durability: os");
+    svc_suite_ask(&s, "GET", "/api/v1/kv/t/x/k", no_body, &a);
     long long version = atoll(strstr(a.head, "Varve-Version: ") + strlen("Varve-Version: "));
     assert_true(version > 0);
-    done(&a);
-    expect(&s, "PUT", "/api/v1/kv/t/x/k?ttl_ms=600000&durability=os", STR("two"), 204, NULL);
-    expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 200, "Varve-Expires: ");
+    svc_suite_done(&a);
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k?ttl_ms=600000&durability=os", STR("two"), 204,
+                     NULL);
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 200, "Varve-Expires: ");
     char path[64];
     (void)snprintf(path, sizeof path, "/api/v1/kv/t/x/k?version=%lld", version);
-    expect(&s, "GET", path, no_body, 200, "one");
-    expect(&s, "PUT", "/api/v1/kv/t/x/m?ttl_ms=30&durability=os", STR("m"), 204, NULL);
+    svc_suite_expect(&s, "GET", path, no_body, 200, "one");
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/m?ttl_ms=30&durability=os", STR("m"), 204, NULL);
     vv_clock_sleep(s.n.env.clock, 40 * VV_NS_PER_MS);
-    expect(&s, "GET", "/api/v1/kv/t/x/m", no_body, 404, NULL);
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/m", no_body, 404, NULL);
     svc_suite_stop(&s);
 }
 
@@ -207,20 +127,22 @@ static void test_an_archive_is_read(void **state)
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     opt.engine = VV_ENGINE_BTREE;
     assert_ok(vv_table_create(s.n.db, "t", "x", &opt, NULL, &s.err), s.err);
-    expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("then"), 204, NULL);
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("then"), 204, NULL);
     assert_ok(vv_archive_create(s.n.db, "a+b", &s.err), s.err);
-    expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("now"), 204, NULL);
-    expect(&s, "PUT", "/api/v1/kv/t/x/new", STR("now"), 204, NULL);
-    expect(&s, "PUT", "/api/v1/kv/t/flat/k", STR("now"), 204, NULL);
-    expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 200, "now");
-    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%2Bb", no_body, 200, "then");
-    expect(&s, "GET", "/api/v1/kv/t/x/new?archive=a%2Bb", no_body, 404, "key is not");
-    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=never", no_body, 404, "no archive 'never'");
-    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%2Bb&version=1", no_body, 400, "or an archive");
-    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=%2", no_body, 400, "hexadecimal");
-    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%00b", no_body, 400, "NUL");
-    expect(&s, "GET", "/api/v1/kv/t/x/k?archive=", no_body, 400, "archive");
-    expect(&s, "GET", "/api/v1/kv/t/flat/k?archive=a%2Bb", no_body, 501, "of 'btree'");
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("now"), 204, NULL);
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/new", STR("now"), 204, NULL);
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/flat/k", STR("now"), 204, NULL);
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 200, "now");
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%2Bb", no_body, 200, "then");
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/new?archive=a%2Bb", no_body, 404, "key is not");
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=never", no_body, 404,
+                     "no archive 'never'");
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%2Bb&version=1", no_body, 400,
+                     "or an archive");
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=%2", no_body, 400, "hexadecimal");
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%00b", no_body, 400, "NUL");
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=", no_body, 400, "archive");
+    svc_suite_expect(&s, "GET", "/api/v1/kv/t/flat/k?archive=a%2Bb", no_body, 501, "of 'btree'");
     svc_suite_stop(&s);
 }
 
@@ -277,55 +199,60 @@ static void test_refusals(void **state)
         {"DELETE", "/api/v1/kv/t/x/k?ttl_ms=5", no_body, 400, "did you mean durability"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        expect(&s, rows[i].verb, rows[i].path, rows[i].body, rows[i].status, rows[i].words);
-    expect(&s, "PUT", "/api/v1/kv/t/x/k", vv_slice_of(large, VV_VALUE_MAX), 204, NULL);
+        svc_suite_expect(&s, rows[i].verb, rows[i].path, rows[i].body, rows[i].status,
+                         rows[i].words);
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k", vv_slice_of(large, VV_VALUE_MAX), 204, NULL);
     long_key[strlen(long_key) - 1] = '\0'; /* the longest there may be */
-    expect(&s, "PUT", long_key, STR("last"), 204, NULL);
-    expect(&s, "GET", long_key, no_body, 200, "last");
-    expect(&s, "PUT", long_key, STR(""), 204, NULL); /* no bytes are a value */
-    expect(&s, "GET", long_key, no_body, 200, "Content-Length: 0");
-    expect(&s, "DELETE", long_key, no_body, 204, NULL);
-    expect(&s, "GET", long_key, no_body, 404, NULL);
+    svc_suite_expect(&s, "PUT", long_key, STR("last"), 204, NULL);
+    svc_suite_expect(&s, "GET", long_key, no_body, 200, "last");
+    svc_suite_expect(&s, "PUT", long_key, STR(""), 204, NULL); /* no bytes are a value */
+    svc_suite_expect(&s, "GET", long_key, no_body, 200, "Content-Length: 0");
+    svc_suite_expect(&s, "DELETE", long_key, no_body, 204, NULL);
+    svc_suite_expect(&s, "GET", long_key, no_body, 404, NULL);
     long_key[strlen(long_key) - 1] = '\0'; /* as long as a key may be, and nothing in it */
-    expect(&s, "PUT", long_key, STR(""), 204, NULL);
-    expect(&s, "GET", long_key, no_body, 200, "Content-Length: 0\r\n");
+    svc_suite_expect(&s, "PUT", long_key, STR(""), 204, NULL);
+    svc_suite_expect(&s, "GET", long_key, no_body, 200, "Content-Length: 0\r\n");
     test_free(large);
     svc_suite_stop(&s);
 }
 
-/* Each path is followed by a header, for ask() writes it behind the version of the protocol. */
+/* Each path is followed by a header, for svc_suite_ask() writes it behind the version of the
+ * protocol. */
 #define WITH(header) " HTTP/1.1\r\n" header "\r\nX-Rest:"
 
 static void test_conditions(void **state)
 {
     (void)state;
     svc_suite s;
-    answer a;
+    svc_suite_answer a;
     char path[160];
     svc_suite_start(&s, NULL);
     const char *key = "/api/v1/kv/t/x/k";
-    expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: *"), STR("one"), 204, NULL);
-    expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: *"), STR("two"), 412, "\"code\":9");
-    ask(&s, "GET", key, no_body, &a);
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: *"), STR("one"), 204, NULL);
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: *"), STR("two"), 412,
+                     "\"code\":9");
+    svc_suite_ask(&s, "GET", key, no_body, &a);
     long long version = atoll(strstr(a.head, "Varve-Version: ") + strlen("Varve-Version: "));
     assert_true(vv_slice_eq(a.body, STR("one")));
-    done(&a);
+    svc_suite_done(&a);
     (void)snprintf(path, sizeof path, "%s" WITH("If-Match: %lld"), key, version + 1);
-    expect(&s, "PUT", path, STR("three"), 412, NULL);
-    expect(&s, "DELETE", path, no_body, 412, NULL);
+    svc_suite_expect(&s, "PUT", path, STR("three"), 412, NULL);
+    svc_suite_expect(&s, "DELETE", path, no_body, 412, NULL);
     (void)snprintf(path, sizeof path, "%s" WITH("If-Match: \"%lld\""), key, version);
-    expect(&s, "PUT", path, STR("four"), 204, NULL);
-    expect(&s, "PUT", path, STR("five"), 412, NULL);
-    expect(&s, "GET", key, no_body, 200, "four");
-    ask(&s, "GET", key, no_body, &a);
+    svc_suite_expect(&s, "PUT", path, STR("four"), 204, NULL);
+    svc_suite_expect(&s, "PUT", path, STR("five"), 412, NULL);
+    svc_suite_expect(&s, "GET", key, no_body, 200, "four");
+    svc_suite_ask(&s, "GET", key, no_body, &a);
     version = atoll(strstr(a.head, "Varve-Version: ") + strlen("Varve-Version: "));
-    done(&a);
+    svc_suite_done(&a);
     (void)snprintf(path, sizeof path, "%s" WITH("If-Match: %lld"), key, version);
-    expect(&s, "DELETE", path, no_body, 204, NULL);
-    expect(&s, "GET", key, no_body, 404, NULL);
-    expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-Match: soon"), STR("v"), 400, "If-Match");
-    expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-Match: *"), STR("v"), 501, "If-Match");
-    expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: 7"), STR("v"), 501, "If-None-Match");
+    svc_suite_expect(&s, "DELETE", path, no_body, 204, NULL);
+    svc_suite_expect(&s, "GET", key, no_body, 404, NULL);
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-Match: soon"), STR("v"), 400,
+                     "If-Match");
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-Match: *"), STR("v"), 501, "If-Match");
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: 7"), STR("v"), 501,
+                     "If-None-Match");
     svc_suite_stop(&s);
 }
 
@@ -334,7 +261,7 @@ static void test_a_missing_table(void **state)
     (void)state;
     svc_suite s;
     svc_suite_start(&s, &(svc_suite_options){.no_auto_create = true});
-    expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("v"), 404, "create it first");
+    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("v"), 404, "create it first");
     svc_suite_stop(&s);
 }
 

@@ -1,0 +1,103 @@
+/*
+ * svc_prom_param.c - parameters of the Prometheus API, from a query string or a form.
+ */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/util.h"
+#include "query/time_text.h"
+#include "server/svc_prom.h"
+#include "server/svc_util.h"
+
+/* name or value: '+' is a blank, %XX a byte. In the arena. */
+static vv_status decode(vv_slice text, vv_arena *arena, vv_slice *out, vv_error *err)
+{
+    uint8_t *p = vv_arena_alloc(arena, text.len + 1);
+    if (p == NULL)
+        return vv_fail(err, VV_BUSY, "parameters: no memory left for them");
+    memcpy(p, text.data, text.len);
+    for (size_t i = 0; i < text.len; i++)
+        p[i] = p[i] == '+' ? ' ' : p[i];
+    vv_buf plain;
+    vv_buf_init(&plain, text.len);
+    bool is_right = svc_percent_decode(vv_slice_of(p, text.len), &plain);
+    size_t len = plain.len;
+    if (is_right && plain.status == VV_OK)
+        memcpy(p, plain.data == NULL ? p : plain.data, len);
+    vv_status st = plain.status;
+    vv_buf_fini(&plain);
+    if (!is_right)
+        return vv_fail(err, VV_INVALID, "parameter '%.*s': '%%' is not followed by two digits",
+                       (int)vv_min_u64(text.len, 60), (const char *)text.data);
+    if (st != VV_OK)
+        return vv_fail(err, st, "parameters: no memory for them");
+    *out = vv_slice_of(p, len);
+    return VV_OK;
+}
+
+static vv_status add(prom_params *params, vv_slice text, vv_arena *arena, vv_error *err)
+{
+    const uint8_t *equals = memchr(text.data, '=', text.len);
+    size_t name_len = equals == NULL ? text.len : (size_t)(equals - text.data);
+    size_t skip = equals == NULL ? name_len : name_len + 1;
+    if (params->count == PROM_PARAMS_MAX)
+        return vv_fail(err, VV_INVALID, "over %u parameters", PROM_PARAMS_MAX);
+    prom_param *p = &params->items[params->count];
+    vv_status st = decode(vv_slice_of(text.data, name_len), arena, &p->name, err);
+    if (st == VV_OK)
+        st = decode(vv_slice_of(text.data + skip, text.len - skip), arena, &p->value, err);
+    params->count += st == VV_OK;
+    return st;
+}
+
+vv_status prom_params_add(prom_params *params, vv_slice text, vv_arena *arena, vv_error *err)
+{
+    if (params->items == NULL)
+        params->items = vv_arena_alloc(arena, PROM_PARAMS_MAX * sizeof *params->items);
+    if (params->items == NULL)
+        return vv_fail(err, VV_BUSY, "parameters: no memory left for them");
+    vv_status st = VV_OK;
+    while (st == VV_OK && text.len > 0) {
+        const uint8_t *end = memchr(text.data, '&', text.len);
+        size_t len = end == NULL ? text.len : (size_t)(end - text.data);
+        if (len > 0)
+            st = add(params, vv_slice_of(text.data, len), arena, err);
+        size_t used = len + (end != NULL);
+        text = vv_slice_of(text.data + used, text.len - used);
+    }
+    return st;
+}
+
+vv_slice prom_param_get(const prom_params *params, const char *name)
+{
+    for (size_t i = 0; i < params->count; i++)
+        if (vv_slice_eq(params->items[i].name, vv_slice_str(name)))
+            return params->items[i].value;
+    return (vv_slice){0};
+}
+
+vv_status prom_param_time(const prom_params *params, const char *name, int64_t *out, vv_error *err)
+{
+    vv_slice text = prom_param_get(params, name);
+    if (text.data == NULL || time_text_parse_number(text, VV_NS_PER_S, out) ||
+        time_text_parse(text, out))
+        return VV_OK;
+    return vv_fail(err, VV_INVALID,
+                   "parameter %s: '%.*s' is neither seconds since 1970 nor 2026-01-02T03:04:05Z",
+                   name, (int)vv_min_u64(text.len, 60), (const char *)text.data);
+}
+
+vv_status prom_param_duration(const prom_params *params, const char *name, int64_t *out,
+                              vv_error *err)
+{
+    vv_slice text = prom_param_get(params, name);
+    if (text.data == NULL)
+        return VV_OK;
+    int64_t ns = 0;
+    if ((time_text_parse_number(text, VV_NS_PER_S, &ns) || promql_duration(text, &ns)) && ns > 0) {
+        *out = ns;
+        return VV_OK;
+    }
+    return vv_fail(err, VV_INVALID, "parameter %s: '%.*s' is no duration above 0, as 15 or 1h30m",
+                   name, (int)vv_min_u64(text.len, 60), (const char *)text.data);
+}
