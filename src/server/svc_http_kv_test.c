@@ -43,9 +43,9 @@ static void test_a_value_goes_in_and_out(void **state)
     assert_int_equal(a.body.len, 0);
     assert_non_null(strstr(a.head, "Content-Length: 4"));
     svc_suite_done(&a);
-    svc_suite_expect(&s, "DELETE", "/api/v1/kv/t/x/k", no_body, 204, "Varve-Durability: sync");
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 404, "\"status\":\"NOT_FOUND\"");
-    svc_suite_expect(&s, "DELETE", "/api/v1/kv/t/x/k", no_body, 204, NULL);
+    svc_suite_expect_http(&s, "DELETE", "/api/v1/kv/t/x/k", no_body, 204, "Varve-Durability: sync");
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k", no_body, 404, "\"status\":\"NOT_FOUND\"");
+    svc_suite_expect_http(&s, "DELETE", "/api/v1/kv/t/x/k", no_body, 204, NULL);
     assert_int_equal(vv_hist_count(&s.n.put_ns), 1);
     assert_int_equal(vv_hist_count(&s.n.get_ns), 3);
     svc_suite_stop(&s);
@@ -77,13 +77,13 @@ static void test_keys_are_percent_decoded(void **state)
         bool found = false;
         (void)snprintf(path, sizeof path, "/api/v1/kv/t/x/%s", rows[i].path);
         (void)snprintf(value, sizeof value, "%zu", i);
-        svc_suite_expect(&s, "PUT", path, STR(value), 204, NULL);
-        svc_suite_expect(&s, "GET", path, no_body, 200, value);
+        svc_suite_expect_http(&s, "PUT", path, STR(value), 204, NULL);
+        svc_suite_expect_http(&s, "GET", path, no_body, 200, value);
         assert_ok(svc_suite_get(&s, "t", "x", rows[i].key, &found, &got, NULL), s.err);
         if (!found || !vv_slice_eq(vv_buf_slice(&got), STR(value)))
             fail_msg("%s", rows[i].path);
     }
-    svc_suite_expect(&s, "GET", "/api/v1/kv/%74/%78/a%2fb", no_body, 200, "0"); /* names too */
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/%74/%78/a%2fb", no_body, 200, "0"); /* names too */
     vv_buf_fini(&got);
     svc_suite_stop(&s);
 }
@@ -97,25 +97,26 @@ static void test_parameters(void **state)
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     opt.version_retention_ns = 60 * VV_NS_PER_S;
     assert_ok(vv_table_create(s.n.db, "t", "x", &opt, NULL, &s.err), s.err);
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k?durability=os", STR("one"), 204,
-                     "Varve-Durability: os");
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/l?durability=none", STR("l"), 204,
-                     "Varve-Durability: none");
-    svc_suite_expect(&s, "DELETE", "/api/v1/kv/t/x/l?durability=os", no_body, 204,
-                     "Varve-Durability: os");
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k?durability=os", STR("one"), 204,
+                          "Varve-Durability: os");
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/l?durability=none", STR("l"), 204,
+                          "Varve-Durability: none");
+    svc_suite_expect_http(&s, "DELETE", "/api/v1/kv/t/x/l?durability=os", no_body, 204,
+                          "Varve-Durability: os");
     svc_suite_ask(&s, "GET", "/api/v1/kv/t/x/k", no_body, &a);
     long long version = atoll(strstr(a.head, "Varve-Version: ") + strlen("Varve-Version: "));
     assert_true(version > 0);
     svc_suite_done(&a);
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k?ttl_ms=600000&durability=os", STR("two"), 204,
-                     NULL);
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 200, "Varve-Expires: ");
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k?ttl_ms=600000&durability=os", STR("two"),
+                          204, NULL);
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k", no_body, 200, "Varve-Expires: ");
     char path[64];
     (void)snprintf(path, sizeof path, "/api/v1/kv/t/x/k?version=%lld", version);
-    svc_suite_expect(&s, "GET", path, no_body, 200, "one");
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/m?ttl_ms=30&durability=os", STR("m"), 204, NULL);
+    svc_suite_expect_http(&s, "GET", path, no_body, 200, "one");
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/m?ttl_ms=30&durability=os", STR("m"), 204,
+                          NULL);
     vv_clock_sleep(s.n.env.clock, 40 * VV_NS_PER_MS);
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/m", no_body, 404, NULL);
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/m", no_body, 404, NULL);
     svc_suite_stop(&s);
 }
 
@@ -127,22 +128,24 @@ static void test_an_archive_is_read(void **state)
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     opt.engine = VV_ENGINE_BTREE;
     assert_ok(vv_table_create(s.n.db, "t", "x", &opt, NULL, &s.err), s.err);
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("then"), 204, NULL);
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k", STR("then"), 204, NULL);
     assert_ok(vv_archive_create(s.n.db, "a+b", &s.err), s.err);
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("now"), 204, NULL);
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/new", STR("now"), 204, NULL);
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/flat/k", STR("now"), 204, NULL);
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k", no_body, 200, "now");
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%2Bb", no_body, 200, "then");
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/new?archive=a%2Bb", no_body, 404, "key is not");
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=never", no_body, 404,
-                     "no archive 'never'");
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%2Bb&version=1", no_body, 400,
-                     "or an archive");
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=%2", no_body, 400, "hexadecimal");
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=a%00b", no_body, 400, "NUL");
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/x/k?archive=", no_body, 400, "archive");
-    svc_suite_expect(&s, "GET", "/api/v1/kv/t/flat/k?archive=a%2Bb", no_body, 501, "of 'btree'");
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k", STR("now"), 204, NULL);
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/new", STR("now"), 204, NULL);
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/flat/k", STR("now"), 204, NULL);
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k", no_body, 200, "now");
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k?archive=a%2Bb", no_body, 200, "then");
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/new?archive=a%2Bb", no_body, 404,
+                          "key is not");
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k?archive=never", no_body, 404,
+                          "no archive 'never'");
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k?archive=a%2Bb&version=1", no_body, 400,
+                          "or an archive");
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k?archive=%2", no_body, 400, "hexadecimal");
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k?archive=a%00b", no_body, 400, "NUL");
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k?archive=", no_body, 400, "archive");
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/flat/k?archive=a%2Bb", no_body, 501,
+                          "of 'btree'");
     svc_suite_stop(&s);
 }
 
@@ -199,19 +202,20 @@ static void test_refusals(void **state)
         {"DELETE", "/api/v1/kv/t/x/k?ttl_ms=5", no_body, 400, "did you mean durability"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        svc_suite_expect(&s, rows[i].verb, rows[i].path, rows[i].body, rows[i].status,
-                         rows[i].words);
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k", vv_slice_of(large, VV_VALUE_MAX), 204, NULL);
+        svc_suite_expect_http(&s, rows[i].verb, rows[i].path, rows[i].body, rows[i].status,
+                              rows[i].words);
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k", vv_slice_of(large, VV_VALUE_MAX), 204,
+                          NULL);
     long_key[strlen(long_key) - 1] = '\0'; /* the longest there may be */
-    svc_suite_expect(&s, "PUT", long_key, STR("last"), 204, NULL);
-    svc_suite_expect(&s, "GET", long_key, no_body, 200, "last");
-    svc_suite_expect(&s, "PUT", long_key, STR(""), 204, NULL); /* no bytes are a value */
-    svc_suite_expect(&s, "GET", long_key, no_body, 200, "Content-Length: 0");
-    svc_suite_expect(&s, "DELETE", long_key, no_body, 204, NULL);
-    svc_suite_expect(&s, "GET", long_key, no_body, 404, NULL);
+    svc_suite_expect_http(&s, "PUT", long_key, STR("last"), 204, NULL);
+    svc_suite_expect_http(&s, "GET", long_key, no_body, 200, "last");
+    svc_suite_expect_http(&s, "PUT", long_key, STR(""), 204, NULL); /* no bytes are a value */
+    svc_suite_expect_http(&s, "GET", long_key, no_body, 200, "Content-Length: 0");
+    svc_suite_expect_http(&s, "DELETE", long_key, no_body, 204, NULL);
+    svc_suite_expect_http(&s, "GET", long_key, no_body, 404, NULL);
     long_key[strlen(long_key) - 1] = '\0'; /* as long as a key may be, and nothing in it */
-    svc_suite_expect(&s, "PUT", long_key, STR(""), 204, NULL);
-    svc_suite_expect(&s, "GET", long_key, no_body, 200, "Content-Length: 0\r\n");
+    svc_suite_expect_http(&s, "PUT", long_key, STR(""), 204, NULL);
+    svc_suite_expect_http(&s, "GET", long_key, no_body, 200, "Content-Length: 0\r\n");
     test_free(large);
     svc_suite_stop(&s);
 }
@@ -228,31 +232,33 @@ static void test_conditions(void **state)
     char path[160];
     svc_suite_start(&s, NULL);
     const char *key = "/api/v1/kv/t/x/k";
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: *"), STR("one"), 204, NULL);
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: *"), STR("two"), 412,
-                     "\"code\":9");
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: *"), STR("one"), 204,
+                          NULL);
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: *"), STR("two"), 412,
+                          "\"code\":9");
     svc_suite_ask(&s, "GET", key, no_body, &a);
     long long version = atoll(strstr(a.head, "Varve-Version: ") + strlen("Varve-Version: "));
     assert_true(vv_slice_eq(a.body, STR("one")));
     svc_suite_done(&a);
     (void)snprintf(path, sizeof path, "%s" WITH("If-Match: %lld"), key, version + 1);
-    svc_suite_expect(&s, "PUT", path, STR("three"), 412, NULL);
-    svc_suite_expect(&s, "DELETE", path, no_body, 412, NULL);
+    svc_suite_expect_http(&s, "PUT", path, STR("three"), 412, NULL);
+    svc_suite_expect_http(&s, "DELETE", path, no_body, 412, NULL);
     (void)snprintf(path, sizeof path, "%s" WITH("If-Match: \"%lld\""), key, version);
-    svc_suite_expect(&s, "PUT", path, STR("four"), 204, NULL);
-    svc_suite_expect(&s, "PUT", path, STR("five"), 412, NULL);
-    svc_suite_expect(&s, "GET", key, no_body, 200, "four");
+    svc_suite_expect_http(&s, "PUT", path, STR("four"), 204, NULL);
+    svc_suite_expect_http(&s, "PUT", path, STR("five"), 412, NULL);
+    svc_suite_expect_http(&s, "GET", key, no_body, 200, "four");
     svc_suite_ask(&s, "GET", key, no_body, &a);
     version = atoll(strstr(a.head, "Varve-Version: ") + strlen("Varve-Version: "));
     svc_suite_done(&a);
     (void)snprintf(path, sizeof path, "%s" WITH("If-Match: %lld"), key, version);
-    svc_suite_expect(&s, "DELETE", path, no_body, 204, NULL);
-    svc_suite_expect(&s, "GET", key, no_body, 404, NULL);
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-Match: soon"), STR("v"), 400,
-                     "If-Match");
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-Match: *"), STR("v"), 501, "If-Match");
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: 7"), STR("v"), 501,
-                     "If-None-Match");
+    svc_suite_expect_http(&s, "DELETE", path, no_body, 204, NULL);
+    svc_suite_expect_http(&s, "GET", key, no_body, 404, NULL);
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-Match: soon"), STR("v"), 400,
+                          "If-Match");
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-Match: *"), STR("v"), 501,
+                          "If-Match");
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k" WITH("If-None-Match: 7"), STR("v"), 501,
+                          "If-None-Match");
     svc_suite_stop(&s);
 }
 
@@ -261,7 +267,7 @@ static void test_a_missing_table(void **state)
     (void)state;
     svc_suite s;
     svc_suite_start(&s, &(svc_suite_options){.no_auto_create = true});
-    svc_suite_expect(&s, "PUT", "/api/v1/kv/t/x/k", STR("v"), 404, "create it first");
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k", STR("v"), 404, "create it first");
     svc_suite_stop(&s);
 }
 

@@ -157,9 +157,9 @@ static void test_questions(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char path[512];
         (void)snprintf(path, sizeof path, API "%s", rows[i].path);
-        svc_suite_expect(&s, rows[i].verb, path,
-                         rows[i].form == NULL ? no_body : vv_slice_str(rows[i].form), 200,
-                         rows[i].want);
+        svc_suite_expect_http(&s, rows[i].verb, path,
+                              rows[i].form == NULL ? no_body : vv_slice_str(rows[i].form), 200,
+                              rows[i].want);
     }
     svc_suite_stop(&s);
 }
@@ -195,10 +195,10 @@ static void test_refusals(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char path[512];
         (void)snprintf(path, sizeof path, API "%s", rows[i].path);
-        svc_suite_expect(&s, "GET", path, no_body, rows[i].status, rows[i].words);
+        svc_suite_expect_http(&s, "GET", path, no_body, rows[i].status, rows[i].words);
     }
-    svc_suite_expect(&s, "GET", API "query?query=hits&table=nowhere", no_body, 404,
-                     "\"status\":\"error\"");
+    svc_suite_expect_http(&s, "GET", API "query?query=hits&table=nowhere", no_body, 404,
+                          "\"status\":\"error\"");
     svc_suite_stop(&s);
 }
 
@@ -208,9 +208,9 @@ static void test_before_the_first_sample(void **state)
     (void)state;
     svc_suite s;
     start(&s, false);
-    svc_suite_expect(&s, "GET", API "query?query=up", no_body, 200, "\"result\":[]");
-    svc_suite_expect(&s, "GET", API "labels", no_body, 200, "\"data\":[]");
-    svc_suite_expect(&s, "GET", API "query?query=1%2B1", no_body, 200, "\"2\"");
+    svc_suite_expect_http(&s, "GET", API "query?query=up", no_body, 200, "\"result\":[]");
+    svc_suite_expect_http(&s, "GET", API "labels", no_body, 200, "\"data\":[]");
+    svc_suite_expect_http(&s, "GET", API "query?query=1%2B1", no_body, 200, "\"2\"");
     svc_suite_stop(&s);
 }
 
@@ -221,11 +221,13 @@ static void test_a_query_keeps_to_its_memory(void **state)
     start(&s, true);
     uint64_t limit = s.n.query_memory_limit;
     s.n.query_memory_limit = 64 * 1024;
-    svc_suite_expect(&s, "GET", API "query_range?query=hits&start=1700000000&end=1700010000&step=1",
-                     no_body, 503, "memory limit of 65536 bytes");
+    svc_suite_expect_http(&s, "GET",
+                          API "query_range?query=hits&start=1700000000&end=1700010000&step=1",
+                          no_body, 503, "memory limit of 65536 bytes");
     s.n.query_memory_limit = limit;
-    svc_suite_expect(&s, "GET", API "query_range?query=hits&start=1700000000&end=1700010000&step=1",
-                     no_body, 200, "matrix");
+    svc_suite_expect_http(&s, "GET",
+                          API "query_range?query=hits&start=1700000000&end=1700010000&step=1",
+                          no_body, 200, "matrix");
     assert_int_equal(vv_budget_part_used(s.n.budget, VV_BUDGET_QUERY), 0);
     svc_suite_stop(&s);
 }

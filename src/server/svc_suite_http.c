@@ -75,8 +75,8 @@ void svc_suite_done(svc_suite_answer *a)
     vv_buf_fini(&a->all);
 }
 
-void svc_suite_expect(svc_suite *s, const char *verb, const char *path, vv_slice body, int status,
-                      const char *words)
+void svc_suite_expect_http(svc_suite *s, const char *verb, const char *path, vv_slice body,
+                           int status, const char *words)
 {
     svc_suite_answer a;
     svc_suite_ask(s, verb, path, body, &a);

@@ -22,7 +22,7 @@ void svc_suite_ask(svc_suite *s, const char *verb, const char *path, vv_slice bo
                    svc_suite_answer *out);
 void svc_suite_done(svc_suite_answer *a);
 /** Ask, and fail the test unless the status is this and words (may be NULL) are in the answer. */
-void svc_suite_expect(svc_suite *s, const char *verb, const char *path, vv_slice body, int status,
-                      const char *words);
+void svc_suite_expect_http(svc_suite *s, const char *verb, const char *path, vv_slice body,
+                           int status, const char *words);
 
 #endif
