@@ -26,11 +26,13 @@
 #define CACHE_LEAST VV_MIB
 #define MEMTABLE_LEAST (16 * VV_KIB)
 /* The process itself: code, libraries and stacks are 14 MiB at rest, the allocator lost up to 34 in
- * the soak of docs/memory.md. The least limit has nothing for it, and it grows slower than the
- * shares, so that no part gets less as the limit grows. */
+ * the soak of docs/memory.md. The least limit has nothing for it, a small one little, so that no
+ * part gets less as the limit grows; both lines rise slower than what the shares leave. */
 #define PROCESS_CAP (40 * VV_MIB)
 #define PROCESS_FROM (16 * VV_MIB)
-#define PROCESS_PART 6u
+#define PROCESS_PART 8u
+#define PROCESS_STEEP_FROM (56 * VV_MIB)
+#define PROCESS_STEEP_PART 5u
 #define PART 8u /* of the limit, to a memtable, the queue and a query */
 
 /* A number that a person reads: whole MiB above one, else whole KiB. */
@@ -42,8 +44,10 @@ static uint64_t rounded(uint64_t n)
 uint64_t config_process_memory(const config *c)
 {
     uint64_t limit = c->storage_memory_limit;
-    return limit < PROCESS_FROM ? 0
-                                : vv_min_u64(PROCESS_CAP, (limit - PROCESS_FROM) / PROCESS_PART);
+    uint64_t small = limit < PROCESS_FROM ? 0 : (limit - PROCESS_FROM) / PROCESS_PART;
+    uint64_t steep =
+        limit < PROCESS_STEEP_FROM ? 0 : (limit - PROCESS_STEEP_FROM) / PROCESS_STEEP_PART;
+    return vv_min_u64(PROCESS_CAP, vv_max_u64(small, steep));
 }
 
 static uint64_t room_beside(const config *c, uint64_t cache_size)
