@@ -295,7 +295,7 @@ static vv_status decode_part(vv_slice chunk, int64_t from, int64_t to, series_co
 vv_status series_set_decode(vv_slice bytes, int64_t from, int64_t to, series_columns *out,
                             vv_error *err)
 {
-    series_set set;
+    series_set set = {0};
     vv_slice chunk = {0};
     series_head head = {0};
     vv_status st = series_set_open(bytes, &set, err);

@@ -115,6 +115,7 @@ void series_summarise(const series_samples *in, series_summary *out)
         return;
     room[0] = 0; /* there is a good one, which the compiler does not see */
     uint32_t n = good_numbers(in, room, &v);
+    assert(n > 0);
     tally t;
     tally_f64(v, n, &t);
     bool only_nan = t.min > t.max;
