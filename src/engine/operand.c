@@ -204,7 +204,9 @@ static vv_status join_samples(engine_fold *f, const fold_step *step, vv_buf *out
 static vv_status take_samples(engine_fold *f, const fold_step *step, size_t from, bool present,
                               vv_buf *out, vv_error *err)
 {
-    vv_slice under = vv_slice_of(out->data + from, out->len - from);
+    vv_slice under = {0};
+    if (out->len > from)
+        under = vv_slice_of(out->data + from, out->len - from);
     vv_buf value;
     vv_buf_init(&value, CHAIN_MAX);
     vv_status st = push_samples(f, step, err);
