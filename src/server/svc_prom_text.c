@@ -28,7 +28,8 @@ void prom_put_time(vv_buf *out, int64_t time_ns)
 /* The fewest digits that read back the same: d[.ddd]e[+-]xx in text. */
 static void shortest(double value, char text[40])
 {
-    for (int digits = 15; digits <= 17; digits++) {
+    /* Numbers next to 0 have fewer digits than others. */
+    for (int digits = fabs(value) < 1e-300 ? 1 : 15; digits <= 17; digits++) {
         (void)snprintf(text, 40, "%.*e", digits - 1, value);
         if (strtod(text, NULL) == value)
             return;
