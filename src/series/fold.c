@@ -230,32 +230,36 @@ static vv_status shorten(series_fold *f, vv_error *err)
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
-vv_status series_fold_push(series_fold *f, vv_slice bytes, vv_error *err)
+/* One walk: what a set says is added up on the way. */
+static vv_status add_chunks(series_fold *f, series_set *set, vv_error *err)
 {
-    series_set set;
-    series_measure m;
     vv_slice chunk;
     series_head head = {0};
-    if (!series_set_measure(bytes, &m))
-        return vv_fail(err, VV_CORRUPT, "series: %zu bytes are no set of samples", bytes.len);
-    vv_status st = VV_OK;
-    if (f->weight + m.weight > 2 * (uint64_t)SERIES_SET_WEIGHT_MAX)
-        st = shorten(f, err);
-    if (st == VV_OK)
-        st = series_set_open(bytes, &set, err);
-    if (st != VV_OK)
-        return st;
-    while ((st = series_set_next(&set, &chunk, &head, err)) == VV_OK) {
+    uint64_t weight = 0;
+    vv_status st;
+    while ((st = series_set_next(set, &chunk, &head, err)) == VV_OK) {
+        weight += weight_of(&head);
+        if (weight > SERIES_SET_WEIGHT_MAX)
+            return vv_fail(err, VV_CORRUPT, "series: a set says that it has more than %u bytes",
+                           SERIES_SET_WEIGHT_MAX);
         st = add_chunk(f, chunk, &head, err);
         if (st != VV_OK)
             return st;
     }
-    if (st != VV_NOT_FOUND)
-        return st;
-    st = VV_OK;
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+vv_status series_fold_push(series_fold *f, vv_slice bytes, vv_error *err)
+{
+    series_set set;
+    vv_status st = series_set_open(bytes, &set, err);
+    if (st == VV_OK)
+        st = add_chunks(f, &set, err);
     for (uint32_t i = 0; st == VV_OK && i < set.erase_count; i++)
         st = add_erased(f, series_set_erased(&set, i), err);
     f->set_count++;
+    if (st == VV_OK && f->weight > 2 * (uint64_t)SERIES_SET_WEIGHT_MAX)
+        st = shorten(f, err);
     return st;
 }
 
