@@ -28,8 +28,8 @@ series_fold *series_fold_create(void);
 void series_fold_destroy(series_fold *f); /* accepts NULL */
 /** Begin anew; the memory is kept. */
 void series_fold_reset(series_fold *f);
-/** The next older set. Borrows it until the fold is reset or destroyed. VV_CORRUPT, VV_NO_MEMORY.
- */
+/** The next older set. Borrows it until the fold is reset or destroyed. VV_CORRUPT, VV_NO_MEMORY:
+ * then only reset and destroy are left. */
 VV_MUST_CHECK vv_status series_fold_push(series_fold *f, vv_slice set, vv_error *err);
 /** Append what was pushed as one operand: erased ranges stay. SERIES_RAW: cheap, for a reader;
  * SERIES_COMPACT: for a file. */
