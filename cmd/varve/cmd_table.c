@@ -13,13 +13,16 @@ typedef struct args {
     const char *engine;
     uint64_t value_threshold;
     uint64_t partitions;
+    int64_t keep_ns;
+    int64_t late_ns;
+    int64_t future_ns;
     bool no_retention;
     bool if_not_exists;
     bool all_tenants;
 } args;
 
 static const cmd_opt opts[] = {
-    {"kind", 'k', CMD_CHOICE, offsetof(args, kind), "kv|record", "of create; default kv"},
+    {"kind", 'k', CMD_CHOICE, offsetof(args, kind), "kv|record|series", "of create; default kv"},
     {"retention", 0, CMD_DURATION, offsetof(args, retention_ns), "TIME",
      "of create: how long old versions can be read; default 0 for kv, 1h for record"},
     {"no-retention", 0, CMD_FLAG, offsetof(args, no_retention), NULL,
@@ -32,6 +35,12 @@ static const cmd_opt opts[] = {
      "of create: values of this size and more lie in files of their own; default 256 KiB"},
     {"partitions", 0, CMD_COUNT, offsetof(args, partitions), "N",
      "of create: shards that the keys are spread over; default 1: the tenant's alone"},
+    {"keep", 0, CMD_DURATION, offsetof(args, keep_ns), "TIME",
+     "of create, series: how old samples get; default: as old as they may"},
+    {"late", 0, CMD_DURATION, offsetof(args, late_ns), "TIME",
+     "of create, series: samples behind the newest by more count as late; default 1h"},
+    {"future", 0, CMD_DURATION, offsetof(args, future_ns), "TIME",
+     "of create, series: samples ahead of now by more are refused; default 1d"},
     {"if-not-exists", 0, CMD_FLAG, offsetof(args, if_not_exists), NULL,
      "of create: an existing table is no error"},
     {"all", 'a', CMD_FLAG, offsetof(args, all_tenants), NULL, "of list: the tables of all tenants"},
@@ -62,6 +71,7 @@ static int print_table(void *ctx, const store_table_info *t)
     (void)snprintf(kind, sizeof kind, "%s",
                    t->kind == VV_TABLE_KV       ? "kv"
                    : t->kind == VV_TABLE_RECORD ? "record"
+                   : t->kind == VV_TABLE_SERIES ? "series"
                                                 : "unknown");
     out_row(ctx, (const out_cell[]){out_text(t->tenant), out_text(t->name), out_text(kind),
                                     out_text(t->engine), out_uint(t->id), out_uint(t->shard),
@@ -88,8 +98,15 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
     vv_error err = {0};
     store_table_info info;
     int64_t retention_ms = a->retention_ns / VV_NS_PER_MS;
-    bool record = a->kind != NULL && strcmp(a->kind, "record") == 0;
-    store_table_spec spec = {.kind = record ? VV_TABLE_RECORD : VV_TABLE_KV,
+    vv_table_kind kind = VV_TABLE_KV;
+    if (a->kind != NULL && strcmp(a->kind, "record") == 0)
+        kind = VV_TABLE_RECORD;
+    else if (a->kind != NULL && strcmp(a->kind, "series") == 0)
+        kind = VV_TABLE_SERIES;
+    store_table_spec spec = {.kind = (int)kind,
+                             .keep_ns = a->keep_ns,
+                             .late_ns = a->late_ns,
+                             .future_ns = a->future_ns,
                              .retention_ms = a->no_retention               ? 0
                                              : cmd_given(ctx, "retention") ? retention_ms
                                                                            : -1,
@@ -195,7 +212,8 @@ const cmd_command cmd_table = {
     .synopsis = "create NAME | list | describe NAME | drop NAME",
     .details =
         "A kv table maps bytes to bytes; a record table holds records with fields, indexed by\n"
-        "their time. Dropping a table drops its data.\n",
+        "their time; a series table holds samples of time series. Dropping a table drops its "
+        "data.\n",
     .with = CMD_WITH_STORE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

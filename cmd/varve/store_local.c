@@ -414,6 +414,9 @@ static vv_status local_table_create(store *s, const char *name, const store_tabl
     opt.engine = (vv_engine_kind)spec->engine;
     opt.value_threshold = spec->value_threshold;
     opt.partitions = spec->partitions;
+    opt.retention_ns = spec->keep_ns;
+    opt.out_of_order_ns = spec->late_ns;
+    opt.future_ns = spec->future_ns;
     vv_status st = vv_table_create(l->db, s->tenant, name, &opt, &table, err);
     if (st == VV_OK)
         st = describe(table, out, err);

@@ -466,6 +466,9 @@ static vv_status remote_table_create(store *s, const char *name, const store_tab
                                      store_table_info *out, vv_error *err)
 {
     remote *r = remote_of(s);
+    if ((spec->keep_ns | spec->late_ns | spec->future_ns) != 0)
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "a server takes no --keep, --late and --future: make the table with --data");
     vv_buf_reset(&r->request);
     put_ref(r, 1, s->tenant, name);
     wire_put_uint(&r->request, 2, (uint64_t)spec->kind);

@@ -349,6 +349,8 @@ vv_status vv_txn_delete(vv_txn *txn, vv_table *table, vv_slice key, vv_error *er
     if (st == VV_OK)
         st = db_check_key(key, VV_KEY_MAX, err);
     if (st == VV_OK)
+        st = db_check_no_series(table, err);
+    if (st == VV_OK)
         st = txn_use(txn, table, err);
     if (st != VV_OK)
         return st;
@@ -366,6 +368,8 @@ vv_status vv_txn_delete_range(vv_txn *txn, vv_table *table, vv_slice begin, vv_s
     vv_status st = check_writable(txn, err);
     if (st == VV_OK)
         st = db_bounds_make(table, &range, &b, err);
+    if (st == VV_OK)
+        st = db_check_no_series(table, err);
     if (st == VV_OK)
         st = txn_use(txn, table, err);
     if (st != VV_OK || (end.len > 0 && vv_slice_cmp(begin, end) >= 0))
