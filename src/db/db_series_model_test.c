@@ -261,6 +261,25 @@ static void walk_every_allocation_may_fail(void **state)
             assert_ok(write_entry(t, entry, &err), err);
         }
         assert_true(has_sample(t, entry, 0, a) && has_sample(t, entry, 1, a));
+        /* A series that was new in an append that failed is new in the next one. */
+        char host[16];
+        const int64_t time = n;
+        const double value = 1;
+        (void)snprintf(host, sizeof host, "new%d", (int)n);
+        vv_alloc_fail_after(n % 60, 0);
+        st = append(t, "t", host, &time, &value, NULL, 1, NULL, &err);
+        vv_alloc_fail_after(-1, 0);
+        if (st == VV_IO) { /* it was the log's: only a reopening goes on from there */
+            vv_table_close(t);
+            db_abandon(w->db);
+            sim_off(w);
+            sim_start(w);
+            t = any_time_table(w->db);
+        }
+        if (st != VV_OK)
+            append_one(t, host, time, value);
+        ask_raw(t, NULL, host, 0, INT64_MAX, a);
+        assert_int_equal(a->count, 1);
         vv_matcher m = {VV_MATCH_RE, S("host"), S("a.*")};
         vv_series_query q = VV_SERIES_QUERY_INIT;
         q.matchers = &m;
