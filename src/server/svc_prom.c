@@ -40,7 +40,7 @@ struct prom_ask {
     vv_arena arena;
     prom_params params;
     vv_table *table;
-    vv_buf json;   /* what stands behind "data": */
+    vv_buf json;   /* the answer */
     uint64_t held; /* of the budget */
 };
 
@@ -53,6 +53,14 @@ static vv_status hold(prom_ask *a, uint64_t more, vv_error *err)
                        "storage.memory_limit is used up: retry after a pause, or ask for less");
     a->held += more;
     return VV_OK;
+}
+
+/* Begin the answer: what follows is its data, of so many bytes at most. */
+static void begin_data(prom_ask *a, uint64_t size_max)
+{
+    static const char head[] = "{\"status\":\"success\",\"data\":";
+    vv_buf_init(&a->json, (size_t)size_max + sizeof head + 1);
+    vv_buf_append_str(&a->json, head);
 }
 
 /* The table, or none: nothing was written to it yet. */
@@ -110,7 +118,7 @@ static vv_status evaluate(prom_ask *a, const promql_options *opt, vv_error *err)
     if (st == VV_OK)
         st = hold(a, size, err);
     if (st == VV_OK) {
-        vv_buf_init(&a->json, size);
+        begin_data(a, size);
         prom_put_result(&a->json, &result, opt);
     }
     promql_free(expr);
@@ -291,7 +299,7 @@ static vv_status answer_list(prom_ask *a, list_kind kind, vv_slice label, vv_err
     vv_status st = hold(a, LIST_MAX / 16, err);
     if (st != VV_OK)
         return st;
-    vv_buf_init(&a->json, LIST_MAX);
+    begin_data(a, LIST_MAX);
     vv_buf_append_u8(&a->json, '[');
     st = list_each(&l, kind, err);
     put_texts(&l);
@@ -334,7 +342,7 @@ static vv_status answer_values(prom_ask *a, vv_error *err)
 static vv_status answer_metadata(prom_ask *a, vv_error *err)
 {
     (void)err;
-    vv_buf_init(&a->json, 16);
+    begin_data(a, 16);
     vv_buf_append_str(&a->json, "{}");
     return VV_OK;
 }
@@ -342,12 +350,18 @@ static vv_status answer_metadata(prom_ask *a, vv_error *err)
 static vv_status answer_buildinfo(prom_ask *a, vv_error *err)
 {
     (void)err;
-    vv_buf_init(&a->json, 256);
+    begin_data(a, 256);
     vv_buf_printf(&a->json,
                   "{\"version\":\"2.42.0\",\"revision\":\"varve %s\",\"branch\":\"\",\"buildUser\":"
                   "\"\",\"buildDate\":\"\",\"goVersion\":\"\"}",
                   vv_version());
     return VV_OK;
+}
+
+static vv_status answer_unknown(prom_ask *a, vv_error *err)
+{
+    (void)a;
+    return vv_fail(err, VV_NOT_FOUND, "this part of Prometheus' API is not served");
 }
 
 /* ---- the call ---- */
@@ -404,19 +418,19 @@ static void reply_error(srv_call *call, vv_status st, const char *message)
     vv_buf_fini(&out);
 }
 
-static void reply(prom_ask *a)
+/* Give back what the query held, then answer: who has the answer may ask the next one. */
+static void reply(prom_ask *a, vv_status st, const vv_error *err)
 {
-    static const char head[] = "{\"status\":\"success\",\"data\":";
-    vv_buf out;
-    vv_buf_init(&out, a->json.len + sizeof head + 2);
-    vv_buf_append_str(&out, head);
-    vv_buf_append_slice(&out, vv_buf_slice(&a->json));
-    vv_buf_append_str(&out, "}");
-    if (out.status == VV_OK && a->json.status == VV_OK)
-        srv_call_reply(a->call, 200, JSON_TYPE, &out, NULL);
-    else
+    vv_arena_fini(&a->arena);
+    vv_budget_release(a->n->budget, VV_BUDGET_QUERY, a->held);
+    a->held = 0;
+    vv_buf_append_str(&a->json, "}");
+    if (st != VV_OK)
+        reply_error(a->call, st, err->msg);
+    else if (a->json.status != VV_OK)
         reply_error(a->call, VV_BUSY, "no memory for the answer: ask for less");
-    vv_buf_fini(&out);
+    else
+        srv_call_reply(a->call, 200, JSON_TYPE, &a->json, NULL);
 }
 
 static void ask_free(prom_ask *a)
@@ -448,12 +462,9 @@ static void run_ask(void *arg)
     prom_ask *a = arg;
     vv_error err = {0};
     if (srv_call_is_open(a->call)) {
-        vv_status st = run(a, &err);
-        if (st == VV_OK)
-            reply(a);
-        else
-            reply_error(a->call, st, err.msg);
         atomic_fetch_add_explicit(&a->n->queries_total, 1, memory_order_relaxed);
+        vv_status st = run(a, &err);
+        reply(a, st, &err);
     }
     ask_free(a);
 }
@@ -466,28 +477,26 @@ static const prom_path *path_of(vv_slice path)
         {"metadata", answer_metadata}, {"status/buildinfo", answer_buildinfo},
     };
     static const prom_path values = {"label/", answer_values};
+    static const prom_path unknown = {"", answer_unknown};
     size_t skip = strlen(PREFIX);
     vv_slice name = vv_slice_of(path.data + skip, path.len - skip);
     for (size_t i = 0; i < ARRAY_LEN(paths); i++)
         if (vv_slice_eq(name, vv_slice_str(paths[i].name)))
             return &paths[i];
-    return vv_slice_has_prefix(name, vv_slice_str(values.name)) ? &values : NULL;
+    return vv_slice_has_prefix(name, vv_slice_str(values.name)) ? &values : &unknown;
 }
 
 static void prom_message(srv_call *call, srv_message msg)
 {
-    const prom_path *path = path_of(srv_call_path(call));
-    prom_ask *a = path == NULL ? NULL : vv_calloc(1, sizeof *a);
+    prom_ask *a = vv_calloc(1, sizeof *a);
     if (a == NULL) {
         srv_message_release(&msg);
-        if (path == NULL)
-            reply_error(call, VV_NOT_FOUND, "this part of Prometheus' API is not served");
-        else
-            reply_error(call, VV_NO_MEMORY, "no memory for a call");
+        reply_error(call, VV_NO_MEMORY, "no memory for a call");
         return;
     }
     srv_call_ref(call);
-    *a = (prom_ask){.n = srv_call_ctx(call), .call = call, .form = msg, .path = path};
+    *a = (prom_ask){
+        .n = srv_call_ctx(call), .call = call, .form = msg, .path = path_of(srv_call_path(call))};
     if (srv_pool_submit(a->n->pool, run_ask, a) == VV_OK)
         return;
     reply_error(call, VV_BUSY, "too many queries wait for a thread: retry after a pause");
