@@ -40,8 +40,9 @@ struct prom_ask {
     vv_arena arena;
     prom_params params;
     vv_table *table;
-    vv_buf json;   /* the answer */
-    uint64_t held; /* of the budget */
+    bool is_admitted; /* by the gate */
+    vv_buf json;      /* the answer */
+    uint64_t held;    /* of the budget */
 };
 
 /* ---- help ---- */
@@ -425,7 +426,9 @@ static void reply(prom_ask *a, vv_status st, const vv_error *err)
     vv_budget_release(a->n->budget, VV_BUDGET_QUERY, a->held);
     a->held = 0;
     vv_buf_append_str(&a->json, "}");
-    if (st != VV_OK)
+    if (st == VV_UNSUPPORTED && !a->is_admitted)
+        svc_reply_error(a->call, st, err->msg); /* as the gate refuses everywhere */
+    else if (st != VV_OK)
         reply_error(a->call, st, err->msg);
     else if (a->json.status != VV_OK)
         reply_error(a->call, VV_BUSY, "no memory for the answer: ask for less");
@@ -454,6 +457,7 @@ static vv_status run(prom_ask *a, vv_error *err)
         st = prom_params_add(&a->params, a->form.data, &a->arena, err);
     if (st == VV_OK)
         st = open_table(a, err);
+    a->is_admitted = st == VV_OK;
     return st == VV_OK ? a->path->answer(a, err) : st;
 }
 
