@@ -231,8 +231,12 @@ static void appended(void *ctx, vv_status status, const vv_append_result *result
     vv_mutex_lock(&s->lock);
     s->is_done = true;
     s->status = status;
-    s->result = result == NULL ? (vv_append_result){0} : *result;
-    s->why = err == NULL ? (vv_error){0} : *err;
+    memset(&s->result, 0, sizeof s->result);
+    memset(&s->why, 0, sizeof s->why);
+    if (result != NULL)
+        s->result = *result;
+    if (err != NULL)
+        s->why = *err;
     vv_cond_signal(&s->done);
     vv_mutex_unlock(&s->lock);
 }
