@@ -81,7 +81,8 @@ void feed_refuse(feed_result *result, uint64_t count, const char *fmt, ...) VV_P
 /* The labels of one series while they are read. */
 typedef struct feed_label_set {
     feed_label items[FEED_LABELS_MAX];
-    size_t count;
+    size_t count;     /* 0: the set is empty */
+    bool is_unsorted; /* a name came that was not behind all before it */
 } feed_label_set;
 
 /** Add a label; one without a value is as if it were not there. NULL, or what is wrong: a name
