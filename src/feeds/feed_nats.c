@@ -19,7 +19,9 @@
 
 #define CONNECT_MS 5000
 #define REQUEST_MS 5000
-#define NO_WAIT_MS 2 /* the least that a fetch may wait */
+#define PULL_MS 5000 /* a pull is open so long on the server */
+#define PULL_GRACE_MS 2000
+#define GATHER_MS 1 /* between the messages of a batch */
 #define PING_MS 10000
 #define PINGS_MAX 2
 #define ACK_WAIT_NS (60 * VV_NS_PER_S)
@@ -41,7 +43,10 @@ typedef struct nats_broker {
     natsSubscription *subscription;
     int64_t created_ns; /* of the stream */
     uint64_t dropped;
-    natsMsgList lists[FEED_SLOTS];      /* core: Msgs is ours, [batch] */
+    char *inbox;                        /* where a pull is answered */
+    uint32_t asked;                     /* messages of the last pull that have not come */
+    int64_t asked_until_ms;             /* by nats_Now: then it is over, answered or not */
+    natsMsgList lists[FEED_SLOTS];      /* Msgs is ours, [batch] */
     feed_message *messages[FEED_SLOTS]; /* [batch] */
 } nats_broker;
 
@@ -126,6 +131,8 @@ static void close_all(feed_broker *broker)
 {
     nats_broker *b = broker_of(broker);
     natsSubscription_Destroy(b->subscription);
+    natsInbox_Destroy(b->inbox);
+    b->inbox = NULL;
     jsCtx_Destroy(b->js);
     natsConnection_Destroy(b->connection);
     b->subscription = NULL;
@@ -187,7 +194,6 @@ static vv_status make_consumer(nats_broker *b, uint64_t sequence, vv_error *err)
 static vv_status consume(feed_broker *broker, uint64_t sequence, vv_error *err)
 {
     nats_broker *b = broker_of(broker);
-    jsSubOptions options;
     natsSubscription_Destroy(b->subscription);
     b->subscription = NULL;
     if (b->is_core)
@@ -195,13 +201,14 @@ static vv_status consume(feed_broker *broker, uint64_t sequence, vv_error *err)
     vv_status st = make_consumer(b, sequence, err);
     if (st != VV_OK)
         return st;
-    natsStatus s = jsSubOptions_Init(&options);
-    options.Stream = b->stream;
-    options.Consumer = b->durable; /* bound to, and therefore left alone when we leave */
+    natsInbox_Destroy(b->inbox);
+    b->inbox = NULL;
+    b->asked = 0;
+    natsStatus s = natsInbox_Create(&b->inbox);
     if (s == NATS_OK)
-        s = js_PullSubscribe(&b->subscription, b->js, b->subject, NULL, NULL, &options, NULL);
+        s = natsConnection_SubscribeSync(&b->subscription, b->connection, b->inbox);
     if (s == NATS_OK)
-        s = natsSubscription_SetPendingLimits(b->subscription, -1, -1);
+        s = natsSubscription_SetPendingLimits(b->subscription, -1, -1); /* pulls bound it */
     return s == NATS_OK ? VV_OK : fail(err, s, "pull from the consumer", b->durable);
 }
 
@@ -221,10 +228,6 @@ static void release(feed_broker *broker, unsigned slot)
 {
     nats_broker *b = broker_of(broker);
     natsMsgList *list = &b->lists[slot];
-    if (!b->is_core) {
-        natsMsgList_Destroy(list);
-        return;
-    }
     for (int i = 0; i < list->Count; i++)
         natsMsg_Destroy(list->Msgs[i]);
     list->Count = 0;
@@ -248,15 +251,67 @@ static bool read_message(const nats_broker *b, natsMsg *m, feed_message *out)
     return true;
 }
 
-/* What has arrived by itself; the first is waited for. */
-static natsStatus fetch_core(nats_broker *b, natsMsgList *list, int64_t wait_ms)
+/* Ask for a batch, unless one is still coming. libnats has this too (natsSubscription_Fetch), but
+ * when an earlier pull is answered late it writes past the end of its list (seen in 3.4.1). */
+static natsStatus pull(nats_broker *b)
 {
-    natsStatus s = NATS_OK;
+    char subject[512], request[96];
+    int64_t now = nats_Now();
+    if (b->is_core || (b->asked > 0 && now < b->asked_until_ms))
+        return NATS_OK;
+    int n =
+        snprintf(subject, sizeof subject, "$JS.API.CONSUMER.MSG.NEXT.%s.%s", b->stream, b->durable);
+    if (n < 0 || (size_t)n >= sizeof subject)
+        return NATS_INVALID_ARG;
+    (void)snprintf(request, sizeof request, "{\"batch\":%u,\"expires\":%lld}", b->batch,
+                   (long long)(PULL_MS * VV_NS_PER_MS));
+    natsStatus s = natsConnection_PublishRequestString(b->connection, subject, b->inbox, request);
+    b->asked = b->batch;
+    b->asked_until_ms = now + PULL_MS + PULL_GRACE_MS;
+    return s;
+}
+
+/* The server's word on a pull, in place of a message: its end, or why there will be nothing. */
+static natsStatus end_pull(nats_broker *b, natsMsg *m)
+{
+    const char *code = NULL;
+    natsStatus s = natsMsgHeader_Get(m, "Status", &code);
+    b->asked = 0;
+    if (s != NATS_OK)
+        return NATS_ERR;
+    if (strcmp(code, "408") == 0 || strcmp(code, "404") == 0)
+        return NATS_TIMEOUT;
+    return strcmp(code, "100") == 0 ? NATS_OK : NATS_NOT_FOUND; /* 409: deleted; 503: nobody */
+}
+
+/* The next message into the list, or the end of what has come. */
+static natsStatus gather_one(nats_broker *b, natsMsgList *list, int64_t wait_ms)
+{
+    natsMsg *m = NULL;
+    natsStatus s = natsSubscription_NextMsg(&m, b->subscription, wait_ms);
+    if (s != NATS_OK)
+        return s;
+    const char *reply = natsMsg_GetReply(m);
+    if (!b->is_core && (reply == NULL || reply[0] == '\0')) {
+        s = end_pull(b, m);
+        natsMsg_Destroy(m);
+        return s;
+    }
+    b->asked -= b->asked > 0;
+    list->Msgs[list->Count++] = m;
+    return NATS_OK;
+}
+
+/* What has arrived; the first is waited for. */
+static natsStatus gather(nats_broker *b, natsMsgList *list, int64_t wait_ms)
+{
     list->Count = 0;
+    natsStatus s = pull(b);
     while (s == NATS_OK && list->Count < (int)b->batch) {
-        s = natsSubscription_NextMsg(&list->Msgs[list->Count], b->subscription,
-                                     list->Count == 0 ? wait_ms : 0);
-        list->Count += s == NATS_OK;
+        bool is_more = list->Count > 0;
+        s = gather_one(b, list, is_more ? GATHER_MS : wait_ms);
+        if (s == NATS_OK && !b->is_core && b->asked == 0)
+            break;
     }
     return list->Count > 0 ? NATS_OK : s;
 }
@@ -267,28 +322,20 @@ static vv_status fetch(feed_broker *broker, unsigned slot, int64_t wait_ns,
     nats_broker *b = broker_of(broker);
     natsMsgList *list = &b->lists[slot];
     int64_t wait_ms = wait_ns / VV_NS_PER_MS;
-    wait_ms = wait_ms < NO_WAIT_MS ? NO_WAIT_MS : wait_ms;
     *count = 0;
-    natsStatus s =
-        b->is_core ? fetch_core(b, list, wait_ms)
-                   : natsSubscription_Fetch(list, b->subscription, (int)b->batch, wait_ms, NULL);
-    if (s != NATS_OK) {
-        release(broker, slot);
+    natsStatus s = gather(b, list, wait_ms < GATHER_MS ? GATHER_MS : wait_ms);
+    if (s != NATS_OK)
         return s == NATS_TIMEOUT ? VV_OK : fail(err, s, "fetch from", b->subject);
-    }
     for (int i = 0; i < list->Count; i++) {
         if (read_message(b, list->Msgs[i], &b->messages[slot][i]))
             continue;
-        const char *reply = natsMsg_GetReply(list->Msgs[i]);
         vv_fail(err, VV_IO, "nats: a message of '%s' has no numbers in its reply '%s'", b->stream,
-                reply == NULL ? "" : reply);
+                natsMsg_GetReply(list->Msgs[i]));
         release(broker, slot);
         return VV_IO;
     }
     *out = b->messages[slot];
     *count = (size_t)list->Count;
-    if (*count == 0)
-        release(broker, slot);
     return VV_OK;
 }
 
@@ -430,10 +477,8 @@ vv_status feed_nats_create(const feed_nats_options *options, feed_broker **out, 
     for (unsigned i = 0; i < FEED_SLOTS; i++) {
         b->messages[i] = vv_calloc(b->batch, sizeof *b->messages[i]);
         has_all = has_all && b->messages[i] != NULL;
-        if (b->is_core) {
-            b->lists[i].Msgs = vv_calloc(b->batch, sizeof(natsMsg *));
-            has_all = has_all && b->lists[i].Msgs != NULL;
-        }
+        b->lists[i].Msgs = vv_calloc(b->batch, sizeof(natsMsg *));
+        has_all = has_all && b->lists[i].Msgs != NULL;
     }
     vv_status st = has_all ? make_options(b, options, err) : vv_fail(err, VV_NO_MEMORY, "nats");
     if (st != VV_OK) {
@@ -453,8 +498,7 @@ void feed_nats_destroy(feed_broker *broker)
     natsOptions_Destroy(b->options);
     for (unsigned i = 0; i < FEED_SLOTS; i++) {
         release(broker, i);
-        if (b->is_core)
-            vv_free(b->lists[i].Msgs);
+        vv_free(b->lists[i].Msgs);
         vv_free(b->messages[i]);
     }
     vv_free(b->stream);

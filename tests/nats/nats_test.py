@@ -162,6 +162,21 @@ def case_plain(work, rng):
     nats.close()
 
 
+def case_backlog(work, rng):
+    """A long stream that waits: full batches, one behind the other."""
+    del rng
+    nats = Nats(work + "/js")
+    make_stream(work, nats)
+    published(publish(nats.url, 1, 2 * MESSAGES))
+    feed = Feed(work + "/db", nats.url)
+    until(lambda: feed.stats()["sequence"] == 2 * MESSAGES, "all of it")
+    s = feed.stats()
+    assert s["messages"] == 2 * MESSAGES and s["redelivered"] == 0 and s["sessions"] == 1, s
+    feed.stop()
+    check(work + "/db", 2 * MESSAGES)
+    nats.close()
+
+
 def case_server_killed(work, rng):
     """nats-server is killed and started again, several times, while messages go in and out."""
     nats = Nats(work + "/js")
@@ -254,8 +269,8 @@ def main():
     if SERVER is None:
         print("nats_test: SKIPPED: there is no nats-server (apt-get install nats-server)")
         return 77
-    cases = [case_plain, case_server_killed, case_feed_killed, case_stream_made_anew,
-             case_no_server, case_core]
+    cases = [case_plain, case_backlog, case_server_killed, case_feed_killed,
+             case_stream_made_anew, case_no_server, case_core]
     wanted = sys.argv[1:]
     for case in cases:
         if wanted and case.__name__[5:] not in wanted:
