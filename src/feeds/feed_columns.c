@@ -80,28 +80,11 @@ static bool count_piece(wire_type type, vv_slice piece, uint64_t *count)
     return piece.len == 0 || piece.data[piece.len - 1] < 0x80;
 }
 
-static bool read_label(columns_walk *w, vv_slice bytes)
-{
-    wire_reader r = wire_reader_of(bytes);
-    wire_field f = {0};
-    vv_slice name = {0}, value = {0};
-    while (wire_next(&r, &f) > 0) {
-        if (f.number == 1 && f.type == WIRE_BYTES)
-            name = f.bytes;
-        else if (f.number == 2 && f.type == WIRE_BYTES)
-            value = f.bytes;
-    }
-    const char *fault = r.fault == WIRE_GOOD ? feed_labels_add(&w->labels, name, value) : NULL;
-    if (w->fault == NULL)
-        w->fault = fault;
-    return r.fault == WIRE_GOOD;
-}
-
 /* One field of the series: a label, a setting, or a part of a column to count. */
 static bool look_at(columns_walk *w, const wire_field *f)
 {
     if (f->number == SERIES_LABELS && f->type == WIRE_BYTES)
-        return read_label(w, f->bytes);
+        return feed_labels_read(&w->labels, f->bytes, &w->fault);
     if (f->number == SERIES_TYPE && f->type == WIRE_VARINT) {
         w->type = f->value == 0 ? FEED_F64 : (feed_type)vv_min_u64(f->value, FEED_STRING + 1);
     } else if (f->number == SERIES_UNIT && f->type == WIRE_VARINT) {

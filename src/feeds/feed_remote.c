@@ -23,23 +23,6 @@ typedef struct remote_walk {
     double value[BLOCK];
 } remote_walk;
 
-static bool read_label(remote_walk *w, vv_slice bytes)
-{
-    wire_reader r = wire_reader_of(bytes);
-    wire_field f = {0};
-    vv_slice name = {0}, value = {0};
-    while (wire_next(&r, &f) > 0) {
-        if (f.number == 1 && f.type == WIRE_BYTES)
-            name = f.bytes;
-        else if (f.number == 2 && f.type == WIRE_BYTES)
-            value = f.bytes;
-    }
-    const char *fault = r.fault == WIRE_GOOD ? feed_labels_add(&w->labels, name, value) : NULL;
-    if (w->fault == NULL)
-        w->fault = fault;
-    return r.fault == WIRE_GOOD;
-}
-
 /* The labels, and how many samples and histograms there are. False when malformed. */
 static bool read_labels(remote_walk *w, vv_slice series, uint64_t *samples, uint64_t *histograms)
 {
@@ -51,7 +34,7 @@ static bool read_labels(remote_walk *w, vv_slice series, uint64_t *samples, uint
     while (wire_next(&r, &f) > 0) {
         if (f.type != WIRE_BYTES)
             continue;
-        if (f.number == 1 && !read_label(w, f.bytes))
+        if (f.number == 1 && !feed_labels_read(&w->labels, f.bytes, &w->fault))
             return false;
         *samples += f.number == 2;
         *histograms += f.number == 4;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "codec/protowire.h"
 #include "codec/utf8.h"
 
 void feed_refuse(feed_result *result, uint64_t count, const char *fmt, ...)
@@ -40,6 +41,24 @@ bool feed_label_is_text(vv_slice text)
             return true;
     }
     return text.len == 0 || (memchr(text.data, 0, text.len) == NULL && utf8_is_valid(text));
+}
+
+bool feed_labels_read(feed_label_set *set, vv_slice bytes, const char **fault)
+{
+    wire_reader r = wire_reader_of(bytes);
+    wire_field f = {0};
+    vv_slice name = {0};
+    vv_slice value = {0};
+    while (wire_next(&r, &f) > 0) {
+        if (f.number == 1 && f.type == WIRE_BYTES)
+            name = f.bytes;
+        else if (f.number == 2 && f.type == WIRE_BYTES)
+            value = f.bytes;
+    }
+    const char *wrong = r.fault == WIRE_GOOD ? feed_labels_add(set, name, value) : NULL;
+    if (*fault == NULL)
+        *fault = wrong;
+    return r.fault == WIRE_GOOD;
 }
 
 vv_slice feed_labels_name(const feed_label_set *set)

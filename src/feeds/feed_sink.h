@@ -89,6 +89,10 @@ typedef struct feed_label_set {
  * twice or empty, too long, too many, not UTF-8, a NUL. */
 const char *feed_labels_add(feed_label_set *set, vv_slice name, vv_slice value);
 
+/** Add a label that stands in protobuf: name = 1, value = 2. What feed_labels_add says of it goes
+ * to *fault, unless something is there. False when the bytes are malformed. */
+bool feed_labels_read(feed_label_set *set, vv_slice bytes, const char **fault);
+
 /** The value of __name__; empty when there is none. */
 vv_slice feed_labels_name(const feed_label_set *set);
 
