@@ -61,6 +61,11 @@ VV_API vv_samples *vv_samples_create(vv_table *table);
 VV_API void vv_samples_destroy(vv_samples *samples); /* accepts NULL */
 /** Forget the samples. Remembers the series, so that the next samples of them cost less. */
 VV_API void vv_samples_clear(vv_samples *samples);
+/**
+ * What vv_series_append does with a series that has another type in the table: false, as at first,
+ * fails; true leaves its samples out and counts them as refused. Stays over vv_samples_clear.
+ */
+VV_API void vv_samples_leave_out(vv_samples *samples, bool other_types);
 VV_API size_t vv_samples_count(const vv_samples *samples);
 VV_API size_t vv_samples_bytes(const vv_samples *samples);
 
@@ -121,7 +126,8 @@ VV_API VV_MUST_CHECK vv_status vv_series_position(vv_table *table, vv_slice sour
 typedef struct vv_append_result {
     vv_write_result write;
     uint64_t accepted; /* samples */
-    uint64_t refused;  /* samples too far in the future, behind the retention, of too many series */
+    uint64_t refused;  /* samples too far in the future, behind the retention, of too many series,
+                          of another type: vv_samples_leave_out */
     uint64_t late;     /* of the accepted: older than the newest by more than out_of_order_ns */
     uint64_t series_created;
     char first_refusal[200]; /* a sentence about the first refused one; "" when there is none */

@@ -43,12 +43,19 @@ static void refuse(vv_samples *s, uint64_t count, const char *why, vv_slice cano
 
 /* ---- resolve ---- */
 
-static vv_status check_type(const db_series_slot *slot, vv_error *err)
+static vv_status check_type(vv_samples *s, db_series_slot *slot, vv_error *err)
 {
     static const char *const names[] = {"", "float64", "int64", "bool", "string"};
     if (slot->entry == NULL || slot->entry->type == slot->type)
         return VV_OK;
     char text[120];
+    if (s->leaves_out) {
+        (void)snprintf(text, sizeof text, "the series is of type %s: it takes no %s",
+                       names[slot->entry->type], names[slot->type]);
+        slot->is_refused = true;
+        refuse(s, slot->count, text, slot->canonical);
+        return VV_OK;
+    }
     db_series_canonical_text(slot->canonical, text, sizeof text);
     return vv_fail(err, VV_INVALID, "series %s is of type %s: it takes no %s", text,
                    names[slot->entry->type], names[slot->type]);
@@ -120,7 +127,7 @@ static vv_status look_up_missing(vv_samples *s, const bounds *b, vv_error *err)
                                    err);
         if (st != VV_OK && st != VV_NOT_FOUND)
             return st;
-        st = check_type(slot, err);
+        st = check_type(s, slot, err);
         if (st != VV_OK)
             return st;
     }

@@ -97,6 +97,11 @@ void vv_samples_clear(vv_samples *s)
         forget_series(s);
 }
 
+void vv_samples_leave_out(vv_samples *s, bool other_types)
+{
+    s->leaves_out = other_types;
+}
+
 size_t vv_samples_count(const vv_samples *s)
 {
     return s->count;

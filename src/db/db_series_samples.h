@@ -71,6 +71,7 @@ struct vv_samples {
     vv_slice source; /* data NULL: no position */
     vv_slice incarnation;
     uint64_t sequence;
+    bool leaves_out; /* series of another type, instead of failing */
     vv_arena source_bytes;
     vv_append_result result;
     vv_error refusal; /* of the whole: too many series */

@@ -178,7 +178,7 @@ static void add_methods(varve_daemon *d)
         svc_ingestion_methods,   svc_query_methods,      svc_kv_methods,
         svc_admin_methods,       svc_health_methods,     svc_reflection_methods,
         svc_http_ingest_methods, svc_http_query_methods, svc_http_kv_methods,
-        svc_txn_methods,         svc_metrics_methods,    svc_prom_methods,
+        svc_txn_methods,         svc_metrics_methods,    svc_prom_methods, svc_series_methods, svc_http_feed_methods,
     };
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         d->method_count +=
@@ -228,6 +228,8 @@ static vv_status start_parts(varve_daemon *d, vv_error *err)
     if (st == VV_OK)
         st = srv_pool_create(vv_threads_real(), (uint32_t)c->query_threads, POOL_QUEUE_MAX,
                              &n->pool, err);
+    if (st == VV_OK)
+        st = svc_series_start(n, err);
     (void)svc_kv_start(n);
     svc_txn_limits txn_limits = {.open_max = (uint32_t)c->transactions_max_open,
                                  .connection_max = (uint32_t)c->transactions_max_per_connection,
@@ -292,6 +294,7 @@ vv_status daemon_stop(varve_daemon *d, vv_error *err)
         srv_stop(n->server);
     svc_txn_stop(n);
     srv_pool_destroy(n->pool); /* its jobs may feed the pipeline */
+    svc_series_stop(n);
     ingest_destroy(n->pipeline);
     gate_destroy(n->gate);
     vv_status st = vv_db_close(n->db, err);

@@ -11,6 +11,7 @@
 
 struct ingest_pipeline;
 struct svc_kv_lanes;
+struct svc_series_state;
 struct svc_txn_table;
 
 /* Of transactions that clients hold open; a 0 is the default. */
@@ -36,6 +37,7 @@ typedef struct node {
     _Atomic int64_t corrupt_logged_ns; /* monotonic: the last line about it; 0: none yet */
     _Atomic int draining;              /* set by SIGTERM: /ready answers 503 */
     struct svc_kv_lanes *kv_lanes;     /* svc_kv_write.c; may be NULL */
+    struct svc_series_state *series;   /* svc_series_write.c */
     struct svc_txn_table *txns;        /* svc_txn_session.c; NULL: Txn is not served */
     svc_txn_limits txn_limits;
     const char *series_tenant; /* of questions and samples that name no table */
@@ -64,6 +66,10 @@ size_t svc_http_kv_methods(node *n, srv_method *out, size_t max);
 size_t svc_txn_methods(node *n, srv_method *out, size_t max);
 /* /api/v1/query */
 size_t svc_http_query_methods(node *n, srv_method *out, size_t max);
+/* varve.v1.Series */
+size_t svc_series_methods(node *n, srv_method *out, size_t max);
+/* /write, /api/v2/write, /api/v1/write, /prometheus/api/v1/write */
+size_t svc_http_feed_methods(node *n, srv_method *out, size_t max);
 /* /prometheus/api/v1/... */
 size_t svc_prom_methods(node *n, srv_method *out, size_t max);
 /* /metrics */
@@ -74,6 +80,11 @@ size_t svc_metrics_methods(node *n, srv_method *out, size_t max);
  */
 bool svc_kv_start(node *n);
 void svc_kv_stop(node *n);
+
+/** Let series be written. Stop it after the listeners and the pool and before the store is closed:
+ * writes that are under way are waited for. */
+VV_MUST_CHECK vv_status svc_series_start(node *n, vv_error *err);
+void svc_series_stop(node *n);
 
 /** Keep transactions of clients. Stop it after the listeners and before the pool: what is open is
  * aborted, what is on its way is waited for. */

@@ -18,7 +18,7 @@ static void add_methods(svc_suite *s)
         svc_kv_methods,          svc_admin_methods,      svc_http_kv_methods,
         svc_health_methods,      svc_reflection_methods, svc_query_methods,
         svc_metrics_methods,     svc_http_query_methods, svc_ingestion_methods,
-        svc_http_ingest_methods, svc_txn_methods,        svc_prom_methods};
+        svc_http_ingest_methods, svc_txn_methods,        svc_prom_methods, svc_series_methods, svc_http_feed_methods};
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         s->method_count +=
             services[i](&s->n, s->methods + s->method_count, SUITE_METHODS_MAX - s->method_count);
@@ -70,6 +70,7 @@ void svc_suite_start(svc_suite *s, const svc_suite_options *opt)
     s->n.started_mono_ns = vv_clock_mono(s->n.env.clock);
     if (!opt->no_recycling)
         assert_true(svc_kv_start(&s->n));
+    assert_ok(svc_series_start(&s->n, &s->err), s->err);
     gate_options gate_opt = {.db = s->n.db, .auto_create = !opt->no_auto_create};
     assert_ok(gate_create(&gate_opt, &s->n.gate, &s->err), s->err);
     assert_ok(srv_pool_create(s->n.env.threads, opt->pool_threads == 0 ? 2 : opt->pool_threads, 64,
@@ -101,6 +102,7 @@ void svc_suite_stop(svc_suite *s)
     srv_stop(s->n.server);
     svc_txn_stop(&s->n);
     srv_pool_destroy(s->n.pool);
+    svc_series_stop(&s->n);
     ingest_destroy(s->n.pipeline);
     gate_destroy(s->n.gate);
     assert_ok(vv_db_close(s->n.db, &s->err), s->err);
