@@ -178,7 +178,8 @@ static void add_methods(varve_daemon *d)
         svc_ingestion_methods,   svc_query_methods,      svc_kv_methods,
         svc_admin_methods,       svc_health_methods,     svc_reflection_methods,
         svc_http_ingest_methods, svc_http_query_methods, svc_http_kv_methods,
-        svc_txn_methods,         svc_metrics_methods,    svc_prom_methods, svc_series_methods, svc_http_feed_methods,
+        svc_txn_methods,         svc_metrics_methods,    svc_prom_methods,
+        svc_series_methods,      svc_http_feed_methods,
     };
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         d->method_count +=

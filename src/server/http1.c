@@ -19,6 +19,7 @@
 
 #define HEAD_READ (16u * 1024u)
 #define CHUNK_READ (64u * 1024u)
+#define UNTIL_CLOSE SIZE_MAX /* the length of an answer that the end of the connection ends */
 
 typedef enum http1_phase { HEAD, BODY, CHUNKS, WAIT, DONE } http1_phase;
 
@@ -29,6 +30,7 @@ typedef struct http1 {
     bool draining;     /* no request after this one */
     bool continue_due; /* 100 Continue is to be sent */
     bool head_sent;
+    bool is_chunked; /* the answer being sent */
     int error;     /* a status to send without a call */
     vv_buf kept;   /* input that could not be used yet */
     size_t scan;   /* of kept: searched for the end of the head */
@@ -99,7 +101,7 @@ static void begin_request(srv_conn *conn, const http1_head *head)
     h->call = call;
     h->keep_alive = head->keep_alive;
     h->minor_zero = head->minor == 0;
-    h->head_sent = false;
+    h->head_sent = h->is_chunked = false;
     h->left = head->content_length;
     h->chunks = (http1_chunks){0};
     h->phase = head->chunked ? CHUNKS : BODY;
@@ -279,9 +281,12 @@ static size_t want_input(const srv_conn *conn)
 static void write_head(srv_conn *conn, vv_buf *out, int status, const char *type, size_t len,
                        const char *extra, bool keep_alive)
 {
+    const http1 *h = state_of(conn);
     vv_buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, http_reason(status),
                   srv_loop_date(conn->loop));
-    if (status != 204 && status != 304)
+    if (h->is_chunked)
+        vv_buf_append_str(out, "Transfer-Encoding: chunked\r\n");
+    else if (status != 204 && status != 304 && len != UNTIL_CLOSE)
         vv_buf_printf(out, "Content-Length: %zu\r\n", len);
     if (type != NULL)
         vv_buf_printf(out, "Content-Type: %s\r\n", type);
@@ -306,12 +311,44 @@ static void write_error(srv_conn *conn, vv_buf *out)
     h->error = 0;
 }
 
+static void begin_answer(srv_conn *conn, vv_buf *out)
+{
+    http1 *h = state_of(conn);
+    srv_call *call = h->call;
+    const bool has_length = !call->is_streamed;
+    h->is_chunked = !has_length && !h->minor_zero;
+    h->keep_alive = h->keep_alive && !h->draining && call->request_ended &&
+                    (has_length || h->is_chunked);
+    write_head(conn, out, call->reply_status, call->reply_type,
+               has_length ? call->reply_len : UNTIL_CLOSE, call->reply_extra, h->keep_alive);
+    h->head_sent = call->response_begun = true;
+}
+
+/* Up to a write's size of the body, as one chunk where it has chunks. */
+static bool write_body(srv_conn *conn, vv_buf *out)
+{
+    const http1 *h = state_of(conn);
+    srv_call *call = h->call;
+    size_t n = vv_min_u64(call->out_bytes, SRV_WRITE_SIZE - out->len);
+    if (h->is_chunked)
+        vv_buf_printf(out, "%zx\r\n", n);
+    uint8_t *to = vv_buf_reserve(out, n);
+    if (to == NULL)
+        return false;
+    srv_call_out_take(call, to, n);
+    vv_buf_advance(out, n);
+    if (h->is_chunked)
+        vv_buf_append_str(out, "\r\n");
+    return true;
+}
+
 /* The answer is out: next request, or the end. */
 static bool end_answer(srv_conn *conn)
 {
     http1 *h = state_of(conn);
     srv_call *call = h->call;
     h->call = NULL;
+    h->is_chunked = false;
     call->response_ended = true;
     srv_call_detach(call);
     if (!h->keep_alive) {
@@ -332,23 +369,17 @@ static bool output(srv_conn *conn, vv_buf *out)
         if (call != NULL && !call->ended)
             vv_buf_append_str(out, "HTTP/1.1 100 Continue\r\n\r\n");
     }
-    if (call != NULL && call->ended) {
-        if (!h->head_sent) {
-            h->keep_alive = h->keep_alive && !h->draining && call->request_ended;
-            write_head(conn, out, call->reply_status, call->reply_type, call->reply_len,
-                       call->reply_extra, h->keep_alive);
-            h->head_sent = call->response_begun = true;
-        }
-        if (call->out_bytes > 0 && out->len < SRV_WRITE_SIZE) {
-            size_t n = vv_min_u64(call->out_bytes, SRV_WRITE_SIZE - out->len);
-            uint8_t *to = vv_buf_reserve(out, n);
-            if (to == NULL)
-                return false;
-            srv_call_out_take(call, to, n);
-            vv_buf_advance(out, n);
-        }
-        if (call->out_bytes == 0 && !end_answer(conn))
+    if (call != NULL && (call->ended || call->is_streamed)) {
+        if (!h->head_sent)
+            begin_answer(conn, out);
+        if (call->out_bytes > 0 && out->len < SRV_WRITE_SIZE && !write_body(conn, out))
             return false;
+        if (call->out_bytes == 0 && call->ended) {
+            if (h->is_chunked && !call->verb_head)
+                vv_buf_append_str(out, "0\r\n\r\n");
+            if (!end_answer(conn))
+                return false;
+        }
     }
     if (h->error != 0)
         write_error(conn, out);
@@ -357,7 +388,7 @@ static bool output(srv_conn *conn, vv_buf *out)
 
 static void call_ready(srv_call *call)
 {
-    if (call->ended)
+    if (call->ended || call->is_streamed)
         srv_conn_dirty(call->conn);
 }
 

@@ -369,14 +369,15 @@ static bool submit_http(srv_call *call, nghttp2_session *session)
     size_t n = 0;
     (void)snprintf(status, sizeof status, "%d", call->reply_status);
     (void)snprintf(length, sizeof length, "%zu", call->reply_len);
+    const bool is_open = call->is_streamed && !call->ended && !call->verb_head;
     nv[n++] = pair(":status", status, strlen(status));
-    if (call->reply_status != 204 && call->reply_status != 304)
+    if (call->reply_status != 204 && call->reply_status != 304 && !call->is_streamed)
         nv[n++] = pair("content-length", length, strlen(length));
     if (call->reply_type != NULL)
         nv[n++] = pair("content-type", call->reply_type, strlen(call->reply_type));
     n += extra_pairs(call->reply_extra, names, &nv[n]);
     nghttp2_data_provider source = {.source.ptr = call, .read_callback = read_output};
-    bool empty = call->out_bytes == 0;
+    bool empty = call->out_bytes == 0 && !is_open;
     call->response_ended = empty;
     return nghttp2_submit_response(session, call->stream_id, nv, n, empty ? NULL : &source) == 0;
 }
@@ -397,7 +398,7 @@ static void call_ready(srv_call *call)
         must(call->conn, nghttp2_session_resume_data(session, call->stream_id));
         return; /* that it was not deferred is no failure */
     }
-    if (call->is_http && !call->ended)
+    if (call->is_http && !call->ended && !call->is_streamed)
         return;
     call->response_begun = true;
     if (!(call->is_http ? submit_http(call, session) : submit_grpc(call, session)))

@@ -126,7 +126,11 @@ void srv_call_abort(srv_call *call, int grpc_code, int http_status, const char *
     if (!call->attached)
         return;
     drop_input(call);
-    if (call->ended) { /* what was promised cannot be taken back, only cut off */
+    if (call->ended || call->is_streamed) { /* what was promised cannot be taken back: cut it off */
+        if (!call->ended)
+            drop_output(call);
+        call->ended = true;
+        count_status(call);
         call->conn->proto->reset(call);
     } else {
         drop_output(call);
@@ -189,6 +193,42 @@ static void apply_reply(srv_call *call, srv_item *item)
         append_output(call, item);
 }
 
+static void after_output(srv_call *call);
+
+static void apply_begin(srv_call *call, srv_item *item)
+{
+    call->is_streamed = true;
+    call->reply_status = item->http;
+    call->reply_type = item->type;
+    call->reply_extra = item->extra;
+    item->type = item->extra = NULL;
+    srv_item_free(call, item);
+}
+
+static void apply_send(srv_call *call, srv_item *item)
+{
+    if (!call->verb_head && item->prefix_len + item->body.len > 0) {
+        append_output(call, item);
+        return;
+    }
+    srv_item_free(call, item);
+    after_output(call);
+}
+
+static void apply_finish(srv_call *call, const srv_item *item)
+{
+    const char *message = (const char *)item->body.data;
+    if (item->at_once || (call->is_streamed && item->code != GRPC_OK)) {
+        srv_call_abort(call, item->code, item->http, message);
+    } else if (call->is_streamed) {
+        call->ended = true;
+        drop_input(call);
+        count_status(call);
+    } else {
+        srv_call_end(call, item->code, item->http, message);
+    }
+}
+
 static void apply(srv_call *call, srv_item *item)
 {
     if (item->kind == SRV_ITEM_POST) {
@@ -201,17 +241,17 @@ static void apply(srv_call *call, srv_item *item)
     }
     switch (item->kind) {
     case SRV_ITEM_SEND:
-        append_output(call, item);
+        apply_send(call, item);
+        break;
+    case SRV_ITEM_BEGIN:
+        apply_begin(call, item);
         break;
     case SRV_ITEM_TRAILER:
         item->next = call->trailers;
         call->trailers = item;
         break;
     case SRV_ITEM_FINISH:
-        if (item->at_once)
-            srv_call_abort(call, item->code, item->http, (const char *)item->body.data);
-        else
-            srv_call_end(call, item->code, item->http, (const char *)item->body.data);
+        apply_finish(call, item);
         srv_item_free(call, item);
         break;
     default:
@@ -234,7 +274,7 @@ void srv_call_run(srv_loop *loop, srv_post *post)
     if (call->attached && call->conn->state == SRV_CONN_OPEN) {
         srv_admit_resume(call);
         srv_call_credit(call);
-        if (call->out_bytes > 0 || call->ended)
+        if (call->out_bytes > 0 || call->ended || call->is_streamed)
             call->conn->proto->call_ready(call);
     }
     srv_call_unref(call);

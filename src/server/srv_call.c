@@ -64,7 +64,7 @@ void srv_item_free(srv_call *call, srv_item *item)
         atomic_fetch_sub_explicit(&call->queued, item->charge, memory_order_relaxed);
     }
     vv_buf_fini(&item->body);
-    if (item->kind == SRV_ITEM_REPLY) {
+    if (item->kind == SRV_ITEM_REPLY || item->kind == SRV_ITEM_BEGIN) {
         vv_free(item->type);
         vv_free(item->extra);
     }
@@ -331,7 +331,7 @@ static void finish(srv_call *call, int grpc_code, int http_status, const char *m
 
 void srv_call_send(srv_call *call, vv_buf *body)
 {
-    if (is_over(call) || call->is_http) {
+    if (is_over(call) || (call->is_http && !atomic_load(&call->begun))) {
         vv_buf_fini(body);
         return;
     }
@@ -350,8 +350,10 @@ void srv_call_send(srv_call *call, vv_buf *body)
     }
     item->kind = SRV_ITEM_SEND;
     take_body(item, body);
-    grpc_prefix_write(item->prefix, (uint32_t)item->body.len);
-    item->prefix_len = GRPC_PREFIX_LEN;
+    if (!call->is_http) {
+        grpc_prefix_write(item->prefix, (uint32_t)item->body.len);
+        item->prefix_len = GRPC_PREFIX_LEN;
+    }
     if (!charge_item(call, item)) {
         srv_item_free(call, item);
         finish(call, GRPC_RESOURCE_EXHAUSTED, 429, "the client does not read its answers", true);
@@ -428,6 +430,27 @@ void srv_call_reply(srv_call *call, int http_status, const char *content_type, v
         item->http = 507;
     }
     push_item(call, item);
+}
+
+void srv_call_begin(srv_call *call, int http_status, const char *content_type,
+                    const char *extra_header)
+{
+    if (is_over(call) || !call->is_http || atomic_exchange(&call->begun, true))
+        return;
+    srv_item *item = new_item(SRV_ITEM_BEGIN);
+    if (item != NULL) {
+        item->http = http_status;
+        item->type = vv_strdup(content_type);
+        item->extra = extra_header == NULL ? NULL : vv_strdup(extra_header);
+    }
+    if (item != NULL && item->type != NULL && (extra_header == NULL || item->extra != NULL)) {
+        push_item(call, item);
+        return;
+    }
+    if (item != NULL)
+        srv_item_free(call, item);
+    atomic_store(&call->begun, false);
+    srv_call_finish(call, VV_NO_MEMORY, "no memory for the answer");
 }
 
 void srv_call_post(srv_call *call, void (*fn)(srv_call *call, void *arg), void *arg)

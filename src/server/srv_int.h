@@ -305,6 +305,7 @@ typedef enum srv_item_kind {
     SRV_ITEM_TRAILER, /* body is name, NUL, value */
     SRV_ITEM_FINISH,
     SRV_ITEM_REPLY,
+    SRV_ITEM_BEGIN, /* a REPLY whose body comes as SENDs, until FINISH */
     SRV_ITEM_POST,
 } srv_item_kind;
 
@@ -316,14 +317,14 @@ struct srv_item {
     uint8_t prefix_len;
     uint8_t prefix[GRPC_PREFIX_LEN];
     int code;      /* FINISH: gRPC code */
-    int http;      /* FINISH, REPLY: HTTP status */
+    int http;      /* FINISH, REPLY, BEGIN: HTTP status */
     vv_buf body;   /* SEND, REPLY: the bytes; FINISH: the message */
     size_t charge; /* bytes counted in queued and in the budget */
     size_t done;   /* bytes of prefix and body already given to the connection */
     union {
         struct {
-            char *type;  /* REPLY: content type */
-            char *extra; /* REPLY: one more header */
+            char *type;  /* REPLY, BEGIN: content type */
+            char *extra; /* likewise: more headers */
         };
         struct {
             void (*fn)(srv_call *call, void *arg); /* POST */
@@ -352,6 +353,7 @@ struct srv_call {
     bool request_ended;   /* the client sent all it will */
     bool request_ignored; /* further input is thrown away */
     bool ended;           /* a final status is set */
+    bool is_streamed;     /* HTTP: the status is out before the end is known */
     bool response_begun;  /* headers are submitted */
     bool response_ended;  /* the end is submitted */
     bool header_overflow;
@@ -404,6 +406,7 @@ struct srv_call {
     _Atomic bool finishing; /* a final status was given by the handler */
     _Atomic bool first_used;
     _Atomic bool post_used;
+    _Atomic bool begun; /* HTTP: srv_call_begin */
     srv_item first_item;  /* the first message needs no memory of its own, */
     srv_item finish_item; /* nor does the end; */
     srv_item post_item;   /* for when there is none */

@@ -122,8 +122,7 @@ static vv_status decode_lines(svc_series_write *w, feed_sink *sink, vv_error *er
 {
     vv_slice body;
     feed_line *lines = svc_series_write_lines(w);
-    const feed_line_options opt = {.unit_ns = w->unit_ns,
-                                   .now_ns = vv_clock_wall(w->n->env.clock)};
+    const feed_line_options opt = {.unit_ns = w->unit_ns, .now_ns = vv_clock_wall(w->n->env.clock)};
     vv_status st = unwrap(w, &body, err);
     if (st == VV_OK && lines == NULL)
         st = vv_fail(err, VV_NO_MEMORY, "no memory for line protocol");

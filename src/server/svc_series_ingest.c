@@ -86,8 +86,8 @@ static void unary_settled(svc_series_write *w)
     if (is_answer(w)) {
         put_answer(w, &out);
         srv_call_trailer(w->call, "varve-durability",
-                         ingest_durability_name(w->total.accepted == 0 ? w->durability
-                                                                       : w->total.write.durability));
+                         ingest_durability_name(
+                             w->total.accepted == 0 ? w->durability : w->total.write.durability));
         srv_call_send(w->call, &out);
         srv_call_finish(w->call, VV_OK, NULL);
     } else {
@@ -211,8 +211,8 @@ static void refuse_waiting(stream *s)
 {
     svc_series_write *w;
     while ((w = next_to_read(s)) != NULL) {
-        w->status = vv_fail(&w->err, VV_BUSY,
-                            "too many requests wait for a thread: retry after a pause");
+        w->status =
+            vv_fail(&w->err, VV_BUSY, "too many requests wait for a thread: retry after a pause");
         stream_settled(w);
     }
 }

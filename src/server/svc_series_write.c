@@ -15,8 +15,8 @@
 #include "base/lock.h"
 #include "base/util.h"
 
-#define IDLE_MAX 8u       /* rooms kept */
-#define TEXT_MAX 4096u    /* of decoded parameters */
+#define IDLE_MAX 8u    /* rooms kept */
+#define TEXT_MAX 4096u /* of decoded parameters */
 #define PLAIN_MAX (64u * 1024 * 1024)
 
 struct svc_series_room {
@@ -266,8 +266,7 @@ static vv_status open_room(svc_series_write *w, vv_error *err)
 {
     vv_table *table = NULL;
     gate_identity who = svc_identity(w->call);
-    gate_op op = {
-        .kind = GATE_WRITE, .tenant = w->tenant, .table = w->table, .to_last = true};
+    gate_op op = {.kind = GATE_WRITE, .tenant = w->tenant, .table = w->table, .to_last = true};
     gate_grant grant;
     vv_status st = gate_authorize(w->n->gate, &who, &op, 1, &grant, err);
     if (st == VV_OK)
