@@ -5,7 +5,7 @@ MESON_FLAGS ?=
 UNIT = --suite unit --suite fuzz
 
 .PHONY: help setup setup-test setup-lint setup-bench setup-rocksdb build build-server build-rocksdb demo test run run-client \
-	bench bench-side lint asan tsan fuzz soak doc install clean
+	bench bench-side bench-series lint asan tsan fuzz soak doc install clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,11 @@ bench-side: setup-bench ## varve beside RocksDB, LMDB, LevelDB, WiredTiger (FORM
 	$(call configure,$(BUILD)-bench,--buildtype=release -Dbench_peers=true)
 	@ninja -C $(BUILD)-bench --quiet benches
 	@bench/side/run.py --build $(BUILD)-bench --form $(or $(FORM),short)
+
+bench-series: build ## series tables beside VictoriaMetrics, InfluxDB, Prometheus (FORM=--short for a look)
+	@tools/setup.sh build peers
+	@ninja -C $(BUILD) --quiet benches
+	@VARVE_BUILD=$(BUILD) bench/series/run.py $(FORM)
 
 lint: setup-lint ## format, clang-tidy, cppcheck, layers, exported names
 	@tools/lint.sh

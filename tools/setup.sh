@@ -1,7 +1,6 @@
 #!/bin/sh
-# Install the Debian packages that are missing for the named groups: build, test, lint, bench, rocksdb,
-# figures. A no-op
-# when they are there. Needs root or sudo only when something is missing.
+# Install the Debian packages that are missing for the named groups: build, test, lint, bench,
+# peers, rocksdb, figures. A no-op when they are there. Needs root or sudo only when something is missing.
 set -eu
 
 build="gcc libc6-dev meson ninja-build pkg-config python3 libnghttp2-dev libprotobuf-c-dev
@@ -11,7 +10,9 @@ test="clang llvm-14 libclang-rt-14-dev protobuf-compiler curl procps nghttp2-cli
  prometheus nats-server e2fsprogs xfsprogs mount util-linux"
 lint="clang clang-format clang-tidy cppcheck binutils"
 figures="python3-grpcio python3-protobuf protobuf-compiler" # bench/node_figures.py
-bench="librocksdb-dev liblmdb-dev libleveldb-dev libwiredtiger-dev" # the peers of bench/side
+# The peers of bench/side and of bench/series.
+bench="librocksdb-dev liblmdb-dev libleveldb-dev libwiredtiger-dev"
+peers="victoria-metrics influxdb prometheus"
 rocksdb="librocksdb-dev" # the engine rocksdb
 
 need=""
