@@ -28,8 +28,9 @@ for group in "$@"; do
     bench) need="$need $bench" ;;
     rocksdb) need="$need $rocksdb" ;;
     figures) need="$need $figures" ;;
+    peers) need="$need $peers" ;;
     *)
-        echo "setup.sh: unknown group '$group': build, test, lint, bench, rocksdb or figures" >&2
+        echo "setup.sh: unknown group '$group': build, test, lint, bench, peers, rocksdb or figures" >&2
         exit 2
         ;;
     esac
