@@ -34,6 +34,7 @@ typedef struct cmd_common {
     const char *output;
     cmd_format format;
     int64_t timeout_ns;
+    bool archive_log; /* in data: log and bulk loads are kept for a backup; set by a command */
     bool help;
 } cmd_common;
 

@@ -346,6 +346,7 @@ static int create(cmd_ctx *ctx, const args *a)
     bar_init(&b, a);
     vv_options db_opt = VV_OPTIONS_INIT;
     db_opt.create_if_missing = false;
+    db_opt.archive_log = a->archive_log || a->log_only; /* nothing of it goes before it is stored */
     backup_create_options opt = {
         .archive_log = a->archive_log, .log_only = a->log_only, .progress = &b.base};
     vv_status st = vv_db_open(ctx->common.data, &db_opt, &db, &err);

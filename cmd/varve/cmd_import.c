@@ -33,6 +33,7 @@ typedef struct args {
     bool no_header;
     bool header;
     bool bulk;
+    bool archive_log;
     bool skip_bad;
     bool quiet;
 } args;
@@ -69,6 +70,9 @@ static const cmd_opt opts[] = {
      "bytes "
      "of the key, into a kv table of a directory (--data); all of the files or nothing; the first "
      "line is data unless --header is given"},
+    {"archive-log", 0, CMD_FLAG, offsetof(args, archive_log), NULL,
+     "with --data: keep the log, and what --bulk loads, for the next backup, as a server with "
+     "backup.archive_log does"},
     {"skip-bad", 0, CMD_FLAG, offsetof(args, skip_bad), NULL, "report bad lines and go on"},
     {"quiet", 'q', CMD_FLAG, offsetof(args, quiet), NULL,
      "no progress, and the number of durable records alone at the end"},
@@ -525,6 +529,9 @@ static int check_options(const cmd_ctx *ctx, const args *a)
     if (a->bulk && ctx->common.data == NULL)
         return cmd_usage(ctx, "--bulk writes files of a store and needs --data, with no server on "
                               "that directory");
+    if (a->archive_log && ctx->common.data == NULL)
+        return cmd_usage(ctx, "--archive-log is for a directory (--data); a server has "
+                              "backup.archive_log");
     for (size_t i = 0; a->bulk && i < ARRAY_LEN(not_bulk); i++)
         if (cmd_given(ctx, not_bulk[i]))
             return cmd_usage(ctx,
@@ -546,6 +553,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     load *l = vv_calloc(1, sizeof *l);
     if (l == NULL)
         return cmd_fail(ctx, VV_NO_MEMORY, &(vv_error){.msg = "out of memory"});
+    ctx->common.archive_log = a->archive_log;
     l->ctx = ctx;
     l->args = a;
     l->clock = vv_clock_real();

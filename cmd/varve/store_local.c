@@ -713,9 +713,11 @@ static const store_ops local_ops = {
 
 /* A store that is not there is made only when use says so, and not in silence: the directory may be
  * mistyped. */
-static vv_status open_db(const char *dir, store_use use, vv_db **out, vv_error *err)
+static vv_status open_db(const cmd_common *c, store_use use, vv_db **out, vv_error *err)
 {
+    const char *dir = c->data;
     vv_options opt = VV_OPTIONS_INIT;
+    opt.archive_log = c->archive_log;
     opt.read_only = use == STORE_READ;
     opt.create_if_missing = false;
     vv_status st = vv_db_open(dir, &opt, out, err);
@@ -734,7 +736,7 @@ vv_status store_open_local(const cmd_common *c, store_use use, store **out, vv_e
     if (l == NULL)
         return vv_fail(err, VV_NO_MEMORY, "store %s", c->data);
     l->base.ops = &local_ops;
-    vv_status st = open_db(c->data, use, &l->db, err);
+    vv_status st = open_db(c, use, &l->db, err);
     if (st != VV_OK) {
         l->db = NULL;
         local_close(&l->base);

@@ -617,7 +617,8 @@ typedef struct vv_stats {
     uint64_t memtable_count;
     uint64_t level_files[8];
     uint64_t level_bytes[8];
-    uint64_t disk_bytes; /* runs, values apart, files of pages; the log's segments and its ring */
+    uint64_t disk_bytes; /* runs, values apart, files of pages; the log's segments and its ring;
+                            contents of bulk loads that wait for a backup */
     uint64_t flushes;
     uint64_t flush_bytes;
     uint64_t compactions;

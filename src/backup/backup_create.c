@@ -1,7 +1,8 @@
 /*
  * backup_create.c - a backup of a store in use.
  *
- *   capture -> each file into content -> log into content -> directory synced -> manifest
+ *   capture -> each file into content -> log, and what bulk loads in it brought, into content
+ *     -> directory synced -> manifest
  *
  * The manifest makes it a backup; until then what was stored is content that nobody names, which
  * goes when the creation fails, or with the next drop. With archive_log the log begins behind the
@@ -149,18 +150,58 @@ static vv_status store_files(creation *c, vv_error *err)
 
 /* ---- log ------------------------------------------------------------------------------------- */
 
+/* Loads whose entries are in the log: their contents go with it. */
+typedef struct load_list {
+    db_load *load;
+    size_t count, cap;
+    int64_t lost; /* version of one whose content the store has let go of; 0: none */
+    uint32_t lost_shard;
+} load_list;
+
 typedef struct log_put {
     creation *c;
     backup_log_writer w;
+    load_list *loads;
 } log_put;
+
+static vv_status note_load(log_put *put, const db_load *load, int64_t version, vv_error *err)
+{
+    load_list *l = put->loads;
+    vio_file *file = NULL;
+    vv_status st = db_capture_open_load(put->c->capture, load, &file, err);
+    vio_close(file);
+    if (st == VV_NOT_FOUND) {
+        l->lost = version;
+        l->lost_shard = load->shard;
+        return VV_OK;
+    }
+    if (st != VV_OK)
+        return st;
+    if (l->count == l->cap) {
+        size_t cap = l->cap * 2 + 8;
+        db_load *loads = vv_realloc(l->load, cap * sizeof *loads);
+        if (loads == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "no memory for %zu bulk loads", cap);
+        l->load = loads;
+        l->cap = cap;
+    }
+    l->load[l->count++] = *load;
+    return VV_OK;
+}
 
 static vv_status put_entry(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
 {
     log_put *put = ctx;
+    db_load load;
     (void)position;
     backup_shard *shard = &put->c->now.info.shard[rec->shard];
     if (shard->log_first == 0)
         shard->log_first = (int64_t)rec->index;
+    if (db_load_of(rec, &load) && load.size > 0) {
+        vv_status st = note_load(put, &load, (int64_t)rec->index, err);
+        if (st != VV_OK)
+            return st;
+    }
     return backup_log_put(&put->w, rec, err);
 }
 
@@ -179,9 +220,11 @@ static void log_from(const creation *c, int64_t above[WAL_SHARD_MAX])
 
 /* Write what the store has above `above` into the part file. */
 static vv_status write_log(creation *c, const int64_t above[WAL_SHARD_MAX], vio_file *part,
-                           backup_file *out, vv_error *err)
+                           backup_file *out, load_list *loads, vv_error *err)
 {
-    log_put put = {.c = c};
+    log_put put = {.c = c, .loads = loads};
+    loads->count = 0;
+    loads->lost = 0;
     for (uint32_t i = 0; i < c->capture->shard_count; i++)
         c->now.info.shard[i].log_first = 0;
     vv_status st = vio_truncate(part, 0, err);
@@ -197,14 +240,21 @@ static vv_status write_log(creation *c, const int64_t above[WAL_SHARD_MAX], vio_
 }
 
 /* The part file, with a log that has all it is to have. */
-static vv_status make_log(creation *c, vio_file *part, backup_file *out, vv_error *err)
+static vv_status make_log(creation *c, vio_file *part, backup_file *out, load_list *loads,
+                          vv_error *err)
 {
     int64_t above[WAL_SHARD_MAX] = {0};
     uint32_t shard = 0;
     log_from(c, above);
-    vv_status st = write_log(c, above, part, out, err);
-    if (st != VV_OK || !backup_info_has_gap(&c->now.info, above, &shard))
+    vv_status st = write_log(c, above, part, out, loads, err);
+    bool has_gap = st == VV_OK && backup_info_has_gap(&c->now.info, above, &shard);
+    if (st != VV_OK || (!has_gap && loads->lost == 0))
         return st;
+    if (c->opt->log_only && !has_gap)
+        return vv_fail(err, VV_NOT_FOUND,
+                       "the store has let go of the content of the bulk load of version %" PRId64
+                       " of shard %u: make a full backup",
+                       loads->lost, loads->lost_shard);
     if (c->opt->log_only)
         return vv_fail(err, VV_NOT_FOUND,
                        "the store has let go of log behind version %" PRId64 " of shard %u, where "
@@ -213,7 +263,12 @@ static vv_status make_log(creation *c, vio_file *part, backup_file *out, vv_erro
                        above[shard], shard, c->before.info.id);
     for (uint32_t i = 0; i < c->capture->shard_count; i++)
         above[i] = c->capture->shard[i].checkpoint;
-    st = write_log(c, above, part, out, err);
+    st = write_log(c, above, part, out, loads, err);
+    if (st == VV_OK && loads->lost != 0)
+        return vv_fail(err, VV_CORRUPT,
+                       "the content of the bulk load of version %" PRId64
+                       " of shard %u is missing in the store's directory '" DB_LOAD_DIR "'",
+                       loads->lost, loads->lost_shard);
     if (st == VV_OK && backup_info_has_gap(&c->now.info, above, &shard))
         st = vv_fail(err, VV_CORRUPT,
                      "the store's log of shard %u lacks entries above version %" PRId64, shard,
@@ -221,8 +276,41 @@ static vv_status make_log(creation *c, vio_file *part, backup_file *out, vv_erro
     return st;
 }
 
+static vv_status store_load(creation *c, const db_load *load, vv_error *err)
+{
+    char path[DB_LOAD_PATH_SIZE];
+    vio_file *in = NULL;
+    uint64_t sum = 0;
+    bool is_new = false;
+    db_load_path(load, path);
+    vv_status st = db_capture_open_load(c->capture, load, &in, err);
+    if (st == VV_OK)
+        st = backup_store(c->repo, path, in, load->size, backup_manifest_find(&c->before, path),
+                          &sum, &is_new, &c->meter, err);
+    if (st == VV_OK && sum != load->sum)
+        st = vv_fail(err, VV_CORRUPT, "its sum is %016" PRIx64 " and not %016" PRIx64, sum,
+                     load->sum);
+    if (st == VV_OK)
+        st = backup_manifest_add(&c->now, path, load->size, sum, err);
+    if (st == VV_OK && is_new)
+        c->now.info.new_bytes += load->size;
+    vio_close(in);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "'%s'", path);
+}
+
+static vv_status store_loads(creation *c, const load_list *loads, vv_error *err)
+{
+    vv_status st = VV_OK;
+    for (size_t i = 0; i < loads->count; i++)
+        c->meter.total += loads->load[i].size;
+    for (size_t i = 0; st == VV_OK && i < loads->count; i++)
+        st = store_load(c, &loads->load[i], err);
+    return st;
+}
+
 static vv_status store_log(creation *c, vv_error *err)
 {
+    load_list loads = {0};
     char name[] = BACKUP_LOG_NAME;
     backup_file file = {.name = name};
     vio_file *part = NULL;
@@ -230,7 +318,7 @@ static vv_status store_log(creation *c, vv_error *err)
     vv_status st =
         vio_open(c->repo->env->io, BACKUP_PART, VIO_READ | VIO_WRITE | VIO_CREATE, &part, err);
     if (st == VV_OK)
-        st = make_log(c, part, &file, err);
+        st = make_log(c, part, &file, &loads, err);
     if (st == VV_OK)
         st = backup_adopt_part(c->repo, part, &file, &is_new, err);
     if (st == VV_OK)
@@ -238,6 +326,9 @@ static vv_status store_log(creation *c, vv_error *err)
     if (st == VV_OK && is_new)
         c->now.info.new_bytes += file.size;
     vio_close(part);
+    if (st == VV_OK)
+        st = store_loads(c, &loads, err);
+    vv_free(loads.load);
     return st;
 }
 

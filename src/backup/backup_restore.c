@@ -17,9 +17,7 @@
 #include "backup/backup_int.h"
 #include "base/alloc.h"
 #include "base/error.h"
-#include "catalog/catalog.h"
 #include "db/db_capture.h"
-#include "engine/entry.h"
 
 typedef struct restoration {
     backup_repo *repo;
@@ -31,7 +29,10 @@ typedef struct restoration {
     bool in_base;              /* all of it is on this side of the goal */
     bool reached;
     bool gap;
+    bool bare_load;  /* the gap is a bulk load whose content was not kept */
+    size_t now;      /* whose log is walked */
     db_build *build; /* NULL: only planning */
+    vv_env *to;
     backup_meter meter;
 } restoration;
 
@@ -151,31 +152,61 @@ static bool is_past(const restoration *r, const wal_record *rec)
            (int64_t)rec->index > r->opt->version;
 }
 
-/* The entry of a bulk load says a version and no data: that is in files of the store. */
-static bool is_bulk_load(const wal_record *rec)
+static vv_status restore_file(restoration *r, const backup_file *file, vv_error *err)
 {
-    engine_entry_iter it;
-    engine_op op;
-    if (engine_entry_open(rec->payload, &it, NULL) != VV_OK ||
-        engine_entry_next(&it, &op, NULL) != VV_OK)
-        return false;
-    return op.kind == ENGINE_DELETE && engine_key_table(op.key) == CAT_TABLE_SYSTEM &&
-           op.key.len > ENGINE_TABLE_PREFIX && op.key.data[ENGINE_TABLE_PREFIX] == CAT_SYSTEM_BULK;
+    char path[VIO_PATH_MAX];
+    vio_file *out = NULL;
+    vv_status st = db_build_path(r->build, file->name, path, err);
+    if (st == VV_OK)
+        st = vio_open(r->to->io, path, VIO_WRITE | VIO_CREATE | VIO_EXCL, &out, err);
+    if (st == VV_OK)
+        st = backup_read_stored(r->repo, file, out, &r->meter, err);
+    if (st == VV_OK)
+        st = vio_sync(out, err);
+    vio_close(out);
+    return st;
+}
+
+/* What a bulk load brought, beside the log: the first opening takes it from there. */
+static vv_status take_load(restoration *r, const db_load *load, int64_t version, vv_error *err)
+{
+    const backup_manifest *m = &r->chain[r->now];
+    char path[DB_LOAD_PATH_SIZE];
+    db_load_path(load, path);
+    const backup_file *file = backup_manifest_find(m, path);
+    if (file == NULL || file->size != load->size || file->sum != load->sum)
+        return vv_fail(err, VV_CORRUPT,
+                       "backup %" PRIu64 " has no '%s', the content of the bulk load of version "
+                       "%" PRId64 " of shard %u",
+                       m->info.id, path, version, load->shard);
+    vv_status st =
+        r->build == NULL ? backup_check_stored(r->repo, file, err) : restore_file(r, file, err);
+    if (st == VV_OK && r->build == NULL)
+        r->meter.total += file->size;
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "backup %" PRIu64, m->info.id);
 }
 
 static vv_status take_entry(void *ctx, const wal_record *rec, backup_more *more, vv_error *err)
 {
     restoration *r = ctx;
     int64_t index = (int64_t)rec->index;
+    db_load load;
     if (rec->shard >= r->chain[0].info.shard_count)
         return vv_fail(err, VV_CORRUPT, "an entry of shard %u", rec->shard);
     if (index <= r->at[rec->shard])
         return VV_OK;
-    r->gap = index != r->at[rec->shard] + 1 || (!r->in_base && is_bulk_load(rec));
+    bool is_load = db_load_of(rec, &load);
+    r->bare_load = is_load && load.size == 0 && !r->in_base && index == r->at[rec->shard] + 1;
+    r->gap = index != r->at[rec->shard] + 1 || r->bare_load;
     r->reached = !r->gap && !r->in_base && is_past(r, rec);
     if (r->gap || r->reached) {
         *more = BACKUP_STOP;
         return VV_OK;
+    }
+    if (is_load && load.size > 0) {
+        vv_status st = take_load(r, &load, index, err);
+        if (st != VV_OK)
+            return st;
     }
     r->at[rec->shard] = index;
     if (rec->commit_time_ns > r->time_ns)
@@ -209,6 +240,7 @@ static vv_status walk_entries(restoration *r, vv_error *err)
     for (size_t i = 0; st == VV_OK && i < r->count && !r->reached && !r->gap; i++) {
         const backup_file *log = backup_manifest_find(&r->chain[i], BACKUP_LOG_NAME);
         r->in_base = i == 0;
+        r->now = i;
         if (i > 0 && r->opt->goal == BACKUP_AT_VERSION && is_at_goal(r)) {
             r->reached = true;
             break;
@@ -226,6 +258,14 @@ static vv_status walk_entries(restoration *r, vv_error *err)
     return st;
 }
 
+static const char *say_gap(const restoration *r)
+{
+    if (r->bare_load)
+        return ", then a bulk load follows that the archive does not have (it was made without "
+               "archive_log)";
+    return r->gap ? ", then entries are missing" : "";
+}
+
 static vv_status plan(restoration *r, vv_error *err)
 {
     vv_status st = walk_entries(r, err);
@@ -238,15 +278,21 @@ static vv_status plan(restoration *r, vv_error *err)
                        "version %" PRId64 " of shard %u is not in the backups: behind backup "
                        "%" PRIu64 " the archived log reaches version %" PRId64 "%s",
                        r->opt->version, r->opt->shard, r->chain[0].info.id, r->at[r->opt->shard],
-                       r->gap ? ", then entries are missing or a bulk load follows" : "");
+                       say_gap(r));
     return vv_fail(err, VV_NOT_FOUND,
                    "the time is not in the backups: behind backup %" PRIu64
                    " the archived log reaches %" PRId64 ".%09" PRId64 " s after 1970%s",
                    r->chain[0].info.id, r->time_ns / VV_NS_PER_S, r->time_ns % VV_NS_PER_S,
-                   r->gap ? ", then entries are missing or a bulk load follows" : "");
+                   say_gap(r));
 }
 
 /* ---- checking and copying -------------------------------------------------------------------- */
+
+static bool is_of_log(const backup_file *file)
+{
+    return strcmp(file->name, BACKUP_LOG_NAME) == 0 ||
+           strncmp(file->name, DB_LOAD_DIR "/", sizeof DB_LOAD_DIR) == 0;
+}
 
 /* Every file is there at its length, and the logs are what they were: before anything is written.
  */
@@ -259,29 +305,14 @@ static vv_status check_present(restoration *r, vv_error *err)
             bool is_log = strcmp(m->files[f].name, BACKUP_LOG_NAME) == 0;
             if (is_log)
                 st = backup_read_stored(r->repo, &m->files[f], NULL, NULL, err);
-            else if (i == 0)
+            else if (i == 0 && !is_of_log(&m->files[f])) /* loads: by the plan, as it needs them */
                 st = backup_check_stored(r->repo, &m->files[f], err);
             if (i == 0)
-                r->meter.total += is_log ? 0 : m->files[f].size;
+                r->meter.total += is_of_log(&m->files[f]) ? 0 : m->files[f].size;
         }
         if (st != VV_OK)
             (void)vv_wrap(err, st, "backup %" PRIu64, m->info.id);
     }
-    return st;
-}
-
-static vv_status restore_file(restoration *r, vv_env *to, const backup_file *file, vv_error *err)
-{
-    char path[VIO_PATH_MAX];
-    vio_file *out = NULL;
-    vv_status st = db_build_path(r->build, file->name, path, err);
-    if (st == VV_OK)
-        st = vio_open(to->io, path, VIO_WRITE | VIO_CREATE | VIO_EXCL, &out, err);
-    if (st == VV_OK)
-        st = backup_read_stored(r->repo, file, out, &r->meter, err);
-    if (st == VV_OK)
-        st = vio_sync(out, err);
-    vio_close(out);
     return st;
 }
 
@@ -292,8 +323,8 @@ static vv_status build(restoration *r, vv_env *to, vv_error *err)
     if (st != VV_OK)
         return st;
     for (size_t i = 0; st == VV_OK && i < base->count; i++)
-        if (strcmp(base->files[i].name, BACKUP_LOG_NAME) != 0)
-            st = restore_file(r, to, &base->files[i], err);
+        if (!is_of_log(&base->files[i]))
+            st = restore_file(r, &base->files[i], err);
     if (st == VV_OK)
         st = walk_entries(r, err);
     if (st == VV_OK)
@@ -306,7 +337,7 @@ vv_status backup_restore(backup_repo *repo, const backup_restore_options *opt, v
                          backup_info *out, vv_error *err)
 {
     assert(repo != NULL && opt != NULL && to != NULL);
-    restoration r = {.repo = repo, .opt = opt};
+    restoration r = {.repo = repo, .opt = opt, .to = to};
     r.meter = (backup_meter){.progress = opt->progress, .what = "restore"};
     vv_status st = choose(&r, err);
     if (st == VV_OK)

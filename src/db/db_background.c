@@ -213,6 +213,8 @@ static void end_piece(vv_db *db, vv_status st)
     vv_mutex_unlock(&bg->lock);
     if (came)
         db_queue_room_made(db);
+    if (st == VV_OK)
+        db_kept_trim(db);
 }
 
 static bool goes_away(vv_status st)
@@ -341,6 +343,8 @@ vv_status db_step(vv_db *db, vv_error *err)
     st = work_of_any(db, ENGINE_WORK_ANY, db->bg.next_shard++, &why);
     if (st == VV_NOT_FOUND && !db->opt.read_only)
         st = wal_work(db->log, &why);
+    if (st == VV_OK)
+        db_kept_trim(db);
     if (st != VV_OK && st != VV_NOT_FOUND) {
         note_failure(db, st, &why);
         if (err != NULL)

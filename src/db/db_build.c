@@ -46,15 +46,19 @@ static void build_free(db_build *b)
     vv_free(b);
 }
 
-/* The directories below that of a shard: of an engine beside its home, and of engines' own. */
+/* The directories below that of a shard: of an engine beside its home, and of engines' own. And
+ * that of contents of bulk loads, which not every store has. */
 static vv_status make_deeper(db_build *b, const char *path, vv_error *err)
 {
     char parent[VIO_PATH_MAX];
     char dir[VIO_PATH_MAX];
     const char *last = strrchr(path, '/');
-    if (last == NULL || memchr(path, '/', (size_t)(last - path)) == NULL)
+    if (last == NULL)
         return VV_OK;
     size_t len = (size_t)(last - path);
+    bool is_of_loads = len == strlen(DB_LOAD_DIR) && memcmp(path, DB_LOAD_DIR, len) == 0;
+    if (memchr(path, '/', len) == NULL && !is_of_loads)
+        return VV_OK;
     for (size_t at = 0; at < b->dirs.len; at += strlen((const char *)b->dirs.data + at) + 1) {
         const char *known = (const char *)b->dirs.data + at;
         if (strlen(known) == len && memcmp(known, path, len) == 0)

@@ -15,6 +15,10 @@
  * versions have no gap, and goes through the memtable so that a checkpoint passes it. It says that
  * the version belongs to a load of that table, not that the load came to be: the manifest says
  * that.
+ *
+ * With archive_log the entry also names a file with the content (db_load.c), durable before it, and
+ * then it does say that the load came to be: what the log has, a backup may have, and a restore
+ * would bring. So when the installing fails the store is latched, and the reopening installs it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -25,13 +29,16 @@
 #include "varve/bulk.h"
 
 #define CLEAR_UNLOCKED_MAX 3u /* flushes before writers are held off for one */
-#define BULK_KEY_SIZE 13u     /* letter, table id, count */
 #define NAMED_KEY_MAX 32u     /* bytes of a key in a sentence */
 
 struct vv_bulk {
     vv_table table; /* a reference of its own */
     engine_bulk *run;
     const engine_bulk_ops *ops;
+    db_load_writer *keep; /* its content for the archive; NULL: none is kept */
+    db_load content;      /* size 0: none */
+    db_kept_item *kept;   /* until the entry is in the log */
+    bool is_logged;       /* the entry names the content */
     uint64_t count;
     uint64_t bytes;
     uint8_t key[ENGINE_KEY_MAX]; /* the last one, with the table prefix */
@@ -82,6 +89,8 @@ vv_status vv_bulk_begin(vv_table *table, vv_bulk **out, vv_error *err)
     vv_put_be32(load->key, table->cat->id);
     load->key_len = ENGINE_TABLE_PREFIX;
     st = load->ops->begin(eng, &load->run, err);
+    if (st == VV_OK && db->opt.archive_log)
+        st = db_load_begin(db, table->shard->id, table->cat->id, &load->keep, err);
     if (st != VV_OK) {
         vv_bulk_abort(load);
         return st;
@@ -139,6 +148,8 @@ vv_status vv_bulk_put(vv_bulk *load, vv_slice key, vv_slice value, int64_t expir
     load->key_len = ENGINE_TABLE_PREFIX + key.len;
     vv_error why = {0};
     st = load->ops->put(load->run, vv_slice_of(load->key, load->key_len), value, expires_ns, &why);
+    if (st == VV_OK && load->keep != NULL)
+        st = db_load_put(load->keep, key, value, expires_ns, &why);
     if (st != VV_OK) {
         load->failed = why;
         load->failed.status = st;
@@ -164,13 +175,12 @@ uint64_t vv_bulk_bytes(const vv_bulk *load)
 /* The entry that gives the version. */
 static vv_status make_entry(const vv_bulk *load, vv_batch *batch, vv_error *err)
 {
-    uint8_t key[BULK_KEY_SIZE] = {CAT_SYSTEM_BULK};
-    vv_put_be32(key + 1, load->table.cat->id);
-    vv_put_be64(key + 5, load->count);
+    uint8_t key[DB_LOAD_KEY_MAX];
+    size_t key_len = db_load_key(&load->content, key);
     batch->shard = load->table.shard;
     batch->is_internal = true;
-    vv_status st = db_batch_add(batch, ENGINE_DELETE, CAT_TABLE_SYSTEM,
-                                vv_slice_of(key, sizeof key), vv_slice_of(NULL, 0), 0, err);
+    vv_status st = db_batch_add(batch, ENGINE_DELETE, CAT_TABLE_SYSTEM, vv_slice_of(key, key_len),
+                                vv_slice_of(NULL, 0), 0, err);
     if (st == VV_OK)
         db_commit_begin(load->table.db, batch, VV_DURABLE_SYNC);
     return st;
@@ -233,16 +243,36 @@ static vv_status apply_entry(vv_db *db, vv_batch *batch, vv_error *err) VV_REQUI
     return VV_OK;
 }
 
+/* The entry and the content are the load, whatever became of its files: a replay makes them. */
+static vv_status leave_to_replay(vv_db *db, const vv_batch *batch, vv_status st, vv_error *err)
+    VV_REQUIRES(db->commit_lock)
+{
+    vv_error why = {0};
+    if (err == NULL)
+        err = &why;
+    if (db->ops->cancel != NULL)
+        db->ops->cancel(batch->shard->eng);
+    (void)vv_wrap(err, st, "logged but not installed: reopening the store brings it");
+    return db_latch(db, st, err);
+}
+
 static vv_status commit_clear(vv_db *db, vv_bulk *load, vv_batch *batch, vv_error *err)
     VV_REQUIRES(db->commit_lock)
 {
+    uint64_t position = wal_end_position(db->log);
     vv_status st = log_entry(db, batch, err);
     if (st != VV_OK)
         return st;
     VV_POINT("db.bulk.logged");
     db->bulk_count++;
+    if (load->kept != NULL)
+        db_kept_add(db, load->kept, batch->result.version, position);
+    load->kept = NULL;
+    load->is_logged = true;
     st = load->ops->install(load->run, batch->result.version, err);
     VV_POINT("db.bulk.installed");
+    if (st != VV_OK && load->content.size > 0)
+        return leave_to_replay(db, batch, st, err);
     /* With the load or without it the version is the log's and has its entry. */
     vv_status applied = apply_entry(db, batch, st == VV_OK ? err : NULL);
     if (applied == VV_OK)
@@ -298,6 +328,32 @@ static vv_status commit(vv_bulk *load, vv_batch *batch, vv_error *err)
     }
 }
 
+/* The content under its name, and what remembers it. */
+static vv_status end_content(vv_bulk *load, vv_error *err)
+{
+    vv_db *db = load->table.db;
+    load->content = (db_load){.table_id = load->table.cat->id, .count = load->count};
+    if (load->keep == NULL)
+        return VV_OK;
+    vv_status st = db_load_end(load->keep, &load->content, err);
+    if (st != VV_OK)
+        return st;
+    atomic_fetch_add_explicit(&db->kept.written, load->content.size, memory_order_relaxed);
+    load->kept = db_kept_new(&load->content, err);
+    return load->kept == NULL ? VV_NO_MEMORY : VV_OK;
+}
+
+/* It stays when its entry is in the log, or may be: a store whose log failed does not know. */
+static void let_content_go(vv_bulk *load)
+{
+    if (load->is_logged ||
+        (load->kept != NULL && atomic_load_explicit(&load->table.db->failed, memory_order_acquire)))
+        db_load_free(load->keep);
+    else
+        db_load_abort(load->keep);
+    db_kept_free(load->kept);
+}
+
 static vv_status finish(vv_bulk *load, vv_write_result *result, vv_error *err)
 {
     vv_db *db = load->table.db;
@@ -312,6 +368,10 @@ static vv_status finish(vv_bulk *load, vv_write_result *result, vv_error *err)
     if (st != VV_OK)
         return st;
     VV_POINT("db.bulk.sealed");
+    st = end_content(load, err);
+    if (st != VV_OK)
+        return st;
+    VV_POINT("db.bulk.kept");
     db_batch_init(&batch, db, scratch, sizeof scratch);
     st = make_entry(load, &batch, err);
     if (st == VV_OK)
@@ -323,6 +383,7 @@ static vv_status finish(vv_bulk *load, vv_write_result *result, vv_error *err)
         atomic_fetch_add_explicit(&c->operations, load->count, memory_order_relaxed);
         atomic_fetch_add_explicit(&c->user_bytes, load->bytes, memory_order_relaxed);
         db_marks_write_due(db, batch.shard);
+        db_kept_trim(db);
     }
     db_batch_fini(&batch);
     return st;
@@ -345,6 +406,7 @@ void vv_bulk_abort(vv_bulk *load)
     if (load == NULL)
         return;
     load->ops->destroy(load->run);
+    let_content_go(load);
     cat_table_unref(load->table.cat);
     vv_free(load);
 }

@@ -502,6 +502,22 @@ static int count_loaded(vv_table *t)
     return there;
 }
 
+static void count_contents(void *ctx, const char *path, uint64_t size)
+{
+    (void)size;
+    *(int *)ctx += strstr(path, "bulk/") != NULL;
+}
+
+/* With its content kept, the load is there when its entry is, and the file then alone. */
+static void check_content(sim_world *w, bool is_loaded)
+{
+    int files = 0;
+    vio_sim_each_file(w->disk, count_contents, &files);
+    if (files != (is_loaded ? 1 : 0))
+        fail_msg("%d contents of a load that is%s there", files, is_loaded ? "" : " not");
+    assert_true((atomic_load(&w->db->kept.bytes) > 0) == is_loaded);
+}
+
 /* All of the load or none of it; acked: all. */
 static void check_whole(sim_world *w, bool acked)
 {
@@ -512,6 +528,8 @@ static void check_whole(sim_world *w, bool acked)
         return;
     assert_ok(st, err);
     int there = count_loaded(t);
+    if (w->opt.archive_log)
+        check_content(w, there > 0);
     if (there != 0 && there != SMALL - 5)
         fail_msg("%d of %d keys of a load are there", there, SMALL - 5);
     assert_true(there > 0 || !acked);
@@ -553,10 +571,9 @@ static bool cut_once(sim_world *w, uint64_t seed, uint64_t n)
     return cut;
 }
 
-static void the_power_fails_at_every_write(void **state)
+static void cut_everywhere(sim_world *w)
 {
     enum { SEEDS = 4, BEHIND = 32 };
-    sim_world *w = *state;
     sim_end(w);
     uint64_t seed = vv_test_seed(3);
     for (uint64_t i = 0; i < SEEDS; i++) {
@@ -570,11 +587,18 @@ static void the_power_fails_at_every_write(void **state)
     sim_start(w);
 }
 
-static void every_call_to_the_disk_fails_once(void **state)
+static void the_power_fails_at_every_write(void **state)
+{
+    sim_world *w = *state;
+    cut_everywhere(w);
+    w->opt.archive_log = true;
+    cut_everywhere(w);
+}
+
+static void fail_everywhere(sim_world *w)
 {
     static const vio_sim_fault kinds[] = {VIO_SIM_EIO, VIO_SIM_EIO_STICKY, VIO_SIM_ENOSPC,
                                           VIO_SIM_SHORT};
-    sim_world *w = *state;
     sim_end(w);
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
         bool hit = true;
@@ -589,8 +613,10 @@ static void every_call_to_the_disk_fails_once(void **state)
             hit = vio_sim_fault_sites(w->disk, kinds[k]) >= n;
             assert_true(st == VV_OK || hit);
             vio_sim_heal(w->disk);
-            if (w->db != NULL && kinds[k] == VIO_SIM_ENOSPC) /* no reopen is needed */
-                check_whole(w, st == VV_OK);
+            if (w->db != NULL && kinds[k] == VIO_SIM_ENOSPC && !atomic_load(&w->db->failed))
+                check_whole(w, st == VV_OK); /* no reopen is needed */
+            assert_true(kinds[k] != VIO_SIM_ENOSPC || w->opt.archive_log || w->db == NULL ||
+                        !atomic_load(&w->db->failed));
             close_anyhow(w);
             sim_start(w);
             check_whole(w, st == VV_OK);
@@ -600,9 +626,16 @@ static void every_call_to_the_disk_fails_once(void **state)
     sim_start(w);
 }
 
-static void every_allocation_fails_once(void **state)
+static void every_call_to_the_disk_fails_once(void **state)
 {
     sim_world *w = *state;
+    fail_everywhere(w);
+    w->opt.archive_log = true;
+    fail_everywhere(w);
+}
+
+static void starve_everywhere(sim_world *w)
+{
     sim_end(w);
     uint64_t step = vv_test_count("VV_ALLOC_STEP", 3);
     bool hit = true;
@@ -616,7 +649,7 @@ static void every_allocation_fails_once(void **state)
         hit = vv_alloc_count() - from > n;
         assert_true(st == VV_OK || st == VV_NO_MEMORY || st == VV_BUSY || st == VV_IO ||
                     st == VV_NO_SPACE);
-        if (st == VV_NO_MEMORY || st == VV_OK)
+        if ((st == VV_NO_MEMORY || st == VV_OK) && !atomic_load(&w->db->failed))
             check_whole(w, st == VV_OK);
         close_anyhow(w);
         sim_start(w);
@@ -624,6 +657,14 @@ static void every_allocation_fails_once(void **state)
         sim_end(w);
     }
     sim_start(w);
+}
+
+static void every_allocation_fails_once(void **state)
+{
+    sim_world *w = *state;
+    starve_everywhere(w);
+    w->opt.archive_log = true;
+    starve_everywhere(w);
 }
 
 int main(void)

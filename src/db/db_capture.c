@@ -65,6 +65,7 @@ static void release(db_capture *c)
     for (uint32_t i = 0; i < c->shard_count; i++)
         c->db->ops->release_files(c->db->shards[i].eng);
     wal_unhold(c->db->log);
+    db_kept_unhold(c->db);
     db_background_wake_log(c->db);
     forget_files(c);
     vv_free(c->files);
@@ -135,6 +136,7 @@ vv_status db_capture_begin(vv_db *db, db_capture **out, vv_error *err)
     c->time_ns = vv_clock_wall(db->env->clock);
     memcpy(c->uuid, db->identity.uuid, sizeof c->uuid);
     wal_hold(db->log);
+    db_kept_hold(db);
     for (uint32_t i = 0; i < c->shard_count; i++)
         db->ops->hold_files(db->shards[i].eng);
     st = list_and_note(c, err);
@@ -173,6 +175,14 @@ vv_status db_capture_entries(db_capture *c, const int64_t *above, db_entry_fn ea
     return wal_scan(c->db->log, c->end, from, deliver, &d, err);
 }
 
+vv_status db_capture_open_load(const db_capture *c, const db_load *load, vio_file **out,
+                               vv_error *err)
+{
+    char path[DB_LOAD_PATH_SIZE];
+    db_load_path(load, path);
+    return vio_open(c->db->env->io, path, VIO_READ, out, err);
+}
+
 vv_status db_capture_open(const db_capture *c, const db_captured_file *file, vio_file **out,
                           vv_error *err)
 {
@@ -182,8 +192,10 @@ vv_status db_capture_open(const db_capture *c, const db_captured_file *file, vio
 
 void db_capture_archived(db_capture *c)
 {
-    if (c->db->opt.archive_log)
-        wal_keep(c->db->log, c->end, DB_LOG_KEPT * c->db->opt.log_limit);
+    if (!c->db->opt.archive_log)
+        return;
+    wal_keep(c->db->log, c->end, DB_LOG_KEPT * c->db->opt.log_limit);
+    db_kept_archived(c->db, c->end);
 }
 
 void db_capture_end(db_capture *c)

@@ -16,6 +16,28 @@
 #include "varve/db.h"
 #include "wal/wal.h"
 
+/* ---- bulk loads (db_load.c) ---- */
+
+#define DB_LOAD_DIR "bulk"
+#define DB_LOAD_PATH_SIZE 40
+#define DB_LOAD_KEY_MAX 29u
+
+/* What the entry of a bulk load says. */
+typedef struct db_load {
+    uint32_t shard;
+    uint32_t table_id;
+    uint64_t count; /* of keys */
+    uint64_t size;  /* of the file with its content; 0: none was kept */
+    uint64_t sum;   /* XXH3-64 of that file */
+} db_load;
+
+/** Whether the entry is that of a bulk load, and what it says. */
+bool db_load_of(const wal_record *rec, db_load *out);
+/** Where the content lies, relative to the store's directory. */
+void db_load_path(const db_load *load, char out[DB_LOAD_PATH_SIZE]);
+
+/* ---- the state of a store ---- */
+
 typedef struct db_captured_file {
     char *path;       /* relative to the store's directory */
     char *source;     /* where its bytes are now; NULL: at path */
@@ -51,10 +73,15 @@ VV_MUST_CHECK vv_status db_capture_begin(vv_db *db, db_capture **out, vv_error *
  * state, in log order. What the log no longer holds is not delivered. */
 VV_MUST_CHECK vv_status db_capture_entries(db_capture *c, const int64_t *above, db_entry_fn each,
                                            void *ctx, vv_error *err);
+/** Open the content of a load whose entry was delivered. VV_NOT_FOUND: the store has let go of it,
+ * which it does not above the shard's checkpoint. */
+VV_MUST_CHECK vv_status db_capture_open_load(const db_capture *c, const db_load *load,
+                                             vio_file **out, vv_error *err);
 /** Open a captured file for reading. */
 VV_MUST_CHECK vv_status db_capture_open(const db_capture *c, const db_captured_file *file,
                                         vio_file **out, vv_error *err);
-/** What the capture holds of the log is kept elsewhere now: options.archive_log. */
+/** What the capture holds of the log, contents of loads included, is kept elsewhere now:
+ * options.archive_log. */
 void db_capture_archived(db_capture *c);
 /** Accepts NULL. */
 void db_capture_end(db_capture *c);

@@ -19,10 +19,29 @@ static void note_name(void *ctx, const char *name)
     (void)name;
 }
 
+typedef struct copying {
+    vio *io;
+    db_build *build;
+} copying;
+
+/* The content of a load that is still in the log goes with its entry. */
 static vv_status add_entry(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
 {
+    copying *c = ctx;
+    db_load load;
+    char from[DB_LOAD_PATH_SIZE];
+    char to[VIO_PATH_MAX];
+    vv_status st = VV_OK;
     (void)position;
-    return db_build_entry(ctx, rec, err);
+    if (db_load_of(rec, &load) && load.size > 0) {
+        db_load_path(&load, from);
+        st = db_build_path(c->build, from, to, err);
+        if (st == VV_OK)
+            st = vio_link(c->io, from, to, err);
+        if (st == VV_NOT_FOUND)
+            st = vv_fail(err, VV_CORRUPT, "the content of a bulk load, '%s', is missing", from);
+    }
+    return st == VV_OK ? db_build_entry(c->build, rec, err) : st;
 }
 
 static vv_status add_file(const db_capture *c, const db_captured_file *file, db_build *b,
@@ -45,7 +64,7 @@ static vv_status build(db_capture *c, const char *tmp, vv_error *err)
     for (size_t i = 0; st == VV_OK && i < c->count; i++)
         st = add_file(c, &c->files[i], b, err);
     if (st == VV_OK)
-        st = db_capture_entries(c, NULL, add_entry, b, err);
+        st = db_capture_entries(c, NULL, add_entry, &(copying){c->db->env->io, b}, err);
     if (st == VV_OK)
         return db_build_finish(b, err);
     db_build_abort(b);

@@ -18,6 +18,7 @@
 #include "btree/btree.h"
 #include "catalog/catalog.h"
 #include "db/db.h"
+#include "db/db_capture.h"
 #include "engine/engine.h"
 #include "engine/route.h"
 #include "lsm/lsm.h"
@@ -216,6 +217,65 @@ typedef struct db_counters {
     vv_hist commit_ns;
 } db_counters;
 
+/* ---- db_load.c: contents of bulk loads ---- */
+
+typedef struct db_load_writer db_load_writer;
+
+/* The key of the load's entry in the system table; its length. */
+size_t db_load_key(const db_load *load, uint8_t out[DB_LOAD_KEY_MAX]);
+/* Begin to keep the content of a load. Gives *out: db_load_end and db_load_free, or
+ * db_load_abort. */
+VV_MUST_CHECK vv_status db_load_begin(vv_db *db, uint32_t shard, uint32_t table_id,
+                                      db_load_writer **out, vv_error *err);
+/* Keys ascending, without the table prefix. */
+VV_MUST_CHECK vv_status db_load_put(db_load_writer *w, vv_slice key, vv_slice value,
+                                    int64_t expires_ns, vv_error *err);
+/* The content is durable under its name. */
+VV_MUST_CHECK vv_status db_load_end(db_load_writer *w, db_load *out, vv_error *err);
+/* Remove what there is of the file. Accepts NULL. */
+void db_load_abort(db_load_writer *w);
+/* The file stays. Accepts NULL. */
+void db_load_free(db_load_writer *w);
+/* Before an entry is replayed that is of a load: install it, unless the engine has it already.
+ * VV_BUSY in a store that is open read-only. */
+VV_MUST_CHECK vv_status db_load_replay(vv_db *db, db_shard *shard, const db_load *load,
+                                       int64_t version, vv_error *err);
+/* Verify each content in a closed store: finding() gets a sentence for one that is damaged. */
+VV_MUST_CHECK vv_status db_load_check_dir(vio *io, void (*finding)(void *ctx, const char *text),
+                                          void *ctx, vv_error *err);
+
+/* ---- db_kept.c: how long contents stay ---- */
+
+typedef struct db_kept_item db_kept_item;
+
+typedef struct db_kept {
+    vv_mutex lock;              /* rank VV_RANK_LEAF */
+    db_kept_item *first, *last; /* in the order of the log */
+    unsigned holds;             /* nothing goes */
+    uint64_t archived;          /* a backup has what lies below this position */
+    _Atomic uint64_t bytes;     /* of all their files */
+    _Atomic uint64_t written;   /* since the opening */
+    _Atomic uint64_t begun;     /* names part files */
+} db_kept;
+
+void db_kept_init(vv_db *db);
+void db_kept_fini(vv_db *db);
+/* NULL: no memory. Gives it to db_kept_add or db_kept_free. */
+db_kept_item *db_kept_new(const db_load *load, vv_error *err);
+void db_kept_free(db_kept_item *item);
+/* Its entry is in the log, at or just behind position. Cannot fail. */
+void db_kept_add(vv_db *db, db_kept_item *item, int64_t version, uint64_t position);
+/* The replay met the entry of a load. */
+VV_MUST_CHECK vv_status db_kept_found(vv_db *db, const db_load *load, int64_t version,
+                                      uint64_t position, vv_error *err);
+/* After the replay: remove what none of its entries names. */
+VV_MUST_CHECK vv_status db_kept_sweep(vv_db *db, vv_error *err);
+/* Remove what need not stay. No lock held. */
+void db_kept_trim(vv_db *db);
+void db_kept_hold(vv_db *db);
+void db_kept_unhold(vv_db *db);
+void db_kept_archived(vv_db *db, uint64_t position);
+
 typedef struct db_world db_world;
 
 struct vv_db {
@@ -249,6 +309,7 @@ struct vv_db {
     db_apply apply;
     db_background bg;
     db_counters counters;
+    db_kept kept;
     uint64_t work_size;       /* a shard's part of the buffers of background work */
     uint64_t file_size;       /* of a run, about */
     uint64_t group_bytes_max; /* payload bytes the commit thread logs in one piece */

@@ -57,7 +57,8 @@ static void on_durable(void *ctx, uint64_t position)
 
 static void note_stranger(void *ctx, const char *name)
 {
-    static const char *const own[] = {DB_LOCK_FILE, DB_LOG_DIR, DB_IDENTITY_FILE, "lost+found"};
+    static const char *const own[] = {DB_LOCK_FILE, DB_LOG_DIR, DB_LOAD_DIR, DB_IDENTITY_FILE,
+                                      "lost+found"};
     char *found = ctx;
     bool is_own = strncmp(name, "shard-", 6) == 0 ||
                   strncmp(name, DB_IDENTITY_NEW, sizeof DB_IDENTITY_NEW - 1) == 0;
@@ -252,9 +253,17 @@ static vv_status prepare_replay(db_shard *shard, const wal_record *rec, uint32_t
                                 rec->payload.len, op_count, err);
 }
 
-static vv_status replay_entry(vv_db *db, db_shard *shard, const wal_record *rec, vv_error *err)
+static vv_status replay_entry(vv_db *db, db_shard *shard, const wal_record *rec, uint64_t position,
+                              vv_error *err)
 {
     int64_t version = (int64_t)rec->index;
+    db_load load;
+    bool is_load = db_load_of(rec, &load);
+    if (is_load && load.size > 0) {
+        vv_status found = db_kept_found(db, &load, version, position, err);
+        if (found != VV_OK)
+            return found;
+    }
     if (rec->commit_time_ns > shard->last_commit_time_ns)
         shard->last_commit_time_ns = rec->commit_time_ns;
     if (version <= shard->replay_index && version <= db->ops->checkpoint(shard->eng))
@@ -265,7 +274,10 @@ static vv_status replay_entry(vv_db *db, db_shard *shard, const wal_record *rec,
                        " is the last one known: entries are missing, restore from a backup",
                        shard->id, version, shard->replay_index);
     engine_entry_iter it;
-    vv_status st = engine_entry_open(rec->payload, &it, err);
+    vv_status st = is_load ? db_load_replay(db, shard, &load, version, err) : VV_OK;
+    if (st != VV_OK)
+        return vv_wrap(err, st, "replay version %" PRId64 " of shard %u", version, shard->id);
+    st = engine_entry_open(rec->payload, &it, err);
     if (st == VV_OK)
         st = prepare_replay(shard, rec, it.left, err);
     while (st == VV_BUSY) {
@@ -289,14 +301,13 @@ static vv_status replay_entry(vv_db *db, db_shard *shard, const wal_record *rec,
 static vv_status replay_one(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
 {
     vv_db *db = ctx;
-    (void)position;
     if (rec->shard >= db->shard_count)
         return vv_fail(err, VV_CORRUPT, "the log has a record of shard %u of %u", rec->shard,
                        db->shard_count);
     db_shard *shard = &db->shards[rec->shard];
     switch (rec->kind) {
     case WAL_ENTRY:
-        return replay_entry(db, shard, rec, err);
+        return replay_entry(db, shard, rec, position, err);
     case WAL_CHECKPOINT:
         if (rec->index <= (uint64_t)db->ops->checkpoint(shard->eng))
             return VV_OK;
@@ -426,6 +437,8 @@ static vv_status open_parts(vv_db *db, vv_error *err)
         return st;
     st = release_flushed(db, err);
     if (st == VV_OK)
+        st = db_kept_sweep(db, err);
+    if (st == VV_OK)
         st = db_background_start(db, err);
     if (st == VV_OK)
         st = db_apply_start(db, err);
@@ -448,6 +461,7 @@ static void init(vv_db *db)
     vv_cond_init(&db->queue.wake);
     vv_hist_reset(&db->counters.commit_ns);
     db_background_init(db);
+    db_kept_init(db);
     db_apply_init(db);
 }
 
@@ -473,6 +487,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     vio_close(db->lock_file);
     db_fifo_fini(&db->fifo);
     db_background_fini(db);
+    db_kept_fini(db);
     db_apply_fini(db);
     vv_cond_fini(&db->queue.wake);
     vv_mutex_fini(&db->queue.lock);

@@ -56,6 +56,7 @@ static void add_log(vv_db *db, vv_stats *out)
     out->log_segments = w.segments;
     out->log_syncs = w.syncs;
     out->disk_bytes += (w.segments + w.spares) * db->opt.log_segment_size + db->opt.log_ring_size;
+    out->disk_bytes += load(&db->kept.bytes);
     out->failed |= w.failed;
     const wal_recovery *r = wal_recovery_stats(db->log);
     out->recovery_cut_bytes = r->cut_bytes;
@@ -91,8 +92,8 @@ void vv_stats_read(vv_db *db, vv_stats *out)
                  atomic_load_explicit(&db->bg.failed, memory_order_acquire);
     add_engines(db, &all);
     add_log(db, &all);
-    uint64_t written =
-        all.log_written_bytes + all.flush_bytes + all.compaction_write_bytes + all.bulk_bytes;
+    uint64_t written = all.log_written_bytes + all.flush_bytes + all.compaction_write_bytes +
+                       all.bulk_bytes + load(&db->kept.written);
     if (all.user_bytes > 0)
         all.write_amplification = (double)written / (double)all.user_bytes;
     all.huge_pages = env_huge_pages();

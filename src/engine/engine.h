@@ -172,6 +172,9 @@ typedef struct engine_bulk_ops {
      * applied. Under the commit lock, clear. What fails here has left nothing behind that a read of
      * this process sees; only a crash before the next work() may bring it back, whole. */
     vv_status (*install)(engine_bulk *b, int64_t version, vv_error *err);
+    /* The files know this version: a load that was logged with it is among them, or what became of
+     * it since. False of a version that is newer than all in them. */
+    bool (*is_past)(engine *e, int64_t version);
     /* Gives up what is not installed. Accepts NULL. */
     void (*destroy)(engine_bulk *b);
     uint64_t (*file_count)(const engine_bulk *b);

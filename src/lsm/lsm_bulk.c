@@ -279,6 +279,14 @@ static vv_status bulk_install(engine_bulk *b, int64_t version, vv_error *err)
     return VV_OK;
 }
 
+/* bulk_version is at least that of the newest run at the opening. */
+static bool bulk_is_past(engine *base, int64_t version)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    return atomic_load_explicit(&e->checkpoint, memory_order_acquire) >= version ||
+           atomic_load_explicit(&e->bulk_version, memory_order_acquire) >= version;
+}
+
 static void bulk_destroy(engine_bulk *b)
 {
     if (b == NULL)
@@ -303,6 +311,7 @@ const engine_bulk_ops lsm_bulk_ops = {
     .seal = bulk_seal,
     .is_clear = bulk_is_clear,
     .install = bulk_install,
+    .is_past = bulk_is_past,
     .destroy = bulk_destroy,
     .file_count = bulk_file_count,
     .file_bytes = bulk_file_bytes,

@@ -125,6 +125,9 @@ uint64_t wal_durable_position(const wal *log);
 /** The end of what was appended. */
 uint64_t wal_end_position(wal *log);
 
+/** The beginning of the oldest segment that is there. */
+uint64_t wal_begin_position(wal *log);
+
 /** A shard exists from here on: its entries are retained until wal_release. Idempotent. Entries of
  * a shard nobody opened are retained, too. */
 void wal_shard_open(wal *log, uint32_t shard);

@@ -49,6 +49,14 @@ void wal_keep(wal *log, uint64_t position, uint64_t bytes_max)
     vv_mutex_unlock(&log->lock);
 }
 
+uint64_t wal_begin_position(wal *log)
+{
+    vv_mutex_lock(&log->lock);
+    uint64_t begin = log->seg_count == 0 ? log->end : log->segs[0]->first;
+    vv_mutex_unlock(&log->lock);
+    return begin;
+}
+
 static bool is_wanted(const wal_segment *seg, const uint64_t *above)
 {
     for (uint64_t left = seg->shards; left != 0; left &= left - 1) {
