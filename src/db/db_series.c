@@ -20,6 +20,7 @@
 #define BUCKETS_MIN 1024u
 #define CACHE_PART 8u /* of memory_limit, for all series of a table */
 #define EVICT_LOOKS 64u
+#define FILL_MAX (SERIES_SET_WEIGHT_MAX / 3) /* weight of a bucket: about 170,000 numbers */
 
 /* ---- entries ---- */
 
@@ -47,8 +48,10 @@ void db_series_unref_locked(db_series *s, db_series_entry *e)
 {
     (void)s;
     assert(e->refs > 0);
-    if (--e->refs == 0)
-        vv_free(e);
+    if (--e->refs > 0)
+        return;
+    db_series_closed(e);
+    vv_free(e);
 }
 
 void db_series_unref(db_series *s, db_series_entry *e)
@@ -233,6 +236,11 @@ static vv_status take_part(db_series_entry *e, const vv_cursor *c, vv_error *err
     uint32_t n = atomic_load_explicit(&e->part_count, memory_order_relaxed);
     vv_slice key = vv_cursor_key(c);
     vv_slice value = vv_cursor_value(c);
+    if (key.len == 18 && key.data[17] < DB_SERIES_CLASSES && n > 0) {
+        e->logged_overflow |= UINT32_C(1) << key.data[17];
+        atomic_store_explicit(&e->overflow, e->logged_overflow, memory_order_release);
+        return VV_OK;
+    }
     if (key.len != 17 || value.len != 1 || value.data[0] >= DB_SERIES_CLASSES ||
         n == DB_SERIES_PARTS_MAX)
         return malformed(e->id, err);
@@ -402,6 +410,7 @@ static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
                      .db = db,
                      .bucket_count = BUCKETS_MIN,
                      .next_id = 1,
+                     .fill_max = FILL_MAX,
                      .cache_max = db->opt.memory_limit / CACHE_PART};
     vv_mutex_init(&s->lock, VV_RANK_LEAF);
     vv_cond_init(&s->idle);

@@ -1,10 +1,13 @@
 /*
  * db_series_append.c - samples into one entry of the log.
  *
- *   resolve   the series of each slot: from the cache, else, under series_lock, from the index or
- * new plan      which buckets they go to; count each series as in flight encode    each series'
- * samples by bucket, a set each, and what makes new series: no lock commit    as any batch finish
- * what is logged now, the newest samples; no longer in flight
+ *   resolve   the series of each slot: from the cache, else, under
+ *             series_lock, from the index or new
+ *   plan      their classes; count each series as in flight
+ *   encode    each series' samples by bucket, where there is room, a set
+ *             each, and what makes new series
+ *   commit    as any batch
+ *   finish    what is logged now, the newest samples; no longer in flight
  *
  * A new series is in the entries of all who write to it until one of them is logged: each repeats
  * the same keys, so their order does not matter. While it is in flight nobody drops it.
@@ -76,20 +79,26 @@ static void find_cached(vv_samples *s, db_series_slot *slot) VV_REQUIRES(s->seri
 }
 
 /* Everything of a slot that the store decides, all under one lock. */
-static void plan_slot(db_series_slot *slot, const bounds *b)
+static void plan_slot(db_series *series, db_series_slot *slot, const bounds *b)
+    VV_REQUIRES(series->lock)
 {
     db_series_entry *e = slot->entry;
     int64_t first = slot->first > b->low ? slot->first : b->low;
     int64_t last = slot->last < b->high ? slot->last : b->high;
-    slot->newest_before = e->newest;
+    slot->place =
+        (db_series_place){.own = slot->count * (uint64_t)SERIES_SAMPLE_WEIGHT + slot->text,
+                          .newest_before = e->newest,
+                          .places = e->places,
+                          .placed_last = INT64_MIN};
     db_series_plan(e, slot->count, first, last);
     e->in_flight++;
     slot->is_in_flight = true;
     slot->logs_record = !e->is_logged;
     uint32_t parts = atomic_load_explicit(&e->part_count, memory_order_relaxed);
     slot->logs_parts = ((UINT32_C(1) << parts) - 1) & ~e->logged_parts;
-    slot->may_be_full = e->fill_count > DB_SERIES_BUCKET_FULL;
     slot->wants_newest = e->wants_newest;
+    slot->is_placed = db_series_find_room_fast(series, e, &slot->place, first, last);
+    e->flying += slot->place.own;
 }
 
 static bool is_wanted(const db_series_slot *slot, const bounds *b)
@@ -111,7 +120,7 @@ static bool resolve_cached(vv_samples *s, const bounds *b)
     }
     for (uint32_t i = 0; all && i < s->used_count; i++)
         if (is_wanted(&s->slot[s->used[i]], b))
-            plan_slot(&s->slot[s->used[i]], b);
+            plan_slot(s->series, &s->slot[s->used[i]], b);
     vv_mutex_unlock(&s->series->lock);
     return all;
 }
@@ -200,7 +209,7 @@ static vv_status resolve(vv_samples *s, const bounds *b, vv_error *err)
     vv_mutex_lock(&s->series->lock);
     for (uint32_t i = 0; st == VV_OK && i < s->used_count; i++)
         if (is_wanted(&s->slot[s->used[i]], b))
-            plan_slot(&s->slot[s->used[i]], b);
+            plan_slot(s->series, &s->slot[s->used[i]], b);
     vv_mutex_unlock(&s->series->lock);
     vv_mutex_unlock(&s->table.db->series_lock);
     return st;
@@ -283,16 +292,13 @@ static vv_status add_bucket(vv_samples *s, const db_series_slot *slot, const ser
                      db_series_expiry(class, bucket, s->table.cat->retention_ns), err);
 }
 
-/* Up to which index the samples from `from` on lie in one bucket. */
+/* Up to which index the samples from `from` on lie in one bucket of a class, within a part. */
 static uint32_t cut_bucket(const db_series_entry *e, const series_samples *in, uint32_t from,
-                           unsigned *class, int64_t *bucket)
+                           uint32_t part, unsigned class, int64_t *bucket)
 {
     uint32_t parts = atomic_load_explicit(&e->part_count, memory_order_acquire);
-    int64_t t = in->time[from];
-    uint32_t part = db_series_part_of(e, parts, t);
-    *class = e->part[part].class;
-    *bucket = db_series_bucket(*class, t);
-    int64_t last = db_series_bucket_last(*class, *bucket);
+    *bucket = db_series_bucket(class, in->time[from]);
+    int64_t last = db_series_bucket_last(class, *bucket);
     int64_t part_last = db_series_part_last(e, parts, part);
     last = part_last < last ? part_last : last;
     if (in->time[in->count - 1] <= last) /* the usual case */
@@ -330,11 +336,89 @@ static void clip(vv_samples *s, const db_series_slot *slot, const bounds *b, ser
 static void count_late(vv_samples *s, const db_series_slot *slot, const series_samples *in)
 {
     int64_t edge;
-    if (slot->newest_before == INT64_MIN ||
-        __builtin_sub_overflow(slot->newest_before, s->table.cat->out_of_order_ns, &edge))
+    if (slot->place.newest_before == INT64_MIN ||
+        __builtin_sub_overflow(slot->place.newest_before, s->table.cat->out_of_order_ns, &edge))
         return;
     if (in->time[0] < edge)
         s->result.late += series_samples_find(in, edge);
+}
+
+static uint64_t weight_of(const series_samples *in)
+{
+    uint64_t weight = (uint64_t)in->count * SERIES_SAMPLE_WEIGHT;
+    for (uint32_t i = 0; in->type == SERIES_STRING && i < in->count; i++)
+        weight += in->value.string[i].len;
+    return weight;
+}
+
+/* The full buckets on the way to the last samples: each is told of once in an entry. */
+typedef struct full_buckets {
+    uint32_t count;
+    unsigned class[DB_SERIES_LEVELS_MAX];
+    int64_t bucket[DB_SERIES_LEVELS_MAX];
+} full_buckets;
+
+/* A bucket is full: say so, and where what it has no room for lies. */
+static vv_status add_full(vv_samples *s, db_series_slot *slot, uint32_t part, unsigned class,
+                          int64_t bucket, vv_error *err)
+{
+    db_series_entry *e = slot->entry;
+    uint8_t key[DB_SERIES_DATA_KEY];
+    unsigned finer = db_series_finer[class];
+    size_t len = db_series_bucket_key(DB_SERIES_FULL, e->id, class, bucket, key);
+    vv_status st = add(s, ENGINE_PUT, key, len, vv_slice_of(NULL, 0),
+                       db_series_expiry(class, bucket, s->table.cat->retention_ns), err);
+    vv_mutex_lock(&s->series->lock);
+    bool is_logged = (e->logged_overflow >> finer & 1) != 0;
+    vv_mutex_unlock(&s->series->lock);
+    if (st != VV_OK || is_logged)
+        return st;
+    slot->logs_overflow |= UINT32_C(1) << finer;
+    len = db_series_overflow_key(e->id, e->part[part].from, finer, key);
+    return add(s, ENGINE_PUT, key, len, vv_slice_of(NULL, 0), 0, err);
+}
+
+/* The samples from *from on that go to one bucket: that of their part, or where it is full, a finer
+ * one. *from moves on. */
+static vv_status add_piece(vv_samples *s, db_series_slot *slot, const series_samples *in,
+                           full_buckets *full, uint32_t *from, vv_error *err)
+{
+    db_series_entry *e = slot->entry;
+    uint32_t parts = atomic_load_explicit(&e->part_count, memory_order_acquire);
+    uint32_t part = db_series_part_of(e, parts, in->time[*from]);
+    unsigned class = e->part[part].class;
+    for (uint32_t level = 0;; level++) {
+        int64_t bucket;
+        bool is_full = false;
+        uint32_t to = cut_bucket(e, in, *from, part, class, &bucket);
+        series_samples piece = series_samples_part(in, *from, to - *from);
+        vv_status st = VV_OK;
+        if (!slot->is_placed)
+            st = db_series_find_room(s->series, &s->table, e, &slot->place, class, bucket,
+                                     piece.time[piece.count - 1], weight_of(&piece), &is_full, err);
+        if (st == VV_OK && is_full && db_series_finer[class] == DB_SERIES_NO_CLASS) {
+            refuse(s, piece.count, "over 12 MiB of its strings lie in one microsecond",
+                   slot->canonical);
+            s->result.accepted -= piece.count;
+            slot->lost_newest |= to == in->count;
+            *from = to;
+            return VV_OK;
+        }
+        if (st == VV_OK && !is_full) {
+            *from = to;
+            return add_bucket(s, slot, &piece, class, bucket, err);
+        }
+        if (st == VV_OK && (level >= full->count || full->bucket[level] != bucket ||
+                            full->class[level] != class)) {
+            st = add_full(s, slot, part, class, bucket, err);
+            full->class[level] = class;
+            full->bucket[level] = bucket;
+            full->count = level + 1;
+        }
+        if (st != VV_OK)
+            return st;
+        class = db_series_finer[class];
+    }
 }
 
 static vv_status encode_slot(vv_samples *s, db_series_slot *slot, const bounds *b, vv_error *err)
@@ -355,14 +439,9 @@ static vv_status encode_slot(vv_samples *s, db_series_slot *slot, const bounds *
         st = add_record(s, slot->entry, err);
     if (st == VV_OK)
         st = add_parts(s, slot, err);
-    for (uint32_t from = 0; st == VV_OK && from < in.count;) {
-        unsigned class;
-        int64_t bucket;
-        uint32_t to = cut_bucket(slot->entry, &in, from, &class, &bucket);
-        series_samples piece = series_samples_part(&in, from, to - from);
-        st = add_bucket(s, slot, &piece, class, bucket, err);
-        from = to;
-    }
+    full_buckets full = {.count = 0};
+    for (uint32_t from = 0; st == VV_OK && from < in.count;)
+        st = add_piece(s, slot, &in, &full, &from, err);
     return st;
 }
 
@@ -418,32 +497,6 @@ static vv_status encode(vv_samples *s, const bounds *b, vv_error *err)
 
 /* ---- rare cases ---- */
 
-/* Many samples went to one bucket of late. Were they new ones? */
-static vv_status check_full(vv_samples *s, db_series_slot *slot, vv_error *err)
-{
-    db_series_entry *e = slot->entry;
-    uint8_t key[DB_SERIES_DATA_KEY];
-    vv_value value = {0};
-    series_measure m = {0};
-    vv_mutex_lock(&s->series->lock);
-    size_t len = db_series_data_key(e->id, e->fill_class, e->fill_bucket, key);
-    vv_mutex_unlock(&s->series->lock);
-    vv_status st = vv_get(&s->table, NULL, vv_slice_of(key, len), &value, err);
-    if (st == VV_OK && !series_set_measure(value.data, &m))
-        st = vv_fail(err, VV_CORRUPT, "a bucket of samples is malformed");
-    vv_value_release(&value);
-    if (st != VV_OK && st != VV_NOT_FOUND)
-        return st;
-    vv_mutex_lock(&s->series->lock);
-    e->fill_count = m.sample_count + (uint64_t)slot->count;
-    slot->is_refused = e->fill_count > DB_SERIES_BUCKET_FULL;
-    vv_mutex_unlock(&s->series->lock);
-    if (slot->is_refused)
-        refuse(s, slot->count, "its samples of this time are too dense for its buckets",
-               slot->canonical);
-    return VV_OK;
-}
-
 /* The class of a series wants to change, from its newest sample on: find that. */
 static void find_newest(vv_samples *s, db_series_slot *slot)
 {
@@ -474,16 +527,14 @@ static vv_status prepare(vv_samples *s, vv_error *err)
     for (uint32_t i = 0; i < s->used_count; i++) {
         db_series_slot *slot = &s->slot[s->used[i]];
         slot->is_in_flight = slot->is_refused = slot->has_newest = false;
-        slot->may_be_full = slot->wants_newest = false;
+        slot->is_placed = slot->lost_newest = slot->wants_newest = false;
+        slot->logs_overflow = 0;
     }
     vv_status st = db_check_table(&s->table, err);
     if (st != VV_OK)
         return st;
     bounds b = bounds_now(&s->table);
     st = resolve(s, &b, err);
-    for (uint32_t i = 0; st == VV_OK && i < s->used_count; i++)
-        if (s->slot[s->used[i]].may_be_full)
-            st = check_full(s, &s->slot[s->used[i]], err);
     return st == VV_OK ? encode(s, &b, err) : st;
 }
 
@@ -499,10 +550,18 @@ static void finish_slot(vv_samples *s, db_series_slot *slot, bool is_written)
             memcpy(&bits, &slot->newest.f64, sizeof bits);
         else
             bits = (uint64_t)slot->newest.i64;
-        db_series_latest_wrote(e, s->batch.result.version, slot->newest.time_ns, bits,
-                               slot->newest.quality);
+        e->logged_overflow |= slot->logs_overflow;
+        if (slot->lost_newest)
+            db_series_latest_forget(e, s->batch.result.version);
+        else
+            db_series_latest_wrote(e, s->batch.result.version, slot->newest.time_ns, bits,
+                                   slot->newest.quality);
     }
-    if (--e->in_flight == 0 && e->is_dropping)
+    e->flying -= slot->place.own;
+    if (--e->in_flight > 0)
+        return;
+    db_series_closed(e);
+    if (e->is_dropping)
         vv_cond_broadcast(&s->series->idle);
 }
 

@@ -104,8 +104,11 @@ static vv_status erase_series(deletion *d, const db_series_entry *e, vv_error *e
         int64_t last = db_series_part_last(e, parts, i);
         int64_t low = d->first > e->part[i].from ? d->first : e->part[i].from;
         int64_t high = d->last < last ? d->last : last;
-        if (low <= high)
-            st = erase_buckets(d, e, e->part[i].class, low, high, err);
+        unsigned class = e->part[i].class;
+        while (st == VV_OK && low <= high && class != DB_SERIES_NO_CLASS) {
+            st = erase_buckets(d, e, class, low, high, err);
+            class = db_series_finer_used(e, class);
+        }
     }
     return st;
 }
@@ -185,7 +188,7 @@ vv_status vv_series_delete(vv_table *table, const vv_matcher *matchers, size_t c
 /* Everything that names the series. */
 static vv_status add_drop(deletion *d, const db_series_entry *e, vv_error *err)
 {
-    static const uint8_t kinds[] = {DB_SERIES_DATA, DB_SERIES_CLASS};
+    static const uint8_t kinds[] = {DB_SERIES_DATA, DB_SERIES_FULL, DB_SERIES_CLASS};
     uint8_t key[DB_SERIES_KEY_MAX];
     uint8_t to[9];
     vv_slice none = vv_slice_of(NULL, 0);

@@ -5,6 +5,7 @@
  *
  *     'S' id               record: type, labels          'C' id from      span class from a time on
  *     'H' hash of labels   id                            'D' id class bucket   samples
+ *     'C' id from class    samples overflowed to it      'F' id class bucket   that bucket is full
  *     'I' name 0 value 0 id   posting                    'P' source       position of a source
  *     'M'                  counters
  *
@@ -24,6 +25,7 @@
 #define DB_SERIES_POSTING 'I'
 #define DB_SERIES_CLASS 'C'
 #define DB_SERIES_DATA 'D'
+#define DB_SERIES_FULL 'F'
 #define DB_SERIES_POSITION 'P'
 #define DB_SERIES_COUNTER 'M'
 
@@ -36,8 +38,11 @@
 /* ---- db_series_key.c ---- */
 
 /* Spans of time that a bucket may have, in nanoseconds. Frozen. */
-#define DB_SERIES_CLASSES 9u
+#define DB_SERIES_CLASSES 11u
+#define DB_SERIES_NO_CLASS DB_SERIES_CLASSES
 extern const int64_t db_series_span[DB_SERIES_CLASSES];
+/* Where samples go whose bucket of a class is full; DB_SERIES_NO_CLASS behind the last. Frozen. */
+extern const uint8_t db_series_finer[DB_SERIES_CLASSES];
 
 /* The labels as one string: by name, each varint length, name, varint length, value; those without
  * a value are left out. Appends to out. VV_INVALID. */
@@ -62,8 +67,16 @@ size_t db_series_posting_prefix(vv_slice name, const vv_slice *value,
 /* The value and the id of a posting's key. False where it is malformed. */
 bool db_series_posting_parse(vv_slice key, vv_slice *value, uint64_t *id);
 size_t db_series_class_key(uint64_t id, int64_t from, uint8_t out[17]);
-size_t db_series_data_key(uint64_t id, unsigned class, int64_t bucket,
-                          uint8_t out[DB_SERIES_DATA_KEY]);
+/* Samples of this part lie in buckets of that class, too. */
+size_t db_series_overflow_key(uint64_t id, int64_t from, unsigned class, uint8_t out[18]);
+/* kind: DB_SERIES_DATA, DB_SERIES_FULL. */
+size_t db_series_bucket_key(uint8_t kind, uint64_t id, unsigned class, int64_t bucket,
+                            uint8_t out[DB_SERIES_DATA_KEY]);
+static inline size_t db_series_data_key(uint64_t id, unsigned class, int64_t bucket,
+                                        uint8_t out[DB_SERIES_DATA_KEY])
+{
+    return db_series_bucket_key(DB_SERIES_DATA, id, class, bucket, out);
+}
 /* Number of the bucket that has t. */
 int64_t db_series_bucket(unsigned class, int64_t t);
 /* Its first time; the lowest there is where it lies below all. */
@@ -80,6 +93,17 @@ typedef struct db_series_part {
     int64_t from;
     uint32_t class;
 } db_series_part;
+
+/* How much one bucket holds. */
+typedef struct db_series_fill {
+    int64_t bucket;
+    uint32_t class;
+    uint32_t weight; /* or less */
+    bool is_known;
+    bool is_full; /* its samples go to finer buckets, for ever */
+} db_series_fill;
+
+#define DB_SERIES_FILLS 6u /* of a series that are remembered */
 
 typedef struct db_series_latest {
     bool is_known;
@@ -111,11 +135,15 @@ typedef struct db_series_entry {
     uint32_t logged_parts; /* bit set */
     _Atomic uint32_t part_count;
     db_series_part part[DB_SERIES_PARTS_MAX];
-    int64_t newest;      /* of this process, in flight or written; with newest_known: of all */
-    int64_t fill_bucket; /* the samples of late went there, so many of them */
-    uint32_t fill_class;
-    uint64_t fill_count;
-    uint64_t seen; /* samples since the class was chosen, and where they lie */
+    _Atomic uint32_t overflow; /* classes that have samples of full buckets; bits */
+    uint32_t logged_overflow;
+    int64_t newest; /* of this process, in flight or written; with newest_known: of all */
+    db_series_fill fill[DB_SERIES_FILLS]; /* the one used last in front */
+    db_series_fill *closing;              /* [closing_count] full, which the log may not know yet */
+    uint32_t closing_count;
+    uint64_t flying; /* weight of the appends in flight */
+    uint64_t places; /* given in buckets, counted */
+    uint64_t seen;   /* samples since the class was chosen, and where they lie */
     int64_t seen_first;
     int64_t seen_last;
     db_series_latest latest;
@@ -125,6 +153,16 @@ typedef struct db_series_entry {
     struct db_series_entry *older;
     uint8_t canonical[];
 } db_series_entry;
+
+/* The next finer class that may have samples of the times of this one. */
+static inline unsigned db_series_finer_used(const db_series_entry *e, unsigned class)
+{
+    uint32_t overflow = atomic_load_explicit(&e->overflow, memory_order_acquire);
+    do {
+        class = db_series_finer[class];
+    } while (class != DB_SERIES_NO_CLASS && (overflow >> class & 1) == 0);
+    return class;
+}
 
 static inline vv_slice db_series_labels(const db_series_entry *e)
 {
@@ -146,6 +184,7 @@ typedef struct db_series {
     uint64_t cache_max;
     uint64_t series_count; /* logged or to be logged; changes under series_lock too */
     uint64_t next_id;      /* under series_lock */
+    uint32_t fill_max;     /* weight from which a bucket is full */
     uint64_t drops;        /* counts them: what was read before one is not cached after it */
 } db_series;
 
@@ -193,10 +232,30 @@ VV_MUST_CHECK vv_status db_series_fits_empty(const vv_matcher *m, bool *out, vv_
 #define DB_SERIES_SELECT_MAX 100000u
 #define DB_SERIES_LIST_MAX 1000000u
 
-/* ---- db_series_read.c: samples of one series, in time order ---- */
+/* ---- db_series_read.c, db_series_levels.c: samples of one series, in time order ---- */
+
+#define DB_SERIES_LEVELS_MAX 6u
+
+/* The buckets of one class, of a part that has several. */
+typedef struct db_series_level {
+    vv_cursor *at;
+    unsigned class;
+    bool is_there; /* at stands on the bucket of these times */
+    int64_t begin;
+    int64_t last;
+} db_series_level;
 
 typedef struct db_series_reader {
     vv_cursor *at; /* over 'D' */
+    vv_table table;
+    const vv_snapshot *snapshot;
+    unsigned class;                              /* that at walks over */
+    db_series_level level[DB_SERIES_LEVELS_MAX]; /* from the coarsest; cursors stay till the end */
+    uint32_t level_count;                        /* 0: the part has one class */
+    int64_t part_high;                           /* with levels: low and high are of a segment */
+    series_columns joined;                       /* samples of a segment with several buckets */
+    uint32_t joined_given;
+    vv_buf chunk;
     const db_series_entry *entry;
     int64_t first; /* the range, both ends inside */
     int64_t last;
@@ -230,12 +289,25 @@ VV_MUST_CHECK vv_status db_series_reader_next(db_series_reader *r, db_series_pie
 VV_MUST_CHECK vv_status db_series_reader_take(const db_series_reader *r,
                                               const db_series_piece *piece, series_columns *out,
                                               vv_error *err);
-/* The newest sample from first to last: appended to out. VV_NOT_FOUND. */
+/* The newest sample from first to last: the only one in out, which is empty. VV_NOT_FOUND. */
 VV_MUST_CHECK vv_status db_series_reader_last(db_series_reader *r, const db_series_entry *e,
                                               int64_t first, int64_t last, series_columns *out,
                                               vv_error *err);
 /* The first time within the retention; the lowest there is without one. */
 int64_t db_series_oldest(const vv_table *table, int64_t now_ns);
+
+/* Inside the reader: the levels of the part entered, if it has several. */
+void db_series_levels_enter(db_series_reader *r);
+/* The samples of a chunk from low to high, appended to out. */
+VV_MUST_CHECK vv_status db_series_take_chunk(vv_slice chunk, int64_t low, int64_t high,
+                                             series_columns *out, vv_error *err);
+VV_MUST_CHECK vv_status db_series_open_set(db_series_reader *r, const vv_cursor *at, vv_error *err);
+/* The next piece of the part; VV_NOT_FOUND behind its last. */
+VV_MUST_CHECK vv_status db_series_levels_next(db_series_reader *r, db_series_piece *out,
+                                              vv_error *err);
+/* The next chunk of r->set that touches low to high; VV_NOT_FOUND: none is left. */
+VV_MUST_CHECK vv_status db_series_set_piece(db_series_reader *r, db_series_piece *out,
+                                            vv_error *err);
 
 /* ---- db_series_latest.c ---- */
 
@@ -243,13 +315,33 @@ void db_series_latest_wrote(db_series_entry *e, int64_t version, int64_t time_ns
                             uint32_t quality);
 void db_series_latest_forget(db_series_entry *e, int64_t version);
 
+/* ---- db_series_room.c: whether a bucket has room ---- */
+
+typedef struct db_series_place {
+    uint64_t own;          /* weight of the series' samples in this append */
+    int64_t newest_before; /* of the series when the append was planned */
+    uint64_t places;       /* that were given by then, and to this append since */
+    uint64_t placed;       /* weight of what was given a place in this append */
+    int64_t placed_last;   /* the last time of it */
+} db_series_place;
+
+/* Samples of such a weight, the last of them at `last`, want to go to a bucket of a series that is
+ * in flight. *is_full: they go to finer buckets. */
+VV_MUST_CHECK vv_status db_series_find_room(db_series *s, vv_table *table, db_series_entry *e,
+                                            db_series_place *place, unsigned class, int64_t bucket,
+                                            int64_t last, uint64_t weight, bool *is_full,
+                                            vv_error *err);
+/* All samples of an append at once, without a look into the store: false when that is needed. */
+bool db_series_find_room_fast(db_series *s, db_series_entry *e, const db_series_place *place,
+                              int64_t first, int64_t last) VV_REQUIRES(s->lock);
+/* Nothing of the series is in flight any more. Under db_series.lock. */
+void db_series_closed(db_series_entry *e);
+
 /* ---- db_series_plan.c: which bucket a sample goes to ---- */
 
 /* Samples of [first, last] are about to be written: choose the class at first, and another one for
  * what is to come when it does not fit the series' rate. Under db_series.lock. */
 void db_series_plan(db_series_entry *e, uint64_t count, int64_t first, int64_t last);
-/* After so many samples one bucket may be near what it can hold: look at it. */
-#define DB_SERIES_BUCKET_FULL 400000u
 /* The part that t belongs to. */
 uint32_t db_series_part_of(const db_series_entry *e, uint32_t part_count, int64_t t);
 /* Its last time. */

@@ -14,8 +14,12 @@
 #define SIGN (UINT64_C(1) << 63)
 
 const int64_t db_series_span[DB_SERIES_CLASSES] = {
-    SECOND,         10 * SECOND,    60 * SECOND,        600 * SECOND,       3600 * SECOND,
-    14400 * SECOND, 86400 * SECOND, 8 * 86400 * SECOND, 64 * 86400 * SECOND};
+    SECOND,          10 * SECOND,    60 * SECOND,        600 * SECOND,        3600 * SECOND,
+    14400 * SECOND,  86400 * SECOND, 8 * 86400 * SECOND, 64 * 86400 * SECOND, SECOND / 1000,
+    SECOND / 1000000};
+
+const uint8_t db_series_finer[DB_SERIES_CLASSES] = {
+    9, 0, 0, 1, 2, 3, 4, 5, 6, 10, DB_SERIES_NO_CLASS};
 
 /* ---- labels ---- */
 
@@ -225,10 +229,17 @@ size_t db_series_class_key(uint64_t id, int64_t from, uint8_t out[17])
     return 17;
 }
 
-size_t db_series_data_key(uint64_t id, unsigned class, int64_t bucket,
-                          uint8_t out[DB_SERIES_DATA_KEY])
+size_t db_series_overflow_key(uint64_t id, int64_t from, unsigned class, uint8_t out[18])
 {
-    (void)db_series_id_key(DB_SERIES_DATA, id, out);
+    size_t len = db_series_class_key(id, from, out);
+    out[len] = (uint8_t) class;
+    return len + 1;
+}
+
+size_t db_series_bucket_key(uint8_t kind, uint64_t id, unsigned class, int64_t bucket,
+                            uint8_t out[DB_SERIES_DATA_KEY])
+{
+    (void)db_series_id_key(kind, id, out);
     out[9] = (uint8_t) class;
     vv_put_be64(out + 10, (uint64_t)bucket ^ SIGN);
     return DB_SERIES_DATA_KEY;

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "db/db_series_int.h"
 
 #define HOSTS 4u
 #define TIMES 3000u
@@ -18,9 +19,21 @@ typedef struct model {
 
 static const char *const hosts[HOSTS] = {"a", "b", "c", "d"};
 
+static bool is_dense;
+
+/* Four days; each has a slow part, and more and more dense ones. They ascend. */
+static int64_t dense_time_of(size_t i)
+{
+    static const int64_t gaps[] = {100 * SEC, SEC / 10, SEC / 1000, 700, 1};
+    return (int64_t)(i / 750) * 86400 * SEC + (int64_t)(i % 750 / 150) * 15000 * SEC +
+           (int64_t)(i % 150) * gaps[i % 750 / 150];
+}
+
 /* Times are spread over many buckets, and dense in some. */
 static int64_t time_of(size_t i)
 {
+    if (is_dense)
+        return dense_time_of(i);
     return ((int64_t)i - 1000) * (i % 3 == 0 ? 977 * SEC : 977 * SEC + 1);
 }
 
@@ -82,14 +95,54 @@ static void delete_some(vv_table *t, model *m, vv_rng *rng)
         m->is_there[h][i] = false;
 }
 
-static void prop_agrees_with_a_list(void **state)
+/* A bucket takes this many samples; 0: as many as ever. */
+static vv_table *open_table(sim_world *w, uint32_t room)
 {
-    sim_world *w = *state;
+    vv_error err = {0};
+    db_series *s = NULL;
+    vv_table *t = any_time_table(w->db);
+    assert_ok(db_series_of(t, &s, &err), err);
+    if (room > 0)
+        s->fill_max = room * SERIES_SAMPLE_WEIGHT;
+    return t;
+}
+
+/* By the first series. */
+static unsigned classes_used(vv_table *t)
+{
+    vv_error err = {0};
+    db_series *s = NULL;
+    db_series_entry *e = NULL;
+    assert_ok(db_series_of(t, &s, &err), err);
+    assert_ok(db_series_load(s, t, NULL, 1, &e, &err), err);
+    unsigned n = 1 + (unsigned)__builtin_popcount(e->overflow);
+    db_series_unref(s, e);
+    return n;
+}
+
+/* The newest sample of each host is that of the list. */
+static int check_newest(void *ctx, const vv_series_info *info, const vv_sample *sample)
+{
+    const model *m = ctx;
+    unsigned h = 0;
+    while (!vv_slice_eq(info->labels[1].value, S(hosts[h])))
+        h++;
+    size_t i = TIMES;
+    while (i > 0 && !m->is_there[h][i - 1])
+        i--;
+    assert_true(i > 0);
+    assert_true(sample->time_ns == time_of(i - 1));
+    assert_true(sample->f64 == m->value[h][i - 1]);
+    return 0;
+}
+
+static void agree_with_a_list(sim_world *w, uint32_t room)
+{
     vv_rng rng;
     vv_rng_init(&rng, vv_test_seed(11));
     model *m = calloc(1, sizeof *m);
     answer *a = malloc(sizeof *a);
-    vv_table *t = any_time_table(w->db);
+    vv_table *t = open_table(w, room);
     for (int step = 0; step < 400; step++) {
         unsigned what = (unsigned)vv_rng_below(&rng, 40);
         if (what < 30) {
@@ -104,7 +157,10 @@ static void prop_agrees_with_a_list(void **state)
         } else if (what == 38) {
             vv_table_close(t);
             sim_reopen(w);
-            t = any_time_table(w->db);
+            t = open_table(w, room);
+        } else {
+            vv_error err = {0};
+            assert_ok(vv_series_latest(t, NULL, 0, check_newest, m, &err), err);
         }
         size_t from = vv_rng_below(&rng, TIMES);
         size_t to = from + vv_rng_below(&rng, TIMES - from + 1);
@@ -112,9 +168,86 @@ static void prop_agrees_with_a_list(void **state)
     }
     for (unsigned h = 0; h < HOSTS; h++)
         check_host(t, m, h, 0, TIMES, a);
+    if (room > 0)
+        assert_true(classes_used(t) > 2);
     vv_table_close(t);
     free(a);
     free(m);
+}
+
+static void prop_agrees_with_a_list(void **state)
+{
+    is_dense = false;
+    agree_with_a_list(*state, 0);
+}
+
+/* Buckets become full all the time, down to those of a microsecond. */
+static void prop_full_buckets_lose_nothing(void **state)
+{
+    is_dense = true;
+    agree_with_a_list(*state, 8);
+    is_dense = false;
+}
+
+static void prop_a_reader_joins_full_buckets_of_a_slow_series(void **state)
+{
+    is_dense = false;
+    agree_with_a_list(*state, 4);
+}
+
+/* Two days of a slow series are filled up by turns, each with more than one bucket may ever hold;
+ * then a part is written again, and a part deleted. */
+static void a_dense_backfill_loses_nothing(void **state)
+{
+    enum { STEP = 20000, STEPS = 30, DAYS = 2 };
+    sim_world *w = *state;
+    vv_error err = {0};
+    int64_t *time = malloc(STEP * sizeof *time);
+    double *value = malloc(STEP * sizeof *value);
+    answer *a = malloc(sizeof *a);
+    const int64_t slow[] = {0, 40000 * SEC, 90000 * SEC};
+    const double zeros[] = {0, 0, 0};
+    static_assert((uint64_t)STEP * STEPS > SERIES_SET_SAMPLES_MAX, "more than a bucket holds");
+    vv_table *t = any_time_table(w->db);
+    assert_ok(append(t, "t", "a", slow, zeros, NULL, 3, NULL, &err), err);
+    for (int step = 0; step <= STEPS; step++) {
+        for (int day = 0; day < DAYS; day++) {
+            vv_append_result r;
+            for (int64_t i = 0; i < STEP; i++) {
+                int64_t n = (int64_t)(step % STEPS) * STEP + i; /* the first step comes twice */
+                time[i] = 1 + (int64_t)day * 86400 * SEC + n * (SEC / 8);
+                value[i] = (double)(n + (step == STEPS));
+            }
+            assert_ok(append(t, "t", "a", time, value, NULL, STEP, &r, &err), err);
+            assert_int_equal(r.accepted, STEP);
+            assert_int_equal(r.refused, 0);
+        }
+        if (step == STEPS / 2)
+            flush_all(w->db);
+    }
+    vv_table_close(t);
+    sim_reopen(w);
+    t = any_time_table(w->db);
+    vv_matcher m = {VV_MATCH_EQ, S("host"), S("a")};
+    assert_ok(vv_series_delete(t, &m, 1, 5000 * SEC, 6000 * SEC, NULL, &err), err);
+    vv_series_query q = VV_SERIES_QUERY_INIT;
+    q.matchers = &m;
+    q.matcher_count = 1;
+    q.end_ns = 10 * 86400 * SEC;
+    for (int pass = 0; pass < 2; pass++) {
+        q.aggregate = VV_AGG_COUNT;
+        assert_ok(ask(t, &q, a, &err), err);
+        assert_int_equal((int64_t)a->value[0], 3 + STEP * STEPS * DAYS - 8000);
+        q.aggregate = VV_AGG_SUM;
+        assert_ok(ask(t, &q, a, &err), err);
+        double n = (double)STEP * STEPS;
+        assert_true(a->value[0] == n * (n - 1) + 2.0 * STEP - (40000.0 + 47999) * 4000);
+        assert_ok(vv_compact(t, S(""), S(""), &err), err);
+    }
+    vv_table_close(t);
+    free(time);
+    free(value);
+    free(a);
 }
 
 /* ---- crashes ---- */
@@ -300,6 +433,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(prop_agrees_with_a_list),
+        T(prop_full_buckets_lose_nothing),
+        T(prop_a_reader_joins_full_buckets_of_a_slow_series),
+        T(a_dense_backfill_loses_nothing),
         T(prop_a_power_cut_keeps_what_was_acknowledged),
         T(walk_every_allocation_may_fail),
     };

@@ -13,7 +13,7 @@
 #define TOO_MANY 16384u  /* likewise */
 #define SEEN_MIN 512u    /* samples that tell a rate */
 #define CLASS_UNKNOWN 4u /* 1 h: of a series with one sample */
-#define CLASS_LAST 6u    /* 1 d: what a slow series may yet be given at a high rate still fits */
+#define CLASS_LAST 6u    /* 1 d: what a slow series may yet be given at a high rate mostly fits */
 
 /* The smallest class whose bucket has WANTED samples at this rate. */
 static unsigned class_of_rate(uint64_t count, int64_t first, int64_t last)
@@ -45,20 +45,6 @@ static void count_seen(db_series_entry *e, uint64_t count, int64_t first, int64_
         e->newest = last;
 }
 
-/* How much of late went to one bucket: a high rate where the class is for a low one. */
-static void count_fill(db_series_entry *e, uint64_t count, int64_t first, int64_t last)
-{
-    uint32_t n = atomic_load_explicit(&e->part_count, memory_order_relaxed);
-    uint32_t class = e->part[db_series_part_of(e, n, last)].class;
-    int64_t bucket = db_series_bucket(class, last);
-    if (e->fill_class != class || e->fill_bucket != bucket ||
-        db_series_bucket(class, first) != bucket)
-        e->fill_count = 0;
-    e->fill_class = class;
-    e->fill_bucket = bucket;
-    e->fill_count += count;
-}
-
 /* The rate is known by now: does the class fit it? */
 static void judge(db_series_entry *e)
 {
@@ -82,7 +68,6 @@ void db_series_plan(db_series_entry *e, uint64_t count, int64_t first, int64_t l
 {
     if (atomic_load_explicit(&e->part_count, memory_order_relaxed) == 0)
         add_part(e, INT64_MIN, class_of_rate(count, first, last));
-    count_fill(e, count, first, last);
     count_seen(e, count, first, last);
     if (e->seen >= SEEN_MIN)
         judge(e);

@@ -83,6 +83,7 @@ void vv_samples_clear(vv_samples *s)
         db_series_slot *slot = &s->slot[s->used[i]];
         slot->first_run = slot->last_run = DB_SLOT_NONE;
         slot->count = 0;
+        slot->text = 0;
         slot->has_quality = false;
     }
     s->used_count = 0;
@@ -367,6 +368,7 @@ vv_status vv_samples_string(vv_samples *s, const int64_t *time_ns, const vv_slic
         vv_buf_append_slice(&s->text, value[i]);
     }
     end_run(s, time_ns, quality, n);
+    s->slot[s->current].text += text;
     return VV_OK;
 }
 

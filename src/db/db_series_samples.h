@@ -26,18 +26,21 @@ typedef struct db_series_slot {
     uint32_t first_run; /* DB_SLOT_NONE: it has no samples */
     uint32_t last_run;
     uint32_t count;
+    uint64_t text; /* bytes of its strings */
+    uint32_t logs_overflow;
     uint32_t logs_parts; /* bits of parts this entry of the log writes */
     bool logs_record;
     bool is_in_flight;
-    bool is_refused;  /* one series too many, or its bucket is full */
-    bool may_be_full; /* its bucket, if the writes of late were not repeats */
+    bool is_refused; /* one series too many */
+    bool is_placed;  /* its bucket has room for all of it */
     bool wants_newest;
     bool has_quality;
     int64_t first; /* times of its samples */
     int64_t last;
-    int64_t newest_before;
+    db_series_place place;
     vv_sample newest; /* of what is written; string is not kept */
     bool has_newest;
+    bool lost_newest; /* it was refused */
 } db_series_slot;
 
 struct vv_samples {

@@ -11,6 +11,8 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "db/db_series_int.h"
+
 #define WRITERS 4
 #define ROUNDS 60
 #define SERIES 40
@@ -123,9 +125,10 @@ static int count_one(void *ctx, const vv_series_info *info)
     return 0;
 }
 
-static void threads_agree_on_series(void **state)
+/* room: samples that a bucket takes; 0: as many as ever. */
+static void run_threads(uint32_t room)
 {
-    (void)state;
+    db_series *series = NULL;
     char dir[] = "/tmp/varve-series-XXXXXX";
     vv_error err = {0};
     vv_db *db = NULL;
@@ -135,6 +138,10 @@ static void threads_agree_on_series(void **state)
     opt.memtable_size = 256 << 10;
     assert_ok(vv_db_open(dir, &opt, &db, &err), err);
     table = any_time_table(db);
+    assert_ok(db_series_of(table, &series, &err), err);
+    if (room > 0)
+        series->fill_max = room * SERIES_SAMPLE_WEIGHT;
+    atomic_store(&done_count, 0);
     const vv_threads *threads = db->env->threads;
     vv_thread *thread[WRITERS + 3];
     atomic_store(&writing, WRITERS);
@@ -170,8 +177,23 @@ static void threads_agree_on_series(void **state)
     assert_int_equal(system(command), 0);
 }
 
+static void threads_agree_on_series(void **state)
+{
+    (void)state;
+    run_threads(0);
+}
+
+static void threads_agree_while_buckets_become_full(void **state)
+{
+    (void)state;
+    run_threads(10);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(threads_agree_on_series)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_agree_on_series),
+        cmocka_unit_test(threads_agree_while_buckets_become_full),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
