@@ -31,6 +31,9 @@ static void tables_come_and_go(void **state)
     assert_status(VV_NOT_FOUND, vv_put(t, vv_slice_str("k"), vv_slice_str("v"), &err));
     assert_status(VV_NOT_FOUND, vv_table_describe(t, &info, &err));
     assert_status(VV_NOT_FOUND, vv_table_drop(w->db, "plant", "sensors", &err));
+    vv_slice all = vv_slice_str("");
+    assert_status(VV_NOT_FOUND, vv_compact(t, all, all, &err));
+    assert_status(VV_NOT_FOUND, vv_compact_begin(t, all, all, &err));
     vv_table_close(t);
     t = make_table(w->db, "plant", "sensors", VV_TABLE_KV);
     expect(t, NULL, "k", NULL); /* a new table of the same name is empty */

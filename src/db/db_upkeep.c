@@ -134,10 +134,12 @@ static bool is_range_done(db_shard *shard, int64_t table_id)
 static vv_status compact_part(vv_table *table, vv_slice begin, vv_slice end, vv_error *err)
 {
     vv_status st = ask_for_range(table, begin, end, err);
-    if (st == VV_OK)
+    if (st == VV_OK) {
         st = db_background_run(table->db, table->shard, is_range_done, table->cat->id, err);
-    return st == VV_OK || st == VV_NOT_FOUND ? VV_OK
-                                             : vv_wrap(err, st, "compact '%s'", table->cat->name);
+        if (st == VV_NOT_FOUND) /* no piece of work is left */
+            st = VV_OK;
+    }
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "compact '%s'", table->cat->name);
 }
 
 vv_status vv_compact(vv_table *table, vv_slice begin, vv_slice end, vv_error *err)
