@@ -30,7 +30,8 @@ typedef struct EloqStoreHandle EloqStoreHandle;
 /** How a store is opened. A number that is 0 means its default. */
 typedef struct EloqStoreKvOptions {
     const char *data_dir;  /* made when it is not there */
-    size_t num_shards;     /* default 1, at most 64; fixed when the store is made */
+    size_t num_shards;     /* default 1, at most 64; fixed when the store is made. The keys of each
+                              table are spread over them by their hash */
     size_t page_size;      /* bytes; 4096, and nothing else: start answers -VV_UNSUPPORTED */
     size_t cache_size;     /* pages; default 32768 */
     size_t max_open_files; /* of data files, at least 16, else start answers -VV_INVALID; default

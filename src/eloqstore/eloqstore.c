@@ -90,13 +90,18 @@ static vv_status take_name(const char *table, size_t len, char name[VV_NAME_MAX 
     return VV_OK;
 }
 
+/* A missing table is made over all shards: this interface writes key by key, so nothing would be
+ * gained by keeping its keys together. */
 static vv_status open_for_write(vv_db *db, const char *name, vv_table **out)
 {
     vv_status st = vv_table_open(db, TENANT, name, out, NULL);
     if (st != VV_NOT_FOUND)
         return st;
     vv_table_options options = VV_TABLE_OPTIONS_INIT;
+    vv_stats stats = {.size = sizeof stats};
+    vv_stats_read(db, &stats);
     options.if_not_exists = true;
+    options.partitions = stats.shards; /* of the store, whatever this handle asked for */
     return vv_table_create(db, TENANT, name, &options, out, NULL);
 }
 

@@ -161,7 +161,9 @@ static void options_mean_what_they_say(void **state)
                              .max_open_files = 16,
                              .compression = true};
     s = start(&o);
-    assert_int_equal(put(s, "t", "k", "v"), 0);
+    for (int i = 0; i < 64; i++)
+        assert_int_equal(eloqstore_write(s, "t", 1, &(char){(char)i}, 1, "v", 1), 0);
+    expect(s, "t", "\x3f", "v");
     EloqStoreHandle *other = eloqstore_new(root);
     assert_int_equal(eloqstore_start(other), -VV_BUSY);
     eloqstore_free(other);
@@ -178,6 +180,7 @@ static void options_mean_what_they_say(void **state)
     assert_ok(vv_table_open(db, "default", "t", &t, &err), err);
     assert_ok(vv_table_identify(t, &info, &err), err);
     assert_string_equal(info.engine, "btree");
+    assert_int_equal(info.partitions, 3); /* each shard has a part of its keys */
     vv_table_close(t);
     assert_ok(vv_db_close(db, &err), err);
 }

@@ -119,7 +119,8 @@ const config_key config_keys[] = {
     {"backup.dir", CONFIG_TEXT, FIELD(backup_dir), "", 0, 0, NULL,
      "the repository that `varve backup create` writes to; empty: it is refused"},
     {"backup.archive_log", CONFIG_BOOL, FIELD(backup_archive_log), "false", 0, 0, NULL,
-     "keep in each backup the log since the one before: each version between can be restored"},
+     "keep in each backup the log since the one before: each version between can be restored; "
+     "needs backup.dir"},
     {"transactions.max_open", CONFIG_INT, FIELD(transactions_max_open), "1000", 1, 100000, NULL,
      "transactions that clients may hold open"},
     {"transactions.max_per_connection", CONFIG_INT, FIELD(transactions_max_per_connection), "100",
@@ -382,6 +383,10 @@ vv_status config_check(const config *c, vv_error *err)
     if (c->server_port != 0 && c->server_port == c->query_port)
         return vv_fail(err, VV_INVALID, "query.port: %" PRIu64 " is server.port already",
                        c->query_port);
+    if (c->backup_archive_log && c->backup_dir[0] == '\0')
+        return vv_fail(err, VV_INVALID,
+                       "backup.archive_log: the log is kept in backups, and there is no place for "
+                       "them: set backup.dir, or leave it out");
     return VV_OK;
 }
 

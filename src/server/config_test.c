@@ -105,6 +105,20 @@ static void an_open_address_needs_to_be_asked_for_by_name(void **state)
     assert_ok(config_check(&c, &err), err);
 }
 
+static void the_log_of_backups_needs_a_place_for_them(void **state)
+{
+    (void)state;
+    config c;
+    vv_error err;
+    config_init(&c);
+    assert_ok(config_set(&c, "backup.archive_log=true", &err), err);
+    assert_status(VV_INVALID, config_check(&c, &err));
+    assert_non_null(strstr(err.msg, "backup.archive_log"));
+    assert_non_null(strstr(err.msg, "backup.dir"));
+    assert_ok(config_set(&c, "backup.dir=/backups", &err), err);
+    assert_ok(config_check(&c, &err), err);
+}
+
 static void prop_printed_configuration_reads_back(void **state)
 {
     (void)state;
@@ -241,6 +255,7 @@ int main(void)
         cmocka_unit_test(yaml_sets_keys_and_names_the_place_of_mistakes),
         cmocka_unit_test(the_environment_wins_over_the_file_and_set_over_both),
         cmocka_unit_test(an_open_address_needs_to_be_asked_for_by_name),
+        cmocka_unit_test(the_log_of_backups_needs_a_place_for_them),
         cmocka_unit_test(prop_printed_configuration_reads_back),
         cmocka_unit_test(prop_every_limit_from_the_least_on_divides),
         cmocka_unit_test(prop_a_refused_size_names_the_largest_that_fits),

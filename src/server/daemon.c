@@ -161,7 +161,7 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.direct_io = c->storage_direct_io;
     opt.max_open_files = (uint32_t)c->storage_max_open_files;
     opt.process_memory = config_process_memory(c);
-    opt.archive_log = c->backup_dir[0] != '\0' && c->backup_archive_log;
+    opt.archive_log = c->backup_archive_log;
     opt.log = store_log;
     opt.log_ctx = d->node.log;
     opt.log_level = (int)c->log_level;
