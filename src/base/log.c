@@ -23,16 +23,6 @@ void vv_log_fini(vv_log *log)
     vv_mutex_fini(&log->lock);
 }
 
-vv_status vv_log_level_parse(const char *text, vv_log_level *out)
-{
-    for (size_t i = 0; i < ARRAY_LEN(level_names); i++)
-        if (strcmp(text, level_names[i]) == 0) {
-            *out = (vv_log_level)i;
-            return VV_OK;
-        }
-    return VV_INVALID;
-}
-
 /* A fixed line buffer: logging must work when memory is short. */
 typedef struct line {
     char text[LOG_LINE_MAX];
@@ -109,9 +99,6 @@ static void put_kv(line *l, vv_log_form form, const vv_kv *kv)
     switch (kv->type) {
     case VV_KV_STR:
         put_pair(l, form, kv->key, vv_slice_str(kv->v.str == NULL ? "" : kv->v.str), false);
-        return;
-    case VV_KV_SLICE:
-        put_pair(l, form, kv->key, kv->v.slice, false);
         return;
     case VV_KV_INT:
         (void)snprintf(num, sizeof num, "%" PRId64, kv->v.i);

@@ -34,17 +34,13 @@ void vv_log_init(vv_log *log, vv_log_level level, vv_log_form form, vv_clock *cl
                  void (*write)(void *ctx, const char *line, size_t len), void *ctx);
 void vv_log_fini(vv_log *log);
 
-/** "error" .. "debug"; VV_INVALID when the text is none of them. */
-vv_status vv_log_level_parse(const char *text, vv_log_level *out);
-
-typedef enum vv_kv_type { VV_KV_STR, VV_KV_SLICE, VV_KV_INT, VV_KV_UINT, VV_KV_FLOAT } vv_kv_type;
+typedef enum vv_kv_type { VV_KV_STR, VV_KV_INT, VV_KV_UINT, VV_KV_FLOAT } vv_kv_type;
 
 typedef struct vv_kv {
     const char *key;
     vv_kv_type type;
     union {
         const char *str;
-        vv_slice slice;
         int64_t i;
         uint64_t u;
         double f;
@@ -52,7 +48,6 @@ typedef struct vv_kv {
 } vv_kv;
 
 #define VV_KV_S(k, value) ((vv_kv){.key = (k), .type = VV_KV_STR, .v.str = (value)})
-#define VV_KV_B(k, value) ((vv_kv){.key = (k), .type = VV_KV_SLICE, .v.slice = (value)})
 #define VV_KV_I(k, value) ((vv_kv){.key = (k), .type = VV_KV_INT, .v.i = (int64_t)(value)})
 #define VV_KV_U(k, value) ((vv_kv){.key = (k), .type = VV_KV_UINT, .v.u = (uint64_t)(value)})
 #define VV_KV_F(k, value) ((vv_kv){.key = (k), .type = VV_KV_FLOAT, .v.f = (value)})

@@ -234,7 +234,6 @@ VV_MUST_CHECK vv_status btree_job_move(btree_engine *e, bool tighten, btree_job 
 VV_MUST_CHECK vv_status btree_job_step(btree_job *job, bool *done, vv_error *err);
 /** True when a failed step may be tried again as it is: its pages may be committed. */
 bool btree_job_is_committing(const btree_job *job);
-bool btree_job_is_flush(const btree_job *job);
 /** Gives up what is not committed. Accepts NULL. */
 void btree_job_destroy(btree_job *job);
 

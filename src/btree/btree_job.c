@@ -281,11 +281,6 @@ bool btree_job_is_committing(const btree_job *job)
     return job->commit_tried;
 }
 
-bool btree_job_is_flush(const btree_job *job)
-{
-    return job->mem_count > 0;
-}
-
 vv_status btree_job_step(btree_job *job, bool *done, vv_error *err)
 {
     bool stay = false;

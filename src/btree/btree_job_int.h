@@ -50,7 +50,6 @@ struct btree_job {
     btree_update main;
     btree_update history;
     bool main_open;
-    bool history_open;
     btree_inode *new_main; /* once the update is finished */
     btree_inode *new_history;
     bool has_main; /* new_main is what it is to be, NULL included */

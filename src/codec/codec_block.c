@@ -59,19 +59,6 @@ bool codec_kind_is_known(unsigned kind)
     return kind < CODEC_KIND_COUNT;
 }
 
-size_t codec_block_bound(codec_kind kind, size_t raw_len)
-{
-    switch (kind) {
-    case CODEC_LZ4:
-        return (size_t)LZ4_compressBound((int)raw_len);
-    case CODEC_ZSTD:
-        return ZSTD_compressBound(raw_len);
-    case CODEC_NONE:
-        break;
-    }
-    return raw_len;
-}
-
 static vv_status compress_lz4(codec_block_ctx *ctx, vv_slice raw, uint8_t *out, size_t cap,
                               size_t *out_len, vv_error *err)
 {

@@ -38,9 +38,6 @@ const char *codec_kind_name(unsigned kind);
 /** True for a value this build can read. */
 bool codec_kind_is_known(unsigned kind);
 
-/** A capacity that any raw_len bytes fit into after compression. */
-size_t codec_block_bound(codec_kind kind, size_t raw_len);
-
 /**
  * Compress raw into out[0..cap). VV_NO_SPACE, without a sentence, when it does not fit: with
  * cap == raw.len - 1 that means "not worth it". VV_NO_MEMORY; VV_INVALID over CODEC_BLOCK_MAX.

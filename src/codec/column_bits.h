@@ -1,9 +1,9 @@
 /*
  * column_bits.h - streams of bits, most significant first, as Gorilla and Chimp write them.
  *
- * The writer keeps 64 bits and stores whole words; its memory has CODEC_BITS_SLACK bytes to spare
- * behind the last bit. The reader gives zeros behind the end, so that a loop of a known count needs
- * one check when it is done: codec_bits_ended.
+ * The writer keeps 64 bits and stores whole words; its memory has 8 bytes to spare behind the last
+ * bit. The reader gives zeros behind the end, so that a loop of a known count needs one check when
+ * it is done: codec_bits_ended.
  */
 #ifndef VARVE_CODEC_COLUMN_BITS_H
 #define VARVE_CODEC_COLUMN_BITS_H
@@ -14,8 +14,6 @@
 
 #include "base/bytes.h"
 #include "base/util.h"
-
-#define CODEC_BITS_SLACK 8u
 
 typedef struct codec_bit_writer {
     uint8_t *p;

@@ -51,7 +51,6 @@ VV_MUST_CHECK vv_status db_series_canonical(const vv_label *labels, size_t count
 /* Take the next label off *rest. False at the end, and where it is malformed: then rest->len is not
  * 0. */
 bool db_series_label_next(vv_slice *rest, vv_label *out);
-size_t db_series_label_count(vv_slice canonical);
 /* The value of a label; empty when there is none. */
 vv_slice db_series_label_find(vv_slice canonical, vv_slice name);
 /* In the order of names and values, label by label. */
@@ -229,7 +228,6 @@ void db_series_set_fini(db_series *s, db_series_set *set);
 /* Does a series without the label fit? */
 VV_MUST_CHECK vv_status db_series_fits_empty(const vv_matcher *m, bool *out, vv_error *err);
 
-#define DB_SERIES_SELECT_MAX 100000u
 #define DB_SERIES_LIST_MAX 1000000u
 
 /* ---- db_series_read.c, db_series_levels.c: samples of one series, in time order ---- */

@@ -121,15 +121,6 @@ bool db_series_label_next(vv_slice *rest, vv_label *out)
     return true;
 }
 
-size_t db_series_label_count(vv_slice canonical)
-{
-    size_t n = 0;
-    vv_label l;
-    while (db_series_label_next(&canonical, &l))
-        n++;
-    return n;
-}
-
 vv_slice db_series_label_find(vv_slice canonical, vv_slice name)
 {
     vv_label l;

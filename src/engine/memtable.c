@@ -143,11 +143,6 @@ engine_rangedels *engine_memtable_rangedels(const engine_memtable *mt)
     return set;
 }
 
-int64_t engine_memtable_min_version(const engine_memtable *mt)
-{
-    return atomic_load_explicit(&mt->version_min, memory_order_relaxed);
-}
-
 int64_t engine_memtable_max_version(const engine_memtable *mt)
 {
     return atomic_load_explicit(&mt->version_max, memory_order_relaxed);

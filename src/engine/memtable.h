@@ -111,8 +111,7 @@ engine_rangedels *engine_memtable_rangedels(const engine_memtable *mt);
 VV_MUST_CHECK vv_status engine_memtable_source(engine_memtable *mt, engine_source **out,
                                                vv_error *err);
 
-/** First and last version applied; 0 and 0 when empty. */
-int64_t engine_memtable_min_version(const engine_memtable *mt);
+/** Last version applied; 0 when empty. */
 int64_t engine_memtable_max_version(const engine_memtable *mt);
 /** The earliest commit time of a merge here; INT64_MAX without one. Any thread. */
 int64_t engine_memtable_merge_time(const engine_memtable *mt);

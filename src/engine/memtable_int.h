@@ -24,8 +24,6 @@
 
 /* -- the hash index: memtable_hash.c -- */
 
-#define MT_SEGMENT_BITS_MAX 12u
-
 typedef struct mt_segment_note {
     uint32_t keys;
     bool due; /* waits to be doubled */
@@ -103,7 +101,6 @@ struct engine_memtable {
     /* Published for any thread, relaxed. */
     _Atomic uint64_t bytes;
     _Atomic uint64_t items;
-    _Atomic int64_t version_min;
     _Atomic int64_t version_max;
     _Atomic bool is_full;
     _Atomic int64_t merge_time; /* of the first merge; INT64_MAX: none */

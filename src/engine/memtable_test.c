@@ -804,7 +804,7 @@ static void a_malformed_payload_is_refused_whole(void **state)
     assert_int_equal(engine_memtable_max_version(mt), 0);
     assert_null(engine_memtable_rangedels(mt));
     assert_ok(engine_memtable_apply(mt, 1, payload, &err), err);
-    assert_int_equal(engine_memtable_min_version(mt), 1);
+    assert_int_equal(engine_memtable_max_version(mt), 1);
     vv_buf_fini(&buf);
     engine_memtable_unref(mt);
 }

@@ -255,8 +255,6 @@ static void note_state(engine_memtable *mt, int64_t version, uint64_t added)
 {
     uint64_t bytes = mt_arena_used(&mt->arena);
     const engine_rangedels *ranges = atomic_load_explicit(&mt->ranges, memory_order_relaxed);
-    if (atomic_load_explicit(&mt->version_max, memory_order_relaxed) == 0)
-        atomic_store_explicit(&mt->version_min, version, memory_order_relaxed);
     atomic_store_explicit(&mt->version_max, version, memory_order_relaxed);
     atomic_store_explicit(&mt->bytes, bytes, memory_order_relaxed);
     atomic_store_explicit(&mt->items,

@@ -53,7 +53,6 @@ typedef struct vio_ops {
                       void *ctx, vv_error *err);
     vv_status (*sync_dir)(vio *io, const char *path, vv_error *err);
     vv_status (*lock)(vio *io, const char *path, vio_file **out, vv_error *err);
-    vv_status (*free_space)(vio *io, uint64_t *out, vv_error *err);
     /* A queue for the calling thread (vio_queue.h). NULL: its requests run as blocking calls. */
     vv_status (*queue_open)(vio *io, unsigned depth, struct vio_queue **out, vv_error *err);
     void (*destroy)(vio *io);
@@ -136,12 +135,6 @@ static inline VV_MUST_CHECK vv_status vio_lock(vio *io, const char *path, vio_fi
                                                vv_error *err)
 {
     return io->ops->lock(io, path, out, err);
-}
-
-/** Bytes free for this process under the root. */
-static inline VV_MUST_CHECK vv_status vio_free_space(vio *io, uint64_t *out, vv_error *err)
-{
-    return io->ops->free_space(io, out, err);
 }
 
 /** Waits for nothing: no call may be in progress. Accepts NULL. Open files must be closed first. */

@@ -15,7 +15,6 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -506,17 +505,6 @@ static vv_status posix_lock(vio *io, const char *path, vio_file **out, vv_error 
     return VV_OK;
 }
 
-static vv_status posix_free_space(vio *io, uint64_t *out, vv_error *err)
-{
-    posix_io *p = io_of(io);
-    int fd = root_fd(p);
-    struct statvfs info;
-    if (fd < 0 || fstatvfs(fd, &info) != 0)
-        return posix_fail_path(err, errno, "free space of", p->root, "");
-    *out = (uint64_t)info.f_bavail * info.f_frsize;
-    return VV_OK;
-}
-
 static void posix_destroy(vio *io)
 {
     posix_io *p = io_of(io);
@@ -574,7 +562,6 @@ static const vio_ops posix_ops = {
     .list = posix_list,
     .sync_dir = posix_sync_dir,
     .lock = posix_lock,
-    .free_space = posix_free_space,
     .queue_open = posix_queue_open,
     .destroy = posix_destroy,
     .close = posix_close,

@@ -446,18 +446,6 @@ static vv_status sim_sync_dir(vio *io, const char *path, vv_error *err)
     return sim_done(v->disk, SIM_SYNC_DIR, path, 0, 0, do_sync_dir(v, path, err));
 }
 
-static vv_status sim_free_space(vio *io, uint64_t *out, vv_error *err)
-{
-    sim_vio *v = vio_of(io);
-    vio_sim_disk *disk = v->disk;
-    vv_status st = sim_enter(disk, v->life, SIM_FREE_SPACE, "", err);
-    if (st == VV_OK) {
-        uint64_t capacity = disk->opt.capacity == 0 ? 1024 * VV_GIB : disk->opt.capacity;
-        *out = disk->used < capacity ? capacity - disk->used : 0;
-    }
-    return sim_done(disk, SIM_FREE_SPACE, "", st == VV_OK ? *out : 0, 0, st);
-}
-
 static vv_status sim_open_queue(vio *io, unsigned depth, vio_queue **out, vv_error *err)
 {
     return sim_queue_open(io, vio_of(io)->disk, depth, out, err);
@@ -480,7 +468,6 @@ static const vio_ops sim_ops = {
     .list = sim_list,
     .sync_dir = sim_sync_dir,
     .lock = sim_lock,
-    .free_space = sim_free_space,
     .queue_open = sim_open_queue,
     .destroy = sim_destroy,
     .close = sim_close,

@@ -140,7 +140,6 @@ static void after_a_cut_every_call_says_power_is_off(void **state)
             vio_list(io, "", NULL, NULL, &err),
             vio_sync_dir(io, "", &err),
             vio_lock(io, "LOCK", &other, &err),
-            vio_free_space(io, &n, &err),
             vio_pread(file, 0, buf, 8, &got, &err),
             vio_pwrite(file, 0, buf, 0, &err),
             vio_sync(file, &err),

@@ -18,14 +18,11 @@
 const char *sim_op_name(sim_op op)
 {
     static const char *const names[] = {
-        [SIM_OPEN] = "open",         [SIM_RENAME] = "rename",
-        [SIM_REMOVE] = "remove",     [SIM_LINK] = "link",
-        [SIM_MKDIR] = "mkdir",       [SIM_LIST] = "list",
-        [SIM_SYNC_DIR] = "sync_dir", [SIM_LOCK] = "lock",
-        [SIM_READ] = "read",         [SIM_FREE_SPACE] = "free space",
-        [SIM_WRITE] = "write",       [SIM_SYNC] = "sync",
-        [SIM_SIZE] = "size",         [SIM_TRUNCATE] = "truncate",
-        [SIM_MAP] = "map",           [SIM_ALLOCATE] = "allocate",
+        [SIM_OPEN] = "open",         [SIM_RENAME] = "rename", [SIM_REMOVE] = "remove",
+        [SIM_LINK] = "link",         [SIM_MKDIR] = "mkdir",   [SIM_LIST] = "list",
+        [SIM_SYNC_DIR] = "sync_dir", [SIM_LOCK] = "lock",     [SIM_READ] = "read",
+        [SIM_WRITE] = "write",       [SIM_SYNC] = "sync",     [SIM_SIZE] = "size",
+        [SIM_TRUNCATE] = "truncate", [SIM_MAP] = "map",       [SIM_ALLOCATE] = "allocate",
         [SIM_PUBLISH] = "publish",
     };
     return names[op];

@@ -240,7 +240,6 @@ typedef enum sim_op {
     SIM_LIST,
     SIM_SYNC_DIR,
     SIM_LOCK,
-    SIM_FREE_SPACE,
     SIM_READ,
     SIM_WRITE,
     SIM_SYNC,

@@ -461,15 +461,6 @@ static void a_file_over_the_limit_is_not_read(void **state)
     tear_down(f);
 }
 
-static void free_space_is_told(void **state)
-{
-    fixture *f = set_up(state);
-    uint64_t space = 0;
-    assert_ok(vio_free_space(f->io, &space, &f->err), f->err);
-    assert_true(space > VV_MIB);
-    tear_down(f);
-}
-
 /* A file and an array of bytes, driven alike at random, never differ. */
 static void prop_a_file_is_an_array_of_bytes(void **state)
 {
@@ -660,7 +651,6 @@ static const struct {
     LAW(a_map_is_the_file),
     LAW(atomic_writes_replace_and_leave_no_temporary),
     LAW(a_file_over_the_limit_is_not_read),
-    LAW(free_space_is_told),
     LAW(prop_a_file_is_an_array_of_bytes),
 #ifdef VV_TEST_HOOKS
     LAW(every_allocation_may_fail),

@@ -83,13 +83,11 @@ static inline size_t lsm_section_at(lsm_section section)
 #define LSM_INDEX_BLOCK_SIZE 9u /* offset u40 / 512, length u24, codec u8 */
 #define LSM_INDEX_RESTART 64u
 #define LSM_FILTER_TAIL 16u    /* line count u32, bits a key u32, hash seed u64 */
-#define LSM_TABLE_SIZE 20u     /* table id u32, entries u64, bytes u64 */
 #define LSM_COMPRESSED_HEAD 4u /* raw length u32, in front of compressed bytes */
 /* With LSM_FEATURE_STORED_SUM instead: sum u64, raw length u32, dictionary id u32 (0: none). */
 #define LSM_STORED_HEAD 16u
-#define LSM_CODEC_DICTIONARY                                                                       \
-    3u /* beside codec_kind in the index: zstd with the run's dictionary                           \
-        */
+/* Beside codec_kind in the index: zstd with the run's dictionary. */
+#define LSM_CODEC_DICTIONARY 3u
 
 static inline uint64_t lsm_section_sum(const uint8_t *p, size_t len, uint64_t run_id,
                                        lsm_section section)

@@ -184,11 +184,6 @@ void query_stats_read(const query *q, query_stats *out)
     out->memory_peak = q->sorter == NULL ? 0 : sorter_memory_peak(q->sorter);
 }
 
-void query_set_deadline(query *q, int64_t deadline_ns)
-{
-    q->scan.env.deadline_ns = deadline_ns;
-}
-
 size_t query_explain(const query *q, query_plan_step out[QUERY_PLAN_STEPS_MAX])
 {
     return plan_explain(&q->plan, out);

@@ -155,9 +155,6 @@ VV_MUST_CHECK vv_status query_has_more(query *q, bool *out, vv_error *err);
 void query_stats_read(const query *q, query_stats *out);
 void query_close(query *q); /* accepts NULL */
 
-/** Change the deadline and the cancel context of a query that moves between calls. */
-void query_set_deadline(query *q, int64_t deadline_ns);
-
 /* One step of the plan, for people and for ExplainQuery. */
 typedef struct query_plan_step {
     const char *node; /* "TimeIndexScan", "Filter", ... */

@@ -10,27 +10,6 @@
 
 #include "query/time_text.h"
 
-const char *struct_type_name(struct_type type)
-{
-    switch (type) {
-    case STRUCT_NUMBER:
-        return "number";
-    case STRUCT_TIME:
-        return "time";
-    case STRUCT_STRING:
-        return "string";
-    case STRUCT_BOOL:
-        return "bool";
-    case STRUCT_LIST:
-        return "list";
-    case STRUCT_STRUCT:
-        return "struct";
-    case STRUCT_NULL:
-        return "null";
-    }
-    return "unknown";
-}
-
 /* True when a known field of Value comes with the wire type it must have. */
 static bool read_kind(const wire_field *f, struct_value *out)
 {

@@ -52,9 +52,6 @@ typedef struct struct_value {
     };
 } struct_value;
 
-/** "number", "string", ...: for messages. */
-const char *struct_type_name(struct_type type);
-
 /** Read a serialized Value. VV_CORRUPT when its bytes are malformed; *out is then untouched. */
 VV_MUST_CHECK vv_status struct_value_parse(vv_slice value, struct_value *out);
 

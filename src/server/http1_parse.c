@@ -256,14 +256,6 @@ http1_result http1_parse_head(vv_slice in, http1_head *out, int *status)
     return HTTP1_BAD;
 }
 
-vv_slice http1_header_find(const http1_head *head, const char *name)
-{
-    for (uint32_t i = 0; i < head->header_count; i++)
-        if (equals_lower(head->headers[i].name, name))
-            return head->headers[i].value;
-    return vv_slice_of(NULL, 0);
-}
-
 /* ---- chunked bodies ----------------------------------------------------------------------
  *
  *   SIZE --hex--> SIZE --;--> EXT --CR--> SIZE_LF --LF--> DATA --all--> DATA_CR, DATA_LF --> SIZE

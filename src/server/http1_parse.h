@@ -50,9 +50,6 @@ size_t http1_head_end(vv_slice in, size_t *scan);
  */
 http1_result http1_parse_head(vv_slice in, http1_head *out, int *status);
 
-/** The value of a header by lower-case name; data NULL when absent. */
-vv_slice http1_header_find(const http1_head *head, const char *name);
-
 /* ---- chunked bodies ---------------------------------------------------------------------- */
 
 typedef enum http1_chunk_event {

@@ -120,10 +120,8 @@ void srv_stop(srv *s);
 void *srv_call_ctx(const srv_call *call);           /* the method's */
 void srv_call_set_user(srv_call *call, void *user); /* loop thread */
 void *srv_call_user(const srv_call *call);
-const srv_method *srv_call_method(const srv_call *call);
 vv_slice srv_call_path(const srv_call *call);  /* percent-decoding is the handler's */
 vv_slice srv_call_query(const srv_call *call); /* after '?', HTTP only */
-size_t srv_call_port_index(const srv_call *call);
 /** True when the peer's address is of this machine's loopback network. */
 bool srv_call_from_loopback(const srv_call *call);
 /** A request header by lower-case name; len 0 when absent. Valid until closed(), and while the call

@@ -171,11 +171,6 @@ void *srv_call_user(const srv_call *call)
     return call->user;
 }
 
-const srv_method *srv_call_method(const srv_call *call)
-{
-    return call->method;
-}
-
 vv_slice srv_call_path(const srv_call *call)
 {
     return call->path;
@@ -184,11 +179,6 @@ vv_slice srv_call_path(const srv_call *call)
 vv_slice srv_call_query(const srv_call *call)
 {
     return call->query;
-}
-
-size_t srv_call_port_index(const srv_call *call)
-{
-    return call->conn->port_index;
 }
 
 bool srv_call_from_loopback(const srv_call *call)
