@@ -134,9 +134,9 @@ def main():
     def wanted(name):
         return args.only in name
 
-    for name, mode, in_flight, floor in (("ingest_batch_records_per_s", "batch", 8, 500000),
+    for name, mode, in_flight, floor in (("ingest_batch_records_per_s", "batch", 8, 1000000),
                                          ("ingest_stream_records_per_s", "stream", 1, 250000),
-                                         ("kv_put_per_s", "put", 64, 80000)):
+                                         ("kv_put_per_s", "put", 64, 100000)):
         if not wanted(name):
             continue
         got = [load_figure(mode, seconds, in_flight) for _ in range(runs)]
