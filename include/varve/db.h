@@ -90,9 +90,9 @@ typedef struct vv_options {
                                    that is less than the writes need, they are slowed smoothly to
                                    what it takes. Default 0: as many as the debt needs */
     uint32_t max_open_files; /* descriptors for runs, value files and files of pages, min 16; what
-                                is  read besides is opened for the read. Default: half of what the
-                                process may have. RocksDB holds as many again, at least 20
-                                a shard; by default 512 a shard */
+                                is read besides is opened for the read. Default: half of what the
+                                process may have. RocksDB holds as many again, at least 20 a shard;
+                                by default 512 a shard */
     int64_t archive_interval_ns; /* keep an archive so often by itself; default 0: never */
     uint32_t archives_max;       /* of those the newest so many stay, on each shard; default 100 */
     bool archive_log; /* keep the log until a backup that archives it has it, up to four times
@@ -103,9 +103,9 @@ typedef struct vv_options {
                                 stacks, what malloc loses. Default 0: they come on top */
     uint64_t series_max;     /* series of a tenant, over all its tables: more are refused, by name.
                                 Default 1,000,000 */
-    uint32_t
-        apply_threads; /* that a group of writes to several shards is applied by, that of its
-                          committer included; default: one a shard, as far as there are cores */
+    uint32_t apply_threads;  /* that a group of writes to several shards is applied by, that of its
+                                committer included; default: one a shard, as far as there are
+                                cores */
 } vv_options;
 
 #ifndef __cplusplus
@@ -324,7 +324,7 @@ typedef struct vv_write_result {
  * @return VV_CONFLICT (a vv_batch_require failed), VV_BUSY (waited 10 s for memory in vain: retry
  *         after a pause), VV_NO_MEMORY (it never fits memory_limit: write less at once),
  *         VV_NO_SPACE (refused whole; reads go on), VV_IO (the log failed: reopen the store;
- * whether this batch is there is unknown until then), VV_NOT_FOUND (a table was dropped).
+ *         whether this batch is there is unknown until then), VV_NOT_FOUND (a table was dropped).
  */
 VV_API VV_MUST_CHECK vv_status vv_write(vv_db *db, vv_batch *batch, vv_durability durability,
                                         vv_write_result *result, vv_error *err);

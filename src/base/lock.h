@@ -21,14 +21,13 @@
 #define VV_REQUIRES(...) VV_TSA(requires_capability(__VA_ARGS__))
 #define VV_ACQUIRE(...) VV_TSA(acquire_capability(__VA_ARGS__))
 #define VV_RELEASE(...) VV_TSA(release_capability(__VA_ARGS__))
-#define VV_TRY_ACQUIRE(...) VV_TSA(try_acquire_capability(__VA_ARGS__))
 #define VV_NO_TSA VV_TSA(no_thread_safety_analysis)
 
 /* Taken in rising order only. Equal ranks are never nested. */
 typedef enum vv_lock_rank {
     VV_RANK_SERVER = 10, /* loops, connections, watch lists */
     VV_RANK_INGEST = 20, /* pipeline queues */
-    VV_RANK_DB = 30,     /* open, close, background scheduling */
+    VV_RANK_DB = 30,     /* none in the store: who calls it from under a mutex, as tests do */
     VV_RANK_CATALOG = 40,
     VV_RANK_SERIES = 45,  /* series that come and go */
     VV_RANK_TXN = 50,     /* the commit lock of a node */
@@ -37,8 +36,7 @@ typedef enum vv_lock_rank {
     VV_RANK_LSM = 65,     /* manifest and level state */
     VV_RANK_CACHE = 70,
     VV_RANK_WAL = 80,
-    VV_RANK_IO = 90,
-    VV_RANK_LEAF = 100, /* log sink, counters: calls nothing while held */
+    VV_RANK_LEAF = 100, /* files of a vio, log sink, counters: calls nothing while held */
 } vv_lock_rank;
 
 typedef struct VV_CAPABILITY vv_mutex {
