@@ -119,6 +119,7 @@ void vv_series_query_close(vv_series_cursor *c)
     vv_snapshot_release(c->own);
     series_columns_fini(&c->columns);
     series_points_fini(&c->points);
+    vv_free(c->quality);
     series_points_fini(&c->single);
     vv_arena_fini(&c->names);
     vv_budget_release(&c->table.db->budget, VV_BUDGET_QUERY, c->memory);
@@ -295,6 +296,7 @@ static vv_status next_points(vv_series_cursor *c, vv_series_block *out, vv_error
         .count = n,
         .time_ns = c->points.time + c->given,
         .f64 = c->points.value + c->given,
+        .quality = c->has_quality ? c->quality + c->given : NULL,
         .is_null = c->has_null ? c->points.is_null + c->given : NULL,
         .is_last_of_series = n == left,
     };

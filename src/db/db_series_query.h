@@ -40,6 +40,9 @@ struct vv_series_cursor {
     bool has_null;        /* one of them is */
     series_points single; /* of a series of a group */
     bool has_points;
+    uint32_t *quality; /* [points.count] of samples that are points; else not looked at */
+    uint32_t quality_cap;
+    bool has_quality; /* one of them is not good */
     uint64_t memory; /* reserved of the budget */
 };
 

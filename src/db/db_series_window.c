@@ -170,6 +170,21 @@ static vv_status check_count(const vv_series_cursor *c, size_t count, vv_error *
                    (unsigned long long)c->q.samples_max);
 }
 
+static vv_status keep_quality(vv_series_cursor *c, uint32_t at, uint32_t quality, vv_error *err)
+{
+    if (at == c->quality_cap) {
+        uint32_t cap = at == 0 ? 1024 : 2 * at;
+        uint32_t *more = vv_realloc(c->quality, cap * sizeof *more);
+        if (more == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "no memory for a reduction");
+        c->quality = more;
+        c->quality_cap = cap;
+    }
+    c->quality[at] = quality;
+    c->has_quality |= quality != VV_QUALITY_GOOD;
+    return VV_OK;
+}
+
 /* Its samples as points, for a reduction. */
 static vv_status make_points(vv_series_cursor *c, series_points *out, vv_error *err)
 {
@@ -186,8 +201,12 @@ static vv_status make_points(vv_series_cursor *c, series_points *out, vv_error *
         if (!c->q.all_quality)
             db_series_keep_good(&c->columns, 0);
         series_samples v = series_columns_view(&c->columns);
-        for (uint32_t i = 0; st == VV_OK && i < v.count; i++)
-            st = series_points_add(out, v.time[i], series_samples_number(&v, i), false, err);
+        for (uint32_t i = 0; st == VV_OK && i < v.count; i++) {
+            st = keep_quality(c, out->count, v.quality == NULL ? VV_QUALITY_GOOD : v.quality[i],
+                              err);
+            if (st == VV_OK)
+                st = series_points_add(out, v.time[i], series_samples_number(&v, i), false, err);
+        }
         if (st == VV_OK)
             st = check_count(c, out->count, err);
     }
@@ -239,6 +258,8 @@ static vv_status reduce(vv_series_cursor *c, vv_error *err)
         p->time[i] = p->time[pick[i]];
         p->value[i] = p->value[pick[i]];
         p->is_null[i] = p->is_null[pick[i]];
+        if (c->has_quality)
+            c->quality[i] = c->quality[pick[i]];
     }
     p->count = n;
     vv_free(pick);
@@ -321,6 +342,7 @@ vv_status db_series_window_next(vv_series_cursor *c, vv_error *err)
 {
     vv_status st = VV_OK;
     series_points_clear(&c->points);
+    c->has_quality = false;
     while (st == VV_OK && c->points.count == 0) {
         if (c->next == c->set.count)
             return VV_NOT_FOUND;

@@ -133,6 +133,12 @@ const config_key config_keys[] = {
      "threads that decode records"},
     {"ingest.queue_size", CONFIG_SIZE, FIELD(ingest_queue_size), "auto", VV_MIB, 64 * VV_GIB, NULL,
      "bytes received and not yet committed; over it senders are slowed; auto: by the memory limit"},
+    {"series.table", CONFIG_TEXT, FIELD(series_table), "default/metrics", 0, 0, NULL,
+     "tenant/table of samples and questions that name none, as those of Prometheus"},
+    {"series.historian_table", CONFIG_TEXT, FIELD(series_historian_table), "default/sensors", 0, 0,
+     NULL, "tenant/table of what is asked by a sensor's id"},
+    {"series.max_per_tenant", CONFIG_INT, FIELD(series_max_per_tenant), "1000000", 1,
+     UINT64_C(1000000000), NULL, "series of a tenant; samples of more are refused"},
     {"log.level", CONFIG_CHOICE, FIELD(log_level), "info", 0, 0, level_choices,
      "error, warn, info or debug"},
     {"log.format", CONFIG_CHOICE, FIELD(log_format), "logfmt", 0, 0, format_choices,
@@ -364,6 +370,28 @@ static bool read_address(const char *host, bool *is_loopback)
     return true;
 }
 
+/* One letter, digit or '_', then those and '-' and '.', as the store has it. */
+static bool is_name(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        bool is_plain =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+        if (!is_plain && (i == 0 || (c != '-' && c != '.')))
+            return false;
+    }
+    return len > 0 && len <= VV_NAME_MAX;
+}
+
+static vv_status check_table(const char *key, const char *text, vv_error *err)
+{
+    const char *slash = strchr(text, '/');
+    if (slash != NULL && is_name(text, (size_t)(slash - text)) &&
+        is_name(slash + 1, strlen(slash + 1)))
+        return VV_OK;
+    return vv_fail(err, VV_INVALID, "%s: '%s' is not tenant/table, as default/metrics", key, text);
+}
+
 vv_status config_check(const config *c, vv_error *err)
 {
     bool is_loopback;
@@ -387,7 +415,10 @@ vv_status config_check(const config *c, vv_error *err)
         return vv_fail(err, VV_INVALID,
                        "backup.archive_log: the log is kept in backups, and there is no place for "
                        "them: set backup.dir, or leave it out");
-    return VV_OK;
+    st = check_table("series.table", c->series_table, err);
+    if (st == VV_OK)
+        st = check_table("series.historian_table", c->series_historian_table, err);
+    return st;
 }
 
 static void print_number(const config_key *key, uint64_t n, vv_buf *out)

@@ -57,6 +57,9 @@ typedef struct config {
     bool ingest_auto_create;
     uint64_t ingest_workers;
     uint64_t ingest_queue_size;
+    char series_table[CONFIG_TEXT_MAX];           /* tenant/table */
+    char series_historian_table[CONFIG_TEXT_MAX]; /* likewise */
+    uint64_t series_max_per_tenant;
     uint64_t log_level;  /* vv_log_level */
     uint64_t log_format; /* vv_log_form */
 } config;

@@ -162,6 +162,7 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.max_open_files = (uint32_t)c->storage_max_open_files;
     opt.process_memory = config_process_memory(c);
     opt.archive_log = c->backup_archive_log;
+    opt.series_max = c->series_max_per_tenant;
     opt.log = store_log;
     opt.log_ctx = d->node.log;
     opt.log_level = (int)c->log_level;
@@ -179,7 +180,7 @@ static void add_methods(varve_daemon *d)
         svc_admin_methods,       svc_health_methods,     svc_reflection_methods,
         svc_http_ingest_methods, svc_http_query_methods, svc_http_kv_methods,
         svc_txn_methods,         svc_metrics_methods,    svc_prom_methods,
-        svc_series_methods,      svc_http_feed_methods,
+        svc_series_methods,      svc_http_feed_methods,  svc_http_series_methods,
     };
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         d->method_count +=
@@ -248,6 +249,16 @@ static vv_status start_parts(varve_daemon *d, vv_error *err)
     return st == VV_OK ? listen_on_ports(d, err) : st;
 }
 
+/* "tenant/table", which config_check has seen, as two texts in its place. */
+static void split_table(char *text, const char **tenant, const char **table)
+{
+    char *slash = strchr(text, '/');
+    *tenant = slash == NULL ? GATE_NAME_DEFAULT : text;
+    *table = slash == NULL ? text : slash + 1;
+    if (slash != NULL)
+        *slash = '\0';
+}
+
 vv_status daemon_start(const config *c, vv_log *log, varve_daemon **out, vv_error *err)
 {
     varve_daemon *d = vv_calloc(1, sizeof *d);
@@ -262,8 +273,9 @@ vv_status daemon_start(const config *c, vv_log *log, varve_daemon **out, vv_erro
     d->node.backup_dir = d->config.backup_dir;
     d->node.backup_archive_log = c->backup_archive_log;
     d->node.query_memory_limit = c->query_memory_limit;
-    d->node.series_tenant = GATE_NAME_DEFAULT;
-    d->node.series_table = "metrics";
+    split_table(d->config.series_table, &d->node.series_tenant, &d->node.series_table);
+    split_table(d->config.series_historian_table, &d->node.historian_tenant,
+                &d->node.historian_table);
     vv_status st = start_parts(d, err);
     release_ports(d); /* the server has its own */
     if (st != VV_OK) {

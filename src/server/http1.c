@@ -31,10 +31,10 @@ typedef struct http1 {
     bool continue_due; /* 100 Continue is to be sent */
     bool head_sent;
     bool is_chunked; /* the answer being sent */
-    int error;     /* a status to send without a call */
-    vv_buf kept;   /* input that could not be used yet */
-    size_t scan;   /* of kept: searched for the end of the head */
-    uint64_t left; /* of the body */
+    int error;       /* a status to send without a call */
+    vv_buf kept;     /* input that could not be used yet */
+    size_t scan;     /* of kept: searched for the end of the head */
+    uint64_t left;   /* of the body */
     http1_chunks chunks;
     srv_call *call; /* while attached */
 } http1;
@@ -317,8 +317,8 @@ static void begin_answer(srv_conn *conn, vv_buf *out)
     srv_call *call = h->call;
     const bool has_length = !call->is_streamed;
     h->is_chunked = !has_length && !h->minor_zero;
-    h->keep_alive = h->keep_alive && !h->draining && call->request_ended &&
-                    (has_length || h->is_chunked);
+    h->keep_alive =
+        h->keep_alive && !h->draining && call->request_ended && (has_length || h->is_chunked);
     write_head(conn, out, call->reply_status, call->reply_type,
                has_length ? call->reply_len : UNTIL_CLOSE, call->reply_extra, h->keep_alive);
     h->head_sent = call->response_begun = true;

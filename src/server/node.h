@@ -42,6 +42,8 @@ typedef struct node {
     svc_txn_limits txn_limits;
     const char *series_tenant; /* of questions and samples that name no table */
     const char *series_table;
+    const char *historian_tenant; /* of sensors */
+    const char *historian_table;
     const char *backup_dir; /* "": no backups */
     bool backup_archive_log;
     vv_hist get_ns; /* GetRecord and Kv.Get, arrival to answer */
@@ -68,6 +70,8 @@ size_t svc_txn_methods(node *n, srv_method *out, size_t max);
 size_t svc_http_query_methods(node *n, srv_method *out, size_t max);
 /* varve.v1.Series */
 size_t svc_series_methods(node *n, srv_method *out, size_t max);
+/* /api/v1/series/..., /api/v1/query?sensor=, /api/v1/export */
+size_t svc_http_series_methods(node *n, srv_method *out, size_t max);
 /* /write, /api/v2/write, /api/v1/write, /prometheus/api/v1/write */
 size_t svc_http_feed_methods(node *n, srv_method *out, size_t max);
 /* /prometheus/api/v1/... */

@@ -136,8 +136,8 @@ uint64_t srv_call_connection(const srv_call *call); /* an id, never reused */
 void srv_call_ref(srv_call *call);
 void srv_call_unref(srv_call *call);
 
-/** Queue one message, or a piece of an HTTP answer after srv_call_begin. Takes body's bytes (body is
- * empty afterwards). Any thread. */
+/** Queue one message, or a piece of an HTTP answer after srv_call_begin. Takes body's bytes (body
+ * is empty afterwards). Any thread. */
 void srv_call_send(srv_call *call, vv_buf *body);
 /** Bytes queued and not yet given to the socket. Any thread. */
 size_t srv_call_queued(const srv_call *call);
@@ -151,9 +151,9 @@ void srv_call_finish_grpc(srv_call *call, int code, const char *message);
  * between them. Any thread. */
 void srv_call_reply(srv_call *call, int http_status, const char *content_type, vv_buf *body,
                     const char *extra_header);
-/** Begin the answer of an HTTP call whose length is not known: what srv_call_send queues from here on
- * is its body, in pieces, and srv_call_finish its end. A failure by then cuts the answer off, which
- * the client can tell from its end. As srv_call_reply otherwise. Any thread. */
+/** Begin the answer of an HTTP call whose length is not known: what srv_call_send queues from here
+ * on is its body, in pieces, and srv_call_finish its end. A failure by then cuts the answer off,
+ * which the client can tell from its end. As srv_call_reply otherwise. Any thread. */
 void srv_call_begin(srv_call *call, int http_status, const char *content_type,
                     const char *extra_header);
 /** The body of every HTTP refusal: {"error":{"code","status","message"}}, code being gRPC's. status

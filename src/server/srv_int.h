@@ -406,7 +406,7 @@ struct srv_call {
     _Atomic bool finishing; /* a final status was given by the handler */
     _Atomic bool first_used;
     _Atomic bool post_used;
-    _Atomic bool begun; /* HTTP: srv_call_begin */
+    _Atomic bool begun;   /* HTTP: srv_call_begin */
     srv_item first_item;  /* the first message needs no memory of its own, */
     srv_item finish_item; /* nor does the end; */
     srv_item post_item;   /* for when there is none */

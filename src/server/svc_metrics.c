@@ -6,11 +6,14 @@
  */
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/util.h"
 #include "ingest/ingest.h"
 #include "server/node.h"
+#include "server/svc_series_write.h"
 #include "server/svc_util.h"
 
 #define METRICS_MAX (256u * 1024)
@@ -255,11 +258,56 @@ static void process(vv_buf *out, node *n)
           node_is_ready(n, why, sizeof why) ? 1 : 0);
 }
 
+/* The tenants of series tables are seen one after the other. */
+typedef struct tenants {
+    node *n;
+    vv_buf *out;
+    char last[VV_NAME_MAX + 1];
+} tenants;
+
+static int put_tenant(void *ctx, const vv_table_info *info)
+{
+    tenants *t = ctx;
+    vv_table *table = NULL;
+    uint64_t in_table = 0;
+    uint64_t of_tenant = 0;
+    if (info->kind != VV_TABLE_SERIES || strcmp(info->tenant, t->last) == 0)
+        return 0;
+    vv_status st = vv_table_open(t->n->db, info->tenant, info->name, &table, NULL);
+    if (st == VV_OK)
+        st = vv_series_count(table, &in_table, &of_tenant, NULL);
+    vv_table_close(table);
+    if (st != VV_OK)
+        return 0;
+    (void)snprintf(t->last, sizeof t->last, "%s", info->tenant);
+    vv_buf_printf(t->out, "varve_series{tenant=\"%s\"} %" PRIu64 "\n", info->tenant, of_tenant);
+    return 0;
+}
+
+static void series(vv_buf *out, node *n)
+{
+    svc_series_figures f;
+    tenants t = {.n = n, .out = out};
+    svc_series_figures_read(n, &f);
+    counter(out, "varve_series_requests_total", "Requests with samples.", (double)f.requests);
+    counter(out, "varve_samples_total", "Samples acknowledged.", (double)f.accepted);
+    counter(out, "varve_samples_refused_total",
+            "Samples, or lines of them, that were left out of what was stored.", (double)f.refused);
+    counter(out, "varve_samples_late_total", "Samples behind the out-of-order window.",
+            (double)f.late);
+    counter(out, "varve_series_created_total", "Series that requests brought into being.",
+            (double)f.created);
+    head(out, "varve_series", "gauge", "Series of a tenant.");
+    vv_status st = vv_table_list_names(n->db, NULL, put_tenant, &t, NULL);
+    (void)st; /* what could be counted is there */
+}
+
 void svc_metrics_text(node *n, vv_buf *out)
 {
     process(out, n);
     store(out, n);
     pipeline(out, n);
+    series(out, n);
     transport(out, n);
     counter(out, "varve_queries_total", "Queries answered.",
             (double)atomic_load_explicit(&n->queries_total, memory_order_relaxed));

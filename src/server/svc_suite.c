@@ -19,7 +19,7 @@ static void add_methods(svc_suite *s)
         svc_health_methods,      svc_reflection_methods, svc_query_methods,
         svc_metrics_methods,     svc_http_query_methods, svc_ingestion_methods,
         svc_http_ingest_methods, svc_txn_methods,        svc_prom_methods,
-        svc_series_methods,      svc_http_feed_methods};
+        svc_series_methods,      svc_http_feed_methods,  svc_http_series_methods};
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         s->method_count +=
             services[i](&s->n, s->methods + s->method_count, SUITE_METHODS_MAX - s->method_count);
@@ -68,6 +68,8 @@ void svc_suite_start(svc_suite *s, const svc_suite_options *opt)
     s->n.query_memory_limit = 16u << 20;
     s->n.series_tenant = GATE_NAME_DEFAULT;
     s->n.series_table = "metrics";
+    s->n.historian_tenant = GATE_NAME_DEFAULT;
+    s->n.historian_table = "sensors";
     s->n.started_mono_ns = vv_clock_mono(s->n.env.clock);
     if (!opt->no_recycling)
         assert_true(svc_kv_start(&s->n));
