@@ -12,6 +12,11 @@
  * write before: a key that was there is overwritten, snapshots go on seeing what they saw. After a
  * power cut at any moment all of it is there or none.
  *
+ * With options.archive_log what is put is also written to one file beside the log, so that an
+ * archive of backups leads past the load: each byte two times, then, and the file stays until a
+ * backup that archives the log has it (vv_options). Without, a load is in full backups alone: a
+ * restore to a version behind it needs one made after it.
+ *
  * For tables of the engine lsm and the kind kv.
  */
 #ifndef VARVE_BULK_H
@@ -61,7 +66,9 @@ VV_API uint64_t vv_bulk_bytes(const vv_bulk *load);
  * @return VV_NOT_FOUND when the table was dropped meanwhile; VV_BUSY when the memtables found no
  *         room for 10 s; VV_NO_SPACE, VV_IO as vv_write. When the very last step fails with one of
  *         those two, writes are refused until it is known that nothing of the load is left; if the
- *         power fails before, it is either there after the restart or not, never a part.
+ *         power fails before, it is either there after the restart or not, never a part. With
+ *         archive_log the store refuses all writes then until it is opened anew, and the load is
+ *         there: the log has it.
  *
  * Flushes what memtables hold in the range of the load. Writers of the store wait for two syncs;
  * for a small flush, too, where they keep writing into that range.

@@ -96,7 +96,8 @@ typedef struct vv_options {
     int64_t archive_interval_ns; /* keep an archive so often by itself; default 0: never */
     uint32_t archives_max;       /* of those the newest so many stay, on each shard; default 100 */
     bool archive_log; /* keep the log until a backup that archives it has it, up to four times
-                         log_limit; beyond, the oldest goes. Default false */
+                         log_limit; beyond, the oldest goes. Bulk loads keep what they brought for
+                         as long, up to as much again and the newest load. Default false */
     uint32_t file_amplify_factor; /* btree: files take at most so many times their live pages, 1 to
                                      100; less space is paid with more writing. Default 2 */
     uint64_t process_memory; /* bytes of memory_limit left to what the store does not count: code,
