@@ -518,6 +518,18 @@ static void check_content(sim_world *w, bool is_loaded)
     assert_true((atomic_load(&w->db->kept.bytes) > 0) == is_loaded);
 }
 
+/* A store that goes on shows the load when the log says that it came to be. */
+static void check_promised(sim_world *w)
+{
+    vv_error err = {0};
+    vv_table *t = NULL;
+    if (w->db == NULL || !w->opt.archive_log || atomic_load(&w->db->failed) ||
+        vv_table_open(w->db, "plant", "kv", &t, &err) != VV_OK)
+        return;
+    assert_true((count_loaded(t) > 0) == (atomic_load(&w->db->kept.bytes) > 0));
+    vv_table_close(t);
+}
+
 /* All of the load or none of it; acked: all. */
 static void check_whole(sim_world *w, bool acked)
 {
@@ -617,6 +629,7 @@ static void fail_everywhere(sim_world *w)
                 check_whole(w, st == VV_OK); /* no reopen is needed */
             assert_true(kinds[k] != VIO_SIM_ENOSPC || w->opt.archive_log || w->db == NULL ||
                         !atomic_load(&w->db->failed));
+            check_promised(w);
             close_anyhow(w);
             sim_start(w);
             check_whole(w, st == VV_OK);
