@@ -112,25 +112,24 @@ static bool may_go(const vv_db *db, const limits *l, const db_kept_item *item)
 /* Take out what may go. */
 static db_kept_item *take_gone(vv_db *db, const limits *l)
 {
-    db_kept *kept = &db->kept;
     db_kept_item *gone = NULL;
     db_kept_item *last = NULL;
-    vv_mutex_lock(&kept->lock);
-    for (db_kept_item **at = &kept->first; *at != NULL && kept->holds == 0;) {
+    vv_mutex_lock(&db->kept.lock);
+    for (db_kept_item **at = &db->kept.first; *at != NULL && db->kept.holds == 0;) {
         db_kept_item *item = *at;
         if (may_go(db, l, item)) {
             *at = item->next;
             item->next = gone;
             gone = item;
-            atomic_fetch_sub_explicit(&kept->bytes, item->load.size, memory_order_relaxed);
+            atomic_fetch_sub_explicit(&db->kept.bytes, item->load.size, memory_order_relaxed);
         } else {
             last = item;
             at = &item->next;
         }
     }
-    if (kept->holds == 0)
-        kept->last = last;
-    vv_mutex_unlock(&kept->lock);
+    if (db->kept.holds == 0)
+        db->kept.last = last;
+    vv_mutex_unlock(&db->kept.lock);
     return gone;
 }
 
