@@ -482,6 +482,65 @@ static void what_was_just_flushed_is_in_the_cache(void **state)
     stop(&w);
 }
 
+#define LARGE 8000u /* a block of its own each */
+#define LARGE_KEYS 80u
+
+static void large_value(unsigned i, unsigned pass, char value[LARGE + 1])
+{
+    memset(value, 'v', LARGE);
+    (void)snprintf(value, LARGE, "value %u of pass %u", i, pass);
+    value[LARGE] = '\0';
+}
+
+static void put_large(world *w, unsigned i, unsigned pass)
+{
+    char key[32];
+    char value[LARGE + 1];
+    (void)snprintf(key, sizeof key, "key-%07u", i);
+    large_value(i, pass, value);
+    value[strlen(value)] = ' ';
+    put(w, 1, key, value);
+}
+
+static void expect_large(world *w, unsigned i, unsigned pass)
+{
+    char key[32];
+    char value[LARGE + 1];
+    (void)snprintf(key, sizeof key, "key-%07u", i);
+    large_value(i, pass, value);
+    value[strlen(value)] = ' ';
+    expect(w, 1, key, value);
+}
+
+/* Four sets that one compaction takes together. More than half of the cache: with a second copy of
+ * each value while it goes on, some would not be in memory behind it. */
+static void large_values_stay_in_the_cache_over_a_compaction(void **state)
+{
+    (void)state;
+    world w;
+    start(&w, 1 << 20);
+    for (unsigned i = 0; i < LARGE_KEYS; i += 4)
+        put_large(&w, i, 1); /* hidden by pass 2 */
+    for (unsigned set = 0; set < 4; set++) {
+        for (unsigned i = set; i < LARGE_KEYS; i += 4)
+            put_large(&w, i, 2);
+        flush(&w);
+    }
+    engine_stats stats = stats_of(&w);
+    assert_int_equal(stats.level_runs[0], 0);
+    assert_true(stats.compactions > 0);
+    uint64_t misses = stats.cache_misses;
+    for (unsigned i = 0; i < LARGE_KEYS; i++)
+        expect_large(&w, i, 2);
+    stats = stats_of(&w);
+    assert_true(stats.cache_misses == misses);
+    assert_true(stats.cache_bytes < LARGE_KEYS * (LARGE + 1000));
+    reopen(&w); /* what is in the files is the same */
+    for (unsigned i = 0; i < LARGE_KEYS; i++)
+        expect_large(&w, i, 2);
+    stop(&w);
+}
+
 static vv_status get_from(world *w, const char *key, bool from_memory, const char *want)
 {
     uint8_t full[100];
@@ -605,6 +664,7 @@ int main(void)
         cmocka_unit_test(writers_are_slowed_smoothly_and_freed_again),
         cmocka_unit_test(cursors_over_several_sets_have_them_merged),
         cmocka_unit_test(what_was_just_flushed_is_in_the_cache),
+        cmocka_unit_test(large_values_stay_in_the_cache_over_a_compaction),
         cmocka_unit_test(a_read_from_memory_reads_no_file),
         cmocka_unit_test(damage_of_each_file_is_found_by_check),
     };

@@ -292,6 +292,8 @@ static void finish(lsm_job *job)
 {
     lsm_engine *e = job->e;
     int64_t took_ns = vv_clock_mono(e->opt.env->clock) - job->begin_ns;
+    for (uint32_t i = 0; i < job->file_count; i++)
+        lsm_prefill_take_over(&job->prefills[i], job->runs[i]);
     doom_inputs(job);
     lsm_job_let_compact(job);
     if (job->mem_count > 0) {

@@ -340,6 +340,16 @@ static vv_status enter_writer_table(lsm_job *job, vv_error *err)
                                   err);
 }
 
+/* The block of the item at hand, mostly the one that is written: the writer compares. */
+static void lend_block(lsm_job *job)
+{
+    pgc_file *file = NULL;
+    uint32_t block = 0;
+    bool is_alone =
+        job->merging && job->merge.count > 0 && lsm_source_block(job->merge.heap[0], &file, &block);
+    lsm_writer_lend(job->writer, is_alone ? file : NULL, block);
+}
+
 vv_status lsm_job_write(lsm_job *job, const engine_item *item, bool is_first, vv_error *err)
 {
     vv_status st = VV_OK;
@@ -358,7 +368,10 @@ vv_status lsm_job_write(lsm_job *job, const engine_item *item, bool is_first, vv
     engine_item placed = *item;
     if (st == VV_OK)
         st = lsm_job_place_value(job, &placed, ref, err);
-    return st == VV_OK ? lsm_writer_add(job->writer, &placed, err) : st;
+    if (st != VV_OK)
+        return st;
+    lend_block(job);
+    return lsm_writer_add(job->writer, &placed, err);
 }
 
 vv_status lsm_job_merge_piece(lsm_job *job, bool *end, vv_error *err)

@@ -128,6 +128,8 @@ VV_MUST_CHECK vv_status lsm_writer_enter_table(lsm_writer *w, uint32_t table, co
                                                uint32_t block_size, vv_error *err);
 /** The next entry: key ascending, version descending. */
 VV_MUST_CHECK vv_status lsm_writer_add(lsm_writer *w, const engine_item *item, vv_error *err);
+/** The entry to be added next came from this block of an input, alone in it. */
+void lsm_writer_lend(lsm_writer *w, pgc_file *from, uint32_t block);
 /** A range deletion, in any order; start < end. */
 VV_MUST_CHECK vv_status lsm_writer_add_range(lsm_writer *w, const engine_range *range,
                                              vv_error *err);
@@ -145,8 +147,14 @@ void lsm_writer_close(lsm_writer *w);
 
 /* ---- the blocks of a new run, for the cache (lsm_prefill.c) ---- */
 
+typedef struct lsm_prefill_block {
+    pgc_frame *frame; /* made for it, or NULL */
+    pgc_file *from;   /* else whose frame of block from_block it takes over, or NULL */
+    uint32_t from_block;
+} lsm_prefill_block;
+
 typedef struct lsm_prefill {
-    pgc_frame **frames; /* by block; NULL where there is none */
+    lsm_prefill_block *blocks; /* by number */
     uint32_t count;
     uint32_t cap;
     bool is_over; /* the cache was full */
@@ -154,8 +162,14 @@ typedef struct lsm_prefill {
 
 /** Keep a block if the cache has room. A failure is only a block less. */
 void lsm_prefill_add(lsm_prefill *p, pgc_cache *cache, uint32_t block, vv_slice raw);
-/** Give the blocks to the cache as those of the run, which is not yet in any view; as fini. */
+/** Where the cache has the same bytes as a block of an input, note that they will be taken over.
+ * The input must stay open until then. False: it has not. */
+bool lsm_prefill_borrow(lsm_prefill *p, uint32_t block, vv_slice raw, pgc_file *from,
+                        uint32_t from_block);
+/** Give the blocks made to the cache as those of the run, which is not yet in any view. */
 void lsm_prefill_publish(lsm_prefill *p, lsm_run *run);
+/** Take over what was borrowed, once readers find the run in a view. */
+void lsm_prefill_take_over(lsm_prefill *p, lsm_run *run);
 void lsm_prefill_fini(lsm_prefill *p);
 
 /** What a finished writer kept. */

@@ -60,6 +60,8 @@ struct lsm_writer {
     uint32_t use_count;
     uint32_t use_cap;
     lsm_prefill prefill;
+    pgc_file *loan; /* whose block loan_block the entry at hand is, or NULL */
+    uint32_t loan_block;
     uint64_t counted; /* bytes of the buffers that the budget knows */
     bool finished;
 };
@@ -263,6 +265,18 @@ static vv_status store_block(lsm_writer *w, vv_error *err)
     return st == VV_OK && full ? emit_held(w, err) : st;
 }
 
+/* Of a bulk load its version is still to come. */
+static void keep_for_cache(lsm_writer *w, bool wide)
+{
+    vv_slice raw = vv_buf_slice(&w->raw);
+    if (w->opt.is_bulk)
+        return;
+    bool borrowed = wide && w->loan != NULL &&
+                    lsm_prefill_borrow(&w->prefill, w->block_count, raw, w->loan, w->loan_block);
+    if (!borrowed)
+        lsm_prefill_add(&w->prefill, w->opt.store->cache, w->block_count, raw);
+}
+
 static vv_status finish_block(lsm_writer *w, bool wide, vv_error *err)
 {
     if (w->block.count == 0)
@@ -274,8 +288,8 @@ static vv_status finish_block(lsm_writer *w, bool wide, vv_error *err)
         st = store_block(w, err);
     if (st == VV_OK)
         st = set_buf(&w->border, vv_buf_slice(&w->last_key), err);
-    if (st == VV_OK && !w->opt.is_bulk) /* its version is still to come */
-        lsm_prefill_add(&w->prefill, w->opt.store->cache, w->block_count, vv_buf_slice(&w->raw));
+    if (st == VV_OK)
+        keep_for_cache(w, wide);
     w->border_version = w->last_version;
     w->block_count++;
     count_buffers(w);
@@ -388,6 +402,12 @@ vv_status lsm_writer_add(lsm_writer *w, const engine_item *item, vv_error *err)
     w->last_version = item->version;
     count_item(w, item, new_key);
     return wide ? finish_block(w, true, err) : VV_OK;
+}
+
+void lsm_writer_lend(lsm_writer *w, pgc_file *from, uint32_t block)
+{
+    w->loan = from;
+    w->loan_block = block;
 }
 
 static void put_slice(vv_buf *buf, vv_slice s)

@@ -376,6 +376,16 @@ static const engine_source_ops level_source_ops = {
     .seek_below_at = level_seek_below_at,
 };
 
+bool lsm_source_block(engine_source *src, pgc_file **file, uint32_t *block)
+{
+    if (src->ops != &level_source_ops || !src->valid)
+        return false;
+    const level_source *s = source_of(src);
+    *file = s->level->run[s->run]->pages;
+    *block = s->block;
+    return (s->at.flags & LSM_BLOCK_WIDE) != 0;
+}
+
 vv_status lsm_source_create(lsm_level *level, size_t scan_size, engine_source **out, vv_error *err)
 {
     level_source *s = vv_alloc(sizeof *s);

@@ -419,6 +419,22 @@ void pgc_publish(pgc_file *file, uint32_t block, pgc_frame *frame)
     vv_mutex_unlock(&cache->lock);
 }
 
+void pgc_move(pgc_file *from, uint32_t from_block, pgc_file *to, uint32_t to_block)
+{
+    pgc_cache *cache = from->cache;
+    assert(to->cache == cache && from_block < from->block_count && to_block < to->block_count);
+    vv_mutex_lock(&cache->lock);
+    pgc_frame *frame = atomic_load_explicit(&from->ref[from_block], memory_order_relaxed);
+    pgc_frame *there = atomic_load_explicit(&to->ref[to_block], memory_order_relaxed);
+    if (frame != NULL && there == NULL) { /* its queue and the word's reference go along */
+        atomic_store(frame->slot, NULL);
+        frame->slot = &to->ref[to_block];
+        frame->file = to;
+        atomic_store_explicit(frame->slot, frame, memory_order_release);
+    }
+    vv_mutex_unlock(&cache->lock);
+}
+
 vv_status pgc_file_create(pgc_cache *cache, uint32_t block_count, pgc_file **out, vv_error *err)
 {
     size_t size = sizeof(pgc_file) + (size_t)block_count * sizeof(pgc_frame *);

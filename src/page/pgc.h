@@ -138,4 +138,10 @@ bool pgc_has_room(const pgc_cache *cache, size_t len);
  * was faster nothing happens: the frame stays private. Makes room first. Not in a section. */
 void pgc_publish(pgc_file *file, uint32_t block, pgc_frame *frame);
 
+/** The frame of a block, if it has one, becomes that of a block of another file of the same cache,
+ * which the caller knows to hold the same bytes and which has none yet. Who found it before keeps
+ * it; the next who asks under the old name loads a copy. Both files live at least until the
+ * sections open now have ended. */
+void pgc_move(pgc_file *from, uint32_t from_block, pgc_file *to, uint32_t to_block);
+
 #endif

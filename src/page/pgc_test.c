@@ -359,11 +359,54 @@ static void a_hit_takes_no_lock_and_no_memory(void **state)
     pgc_cache_destroy(cache);
 }
 
+/* Without a mark that it was used. */
+static pgc_frame *find(pgc_file *file, uint32_t block)
+{
+    return pgc_peek(file, block);
+}
+
+static void a_block_moves_to_another_file(void **state)
+{
+    (void)state;
+    vv_budget budget;
+    vv_budget_init(&budget, 0);
+    pgc_cache *cache = make_cache(64 * 4200, &budget);
+    pgc_file *from = make_file(cache, 10);
+    pgc_file *to = make_file(cache, 2000);
+    pgc_frame *frame = load(from, 3, 4096);
+    pgc_frame *taken = load(to, 6, 4096);
+    uint64_t used = vv_budget_part_used(&budget, VV_BUDGET_CACHE);
+    pgc_move(from, 3, to, 5);
+    assert_null(find(from, 3));
+    assert_ptr_equal(find(to, 5), frame);
+    pgc_move(from, 3, to, 7); /* there is none any more */
+    assert_null(find(to, 7));
+    pgc_move(to, 5, to, 6); /* that one has its own */
+    assert_ptr_equal(find(to, 5), frame);
+    assert_ptr_equal(find(to, 6), taken);
+    assert_true(vv_budget_part_used(&budget, VV_BUDGET_CACHE) == used);
+    pgc_frame *again = load(from, 3, 4096); /* for who still asks under the old name */
+    assert_ptr_equal(find(from, 3), again);
+    pgc_unpin(again);
+    pgc_unpin(frame);
+    pgc_unpin(taken);
+    pgc_file_destroy(from);
+    assert_int_equal(pgc_data(find(to, 5))[4095], 3);
+    for (uint32_t i = 100; i < 2000; i++)
+        pgc_unpin(load(to, i, 4096));
+    assert_null(find(to, 5)); /* evicted like any other */
+    pgc_file_destroy(to);
+    vv_epoch_drain();
+    assert_int_equal(vv_budget_part_used(&budget, VV_BUDGET_CACHE), 0);
+    pgc_cache_destroy(cache);
+}
+
 #define RACE_ROUNDS 20000u
 
 typedef struct race {
     pgc_file *file;
-    size_t len; /* bytes of a block, or a few more */
+    pgc_file *other; /* the same blocks: they move between the two */
+    size_t len;      /* bytes of a block, or a few more */
     uint64_t seed;
     unsigned wrong;
 } race;
@@ -379,8 +422,9 @@ static void *race_reader(void *arg)
     uint8_t kept_byte = 0;
     for (unsigned i = 0; i < RACE_ROUNDS; i++) {
         uint32_t block = (uint32_t)vv_rng_below(&rng, r->file->block_count);
+        pgc_file *file = vv_rng_one_in(&rng, 2) ? r->file : r->other;
         vv_epoch_enter();
-        pgc_frame *frame = pgc_lookup(r->file, block);
+        pgc_frame *frame = pgc_lookup(file, block);
         if (frame != NULL) {
             r->wrong += pgc_data(frame)[17] != (uint8_t)block;
             if (kept == NULL && vv_rng_one_in(&rng, 3)) {
@@ -391,9 +435,9 @@ static void *race_reader(void *arg)
         }
         vv_epoch_exit();
         if (frame == NULL &&
-            pgc_frame_create(r->file->cache, r->len + block % 700, &frame, NULL) == VV_OK) {
+            pgc_frame_create(file->cache, r->len + block % 700, &frame, NULL) == VV_OK) {
             memset(pgc_data(frame), (int)block, r->len);
-            pgc_publish(r->file, block, frame);
+            pgc_publish(file, block, frame);
             pgc_unpin(frame);
         }
         if (kept != NULL && vv_rng_one_in(&rng, 5)) {
@@ -407,21 +451,37 @@ static void *race_reader(void *arg)
     return NULL;
 }
 
+static void *race_mover(void *arg)
+{
+    race *r = arg;
+    vv_rng rng;
+    vv_rng_init(&rng, r->seed);
+    for (unsigned i = 0; i < RACE_ROUNDS; i++) {
+        uint32_t block = (uint32_t)vv_rng_below(&rng, r->file->block_count);
+        bool back = vv_rng_one_in(&rng, 2);
+        pgc_move(back ? r->other : r->file, block, back ? r->file : r->other, block);
+    }
+    return NULL;
+}
+
 static void run_race(uint64_t cache_size, uint32_t blocks, size_t len)
 {
     pgc_cache *cache = make_cache(cache_size, NULL);
     pgc_file *file = make_file(cache, blocks);
-    pthread_t threads[3];
-    race races[3];
+    pgc_file *other = make_file(cache, blocks);
+    pthread_t threads[4];
+    race races[4];
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
-        races[i] = (race){.file = file, .len = len, .seed = vv_test_seed(5) + i};
-        assert_int_equal(pthread_create(&threads[i], NULL, race_reader, &races[i]), 0);
+        races[i] = (race){.file = file, .other = other, .len = len, .seed = vv_test_seed(5) + i};
+        void *(*fn)(void *) = i == 0 ? race_mover : race_reader;
+        assert_int_equal(pthread_create(&threads[i], NULL, fn, &races[i]), 0);
     }
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
         assert_int_equal(pthread_join(threads[i], NULL), 0);
         assert_int_equal(races[i].wrong, 0);
     }
     pgc_file_destroy(file);
+    pgc_file_destroy(other);
     pgc_cache_destroy(cache);
 }
 
@@ -445,6 +505,7 @@ int main(void)
         cmocka_unit_test(a_large_value_takes_a_slot_of_its_size),
         cmocka_unit_test(a_failed_allocation_is_an_answer),
         cmocka_unit_test(a_hit_takes_no_lock_and_no_memory),
+        cmocka_unit_test(a_block_moves_to_another_file),
         cmocka_unit_test(prop_a_scan_does_not_push_out_what_is_hot),
         cmocka_unit_test(prop_another_hot_set_takes_the_place_of_the_last),
         cmocka_unit_test(prop_readers_and_evictions_agree),
