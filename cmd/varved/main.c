@@ -206,7 +206,8 @@ int main(int argc, char **argv)
     int code = parse_arguments(argc, argv, &args);
     if (code >= 0)
         goto out;
-    if (load_config(&c, &args, &err) != VV_OK) {
+    if (load_config(&c, &args, &err) != VV_OK ||
+        (args.check_config && daemon_check(&c, &err) != VV_OK)) {
         (void)fprintf(stderr, "varved: %s\n", err.msg);
         code = EXIT_USAGE;
         goto out;

@@ -19,7 +19,9 @@
 
 #define CONNECT_MS 5000
 #define REQUEST_MS 5000
-#define PULL_MS 5000 /* a pull is open so long on the server */
+#define FLUSH_MS 500
+#define PULL_MS 5000                  /* a pull is open so long on the server */
+#define PULL_BYTES (4u * 1024 * 1024) /* with subjects and headers */
 #define PULL_GRACE_MS 2000
 #define GATHER_MS 1 /* between the messages of a batch */
 #define PING_MS 10000
@@ -44,8 +46,10 @@ typedef struct nats_broker {
     int64_t created_ns; /* of the stream */
     uint64_t dropped;
     char *inbox;                        /* where a pull is answered */
-    uint32_t asked;                     /* messages of the last pull that have not come */
-    int64_t asked_until_ms;             /* by nats_Now: then it is over, answered or not */
+    uint32_t asked;                     /* messages of open pulls that have not come */
+    int64_t asked_until_ms;             /* by nats_Now: then they are over, answered or not */
+    bool has_come;                      /* a message, since the last pull */
+    bool is_large;                      /* the next one has more bytes than a pull */
     natsMsgList lists[FEED_SLOTS];      /* Msgs is ours, [batch] */
     feed_message *messages[FEED_SLOTS]; /* [batch] */
 } nats_broker;
@@ -130,6 +134,8 @@ static vv_status find_stream(nats_broker *b, feed_stream *out, vv_error *err)
 static void close_all(feed_broker *broker)
 {
     nats_broker *b = broker_of(broker);
+    if (b->connection != NULL && natsConnection_Status(b->connection) == NATS_CONN_STATUS_CONNECTED)
+        (void)natsConnection_FlushTimeout(b->connection, FLUSH_MS); /* the last acknowledgement */
     natsSubscription_Destroy(b->subscription);
     natsInbox_Destroy(b->inbox);
     b->inbox = NULL;
@@ -186,7 +192,7 @@ static vv_status make_consumer(nats_broker *b, uint64_t sequence, vv_error *err)
     config.OptStartSeq = sequence;
     config.AckPolicy = js_AckAll;
     config.AckWait = ACK_WAIT_NS;
-    config.MaxAckPending = (int64_t)b->batch * (FEED_SLOTS + 2);
+    config.MaxAckPending = (int64_t)b->batch * (FEED_SLOTS + 4);
     s = js_AddConsumer(NULL, b->js, b->stream, &config, NULL, NULL);
     return s == NATS_OK ? VV_OK : fail(err, s, "make the consumer", b->durable);
 }
@@ -251,34 +257,47 @@ static bool read_message(const nats_broker *b, natsMsg *m, feed_message *out)
     return true;
 }
 
-/* Ask for a batch, unless one is still coming. libnats has this too (natsSubscription_Fetch), but
- * when an earlier pull is answered late it writes past the end of its list (seen in 3.4.1). */
+/* Ask for a batch, unless more than one is still coming: the server goes on sending while we write.
+ * A pull is bounded in bytes, for messages may be large; one that is larger is asked for alone.
+ * libnats has this too (natsSubscription_Fetch), but when an earlier pull is answered late it
+ * writes past the end of its list (seen in 3.4.1). */
 static natsStatus pull(nats_broker *b)
 {
     char subject[512], request[96];
     int64_t now = nats_Now();
-    if (b->is_core || (b->asked > 0 && now < b->asked_until_ms))
+    if (now >= b->asked_until_ms)
+        b->asked = 0;
+    if (b->is_core || b->asked > b->batch)
         return NATS_OK;
     int n =
         snprintf(subject, sizeof subject, "$JS.API.CONSUMER.MSG.NEXT.%s.%s", b->stream, b->durable);
     if (n < 0 || (size_t)n >= sizeof subject)
         return NATS_INVALID_ARG;
-    (void)snprintf(request, sizeof request, "{\"batch\":%u,\"expires\":%lld}", b->batch,
-                   (long long)(PULL_MS * VV_NS_PER_MS));
+    uint32_t count = b->is_large ? 1 : b->batch;
+    n = snprintf(request, sizeof request, "{\"batch\":%u,\"expires\":%lld", count,
+                 (long long)(PULL_MS * VV_NS_PER_MS));
+    (void)snprintf(request + n, sizeof request - (size_t)n,
+                   b->is_large ? "}" : ",\"max_bytes\":%u}", PULL_BYTES);
     natsStatus s = natsConnection_PublishRequestString(b->connection, subject, b->inbox, request);
-    b->asked = b->batch;
+    b->asked += count;
     b->asked_until_ms = now + PULL_MS + PULL_GRACE_MS;
+    b->has_come = b->is_large = false;
     return s;
 }
 
 /* The server's word on a pull, in place of a message: its end, or why there will be nothing. */
 static natsStatus end_pull(nats_broker *b, natsMsg *m)
 {
-    const char *code = NULL;
+    const char *code = NULL, *text = NULL;
     natsStatus s = natsMsgHeader_Get(m, "Status", &code);
-    b->asked = 0;
+    b->asked = 0; /* of another one messages may come all the same */
     if (s != NATS_OK)
         return NATS_ERR;
+    if (strcmp(code, "409") == 0 && natsMsgHeader_Get(m, "Description", &text) == NATS_OK &&
+        strstr(text, "MaxBytes") != NULL) {
+        b->is_large = !b->has_come;
+        return NATS_TIMEOUT;
+    }
     if (strcmp(code, "408") == 0 || strcmp(code, "404") == 0)
         return NATS_TIMEOUT;
     return strcmp(code, "100") == 0 ? NATS_OK : NATS_NOT_FOUND; /* 409: deleted; 503: nobody */
@@ -298,6 +317,7 @@ static natsStatus gather_one(nats_broker *b, natsMsgList *list, int64_t wait_ms)
         return s;
     }
     b->asked -= b->asked > 0;
+    b->has_come = true;
     list->Msgs[list->Count++] = m;
     return NATS_OK;
 }
@@ -429,6 +449,12 @@ static natsStatus set_tls(natsOptions *options, const feed_nats_options *o)
     return s;
 }
 
+static vv_status fail_key(vv_error *err, natsStatus s, const char *key, const char *want)
+{
+    return vv_fail(err, s == NATS_NO_MEMORY ? VV_NO_MEMORY : VV_INVALID,
+                   "%s: libnats wants it %s: %s", key, want, natsStatus_GetText(s));
+}
+
 static vv_status make_options(nats_broker *b, const feed_nats_options *o, vv_error *err)
 {
     natsStatus s = natsOptions_Create(&b->options);
@@ -447,14 +473,13 @@ static vv_status make_options(nats_broker *b, const feed_nats_options *o, vv_err
     if (s != NATS_OK)
         return fail(err, s, "options of", b->subject);
     s = set_servers(b->options, o->url);
-    if (s != NATS_OK)
-        return fail(err, s, "nats.url", is_set(o->url) ? o->url : FEED_NATS_URL_DEFAULT);
+    if (s != NATS_OK) /* without its text, which may hold a password */
+        return fail_key(err, s, "nats.url", "of the form nats://host:port, separated by commas");
     s = set_identity(b->options, o);
     if (s != NATS_OK)
-        return fail(err, s, "nats.credentials", is_set(o->credentials) ? o->credentials : "");
+        return fail_key(err, s, "nats.credentials", "a file with a JWT and a seed");
     s = set_tls(b->options, o);
-    return s == NATS_OK ? VV_OK
-                        : fail(err, s, "nats.tls", is_set(o->tls_ca) ? o->tls_ca : "certificates");
+    return s == NATS_OK ? VV_OK : fail_key(err, s, "nats.tls", "files of certificates and a key");
 }
 
 vv_status feed_nats_create(const feed_nats_options *options, feed_broker **out, vv_error *err)

@@ -16,6 +16,7 @@
 
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -52,12 +53,15 @@ struct feed_pump {
     int64_t quiet_since_ns;
     int64_t retry_at_ns;
     unsigned failures; /* in a row */
+    bool is_lost;      /* the target's table was dropped: the session ends */
     vv_rng rng;
     uint64_t dropped_before; /* by subscriptions that are closed */
     vv_thread *thread;
     const vv_threads *threads;
-    vv_mutex lock; /* rank VV_RANK_LEAF; for wake alone */
+    vv_mutex lock; /* rank VV_RANK_LEAF; for wake and why */
     vv_cond wake;
+    char why[200];
+    bool has_why; /* the pump's thread's own */
     _Atomic bool stop;
     struct {
         _Atomic uint64_t messages, bytes, batches, accepted, refused, redelivered, poison, expired,
@@ -83,10 +87,22 @@ static bool is_numbered(const feed_pump *p)
 
 /* ---- pauses ---- */
 
+/* What feed_pump_stats tells of the last failure; NULL: it is over. */
+static void note_why(feed_pump *p, const vv_error *why)
+{
+    if (why == NULL && !p->has_why)
+        return;
+    p->has_why = why != NULL;
+    vv_mutex_lock(&p->lock);
+    (void)snprintf(p->why, sizeof p->why, "%s", why == NULL ? "" : why->msg);
+    vv_mutex_unlock(&p->lock);
+}
+
 /* Before the next try: doubling, between half and all of it, so that many feeds do not return as
  * one. */
-static void pause_after_failure(feed_pump *p)
+static void pause_after_failure(feed_pump *p, const vv_error *why)
 {
+    note_why(p, why);
     int64_t pause = p->o.retry_min_ns;
     for (unsigned i = 0; i < p->failures && pause < p->o.retry_max_ns; i++)
         pause *= 2;
@@ -126,7 +142,7 @@ static void end_session(feed_pump *p)
 static void fail_session(feed_pump *p, const vv_error *why)
 {
     end_session(p);
-    pause_after_failure(p);
+    pause_after_failure(p, why);
     vv_log_to(p->o.log, VV_LOG_WARN, "feeds", "stream lost, trying again",
               VV_KV_S("stream", p->o.name), VV_KV_S("why", why->msg),
               VV_KV_I("pause_ms", (p->retry_at_ns - vv_clock_mono(p->o.clock)) / VV_NS_PER_MS));
@@ -165,7 +181,9 @@ static void place_position(feed_pump *p, const feed_position *stored, bool is_kn
 static vv_status open_session(feed_pump *p, vv_error *err)
 {
     feed_position stored;
-    vv_status st = p->o.broker->ops->open(p->o.broker, &p->stream, err);
+    vv_status st = p->o.target->ops->open(p->o.target, err);
+    if (st == VV_OK)
+        st = p->o.broker->ops->open(p->o.broker, &p->stream, err);
     if (st != VV_OK)
         return st;
     if (is_numbered(p)) {
@@ -191,6 +209,7 @@ static vv_status consume(feed_pump *p, vv_error *err)
     p->quiet_since_ns = vv_clock_mono(p->o.clock);
     p->state = PUMP_RUNNING;
     atomic_store_explicit(&p->stats.is_connected, true, memory_order_relaxed);
+    note_why(p, NULL);
     return VV_OK;
 }
 
@@ -267,7 +286,12 @@ static void retry_head(feed_pump *p, const vv_error *why)
 {
     pump_slot *s = &p->slots[p->head];
     s->is_started = s->is_filled = false;
-    pause_after_failure(p);
+    p->is_lost = why->status == VV_NOT_FOUND;
+    if (p->is_lost) {
+        note_why(p, why);
+        return;
+    }
+    pause_after_failure(p, why);
     vv_log_to(p->o.log, VV_LOG_WARN, "feeds", "batch not written, trying again",
               VV_KV_S("stream", p->o.name), VV_KV_S("why", why->msg),
               VV_KV_U("messages", s->count - s->from));
@@ -303,6 +327,7 @@ static void note_done(feed_pump *p, pump_slot *s)
     s->is_filled = s->is_started = false;
     s->filled = 0;
     p->failures = 0;
+    note_why(p, NULL);
 }
 
 static void halve(feed_pump *p, const vv_error *why)
@@ -473,6 +498,9 @@ int64_t feed_pump_step(feed_pump *p)
         st = consume(p, &why);
     if (st == VV_OK)
         st = turn(p, &why);
+    if (st == VV_OK && p->is_lost)
+        st = vv_fail(&why, VV_NOT_FOUND, "%s", p->why);
+    p->is_lost = false;
     if (st != VV_OK)
         fail_session(p, &why);
     now = vv_clock_mono(p->o.clock);
@@ -513,17 +541,24 @@ vv_status feed_pump_start(feed_pump *pump, const vv_threads *threads, vv_error *
     return threads->create("feed", VV_THREAD_NORMAL, run, pump, &pump->thread, err);
 }
 
-/* The batch on its way becomes durable and is acknowledged; what is only fetched comes again. */
+/* What was fetched becomes durable and is acknowledged, as far as it goes without a pause; the rest
+ * comes again. */
 static void finish(feed_pump *p)
 {
     vv_error why;
     if (p->state == PUMP_CLOSED)
         return;
-    if (p->used > 0 && p->slots[p->head].is_started) {
-        settle(p);
-        if (p->slots[p->head].from == p->slots[p->head].count && pop_head(p, &why) != VV_OK)
+    while (p->used > 0 && p->retry_at_ns == 0 && !p->is_lost) {
+        pump_slot *head = &p->slots[p->head];
+        if (!head->is_started && head->from < head->count)
+            start_head(p);
+        if (head->is_started)
+            settle(p);
+        if (head->from == head->count && pop_head(p, &why) != VV_OK) {
             vv_log_to(p->o.log, VV_LOG_DEBUG, "feeds", "last acknowledgement not sent",
                       VV_KV_S("why", why.msg));
+            break;
+        }
     }
     end_session(p);
 }
@@ -551,12 +586,15 @@ void feed_pump_destroy(feed_pump *pump)
     vv_free(pump);
 }
 
-void feed_pump_stats(const feed_pump *pump, feed_stats *out)
+void feed_pump_stats(feed_pump *pump, feed_stats *out)
 {
 #define READ(field) .field = atomic_load_explicit(&pump->stats.field, memory_order_relaxed)
-    *out = (feed_stats){READ(messages), READ(bytes),       READ(batches),     READ(accepted),
-                        READ(refused),  READ(redelivered), READ(poison),      READ(expired),
-                        READ(dropped),  READ(sessions),    READ(failures),    READ(resyncs),
-                        READ(waiting),  READ(sequence),    READ(is_connected)};
+    *out = (feed_stats){READ(messages), READ(bytes),       READ(batches),      READ(accepted),
+                        READ(refused),  READ(redelivered), READ(poison),       READ(expired),
+                        READ(dropped),  READ(sessions),    READ(failures),     READ(resyncs),
+                        READ(waiting),  READ(sequence),    READ(is_connected), .why = ""};
 #undef READ
+    vv_mutex_lock(&pump->lock);
+    memcpy(out->why, pump->why, sizeof out->why);
+    vv_mutex_unlock(&pump->lock);
 }

@@ -91,8 +91,11 @@ typedef struct feed_outcome {
 
 typedef struct feed_target feed_target;
 
-/* All calls come from the pump's thread. A slot is begun, filled, started, waited for. */
+/* All calls come from the pump's thread. A slot is begun, filled, started, waited for. When one
+ * answers VV_NOT_FOUND, what was written to is gone: open is next. */
 typedef struct feed_target_ops {
+    /* Find, or make, what is written to. At the beginning of each session. */
+    vv_status (*open)(feed_target *target, vv_error *err);
     /* How far the source was taken in; VV_NOT_FOUND: never. */
     vv_status (*position)(feed_target *target, feed_position *out, vv_error *err);
     /* An empty batch; what the slot held is forgotten. Its sink is valid until the next begin. */
@@ -145,6 +148,7 @@ typedef struct feed_stats {
     uint64_t waiting;     /* now: messages of the stream behind the last one fetched */
     uint64_t sequence;    /* now: taken in up to here */
     bool is_connected;    /* now */
+    char why[200];        /* the last failure, until things go on after it; "": none */
 } feed_stats;
 
 typedef struct feed_pump feed_pump;
@@ -159,10 +163,10 @@ void feed_pump_destroy(feed_pump *pump);
 int64_t feed_pump_step(feed_pump *pump);
 
 VV_MUST_CHECK vv_status feed_pump_start(feed_pump *pump, const vv_threads *threads, vv_error *err);
-/** Finishes the batch on its way, acknowledges it, and disconnects. */
+/** Writes and acknowledges what was fetched, unless a write fails, and disconnects. */
 void feed_pump_stop(feed_pump *pump);
 
 /** Any thread. */
-void feed_pump_stats(const feed_pump *pump, feed_stats *out);
+void feed_pump_stats(feed_pump *pump, feed_stats *out);
 
 #endif

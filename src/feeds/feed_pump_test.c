@@ -80,6 +80,7 @@ typedef struct world {
         bool has_position, is_started, is_written;
     } batch[FEED_SLOTS];
     unsigned busy_one_in;
+    bool is_dropped;    /* the table, until it is made again */
     int64_t invalid_id; /* a sample whose series has another type in the table */
 } world;
 
@@ -223,6 +224,14 @@ static void fake_close(feed_broker *broker)
 
 /* ---- the table ---- */
 
+static vv_status fake_target_open(feed_target *target, vv_error *err)
+{
+    world *w = VV_CONTAINER_OF(target, world, target);
+    vv_status st = call(w, err);
+    w->is_dropped &= st != VV_OK;
+    return st;
+}
+
 static vv_status fake_position(feed_target *target, feed_position *out, vv_error *err)
 {
     world *w = VV_CONTAINER_OF(target, world, target);
@@ -314,6 +323,8 @@ static vv_status fake_start(feed_target *target, unsigned slot, const feed_posit
     vv_status st = call(w, err);
     for (unsigned i = 0; i < FEED_SLOTS; i++)
         assert_false(w->batch[i].is_started); /* one on its way */
+    if (st == VV_OK && w->is_dropped)
+        st = vv_fail(err, VV_NOT_FOUND, "the table was dropped");
     if (st != VV_OK)
         return st;
     w->batch[slot].is_started = true;
@@ -347,8 +358,8 @@ static world *world_create(uint64_t seed)
     static const feed_broker_ops broker_ops = {fake_open,    fake_consume, fake_fetch,
                                                fake_ack,     fake_release, fake_check,
                                                fake_dropped, fake_close};
-    static const feed_target_ops target_ops = {fake_position, fake_begin, fake_dead, fake_start,
-                                               fake_wait};
+    static const feed_target_ops target_ops = {fake_target_open, fake_position, fake_begin,
+                                               fake_dead,        fake_start,    fake_wait};
     world *w = calloc(1, sizeof *w);
     assert_non_null(w);
     w->clock.clock.ops = &clock_ops;
@@ -434,6 +445,32 @@ static void test_all_comes_in_once(void **state)
     feed_pump_destroy(p);
     assert_int_equal(w->floor, 1200);
     assert_false(w->is_open);
+    free(w);
+}
+
+/* It is made again and filled from the beginning of the stream. */
+static void test_a_dropped_table(void **state)
+{
+    (void)state;
+    world *w = world_create(2);
+    feed_pump *p = pump_create(w);
+    feed_stats s;
+    publish_many(w, 1, 300);
+    run_dry(w, p);
+    w->is_dropped = true;
+    w->has_position = false;
+    memset(w->written, 0, sizeof w->written);
+    memset(w->letters, 0, sizeof w->letters);
+    publish_many(w, 301, 100);
+    step(w, p);
+    feed_pump_stats(p, &s);
+    assert_string_equal(s.why, "the table was dropped");
+    run_dry(w, p);
+    check_each_once(w, 1, 400, "dropped", 0);
+    feed_pump_stats(p, &s);
+    assert_int_equal(s.sessions, 2);
+    assert_string_equal(s.why, "");
+    feed_pump_destroy(p);
     free(w);
 }
 
@@ -630,6 +667,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_comes_in_once),
+        cmocka_unit_test(test_a_dropped_table),
         cmocka_unit_test(prop_every_call_may_fail),
         cmocka_unit_test(prop_nothing_lost_nothing_doubled),
         cmocka_unit_test(test_a_stream_made_anew),

@@ -26,6 +26,7 @@ static_assert(FEED_LABELS_MAX == VV_LABELS_MAX && FEED_LABEL_BYTES_MAX == VV_LAB
 
 #define LETTER_KEY_MAX 48u
 #define LETTER_MAX (8u * 1024 * 1024)
+#define LETTER_PAYLOAD_MAX (4u * 1024 * 1024) /* of what is longer, its beginning */
 
 static vv_status add_samples(vv_samples *s, feed_type type, const int64_t *time_ns, feed_values v,
                              const uint32_t *quality, size_t count, vv_error *err)
@@ -127,8 +128,14 @@ typedef struct store_slot {
 typedef struct feed_store {
     feed_target target;
     vv_db *db;
+    feed_open_table *open;
+    void (*note)(void *ctx, vv_status st);
+    void *ctx;
     vv_table *table;
     vv_table *dead;
+    bool is_open;
+    char *tenant;
+    char *name;
     char *source;
     char *stream;
     uint64_t unnumbered; /* dead letters of messages without a sequence */
@@ -212,7 +219,8 @@ static vv_status store_dead(feed_target *target, unsigned index, const feed_dead
     vv_buf_reset(&s->letter);
     wire_put_text(&s->letter, 1, vv_slice_str(dead->reason));
     wire_put_text(&s->letter, 2, m->subject);
-    wire_put_string(&s->letter, 3, m->payload);
+    wire_put_string(&s->letter, 3,
+                    vv_slice_of(m->payload.data, vv_min_u64(m->payload.len, LETTER_PAYLOAD_MAX)));
     wire_put_uint(&s->letter, 4, m->sequence);
     wire_put_text(&s->letter, 5, vv_slice_str(s->stream));
     wire_put_int(&s->letter, 6, m->published_ns);
@@ -241,6 +249,14 @@ static void appended(void *ctx, vv_status status, const vv_append_result *result
     vv_mutex_unlock(&s->lock);
 }
 
+static void note_write(feed_store *s, vv_status st, bool is_over)
+{
+    if (st == VV_NOT_FOUND)
+        s->is_open = false; /* a table was dropped */
+    if (is_over && s->note != NULL)
+        s->note(s->ctx, st);
+}
+
 static vv_status store_start(feed_target *target, unsigned index, const feed_position *position,
                              vv_error *err)
 {
@@ -252,10 +268,10 @@ static vv_status store_start(feed_target *target, unsigned index, const feed_pos
     if (st == VV_OK && position != NULL)
         st = vv_samples_position(slot->samples, vv_slice_str(s->source),
                                  vv_slice_str(position->incarnation), position->sequence, err);
-    if (st != VV_OK)
-        return st;
     s->is_done = false;
-    st = vv_series_append_async(slot->samples, VV_DURABLE_SYNC, appended, s, err);
+    if (st == VV_OK)
+        st = vv_series_append_async(slot->samples, VV_DURABLE_SYNC, appended, s, err);
+    note_write(s, st, st != VV_OK);
     return st;
 }
 
@@ -269,6 +285,7 @@ static vv_status store_wait(feed_target *target, unsigned index, feed_outcome *o
     vv_mutex_unlock(&s->lock);
     *out = (feed_outcome){.accepted = s->result.accepted, .refused = s->result.refused};
     memcpy(out->first_refusal, s->result.first_refusal, sizeof out->first_refusal);
+    note_write(s, s->status, true);
     if (s->status == VV_OK || is_partly_in(s->status, &s->result))
         return VV_OK;
     if (err != NULL)
@@ -278,27 +295,29 @@ static vv_status store_wait(feed_target *target, unsigned index, feed_outcome *o
 
 /* ---- opening ---- */
 
-static vv_status open_table(vv_db *db, const char *tenant, const char *name, vv_table_kind kind,
-                            vv_table **out, vv_error *err)
+static vv_status open_table(feed_store *s, const char *name, vv_table_kind kind, vv_table **out,
+                            vv_error *err)
 {
     vv_table_options options = VV_TABLE_OPTIONS_INIT;
-    vv_status st = vv_table_open(db, tenant, name, out, err);
+    if (s->open != NULL)
+        return s->open(s->ctx, name, kind, out, err);
+    vv_status st = vv_table_open(s->db, s->tenant, name, out, err);
     if (st != VV_NOT_FOUND)
         return st;
     options.kind = kind;
     options.if_not_exists = true;
-    return vv_table_create(db, tenant, name, &options, out, err);
+    return vv_table_create(s->db, s->tenant, name, &options, out, err);
 }
 
-static vv_status open_tables(feed_store *s, const char *tenant, const char *table, vv_error *err)
+static vv_status open_tables(feed_store *s, vv_error *err)
 {
-    char dead[256];
-    int n = snprintf(dead, sizeof dead, "%s-dead", table);
+    char dead[VV_NAME_MAX + 1];
+    int n = snprintf(dead, sizeof dead, "%s-dead", s->name);
     if (n < 0 || (size_t)n >= sizeof dead)
-        return vv_fail(err, VV_INVALID, "table '%s' has too long a name", table);
-    vv_status st = open_table(s->db, tenant, table, VV_TABLE_SERIES, &s->table, err);
+        return vv_fail(err, VV_INVALID, "table '%s' has too long a name", s->name);
+    vv_status st = open_table(s, s->name, VV_TABLE_SERIES, &s->table, err);
     if (st == VV_OK)
-        st = open_table(s->db, tenant, dead, VV_TABLE_KV, &s->dead, err);
+        st = open_table(s, dead, VV_TABLE_KV, &s->dead, err);
     return st;
 }
 
@@ -315,29 +334,56 @@ static vv_status make_slots(feed_store *s, vv_error *err)
     return VV_OK;
 }
 
-vv_status feed_store_create(vv_db *db, const char *tenant, const char *table, const char *source,
-                            const char *stream, feed_target **out, vv_error *err)
+static void close_tables(feed_store *s)
 {
-    static const feed_target_ops ops = {store_position, store_begin, store_dead, store_start,
-                                        store_wait};
+    for (unsigned i = 0; i < FEED_SLOTS; i++) {
+        vv_samples_destroy(s->slots[i].samples);
+        vv_batch_destroy(s->slots[i].letters);
+        s->slots[i] = (store_slot){.samples = NULL};
+    }
+    vv_table_close(s->table);
+    vv_table_close(s->dead);
+    s->table = s->dead = NULL;
+    s->is_open = false;
+}
+
+static vv_status store_open(feed_target *target, vv_error *err)
+{
+    feed_store *s = store_of(target);
+    if (s->is_open)
+        return VV_OK;
+    close_tables(s);
+    vv_status st = open_tables(s, err);
+    if (st == VV_OK)
+        st = make_slots(s, err);
+    s->is_open = st == VV_OK;
+    if (st != VV_OK)
+        vv_wrap(err, st, "feed into %s/%s", s->tenant, s->name);
+    return st;
+}
+
+vv_status feed_store_create(const feed_store_options *options, feed_target **out, vv_error *err)
+{
+    static const feed_target_ops ops = {store_open, store_position, store_begin,
+                                        store_dead, store_start,    store_wait};
     feed_store *s = vv_calloc(1, sizeof *s);
     if (s == NULL)
         return vv_fail(err, VV_NO_MEMORY, "feed");
     s->target.ops = &ops;
-    s->db = db;
-    s->source = vv_strdup(source);
-    s->stream = vv_strdup(stream);
+    s->db = options->db;
+    s->open = options->open;
+    s->note = options->note;
+    s->ctx = options->ctx;
+    s->tenant = vv_strdup(options->tenant);
+    s->name = vv_strdup(options->table);
+    s->source = vv_strdup(options->source);
+    s->stream = vv_strdup(options->stream);
     vv_buf_init(&s->letter, LETTER_MAX);
     vv_mutex_init(&s->lock, VV_RANK_LEAF);
     vv_cond_init(&s->done);
-    vv_status st = s->source == NULL || s->stream == NULL ? vv_fail(err, VV_NO_MEMORY, "feed")
-                                                          : open_tables(s, tenant, table, err);
-    if (st == VV_OK)
-        st = make_slots(s, err);
-    if (st != VV_OK) {
-        vv_wrap(err, st, "feed into %s/%s", tenant, table);
+    if (s->tenant == NULL || s->name == NULL || s->source == NULL || s->stream == NULL) {
         feed_store_destroy(&s->target);
-        return st;
+        return vv_fail(err, VV_NO_MEMORY, "feed");
     }
     *out = &s->target;
     return VV_OK;
@@ -348,15 +394,12 @@ void feed_store_destroy(feed_target *target)
     if (target == NULL)
         return;
     feed_store *s = store_of(target);
-    for (unsigned i = 0; i < FEED_SLOTS; i++) {
-        vv_samples_destroy(s->slots[i].samples);
-        vv_batch_destroy(s->slots[i].letters);
-    }
-    vv_table_close(s->table);
-    vv_table_close(s->dead);
+    close_tables(s);
     vv_cond_fini(&s->done);
     vv_mutex_fini(&s->lock);
     vv_buf_fini(&s->letter);
+    vv_free(s->tenant);
+    vv_free(s->name);
     vv_free(s->source);
     vv_free(s->stream);
     vv_free(s);

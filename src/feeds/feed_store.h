@@ -10,17 +10,31 @@
 
 /* ---- the target of a pump ---- */
 
+/* How a table is found, or made when it is missing. name is the series table or its "<table>-dead".
+ * Gives *out: vv_table_close. */
+typedef vv_status feed_open_table(void *ctx, const char *name, vv_table_kind kind, vv_table **out,
+                                  vv_error *err);
+
+/* Strings are copied. */
+typedef struct feed_store_options {
+    vv_db *db; /* borrowed until feed_store_destroy */
+    const char *tenant;
+    const char *table;
+    const char *source;    /* the name under which the table keeps the stream's position */
+    const char *stream;    /* for letters */
+    feed_open_table *open; /* NULL: by vv_table_open and vv_table_create */
+    void (*note)(void *ctx, vv_status st); /* NULL, or told how each write ended */
+    void *ctx;                             /* of open and note; borrowed likewise */
+} feed_store_options;
+
 /**
- * Opens the series table and the kv table "<table>-dead" for what is no sample, making those that
- * are missing. A dead letter's key is the incarnation and the sequence, each in 20 digits, so that
+ * A target that opens the series table and the kv table "<table>-dead" for what is no sample when
+ * the pump begins, making those that are missing, and again when they were dropped. A dead letter's
+ * key is the incarnation and the sequence, each in 20 digits, so that
  * writing it again changes nothing; its value is a varve.v1.DeadLetter. Letters are durable before
- * the entry whose position passes them.
- *
- * @param source  the name under which the table keeps the stream's position; stream, for letters.
- * Borrows db until feed_store_destroy. Gives *out.
+ * the entry whose position passes them. Gives *out.
  */
-VV_MUST_CHECK vv_status feed_store_create(vv_db *db, const char *tenant, const char *table,
-                                          const char *source, const char *stream, feed_target **out,
+VV_MUST_CHECK vv_status feed_store_create(const feed_store_options *options, feed_target **out,
                                           vv_error *err);
 /** After the pump that uses it. Accepts NULL. */
 void feed_store_destroy(feed_target *target);

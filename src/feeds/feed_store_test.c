@@ -120,7 +120,9 @@ static void stream_init(stream *s)
 static vv_status run(sim_world *w, stream *s, vv_error *err)
 {
     feed_target *target = NULL;
-    vv_status st = feed_store_create(w->db, "default", "sensors", "nats/E/v", "E", &target, err);
+    const feed_store_options options = {
+        .db = w->db, .tenant = "default", .table = "sensors", .source = "nats/E/v", .stream = "E"};
+    vv_status st = feed_store_create(&options, &target, err);
     if (st != VV_OK)
         return st;
     feed_pump *p = feed_pump_create(&(feed_pump_options){.broker = &s->broker,

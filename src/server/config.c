@@ -33,6 +33,8 @@ static const config_choice engine_choices[] = {{"auto", VV_ENGINE_DEFAULT},
                                                {"btree", VV_ENGINE_BTREE},
                                                {"rocksdb", VV_ENGINE_ROCKSDB},
                                                {NULL, 0}};
+static const config_choice nats_choices[] = {
+    {"jetstream", CONFIG_NATS_JETSTREAM}, {"core", CONFIG_NATS_CORE}, {NULL, 0}};
 static const config_choice level_choices[] = {{"error", VV_LOG_ERROR},
                                               {"warn", VV_LOG_WARN},
                                               {"info", VV_LOG_INFO},
@@ -139,6 +141,29 @@ const config_key config_keys[] = {
      NULL, "tenant/table of what is asked by a sensor's id"},
     {"series.max_per_tenant", CONFIG_INT, FIELD(series_max_per_tenant), "1000000", 1,
      UINT64_C(1000000000), NULL, "series of a tenant; samples of more are refused"},
+    {"nats.enabled", CONFIG_BOOL, FIELD(nats_enabled), "false", 0, 0, NULL,
+     "take a stream of a NATS server into a series table (docs/nats.md)"},
+    {"nats.url", CONFIG_TEXT, FIELD(nats_url), "nats://127.0.0.1:4222", 0, 0, NULL,
+     "servers, separated by commas; tls:// for TLS, user:password@ or token@ before a host"},
+    {"nats.stream", CONFIG_TEXT, FIELD(nats_stream), "EVENTS", 0, 0, NULL,
+     "JetStream: made with nats.subject if it is missing"},
+    {"nats.subject", CONFIG_TEXT, FIELD(nats_subject), "enterprise.>", 0, 0, NULL,
+     "which messages of the stream, or what to subscribe to"},
+    {"nats.durable", CONFIG_TEXT, FIELD(nats_durable), "varve", 0, 0, NULL,
+     "name of our consumer: its own for each store"},
+    {"nats.table", CONFIG_TEXT, FIELD(nats_table), "default/sensors", 0, 0, NULL,
+     "tenant/table of the samples; what is no sample goes to tenant/table-dead"},
+    {"nats.mode", CONFIG_CHOICE, FIELD(nats_mode), "jetstream", 0, 0, nats_choices,
+     "jetstream: each message once; core: what is published while we listen"},
+    {"nats.batch", CONFIG_INT, FIELD(nats_batch), "2048", 1, 16384, NULL,
+     "messages asked for and written at once"},
+    {"nats.credentials", CONFIG_TEXT, FIELD(nats_credentials), "", 0, 0, NULL,
+     "file of a user's JWT and its seed; empty: none"},
+    {"nats.tls_ca", CONFIG_TEXT, FIELD(nats_tls_ca), "", 0, 0, NULL,
+     "file of the certificates to trust; empty: those of the system"},
+    {"nats.tls_cert", CONFIG_TEXT, FIELD(nats_tls_cert), "", 0, 0, NULL,
+     "file of our certificate, with nats.tls_key; empty: none"},
+    {"nats.tls_key", CONFIG_TEXT, FIELD(nats_tls_key), "", 0, 0, NULL, "file of its key"},
     {"log.level", CONFIG_CHOICE, FIELD(log_level), "info", 0, 0, level_choices,
      "error, warn, info or debug"},
     {"log.format", CONFIG_CHOICE, FIELD(log_format), "logfmt", 0, 0, format_choices,
@@ -418,7 +443,7 @@ vv_status config_check(const config *c, vv_error *err)
     st = check_table("series.table", c->series_table, err);
     if (st == VV_OK)
         st = check_table("series.historian_table", c->series_historian_table, err);
-    return st;
+    return st == VV_OK ? config_check_nats(c, err) : st;
 }
 
 static void print_number(const config_key *key, uint64_t n, vv_buf *out)

@@ -10,10 +10,15 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "varve/db.h"
 #include "varve/slice.h"
 #include "varve/status.h"
 
 #define CONFIG_TEXT_MAX 512u
+
+#define CONFIG_NATS_NAME_MAX 200u
+
+typedef enum config_nats_mode { CONFIG_NATS_JETSTREAM, CONFIG_NATS_CORE } config_nats_mode;
 
 typedef struct config {
     char server_host[64];
@@ -60,6 +65,18 @@ typedef struct config {
     char series_table[CONFIG_TEXT_MAX];           /* tenant/table */
     char series_historian_table[CONFIG_TEXT_MAX]; /* likewise */
     uint64_t series_max_per_tenant;
+    bool nats_enabled;
+    char nats_url[CONFIG_TEXT_MAX];
+    char nats_stream[CONFIG_TEXT_MAX];
+    char nats_subject[CONFIG_TEXT_MAX];
+    char nats_durable[CONFIG_TEXT_MAX];
+    char nats_table[CONFIG_TEXT_MAX];
+    uint64_t nats_mode; /* config_nats_mode */
+    uint64_t nats_batch;
+    char nats_credentials[CONFIG_TEXT_MAX];
+    char nats_tls_ca[CONFIG_TEXT_MAX];
+    char nats_tls_cert[CONFIG_TEXT_MAX];
+    char nats_tls_key[CONFIG_TEXT_MAX];
     uint64_t log_level;  /* vv_log_level */
     uint64_t log_format; /* vv_log_form */
 } config;
@@ -85,6 +102,13 @@ VV_MUST_CHECK vv_status config_set(config *c, const char *assignment, vv_error *
 /** What no single key can tell: limits that must fit each other, an open address without
  * credentials. */
 VV_MUST_CHECK vv_status config_check(const config *c, vv_error *err);
+
+/** The nats keys, of it. */
+VV_MUST_CHECK vv_status config_check_nats(const config *c, vv_error *err);
+
+/** nats.table, taken apart. */
+VV_MUST_CHECK vv_status config_nats_table(const config *c, char tenant[VV_NAME_MAX + 1],
+                                          char table[VV_NAME_MAX + 1], vv_error *err);
 
 /** Derive the sizes that are 0 from storage.memory_limit and those that are set. VV_INVALID when
  * one that was set cannot fit: the sentence begins with its key and tells the largest that does.

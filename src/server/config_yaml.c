@@ -6,6 +6,7 @@
  *
  * Anything else (lists, anchors, a third level, a second document, a repeated key) is refused.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <yaml.h>
@@ -13,13 +14,15 @@
 #include "base/util.h"
 #include "server/config_int.h"
 
+#define KEYS_MAX 256u
+
 typedef struct reader {
     yaml_parser_t parser;
     yaml_event_t event;
     bool have_event;
     const char *name;
     config *c;
-    uint64_t seen; /* bit per row of config_keys: a key may stand once */
+    bool seen[KEYS_MAX]; /* by row of config_keys: a key may stand once */
     vv_error *err;
 } reader;
 
@@ -73,10 +76,10 @@ static vv_status read_key(reader *r, const char *section)
                        config_nearest(full));
         return refuse(r, what);
     }
-    uint64_t bit = UINT64_C(1) << (key - config_keys);
-    if ((r->seen & bit) != 0)
+    size_t row = (size_t)(key - config_keys);
+    if (r->seen[row])
         return refuse(r, "this key stands a second time");
-    r->seen |= bit;
+    r->seen[row] = true;
 
     char value[CONFIG_TEXT_MAX];
     st = next_event(r);
@@ -171,7 +174,7 @@ static vv_status read_document(reader *r)
 
 vv_status config_load_yaml(config *c, const char *name, vv_slice text, vv_error *err)
 {
-    static_assert(sizeof(uint64_t) * 8 >= 40, "a bit for each key");
+    assert(config_key_count <= KEYS_MAX);
     reader r = {.name = name, .c = c, .err = err};
     if (!yaml_parser_initialize(&r.parser))
         return vv_fail(err, VV_NO_MEMORY, "%s: YAML parser", name);

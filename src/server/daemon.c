@@ -1,9 +1,9 @@
 /*
  * daemon.c - builds a node from its configuration and takes it down again.
  *
- *   start   ports are taken -> store -> gate -> pool -> pipeline -> listeners
- *   stop    listeners drain (answers need the pipeline) -> pool -> pipeline settles -> gate ->
- * store
+ *   start   ports are taken -> store -> gate -> pool -> pipeline -> feed -> listeners
+ *   stop    listeners drain (answers need the pipeline) -> feed -> pool -> pipeline settles ->
+ *           gate -> store
  */
 #include "server/daemon.h"
 
@@ -25,6 +25,7 @@
 #include "ingest/ingest.h"
 #include "server/node.h"
 #include "server/svc_ingest.h"
+#include "server/svc_nats.h"
 
 #define METHODS_MAX 128
 #define POOL_QUEUE_MAX 4096u
@@ -39,7 +40,8 @@ struct varve_daemon {
 
 /* Keys whose value only the start proves wrong. The refusal begins with the key, which also tells
  * the exit code. */
-static const char *const started_keys[] = {"server.port", "query.port"};
+static const char *const started_keys[] = {"server.port", "query.port", "nats.url",
+                                           "nats.credentials", "nats.tls"};
 
 bool daemon_is_misconfigured(const vv_error *err)
 {
@@ -55,6 +57,7 @@ bool daemon_is_misconfigured(const vv_error *err)
 static vv_status reserve_ports(varve_daemon *d, vv_error *err)
 {
     const config *c = &d->config;
+    static_assert(ARRAY_LEN(d->ports) == 2, "the first two keys");
     d->ports[0] = (srv_port){.host = c->server_host, .port = (uint16_t)c->server_port};
     d->ports[1] = (srv_port){.host = c->server_host, .port = (uint16_t)c->query_port};
     for (size_t i = 0; i < ARRAY_LEN(d->ports); i++) {
@@ -219,6 +222,8 @@ static vv_status start_parts(varve_daemon *d, vv_error *err)
     node *n = &d->node;
     vv_status st = reserve_ports(d, err);
     if (st == VV_OK)
+        st = svc_nats_check(c, err);
+    if (st == VV_OK)
         st = open_store(d, err);
     if (st != VV_OK)
         return st;
@@ -246,6 +251,8 @@ static vv_status start_parts(varve_daemon *d, vv_error *err)
                                  .queue_bytes = c->ingest_queue_size};
     if (st == VV_OK)
         st = ingest_create(&ingest_opt, &n->pipeline, err);
+    if (st == VV_OK)
+        st = svc_nats_start(n, c, err);
     return st == VV_OK ? listen_on_ports(d, err) : st;
 }
 
@@ -294,6 +301,11 @@ vv_status daemon_start(const config *c, vv_log *log, varve_daemon **out, vv_erro
     return VV_OK;
 }
 
+vv_status daemon_check(const config *c, vv_error *err)
+{
+    return svc_nats_check(c, err);
+}
+
 uint16_t daemon_port(const varve_daemon *d, size_t index)
 {
     return srv_port_bound(d->node.server, index);
@@ -305,6 +317,7 @@ vv_status daemon_stop(varve_daemon *d, vv_error *err)
     atomic_store(&n->draining, 1);
     if (n->server != NULL)
         srv_stop(n->server);
+    svc_nats_stop(n);
     svc_txn_stop(n);
     srv_pool_destroy(n->pool); /* its jobs may feed the pipeline */
     svc_series_stop(n);

@@ -16,6 +16,8 @@ VV_MUST_CHECK vv_status daemon_start(const config *c, vv_log *log, varve_daemon 
                                      vv_error *err);
 /** True when daemon_start failed by what a key is set to, which the failure names first. */
 bool daemon_is_misconfigured(const vv_error *err);
+/** What daemon_start would refuse of c without opening anything. May start threads of libraries. */
+VV_MUST_CHECK vv_status daemon_check(const config *c, vv_error *err);
 /** Port 0 is the ingest port, 1 the query port. */
 uint16_t daemon_port(const varve_daemon *d, size_t index);
 /** Drain, commit what is queued, close the store, free. Returns the first error met. */

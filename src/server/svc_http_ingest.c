@@ -15,6 +15,7 @@
 #include "query/struct_json.h"
 #include "server/svc_ingest.h"
 #include "server/svc_json.h"
+#include "server/svc_nats.h"
 #include "server/svc_util.h"
 #include "storage/ingestion.pb-c.h"
 
@@ -246,7 +247,9 @@ static vv_status put_node(vv_buf *json, node *n, vv_error *err)
                   (unsigned long long)s.log_retained_bytes, (unsigned long long)s.memtable_bytes,
                   (unsigned long long)s.memory_used, (unsigned long long)s.memory_limit);
     put_levels(json, &s);
-    vv_buf_append_str(json, "}}\n");
+    vv_buf_append_u8(json, '}');
+    svc_nats_put_status(n, json);
+    vv_buf_append_str(json, "}\n");
     if (st == VV_OK && json->status != VV_OK)
         st = vv_fail(err, json->status, "no memory for the status");
     return st;

@@ -14,6 +14,7 @@
 #include "ingest/ingest.h"
 #include "server/node.h"
 #include "server/svc_series_write.h"
+#include "server/svc_nats.h"
 #include "server/svc_util.h"
 
 #define METRICS_MAX (256u * 1024)
@@ -213,6 +214,38 @@ static void pipeline(vv_buf *out, node *n)
               ingest_latency(n->pipeline));
 }
 
+static void feed(vv_buf *out, const node *n)
+{
+    feed_stats s;
+    if (!svc_nats_stats(n, &s))
+        return;
+    gauge(out, "varve_nats_connected", "1 while the stream is open.", s.is_connected ? 1 : 0);
+    gauge(out, "varve_nats_lag_messages", "Messages of the stream that were not fetched yet.",
+          (double)s.waiting);
+    gauge(out, "varve_nats_sequence", "Sequence up to which the stream is taken in.",
+          (double)s.sequence);
+    counter(out, "varve_nats_messages_total", "Messages taken in, dead letters included.",
+            (double)s.messages);
+    counter(out, "varve_nats_bytes_total", "Bytes of their payloads.", (double)s.bytes);
+    counter(out, "varve_nats_samples_total", "Samples written.", (double)s.accepted);
+    counter(out, "varve_nats_batches_total", "Entries they were written in.", (double)s.batches);
+    counter(out, "varve_nats_refused_total", "Samples outside of the table's bounds.",
+            (double)s.refused);
+    counter(out, "varve_nats_redelivered_total", "Messages that came again and were skipped.",
+            (double)s.redelivered);
+    counter(out, "varve_nats_poison_total", "Messages put among the dead letters.",
+            (double)s.poison);
+    counter(out, "varve_nats_expired_total", "Messages the stream let go before they were read.",
+            (double)s.expired);
+    counter(out, "varve_nats_dropped_total", "Messages a core subscription was too slow for.",
+            (double)s.dropped);
+    counter(out, "varve_nats_sessions_total", "Times the stream was opened.", (double)s.sessions);
+    counter(out, "varve_nats_failures_total", "Sessions that ended, writes done again.",
+            (double)s.failures);
+    counter(out, "varve_nats_resyncs_total", "Deliveries that were missing and asked for again.",
+            (double)s.resyncs);
+}
+
 static void transport(vv_buf *out, node *n)
 {
     srv_stats s;
@@ -308,6 +341,7 @@ void svc_metrics_text(node *n, vv_buf *out)
     store(out, n);
     pipeline(out, n);
     series(out, n);
+    feed(out, n);
     transport(out, n);
     counter(out, "varve_queries_total", "Queries answered.",
             (double)atomic_load_explicit(&n->queries_total, memory_order_relaxed));

@@ -2,7 +2,7 @@
  * nats_feed.c - the parts of nats_test.py that are C: a publisher that does not lose its own
  * messages, a store with a feed in it, and the look at what came in.
  *
- *     nats_feed publish URL STREAM FROM COUNT [POISON_EVERY]   each message once in the stream
+ *     nats_feed publish URL STREAM FROM COUNT [POISON_EVERY [POISON_SIZE]]
  *     nats_feed feed DIR URL [core]        until a line or the end comes on stdin; "stats" asks
  *     nats_feed check DIR COUNT [POISON_EVERY]     messages 1..COUNT, each once, and its letters
  *     nats_feed stream URL STREAM delete           as an operator would
@@ -28,6 +28,9 @@
 #define BASE_MS INT64_C(1700000000000)
 #define SENSORS 100u
 #define BATCH 500u
+#define MESSAGE_MAX (1u << 20)
+
+static uint64_t poison_size; /* bytes, at least */
 
 static void must(vv_status st, const vv_error *err, const char *what)
 {
@@ -45,6 +48,8 @@ static void encode(vv_buf *b, uint64_t n, uint64_t poison_every)
     vv_buf_reset(b);
     if (poison_every > 0 && n % poison_every == 0) {
         vv_buf_printf(b, "poison %" PRIu64, n);
+        while (b->status == VV_OK && b->len < poison_size)
+            vv_buf_append_str(b, " and so on, and so on, and so on, and so on, and so on");
         return;
     }
     (void)snprintf(id, sizeof id, "s%" PRIu64, n % SENSORS);
@@ -110,7 +115,7 @@ static natsStatus publish_batch(natsConnection *nc, vv_buf *b, uint64_t from, ui
 static int run_publish(const char *url, uint64_t from, uint64_t count, uint64_t poison_every)
 {
     vv_buf b;
-    vv_buf_init(&b, 1024);
+    vv_buf_init(&b, MESSAGE_MAX);
     uint64_t n = from;
     unsigned failures = 0;
     natsConnection *nc = NULL;
@@ -166,7 +171,7 @@ static void write_log(void *ctx, const char *line, size_t len)
     (void)fwrite(line, 1, len, stderr);
 }
 
-static void print_stats(const feed_pump *pump)
+static void print_stats(feed_pump *pump)
 {
     feed_stats s;
     feed_pump_stats(pump, &s);
@@ -190,7 +195,12 @@ static int run_feed(const char *dir, const char *url, bool is_core)
     vv_log_init(&log, VV_LOG_INFO, VV_LOG_LOGFMT, vv_clock_real(), write_log, NULL);
     must(feed_nats_create(&(feed_nats_options){.url = url, .is_core = is_core}, &broker, &err),
          &err, "nats");
-    must(feed_store_create(db, "default", "sensors", "nats/EVENTS/varve", "EVENTS", &target, &err),
+    must(feed_store_create(&(feed_store_options){.db = db,
+                                                 .tenant = "default",
+                                                 .table = "sensors",
+                                                 .source = "nats/EVENTS/varve",
+                                                 .stream = "EVENTS"},
+                           &target, &err),
          &err, "target");
     feed_pump *pump = feed_pump_create(&(feed_pump_options){.broker = broker,
                                                             .target = target,
@@ -290,6 +300,7 @@ static uint64_t number(int argc, char **argv, int at)
 int main(int argc, char **argv)
 {
     int code = 2;
+    poison_size = number(argc, argv, 7);
     if (argc >= 6 && strcmp(argv[1], "publish") == 0)
         code = run_publish(argv[2], number(argc, argv, 4), number(argc, argv, 5),
                            number(argc, argv, 6));

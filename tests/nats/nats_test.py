@@ -5,12 +5,14 @@ Law: every message that was published is in the table exactly once, whatever was
 often; what is no sample is a dead letter, once; a stream that was made anew is read from its
 beginning. Needs nats-server (Debian: nats-server); says so and is skipped where there is none.
 
+The cases named varved_* have the server around it, the others a store and a feed alone.
 VV_NATS_MESSAGES (60000) is the load of each case; VV_SEED chooses the moments of the kills.
 """
 import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from varvelib import BUILD, Varved  # noqa: E402
 
 FEED = os.environ["VV_NATS_FEED"]
 SERVER = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin:/usr/local/bin")
@@ -105,6 +111,24 @@ class Feed:
         return pathlib.Path(self.log_path).read_text()
 
 
+class Node(Varved):
+    """varved with the feed, whose figures come from /api/v1/status."""
+
+    def __init__(self, data, url, *more):
+        super().__init__(data, ["log.level=info", "nats.enabled=true", f"nats.url={url}", *more])
+        RUNNING.append(self.process)
+
+    def get(self, path):
+        with urllib.request.urlopen(f"http://{self.ingest}{path}", timeout=30) as answer:
+            return answer.read().decode()
+
+    def feed(self):
+        return json.loads(self.get("/api/v1/status"))["nats"]
+
+    def metric(self, name):
+        return float(re.search(rf"^varve_nats_{name} (\S+)$", self.get("/metrics"), re.M).group(1))
+
+
 def until(what, name):
     end = time.monotonic() + DEADLINE_S
     while not what():
@@ -113,9 +137,9 @@ def until(what, name):
         time.sleep(0.05)
 
 
-def publish(url, first, count, poison=POISON):
+def publish(url, first, count, poison=POISON, poison_size=0):
     process = subprocess.Popen([FEED, "publish", url, "EVENTS", str(first), str(count),
-                                str(poison)], stdout=subprocess.PIPE, text=True)
+                                str(poison), str(poison_size)], stdout=subprocess.PIPE, text=True)
     RUNNING.append(process)
     return process
 
@@ -251,6 +275,159 @@ def case_no_server(work, rng):
     nats.close()
 
 
+def case_large(work, rng):
+    """Messages of which few fit a pull's bytes, between small ones."""
+    del rng
+    nats = Nats(work + "/js")
+    make_stream(work, nats)
+    published(publish(nats.url, 1, 400, 10, 600000))
+    feed = Feed(work + "/db", nats.url)
+    until(lambda: feed.stats()["sequence"] == 400, "all of it")
+    s = feed.stats()
+    assert s["sessions"] == 1 and s["failures"] == 0 and s["poison"] == 40, s
+    feed.stop()
+    check(work + "/db", 400, 10)
+    nats.close()
+
+
+def case_varved_killed(work, rng):
+    """varved is killed and started again in mid-load, and so is nats-server, in turns."""
+    nats = Nats(work + "/js")
+    nats.kill()
+    node = Node(work + "/db", nats.url)  # starts without the broker, and is ready
+    assert node.get("/ready") == "ready\n"
+    until(lambda: node.feed()["failures"] >= 2, "it tries")
+    assert node.feed()["state"] == "connecting" and node.feed()["lastFailure"] != "", node.feed()
+    assert node.metric("connected") == 0
+    nats.start()
+    until(lambda: node.metric("connected") == 1, "it connects, and makes the stream")
+    load = publish(nats.url, 1, MESSAGES)
+    kills = 0
+    while load.poll() is None or kills < 6:
+        time.sleep(rng.uniform(0.02, 0.3))
+        if kills % 2 == 0:
+            node.kill()
+            node = Node(work + "/db", nats.url)
+        else:
+            nats.kill()
+            nats.start()
+        kills += 1
+    published(load)
+    until(lambda: node.feed()["sequence"] >= MESSAGES, "all of it")
+    s = node.feed()
+    assert s["state"] == "connected" and s["lag"] == 0 and s["lastFailure"] == "", s
+    assert node.stop() == 0
+    check(work + "/db", MESSAGES)
+    nats.close()
+
+
+def case_varved_stopped(work, rng):
+    """Stopped in mid-load: what was fetched is written, and nothing of it comes again."""
+    nats = Nats(work + "/js")
+    make_stream(work, nats)
+    load = publish(nats.url, 1, MESSAGES)
+    for _ in range(3):
+        node = Node(work + "/db", nats.url, "storage.shards=2")
+        until(lambda n=node: n.feed()["messages"] > 0 or load.poll() is not None, "some of it")
+        time.sleep(rng.uniform(0, 0.2))
+        assert node.feed()["redelivered"] == 0
+        assert node.stop() == 0
+    published(load)
+    node = Node(work + "/db", nats.url)
+    until(lambda: node.feed()["sequence"] == MESSAGES, "all of it")
+    assert node.metric("redelivered_total") == 0 and node.metric("lag_messages") == 0
+    assert node.stop() == 0
+    check(work + "/db", MESSAGES)
+    nats.close()
+
+
+def case_varved_full_disk(work, rng):
+    """The disk of the store is full: the feed waits. There is room again: it goes on."""
+    del rng
+    disk = pathlib.Path(work) / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)],
+                      capture_output=True, check=False).returncode != 0:
+        print("SKIPPED varved_full_disk: no right to mount")
+        return
+    try:
+        nats = Nats(work + "/js")
+        make_stream(work, nats)
+        fill_disk(work, disk, nats)
+        nats.close()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill_disk(work, disk, nats):
+    small = ["storage.log_segment_size=1MB", "storage.log_limit=4MB", "storage.memtable_size=1MB"]
+    node = Node(disk / "db", nats.url, *small)
+    published(publish(nats.url, 1, MESSAGES // 4))
+    until(lambda: node.feed()["sequence"] == MESSAGES // 4, "the first part")
+    with open(disk / "ballast", "wb") as ballast:
+        try:
+            while True:
+                ballast.write(b"\0" * 65536)
+                ballast.flush()
+        except OSError:
+            pass
+    load = publish(nats.url, MESSAGES // 4 + 1, MESSAGES - MESSAGES // 4)
+    published(load)
+    until(lambda: "full" in node.feed()["lastFailure"] or "space" in node.feed()["lastFailure"],
+          "the disk is full")
+    assert node.feed()["state"] == "connected", node.feed()
+    (disk / "ballast").unlink()
+    subprocess.run(["mount", "-o", "remount,size=400m", str(disk)], check=True)
+    until(lambda: node.feed()["sequence"] == MESSAGES, "there is room: the rest")
+    assert node.stop() == 0
+    check(str(disk / "db"), MESSAGES)
+
+
+def case_varved_tables(work, rng):
+    """No table is made where the gate would make none, and a wrong one is not written to."""
+    del rng
+    nats = Nats(work + "/js")
+    make_stream(work, nats)
+    published(publish(nats.url, 1, 1000))
+    node = Node(work + "/db", nats.url, "ingest.auto_create=false")
+    until(lambda: "auto_create" in node.feed()["lastFailure"], "the refusal")
+    assert node.get("/ready") == "ready\n" and node.feed()["messages"] == 0
+    assert node.stop() == 0
+    node = Node(work + "/db", nats.url, "nats.enabled=false")
+    assert node.feed() == {"state": "off"} and "varve_nats" not in node.get("/metrics")
+    request = urllib.request.Request(f"http://{node.ingest}/api/v1/kv/default/sensors/k", b"v",
+                                     method="PUT")
+    urllib.request.urlopen(request, timeout=30).close()
+    assert node.stop() == 0
+    node = Node(work + "/db", nats.url)
+    until(lambda: "holds keys and values" in node.feed()["lastFailure"], "the refusal")
+    assert node.stop() == 0
+    node = Node(work + "/db", nats.url, "nats.table=plant/north")
+    until(lambda: node.feed()["sequence"] == 1000, "another table")
+    assert node.feed()["table"] == "plant/north", node.feed()
+    assert node.stop() == 0
+    nats.close()
+
+
+def case_varved_configured(work, rng):
+    """What the configuration has wrong is said before a store is made, with its key."""
+    del rng
+    wrong = {"nats.url=": "nats.url", "nats.table=sensors": "tenant/table",
+             "nats.stream=a.b": "nats.stream", "nats.subject=": "nats.subject",
+             "nats.durable=a b": "nats.durable", "nats.batch=0": "outside",
+             "nats.mode=push": "jetstream", "nats.credentials=/no/such": "/no/such",
+             "nats.tls_ca=/etc/hostname": "nats.tls", "nats.tls_cert=/etc/hostname": "nats.tls_key"}
+    del wrong["nats.url="]  # empty is the default
+    wrong["nats.url=nats://:x:"] = "nats.url"
+    for setting, words in wrong.items():
+        for more in ([], ["--check-config"]):
+            out = subprocess.run([str(BUILD / "varved"), "--data", work + "/none", "--set",
+                                  "nats.enabled=true", "--set", setting, *more],
+                                 capture_output=True, text=True, timeout=60, check=False)
+            assert out.returncode == 2 and words in out.stderr, (setting, more, out)
+    assert not os.path.exists(work + "/none")
+
+
 def case_core(work, rng):
     """A core subscription takes what is published while it listens."""
     del rng
@@ -270,7 +447,9 @@ def main():
         print("nats_test: SKIPPED: there is no nats-server (apt-get install nats-server)")
         return 77
     cases = [case_plain, case_backlog, case_server_killed, case_feed_killed,
-             case_stream_made_anew, case_no_server, case_core]
+             case_stream_made_anew, case_no_server, case_large, case_core, case_varved_killed,
+             case_varved_stopped, case_varved_full_disk, case_varved_tables,
+             case_varved_configured]
     wanted = sys.argv[1:]
     for case in cases:
         if wanted and case.__name__[5:] not in wanted:

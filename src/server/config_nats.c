@@ -1,0 +1,85 @@
+/*
+ * config_nats.c - what the nats keys must be together. What only libnats can tell is found when it
+ * is asked (svc_nats_check).
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "server/config.h"
+
+static bool is_name(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        bool is_word =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+        if (!is_word && (i == 0 || (c != '-' && c != '.')))
+            return false;
+    }
+    return len > 0 && len <= VV_NAME_MAX;
+}
+
+vv_status config_nats_table(const config *c, char tenant[VV_NAME_MAX + 1],
+                            char table[VV_NAME_MAX + 1], vv_error *err)
+{
+    static const char suffix[] = "-dead"; /* of the other table's name */
+    const char *text = c->nats_table;
+    const char *slash = strchr(text, '/');
+    size_t tenant_len = slash == NULL ? 0 : (size_t)(slash - text);
+    const char *rest = slash == NULL ? "" : slash + 1;
+    size_t table_len = strlen(rest);
+    if (!is_name(text, tenant_len) || !is_name(rest, table_len) ||
+        table_len + sizeof suffix - 1 > VV_NAME_MAX)
+        return vv_fail(err, VV_INVALID,
+                       "nats.table: '%.100s' is not tenant/table, such as default/sensors", text);
+    memcpy(tenant, text, tenant_len);
+    tenant[tenant_len] = '\0';
+    memcpy(table, rest, table_len + 1);
+    return VV_OK;
+}
+
+/* A stream or a consumer is one token of a subject. */
+static vv_status check_token(const char *key, const char *text, vv_error *err)
+{
+    if (text[0] != '\0' && strlen(text) <= CONFIG_NATS_NAME_MAX &&
+        strpbrk(text, " \t.*>/\\") == NULL)
+        return VV_OK;
+    return vv_fail(err, VV_INVALID,
+                   "%s: '%.80s' is no name: 1 to %u bytes without spaces, '.', '*', '>' or slashes",
+                   key, text, CONFIG_NATS_NAME_MAX);
+}
+
+static vv_status check_file(const char *key, const char *path, vv_error *err)
+{
+    if (path[0] == '\0' || access(path, R_OK) == 0)
+        return VV_OK;
+    return vv_fail_sys(err, VV_INVALID, errno, "%s: %.120s", key, path);
+}
+
+vv_status config_check_nats(const config *c, vv_error *err)
+{
+    char tenant[VV_NAME_MAX + 1], table[VV_NAME_MAX + 1];
+    if (!c->nats_enabled)
+        return VV_OK;
+    vv_status st = config_nats_table(c, tenant, table, err);
+    if (st == VV_OK)
+        st = check_token("nats.stream", c->nats_stream, err);
+    if (st == VV_OK)
+        st = check_token("nats.durable", c->nats_durable, err);
+    if (st == VV_OK && (c->nats_subject[0] == '\0' || strpbrk(c->nats_subject, " \t") != NULL))
+        st = vv_fail(err, VV_INVALID, "nats.subject: '%.80s' is no subject, such as enterprise.>",
+                     c->nats_subject);
+    if (st == VV_OK)
+        st = check_file("nats.credentials", c->nats_credentials, err);
+    if (st == VV_OK)
+        st = check_file("nats.tls_ca", c->nats_tls_ca, err);
+    if (st == VV_OK)
+        st = check_file("nats.tls_cert", c->nats_tls_cert, err);
+    if (st == VV_OK)
+        st = check_file("nats.tls_key", c->nats_tls_key, err);
+    if (st == VV_OK && (c->nats_tls_cert[0] == '\0') != (c->nats_tls_key[0] == '\0'))
+        st = vv_fail(err, VV_INVALID, "nats.tls_cert: it and nats.tls_key need each other");
+    return st;
+}
