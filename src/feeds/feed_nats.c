@@ -44,6 +44,7 @@ typedef struct nats_broker {
     jsCtx *js;
     natsSubscription *subscription;
     int64_t created_ns; /* of the stream */
+    bool is_whole;      /* all its messages have our subject */
     uint64_t dropped;
     char *inbox;                        /* where a pull is answered */
     uint32_t asked;                     /* messages of open pulls that have not come */
@@ -115,6 +116,8 @@ static vv_status find_stream(nats_broker *b, feed_stream *out, vv_error *err)
     if (s != NATS_OK)
         return fail(err, s, "stream", b->stream);
     bool is_kept = info->Config->Retention != js_InterestPolicy;
+    b->is_whole =
+        info->Config->SubjectsLen == 1 && strcmp(info->Config->Subjects[0], b->subject) == 0;
     b->created_ns = info->Created;
     *out = (feed_stream){.first = info->State.FirstSeq, .last = info->State.LastSeq};
     (void)snprintf(out->incarnation, sizeof out->incarnation, "%" PRId64, info->Created);
@@ -187,7 +190,9 @@ static vv_status make_consumer(nats_broker *b, uint64_t sequence, vv_error *err)
     if (s != NATS_OK)
         return fail(err, s, "consumer", b->durable);
     config.Durable = b->durable;
-    config.FilterSubject = b->subject;
+    /* A filter that leaves nothing out is not free: after a consumer was made anew nats-server may
+     * count what matches it again for each message that it sends (seen in 2.9.10). */
+    config.FilterSubject = b->is_whole ? NULL : b->subject;
     config.DeliverPolicy = js_DeliverByStartSequence;
     config.OptStartSeq = sequence;
     config.AckPolicy = js_AckAll;
@@ -254,6 +259,7 @@ static bool read_message(const nats_broker *b, natsMsg *m, feed_message *out)
     out->delivery = meta.delivery;
     out->published_ns = meta.published_ns;
     out->waiting = meta.waiting;
+    out->is_foreign = b->is_whole && !feed_nats_is_match(b->subject, natsMsg_GetSubject(m));
     return true;
 }
 
@@ -412,7 +418,7 @@ static void ignore_error(natsConnection *connection, natsSubscription *subscript
 
 static natsStatus set_servers(natsOptions *options, const char *url)
 {
-    const char *servers[16];
+    const char *servers[FEED_NATS_SERVERS_MAX];
     int count = 0;
     char *copy = text_or(url, FEED_NATS_URL_DEFAULT), *rest = NULL;
     if (copy == NULL)

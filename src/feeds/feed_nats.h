@@ -22,6 +22,7 @@
 #define FEED_NATS_DURABLE_DEFAULT "varve"
 #define FEED_NATS_BATCH_DEFAULT 2048u
 #define FEED_NATS_BATCH_MAX 16384u
+#define FEED_NATS_SERVERS_MAX 16u
 
 /* Strings are copied; NULL or "" leaves out what has no default. */
 typedef struct feed_nats_options {
@@ -58,5 +59,9 @@ typedef struct feed_nats_meta {
 /** $JS.ACK.[domain.account.]stream.consumer.times.sequence.delivery.time.waiting[.token]. False
  * when reply is none. */
 bool feed_nats_read_meta(vv_slice reply, feed_nats_meta *out);
+
+/** Whether a subject is one of a pattern's: '*' stands for one token, a last '>' for all that
+ * follow, at least one. */
+bool feed_nats_is_match(const char *pattern, const char *subject);
 
 #endif

@@ -33,3 +33,21 @@ bool feed_nats_read_meta(vv_slice reply, feed_nats_meta *out)
                             .waiting = (uint64_t)v[3]};
     return true;
 }
+
+bool feed_nats_is_match(const char *pattern, const char *subject)
+{
+    while (*pattern != '\0' && *subject != '\0') {
+        size_t p = strcspn(pattern, "."), s = strcspn(subject, ".");
+        if (p == 1 && pattern[0] == '>')
+            return s > 0;
+        if (!(p == 1 && pattern[0] == '*') && (p != s || memcmp(pattern, subject, p) != 0))
+            return false;
+        pattern += p;
+        subject += s;
+        if ((*pattern == '.') != (*subject == '.'))
+            return false;
+        pattern += *pattern == '.';
+        subject += *subject == '.';
+    }
+    return *pattern == '\0' && *subject == '\0';
+}

@@ -122,6 +122,33 @@ static void prop_every_allocation_may_fail(void **state)
     }
 }
 
+static void test_subjects(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *subject;
+        bool is_match;
+    } cases[] = {
+        {"enterprise.>", "enterprise.a", true},
+        {"enterprise.>", "enterprise.a.b.c", true},
+        {"enterprise.>", "enterprise", false},
+        {"enterprise.>", "enterprises.a", false},
+        {">", "a", true},
+        {"a.*.c", "a.b.c", true},
+        {"a.*.c", "a.b.d", false},
+        {"a.*", "a.b.c", false},
+        {"a.*", "a", false},
+        {"a.b", "a.b", true},
+        {"a.b", "a.bc", false},
+        {"a.b", "a", false},
+        {"a", "a.b", false},
+        {"*.*", "a.b", true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        if (feed_nats_is_match(cases[i].pattern, cases[i].subject) != cases[i].is_match)
+            fail_msg("%s of %s", cases[i].subject, cases[i].pattern);
+}
+
 static int close_library(void **state)
 {
     (void)state;
@@ -136,6 +163,7 @@ int main(void)
         cmocka_unit_test(prop_any_bytes_are_read_or_refused),
         cmocka_unit_test(test_options_that_are_refused),
         cmocka_unit_test(test_no_server),
+        cmocka_unit_test(test_subjects),
         cmocka_unit_test(prop_every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, close_library);

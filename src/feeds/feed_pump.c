@@ -36,6 +36,7 @@ typedef struct pump_slot {
     size_t filled;               /* [from, from + filled) are in the target's batch */
     uint64_t last;               /* sequence behind the filled ones */
     uint64_t fresh, dead, bytes; /* of the filled ones: not seen before, no samples, payload */
+    uint64_t foreign;
     bool is_filled;
     bool is_started;
     bool is_empty; /* nothing filled is worth an entry: all came before */
@@ -258,12 +259,17 @@ static vv_status fill(feed_pump *p, unsigned slot, vv_error *err)
     feed_sink *sink = p->o.target->ops->begin(p->o.target, slot);
     s->last = before_slot(p, slot);
     s->filled = 0;
-    s->fresh = s->dead = s->bytes = 0;
+    s->fresh = s->dead = s->bytes = s->foreign = 0;
     s->is_empty = true;
     for (size_t i = s->from; i < s->count && s->filled < s->step; i++, s->filled++) {
         const feed_message *m = &s->messages[i];
         if (is_numbered(p) && m->sequence <= s->last)
             continue;
+        if (m->is_foreign) {
+            s->last = vv_max_u64(s->last, m->sequence);
+            s->foreign++;
+            continue;
+        }
         bool is_dead = false;
         vv_status st = fill_one(p, slot, sink, m, &is_dead, err);
         if (st == VV_BUSY && !s->is_empty)
@@ -318,7 +324,7 @@ static void note_done(feed_pump *p, pump_slot *s)
     add(&p->stats.messages, s->fresh);
     add(&p->stats.bytes, s->bytes);
     add(&p->stats.poison, s->dead);
-    add(&p->stats.redelivered, s->filled - s->fresh);
+    add(&p->stats.redelivered, s->filled - s->fresh - s->foreign);
     if (is_numbered(p))
         p->position.sequence = s->last;
     set(&p->stats.sequence, p->position.sequence);

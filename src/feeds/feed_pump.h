@@ -31,6 +31,7 @@ typedef struct feed_message {
     uint64_t delivery;    /* to this consumer: one more each time, whatever is delivered */
     uint64_t waiting;     /* messages behind it */
     int64_t published_ns; /* 0: unknown */
+    bool is_foreign;      /* not of the subject that was asked for: passed over */
 } feed_message;
 
 /* A stream as it was found. */

@@ -3,10 +3,12 @@
  * is asked (svc_nats_check).
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "feeds/feed_nats.h"
 #include "server/config.h"
 
 static bool is_name(const char *text, size_t len)
@@ -51,6 +53,52 @@ static vv_status check_token(const char *key, const char *text, vv_error *err)
                    key, text, CONFIG_NATS_NAME_MAX);
 }
 
+/* One of the servers: [scheme://][user[:password]@]host[:port]. It is not repeated in the refusal,
+ * for it may hold a password. */
+static bool is_server(const char *text, size_t len)
+{
+    char copy[CONFIG_TEXT_MAX];
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    char *scheme = strstr(copy, "://"), *host = scheme == NULL ? copy : scheme + 3;
+    char *at = strrchr(host, '@');
+    if (scheme != NULL) {
+        *scheme = '\0';
+        if (strcmp(copy, "nats") != 0 && strcmp(copy, "tls") != 0)
+            return false;
+    }
+    host = at == NULL ? host : at + 1;
+    char *end = host[0] == '[' ? strchr(host, ']') : host + strcspn(host, ":");
+    if (end == NULL || end == host)
+        return false;
+    end += *end == ']';
+    size_t digits = *end == ':' ? strspn(end + 1, "0123456789") : 0;
+    if (*end == '\0')
+        return true;
+    return *end == ':' && digits >= 1 && digits <= 5 && end[1 + digits] == '\0' &&
+           strtoul(end + 1, NULL, 10) - 1 < 65535;
+}
+
+static vv_status check_url(const char *url, vv_error *err)
+{
+    unsigned count = 0;
+    for (const char *p = url; *p != '\0';) {
+        p += strspn(p, ", ");
+        size_t len = strcspn(p, ", ");
+        if (len > 0 && !is_server(p, len))
+            return vv_fail(err, VV_INVALID,
+                           "nats.url: server %u is not of the form nats://host:port or "
+                           "tls://host:port",
+                           count + 1);
+        count += len > 0;
+        p += len;
+    }
+    if (count >= 1 && count <= FEED_NATS_SERVERS_MAX)
+        return VV_OK;
+    return vv_fail(err, VV_INVALID, "nats.url: %u servers, 1 to %u are taken", count,
+                   FEED_NATS_SERVERS_MAX);
+}
+
 static vv_status check_file(const char *key, const char *path, vv_error *err)
 {
     if (path[0] == '\0' || access(path, R_OK) == 0)
@@ -64,6 +112,8 @@ vv_status config_check_nats(const config *c, vv_error *err)
     if (!c->nats_enabled)
         return VV_OK;
     vv_status st = config_nats_table(c, tenant, table, err);
+    if (st == VV_OK)
+        st = check_url(c->nats_url, err);
     if (st == VV_OK)
         st = check_token("nats.stream", c->nats_stream, err);
     if (st == VV_OK)
