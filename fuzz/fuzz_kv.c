@@ -63,6 +63,7 @@ static void compare_get(vv_slice in, const void *message, bool *ours)
         return;
     MUST(same_table(m->table, &r.table) && same_bytes(m->key, r.key));
     MUST(m->version == r.version && same_text(m->archive, r.archive));
+    MUST(m->as_of_unix_ms == r.as_of_ms);
 }
 
 static void compare_delete(vv_slice in, const void *message, bool *ours)
@@ -104,7 +105,7 @@ static void compare_scan(vv_slice in, const void *message, bool *ours)
     MUST(same_bytes(m->end, r.end) && same_bytes(m->prefix, r.prefix));
     MUST((m->reverse != 0) == r.is_reverse && (m->keys_only != 0) == r.keys_only);
     MUST(m->limit == r.limit && m->version == r.version && m->page_bytes == r.page_bytes);
-    MUST(same_text(m->archive, r.archive));
+    MUST(same_text(m->archive, r.archive) && m->as_of_unix_ms == r.as_of_ms);
 }
 
 static void compare_many(vv_slice in, const void *message, bool *ours)
@@ -121,7 +122,7 @@ static void compare_many(vv_slice in, const void *message, bool *ours)
         return;
     MUST(same_table(m->table, &r.table) && m->n_keys == r.key_count);
     MUST(m->version == r.version && m->answer_bytes == r.answer_bytes);
-    MUST(same_text(m->archive, r.archive));
+    MUST(same_text(m->archive, r.archive) && m->as_of_unix_ms == r.as_of_ms);
 }
 
 static void compare_merge(vv_slice in, const void *message, bool *ours)

@@ -11,10 +11,12 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/util.h"
+#include "io/env.h"
 #include "key_text.h"
 #include "out.h"
 #include "query/struct_view.h"
 #include "query/time_text.h"
+#include "query_text.h"
 #include "record_json.h"
 #include "store.h"
 
@@ -24,6 +26,7 @@
 typedef struct args {
     uint64_t version;
     const char *archive;
+    const char *as_of;
     bool hex;
     bool raw;
     bool number;
@@ -33,6 +36,8 @@ static const cmd_opt opts[] = {
     {"version", 0, CMD_COUNT, offsetof(args, version), "N", "as of this version; default newest"},
     {"archive", 0, CMD_TEXT, offsetof(args, archive), "NAME",
      "of a btree table: as of this archive"},
+    {"as-of", 0, CMD_TEXT, offsetof(args, as_of), "TIME",
+     "as of this time, within the table's retention of versions: RFC 3339, seconds, 90m (ago)"},
     {"hex", 'x', CMD_FLAG, offsetof(args, hex), NULL, "KEY is hexadecimal"},
     {"number", 0, CMD_FLAG, offsetof(args, number), NULL,
      "a value of 8 bytes, what put --merge add makes, as a whole number"},
@@ -169,7 +174,7 @@ static vv_status get(const cmd_ctx *ctx, const args *a, store *s, vv_slice key, 
     store_kv kv;
     store_table_info info;
     /* Who may not describe it, or a table that is not there: the read says so itself. */
-    bool is_record = !a->raw && a->archive == NULL && out_is_utf8(key) &&
+    bool is_record = !a->raw && a->archive == NULL && a->as_of == NULL && out_is_utf8(key) &&
                      s->ops->table_describe(s, s->table, &info, NULL) == VV_OK &&
                      info.kind == VV_TABLE_RECORD;
     if (is_record)
@@ -205,7 +210,8 @@ static void print_each(void *opaque, const store_kv *kv)
                                         value_cell(p->args, kv->value)});
 }
 
-static int get_many(const cmd_ctx *ctx, const args *a, const vv_slice *keys, size_t count)
+static int get_many(const cmd_ctx *ctx, const args *a, int64_t as_of_ns, const vv_slice *keys,
+                    size_t count)
 {
     vv_error err = {0};
     store *s = NULL;
@@ -215,6 +221,7 @@ static int get_many(const cmd_ctx *ctx, const args *a, const vv_slice *keys, siz
     if (st == VV_OK) {
         out_init_names(&p.out, ctx->common.format, names, ARRAY_LEN(names));
         s->archive = a->archive;
+        s->as_of_ns = as_of_ns;
         st = s->ops->get_many(s, keys, count, (int64_t)a->version, print_each, &p, &err);
         out_end(&p.out);
     }
@@ -242,7 +249,7 @@ static int read_keys(cmd_ctx *ctx, const args *a, char **argv, size_t count, vv_
     return CMD_OK;
 }
 
-static int run_many(cmd_ctx *ctx, const args *a, int argc, char **argv)
+static int run_many(cmd_ctx *ctx, const args *a, int64_t as_of_ns, int argc, char **argv)
 {
     vv_buf bytes;
     size_t count = (size_t)argc;
@@ -252,7 +259,7 @@ static int run_many(cmd_ctx *ctx, const args *a, int argc, char **argv)
     vv_buf_init(&bytes, count * KEY_TEXT_ROOM);
     int code = read_keys(ctx, a, argv, count, &bytes, keys);
     if (code == CMD_OK)
-        code = get_many(ctx, a, keys, count);
+        code = get_many(ctx, a, as_of_ns, keys, count);
     vv_free(keys);
     vv_buf_fini(&bytes);
     return code;
@@ -263,16 +270,20 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     const args *a = opaque;
     vv_error err = {0};
     store *s = NULL;
+    int64_t as_of_ns = 0;
     vv_buf key;
     if (argc == 0)
         return cmd_usage(ctx, "a KEY is needed");
-    if (a->archive != NULL && cmd_given(ctx, "version"))
-        return cmd_usage(ctx,
-                         "--archive and --version exclude each other: an archive is one state");
+    if ((a->archive != NULL) + cmd_given(ctx, "version") + (a->as_of != NULL) > 1)
+        return cmd_usage(ctx, "--archive, --version and --as-of exclude each other: each is one "
+                              "state");
+    if (a->as_of != NULL && !query_text_time(a->as_of, vv_clock_wall(vv_clock_real()), &as_of_ns))
+        return cmd_usage(ctx, "--as-of: '%s' is no time (2026-07-01T12:00:00Z, seconds, 90m)",
+                         a->as_of);
     if (argc > 1 && a->raw)
         return cmd_usage(ctx, "--raw prints one value: name one KEY");
     if (argc > 1)
-        return run_many(ctx, a, argc, argv);
+        return run_many(ctx, a, as_of_ns, argc, argv);
     vv_buf_init(&key, KEY_TEXT_ROOM);
     int code = key_text_read(argv[0], a->hex, &key)
                    ? CMD_OK
@@ -281,6 +292,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
         vv_status st = store_open(ctx, "default", STORE_READ, &s, &err);
         if (st == VV_OK) {
             s->archive = a->archive;
+            s->as_of_ns = as_of_ns;
             st = get(ctx, a, s, vv_buf_slice(&key), &err);
         }
         if (st != VV_OK)

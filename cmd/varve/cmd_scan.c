@@ -1,7 +1,9 @@
 /* cmd_scan.c - print keys and values in order, from one snapshot. */
 #include "base/util.h"
+#include "io/env.h"
 #include "key_text.h"
 #include "out.h"
+#include "query_text.h"
 #include "store.h"
 
 typedef struct args {
@@ -11,6 +13,7 @@ typedef struct args {
     uint64_t limit;
     uint64_t version;
     const char *archive;
+    const char *as_of;
     bool reverse;
     bool keys_only;
     bool count;
@@ -25,6 +28,8 @@ static const cmd_opt opts[] = {
     {"version", 0, CMD_COUNT, offsetof(args, version), "N", "as of this version; default newest"},
     {"archive", 0, CMD_TEXT, offsetof(args, archive), "NAME",
      "of a btree table: as of this archive"},
+    {"as-of", 0, CMD_TEXT, offsetof(args, as_of), "TIME",
+     "as of this time, within the table's retention of versions: RFC 3339, seconds, 90m (ago)"},
     {"reverse", 'r', CMD_FLAG, offsetof(args, reverse), NULL, "from the last key to the first"},
     {"keys-only", 'k', CMD_FLAG, offsetof(args, keys_only), NULL, "no values"},
     {"count", 'c', CMD_FLAG, offsetof(args, count), NULL, "print only how many there are"},
@@ -48,7 +53,7 @@ static int print_one(void *ctx, const store_kv *kv)
     return 0;
 }
 
-static int scan(cmd_ctx *ctx, const args *a, const store_range *range)
+static int scan(cmd_ctx *ctx, const args *a, int64_t as_of_ns, const store_range *range)
 {
     static const char *const names[] = {"key", "version", "value"};
     vv_error err = {0};
@@ -57,6 +62,7 @@ static int scan(cmd_ctx *ctx, const args *a, const store_range *range)
     vv_status st = store_open(ctx, "default", STORE_READ, &s, &err);
     if (st == VV_OK) {
         s->archive = a->archive;
+        s->as_of_ns = as_of_ns;
         if (!a->count)
             out_init_names(&p.out, ctx->common.format, names, a->keys_only ? 2 : 3);
         st = s->ops->scan(s, range, print_one, &p, &err);
@@ -79,12 +85,16 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     const char *text[3] = {a->from, a->to, a->prefix};
     vv_buf key[3];
     int code = CMD_OK;
+    int64_t as_of_ns = 0;
     (void)argv;
     if (argc != 0)
         return cmd_usage(ctx, "it takes no arguments; use --prefix, --from and --to");
-    if (a->archive != NULL && cmd_given(ctx, "version"))
-        return cmd_usage(ctx,
-                         "--archive and --version exclude each other: an archive is one state");
+    if ((a->archive != NULL) + cmd_given(ctx, "version") + (a->as_of != NULL) > 1)
+        return cmd_usage(ctx, "--archive, --version and --as-of exclude each other: each is one "
+                              "state");
+    if (a->as_of != NULL && !query_text_time(a->as_of, vv_clock_wall(vv_clock_real()), &as_of_ns))
+        return cmd_usage(ctx, "--as-of: '%s' is no time (2026-07-01T12:00:00Z, seconds, 90m)",
+                         a->as_of);
     if (a->prefix != NULL && (a->from != NULL || a->to != NULL))
         return cmd_usage(ctx, "--prefix excludes --from and --to");
     for (size_t i = 0; i < 3; i++) {
@@ -100,7 +110,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
                                .limit = a->limit,
                                .version = (int64_t)a->version};
     if (code == CMD_OK)
-        code = scan(ctx, a, &range);
+        code = scan(ctx, a, as_of_ns, &range);
     for (size_t i = 0; i < 3; i++)
         vv_buf_fini(&key[i]);
     return code;

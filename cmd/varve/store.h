@@ -176,6 +176,7 @@ struct store {
     const char *tenant;
     const char *table;         /* of the command, never NULL */
     const char *archive;       /* get and scan read it; NULL: what is there now */
+    int64_t as_of_ns;          /* or the state at this time; 0: none */
     int64_t timeout_ns;        /* of one request */
     int64_t stream_timeout_ns; /* of scans, queries and loads; 0: none */
 };

@@ -164,10 +164,12 @@ static vv_status local_get(store *s, vv_slice key, int64_t version, vv_buf *out,
     vv_value value;
     if (s->archive != NULL)
         return get_archived(l, key, out, kv, err);
+    vv_read_options at = VV_READ_OPTIONS_INIT;
+    at.as_of_version = version;
+    at.as_of_time_ns = s->as_of_ns;
     vv_status st = open_table(l, false, VV_TABLE_KV, err);
     if (st == VV_OK)
-        st = version == 0 ? vv_get(l->table, NULL, key, &value, err)
-                          : vv_get_at(l->table, version, key, &value, err);
+        st = vv_get_with(l->table, &at, key, &value, err);
     if (st != VV_OK)
         return st;
     vv_buf_append_slice(out, value.data);
@@ -224,6 +226,15 @@ static vv_status get_each(local *l, const vv_slice *keys, size_t count, int64_t 
     return VV_OK;
 }
 
+/* The table, and the version of a time when the command has one. */
+static vv_status open_at(local *l, int64_t *version, vv_error *err)
+{
+    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    return st == VV_OK && l->base.as_of_ns != 0
+               ? vv_version_as_of(l->table, l->base.as_of_ns, version, err)
+               : st;
+}
+
 static vv_status local_get_many(store *s, const vv_slice *keys, size_t count, int64_t version,
                                 void (*each)(void *ctx, const store_kv *kv), void *ctx,
                                 vv_error *err)
@@ -231,7 +242,7 @@ static vv_status local_get_many(store *s, const vv_slice *keys, size_t count, in
     local *l = local_of(s);
     if (s->archive != NULL)
         return get_each_archived(l, keys, count, each, ctx, err);
-    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    vv_status st = open_at(l, &version, err);
     if (st != VV_OK || version != 0)
         return st == VV_OK ? get_each(l, keys, count, version, each, ctx, err) : st;
     vv_value *values = vv_calloc(count, sizeof *values + sizeof(vv_status));
@@ -260,7 +271,7 @@ static vv_status local_scan(store *s, const store_range *range,
     opt.lower = range->begin;
     opt.upper = range->end;
     opt.prefix = range->prefix;
-    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    vv_status st = open_at(l, &opt.version, err);
     if (st == VV_OK)
         st = vv_cursor_open(l->table, &opt, &c, err);
     if (st == VV_OK)

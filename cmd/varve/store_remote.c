@@ -165,6 +165,12 @@ static void put_archive(remote *r, uint32_t number)
         wire_put_string(&r->request, number, vv_slice_str(r->base.archive));
 }
 
+/* The time, in place of a version; a server takes milliseconds, cut so that nothing later shows. */
+static void put_as_of(remote *r, uint32_t number)
+{
+    wire_put_int(&r->request, number, r->base.as_of_ns / VV_NS_PER_MS);
+}
+
 static vv_status fail_absent(const store *s, vv_error *err)
 {
     if (s->archive != NULL)
@@ -181,6 +187,7 @@ static vv_status remote_get(store *s, vv_slice key, int64_t version, vv_buf *out
     wire_put_string(&r->request, 2, key);
     wire_put_int(&r->request, 3, version);
     put_archive(r, 4);
+    put_as_of(r, 5);
     vv_status st = unary(r, "/varve.v1.Kv/Get", err);
     if (st != VV_OK)
         return st;
@@ -233,6 +240,8 @@ static vv_status remote_get_many(store *s, const vv_slice *keys, size_t count, i
             wire_put_bytes(&r->request, 2, keys[i]);
         wire_put_int(&r->request, 3, version);
         put_archive(r, 5);
+        if (version == 0)
+            put_as_of(r, 6);
         st = unary(r, "/varve.v1.Kv/GetMany", err);
         if (st == VV_UNSUPPORTED && version != asked) {
             version = asked;
@@ -311,6 +320,7 @@ static vv_status remote_scan(store *s, const store_range *range,
     wire_put_int(&r->request, 7, range->version);
     wire_put_uint(&r->request, 8, range->keys_only);
     put_archive(r, 10);
+    put_as_of(r, 11);
     vv_status st = stream_of(r, "/varve.v1.Kv/Scan", &stream, err);
     if (st != VV_OK)
         return st;

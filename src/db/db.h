@@ -24,6 +24,10 @@ VV_MUST_CHECK vv_status db_open_engine(vv_env *env, const vv_options *opt, const
 VV_MUST_CHECK vv_status db_get_from_memory(vv_table *table, int64_t version, vv_slice key,
                                            vv_value *out, bool *would_wait, vv_error *err);
 
+/** As vv_version_as_of, of the shard that a key lies on: in a partitioned table too. */
+VV_MUST_CHECK vv_status db_version_of_key_as_of(vv_table *table, vv_slice key, int64_t time_ns,
+                                                int64_t *out, vv_error *err);
+
 /** The shard that a key of the table lies on. Of one table it never changes. */
 uint32_t db_shard_of_key(const vv_table *table, vv_slice key);
 /** 1, or the shards that a partitioned table lies on. */

@@ -34,6 +34,13 @@ vv_status vv_version_as_of(vv_table *table, int64_t time_ns, int64_t *out, vv_er
     return st;
 }
 
+vv_status db_version_of_key_as_of(vv_table *table, vv_slice key, int64_t time_ns, int64_t *out,
+                                  vv_error *err)
+{
+    vv_table part;
+    return vv_version_as_of(db_part_of(table, key, &part), time_ns, out, err);
+}
+
 vv_status vv_get_with(vv_table *table, const vv_read_options *opt, vv_slice key, vv_value *out,
                       vv_error *err)
 {

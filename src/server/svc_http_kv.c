@@ -20,6 +20,7 @@
 #include "base/nearest.h"
 #include "base/util.h"
 #include "ingest/ingest.h"
+#include "query/time_text.h"
 #include "server/svc_kv.h"
 
 #define PREFIX "/api/v1/kv/"
@@ -143,17 +144,42 @@ static vv_status archive_name(srv_call *call, vv_buf *out, vv_error *err)
                : vv_fail(err, out->status, "no memory for a name of %zu bytes", text.len);
 }
 
+/* A time as RFC 3339 has it, or in milliseconds since 1970; 0 without it. */
+static vv_status time_as_of(srv_call *call, int64_t *out_ns, vv_error *err)
+{
+    uint64_t ms = 0;
+    vv_buf text;
+    vv_slice raw = svc_query_value(srv_call_query(call), "as_of");
+    vv_buf_init(&text, UINT16_MAX);
+    *out_ns = 0;
+    bool ok = raw.data == NULL || (svc_percent_decode(raw, &text) && text.status == VV_OK);
+    if (ok && raw.data != NULL) {
+        if (svc_parse_uint(vv_buf_slice(&text), &ms))
+            ok = ms > 0 && !__builtin_mul_overflow(ms, VV_NS_PER_MS, out_ns);
+        else
+            ok = time_text_parse(vv_buf_slice(&text), out_ns) && *out_ns != 0;
+    }
+    vv_buf_fini(&text);
+    return ok ? VV_OK
+              : vv_fail(err, VV_INVALID,
+                        "as_of: '%.*s' is no time: 2026-07-01T12:30:00Z, or milliseconds since "
+                        "1970",
+                        (int)vv_min_u64(raw.len, 40), (const char *)raw.data);
+}
+
 static vv_status read_value(srv_call *call, bool may_wait, svc_kv_found *found, vv_error *err)
 {
     address at = {0};
     uint64_t version = 0;
+    int64_t as_of_ns = 0;
     vv_buf buf;
     vv_buf name;
     vv_buf_init(&buf, UINT16_MAX);
     vv_buf_init(&name, UINT16_MAX);
     vv_status st = decode_address(call, &buf, &at, err);
     if (st == VV_OK)
-        st = check_parameters(call, (const char *const[]){"version", "archive", NULL}, err);
+        st =
+            check_parameters(call, (const char *const[]){"version", "archive", "as_of", NULL}, err);
     if (st == VV_OK)
         st = number(call, "version", &version, err);
     if (st == VV_OK && version > INT64_MAX)
@@ -161,10 +187,12 @@ static vv_status read_value(srv_call *call, bool may_wait, svc_kv_found *found, 
                      version);
     if (st == VV_OK)
         st = archive_name(call, &name, err);
+    if (st == VV_OK)
+        st = time_as_of(call, &as_of_ns, err);
     if (st == VV_OK) {
         gate_op op = {
             .kind = GATE_READ, .tenant = at.tenant, .table = at.table, .key_begin = at.key};
-        const svc_kv_moment moment = {(int64_t)version, vv_buf_slice(&name)};
+        const svc_kv_moment moment = {(int64_t)version, vv_buf_slice(&name), as_of_ns};
         st = svc_kv_read_value(call, &op, &moment, may_wait, found, err);
     }
     vv_buf_fini(&name);

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "query/time_text.h"
 #include "server/svc_suite_http.h"
 
 #define STR(text) vv_slice_str(text)
@@ -107,12 +108,31 @@ static void test_parameters(void **state)
     long long version = atoll(strstr(a.head, "Varve-Version: ") + strlen("Varve-Version: "));
     assert_true(version > 0);
     svc_suite_done(&a);
+    vv_clock_sleep(s.n.env.clock, 40 * VV_NS_PER_MS); /* times are kept 29 ms apart */
+    svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/later", STR("l"), 204, NULL);
+    vv_clock_sleep(s.n.env.clock, 2 * VV_NS_PER_MS);
+    int64_t then_ms = vv_clock_wall(s.n.env.clock) / VV_NS_PER_MS;
+    vv_clock_sleep(s.n.env.clock, 2 * VV_NS_PER_MS);
     svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/k?ttl_ms=600000&durability=os", STR("two"),
                           204, NULL);
     svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k", no_body, 200, "Varve-Expires: ");
     char path[64];
     (void)snprintf(path, sizeof path, "/api/v1/kv/t/x/k?version=%lld", version);
     svc_suite_expect_http(&s, "GET", path, no_body, 200, "one");
+    char text[TIME_TEXT_MAX];
+    time_text_format(then_ms * VV_NS_PER_MS, text);
+    (void)snprintf(path, sizeof path, "/api/v1/kv/t/x/k?as_of=%lld", (long long)then_ms);
+    svc_suite_expect_http(&s, "GET", path, no_body, 200, "one");
+    (void)snprintf(path, sizeof path, "/api/v1/kv/t/x/k?as_of=%s", text);
+    svc_suite_expect_http(&s, "GET", path, no_body, 200, "one");
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k?as_of=1", no_body, 501, "what is kept");
+    svc_suite_expect_http(&s, "GET", "/api/v1/kv/t/x/k?as_of=1&version=1", no_body, 400, "a time");
+    static const char *const none[] = {"soon",          "0", "%2", "-1", "99999999999999999999",
+                                       "18446744073709"};
+    for (size_t i = 0; i < ARRAY_LEN(none); i++) {
+        (void)snprintf(path, sizeof path, "/api/v1/kv/t/x/k?as_of=%s", none[i]);
+        svc_suite_expect_http(&s, "GET", path, no_body, 400, "no time");
+    }
     svc_suite_expect_http(&s, "PUT", "/api/v1/kv/t/x/m?ttl_ms=30&durability=os", STR("m"), 204,
                           NULL);
     vv_clock_sleep(s.n.env.clock, 40 * VV_NS_PER_MS);
@@ -198,7 +218,7 @@ static void test_refusals(void **state)
          "ttl_ms is given twice"},
         {"GET", "/api/v1/kv/t/x/k?version=9223372036854775808", no_body, 400,
          "over the largest there can be"},
-        {"GET", "/api/v1/kv/t/x/k?ttl_ms=5", no_body, 400, "did you mean version"},
+        {"GET", "/api/v1/kv/t/x/k?ttl_ms=5", no_body, 400, "did you mean as_of"},
         {"DELETE", "/api/v1/kv/t/x/k?ttl_ms=5", no_body, 400, "did you mean durability"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)

@@ -196,8 +196,11 @@ vv_status svc_kv_read_value(srv_call *call, const gate_op *op, const svc_kv_mome
     } else if (at->archive.len > 0) {
         st = read_archive(table, at->archive, op->key_begin, out, err);
     } else {
-        st = svc_read_value(table, at->version, op->key_begin, may_wait, &out->value,
-                            &out->would_wait, err);
+        int64_t version = 0;
+        st = svc_kv_version_at(table, at, &op->key_begin, &version, err);
+        if (st == VV_OK)
+            st = svc_read_value(table, version, op->key_begin, may_wait, &out->value,
+                                &out->would_wait, err);
         out->found = st == VV_OK;
         st = st == VV_NOT_FOUND ? VV_OK : st;
     }
@@ -233,8 +236,10 @@ static vv_status fill_get(srv_call *call, vv_slice message, bool may_wait, svc_k
                   .tenant = req.table.tenant,
                   .table = req.table.table,
                   .key_begin = req.key};
-    const svc_kv_moment at = {req.version, req.archive};
-    vv_status st = svc_kv_read_value(call, &op, &at, may_wait, found, err);
+    svc_kv_moment at;
+    vv_status st = svc_kv_moment_of(req.version, req.archive, req.as_of_ms, &at, err);
+    if (st == VV_OK)
+        st = svc_kv_read_value(call, &op, &at, may_wait, found, err);
     if (!found->found)
         return st;
     size_t len = found->value.data.len;

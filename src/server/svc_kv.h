@@ -28,14 +28,24 @@ void svc_kv_put_value(vv_buf *out, const vv_value *value);
 #define SVC_KV_VALUE_HEAD_MAX 64u
 #define SVC_KV_MANY_REQUEST_MAX (1024u * 1024u) /* bytes of a GetManyRequest */
 
-/* What a read sees: an archive, the version, or (both empty) what is there now. */
+/* What a read sees: a version, an archive, the state at a time, or (none of them) what is there
+ * now. */
 typedef struct svc_kv_moment {
     int64_t version;  /* 0: none */
     vv_slice archive; /* empty: none */
+    int64_t as_of_ns; /* 0: none */
 } svc_kv_moment;
 
-/** VV_INVALID for a negative version, and for a version and an archive. */
+/** VV_INVALID for a negative number, and for two of the three. */
 VV_MUST_CHECK vv_status svc_kv_check_moment(const svc_kv_moment *at, vv_error *err);
+/** A moment as requests name it, checked. */
+VV_MUST_CHECK vv_status svc_kv_moment_of(int64_t version, vv_slice archive, int64_t as_of_ms,
+                                         svc_kv_moment *out, vv_error *err);
+/** The version to read the table at: that of the moment, or the newest at its time, in a
+ * partitioned table of the shard of key. Without a key one for all of the table: VV_UNSUPPORTED of
+ * a partitioned one. 0: now, or an archive. Reads no file. */
+VV_MUST_CHECK vv_status svc_kv_version_at(vv_table *table, const svc_kv_moment *at,
+                                          const vv_slice *key, int64_t *out, vv_error *err);
 
 #define SVC_KV_ARCHIVE_SIZE sizeof((vv_archive_info *)NULL)->name
 /** An archive's name as the store takes it. VV_INVALID when it is too long or has a NUL; the store

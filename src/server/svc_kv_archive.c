@@ -1,5 +1,6 @@
 /*
- * svc_kv_archive.c - reads of varve.v1.Kv at an archive: a state of a table that is kept by name.
+ * svc_kv_archive.c - reads of varve.v1.Kv of the past: at a version, at a time, and at an archive,
+ * a state of a table that is kept by name.
  *
  * An archive is read through a cursor, always on the pool: its pages are in files. What is refused
  * names it: one that is not there, a table of another engine, a name that can be none.
@@ -7,17 +8,40 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "db/db.h"
 #include "server/svc_kv.h"
 
 vv_status svc_kv_check_moment(const svc_kv_moment *at, vv_error *err)
 {
     if (at->version < 0)
         return vv_fail(err, VV_INVALID, "version is negative");
-    if (at->version != 0 && at->archive.len > 0)
-        return vv_fail(
-            err, VV_INVALID,
-            "a read takes a version or an archive, which is one state: leave out either");
+    if (at->as_of_ns < 0)
+        return vv_fail(err, VV_INVALID, "as_of lies before 1970");
+    if ((at->version != 0) + (at->archive.len > 0) + (at->as_of_ns != 0) > 1)
+        return vv_fail(err, VV_INVALID,
+                       "a read takes a version or an archive or a time (as_of), each of which is "
+                       "one state: leave out the others");
     return VV_OK;
+}
+
+vv_status svc_kv_moment_of(int64_t version, vv_slice archive, int64_t as_of_ms, svc_kv_moment *out,
+                           vv_error *err)
+{
+    if (as_of_ms > INT64_MAX / VV_NS_PER_MS || as_of_ms < INT64_MIN / VV_NS_PER_MS)
+        return vv_fail(err, VV_INVALID, "as_of_unix_ms %lld is no time: milliseconds since 1970",
+                       (long long)as_of_ms);
+    *out = (svc_kv_moment){version, archive, as_of_ms * VV_NS_PER_MS};
+    return svc_kv_check_moment(out, err);
+}
+
+vv_status svc_kv_version_at(vv_table *table, const svc_kv_moment *at, const vv_slice *key,
+                            int64_t *out, vv_error *err)
+{
+    *out = at->version;
+    if (at->as_of_ns == 0)
+        return VV_OK;
+    return key == NULL ? vv_version_as_of(table, at->as_of_ns, out, err)
+                       : db_version_of_key_as_of(table, *key, at->as_of_ns, out, err);
 }
 
 vv_status svc_kv_archive_name(vv_slice from, char out[SVC_KV_ARCHIVE_SIZE], vv_error *err)

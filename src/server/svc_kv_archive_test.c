@@ -1,5 +1,5 @@
 /*
- * svc_kv_archive_test.c - Get, GetMany, Scan and the HTTP read at an archive: what they give beside
+ * svc_kv_archive_test.c - Get, GetMany and Scan at an archive and at a time: what they give beside
  * what is there now, and what they refuse.
  */
 #include "server/svc_kv.h"
@@ -59,6 +59,7 @@ typedef struct moment {
     const char *table;
     const char *archive;
     int64_t version;
+    int64_t as_of_ms;
 } moment;
 
 static vv_status get(svc_suite *s, const moment *at, const char *key)
@@ -69,6 +70,7 @@ static vv_status get(svc_suite *s, const moment *at, const char *key)
     req.key = svc_suite_bytes(STR(key));
     req.version = at->version;
     req.archive = text_of(at->archive);
+    req.as_of_unix_ms = at->as_of_ms;
     return svc_suite_call(s, "Kv/Get", &req);
 }
 
@@ -86,6 +88,7 @@ static vv_status get_many(svc_suite *s, const moment *at, const char *const *key
     req.n_keys = count;
     req.version = at->version;
     req.archive = text_of(at->archive);
+    req.as_of_unix_ms = at->as_of_ms;
     req.answer_bytes = answer_bytes;
     return svc_suite_call(s, "Kv/GetMany", &req);
 }
@@ -104,6 +107,7 @@ static vv_status scan(svc_suite *s, const moment *at, bool reverse, const char *
     req.table = &ref;
     req.version = at->version;
     req.archive = text_of(at->archive);
+    req.as_of_unix_ms = at->as_of_ms;
     req.page_bytes = 1000;
     req.reverse = reverse;
     size_t len = protobuf_c_message_pack(&req.base, bytes);
@@ -191,13 +195,20 @@ static void test_what_is_refused_is_named(void **state)
         vv_status want;
         const char *words;
     } rows[] = {
-        {{"x", "never", 0}, VV_NOT_FOUND, "there is no archive 'never'"},
-        {{"none", "a", 0}, VV_NOT_FOUND, "none"},
-        {{"flat", "a", 0}, VV_UNSUPPORTED, "archives are of tables of 'btree'"},
-        {{"x", "a", 1}, VV_INVALID, "a version or an archive"},
-        {{"x", "a", -1}, VV_INVALID, "version is negative"},
-        {{"x", "a b", 0}, VV_INVALID, "byte 0x20"},
-        {{"x", long_name, 0}, VV_INVALID, "1 to 63"},
+        {{"x", "never", 0, 0}, VV_NOT_FOUND, "there is no archive 'never'"},
+        {{"none", "a", 0, 0}, VV_NOT_FOUND, "none"},
+        {{"flat", "a", 0, 0}, VV_UNSUPPORTED, "archives are of tables of 'btree'"},
+        {{"x", "a", 1, 0}, VV_INVALID, "a version or an archive"},
+        {{"x", "a", -1, 0}, VV_INVALID, "version is negative"},
+        {{"x", "a", 0, 1}, VV_INVALID, "or a time"},
+        {{"x", "", 1, 1}, VV_INVALID, "or a time"},
+        {{"x", "", 0, -1}, VV_INVALID, "before 1970"},
+        {{"x", "", 0, INT64_MAX}, VV_INVALID, "is no time"},
+        {{"x", "", 0, INT64_MIN}, VV_INVALID, "is no time"},
+        {{"x", "", 0, INT64_MAX / 1000000}, VV_INVALID, "in the future"},
+        {{"x", "", 0, 1}, VV_UNSUPPORTED, "before what is kept"},
+        {{"x", "a b", 0, 0}, VV_INVALID, "byte 0x20"},
+        {{"x", long_name, 0, 0}, VV_INVALID, "1 to 63"},
     };
     begin(&s);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -210,6 +221,63 @@ static void test_what_is_refused_is_named(void **state)
         }
     const moment then = {.table = "x", .archive = "a"};
     assert_status(VV_INVALID, get(&s, &then, ""));
+    svc_suite_stop(&s);
+}
+
+/* Between two states of a table that keeps versions: one read of each kind at the time between them
+ * shows the first, and of a partitioned table a read of one key does. */
+static void check_time(svc_suite *s, const char *table, uint32_t partitions)
+{
+    const char *keys[] = {"a", "new", "b"};
+    vv_error err = {0};
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.version_retention_ns = 60 * VV_NS_PER_S;
+    opt.partitions = partitions;
+    assert_ok(vv_table_create(s->n.db, "t", table, &opt, NULL, &err), err);
+    assert_ok(svc_suite_put(s, "t", table, STR("a"), STR("then"), NULL), s->err);
+    assert_ok(svc_suite_put(s, "t", table, STR("b"), STR("then"), NULL), s->err);
+    vv_clock_sleep(s->n.env.clock, 2 * VV_NS_PER_MS);
+    moment then = {
+        .table = table, .archive = "", .as_of_ms = vv_clock_wall(s->n.env.clock) / VV_NS_PER_MS};
+    expect_get(s, &then, "a", "then");                 /* nothing came since */
+    vv_clock_sleep(s->n.env.clock, 40 * VV_NS_PER_MS); /* times are kept 29 ms apart */
+    for (char key[] = "ca"; key[1] <= 'z'; key[1]++)   /* of each shard */
+        assert_ok(svc_suite_put(s, "t", table, STR(key), STR("now"), NULL), s->err);
+    vv_clock_sleep(s->n.env.clock, 2 * VV_NS_PER_MS);
+    then.as_of_ms = vv_clock_wall(s->n.env.clock) / VV_NS_PER_MS;
+    vv_clock_sleep(s->n.env.clock, 2 * VV_NS_PER_MS);
+    assert_ok(svc_suite_put(s, "t", table, STR("a"), STR("now"), NULL), s->err);
+    assert_ok(svc_suite_put(s, "t", table, STR("b"), STR("now"), NULL), s->err);
+    assert_ok(svc_suite_put(s, "t", table, STR("new"), STR("now"), NULL), s->err);
+    const moment now = {.table = table, .archive = ""};
+    expect_get(s, &now, "a", "now");
+    expect_get(s, &then, "a", "then");
+    expect_get(s, &then, "b", "then");
+    expect_get(s, &then, "new", NULL);
+    size_t entries = 0;
+    if (partitions > 1) {
+        assert_status(VV_UNSUPPORTED, get_many(s, &then, keys, 3, 0));
+        assert_status(VV_UNSUPPORTED, scan(s, &then, false, "then", &entries));
+        return;
+    }
+    assert_ok(get_many(s, &then, keys, 3, 0), s->err);
+    Varve__V1__GetManyResponse *r = svc_suite_reply(s, &varve__v1__get_many_response__descriptor);
+    assert_int_equal(r->n_results, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(r->results[i]->value.len, i == 1 ? 0 : 4);
+    assert_true(r->version > 0);
+    varve__v1__get_many_response__free_unpacked(r, NULL);
+    assert_ok(scan(s, &then, false, "then", &entries), s->err);
+    assert_int_equal(entries, 2);
+}
+
+static void test_reads_show_the_state_at_a_time(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, &(svc_suite_options){.durability = VV_DURABLE_OS, .shards = 3});
+    check_time(&s, "whole", 1);
+    check_time(&s, "spread", 3);
     svc_suite_stop(&s);
 }
 
@@ -230,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_show_the_archive),
         cmocka_unit_test(test_what_is_refused_is_named),
+        cmocka_unit_test(test_reads_show_the_state_at_a_time),
         cmocka_unit_test(test_a_name_with_a_nul_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

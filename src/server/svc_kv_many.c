@@ -23,7 +23,7 @@
 typedef struct many {
     srv_call *call;
     vv_table *table;
-    vv_snapshot *snapshot; /* NULL when the request names a version or an archive */
+    vv_snapshot *snapshot; /* NULL when the request names a moment */
     vv_cursor *archive;    /* NULL: none */
     int64_t version;
     size_t bytes_max;
@@ -59,12 +59,14 @@ static vv_status take_keys(many *m, svc_kv_many *req, vv_error *err)
 static vv_status choose_moment(many *m, const svc_kv_moment *at, const gate_grant *grant,
                                vv_error *err)
 {
-    m->version = at->version;
+    vv_status st = svc_kv_version_at(m->table, at, NULL, &m->version, err);
+    if (st != VV_OK)
+        return st;
     if (at->archive.len > 0)
         return svc_kv_open_archive(m->table, at->archive, &m->archive, err);
     if (m->version != 0)
         return db_check_has_version(m->table, err);
-    vv_status st = vv_snapshot_create(gate_db(grant), &m->snapshot, err);
+    st = vv_snapshot_create(gate_db(grant), &m->snapshot, err);
     if (st == VV_OK)
         m->version = vv_snapshot_version(m->snapshot, m->table);
     return st;
@@ -78,9 +80,9 @@ static vv_status open_many(many *m, vv_slice message, vv_error *err)
     gate_identity who = svc_identity(m->call);
     if (!svc_kv_read_many(message, &req))
         return svc_kv_fail_malformed("GetManyRequest", err);
-    const svc_kv_moment at = {req.version, req.archive};
+    svc_kv_moment at;
     m->bytes_max = req.answer_bytes == 0 ? BYTES_DEFAULT : vv_min_u64(req.answer_bytes, BYTES_MAX);
-    vv_status st = svc_kv_check_moment(&at, err);
+    vv_status st = svc_kv_moment_of(req.version, req.archive, req.as_of_ms, &at, err);
     if (st == VV_OK)
         st = take_keys(m, &req, err);
     if (st == VV_OK)

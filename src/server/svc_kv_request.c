@@ -94,6 +94,8 @@ bool svc_kv_read_get(vv_slice message, svc_kv_get *out)
             ok = svc_kv_take_int(&f, &out->version);
         else if (f.number == 4)
             ok = svc_kv_take_bytes(&f, &out->archive);
+        else if (f.number == 5)
+            ok = svc_kv_take_int(&f, &out->as_of_ms);
     }
     return ok && r.fault == WIRE_GOOD;
 }
@@ -115,6 +117,8 @@ bool svc_kv_read_many(vv_slice message, svc_kv_many *out)
             ok = svc_kv_take_u32(&f, &out->answer_bytes);
         else if (f.number == 5)
             ok = svc_kv_take_bytes(&f, &out->archive);
+        else if (f.number == 6)
+            ok = svc_kv_take_int(&f, &out->as_of_ms);
         out->key_count += f.number == 2;
     }
     return ok && r.fault == WIRE_GOOD;
@@ -248,6 +252,8 @@ static bool take_scan(const wire_field *f, svc_kv_scan *out)
         return svc_kv_take_u32(f, &out->page_bytes);
     case 10:
         return svc_kv_take_bytes(f, &out->archive);
+    case 11:
+        return svc_kv_take_int(f, &out->as_of_ms);
     default:
         return true;
     }

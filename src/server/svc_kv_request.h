@@ -29,6 +29,7 @@ typedef struct svc_kv_get {
     vv_slice key;
     int64_t version;
     vv_slice archive; /* empty: none */
+    int64_t as_of_ms;
 } svc_kv_get;
 
 typedef struct svc_kv_many {
@@ -38,6 +39,7 @@ typedef struct svc_kv_many {
     int64_t version;
     uint32_t answer_bytes;
     vv_slice archive; /* empty: none */
+    int64_t as_of_ms;
 } svc_kv_many;
 
 typedef struct svc_kv_merge {
@@ -84,6 +86,7 @@ typedef struct svc_kv_scan {
     int64_t version;
     uint32_t page_bytes;
     vv_slice archive; /* empty: none */
+    int64_t as_of_ms;
 } svc_kv_scan;
 
 typedef enum svc_kv_op_kind {

@@ -33,20 +33,19 @@ typedef struct scan {
     uint64_t left; /* entries still wanted */
     int64_t version;
     vv_table *table;
-    vv_snapshot *snapshot; /* NULL when the request names a version or an archive */
+    vv_snapshot *snapshot; /* NULL when the request names a moment */
     vv_cursor *cursor;     /* NULL before the first turn */
     _Atomic int refs;
     svc_turn turn;
 } scan;
 
-static vv_status read_scan(vv_slice message, svc_kv_scan *out, vv_error *err)
+static vv_status read_scan(vv_slice message, svc_kv_scan *out, svc_kv_moment *at, vv_error *err)
 {
     if (!svc_kv_read_scan(message, out))
         return svc_kv_fail_malformed("ScanRequest", err);
     if (out->prefix.len > 0 && out->begin.len + out->end.len > 0)
         return vv_fail(err, VV_INVALID, "prefix stands instead of begin and end: leave out either");
-    const svc_kv_moment at = {out->version, out->archive};
-    return svc_kv_check_moment(&at, err);
+    return svc_kv_moment_of(out->version, out->archive, out->as_of_ms, at, err);
 }
 
 /* ---- opening ---- */
@@ -108,21 +107,23 @@ static vv_status open_cursor(scan *s, const gate_grant *grant, vv_slice archive,
 static vv_status open_scan(scan *s, vv_error *err)
 {
     svc_kv_scan req;
+    svc_kv_moment at;
     uint8_t end[VV_KEY_MAX];
     gate_grant grant;
     gate_identity who = svc_identity(s->call);
-    vv_status st = read_scan(s->msg.data, &req, err);
+    vv_status st = read_scan(s->msg.data, &req, &at, err);
     if (st != VV_OK)
         return st;
     gate_op op = op_of(&req, end);
     s->is_reverse = req.is_reverse;
     s->keys_only = req.keys_only;
     s->left = req.limit == 0 ? UINT64_MAX : req.limit;
-    s->version = req.version;
     s->page_bytes = req.page_bytes == 0 ? PAGE_DEFAULT : vv_min_u64(req.page_bytes, PAGE_MAX);
     st = gate_authorize(s->n->gate, &who, &op, 1, &grant, err);
     if (st == VV_OK)
         st = gate_find_table(&grant, 0, VV_TABLE_KV, &s->table, err);
+    if (st == VV_OK)
+        st = svc_kv_version_at(s->table, &at, NULL, &s->version, err);
     if (st == VV_OK)
         st = open_cursor(s, &grant, req.archive, err);
     srv_message_release(&s->msg);

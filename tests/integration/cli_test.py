@@ -4,6 +4,7 @@ exit codes, and what it says about bad input. Both ways of reaching a store must
 """
 import base64
 import csv
+import datetime
 import fcntl
 import io
 import json
@@ -15,6 +16,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from varvelib import BUILD, ROOT, TempDir, Varved, varve  # noqa: E402
@@ -134,6 +136,31 @@ def keys_and_values(where):
     assert rows(ok("get", *where, "brief", "-o", "json"))[0]["expires_ms"] > 0
 
 
+def reads_at_a_time(where):
+    aged = ["-T", "aged"]
+    ok("table", *where, "create", "aged", "--retention", "1m")
+    ok("put", *where, *aged, "k", "one", "-q")
+    time.sleep(0.05)  # times are kept 29 ms apart
+    ok("put", *where, *aged, "later", "x", "-q")
+    time.sleep(0.01)
+    then = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    time.sleep(0.01)
+    ok("put", *where, *aged, "k", "two", "-q")
+    ok("put", *where, *aged, "new", "x", "-q")
+    at = [*where, *aged, "--as-of", then]
+    assert ok("get", *at, "k") == "one\n"
+    fails(5, "get", *at, "new", words=["is not in"])
+    assert [r["value"] for r in rows(ok("get", *at, "k", "k", "-o", "json"))] == ["one", "one"]
+    assert [r["key"] for r in rows(ok("scan", *at, "-o", "json"))] == ["k", "later"]
+    for command in (["get", "k"], ["get", "k", "new"], ["scan"]):
+        fails(1, command[0], *where, *aged, "--as-of", "2001-01-01", *command[1:],
+              words=["before what is kept"])
+        fails(2, command[0], *where, *aged, "--as-of", "soon", *command[1:], words=["soon", "90m"])
+        fails(2, command[0], *at, "--version", "1", *command[1:], words=["--version"])
+        fails(2, command[0], *at, "--archive", "then", *command[1:], words=["--archive"])
+    ok("table", *where, "drop", "aged")
+
+
 def tables(where):
     info = rows(ok("table", *where, "create", "made", "-o", "json"))[0]
     assert info["table"] == "made" and info["kind"] == "kv" and info["retention_ms"] == 0, info
@@ -164,6 +191,7 @@ def tables(where):
               words=["1 to 63"])
     for command in (["get", "k"], ["get", "k", "no"], ["scan"]):
         fails(2, command[0], *where, *read, "--version", "1", *command[1:], words=["--version"])
+    reads_at_a_time(where)
     fails(2, "archive", *where, "restore", "then", words=["--table"])
     ok("archive", *where, "-T", "tree", "restore", "then")
     assert rows(ok("scan", *where, "-T", "tree", "-o", "json"))[0]["value"] == "one"
