@@ -151,7 +151,8 @@ vv_status vv_archive_create(vv_db *db, const char *name, vv_error *err)
     }
     if (st == VV_OK && made == 0)
         st = vv_fail(err, VV_UNSUPPORTED,
-                     "archives are of tables of the engine 'btree', and there is none");
+                     "archives are of tables of the engine 'btree', and there is none: make a "
+                     "table with that engine first");
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "create archive");
 }
 

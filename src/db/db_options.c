@@ -94,6 +94,9 @@ static vv_status check(const vv_options *o, vv_error *err)
         st = vv_fail(err, VV_INVALID, "archive_interval_ns is negative");
     if (st == VV_OK)
         st = check_range("io_backend", o->io_backend, VV_IO_AUTO, VV_IO_URING, err);
+    if (st == VV_OK && (o->log_level < VV_LOG_ERROR || o->log_level > VV_LOG_DEBUG))
+        st = vv_fail(err, VV_INVALID,
+                     "log_level is %d: it must lie between 0 (error) and 3 (debug)", o->log_level);
     return st;
 }
 
@@ -118,6 +121,15 @@ static vv_status check_shares(const vv_options *o, vv_error *err)
     uint64_t rest = unshared(o);
     if (cache_share(o) + o->log_ring_size <= rest)
         return VV_OK;
+    vv_options alone = *o;
+    alone.process_memory = 0;
+    uint64_t most = unshared(&alone); /* of process_memory, with the smallest cache */
+    most -= vv_min_u64(most, o->log_ring_size + CACHE_MIN + CACHE_MIN / 8);
+    if (o->process_memory > most)
+        return vv_fail(err, VV_INVALID,
+                       "process_memory (%" PRIu64 ") leaves no room in memory_limit (%" PRIu64
+                       "): at most %" PRIu64 " fits, so raise memory_limit",
+                       o->process_memory, o->memory_limit, most);
     return vv_fail(err, VV_INVALID,
                    "cache_size (%" PRIu64 ", and an eighth) and log_ring_size (%" PRIu64
                    ") take more than the %" PRIu64 " bytes that memory_limit has for them beside "

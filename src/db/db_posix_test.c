@@ -395,6 +395,46 @@ static void options_out_of_range_are_named(void **state)
     opt = (vv_options){0};
     assert_status(VV_INVALID, vv_db_open(dir_of("opt"), &opt, &db, &err));
     assert_non_null(strstr(err.msg, "VV_OPTIONS_INIT"));
+    static const int levels[] = {-3, 4, 77};
+    for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
+        opt = small();
+        opt.log_level = levels[i];
+        assert_status(VV_INVALID, vv_db_open(dir_of("opt"), &opt, &db, &err));
+        assert_non_null(strstr(err.msg, "log_level"));
+    }
+    opt = small();
+    opt.process_memory = UINT64_C(1) << 40;
+    assert_status(VV_INVALID, vv_db_open(dir_of("opt"), &opt, &db, &err));
+    assert_non_null(strstr(err.msg, "options: process_memory"));
+    assert_null(strstr(err.msg, "cache_size of 0"));
+}
+
+/* What a call says of a value names those that can be; what went well says nothing. */
+static void sentences_say_what_can_be_done(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    vv_db *db = NULL;
+    vv_txn *txn = NULL;
+    vv_options opt = small();
+    for (int again = 0; again < 2; again++) {
+        assert_ok(vv_db_open(dir_of("said"), &opt, &db, &err), err);
+        assert_int_equal(err.status, VV_OK);
+        assert_string_equal(err.msg, "");
+        if (again == 0)
+            close_db(db);
+    }
+    vv_txn_options how = VV_TXN_OPTIONS_INIT;
+    how.isolation = (vv_isolation)7;
+    assert_status(VV_INVALID, vv_txn_begin(db, &how, &txn, &err));
+    assert_non_null(strstr(err.msg, "0 (snapshot) or 1 (serializable)"));
+    how = (vv_txn_options)VV_TXN_OPTIONS_INIT;
+    how.durability = (vv_durability)9;
+    assert_status(VV_INVALID, vv_txn_begin(db, &how, &txn, &err));
+    assert_non_null(strstr(err.msg, "1 (sync)"));
+    assert_status(VV_UNSUPPORTED, vv_archive_create(db, "a", &err));
+    assert_non_null(strstr(err.msg, "make a table with"));
+    close_db(db);
 }
 
 /* ---- the full disk ---- */
@@ -574,6 +614,7 @@ int main(void)
         T(log_lines_reach_the_caller),
         T(log_lines_can_be_json),
         T(options_out_of_range_are_named),
+        T(sentences_say_what_can_be_done),
         T(a_store_keeps_its_engine),
         T(rocksdb_is_there_or_refused),
         T(a_full_disk_refuses_writes_and_recovers),

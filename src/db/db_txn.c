@@ -148,9 +148,14 @@ static vv_status pin_snapshot(vv_txn *txn, vv_error *err)
 static vv_status check_options(const vv_txn_options *opt, vv_error *err)
 {
     if ((unsigned)opt->isolation > VV_ISOLATION_SERIALIZABLE)
-        return vv_fail(err, VV_INVALID, "isolation %d is none", (int)opt->isolation);
+        return vv_fail(err, VV_INVALID,
+                       "isolation %d is none: 0 (snapshot) or 1 (serializable) are allowed",
+                       (int)opt->isolation);
     if ((unsigned)opt->durability > VV_DURABLE_NONE)
-        return vv_fail(err, VV_INVALID, "durability %d is none", (int)opt->durability);
+        return vv_fail(
+            err, VV_INVALID,
+            "durability %d is none: 0 (the store's), 1 (sync), 2 (os) and 3 (none) are allowed",
+            (int)opt->durability);
     return VV_OK;
 }
 

@@ -112,8 +112,13 @@ static vv_status read_list(vio *io, const char *dir, list *out, vv_error *err)
     int n = snprintf(path, sizeof path, "%s/" LIST_NAME, dir);
     if (n < 0 || (size_t)n >= sizeof path)
         return vv_fail(err, VV_INVALID, "directory '%.60s...': the path is too long", dir);
-    vv_status st = read_list_file(io, path, out, err);
-    return st == VV_NOT_FOUND ? VV_OK : st;
+    vv_error why = {0};
+    vv_status st = read_list_file(io, path, out, &why);
+    if (st == VV_NOT_FOUND) /* says nothing: it is no failure */
+        return VV_OK;
+    if (st != VV_OK && err != NULL)
+        *err = why;
+    return st;
 }
 
 vv_status engine_route_dump(vv_env *env, const char *path,

@@ -160,7 +160,9 @@ static vv_status do_savepoint(svc_txn_ctx *c, const Varve__V1__TxnSavepointReque
         st = vv_txn_release(c->txn, id, err);
         break;
     default:
-        return vv_fail(err, VV_INVALID, "action %d is none", (int)req->action);
+        return vv_fail(err, VV_INVALID,
+                       "action %d is none: 0 (set), 1 (roll back to) and 2 (release) are allowed",
+                       (int)req->action);
     }
     wire_put_varint(out, 1, id);
     return st;

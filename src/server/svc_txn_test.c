@@ -162,6 +162,7 @@ static void it_reads_its_own_writes_and_commits(void **state)
     assert_status(VV_NOT_FOUND, svc_suite_call(&s, "Txn/Savepoint", &sp));
     sp.action = (Varve__V1__TxnSavepointRequest__Action)9;
     assert_status(VV_INVALID, svc_suite_call(&s, "Txn/Savepoint", &sp));
+    assert_non_null(strstr(s.result.message, "2 (release)"));
     assert_ok(tdelete(&s, t, "c", "", false), s.err);
     assert_ok(commit(&s, t), s.err);
     assert_string_equal(svc_suite_trailer(&s, "varve-durability"), "sync");
