@@ -659,7 +659,9 @@ typedef struct vv_stats {
     uint64_t level_compaction_write_bytes[8]; /* by the level they were written to */
     double write_amplification; /* bytes written to log and files for each of user_bytes; 0: none */
     bool huge_pages;            /* the system gives them to the block cache, where it has any */
-    uint64_t groups_apart; /* groups of writes to several shards that several threads applied */
+    uint64_t groups_apart;    /* groups of writes to several shards that several threads applied */
+    uint64_t io_started[4];   /* transfers by rank: log, read, flush, compaction; of real files */
+    uint64_t io_held_back[4]; /* of them, those that had to wait for higher ones */
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 

@@ -54,7 +54,7 @@ static vv_status open_stored(backup_repo *repo, const backup_file *file, vio_fil
     char path[VIO_PATH_MAX];
     uint64_t size = 0;
     backup_stored_path(file, path);
-    vv_status st = vio_open(repo->env->io, path, VIO_READ, out, err);
+    vv_status st = vio_open(repo->env->io, path, VIO_READ | VIO_BEHIND, out, err);
     if (st == VV_NOT_FOUND)
         return vv_fail(err, VV_CORRUPT, "'%s' (of '%s') is missing", path, file->name);
     if (st != VV_OK)
@@ -114,7 +114,8 @@ static vv_status store_new(backup_repo *repo, const char *name, vio_file *from, 
 {
     vio *io = repo->env->io;
     vio_file *part = NULL;
-    vv_status st = vio_open(io, BACKUP_PART, VIO_READ | VIO_WRITE | VIO_CREATE, &part, err);
+    vv_status st =
+        vio_open(io, BACKUP_PART, VIO_READ | VIO_WRITE | VIO_CREATE | VIO_BEHIND, &part, err);
     if (st == VV_OK)
         st = vio_truncate(part, 0, err);
     if (st == VV_OK)

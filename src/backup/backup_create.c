@@ -96,7 +96,8 @@ static vv_status store_bytes(creation *c, const db_captured_file *f, uint64_t *s
 {
     vio_file *part = NULL;
     vio *io = c->repo->env->io;
-    vv_status st = vio_open(io, BACKUP_PART, VIO_READ | VIO_WRITE | VIO_CREATE, &part, err);
+    vv_status st =
+        vio_open(io, BACKUP_PART, VIO_READ | VIO_WRITE | VIO_CREATE | VIO_BEHIND, &part, err);
     if (st == VV_OK)
         st = vio_truncate(part, 0, err);
     if (st == VV_OK)
@@ -315,8 +316,8 @@ static vv_status store_log(creation *c, vv_error *err)
     backup_file file = {.name = name};
     vio_file *part = NULL;
     bool is_new = false;
-    vv_status st =
-        vio_open(c->repo->env->io, BACKUP_PART, VIO_READ | VIO_WRITE | VIO_CREATE, &part, err);
+    vv_status st = vio_open(c->repo->env->io, BACKUP_PART,
+                            VIO_READ | VIO_WRITE | VIO_CREATE | VIO_BEHIND, &part, err);
     if (st == VV_OK)
         st = make_log(c, part, &file, &loads, err);
     if (st == VV_OK)

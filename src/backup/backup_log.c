@@ -144,7 +144,7 @@ vv_status backup_log_read(backup_repo *repo, const backup_file *file,
     vv_buf_init(&buf, (size_t)WAL_PAYLOAD_MAX + 1);
     vv_status st = backup_check_stored(repo, file, err);
     if (st == VV_OK)
-        st = vio_open(repo->env->io, path, VIO_READ, &in, err);
+        st = vio_open(repo->env->io, path, VIO_READ | VIO_BEHIND, &in, err);
     if (st == VV_OK) {
         st = read_start(in, file->size, err);
         if (st != VV_OK)

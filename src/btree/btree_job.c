@@ -40,6 +40,8 @@ static vv_status new_job(btree_engine *e, bool flush, btree_job **out, vv_error 
         btree_job_destroy(job);
         return st;
     }
+    if (flush)
+        job->writer.cls = VIO_CLASS_FLUSH;
     *out = job;
     return VV_OK;
 }

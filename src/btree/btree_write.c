@@ -29,7 +29,8 @@ vv_status btree_writer_open(btree_writer *w, btree_store *store, btree_manifest 
                             const btree_state *base, btree_file *const *files, uint32_t file_count,
                             btree_active *active, btree_ids *ids, vv_error *err)
 {
-    *w = (btree_writer){.store = store, .manifest = manifest, .ids = ids};
+    *w = (btree_writer){
+        .store = store, .manifest = manifest, .ids = ids, .cls = VIO_CLASS_COMPACTION};
     btree_state_share(base, &w->next);
     uint64_t pages = vv_min_u64(BUFFER_BYTES / store->page_size, UINT64_C(1) << store->shift);
     w->buffer_pages = (uint32_t)pages;
@@ -161,7 +162,8 @@ vv_status btree_writer_flush(btree_writer *w, vv_error *err)
         return VV_OK;
     uint64_t size = w->store->page_size;
     uint64_t from = w->active.used - w->buffered;
-    vv_status st = vio_pwrite(w->active.out, from * size, w->buffer, w->buffered * size, err);
+    vv_status st = vio_write_ranked(w->store->env->io, w->cls, w->active.out, from * size,
+                                    w->buffer, w->buffered * size, err);
     VV_POINT("btree.pages.written");
     if (st == VV_OK)
         w->buffered = 0;

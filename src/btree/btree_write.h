@@ -39,6 +39,7 @@ typedef struct btree_prefill {
 typedef struct btree_writer {
     btree_store *store;
     btree_manifest *manifest;
+    vio_class cls;      /* of its writes: compaction, unless the job is a flush */
     btree_state next;   /* what will be committed */
     btree_file **files; /* sorted by id; a reference each */
     uint32_t *live;     /* [file_count] pages of next in each */

@@ -186,8 +186,8 @@ vv_status db_capture_open_load(const db_capture *c, const db_load *load, vio_fil
 vv_status db_capture_open(const db_capture *c, const db_captured_file *file, vio_file **out,
                           vv_error *err)
 {
-    return vio_open(c->db->env->io, file->source != NULL ? file->source : file->path, VIO_READ, out,
-                    err);
+    return vio_open(c->db->env->io, file->source != NULL ? file->source : file->path,
+                    VIO_READ | VIO_BEHIND, out, err);
 }
 
 void db_capture_archived(db_capture *c)

@@ -437,6 +437,37 @@ static void sentences_say_what_can_be_done(void **state)
     close_db(db);
 }
 
+/* What a flush and a compaction move waits behind what somebody waits for, in either engine. */
+static void background_transfers_are_ranked(void **state)
+{
+    (void)state;
+    static const vv_engine_kind kinds[] = {VV_ENGINE_LSM, VV_ENGINE_BTREE};
+    for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+        vv_error err = {0};
+        vv_db *db = NULL;
+        vv_options opt = small();
+        opt.engine = kinds[k];
+        assert_ok(vv_db_open(dir_of(k == 0 ? "ranked-0" : "ranked-1"), &opt, &db, &err), err);
+        vv_table *t = make_table(db, "plant", "kv", VV_TABLE_KV);
+        vv_stats before = {.size = sizeof before};
+        vv_stats after = before;
+        put(t, "k", "v");
+        put(t, "l", "v");
+        vv_stats_read(db, &before);
+        assert_ok(vv_checkpoint(db, &err), err);
+        vv_stats_read(db, &after);
+        assert_true(after.io_started[2] > before.io_started[2]);
+        before = after;
+        put(t, "k", "w");
+        assert_ok(vv_compact(t, vv_slice_str(""), vv_slice_str(""), &err), err);
+        vv_stats_read(db, &after);
+        assert_true(after.io_started[3] > before.io_started[3]);
+        assert_true(after.io_started[0] > 0); /* the log */
+        vv_table_close(t);
+        close_db(db);
+    }
+}
+
 /* ---- the full disk ---- */
 
 static vv_status fill(vv_table *t, int *written, int more, vv_error *err)
@@ -615,6 +646,7 @@ int main(void)
         T(log_lines_can_be_json),
         T(options_out_of_range_are_named),
         T(sentences_say_what_can_be_done),
+        T(background_transfers_are_ranked),
         T(a_store_keeps_its_engine),
         T(rocksdb_is_there_or_refused),
         T(a_full_disk_refuses_writes_and_recovers),

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "db/db_int.h"
+#include "io/vio_sched.h"
 
 static uint64_t load(const _Atomic uint64_t *counter)
 {
@@ -64,6 +65,17 @@ static void add_log(vv_db *db, vv_stats *out)
     out->recovery_ns = (uint64_t)db->recovery_ns;
 }
 
+static void add_transfers(vv_db *db, vv_stats *out)
+{
+    vio_sched_stats s;
+    if (db->env->io->sched == NULL)
+        return;
+    vio_sched_read_stats(db->env->io->sched, &s);
+    static_assert(VIO_CLASSES == ARRAY_LEN(out->io_started), "each class has a place");
+    memcpy(out->io_started, s.entered, sizeof out->io_started);
+    memcpy(out->io_held_back, s.held_back, sizeof out->io_held_back);
+}
+
 void vv_stats_read(vv_db *db, vv_stats *out)
 {
     vv_stats all = {.size = sizeof all};
@@ -92,6 +104,7 @@ void vv_stats_read(vv_db *db, vv_stats *out)
                  atomic_load_explicit(&db->bg.failed, memory_order_acquire);
     add_engines(db, &all);
     add_log(db, &all);
+    add_transfers(db, &all);
     uint64_t written = all.log_written_bytes + all.flush_bytes + all.compaction_write_bytes +
                        all.bulk_bytes + load(&db->kept.written);
     if (all.user_bytes > 0)

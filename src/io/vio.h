@@ -33,13 +33,14 @@ struct vio_sched;
 typedef enum vio_flags {
     VIO_READ = 1,
     VIO_WRITE = 2,
-    VIO_CREATE = 4,  /* make it if it is not there */
-    VIO_EXCL = 8,    /* with VIO_CREATE: VV_CONFLICT if it is there */
-    VIO_DIRECT = 16, /* offsets, lengths and buffers are multiples of VV_BLOCK; ignored where the
-                        file system refuses it (tmpfs): the same bytes, through the page cache */
-    VIO_DSYNC = 32,  /* each write is durable when it returns */
-    VIO_IDLE = 64,   /* to be read only, immutable, and its name stays until the close: it may be
-                        closed while nobody reads it and opened again by the next read */
+    VIO_CREATE = 4,   /* make it if it is not there */
+    VIO_EXCL = 8,     /* with VIO_CREATE: VV_CONFLICT if it is there */
+    VIO_DIRECT = 16,  /* offsets, lengths and buffers are multiples of VV_BLOCK; ignored where the
+                         file system refuses it (tmpfs): the same bytes, through the page cache */
+    VIO_DSYNC = 32,   /* each write is durable when it returns */
+    VIO_IDLE = 64,    /* to be read only, immutable, and its name stays until the close: it may be
+                         closed while nobody reads it and opened again by the next read */
+    VIO_BEHIND = 128, /* its blocking transfers rank with compaction: nobody waits for them */
 } vio_flags;
 
 typedef struct vio_ops {

@@ -228,11 +228,13 @@ vv_status posix_transfer_run(posix_transfer *t, vv_error *err)
 }
 
 /* A blocking call: ranked as the log's, whose files are synced by each write, or as one that
- * somebody waits for. */
+ * somebody waits for unless the file is said to be of background work. */
 static vv_status run_ranked(posix_transfer *t, vv_error *err)
 {
     posix_file *f = t->file;
-    vio_class cls = (f->flags & VIO_DSYNC) != 0 ? VIO_CLASS_LOG : VIO_CLASS_READ;
+    vio_class cls = (f->flags & VIO_DSYNC) != 0    ? VIO_CLASS_LOG
+                    : (f->flags & VIO_BEHIND) != 0 ? VIO_CLASS_COMPACTION
+                                                   : VIO_CLASS_READ;
     vio_sched_enter(f->sched, cls);
     vv_status st = posix_transfer_run(t, err);
     vio_sched_leave(f->sched, cls);

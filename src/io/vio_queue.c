@@ -145,31 +145,45 @@ static void note_done(vio_req *req)
     *(bool *)req->ctx = true;
 }
 
-vv_status vio_read_ranked(vio *io, vio_class cls, vio_file *file, uint64_t offset, void *buf,
-                          size_t len, size_t *got, vv_error *err)
+/* One request through the queue of this thread, waited for. */
+static vv_status run_one(vio *io, vio_req *req, vv_error *err)
 {
     vio_queue *q = NULL;
     vv_status st = vio_queue_of_thread(io, &q, err);
     bool done = false;
-    vio_req req = {.op = VIO_OP_READ,
-                   .cls = cls,
-                   .file = file,
-                   .offset = offset,
-                   .buf = buf,
-                   .len = len,
-                   .done = note_done,
-                   .ctx = &done};
-    vio_req *one = &req;
+    req->done = note_done;
+    req->ctx = &done;
     if (st == VV_OK)
-        st = vio_submit(q, &one, 1, err);
+        st = vio_submit(q, &req, 1, err);
     if (st != VV_OK)
         return st;
     while (!done)
         (void)vio_poll(q, 1);
-    if (req.status != VV_OK && err != NULL)
-        *err = req.err;
-    *got = req.got;
-    return req.status;
+    if (req->status != VV_OK && err != NULL)
+        *err = req->err;
+    return req->status;
+}
+
+vv_status vio_read_ranked(vio *io, vio_class cls, vio_file *file, uint64_t offset, void *buf,
+                          size_t len, size_t *got, vv_error *err)
+{
+    vio_req req = {
+        .op = VIO_OP_READ, .cls = cls, .file = file, .offset = offset, .buf = buf, .len = len};
+    vv_status st = run_one(io, &req, err);
+    *got = st == VV_OK ? req.got : 0;
+    return st;
+}
+
+vv_status vio_write_ranked(vio *io, vio_class cls, vio_file *file, uint64_t offset, const void *buf,
+                           size_t len, vv_error *err)
+{
+    vio_req req = {.op = VIO_OP_WRITE,
+                   .cls = cls,
+                   .file = file,
+                   .offset = offset,
+                   .buf = (void *)(uintptr_t)buf, /* only read from */
+                   .len = len};
+    return run_one(io, &req, err);
 }
 
 static void cancel_waiting(vio_queue *q)

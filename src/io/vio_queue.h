@@ -153,6 +153,11 @@ static inline unsigned vio_queue_room(const vio_queue *q)
 VV_MUST_CHECK vv_status vio_read_ranked(vio *io, vio_class cls, vio_file *file, uint64_t offset,
                                         void *buf, size_t len, size_t *got, vv_error *err);
 
+/** One write, likewise: for background work, whose bytes shall not stand before a read. As
+ * vio_pwrite otherwise. */
+VV_MUST_CHECK vv_status vio_write_ranked(vio *io, vio_class cls, vio_file *file, uint64_t offset,
+                                         const void *buf, size_t len, vv_error *err);
+
 /**
  * One of the queue's own buffers: VIO_BUFFER_SIZE bytes at a multiple of VV_BLOCK, which the ring
  * has registered (a read into one costs the kernel a fifth less). NULL when all are taken or memory

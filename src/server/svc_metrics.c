@@ -161,6 +161,22 @@ static void files(vv_buf *out, const vv_stats *s)
     counter(out, "varve_bulk_bytes_total", "Bytes of files they wrote.", (double)s->bulk_bytes);
 }
 
+static void by_rank(vv_buf *out, const char *name, const char *help, const uint64_t values[4])
+{
+    static const char *const ranks[] = {"log", "read", "flush", "compaction"};
+    head(out, name, "counter", help);
+    for (size_t i = 0; i < ARRAY_LEN(ranks); i++)
+        vv_buf_printf(out, "%s{rank=\"%s\"} %" PRIu64 "\n", name, ranks[i], values[i]);
+}
+
+static void transfers(vv_buf *out, const vv_stats *s)
+{
+    by_rank(out, "varve_io_transfers_total", "Reads, writes and syncs of files, by their rank.",
+            s->io_started);
+    by_rank(out, "varve_io_held_back_total", "Of them, those that waited for higher ranks.",
+            s->io_held_back);
+}
+
 static void whole_store(vv_buf *out, const vv_stats *s)
 {
     gauge(out, "varve_write_amplification_ratio",
@@ -185,6 +201,7 @@ static void store(vv_buf *out, node *n)
     writes(out, &s);
     log_and_memtables(out, &s);
     files(out, &s);
+    transfers(out, &s);
     whole_store(out, &s);
     memory(out, &s);
     levels(out, &s);

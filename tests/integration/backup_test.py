@@ -9,6 +9,7 @@ import pty
 import subprocess
 import sys
 import threading
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import grpc  # noqa: E402
@@ -117,6 +118,23 @@ def whole_way(tmp, engine):
     fails(1, "backup", "restore", "--repo", repo, "--to", tmp / f"{engine}-1",
           words=("not empty",))
     return data, repo
+
+
+def transfers(server, rank):
+    text = urllib.request.urlopen(f"http://{server.ingest}/metrics").read().decode()
+    found = {line.split()[0]: float(line.split()[1]) for line in text.splitlines()
+             if line.startswith("varve_")}
+    assert found["varve_compactions_total"] == 0
+    return found[f'varve_io_transfers_total{{rank="{rank}"}}']
+
+
+def copies_rank_behind_reads(tmp):
+    with Varved(tmp / "ranked", settings("lsm", tmp / "ranked-repo")) as server:
+        ok("put", "--server", server.ingest, "-T", "kv", "k", "v")
+        before = transfers(server, "compaction")
+        ok("backup", "create", "--server", server.ingest)
+        assert transfers(server, "compaction") > before
+        assert server.stop() == 0
 
 
 def of_two_engines(tmp):
@@ -250,6 +268,7 @@ def main():
                 offline(tmp, data, repo)
                 damage(tmp, repo)
         of_two_engines(tmp)
+        copies_rank_behind_reads(tmp)
         bars(tmp)
         refusals(tmp)
     print("backup: live backups hold the state of their version, and are restored to it")
