@@ -1,5 +1,5 @@
 /*
- * Backups and checkpoints of both engines on simulated disks: what is restored is what was there.
+ * Backups and checkpoints of lsm and btree on simulated disks: what is restored is what was there.
  */
 #include "backup/backup_test_util.h"
 

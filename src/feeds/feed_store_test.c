@@ -260,7 +260,7 @@ static void prop_a_power_cut_loses_and_doubles_nothing(void **state)
 {
     (void)state;
     bool is_cut = true;
-    uint64_t stride = vv_test_count("VV_CUT_STRIDE", 1);
+    uint64_t stride = vv_test_count("VV_CUT_STEP", 1);
     for (uint64_t n = 1; is_cut; n += stride) {
         sim_world w = {.ops = &lsm_ops, .opt = SIM_TINY_OPTIONS};
         vv_error err = {0};
@@ -291,7 +291,7 @@ static void prop_every_allocation_may_fail(void **state)
 {
     (void)state;
     bool has_failed = true;
-    uint64_t stride = vv_test_count("VV_ALLOC_STRIDE", 1);
+    uint64_t stride = vv_test_count("VV_ALLOC_STEP", 1);
     for (uint64_t n = 0; has_failed; n += stride) {
         sim_world w = {.ops = &lsm_ops, .opt = SIM_TINY_OPTIONS};
         vv_error err = {0};

@@ -553,7 +553,7 @@ static void walk_flips(bool no_ring, uint64_t stride)
 static void prop_a_flipped_bit_is_refused_or_harmless(void **state)
 {
     (void)state;
-    uint64_t stride = vv_test_count("VV_WAL_STRIDE", 211);
+    uint64_t stride = vv_test_count("VV_WAL_STEP", 211);
     walk_flips(false, stride);
     walk_flips(true, stride);
 }

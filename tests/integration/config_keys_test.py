@@ -91,11 +91,16 @@ def read_all(server, values=40, rounds=1):
 def threads_are_as_many_as_asked(tmp):
     asked = {"server.loops": ("vv-loop", 3), "query.threads": ("vv-pool", 5),
              "storage.background_threads": ("varve-work", 4), "ingest.workers": ("varve-extr", 6)}
-    with Varved(tmp / "data", [f"{key}={n}" for key, (_, n) in asked.items()]) as server:
+    # Whoever commits applies too: of seven that may, six are threads of their own.
+    asked["storage.apply_threads"] = ("varve-apply-", 7)
+    fewer = {"storage.apply_threads": 1}
+    given = [f"{key}={n}" for key, (_, n) in asked.items()] + ["storage.shards=8"]
+    with Varved(tmp / "data", given) as server:
         for key, (prefix, n) in asked.items():
             extra = 1 if key == "query.threads" else 0  # one more keeps point reads going
+            n -= fewer.get(key, 0)
             wait_until(lambda p=prefix, want=(n, n + extra): threads(server, p) in want, 20,
-                       f"{key}={n} threads {prefix}")  # each gives itself its name
+                       f"{n} threads {prefix} by {key}")  # each gives itself its name
         assert server.stop() == 0
 
 
