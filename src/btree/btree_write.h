@@ -12,7 +12,7 @@
 #define VARVE_BTREE_WRITE_H
 
 #include "btree/btree_index.h"
-#include "io/vio_sched.h"
+#include "io/vio_queue.h"
 
 /* Page ids below the state's page_limit that no page of the newest tree has. */
 typedef struct btree_ids {
