@@ -79,8 +79,9 @@ typedef struct vv_options {
     void *log_ctx;
     int log_level;            /* 0 error .. 3 debug; default 1 */
     vv_io_backend io_backend; /* default VV_IO_AUTO */
-    bool direct_io;           /* read runs past the page cache of the system: their blocks are in
-                                 cache_size or nowhere; default false */
+    bool direct_io;           /* lsm, rocksdb: read runs past the page cache of the system: their
+                                 blocks are in cache_size or nowhere; default false. Pages of btree
+                                 are read through it in either case */
     vv_engine_kind engine;    /* of new tables that name none; of a new store, what keeps its
                                  own tables too */
     bool value_compression;   /* btree: values of 100 bytes and more by zstd, with a dictionary the

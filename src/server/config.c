@@ -103,7 +103,8 @@ const config_key config_keys[] = {
     {"storage.background_threads", CONFIG_INT, FIELD(storage_background_threads), "1", 1, 16, NULL,
      "threads for compaction, and as many for flushes"},
     {"storage.compaction_budget", CONFIG_SIZE, FIELD(storage_compaction_budget), "0", 0,
-     1024 * VV_GIB, NULL, "bytes a second that compaction may merge; 0: as many as the debt needs"},
+     1024 * VV_GIB, NULL,
+     "lsm: bytes a second that compaction may merge, per shard; 0: as many as the debt needs"},
     {"storage.durability", CONFIG_CHOICE, FIELD(storage_durability), "sync", 0, 0,
      durability_choices, "what an acknowledgement means unless a request asks: sync, os or none"},
     {"storage.value_compression", CONFIG_BOOL, FIELD(storage_value_compression), "false", 0, 0,
@@ -114,7 +115,8 @@ const config_key config_keys[] = {
      "many reads at once through: io_uring, threads, posix (one by one), or auto: the best there "
      "is"},
     {"storage.direct_io", CONFIG_BOOL, FIELD(storage_direct_io), "false", 0, 0, NULL,
-     "read runs past the system's page cache: only storage.cache_size holds their blocks"},
+     "lsm and rocksdb: read runs past the system's page cache: only storage.cache_size holds their "
+     "blocks"},
     {"storage.max_open_files", CONFIG_INT, FIELD(storage_max_open_files), "auto", 16, 1000000, NULL,
      "descriptors for the files of the store; others are opened when they are read; auto: half of "
      "the process's limit"},

@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "db/db.h"
 #include "server/config.h"
+#include "server/config_int.h"
 
 static void defaults_pass_their_own_check(void **state)
 {
@@ -117,6 +118,26 @@ static void the_log_of_backups_needs_a_place_for_them(void **state)
     assert_non_null(strstr(err.msg, "backup.dir"));
     assert_ok(config_set(&c, "backup.dir=/backups", &err), err);
     assert_ok(config_check(&c, &err), err);
+}
+
+/* What one engine alone heeds says so where the key is explained. */
+static void keys_of_one_engine_name_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key;
+        const char *begin;
+    } rows[] = {
+        {"storage.direct_io", "lsm and rocksdb: "}, {"storage.compaction_budget", "lsm: "},
+        {"storage.archive_interval", "btree: "},    {"storage.num_retained_archives", "btree: "},
+        {"storage.file_amplify_factor", "btree: "}, {"storage.value_compression", "btree: "},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const config_key *key = config_find(rows[i].key);
+        assert_non_null(key);
+        if (strncmp(key->doc, rows[i].begin, strlen(rows[i].begin)) != 0)
+            fail_msg("%s: %s", rows[i].key, key->doc);
+    }
 }
 
 static void prop_printed_configuration_reads_back(void **state)
@@ -256,6 +277,7 @@ int main(void)
         cmocka_unit_test(the_environment_wins_over_the_file_and_set_over_both),
         cmocka_unit_test(an_open_address_needs_to_be_asked_for_by_name),
         cmocka_unit_test(the_log_of_backups_needs_a_place_for_them),
+        cmocka_unit_test(keys_of_one_engine_name_it),
         cmocka_unit_test(prop_printed_configuration_reads_back),
         cmocka_unit_test(prop_every_limit_from_the_least_on_divides),
         cmocka_unit_test(prop_a_refused_size_names_the_largest_that_fits),
