@@ -6,6 +6,7 @@
  *     nats_feed feed DIR URL [core]        until a line or the end comes on stdin; "stats" asks
  *     nats_feed check DIR COUNT [POISON_EVERY]     messages 1..COUNT, each once, and its letters
  *     nats_feed stream URL STREAM delete           as an operator would
+ *     nats_feed pace URL STREAM RATE SECONDS       so many a second, into a stream of 1 GiB at most
  *
  * Message n is the sample n ms after BASE of sensor s<n % SENSORS>, with the value n.
  */
@@ -100,7 +101,7 @@ static natsStatus publish_batch(natsConnection *nc, vv_buf *b, uint64_t from, ui
         s = publish_one(js, b, n, poison_every);
     if (s == NATS_OK)
         s = jsPubOptions_Init(&wait);
-    wait.MaxWait = 5000;
+    wait.MaxWait = 1000; /* longer than a server that is there takes */
     if (s == NATS_OK)
         s = js_PublishAsyncComplete(js, &wait);
     if (s == NATS_OK && js_PublishAsyncGetPendingList(&left, js) == NATS_OK && left.Count > 0)
@@ -109,6 +110,21 @@ static natsStatus publish_batch(natsConnection *nc, vv_buf *b, uint64_t from, ui
         s = NATS_ERR; /* published again with the rest */
     natsMsgList_Destroy(&left);
     jsCtx_Destroy(js);
+    return s;
+}
+
+/* A lost connection is told at once, instead of being waited for. */
+static natsStatus connect_once(natsConnection **nc, const char *url)
+{
+    natsOptions *options = NULL;
+    natsStatus s = natsOptions_Create(&options);
+    if (s == NATS_OK)
+        s = natsOptions_SetURL(options, url);
+    if (s == NATS_OK)
+        s = natsOptions_SetAllowReconnect(options, false);
+    if (s == NATS_OK)
+        s = natsConnection_Connect(nc, options);
+    natsOptions_Destroy(options);
     return s;
 }
 
@@ -121,7 +137,7 @@ static int run_publish(const char *url, uint64_t from, uint64_t count, uint64_t 
     natsConnection *nc = NULL;
     while (n < from + count && failures < 600) {
         uint64_t to = vv_min_u64(n + BATCH, from + count);
-        natsStatus s = nc == NULL ? natsConnection_ConnectTo(&nc, url) : NATS_OK;
+        natsStatus s = nc == NULL ? connect_once(&nc, url) : NATS_OK;
         if (s == NATS_OK)
             s = publish_batch(nc, &b, n, to, poison_every);
         if (s == NATS_OK) {
@@ -137,6 +153,64 @@ static int run_publish(const char *url, uint64_t from, uint64_t count, uint64_t 
     vv_buf_fini(&b);
     (void)printf("published %" PRIu64 " failures %u\n", n - from, failures);
     return n == from + count ? 0 : 1;
+}
+
+/* The stream, bounded so that a long run does not fill the disk. */
+static natsStatus make_bounded(jsCtx *js, const char *stream)
+{
+    jsStreamConfig config;
+    const char *subjects[] = {FEED_NATS_SUBJECT_DEFAULT};
+    natsStatus s = jsStreamConfig_Init(&config);
+    config.Name = stream;
+    config.Subjects = subjects;
+    config.SubjectsLen = 1;
+    config.Storage = js_FileStorage;
+    config.MaxBytes = INT64_C(1) << 30;
+    return s == NATS_OK ? js_AddStream(NULL, js, &config, NULL, NULL) : s;
+}
+
+static natsStatus pace(jsCtx *js, vv_buf *b, uint64_t rate, uint64_t seconds)
+{
+    natsStatus s = NATS_OK;
+    int64_t begin = vv_clock_mono(vv_clock_real());
+    for (uint64_t n = 0; s == NATS_OK && n < rate * seconds;) {
+        int64_t gone = vv_clock_mono(vv_clock_real()) - begin;
+        uint64_t due = vv_min_u64((uint64_t)((double)gone / 1e9 * (double)rate), rate * seconds);
+        while (s == NATS_OK && n < due) {
+            char subject[64];
+            encode(b, ++n, 0);
+            (void)snprintf(subject, sizeof subject, "enterprise.a.b.c.d.s%" PRIu64, n % SENSORS);
+            s = js_PublishAsync(js, subject, b->data, (int)b->len, NULL);
+        }
+        nats_Sleep(5);
+    }
+    return s == NATS_OK ? js_PublishAsyncComplete(js, NULL) : s;
+}
+
+static int run_pace(const char *url, const char *stream, uint64_t rate, uint64_t seconds)
+{
+    vv_buf b;
+    natsConnection *nc = NULL;
+    jsCtx *js = NULL;
+    jsOptions options;
+    natsStatus s = jsOptions_Init(&options);
+    options.PublishAsync.MaxPending = 20000;
+    options.PublishAsync.ErrHandler = count_refused;
+    vv_buf_init(&b, MESSAGE_MAX);
+    if (s == NATS_OK)
+        s = natsConnection_ConnectTo(&nc, url);
+    if (s == NATS_OK)
+        s = natsConnection_JetStream(&js, nc, &options);
+    if (s == NATS_OK)
+        s = make_bounded(js, stream);
+    if (s == NATS_OK)
+        s = pace(js, &b, rate, seconds);
+    (void)printf("published %" PRIu64 " refused %u: %s\n", rate * seconds, atomic_load(&refused),
+                 natsStatus_GetText(s));
+    jsCtx_Destroy(js);
+    natsConnection_Destroy(nc);
+    vv_buf_fini(&b);
+    return s == NATS_OK && atomic_load(&refused) == 0 ? 0 : 1;
 }
 
 static int run_delete(const char *url, const char *stream)
@@ -308,10 +382,12 @@ int main(int argc, char **argv)
         code = run_feed(argv[2], argv[3], argc > 4 && strcmp(argv[4], "core") == 0);
     else if (argc >= 4 && strcmp(argv[1], "check") == 0)
         code = run_check(argv[2], number(argc, argv, 3), number(argc, argv, 4));
+    else if (argc == 6 && strcmp(argv[1], "pace") == 0)
+        code = run_pace(argv[2], argv[3], number(argc, argv, 4), number(argc, argv, 5));
     else if (argc == 5 && strcmp(argv[1], "stream") == 0)
         code = run_delete(argv[2], argv[3]);
     else
-        (void)fprintf(stderr, "nats_feed: publish, feed, check or stream: see nats_feed.c\n");
+        (void)fprintf(stderr, "nats_feed: publish, pace, feed, check or stream: see nats_feed.c\n");
     nats_Close();
     return code;
 }

@@ -31,7 +31,7 @@ MESSAGES = int(os.environ.get("VV_NATS_MESSAGES", "60000"))
 SEED = int(os.environ.get("VV_SEED", "1"), 0)
 POISON = 1000
 RUNNING = []  # processes of the case, to end with it
-DEADLINE_S = 30
+DEADLINE_S = 120
 
 
 class Nats:
