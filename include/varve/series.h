@@ -119,7 +119,8 @@ typedef struct vv_source_position {
     size_t incarnation_len;
     uint64_t sequence;
 } vv_source_position;
-/** The position of a source: the least of the table's shards. VV_NOT_FOUND: none was written. */
+/** The position of a source: the least of the table's shards, and sequence 0 where they differ in the
+ * incarnation. VV_NOT_FOUND: on some of them none was written. */
 VV_API VV_MUST_CHECK vv_status vv_series_position(vv_table *table, vv_slice source,
                                                   vv_source_position *out, vv_error *err);
 
@@ -141,12 +142,14 @@ typedef struct vv_append_result {
  * @param result  may be NULL; filled with VV_OK, and with VV_BUSY for too many series.
  * @return VV_INVALID names a series that has another type: nothing is written. VV_BUSY: new series
  *         would pass vv_options.series_max of the tenant: samples of existing series are written,
- *         durable as asked, those of new ones are counted as refused. Otherwise as vv_write.
+ *         durable as asked, those of new ones are counted as refused. Otherwise as vv_write; some
+ *         shards of a partitioned table may have their entries then: append again.
  */
 VV_API VV_MUST_CHECK vv_status vv_series_append(vv_samples *samples, vv_durability durability,
                                                 vv_append_result *result, vv_error *err);
 
-/** Called exactly once for each accepted vv_series_append_async, from the commit thread. */
+/** Called exactly once for each accepted vv_series_append_async, after its slowest shard, from the
+ * commit thread; or from the caller's, where the queue had no room for all of its shards. */
 typedef void (*vv_append_done)(void *ctx, vv_status status, const vv_append_result *result,
                                const vv_error *err);
 /** As vv_series_append, without waiting; nothing of samples may be touched until done runs. done

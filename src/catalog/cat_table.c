@@ -267,8 +267,6 @@ static vv_status check_options(const catalog *cat, const vv_table_options *opt, 
     if (opt->retention_ns < 0 || opt->out_of_order_ns < 0 || opt->future_ns < 0)
         return vv_fail(err, VV_INVALID,
                        "retention_ns, out_of_order_ns and future_ns are 0 or more");
-    if (opt->kind == VV_TABLE_SERIES && opt->partitions > 1)
-        return vv_fail(err, VV_UNSUPPORTED, "a table of series has one partition");
     if (opt->kind != VV_TABLE_SERIES &&
         (opt->retention_ns | opt->out_of_order_ns | opt->future_ns) != 0)
         return vv_fail(err, VV_INVALID,

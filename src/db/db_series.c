@@ -271,9 +271,11 @@ static vv_status read_parts(vv_table *table, const vv_snapshot *at, db_series_en
     return st;
 }
 
-static vv_status read_entry(vv_table *table, const vv_snapshot *at, uint64_t id,
+static vv_status read_entry(vv_table *whole, const vv_snapshot *at, uint64_t id,
                             db_series_entry **out, vv_error *err)
 {
+    vv_table part = db_series_part_at(whole, id);
+    vv_table *table = &part;
     uint8_t key[9];
     vv_value value = {0};
     db_series_entry *e = NULL;
@@ -334,7 +336,8 @@ vv_status db_series_look_up(db_series *s, vv_table *table, uint64_t hash, vv_sli
     uint8_t key[17];
     vv_value value = {0};
     (void)db_series_hash_key(canonical, key);
-    vv_status st = vv_get(table, NULL, vv_slice_of(key, sizeof key), &value, err);
+    vv_table part = db_series_part_at(table, hash);
+    vv_status st = vv_get(&part, NULL, vv_slice_of(key, sizeof key), &value, err);
     if (st != VV_OK)
         return st;
     uint64_t id = value.data.len == 8 ? vv_get_be64(value.data.data) : 0;
@@ -376,42 +379,49 @@ static vv_status count_all(db_series *s, vv_table *table, vv_error *err)
     while (st == VV_OK && vv_cursor_valid(c)) {
         vv_slice key = vv_cursor_key(c);
         uint64_t id = key.len == 9 ? vv_get_be64(key.data + 1) : 0;
+        uint64_t *next = &s->next_id[db_series_partition(table, id)];
         s->series_count++;
-        s->next_id = id >= s->next_id ? id + 1 : s->next_id;
+        *next = id >= *next ? id + s->partition_count : *next;
         st = vv_cursor_next(c, err);
     }
     vv_cursor_close(c);
     return st;
 }
 
-/* Ids are never given twice, also when the last series was dropped. */
-static vv_status read_next_id(db_series *s, vv_table *table, vv_error *err)
+/* Ids are never given twice, also when the last series was dropped. Of one partition. */
+static vv_status read_next_id(db_series *s, const vv_table *table, uint32_t p, vv_error *err)
 {
     static const uint8_t key = DB_SERIES_COUNTER;
     vv_value value = {0};
-    vv_status st = vv_get(table, NULL, vv_slice_of(&key, 1), &value, err);
+    vv_table part = db_part_at(table, p);
+    vv_status st = vv_get(&part, NULL, vv_slice_of(&key, 1), &value, err);
     if (st == VV_NOT_FOUND)
         return VV_OK;
     if (st != VV_OK)
         return st;
     uint64_t next = value.data.len == 8 ? vv_get_le64(value.data.data) : 0;
     vv_value_release(&value);
-    s->next_id = next > s->next_id ? next : s->next_id;
-    return next == 0 ? vv_fail(err, VV_CORRUPT, "the counter of series is malformed") : VV_OK;
+    if (next == 0 || db_series_partition(table, next) != p)
+        return vv_fail(err, VV_CORRUPT, "the counter of series is malformed");
+    s->next_id[p] = next > s->next_id[p] ? next : s->next_id[p];
+    return VV_OK;
 }
 
 static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
 {
     vv_db *db = table->db;
-    db_series *s = vv_calloc(1, sizeof *s);
+    uint32_t count = table->partition_count;
+    db_series *s = vv_calloc(1, sizeof *s + count * sizeof s->next_id[0]);
     if (s == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for the series of a table");
     *s = (db_series){.extra = {destroy},
                      .db = db,
                      .bucket_count = BUCKETS_MIN,
-                     .next_id = 1,
+                     .partition_count = count,
                      .fill_max = FILL_MAX,
                      .cache_max = db->opt.memory_limit / CACHE_PART};
+    for (uint32_t p = 0; p < count; p++)
+        s->next_id[p] = p == 0 ? count : p; /* 0 is no id */
     vv_mutex_init(&s->lock, VV_RANK_LEAF);
     vv_cond_init(&s->idle);
     s->by_hash = vv_calloc(BUCKETS_MIN, sizeof(db_series_entry *));
@@ -419,8 +429,8 @@ static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
     vv_status st = s->by_hash == NULL || s->by_id == NULL
                        ? vv_fail(err, VV_NO_MEMORY, "no memory for the series of a table")
                        : count_all(s, table, err);
-    if (st == VV_OK)
-        st = read_next_id(s, table, err);
+    for (uint32_t p = 0; st == VV_OK && p < count; p++)
+        st = read_next_id(s, table, p, err);
     if (st != VV_OK) {
         destroy(&s->extra);
         return st;
@@ -470,10 +480,7 @@ vv_status db_series_tenant_count(vv_db *db, const char *tenant, uint64_t *out, v
     for (size_t i = 0; st == VV_OK && i < count; i++) {
         if (tables[i]->kind != VV_TABLE_SERIES)
             continue;
-        vv_table table = {.db = db,
-                          .cat = tables[i],
-                          .shard = &db->shards[tables[i]->shard],
-                          .partition_count = 1};
+        vv_table table = db_table_of(db, tables[i]);
         db_series *s = NULL;
         st = attach(db, &table, &s, err);
         if (st == VV_NOT_FOUND) /* it is being dropped */
@@ -504,20 +511,11 @@ vv_status vv_series_count(vv_table *table, uint64_t *in_table, uint64_t *of_tena
     return st;
 }
 
-vv_status vv_series_position(vv_table *table, vv_slice source, vv_source_position *out,
-                             vv_error *err)
+/* Of one partition. */
+static vv_status read_position(vv_table *part, vv_slice key, vv_source_position *out, vv_error *err)
 {
-    uint8_t key[1 + VV_SOURCE_MAX];
-    db_series *s = NULL;
-    vv_status st = db_series_of(table, &s, err);
-    if (st == VV_OK && (source.len == 0 || source.len > VV_SOURCE_MAX))
-        st = vv_fail(err, VV_INVALID, "the name of a source has 1 to %u bytes", VV_SOURCE_MAX);
-    if (st != VV_OK)
-        return st;
     vv_value value = {0};
-    key[0] = DB_SERIES_POSITION;
-    memcpy(key + 1, source.data, source.len);
-    st = vv_get(table, NULL, vv_slice_of(key, 1 + source.len), &value, err);
+    vv_status st = vv_get(part, NULL, key, &value, err);
     if (st != VV_OK)
         return st;
     vv_slice v = value.data;
@@ -529,5 +527,43 @@ vv_status vv_series_position(vv_table *table, vv_slice source, vv_source_positio
         memcpy(out->incarnation, v.data + 8, v.len - 8);
     }
     vv_value_release(&value);
+    return st;
+}
+
+/* The lesser of two. Of different incarnations nobody knows which came first: the beginning. */
+static void take_least(vv_source_position *least, const vv_source_position *p)
+{
+    bool is_same = least->incarnation_len == p->incarnation_len &&
+                   memcmp(least->incarnation, p->incarnation, p->incarnation_len) == 0;
+    if (!is_same)
+        least->sequence = 0;
+    else if (p->sequence < least->sequence)
+        least->sequence = p->sequence;
+}
+
+vv_status vv_series_position(vv_table *table, vv_slice source, vv_source_position *out,
+                             vv_error *err)
+{
+    uint8_t key[1 + VV_SOURCE_MAX];
+    db_series *s = NULL;
+    vv_status st = db_series_of(table, &s, err);
+    if (st == VV_OK && (source.len == 0 || source.len > VV_SOURCE_MAX))
+        st = vv_fail(err, VV_INVALID, "the name of a source has 1 to %u bytes", VV_SOURCE_MAX);
+    if (st != VV_OK)
+        return st;
+    key[0] = DB_SERIES_POSITION;
+    memcpy(key + 1, source.data, source.len);
+    vv_source_position least = {.sequence = 0};
+    for (uint32_t p = 0; st == VV_OK && p < table->partition_count; p++) {
+        vv_table part = db_part_at(table, p);
+        vv_source_position here = {.sequence = 0};
+        st = read_position(&part, vv_slice_of(key, 1 + source.len), &here, err);
+        if (st == VV_OK && p == 0)
+            least = here;
+        else if (st == VV_OK)
+            take_least(&least, &here);
+    }
+    if (st == VV_OK)
+        *out = least;
     return st;
 }

@@ -147,7 +147,8 @@ static vv_status create(vv_samples *s, db_series_slot *slot, vv_error *err)
     VV_REQUIRES(s->table.db->series_lock)
 {
     db_series *series = s->series;
-    db_series_entry *e = db_series_entry_new(slot->canonical, slot->type, series->next_id);
+    uint64_t *next = &series->next_id[db_series_partition(&s->table, slot->hash)];
+    db_series_entry *e = db_series_entry_new(slot->canonical, slot->type, *next);
     if (e == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
     e->created_ns = vv_clock_wall(s->table.db->env->clock);
@@ -157,7 +158,7 @@ static vv_status create(vv_samples *s, db_series_slot *slot, vv_error *err)
     slot->entry = db_series_cache(series, e);
     series->series_count++;
     vv_mutex_unlock(&series->lock);
-    series->next_id++;
+    *next += series->partition_count;
     s->result.series_created++;
     return VV_OK;
 }
@@ -220,15 +221,15 @@ static vv_status resolve(vv_samples *s, const bounds *b, vv_error *err)
 static vv_status add(vv_samples *s, engine_kind kind, const uint8_t *key, size_t len,
                      vv_slice value, int64_t expires_ns, vv_error *err)
 {
-    return db_batch_add(&s->batch, kind, s->table.cat->id, vv_slice_of(key, len), value, expires_ns,
-                        err);
+    return db_batch_add(&s->to->batch, kind, s->table.cat->id, vv_slice_of(key, len), value,
+                        expires_ns, err);
 }
 
 static vv_status add_merge(vv_samples *s, const uint8_t *key, size_t len, engine_operator op,
                            vv_slice operand, int64_t expires_ns, vv_error *err)
 {
     uint8_t head[6];
-    vv_buf *b = &s->batch.scratch;
+    vv_buf *b = &s->to->batch.scratch;
     vv_buf_reset(b);
     vv_buf_append(b, head, engine_step_head(op, operand.len, head));
     vv_buf_append_slice(b, operand);
@@ -241,7 +242,8 @@ static vv_status add_record(vv_samples *s, const db_series_entry *e, vv_error *e
 {
     uint8_t key[DB_SERIES_KEY_MAX];
     uint8_t id[8];
-    vv_buf *b = &s->batch.scratch;
+    s->to->id_max = e->id > s->to->id_max ? e->id : s->to->id_max;
+    vv_buf *b = &s->to->batch.scratch;
     vv_buf_reset(b);
     vv_buf_append_u8(b, 1);
     vv_buf_append_u8(b, (uint8_t)e->type);
@@ -435,6 +437,8 @@ static vv_status encode_slot(vv_samples *s, db_series_slot *slot, const bounds *
         return VV_OK;
     count_late(s, slot, &in);
     note_newest(slot, &in);
+    s->to = &s->share[db_series_partition(&s->table, slot->hash)];
+    s->to->batch.user_bytes += in.count * UINT64_C(16);
     if (slot->logs_record)
         st = add_record(s, slot->entry, err);
     if (st == VV_OK)
@@ -462,21 +466,39 @@ static vv_status add_counter(vv_samples *s, vv_error *err)
 {
     static const uint8_t key = DB_SERIES_COUNTER;
     uint8_t next[8];
-    uint64_t id = 0;
-    for (uint32_t i = 0; i < s->used_count; i++) {
-        const db_series_slot *slot = &s->slot[s->used[i]];
-        if (slot->is_in_flight && slot->logs_record && slot->entry->id > id)
-            id = slot->entry->id;
-    }
-    if (id == 0)
+    if (s->to->id_max == 0)
         return VV_OK;
-    vv_put_le64(next, id + 1);
+    vv_put_le64(next, s->to->id_max + s->table.partition_count);
     return add_merge(s, &key, 1, ENGINE_MAX, vv_slice_of(next, 8), 0, err);
+}
+
+static vv_status begin_shares(vv_samples *s, vv_error *err)
+{
+    vv_status st = VV_OK;
+    for (uint32_t p = 0; st == VV_OK && p < s->table.partition_count; p++) {
+        s->share[p].id_max = 0;
+        st = db_batch_bind(&s->share[p].batch, &s->share[p].part, err);
+    }
+    return st;
+}
+
+/* The position is in the entry of every partition, also where it has no samples: so the least of
+ * them is never far behind. */
+static vv_status end_shares(vv_samples *s, vv_error *err)
+{
+    vv_status st = VV_OK;
+    for (uint32_t p = 0; st == VV_OK && p < s->table.partition_count; p++) {
+        s->to = &s->share[p];
+        st = add_counter(s, err);
+        if (st == VV_OK && s->source.data != NULL)
+            st = add_position(s, err);
+    }
+    return st;
 }
 
 static vv_status encode(vv_samples *s, const bounds *b, vv_error *err)
 {
-    vv_status st = db_batch_bind(&s->batch, &s->table, err);
+    vv_status st = begin_shares(s, err);
     for (uint32_t i = 0; st == VV_OK && i < s->used_count; i++) {
         db_series_slot *slot = &s->slot[s->used[i]];
         if (slot->is_in_flight && !slot->is_refused)
@@ -487,12 +509,7 @@ static vv_status encode(vv_samples *s, const bounds *b, vv_error *err)
                                        : "a sample lies too far in the future",
                    slot->canonical);
     }
-    if (st == VV_OK)
-        st = add_counter(s, err);
-    if (st == VV_OK && s->source.data != NULL)
-        st = add_position(s, err);
-    s->batch.user_bytes = s->result.accepted * 16;
-    return st;
+    return st == VV_OK ? end_shares(s, err) : st;
 }
 
 /* ---- rare cases ---- */
@@ -523,7 +540,10 @@ static vv_status prepare(vv_samples *s, vv_error *err)
 {
     s->result = (vv_append_result){.accepted = 0};
     s->refusal = (vv_error){.status = VV_OK};
-    vv_batch_clear(&s->batch);
+    for (uint32_t p = 0; p < s->table.partition_count; p++) {
+        vv_batch_clear(&s->share[p].batch);
+        s->share[p].status = VV_OK;
+    }
     for (uint32_t i = 0; i < s->used_count; i++) {
         db_series_slot *slot = &s->slot[s->used[i]];
         slot->is_in_flight = slot->is_refused = slot->has_newest = false;
@@ -538,10 +558,11 @@ static vv_status prepare(vv_samples *s, vv_error *err)
     return st == VV_OK ? encode(s, &b, err) : st;
 }
 
-static void finish_slot(vv_samples *s, db_series_slot *slot, bool is_written)
-    VV_REQUIRES(s->series->lock)
+static void finish_slot(vv_samples *s, db_series_slot *slot) VV_REQUIRES(s->series->lock)
 {
     db_series_entry *e = slot->entry;
+    const db_series_share *share = &s->share[db_series_partition(&s->table, slot->hash)];
+    bool is_written = share->status == VV_OK;
     if (is_written && slot->has_newest) {
         uint64_t bits;
         e->is_logged |= slot->logs_record;
@@ -552,9 +573,9 @@ static void finish_slot(vv_samples *s, db_series_slot *slot, bool is_written)
             bits = (uint64_t)slot->newest.i64;
         e->logged_overflow |= slot->logs_overflow;
         if (slot->lost_newest)
-            db_series_latest_forget(e, s->batch.result.version);
+            db_series_latest_forget(e, share->batch.result.version);
         else
-            db_series_latest_wrote(e, s->batch.result.version, slot->newest.time_ns, bits,
+            db_series_latest_wrote(e, share->batch.result.version, slot->newest.time_ns, bits,
                                    slot->newest.quality);
     }
     e->flying -= slot->place.own;
@@ -565,63 +586,150 @@ static void finish_slot(vv_samples *s, db_series_slot *slot, bool is_written)
         vv_cond_broadcast(&s->series->idle);
 }
 
-static void finish(vv_samples *s, bool is_written)
+/* Every partition's entry is written, or not: share.status. Returns the first failure. */
+static vv_status finish(vv_samples *s, vv_error *err)
 {
+    const db_series_share *told = NULL;
+    vv_status st = VV_OK;
     vv_mutex_lock(&s->series->lock);
     for (uint32_t i = 0; i < s->used_count; i++) {
         db_series_slot *slot = &s->slot[s->used[i]];
         if (slot->is_in_flight)
-            finish_slot(s, slot, is_written);
+            finish_slot(s, slot);
         slot->is_in_flight = false;
     }
     vv_mutex_unlock(&s->series->lock);
-    s->result.write = s->batch.result;
+    for (uint32_t p = s->table.partition_count; p-- > 0;) {
+        const db_series_share *share = &s->share[p];
+        if (told == NULL || share->batch.op_count > 0)
+            told = share;
+        if (share->status == VV_OK)
+            continue;
+        st = share->status;
+        if (err != NULL)
+            *err = share->error;
+    }
+    s->result.write = told->batch.result;
+    return st;
+}
+
+/* Nothing is written. */
+static vv_status give_up(vv_samples *s, vv_status why)
+{
+    for (uint32_t p = 0; p < s->table.partition_count; p++)
+        s->share[p].status = why;
+    (void)finish(s, NULL);
+    return why;
+}
+
+/* The entries that are not empty; of an append without any, the first: it syncs. */
+static uint32_t count_entries(const vv_samples *s, uint32_t *last)
+{
+    uint32_t n = 0;
+    *last = 0;
+    for (uint32_t p = 0; p < s->table.partition_count; p++) {
+        if (s->share[p].batch.op_count == 0)
+            continue;
+        *last = p;
+        n++;
+    }
+    return n == 0 ? 1 : n;
+}
+
+static bool has_entry(const vv_samples *s, uint32_t p, uint32_t last)
+{
+    return p == last || s->share[p].batch.op_count > 0;
+}
+
+/* One entry after the other. They are of one log, so what syncs the last syncs all. */
+static void write_shares(vv_samples *s, vv_durability durability)
+{
+    uint32_t last;
+    vv_status st = VV_OK;
+    (void)count_entries(s, &last);
+    for (uint32_t p = 0; p <= last; p++) {
+        db_series_share *share = &s->share[p];
+        if (!has_entry(s, p, last))
+            continue;
+        vv_durability how = p == last ? durability : VV_DURABLE_OS;
+        share->error = (vv_error){.status = VV_OK};
+        if (st == VV_OK)
+            st = vv_write(s->table.db, &share->batch, how, NULL, &share->error);
+        share->status = st;
+        VV_POINT("db.after_share_of_append");
+    }
 }
 
 vv_status vv_series_append(vv_samples *s, vv_durability durability, vv_append_result *result,
                            vv_error *err)
 {
     vv_status st = prepare(s, err);
-    if (st == VV_OK)
-        st = vv_write(s->table.db, &s->batch, durability, NULL, err);
-    finish(s, st == VV_OK);
+    if (st != VV_OK)
+        return give_up(s, st);
+    write_shares(s, durability);
+    st = finish(s, err);
     for (uint32_t i = 0; st == VV_OK && i < s->used_count; i++)
         if (s->slot[s->used[i]].wants_newest)
             find_newest(s, &s->slot[s->used[i]]);
+    if (st != VV_OK)
+        return st;
+    if (result != NULL)
+        *result = s->result;
+    if (s->refusal.status != VV_OK && err != NULL)
+        *err = s->refusal;
+    return s->refusal.status;
+}
+
+/* All entries are answered. */
+static void answer(vv_samples *s)
+{
+    vv_error err = {.status = VV_OK};
+    vv_status st = finish(s, &err);
     if (st == VV_OK && s->refusal.status != VV_OK) {
         st = s->refusal.status;
-        if (err != NULL)
-            *err = s->refusal;
-        if (result != NULL)
-            *result = s->result;
-        return st;
+        err = s->refusal;
     }
-    if (st == VV_OK && result != NULL)
-        *result = s->result;
-    return st;
+    s->done(s->done_ctx, st, &s->result, &err);
 }
 
 static void written(void *ctx, vv_status status, const vv_write_result *result, const vv_error *err)
 {
-    vv_samples *s = ctx;
+    db_series_share *share = ctx;
+    vv_samples *s = share->samples;
     (void)result;
-    finish(s, status == VV_OK);
-    if (status == VV_OK && s->refusal.status != VV_OK) {
-        status = s->refusal.status;
-        err = &s->refusal;
-    }
-    s->done(s->done_ctx, status, &s->result, err);
+    share->status = status;
+    if (status != VV_OK && err != NULL)
+        share->error = *err;
+    if (atomic_fetch_sub_explicit(&s->pending, 1, memory_order_acq_rel) == 1)
+        answer(s);
 }
 
 vv_status vv_series_append_async(vv_samples *s, vv_durability durability, vv_append_done done,
                                  void *ctx, vv_error *err)
 {
+    uint32_t last;
+    uint32_t queued = 0;
     vv_status st = prepare(s, err);
+    if (st != VV_OK)
+        return give_up(s, st);
     s->done = done;
     s->done_ctx = ctx;
-    if (st == VV_OK)
-        st = vv_write_async(s->table.db, &s->batch, durability, written, s, err);
-    if (st != VV_OK)
-        finish(s, false);
-    return st;
+    uint32_t count = count_entries(s, &last);
+    atomic_store_explicit(&s->pending, count, memory_order_relaxed);
+    for (uint32_t p = 0; queued < count; p++) {
+        db_series_share *share = &s->share[p];
+        if (!has_entry(s, p, last))
+            continue;
+        vv_error why = {.status = VV_OK};
+        st = vv_write_async(s->table.db, &share->batch, durability, written, share, &why);
+        if (st != VV_OK && queued == 0) { /* nothing is on its way */
+            if (err != NULL)
+                *err = why;
+            return give_up(s, st);
+        }
+        queued++;
+        if (st != VV_OK) /* others are: it is told with their answer */
+            written(share, st, NULL, &why);
+    }
+    return VV_OK;
 }

@@ -498,21 +498,24 @@ static void a_position_is_in_the_entry(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(matchers_pick_series),
-        T(a_regular_expression_bomb_is_bounded),
-        T(labels_are_checked),
-        T(every_type_comes_back),
-        T(the_bounds_refuse_single_samples),
-        T(the_retention_is_exact),
-        T(series_max_is_told_by_name),
-        T(deletions_take_effect_at_once),
-        T(the_newest_sample_is_known),
-        T(windows_of_series_and_groups),
-        T(repeats_change_nothing),
-        T(a_position_is_in_the_entry),
+        TP(matchers_pick_series),
+        TP(a_regular_expression_bomb_is_bounded),
+        TP(labels_are_checked),
+        TP(every_type_comes_back),
+        TP(the_bounds_refuse_single_samples),
+        TP(the_retention_is_exact),
+        TP(series_max_is_told_by_name),
+        TP(deletions_take_effect_at_once),
+        TP(the_newest_sample_is_known),
+        TP(windows_of_series_and_groups),
+        TP(repeats_change_nothing),
+        TP(a_position_is_in_the_entry),
     };
     engine_under_test = &lsm_ops;
     int failed = cmocka_run_group_tests_name("lsm", tests, NULL, NULL);
+    test_partitions = 3;
+    failed += cmocka_run_group_tests_name("lsm, 3 partitions", tests, NULL, NULL);
+    test_partitions = 1;
     engine_under_test = &btree_ops;
     failed += cmocka_run_group_tests_name("btree", tests, NULL, NULL);
     return failed;

@@ -5,6 +5,7 @@
  * merged in. Both are entries like any write: what was logged before is gone, what comes later
  * stays. A series goes with everything that names it, when no append of it is in flight.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -15,6 +16,7 @@
 
 typedef struct deletion {
     vv_table *table;
+    vv_table part; /* of the series at hand; an entry is of one partition */
     db_series *series;
     vv_batch *batch;
     db_series_set set;
@@ -24,6 +26,26 @@ typedef struct deletion {
     vv_buf operand;
     uint64_t touched;
 } deletion;
+
+static int by_partition(const void *a, const void *b, void *ctx)
+{
+    uint32_t x = db_series_partition(ctx, (*(db_series_entry *const *)a)->id);
+    uint32_t y = db_series_partition(ctx, (*(db_series_entry *const *)b)->id);
+    return (x > y) - (x < y);
+}
+
+static vv_status enter(deletion *d, const db_series_entry *e, vv_error *err)
+{
+    d->part = db_series_part_at(d->table, e->id);
+    return db_batch_bind(d->batch, &d->part, err);
+}
+
+/* The series are in the order of their partitions. */
+static bool is_last_of_part(const deletion *d, size_t i)
+{
+    return i + 1 == d->set.count ||
+           by_partition(&d->set.entry[i], &d->set.entry[i + 1], d->table) != 0;
+}
 
 static vv_status add(deletion *d, engine_kind kind, const uint8_t *key, size_t len, vv_slice value,
                      int64_t expires_ns, vv_error *err)
@@ -53,7 +75,7 @@ static vv_status erase_part(deletion *d, const db_series_entry *e, unsigned clas
     uint8_t head[6];
     vv_value value = {0};
     size_t len = db_series_data_key(e->id, class, bucket, key);
-    vv_status st = vv_get(d->table, NULL, vv_slice_of(key, len), &value, err);
+    vv_status st = vv_get(&d->part, NULL, vv_slice_of(key, len), &value, err);
     vv_value_release(&value);
     if (st != VV_OK)
         return st == VV_NOT_FOUND ? VV_OK : st;
@@ -134,10 +156,10 @@ static vv_status erase_all(deletion *d, vv_error *err)
 {
     vv_status st = VV_OK;
     for (size_t i = 0; st == VV_OK && i < d->set.count; i++) {
-        st = db_batch_bind(d->batch, d->table, err);
+        st = enter(d, d->set.entry[i], err);
         if (st == VV_OK)
             st = erase_series(d, d->set.entry[i], err);
-        if (st == VV_OK && (d->batch->payload.len > BATCH_BYTES || i + 1 == d->set.count))
+        if (st == VV_OK && (d->batch->payload.len > BATCH_BYTES || is_last_of_part(d, i)))
             st = flush(d, i + 1, err);
     }
     return st;
@@ -154,8 +176,11 @@ static vv_status begin(deletion *d, const vv_matcher *matchers, size_t count, vv
     d->batch = vv_batch_create(d->table->db);
     if (d->batch == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a deletion");
-    return db_series_select(d->series, d->table, NULL, matchers, count, DB_SERIES_LIST_MAX, &d->set,
-                            err);
+    st = db_series_select(d->series, d->table, NULL, matchers, count, DB_SERIES_LIST_MAX, &d->set,
+                          err);
+    if (d->table->partition_count > 1 && d->set.count > 1)
+        qsort_r(d->set.entry, d->set.count, sizeof(db_series_entry *), by_partition, d->table);
+    return st;
 }
 
 static void end(deletion *d)
@@ -244,10 +269,10 @@ static vv_status drop_all(deletion *d, vv_error *err) VV_REQUIRES(d->table->db->
     size_t done = 0;
     hold(d);
     for (size_t i = 0; st == VV_OK && i < d->set.count; i++) {
-        st = db_batch_bind(d->batch, d->table, err);
+        st = enter(d, d->set.entry[i], err);
         if (st == VV_OK)
             st = add_drop(d, d->set.entry[i], err);
-        if (st == VV_OK && (d->batch->payload.len > BATCH_BYTES || i + 1 == d->set.count)) {
+        if (st == VV_OK && (d->batch->payload.len > BATCH_BYTES || is_last_of_part(d, i))) {
             st = vv_write(d->table->db, d->batch, VV_DURABLE_SYNC, NULL, err);
             vv_batch_clear(d->batch);
             done = st == VV_OK ? i + 1 : done;

@@ -182,10 +182,22 @@ typedef struct db_series {
     uint64_t cache_bytes;
     uint64_t cache_max;
     uint64_t series_count; /* logged or to be logged; changes under series_lock too */
-    uint64_t next_id;      /* under series_lock */
     uint32_t fill_max;     /* weight from which a bucket is full */
     uint64_t drops;        /* counts them: what was read before one is not cached after it */
+    uint32_t partition_count;
+    uint64_t next_id[]; /* [partition_count] under series_lock */
 } db_series;
+
+/* A series lies whole in one partition: that of the hash of its labels, which is the remainder of
+ * its id by their number, too. */
+static inline uint32_t db_series_partition(const vv_table *table, uint64_t id_or_hash)
+{
+    return (uint32_t)(id_or_hash % table->partition_count);
+}
+static inline vv_table db_series_part_at(const vv_table *table, uint64_t id_or_hash)
+{
+    return db_part_at(table, db_series_partition(table, id_or_hash));
+}
 
 /* The table's, read from the store at first. VV_INVALID when it is not a series table. */
 VV_MUST_CHECK vv_status db_series_of(vv_table *table, db_series **out, vv_error *err);
@@ -244,8 +256,9 @@ typedef struct db_series_level {
 } db_series_level;
 
 typedef struct db_series_reader {
-    vv_cursor *at; /* over 'D' */
-    vv_table table;
+    vv_cursor *at; /* over 'D' of one partition */
+    const vv_table *table;
+    uint32_t partition;
     const vv_snapshot *snapshot;
     unsigned class;                              /* that at walks over */
     db_series_level level[DB_SERIES_LEVELS_MAX]; /* from the coarsest; cursors stay till the end */
@@ -274,6 +287,7 @@ typedef struct db_series_piece {
     bool is_whole; /* it lies in the range */
 } db_series_piece;
 
+/* Borrows both. */
 VV_MUST_CHECK vv_status db_series_reader_open(db_series_reader *r, vv_table *table,
                                               const vv_snapshot *at, vv_error *err);
 void db_series_reader_close(db_series_reader *r);
@@ -299,6 +313,9 @@ void db_series_levels_enter(db_series_reader *r);
 /* The samples of a chunk from low to high, appended to out. */
 VV_MUST_CHECK vv_status db_series_take_chunk(vv_slice chunk, int64_t low, int64_t high,
                                              series_columns *out, vv_error *err);
+/* A cursor over the samples of the series' partition, if it is not open yet. */
+VV_MUST_CHECK vv_status db_series_open_cursor(const db_series_reader *r, vv_cursor **at,
+                                              vv_error *err);
 VV_MUST_CHECK vv_status db_series_open_set(db_series_reader *r, const vv_cursor *at, vv_error *err);
 /* The next piece of the part; VV_NOT_FOUND behind its last. */
 VV_MUST_CHECK vv_status db_series_levels_next(db_series_reader *r, db_series_piece *out,

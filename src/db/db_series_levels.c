@@ -37,11 +37,7 @@ void db_series_levels_enter(db_series_reader *r)
 static vv_status seek(db_series_reader *r, db_series_level *l, int64_t pos, vv_error *err)
 {
     uint8_t key[DB_SERIES_DATA_KEY];
-    vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
-    static const uint8_t kind = DB_SERIES_DATA;
-    opt.snapshot = r->snapshot;
-    opt.prefix = vv_slice_of(&kind, 1);
-    vv_status st = l->at == NULL ? vv_cursor_open(&r->table, &opt, &l->at, err) : VV_OK;
+    vv_status st = db_series_open_cursor(r, &l->at, err);
     if (st != VV_OK)
         return st;
     size_t len = db_series_data_key(r->entry->id, l->class, db_series_bucket(l->class, pos), key);

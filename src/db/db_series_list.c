@@ -197,7 +197,8 @@ static uint64_t bits_of(const series_columns *c)
 static void install(seeker *k, db_series_entry *e, bool is_empty)
 {
     const series_columns *c = &k->columns;
-    int64_t version = vv_snapshot_version(k->snapshot, k->table);
+    vv_table part = db_series_part_at(k->table, e->id);
+    int64_t version = vv_snapshot_version(k->snapshot, &part);
     vv_mutex_lock(&k->series->lock);
     if (e->type != VV_STRING && e->latest.touched <= version) {
         e->latest.is_known = true;

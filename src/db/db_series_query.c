@@ -65,7 +65,7 @@ static vv_status begin(vv_series_cursor *c, vv_table *table, vv_error *err)
         st = db_series_select(c->series, table, c->at, c->q.matchers, c->q.matcher_count,
                               c->q.series_max, &c->set, err);
     if (st == VV_OK)
-        st = db_series_reader_open(&c->reader, table, c->at, err);
+        st = db_series_reader_open(&c->reader, &c->table, c->at, err);
     if (st == VV_OK && c->q.is_grouped)
         db_series_group_sort(c);
     c->q.matchers = NULL; /* borrowed for this call */

@@ -21,24 +21,40 @@ int64_t db_series_oldest(const vv_table *table, int64_t now_ns)
     return at;
 }
 
-vv_status db_series_reader_open(db_series_reader *r, vv_table *table, const vv_snapshot *at,
-                                vv_error *err)
+vv_status db_series_open_cursor(const db_series_reader *r, vv_cursor **at, vv_error *err)
 {
     static const uint8_t kind = DB_SERIES_DATA;
     vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
-    opt.snapshot = at;
+    if (*at != NULL)
+        return VV_OK;
+    vv_table part = db_part_at(r->table, r->partition);
+    opt.snapshot = r->snapshot;
     opt.prefix = vv_slice_of(&kind, 1);
-    *r = (db_series_reader){.is_done = true, .table = *table, .snapshot = at};
+    return vv_cursor_open(&part, &opt, at, err);
+}
+
+vv_status db_series_reader_open(db_series_reader *r, vv_table *table, const vv_snapshot *at,
+                                vv_error *err)
+{
+    *r = (db_series_reader){.is_done = true, .table = table, .snapshot = at};
     series_columns_init(&r->joined);
     vv_buf_init(&r->chunk, SERIES_SET_WEIGHT_MAX);
-    return vv_cursor_open(table, &opt, &r->at, err);
+    return db_series_open_cursor(r, &r->at, err);
+}
+
+static void close_cursors(db_series_reader *r)
+{
+    for (unsigned i = 0; i < DB_SERIES_LEVELS_MAX; i++) {
+        vv_cursor_close(r->level[i].at);
+        r->level[i].at = NULL;
+    }
+    vv_cursor_close(r->at);
+    r->at = NULL;
 }
 
 void db_series_reader_close(db_series_reader *r)
 {
-    for (unsigned i = 0; i < DB_SERIES_LEVELS_MAX; i++)
-        vv_cursor_close(r->level[i].at);
-    vv_cursor_close(r->at);
+    close_cursors(r);
     series_columns_fini(&r->joined);
     vv_buf_fini(&r->chunk);
     *r = (db_series_reader){.is_done = true};
@@ -69,6 +85,10 @@ static bool begin_part(db_series_reader *r, uint32_t part)
 void db_series_reader_begin(db_series_reader *r, const db_series_entry *e, int64_t first,
                             int64_t last)
 {
+    uint32_t partition = db_series_partition(r->table, e->id);
+    if (partition != r->partition)
+        close_cursors(r);
+    r->partition = partition;
     r->entry = e;
     r->first = first;
     r->last = last;
@@ -109,7 +129,7 @@ static void next_part(db_series_reader *r)
 static vv_status next_bucket(db_series_reader *r, vv_error *err)
 {
     uint8_t key[DB_SERIES_DATA_KEY];
-    vv_status st = VV_OK;
+    vv_status st = db_series_open_cursor(r, &r->at, err);
     r->has_set = false;
     while (st == VV_OK && !r->is_done && r->level_count == 0) {
         if (r->is_begun) {
@@ -243,7 +263,9 @@ static vv_status last_of_part(db_series_reader *r, series_columns *out, vv_error
     size_t len =
         db_series_data_key(r->entry->id, r->class, db_series_bucket(r->class, r->high), key);
     key[len++] = 0; /* behind the bucket */
-    vv_status st = vv_cursor_seek_below(r->at, vv_slice_of(key, len), err);
+    vv_status st = db_series_open_cursor(r, &r->at, err);
+    if (st == VV_OK)
+        st = vv_cursor_seek_below(r->at, vv_slice_of(key, len), err);
     while (st == VV_OK) {
         if (!is_in_part(r))
             return VV_NOT_FOUND;

@@ -131,18 +131,19 @@ static vv_status look(vv_table *table, const db_series_entry *e, unsigned class,
                       uint64_t *weight, bool *is_full, vv_error *err)
 {
     uint8_t key[DB_SERIES_DATA_KEY];
+    vv_table part = db_series_part_at(table, e->id);
     vv_value value = {0};
     series_measure m = {0};
     *weight = 0;
     *is_full = false;
     size_t len = db_series_bucket_key(DB_SERIES_FULL, e->id, class, bucket, key);
-    vv_status st = vv_get(table, NULL, vv_slice_of(key, len), &value, err);
+    vv_status st = vv_get(&part, NULL, vv_slice_of(key, len), &value, err);
     vv_value_release(&value);
     *is_full = st == VV_OK;
     if (st != VV_NOT_FOUND)
         return st;
     len = db_series_data_key(e->id, class, bucket, key);
-    st = vv_get(table, NULL, vv_slice_of(key, len), &value, err);
+    st = vv_get(&part, NULL, vv_slice_of(key, len), &value, err);
     if (st == VV_OK && !series_set_measure(value.data, &m))
         st = vv_fail(err, VV_CORRUPT, "series %llu: a bucket of samples is malformed",
                      (unsigned long long)e->id);

@@ -23,13 +23,22 @@ vv_samples *vv_samples_create(vv_table *table)
     if (db_series_of(table, &series, NULL) != VV_OK)
         return NULL;
     vv_samples *s = vv_calloc(1, sizeof *s);
-    if (s == NULL)
+    db_series_share *share = vv_calloc(table->partition_count, sizeof *share);
+    if (s == NULL || share == NULL) {
+        vv_free(s);
+        vv_free(share);
         return NULL;
+    }
     s->table = *table;
     s->series = series;
     s->current = DB_SLOT_NONE;
     cat_table_ref(s->table.cat);
-    db_batch_init(&s->batch, table->db, NULL, 0);
+    s->share = share;
+    for (uint32_t p = 0; p < table->partition_count; p++) {
+        share[p].samples = s;
+        share[p].part = db_part_at(table, p);
+        db_batch_init(&share[p].batch, table->db, NULL, 0);
+    }
     vv_arena_init(&s->labels, 2 * LABELS_KEPT);
     vv_arena_init(&s->source_bytes, 4096);
     vv_buf_init(&s->text, 2 * VV_SAMPLES_MAX);
@@ -58,7 +67,9 @@ void vv_samples_destroy(vv_samples *s)
     if (s == NULL)
         return;
     forget_series(s);
-    db_batch_fini(&s->batch);
+    for (uint32_t p = 0; p < s->table.partition_count; p++)
+        db_batch_fini(&s->share[p].batch);
+    vv_free(s->share);
     vv_arena_fini(&s->labels);
     vv_arena_fini(&s->source_bytes);
     vv_buf_fini(&s->text);

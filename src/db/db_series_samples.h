@@ -43,10 +43,22 @@ typedef struct db_series_slot {
     bool lost_newest; /* it was refused */
 } db_series_slot;
 
+/* What goes to one partition. */
+typedef struct db_series_share {
+    vv_samples *samples;
+    vv_table part; /* without a reference */
+    vv_batch batch;
+    uint64_t id_max; /* of series whose records are in it */
+    vv_status status;
+    vv_error error;
+} db_series_share;
+
 struct vv_samples {
     vv_table table; /* a reference of its own */
     db_series *series;
-    vv_batch batch;
+    db_series_share *share;   /* [table.partition_count] */
+    db_series_share *to;      /* what is encoded goes there */
+    _Atomic uint32_t pending; /* shares that are queued */
     vv_arena labels;
     db_series_slot *slot; /* [slot_count] */
     uint32_t slot_count;

@@ -209,17 +209,20 @@ static void fault_a_restart_loses_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(samples_come_back_in_time_order),
-        T(fault_quality_is_kept),
-        T(fault_acknowledged_samples_survive_a_kill),
-        T(fault_a_block_that_begins_before_the_range),
-        T(fault_late_samples_are_in_their_place),
-        T(fault_nothing_is_an_empty_answer),
-        T(fault_negative_times),
-        T(fault_a_restart_loses_nothing),
+        TP(samples_come_back_in_time_order),
+        TP(fault_quality_is_kept),
+        TP(fault_acknowledged_samples_survive_a_kill),
+        TP(fault_a_block_that_begins_before_the_range),
+        TP(fault_late_samples_are_in_their_place),
+        TP(fault_nothing_is_an_empty_answer),
+        TP(fault_negative_times),
+        TP(fault_a_restart_loses_nothing),
     };
     engine_under_test = &lsm_ops;
     int failed = cmocka_run_group_tests_name("lsm", tests, NULL, NULL);
+    test_partitions = 3;
+    failed += cmocka_run_group_tests_name("lsm, 3 partitions", tests, NULL, NULL);
+    test_partitions = 1;
     engine_under_test = &btree_ops;
     failed += cmocka_run_group_tests_name("btree", tests, NULL, NULL);
     return failed;

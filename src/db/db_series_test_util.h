@@ -9,6 +9,23 @@
 #define SEC INT64_C(1000000000)
 #define S(text) vv_slice_str(text)
 
+static uint32_t test_partitions = 1; /* of the tables made here */
+
+static inline int setup_partitions(void **state)
+{
+    sim_world *w = calloc(1, sizeof *w);
+    assert_non_null(w);
+    w->ops = engine_under_test;
+    w->opt = (vv_options)SIM_TINY_OPTIONS;
+    w->opt.shard_count = test_partitions;
+    sim_start(w);
+    *state = w;
+    return 0;
+}
+
+/* A test of a store with a shard for each of test_partitions. */
+#define TP(f) cmocka_unit_test_setup_teardown(f, setup_partitions, teardown)
+
 static inline vv_table *series_table(vv_db *db, int64_t retention_ns, int64_t future_ns)
 {
     vv_error err = {0};
@@ -17,6 +34,7 @@ static inline vv_table *series_table(vv_db *db, int64_t retention_ns, int64_t fu
     opt.kind = VV_TABLE_SERIES;
     opt.retention_ns = retention_ns;
     opt.future_ns = future_ns;
+    opt.partitions = test_partitions;
     opt.if_not_exists = true;
     assert_ok(vv_table_create(db, "plant", "sensors", &opt, &table, &err), err);
     return table;

@@ -136,6 +136,7 @@ static void run_threads(uint32_t room)
     vv_options opt = VV_OPTIONS_INIT;
     opt.memory_limit = 32 << 20;
     opt.memtable_size = 256 << 10;
+    opt.shard_count = test_partitions;
     assert_ok(vv_db_open(dir, &opt, &db, &err), err);
     table = any_time_table(db);
     assert_ok(db_series_of(table, &series, &err), err);
@@ -189,11 +190,20 @@ static void threads_agree_while_buckets_become_full(void **state)
     run_threads(10);
 }
 
+static void threads_agree_over_partitions(void **state)
+{
+    (void)state;
+    test_partitions = 3;
+    run_threads(0);
+    test_partitions = 1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_agree_on_series),
         cmocka_unit_test(threads_agree_while_buckets_become_full),
+        cmocka_unit_test(threads_agree_over_partitions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
