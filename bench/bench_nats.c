@@ -84,6 +84,7 @@ static void fill(natsConnection *nc, uint64_t messages)
     vv_buf_init(&b, 1024);
     must_nats(jsOptions_Init(&options), "options");
     options.PublishAsync.MaxPending = PENDING;
+    options.PublishAsync.StallWait = 30000;
     must_nats(natsConnection_JetStream(&js, nc, &options), "JetStream");
     must_nats(jsStreamConfig_Init(&config), "stream");
     config.Name = STREAM;

@@ -17,13 +17,15 @@ typedef struct remote_walk {
     feed_sink *sink;
     feed_result *result;
     feed_label_set labels;
-    const char *fault; /* of the series: the first thing wrong with its labels */
-    size_t count;      /* of the block */
+    const char *fault;           /* of the series: the first thing wrong with its labels */
+    const uint8_t *first_sample; /* of the series */
+    size_t count;                /* of the block */
     int64_t time_ns[BLOCK];
     double value[BLOCK];
 } remote_walk;
 
-/* The labels, and how many samples and histograms there are. False when malformed. */
+/* The labels, how many samples and histograms there are, and where the first sample is. False when
+ * malformed. */
 static bool read_labels(remote_walk *w, vv_slice series, uint64_t *samples, uint64_t *histograms)
 {
     wire_reader r = wire_reader_of(series);
@@ -31,9 +33,11 @@ static bool read_labels(remote_walk *w, vv_slice series, uint64_t *samples, uint
     w->labels.count = 0;
     w->fault = NULL;
     *samples = *histograms = 0;
-    while (wire_next(&r, &f) > 0) {
+    for (const uint8_t *at = r.next; wire_next(&r, &f) > 0; at = r.next) {
         if (f.type != WIRE_BYTES)
             continue;
+        if (f.number == 2 && *samples == 0)
+            w->first_sample = at;
         if (f.number == 1 && !feed_labels_read(&w->labels, f.bytes, &w->fault))
             return false;
         *samples += f.number == 2;
@@ -68,6 +72,13 @@ static bool read_sample(remote_walk *w, vv_slice bytes)
     wire_reader r = wire_reader_of(bytes);
     wire_field f = {0};
     uint64_t value = 0, time_ms = 0;
+    /* As everybody writes them: the value, then the time. */
+    if (VV_LIKELY(bytes.len > 10 && bytes.data[0] == 0x09 && bytes.data[9] == 0x10)) {
+        value = vv_get_le64(bytes.data + 1);
+        r.next += 10;
+        if (!wire_varint(&r, &time_ms))
+            return false;
+    }
     while (wire_next(&r, &f) > 0) {
         if (f.number == 1 && f.type == WIRE_FIXED64)
             value = f.value;
@@ -95,6 +106,7 @@ static vv_status walk_samples(remote_walk *w, vv_slice series, vv_error *err)
 {
     wire_reader r = wire_reader_of(series);
     wire_field f = {0};
+    r.next = w->first_sample;
     while (wire_next(&r, &f) > 0) {
         if (f.number != 2 || f.type != WIRE_BYTES)
             continue;

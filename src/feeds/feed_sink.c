@@ -23,6 +23,25 @@ void feed_refuse(feed_result *result, uint64_t count, const char *fmt, ...)
     va_end(args);
 }
 
+/* Whether all bytes are 1..127, eight at a time. */
+static bool is_plain(vv_slice text)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    const uint8_t *p = text.data;
+    uint64_t high = 0;
+    if (text.len < 8) {
+        uint64_t w = ones;
+        for (size_t i = 0; i < text.len; i++)
+            w = w << 8 | p[i];
+        return (((w - ones) | w) & (ones << 7)) == 0;
+    }
+    for (size_t i = 0; i < text.len; i += 8) {
+        uint64_t w = vv_get_le64(p + (i + 8 <= text.len ? i : text.len - 8));
+        high |= (w - ones) | w;
+    }
+    return (high & (ones << 7)) == 0;
+}
+
 bool feed_label_is_text(vv_slice text)
 {
     /* Eight bytes at once while they are ASCII and no NUL, as nearly all labels are. */
@@ -40,7 +59,22 @@ bool feed_label_is_text(vv_slice text)
         if (((w | (w - one)) & high) == 0)
             return true;
     }
-    return text.len == 0 || (memchr(text.data, 0, text.len) == NULL && utf8_is_valid(text));
+    return is_plain(text) || (memchr(text.data, 0, text.len) == NULL && utf8_is_valid(text));
+}
+
+/* A name and a value as everybody writes them: in order, each with a length of one byte. */
+static bool read_usual(vv_slice bytes, vv_slice *name, vv_slice *value)
+{
+    const uint8_t *p = bytes.data;
+    if (bytes.len < 4 || p[0] != 0x0a || p[1] >= 0x80 || p[1] + 4u > bytes.len)
+        return false;
+    size_t n = p[1];
+    const uint8_t *q = p + 2 + n;
+    if (q[0] != 0x12 || q[1] >= 0x80 || n + 4 + q[1] != bytes.len)
+        return false;
+    *name = vv_slice_of(p + 2, n);
+    *value = vv_slice_of(q + 2, q[1]);
+    return true;
 }
 
 bool feed_labels_read(feed_label_set *set, vv_slice bytes, const char **fault)
@@ -49,6 +83,8 @@ bool feed_labels_read(feed_label_set *set, vv_slice bytes, const char **fault)
     wire_field f = {0};
     vv_slice name = {0};
     vv_slice value = {0};
+    if (VV_LIKELY(read_usual(bytes, &name, &value)))
+        r.next = r.end;
     while (wire_next(&r, &f) > 0) {
         if (f.number == 1 && f.type == WIRE_BYTES)
             name = f.bytes;

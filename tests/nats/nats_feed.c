@@ -194,7 +194,8 @@ static int run_pace(const char *url, const char *stream, uint64_t rate, uint64_t
     jsCtx *js = NULL;
     jsOptions options;
     natsStatus s = jsOptions_Init(&options);
-    options.PublishAsync.MaxPending = 20000;
+    options.PublishAsync.MaxPending = 50000;
+    options.PublishAsync.StallWait = 30000; /* as long as the server takes */
     options.PublishAsync.ErrHandler = count_refused;
     vv_buf_init(&b, MESSAGE_MAX);
     if (s == NATS_OK)
