@@ -105,14 +105,17 @@ vv_status vv_db_open(const char *dir, const vv_options *opt, vv_db **out, vv_err
     db_world *world = NULL;
     if (dir == NULL || dir[0] == '\0')
         return vv_fail(err, VV_INVALID, "open: the directory's name is empty");
-    vv_status st = db_world_create(dir, opt, &world, err);
+    vv_error why = {0}; /* also of what may be absent: an open that goes well says nothing */
+    vv_status st = db_world_create(dir, opt, &world, &why);
     const engine_ops *ops = NULL;
     if (st == VV_OK)
-        st = db_engine_choose(&world->env, opt, &ops, err);
+        st = db_engine_choose(&world->env, opt, &ops, &why);
     if (st == VV_OK)
-        st = db_open_engine(&world->env, opt, ops, out, err);
+        st = db_open_engine(&world->env, opt, ops, out, &why);
     if (st != VV_OK) {
         db_world_destroy(world);
+        if (err != NULL)
+            *err = why;
         return vv_wrap(err, st, "open '%s'", dir);
     }
     (*out)->world = world;
