@@ -72,6 +72,51 @@ static void test_tables_come_and_go(void **state)
     svc_suite_stop(&s);
 }
 
+/* A batch, and a transaction that writes, stay on one shard; a key may be read from any. */
+static void expect_one_shard_each(svc_suite *s, Varve__V1__TableRef *ref)
+{
+    Varve__V1__Operation op[30];
+    Varve__V1__Operation *list[ARRAY_LEN(op)];
+    Varve__V1__Operation__Put put[ARRAY_LEN(op)];
+    char key[ARRAY_LEN(op)][16];
+    for (unsigned i = 0; i < ARRAY_LEN(op); i++) {
+        varve__v1__operation__init(&op[i]);
+        varve__v1__operation__put__init(&put[i]);
+        put[i].table = ref;
+        put[i].key.len = (size_t)snprintf(key[i], sizeof key[i], "key-%02u", i);
+        put[i].key.data = (uint8_t *)key[i];
+        op[i].operation_case = VARVE__V1__OPERATION__OPERATION_PUT;
+        op[i].put = &put[i];
+        list[i] = &op[i];
+    }
+    Varve__V1__BatchRequest batch = VARVE__V1__BATCH_REQUEST__INIT;
+    batch.operations = list;
+    batch.n_operations = 1;
+    assert_ok(svc_suite_call(s, "Kv/Batch", &batch), s->err);
+    batch.n_operations = ARRAY_LEN(op);
+    assert_status(VV_UNSUPPORTED, svc_suite_call(s, "Kv/Batch", &batch));
+    expect_code(s, 12, "shard");
+
+    Varve__V1__TxnBeginRequest begin = VARVE__V1__TXN_BEGIN_REQUEST__INIT;
+    assert_ok(svc_suite_call(s, "Txn/Begin", &begin), s->err);
+    Varve__V1__TxnBeginResponse *begun =
+        svc_suite_reply(s, &varve__v1__txn_begin_response__descriptor);
+    vv_status st = VV_OK;
+    for (unsigned i = 0; st == VV_OK && i < ARRAY_LEN(op); i++) {
+        Varve__V1__TxnPutRequest req = VARVE__V1__TXN_PUT_REQUEST__INIT;
+        req.txn = begun->txn;
+        req.table = ref;
+        req.key = put[i].key;
+        st = svc_suite_call(s, "Txn/Put", &req);
+    }
+    assert_int_equal(st, VV_UNSUPPORTED);
+    expect_code(s, 12, "shard");
+    Varve__V1__TxnAbortRequest end = VARVE__V1__TXN_ABORT_REQUEST__INIT;
+    end.txn = begun->txn;
+    assert_ok(svc_suite_call(s, "Txn/Abort", &end), s->err);
+    varve__v1__txn_begin_response__free_unpacked(begun, NULL);
+}
+
 /* Over the wire as over the library: keys are spread, and what spans shards is refused by name. */
 static void test_a_table_with_partitions(void **state)
 {
@@ -113,6 +158,7 @@ static void test_a_table_with_partitions(void **state)
         assert_int_equal(r->found, i < 10 || i >= 20);
         varve__v1__get_response__free_unpacked(r, NULL);
     }
+    expect_one_shard_each(&s, &ref);
     svc_suite_stop(&s);
 }
 

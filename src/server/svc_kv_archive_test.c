@@ -258,6 +258,9 @@ static void check_time(svc_suite *s, const char *table, uint32_t partitions)
     if (partitions > 1) {
         assert_status(VV_UNSUPPORTED, get_many(s, &then, keys, 3, 0));
         assert_status(VV_UNSUPPORTED, scan(s, &then, false, "then", &entries));
+        const moment one = {.table = table, .archive = "", .version = 1};
+        assert_status(VV_UNSUPPORTED, get_many(s, &one, keys, 3, 0));
+        assert_status(VV_UNSUPPORTED, scan(s, &one, false, "then", &entries));
         return;
     }
     assert_ok(get_many(s, &then, keys, 3, 0), s->err);
