@@ -57,7 +57,8 @@ const cmd_command cmd_dump = {
     .details =
         "Of a directory: the store and its tables. Of a file: VARVE, a segment or the ring of\n"
         "the log, a run, a value file, a manifest, an archive or data file of the btree\n"
-        "engine, CURRENT, LOCK. docs/format/ says what each line means.\n",
+        "engine, ENGINES, CURRENT, LOCK, IDENTITY of a shard in RocksDB; of a repository the\n"
+        "manifest of a backup and the log of one. docs/format/ says what each line means.\n",
     .with = CMD_WITH_OUTPUT,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backup/backup.h"
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
@@ -766,5 +767,18 @@ vv_status files_check(const char *dir, void (*finding)(void *ctx, const char *te
 vv_status files_dump(const char *path, void (*line)(void *ctx, const char *text), void *ctx,
                      vv_error *err)
 {
-    return vv_dump(path, line, ctx, err);
+    const char *slash = strrchr(path, '/');
+    const char *name = slash == NULL ? path : slash + 1;
+    char dir[VIO_PATH_MAX] = ".";
+    vv_env env = {0};
+    bool is_backup = false;
+    vv_status st = VV_OK;
+    if (slash != NULL)
+        (void)snprintf(dir, sizeof dir, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    /* Files of backups: the library does not know them. What cannot be read is left to it to say.
+     */
+    if (env_posix_init(&env, dir, NULL, NULL) == VV_OK && name[0] != '\0')
+        st = backup_dump(&env, name, line, ctx, &is_backup, err);
+    vio_destroy(env.io);
+    return is_backup ? st : vv_dump(path, line, ctx, err);
 }

@@ -51,6 +51,13 @@ typedef struct backup_progress {
     void *ctx;
 } backup_progress;
 
+/** A file of a repository as lines of text: the manifest of a backup, the log of one. *is_one: it
+ * is one of them; otherwise nothing was printed and VV_OK. path is beneath env->io. VV_CORRUPT;
+ * what was printed before a fault stays printed. */
+VV_MUST_CHECK vv_status backup_dump(vv_env *env, const char *path,
+                                    void (*line)(void *ctx, const char *text), void *ctx,
+                                    bool *is_one, vv_error *err);
+
 /** Open the repository that is the root of env->io. write: for create and drop, which lock it
  * (VV_BUSY); an empty or absent directory becomes one. VV_NOT_FOUND when there is none, VV_INVALID
  * in a directory that holds something else. Borrows env. Gives *out: backup_repo_close. */

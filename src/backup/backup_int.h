@@ -112,7 +112,13 @@ void backup_log_fini(backup_log_writer *w);
 
 typedef enum backup_more { BACKUP_GO_ON, BACKUP_STOP } backup_more;
 
-/** Deliver the entries of a stored log in order until each() stops. VV_CORRUPT. */
+/** Deliver the entries of a log of size bytes in order until each() stops. VV_CORRUPT, which names
+ * path. */
+VV_MUST_CHECK vv_status backup_log_walk(vio_file *in, uint64_t size, const char *path,
+                                        vv_status (*each)(void *ctx, const wal_record *rec,
+                                                          backup_more *more, vv_error *err),
+                                        void *ctx, vv_error *err);
+/** The same of a stored one. */
 VV_MUST_CHECK vv_status backup_log_read(backup_repo *repo, const backup_file *file,
                                         vv_status (*each)(void *ctx, const wal_record *rec,
                                                           backup_more *more, vv_error *err),

@@ -132,28 +132,20 @@ static vv_status read_entry(vio_file *in, uint64_t at, uint64_t size, vv_buf *bu
     return VV_OK;
 }
 
-vv_status backup_log_read(backup_repo *repo, const backup_file *file,
+vv_status backup_log_walk(vio_file *in, uint64_t size, const char *path,
                           vv_status (*each)(void *ctx, const wal_record *rec, backup_more *more,
                                             vv_error *err),
                           void *ctx, vv_error *err)
 {
-    char path[VIO_PATH_MAX];
-    vio_file *in = NULL;
     vv_buf buf;
-    backup_stored_path(file, path);
     vv_buf_init(&buf, (size_t)WAL_PAYLOAD_MAX + 1);
-    vv_status st = backup_check_stored(repo, file, err);
-    if (st == VV_OK)
-        st = vio_open(repo->env->io, path, VIO_READ | VIO_BEHIND, &in, err);
-    if (st == VV_OK) {
-        st = read_start(in, file->size, err);
-        if (st != VV_OK)
-            (void)vv_wrap(err, st, "'%s'", path);
-    }
+    vv_status st = read_start(in, size, err);
+    if (st != VV_OK)
+        (void)vv_wrap(err, st, "'%s'", path);
     backup_more more = BACKUP_GO_ON;
-    for (uint64_t at = START; st == VV_OK && more == BACKUP_GO_ON && at < file->size;) {
+    for (uint64_t at = START; st == VV_OK && more == BACKUP_GO_ON && at < size;) {
         wal_record rec = {0};
-        st = read_entry(in, at, file->size, &buf, &rec, err);
+        st = read_entry(in, at, size, &buf, &rec, err);
         if (st != VV_OK) {
             (void)vv_wrap(err, st, "'%s'", path);
             break;
@@ -161,7 +153,23 @@ vv_status backup_log_read(backup_repo *repo, const backup_file *file,
         st = each(ctx, &rec, &more, err);
         at += HEAD + rec.payload.len;
     }
-    vio_close(in);
     vv_buf_fini(&buf);
+    return st;
+}
+
+vv_status backup_log_read(backup_repo *repo, const backup_file *file,
+                          vv_status (*each)(void *ctx, const wal_record *rec, backup_more *more,
+                                            vv_error *err),
+                          void *ctx, vv_error *err)
+{
+    char path[VIO_PATH_MAX];
+    vio_file *in = NULL;
+    backup_stored_path(file, path);
+    vv_status st = backup_check_stored(repo, file, err);
+    if (st == VV_OK)
+        st = vio_open(repo->env->io, path, VIO_READ | VIO_BEHIND, &in, err);
+    if (st == VV_OK)
+        st = backup_log_walk(in, file->size, path, each, ctx, err);
+    vio_close(in);
     return st;
 }

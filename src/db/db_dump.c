@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "db/db_int.h"
 
@@ -98,6 +99,42 @@ static vv_status dump_text(vio *io, const char *name, const char *what, line_fn 
     return VV_OK;
 }
 
+/* IDENTITY of a shard in RocksDB: read here, since a build without that engine tells it too. */
+static vv_status dump_rocks(vv_env *env, const char *path, line_fn *line, void *ctx, vv_error *err)
+{
+    static const size_t size = 28;
+    uint8_t *p = NULL;
+    size_t len = 0;
+    char text[128];
+    vv_status st = vio_read_file(env->io, path, size, &p, &len, err);
+    if (st != VV_OK)
+        return st;
+    if (len != size || vv_get_le32(p + 24) != vv_crc32c(0, p, 24)) {
+        vv_free(p);
+        return vv_fail(err, VV_CORRUPT, "it fails its checksum");
+    }
+    (void)snprintf(text, sizeof text, "identity of RocksDB's shard %u format %u checkpoint %lld",
+                   vv_get_le32(p + 12), vv_get_le32(p + 8), (long long)vv_get_le64(p + 16));
+    vv_free(p);
+    line(ctx, text);
+    return VV_OK;
+}
+
+/* A run begins with its data: what it is stands in its last block. */
+static bool has_run_footer(vio *io, const char *name)
+{
+    uint8_t foot[8] = {0};
+    uint64_t size = 0;
+    vio_file *file = NULL;
+    vv_status st = vio_open(io, name, VIO_READ, &file, NULL);
+    if (st == VV_OK)
+        st = vio_size(file, &size, NULL);
+    if (st == VV_OK && size >= VV_BLOCK)
+        st = vio_pread_full(file, size - VV_BLOCK, foot, sizeof foot, NULL);
+    vio_close(file);
+    return st == VV_OK && memcmp(foot, "VARVERUN", sizeof foot) == 0;
+}
+
 static vv_status dump_file(vv_env *env, const char *name, line_fn *line, void *ctx, vv_error *err)
 {
     static const struct {
@@ -107,6 +144,7 @@ static vv_status dump_file(vv_env *env, const char *name, line_fn *line, void *c
         {"VARVEWAL", wal_dump_file},       {"VARVERNG", wal_dump_file},
         {"VARVEMAN", lsm_dump_manifest},   {"VARVEVAL", lsm_dump_values},
         {"VARVETRE", btree_dump_manifest}, {"VARVEENG", engine_route_dump},
+        {"VARVEROC", dump_rocks},
     };
     uint8_t head[8] = {0};
     size_t got = 0;
@@ -122,8 +160,12 @@ static vv_status dump_file(vv_env *env, const char *name, line_fn *line, void *c
             return kinds[i].dump(env, name, line, ctx, err);
     if (memcmp(head, "VARVEDB\n", sizeof head) == 0)
         return dump_identity(env->io, name, line, ctx, err);
-    if (strncmp(name, "run-", 4) == 0) /* a run begins with its data and has its magic at the end */
+    if (strncmp(name, "run-", 4) == 0)
         return lsm_dump_run(env, name, line, ctx, err);
+    if (has_run_footer(env->io, name))
+        return vv_fail(err, VV_INVALID,
+                       "it is a run under another name, and its sums hold its number: give it the "
+                       "name run- and twelve digits that it had");
     if (strncmp(name, "data-", 5) == 0 && name[5] >= '0' && name[5] <= '9') /* nor has it one */
         return btree_dump_data(env, name, line, ctx, err);
     const char *dot = strrchr(name, '.');

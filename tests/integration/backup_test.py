@@ -6,6 +6,7 @@ change, and are refused by name when they are damaged.
 import json
 import os
 import pty
+import struct
 import subprocess
 import sys
 import threading
@@ -118,6 +119,39 @@ def whole_way(tmp, engine):
     fails(1, "backup", "restore", "--repo", repo, "--to", tmp / f"{engine}-1",
           words=("not empty",))
     return data, repo
+
+
+def files_can_be_dumped(tmp):
+    repo = tmp / "two-repo"
+    found = ok("dump", repo / "backup-0000000002").splitlines()
+    assert found[0].startswith("backup 2 full ") and found[1].startswith("shard 0 "), found
+    assert sum(line.startswith("file ") for line in found) > 2, found
+    logs = [f for f in sorted((repo / "files").iterdir()) if f.read_bytes()[:8] == b"VARVEBKL"]
+    lines = [ok("dump", f).splitlines() for f in logs]
+    assert any(all(e.startswith("entry shard ") for e in part) and part for part in lines), lines
+    long = max(logs, key=lambda f: f.stat().st_size)
+    for at, name in ((long.stat().st_size - 1, "log"), (40, "head")):
+        broken = tmp / f"broken-{name}"
+        content = bytearray(long.read_bytes())
+        content[at] ^= 1
+        broken.write_bytes(content)
+        fails(1, "dump", broken, words=("is damaged",))
+    run = next(f for f in (tmp / "lsm-repo/files").iterdir() if "-run-" in f.name)
+    fails(1, "dump", run, words=("it is a run under another name",))
+    identity = struct.pack("<8sIIq", b"VARVEROC", 1, 4, 17)
+    (tmp / "IDENTITY").write_bytes(identity + struct.pack("<I", crc32c(identity)))
+    assert ok("dump", tmp / "IDENTITY") == "identity of RocksDB's shard 4 format 1 checkpoint 17\n"
+    (tmp / "IDENTITY").write_bytes(identity + b"\0\0\0\0")
+    fails(1, "dump", tmp / "IDENTITY", words=("checksum",))
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
 
 
 def transfers(server, rank):
@@ -268,6 +302,7 @@ def main():
                 offline(tmp, data, repo)
                 damage(tmp, repo)
         of_two_engines(tmp)
+        files_can_be_dumped(tmp)
         copies_rank_behind_reads(tmp)
         bars(tmp)
         refusals(tmp)
