@@ -134,11 +134,12 @@ static vv_status try_restore(place *from, const backup_restore_options *opt, pla
     return st;
 }
 
-/* Open what was restored, twice: the first time loads are installed. */
-static void is_whole(place *to, const engine_ops *ops, bool archives, uint64_t want)
+/* Open what was restored so many times: the first time loads are installed. */
+static void is_whole_for(unsigned rounds, place *to, const engine_ops *ops, bool archives,
+                         uint64_t want)
 {
     vv_error err = {0};
-    for (unsigned round = 0; round < 3; round++) {
+    for (unsigned round = 0; round < rounds; round++) {
         shop s = {.at = *to, .archives = archives};
         assert_ok(shop_try(&s, ops, false, &err), err);
         shop_tables(&s);
@@ -157,6 +158,17 @@ static void is_whole(place *to, const engine_ops *ops, bool archives, uint64_t w
         assert_ok(vv_db_close(s.db, &err), err);
         assert_ok(db_check_env(&to->env, no_finding, NULL, &err), err);
     }
+}
+
+static void is_whole(place *to, const engine_ops *ops, bool archives, uint64_t want)
+{
+    is_whole_for(3, to, ops, archives, want);
+}
+
+/* The same in walks, where there are many. */
+static void is_there(place *to, const engine_ops *ops, bool archives, uint64_t want)
+{
+    is_whole_for(1, to, ops, archives, want);
 }
 
 static void restore_and_compare(scene *sc, const backup_restore_options *opt, uint64_t want)
@@ -480,8 +492,8 @@ static void damage_in_a_restored_store_is_named(void **state)
     vio_sim_each_file(to.disk, note_file, &files);
     assert_int_equal(1, files.count);
     expect_refused(&to, VV_BUSY, true, files.path[0]);
-    uint64_t step = vv_test_count("VV_FLIP_STEP", 97);
-    for (uint64_t i = 0; i < files.size[0]; i += i < 96 ? 1 : step) {
+    uint64_t step = vv_test_count("VV_FLIP_STEP", 397);
+    for (uint64_t i = 0; i < files.size[0]; i += i < 64 ? 1 : step) {
         place p = copy_of(&to);
         assert_int_equal(VV_OK, vio_sim_flip_bit(p.disk, files.path[0], i * 8 + i % 8));
         bool is_version = i >= 8 && i < 16;
@@ -567,7 +579,7 @@ static void prop_a_cut_at_every_write_of_a_backup(void **state)
             vv_status there = try_restore(&p, &at, &to, &err);
             assert_true(there == VV_OK || (there == VV_NOT_FOUND && st != VV_OK));
             if (there == VV_OK)
-                is_whole(&to, engines[e], n % 2 == 0, sc.want[0]);
+                is_there(&to, engines[e], n % 2 == 0, sc.want[0]);
             place_end(&to);
             place_end(&p);
         }
@@ -605,7 +617,7 @@ static void prop_a_cut_at_every_write_of_restore_and_opening(void **state)
             assert_true(there == VV_OK || (there == VV_NOT_FOUND && st != VV_OK));
             if (there == VV_OK) {
                 db_abandon(db);
-                is_whole(&to, engines[e], n % 3 == 0, sc.want[0]);
+                is_there(&to, engines[e], n % 3 == 0, sc.want[0]);
                 opened++;
             }
             place_end(&to);
@@ -649,7 +661,7 @@ static void prop_the_disk_is_full_everywhere(void **state)
         failed |= vio_sim_fault_sites(to.disk, VIO_SIM_ENOSPC) >= n;
         assert_true(st == VV_OK || st == VV_NO_SPACE);
         vio_sim_heal(to.disk);
-        is_whole(&to, &lsm_ops, false, sc.want[0]);
+        is_there(&to, &lsm_ops, false, sc.want[0]);
         place_end(&to);
         place_end(&p);
     }
@@ -679,7 +691,7 @@ static void prop_each_read_may_fail(void **state)
             db_abandon(s.db);
         hit = vio_sim_fault_sites(to.disk, VIO_SIM_EIO) >= n;
         vio_sim_heal(to.disk);
-        is_whole(&to, &lsm_ops, false, sc.want[0]);
+        is_there(&to, &lsm_ops, false, sc.want[0]);
         place_end(&to);
     }
     place_end(&whole);
@@ -692,7 +704,7 @@ static void prop_each_allocation_may_fail(void **state)
     scene sc;
     scene_half(&sc, &lsm_ops);
     backup_restore_options at = newest(&sc);
-    uint64_t step = vv_test_count("VV_ALLOC_STEP", 3);
+    uint64_t step = vv_test_count("VV_ALLOC_STEP", 29);
     bool failed = true;
     for (uint64_t n = 0; failed; n += step) {
         vv_error err = {0};
@@ -716,7 +728,7 @@ static void prop_each_allocation_may_fail(void **state)
         else if (st != VV_NO_MEMORY && strstr(err.msg, "no memory") == NULL)
             fail_msg("allocation %llu: %s: %s", (unsigned long long)n, vv_status_name(st), err.msg);
         if (is_restored)
-            is_whole(&to, &lsm_ops, false, sc.want[0]);
+            is_there(&to, &lsm_ops, false, sc.want[0]);
         place_end(&p);
         place_end(&to);
     }

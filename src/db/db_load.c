@@ -97,14 +97,15 @@ static vv_status write_out(db_load_writer *w, vv_error *err)
 /* Two loads of the same have different bytes: a file has one entry that names it. */
 static void put_head(db_load_writer *w, uint64_t number)
 {
-    uint8_t head[HEAD] = {0};
-    memcpy(head, MAGIC, 8);
-    vv_put_le32(head + 8, VERSION);
-    vv_put_le32(head + 16, w->load.shard);
-    vv_put_le32(head + 20, w->load.table_id);
-    vv_put_le64(head + 24, (uint64_t)vv_clock_wall(w->db->env->clock));
-    vv_put_le64(head + 32, number);
-    vv_buf_append(&w->buf, head, sizeof head);
+    static const uint8_t zeros[24];
+    vv_buf_append(&w->buf, MAGIC, 8);
+    vv_buf_append_le32(&w->buf, VERSION);
+    vv_buf_append_le32(&w->buf, 0);
+    vv_buf_append_le32(&w->buf, w->load.shard);
+    vv_buf_append_le32(&w->buf, w->load.table_id);
+    vv_buf_append_le64(&w->buf, (uint64_t)vv_clock_wall(w->db->env->clock));
+    vv_buf_append_le64(&w->buf, number);
+    vv_buf_append(&w->buf, zeros, sizeof zeros);
 }
 
 vv_status db_load_begin(vv_db *db, uint32_t shard, uint32_t table_id, db_load_writer **out,
@@ -319,26 +320,30 @@ typedef struct checking {
     vv_error *err;
 } checking;
 
-static vv_status sum_of(vio *io, const char *path, uint64_t *sum, vv_error *err)
+static vv_status sum_file(vio_file *file, XXH3_state_t *state, uint8_t *buf, vv_error *err)
 {
-    vio_file *file = NULL;
     uint64_t size = 0;
-    XXH3_state_t *state = vv_alloc_aligned(64, sizeof *state);
-    uint8_t *buf = vv_alloc(CHUNK);
-    vv_status st = state != NULL && buf != NULL
-                       ? vio_open(io, path, VIO_READ, &file, err)
-                       : vv_fail(err, VV_NO_MEMORY, "no memory to check '%s'", path);
-    if (st == VV_OK)
-        st = vio_size(file, &size, err);
-    if (st == VV_OK)
-        (void)XXH3_64bits_reset(state);
+    vv_status st = vio_size(file, &size, err);
+    (void)XXH3_64bits_reset(state);
     for (uint64_t at = 0; st == VV_OK && at < size; at += CHUNK) {
         size_t n = (size_t)vv_min_u64(CHUNK, size - at);
         st = vio_pread_full(file, at, buf, n, err);
         if (st == VV_OK)
             (void)XXH3_64bits_update(state, buf, n);
     }
-    if (st == VV_OK)
+    return st;
+}
+
+static vv_status sum_of(vio *io, const char *path, uint64_t *sum, vv_error *err)
+{
+    vio_file *file = NULL;
+    XXH3_state_t *state = vv_alloc_aligned(64, sizeof *state);
+    uint8_t *buf = vv_alloc(CHUNK);
+    vv_status st;
+    if (state == NULL || buf == NULL)
+        st = vv_fail(err, VV_NO_MEMORY, "no memory to check '%s'", path);
+    else if ((st = vio_open(io, path, VIO_READ, &file, err)) == VV_OK &&
+             (st = sum_file(file, state, buf, err)) == VV_OK)
         *sum = XXH3_64bits_digest(state);
     vio_close(file);
     vv_free(buf);
