@@ -119,8 +119,8 @@ typedef struct vv_source_position {
     size_t incarnation_len;
     uint64_t sequence;
 } vv_source_position;
-/** The position of a source: the least of the table's shards, and sequence 0 where they differ in the
- * incarnation. VV_NOT_FOUND: on some of them none was written. */
+/** The position of a source: the least of the table's shards, and sequence 0 where they differ in
+ * the incarnation. VV_NOT_FOUND: on some of them none was written. */
 VV_API VV_MUST_CHECK vv_status vv_series_position(vv_table *table, vv_slice source,
                                                   vv_source_position *out, vv_error *err);
 

@@ -288,6 +288,24 @@ static void sync_between(void *ctx, const char *name)
     vv_batch_destroy(b);
 }
 
+/* Between the samples there are: nothing goes, but an entry is written. */
+static vv_status look_and_delete_nothing(vv_table *t, unsigned n, vv_error *err)
+{
+    static answer a;
+    vv_matcher m = {VV_MATCH_RE, S("host"), S("[ab].")};
+    vv_series_query q = VV_SERIES_QUERY_INIT;
+    int64_t time = (int64_t)n * 5000 * SEC;
+    q.matchers = &m;
+    q.matcher_count = 1;
+    q.end_ns = INT64_MAX;
+    vv_status st = vv_series_delete(t, &m, 1, time + 1, time + 2, NULL, err);
+    if (st == VV_OK)
+        st = ask(t, &q, &a, err);
+    if (st == VV_OK)
+        assert_true(a.count >= (size_t)2 * (n + 1)); /* more where work is done again */
+    return st;
+}
+
 static vv_status work(vv_db *db, bool *acked, vv_error *err)
 {
     vv_table *t = NULL;
@@ -302,6 +320,8 @@ static vv_status work(vv_db *db, bool *acked, vv_error *err)
         acked[n] |= st == VV_OK;
         if (st == VV_OK && n % 7 == 6)
             st = vv_checkpoint(db, err);
+        if (st == VV_OK && n % 4 == 3)
+            st = look_and_delete_nothing(t, n, err);
     }
     vv_table_close(t);
     return st;
@@ -405,6 +425,47 @@ static void prop_a_power_cut_keeps_what_was_acknowledged(void **state)
     free(a);
 }
 
+/* Each call of the disk that can fail does so once, in the whole life of a store. */
+static uint64_t fail_at(sim_world *w, vio_sim_fault kind, uint64_t at, answer *a)
+{
+    bool acked[ENTRIES] = {false};
+    unsigned torn = 0;
+    vv_error err = {0};
+    w->disk = vio_sim_disk_create();
+    vio_sim_options sim = {.seed = 3, .fault = kind, .fault_at = at};
+    assert_ok(sim_on(w, &sim, &err), err);
+    vv_status st = sim_open_db(w, &err);
+    if (st == VV_OK)
+        st = work(w->db, acked, &err);
+    uint64_t sites = vio_sim_fault_sites(w->disk, kind);
+    if (st != VV_OK && kind == VIO_SIM_ENOSPC && w->db != NULL && !atomic_load(&w->db->failed)) {
+        vio_sim_heal(w->disk); /* a full disk refuses, and goes on when there is room */
+        assert_ok(work(w->db, acked, &err), err);
+    }
+    assert_true(st == VV_OK || sites >= at);
+    db_abandon(w->db);
+    sim_off(w);
+    vio_sim_disk_kill(w->disk);
+    assert_ok(sim_on(w, &(vio_sim_options){.seed = 3}, &err), err);
+    assert_ok(sim_open_db(w, &err), err);
+    check_after(w->db, acked, a, &torn);
+    sim_end(w);
+    return sites;
+}
+
+static void walk_every_io_may_fail(void **state)
+{
+    static const vio_sim_fault kinds[] = {VIO_SIM_EIO, VIO_SIM_EIO_STICKY, VIO_SIM_ENOSPC,
+                                          VIO_SIM_SHORT};
+    sim_world *w = *state;
+    answer *a = malloc(sizeof *a);
+    sim_end(w);
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
+        for (uint64_t at = 1; at <= fail_at(w, kinds[k], at, a); at++)
+            continue;
+    free(a);
+}
+
 /* The log failed: only a reopening goes on from there. */
 static vv_table *begin_again(sim_world *w, vv_table *t)
 {
@@ -474,6 +535,7 @@ int main(void)
         TP(a_dense_backfill_loses_nothing),
         TP(prop_a_power_cut_keeps_what_was_acknowledged),
         TP(walk_every_allocation_may_fail),
+        TP(walk_every_io_may_fail),
     };
     engine_under_test = &lsm_ops;
     int failed = cmocka_run_group_tests_name("lsm", tests, NULL, NULL);
