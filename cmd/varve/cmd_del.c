@@ -1,7 +1,6 @@
 /* cmd_del.c - delete a key, or every key of a range. */
 #include "base/util.h"
 #include "key_text.h"
-#include "out.h"
 #include "store.h"
 
 typedef struct args {
@@ -29,14 +28,8 @@ static int del(cmd_ctx *ctx, const args *a, store *s, vv_slice key, vv_slice end
     vv_status st = s->ops->del(s, key, end, &how, &written, &err);
     if (st != VV_OK)
         return cmd_fail(ctx, st, &err);
-    if (!a->quiet) {
-        out_writer o;
-        const char *const names[] = {"key", "version", "durability"};
-        out_init_names(&o, ctx->common.format, names, ARRAY_LEN(names));
-        out_row(&o, (const out_cell[]){out_bytes(key), out_int(written.version),
-                                       out_text(store_durability_name(written.durability))});
-        out_end(&o);
-    }
+    if (!a->quiet)
+        cmd_tell_written(ctx, key, &written);
     return CMD_OK;
 }
 

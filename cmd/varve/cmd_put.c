@@ -5,7 +5,6 @@
 
 #include "base/util.h"
 #include "key_text.h"
-#include "out.h"
 #include "store.h"
 
 #define VALUE_READ_MAX (VV_VALUE_MAX + 131072u)
@@ -95,14 +94,8 @@ static int put(cmd_ctx *ctx, const args *a, vv_slice key, vv_slice value)
     store_close(s);
     if (st != VV_OK)
         return cmd_fail(ctx, st, &err);
-    if (!a->quiet) {
-        out_writer o;
-        const char *const names[] = {"key", "version", "durability"};
-        out_init_names(&o, ctx->common.format, names, ARRAY_LEN(names));
-        out_row(&o, (const out_cell[]){out_bytes(key), out_int(written.version),
-                                       out_text(store_durability_name(written.durability))});
-        out_end(&o);
-    }
+    if (!a->quiet)
+        cmd_tell_written(ctx, key, &written);
     return CMD_OK;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "out.h"
 #include "query/time_text.h"
 
 #define TIMEOUT_DEFAULT (30 * VV_NS_PER_S)
@@ -42,6 +43,16 @@ const char *store_durability_name(int durability)
 {
     bool is_one = durability > 0 && (size_t)durability < ARRAY_LEN(durabilities);
     return is_one ? durabilities[durability] : "";
+}
+
+void cmd_tell_written(const cmd_ctx *ctx, vv_slice key, const store_written *written)
+{
+    out_writer o;
+    const char *const names[] = {"key", "version", "durability"};
+    out_init_names(&o, ctx->common.format, names, ARRAY_LEN(names));
+    out_row(&o, (const out_cell[]){out_bytes(key), out_int(written->version),
+                                   out_text(store_durability_name(written->durability))});
+    out_end(&o);
 }
 
 /* string id = 1 */

@@ -207,6 +207,8 @@ static inline void store_close(store *s)
 bool store_parse_durability(const char *text, int *out);
 /** The other way; "" for what is none. */
 const char *store_durability_name(int durability);
+/** The row that a write of one key prints: key, version, durability. */
+void cmd_tell_written(const cmd_ctx *ctx, vv_slice key, const store_written *written);
 
 /* A storage.DataRecord taken apart. Borrows the bytes. */
 typedef struct record_parts {

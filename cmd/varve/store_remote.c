@@ -1,7 +1,8 @@
 /*
  * store_remote.c - a server as a store: requests written and answers read field by field.
  *
- * Field numbers are those of proto/varve/v1/ and proto/storage/.
+ * Field numbers are those of proto/varve/v1/ and proto/storage/. Tables, archives and the state of
+ * the server are in store_remote_admin.c.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -9,32 +10,11 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
-#include "client/client.h"
 #include "query/time_text.h"
-#include "store.h"
+#include "store_remote.h"
 
 #define MESSAGE_MAX (80u * 1024 * 1024)
 #define CELLS_MAX (QUERY_GROUP_MAX + QUERY_AGGREGATES_MAX)
-
-typedef struct remote {
-    store base;
-    cli_conn *conn;
-    vv_buf request;
-    vv_buf reply;
-    cli_stream *load;
-    store_refused refused;
-    void *refused_ctx;
-    store_progress progress;
-    vv_status stopped; /* a refusal that ended the load, and its sentence */
-    vv_error stopped_why;
-    uint64_t settled; /* the highest sequence acknowledged or refused */
-    int durability;   /* that the last answer told; 0: it did not */
-} remote;
-
-static remote *remote_of(store *s)
-{
-    return (remote *)(void *)s;
-}
 
 static void remote_close(store *s)
 {
@@ -65,7 +45,7 @@ static int told_durability(const cli_result *result)
     return durability;
 }
 
-static vv_status unary(remote *r, const char *method, vv_error *err)
+vv_status remote_unary(remote *r, const char *method, vv_error *err)
 {
     cli_result result = {0};
     if (r->request.status != VV_OK)
@@ -81,42 +61,10 @@ static vv_status malformed(vv_error *err, const char *method)
     return vv_fail(err, VV_IO, "%s: the answer is malformed", method);
 }
 
-/* TableRef in field 1 begins most requests. */
-static void put_ref(remote *r, uint32_t number, const char *tenant, const char *table)
-{
-    size_t begin = wire_begin(&r->request, number);
-    wire_put_string(&r->request, 1, vv_slice_str(tenant));
-    wire_put_string(&r->request, 2, vv_slice_str(table));
-    wire_end(&r->request, begin);
-}
-
 static void begin_request(remote *r)
 {
     vv_buf_reset(&r->request);
     put_ref(r, 1, r->base.tenant, r->base.table);
-}
-
-/* The varint field `number` of a message; 0 when absent. */
-static uint64_t varint_of(vv_slice message, uint32_t number)
-{
-    wire_reader r = wire_reader_of(message);
-    wire_field f = {0};
-    uint64_t v = 0;
-    while (wire_next(&r, &f) > 0)
-        if (f.number == number && f.type == WIRE_VARINT)
-            v = f.value;
-    return v;
-}
-
-static vv_slice bytes_of(vv_slice message, uint32_t number)
-{
-    wire_reader r = wire_reader_of(message);
-    wire_field f = {0};
-    vv_slice v = {0};
-    while (wire_next(&r, &f) > 0)
-        if (f.number == number && f.type == WIRE_BYTES)
-            v = f.bytes;
-    return v;
 }
 
 /* ---- keys and values ---- */
@@ -136,7 +84,7 @@ static vv_status remote_merge(store *s, vv_slice key, vv_slice operand, const st
     wire_put_string(&r->request, 4, operand);
     wire_put_uint(&r->request, 5, how->ttl_ms);
     wire_put_uint(&r->request, 6, (uint64_t)how->durability);
-    vv_status st = unary(r, "/varve.v1.Kv/Merge", err);
+    vv_status st = remote_unary(r, "/varve.v1.Kv/Merge", err);
     if (st == VV_OK)
         take_written(r, out);
     return st;
@@ -153,7 +101,7 @@ static vv_status remote_put(store *s, vv_slice key, vv_slice value, const store_
     wire_put_string(&r->request, 3, value);
     wire_put_uint(&r->request, 4, how->ttl_ms);
     wire_put_uint(&r->request, 5, (uint64_t)how->durability);
-    vv_status st = unary(r, "/varve.v1.Kv/Put", err);
+    vv_status st = remote_unary(r, "/varve.v1.Kv/Put", err);
     if (st == VV_OK)
         take_written(r, out);
     return st;
@@ -188,7 +136,7 @@ static vv_status remote_get(store *s, vv_slice key, int64_t version, vv_buf *out
     wire_put_int(&r->request, 3, version);
     put_archive(r, 4);
     put_as_of(r, 5);
-    vv_status st = unary(r, "/varve.v1.Kv/Get", err);
+    vv_status st = remote_unary(r, "/varve.v1.Kv/Get", err);
     if (st != VV_OK)
         return st;
     vv_slice reply = vv_buf_slice(&r->reply);
@@ -242,7 +190,7 @@ static vv_status remote_get_many(store *s, const vv_slice *keys, size_t count, i
         put_archive(r, 5);
         if (version == 0)
             put_as_of(r, 6);
-        st = unary(r, "/varve.v1.Kv/GetMany", err);
+        st = remote_unary(r, "/varve.v1.Kv/GetMany", err);
         if (st == VV_UNSUPPORTED && version != asked) {
             version = asked;
             st = VV_OK;
@@ -264,7 +212,7 @@ static vv_status remote_del(store *s, vv_slice key, vv_slice end, const store_wr
     wire_put_string(&r->request, 2, key);
     wire_put_string(&r->request, 3, end);
     wire_put_uint(&r->request, 4, (uint64_t)how->durability);
-    vv_status st = unary(r, "/varve.v1.Kv/Delete", err);
+    vv_status st = remote_unary(r, "/varve.v1.Kv/Delete", err);
     if (st == VV_OK)
         take_written(r, out);
     return st;
@@ -415,7 +363,7 @@ static vv_status remote_aggregate(store *s, const query_ask *ask,
     size_t count;
     vv_buf_reset(&r->request);
     query_aggregate_put(&r->request, ask);
-    vv_status st = unary(r, "/storage.QueryService/Aggregate", err);
+    vv_status st = remote_unary(r, "/storage.QueryService/Aggregate", err);
     if (st != VV_OK)
         return st;
     *stats = (query_stats){.index = ""};
@@ -439,210 +387,9 @@ static vv_status remote_explain(store *s, const query_ask *ask, vv_buf *text, vv
     remote *r = remote_of(s);
     vv_buf_reset(&r->request);
     query_request_put(&r->request, ask);
-    vv_status st = unary(r, "/storage.QueryService/ExplainQuery", err);
+    vv_status st = remote_unary(r, "/storage.QueryService/ExplainQuery", err);
     if (st == VV_OK)
         vv_buf_append_slice(text, bytes_of(bytes_of(vv_buf_slice(&r->reply), 2), 1));
-    return st;
-}
-
-/* ---- administration ---- */
-
-static void copy_text(char *to, size_t size, vv_slice text)
-{
-    size_t n = text.len < size - 1 ? text.len : size - 1;
-    if (n > 0)
-        memcpy(to, text.data, n);
-    to[n] = 0;
-}
-
-static void read_table(vv_slice m, store_table_info *out)
-{
-    vv_slice ref = bytes_of(m, 1);
-    *out = (store_table_info){.kind = (int)varint_of(m, 2),
-                              .id = (uint32_t)varint_of(m, 4),
-                              .shard = (uint32_t)varint_of(m, 5),
-                              .retention_ms = (int64_t)varint_of(m, 6),
-                              .created_ms = (int64_t)varint_of(m, 7),
-                              .bytes = varint_of(m, 8),
-                              .compression = (int)varint_of(m, 9),
-                              .value_threshold = varint_of(m, 10),
-                              .partitions = (uint32_t)varint_of(m, 11)};
-    copy_text(out->tenant, sizeof out->tenant, bytes_of(ref, 1));
-    copy_text(out->name, sizeof out->name, bytes_of(ref, 2));
-    copy_text(out->engine, sizeof out->engine, bytes_of(m, 3));
-}
-
-static vv_status remote_table_create(store *s, const char *name, const store_table_spec *spec,
-                                     store_table_info *out, vv_error *err)
-{
-    remote *r = remote_of(s);
-    if ((spec->keep_ns | spec->late_ns | spec->future_ns) != 0)
-        return vv_fail(err, VV_UNSUPPORTED,
-                       "a server takes no --keep, --late and --future: make the table with --data");
-    vv_buf_reset(&r->request);
-    put_ref(r, 1, s->tenant, name);
-    wire_put_uint(&r->request, 2, (uint64_t)spec->kind);
-    wire_put_int(&r->request, 3, spec->retention_ms < 0 ? 0 : spec->retention_ms);
-    wire_put_uint(&r->request, 4, spec->retention_ms >= 0);
-    wire_put_uint(&r->request, 5, spec->if_not_exists);
-    wire_put_uint(&r->request, 6, (uint64_t)spec->compression);
-    wire_put_uint(&r->request, 7, (uint64_t)spec->engine);
-    wire_put_uint(&r->request, 8, spec->value_threshold);
-    wire_put_uint(&r->request, 9, spec->partitions);
-    vv_status st = unary(r, "/varve.v1.Admin/CreateTable", err);
-    if (st == VV_OK)
-        read_table(vv_buf_slice(&r->reply), out);
-    return st;
-}
-
-static vv_status remote_table_list(store *s, const char *tenant,
-                                   int (*each)(void *ctx, const store_table_info *info), void *ctx,
-                                   vv_error *err)
-{
-    remote *r = remote_of(s);
-    vv_buf_reset(&r->request);
-    wire_put_string(&r->request, 1, vv_slice_str(tenant == NULL ? "" : tenant));
-    vv_status st = unary(r, "/varve.v1.Admin/ListTables", err);
-    if (st != VV_OK)
-        return st;
-    wire_reader at = wire_reader_of(vv_buf_slice(&r->reply));
-    wire_field f = {0};
-    while (wire_next(&at, &f) > 0) {
-        store_table_info info;
-        if (f.number != 1 || f.type != WIRE_BYTES)
-            continue;
-        read_table(f.bytes, &info);
-        if (each(ctx, &info) != 0)
-            break;
-    }
-    return VV_OK;
-}
-
-static vv_status remote_table_describe(store *s, const char *name, store_table_info *out,
-                                       vv_error *err)
-{
-    remote *r = remote_of(s);
-    vv_buf_reset(&r->request);
-    wire_put_string(&r->request, 1, vv_slice_str(s->tenant));
-    wire_put_string(&r->request, 2, vv_slice_str(name));
-    vv_status st = unary(r, "/varve.v1.Admin/DescribeTable", err);
-    if (st == VV_OK)
-        read_table(vv_buf_slice(&r->reply), out);
-    return st;
-}
-
-static vv_status archive_call(store *s, const char *path, const char *name, vv_error *err)
-{
-    remote *r = remote_of(s);
-    vv_buf_reset(&r->request);
-    wire_put_string(&r->request, 1, vv_slice_str(name));
-    return unary(r, path, err);
-}
-
-static vv_status remote_archive_create(store *s, const char *name, vv_error *err)
-{
-    return archive_call(s, "/varve.v1.Admin/CreateArchive", name, err);
-}
-
-static vv_status remote_archive_drop(store *s, const char *name, vv_error *err)
-{
-    return archive_call(s, "/varve.v1.Admin/DropArchive", name, err);
-}
-
-static vv_status remote_archive_list(store *s,
-                                     int (*each)(void *ctx, const store_archive_info *info),
-                                     void *ctx, vv_error *err)
-{
-    remote *r = remote_of(s);
-    vv_buf_reset(&r->request);
-    vv_status st = unary(r, "/varve.v1.Admin/ListArchives", err);
-    if (st != VV_OK)
-        return st;
-    wire_reader at = wire_reader_of(vv_buf_slice(&r->reply));
-    wire_field f = {0};
-    while (wire_next(&at, &f) > 0) {
-        if (f.number != 1 || f.type != WIRE_BYTES)
-            continue;
-        store_archive_info info = {.shard = (uint32_t)varint_of(f.bytes, 2),
-                                   .version = (int64_t)varint_of(f.bytes, 3),
-                                   .made_ms = (int64_t)varint_of(f.bytes, 4),
-                                   .periodic = varint_of(f.bytes, 5) != 0};
-        copy_text(info.name, sizeof info.name, bytes_of(f.bytes, 1));
-        if (each(ctx, &info) != 0)
-            break;
-    }
-    return VV_OK;
-}
-
-static vv_status remote_archive_restore(store *s, const char *name, uint64_t *changed,
-                                        vv_error *err)
-{
-    remote *r = remote_of(s);
-    vv_buf_reset(&r->request);
-    put_ref(r, 1, s->tenant, s->table);
-    wire_put_string(&r->request, 2, vv_slice_str(name));
-    vv_status st = unary(r, "/varve.v1.Admin/RestoreArchive", err);
-    if (st == VV_OK)
-        *changed = varint_of(vv_buf_slice(&r->reply), 1);
-    return st;
-}
-
-static vv_status remote_table_drop(store *s, const char *name, vv_error *err)
-{
-    remote *r = remote_of(s);
-    vv_buf_reset(&r->request);
-    wire_put_string(&r->request, 1, vv_slice_str(s->tenant));
-    wire_put_string(&r->request, 2, vv_slice_str(name));
-    return unary(r, "/varve.v1.Admin/DropTable", err);
-}
-
-static vv_status remote_status(store *s, void (*text)(void *ctx, const char *name, vv_slice value),
-                               void (*figure)(void *ctx, const char *name, double value), void *ctx,
-                               vv_error *err)
-{
-    remote *r = remote_of(s);
-    vv_buf_reset(&r->request);
-    vv_status st = unary(r, "/varve.v1.Admin/Status", err);
-    if (st != VV_OK)
-        return st;
-    vv_slice reply = vv_buf_slice(&r->reply);
-    vv_slice reason = bytes_of(reply, 4);
-    text(ctx, "server", vv_slice_str(cli_address(r->conn)));
-    text(ctx, "version", bytes_of(reply, 1));
-    text(ctx, "ready", varint_of(reply, 3) != 0 ? vv_slice_str("yes") : reason);
-    figure(ctx, "uptime_seconds", (double)varint_of(reply, 2) / 1000);
-    wire_reader at = wire_reader_of(reply);
-    wire_field f = {0};
-    while (wire_next(&at, &f) > 0) {
-        char name[128];
-        double value = 0;
-        if (f.number != 5 || f.type != WIRE_BYTES)
-            continue;
-        copy_text(name, sizeof name, bytes_of(f.bytes, 1));
-        wire_reader pair = wire_reader_of(f.bytes);
-        wire_field g = {0};
-        while (wire_next(&pair, &g) > 0)
-            if (g.number == 2 && g.type == WIRE_FIXED64)
-                value = wire_double(g.value);
-        figure(ctx, name, value);
-    }
-    return VV_OK;
-}
-
-static vv_status remote_compact(store *s, vv_slice begin, vv_slice end, bool look,
-                                store_compaction *out, vv_error *err)
-{
-    remote *r = remote_of(s);
-    vv_buf_reset(&r->request);
-    put_ref(r, 1, s->tenant, s->table);
-    wire_put_bytes(&r->request, 2, begin);
-    wire_put_bytes(&r->request, 3, end);
-    wire_put_varint(&r->request, 4, look);
-    vv_status st = unary(r, "/varve.v1.Admin/CompactTable", err);
-    vv_slice reply = vv_buf_slice(&r->reply);
-    if (st == VV_OK)
-        *out =
-            (store_compaction){varint_of(reply, 1) != 0, varint_of(reply, 2), varint_of(reply, 3)};
     return st;
 }
 

@@ -1,12 +1,9 @@
 /*
  * svc_txn_test.c - transactions of clients, over gRPC and HTTP, against a whole node.
  */
-#include "server/svc_suite.h"
+#include "server/svc_suite_http.h"
 
-#include <arpa/inet.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "db/db.h"
 
@@ -474,32 +471,18 @@ static void runs_from_many_connections_lose_nothing(void **state)
 
 /* ---- HTTP ---- */
 
-/* One request on a connection of its own; the whole answer as text. */
+/* One request on a connection of its own; the body of the answer, until the next. */
 static const char *post(svc_suite *s, const char *method, const char *json, int want)
 {
     static char text[8192];
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(s->port)};
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct timeval limit = {.tv_sec = 30};
-    assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
-    int len = snprintf(text, sizeof text,
-                       "POST /api/v1/txn/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-                       "Content-Length: %zu\r\n\r\n%s",
-                       method, strlen(json), json);
-    assert_int_equal(send(fd, text, (size_t)len, MSG_NOSIGNAL), len);
-    size_t got = 0;
-    ssize_t n;
-    while ((n = svc_suite_recv(fd, text + got, sizeof text - 1 - got)) > 0)
-        got += (size_t)n;
-    text[got] = '\0';
-    (void)close(fd);
-    int status = 0;
-    assert_int_equal(sscanf(text, "HTTP/1.1 %d", &status), 1);
-    if (status != want)
-        fail_msg("%s: %s", method, text);
+    char path[64];
+    svc_suite_answer a;
+    (void)snprintf(path, sizeof path, "/api/v1/txn/%s", method);
+    svc_suite_ask(s, "POST", path, vv_slice_str(json), &a);
+    (void)snprintf(text, sizeof text, "%.*s", (int)a.body.len, (const char *)a.body.data);
+    if (a.status != want)
+        fail_msg("%s: %d, %s", method, a.status, text);
+    svc_suite_done(&a);
     return text;
 }
 

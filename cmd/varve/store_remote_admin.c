@@ -1,0 +1,195 @@
+/*
+ * store_remote_admin.c - a server as a store: its tables, archives, state and compaction.
+ *
+ * Field numbers are those of proto/varve/v1/admin.proto.
+ */
+#include "base/error.h"
+#include "store_remote.h"
+
+static void read_table(vv_slice m, store_table_info *out)
+{
+    vv_slice ref = bytes_of(m, 1);
+    *out = (store_table_info){.kind = (int)varint_of(m, 2),
+                              .id = (uint32_t)varint_of(m, 4),
+                              .shard = (uint32_t)varint_of(m, 5),
+                              .retention_ms = (int64_t)varint_of(m, 6),
+                              .created_ms = (int64_t)varint_of(m, 7),
+                              .bytes = varint_of(m, 8),
+                              .compression = (int)varint_of(m, 9),
+                              .value_threshold = varint_of(m, 10),
+                              .partitions = (uint32_t)varint_of(m, 11)};
+    copy_text(out->tenant, sizeof out->tenant, bytes_of(ref, 1));
+    copy_text(out->name, sizeof out->name, bytes_of(ref, 2));
+    copy_text(out->engine, sizeof out->engine, bytes_of(m, 3));
+}
+
+vv_status remote_table_create(store *s, const char *name, const store_table_spec *spec,
+                              store_table_info *out, vv_error *err)
+{
+    remote *r = remote_of(s);
+    if ((spec->keep_ns | spec->late_ns | spec->future_ns) != 0)
+        return vv_fail(err, VV_UNSUPPORTED,
+                       "a server takes no --keep, --late and --future: make the table with --data");
+    vv_buf_reset(&r->request);
+    put_ref(r, 1, s->tenant, name);
+    wire_put_uint(&r->request, 2, (uint64_t)spec->kind);
+    wire_put_int(&r->request, 3, spec->retention_ms < 0 ? 0 : spec->retention_ms);
+    wire_put_uint(&r->request, 4, spec->retention_ms >= 0);
+    wire_put_uint(&r->request, 5, spec->if_not_exists);
+    wire_put_uint(&r->request, 6, (uint64_t)spec->compression);
+    wire_put_uint(&r->request, 7, (uint64_t)spec->engine);
+    wire_put_uint(&r->request, 8, spec->value_threshold);
+    wire_put_uint(&r->request, 9, spec->partitions);
+    vv_status st = remote_unary(r, "/varve.v1.Admin/CreateTable", err);
+    if (st == VV_OK)
+        read_table(vv_buf_slice(&r->reply), out);
+    return st;
+}
+
+vv_status remote_table_list(store *s, const char *tenant,
+                            int (*each)(void *ctx, const store_table_info *info), void *ctx,
+                            vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    wire_put_string(&r->request, 1, vv_slice_str(tenant == NULL ? "" : tenant));
+    vv_status st = remote_unary(r, "/varve.v1.Admin/ListTables", err);
+    if (st != VV_OK)
+        return st;
+    wire_reader at = wire_reader_of(vv_buf_slice(&r->reply));
+    wire_field f = {0};
+    while (wire_next(&at, &f) > 0) {
+        store_table_info info;
+        if (f.number != 1 || f.type != WIRE_BYTES)
+            continue;
+        read_table(f.bytes, &info);
+        if (each(ctx, &info) != 0)
+            break;
+    }
+    return VV_OK;
+}
+
+vv_status remote_table_describe(store *s, const char *name, store_table_info *out, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    wire_put_string(&r->request, 1, vv_slice_str(s->tenant));
+    wire_put_string(&r->request, 2, vv_slice_str(name));
+    vv_status st = remote_unary(r, "/varve.v1.Admin/DescribeTable", err);
+    if (st == VV_OK)
+        read_table(vv_buf_slice(&r->reply), out);
+    return st;
+}
+
+static vv_status archive_call(store *s, const char *path, const char *name, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    wire_put_string(&r->request, 1, vv_slice_str(name));
+    return remote_unary(r, path, err);
+}
+
+vv_status remote_archive_create(store *s, const char *name, vv_error *err)
+{
+    return archive_call(s, "/varve.v1.Admin/CreateArchive", name, err);
+}
+
+vv_status remote_archive_drop(store *s, const char *name, vv_error *err)
+{
+    return archive_call(s, "/varve.v1.Admin/DropArchive", name, err);
+}
+
+vv_status remote_archive_list(store *s, int (*each)(void *ctx, const store_archive_info *info),
+                              void *ctx, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    vv_status st = remote_unary(r, "/varve.v1.Admin/ListArchives", err);
+    if (st != VV_OK)
+        return st;
+    wire_reader at = wire_reader_of(vv_buf_slice(&r->reply));
+    wire_field f = {0};
+    while (wire_next(&at, &f) > 0) {
+        if (f.number != 1 || f.type != WIRE_BYTES)
+            continue;
+        store_archive_info info = {.shard = (uint32_t)varint_of(f.bytes, 2),
+                                   .version = (int64_t)varint_of(f.bytes, 3),
+                                   .made_ms = (int64_t)varint_of(f.bytes, 4),
+                                   .periodic = varint_of(f.bytes, 5) != 0};
+        copy_text(info.name, sizeof info.name, bytes_of(f.bytes, 1));
+        if (each(ctx, &info) != 0)
+            break;
+    }
+    return VV_OK;
+}
+
+vv_status remote_archive_restore(store *s, const char *name, uint64_t *changed, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    put_ref(r, 1, s->tenant, s->table);
+    wire_put_string(&r->request, 2, vv_slice_str(name));
+    vv_status st = remote_unary(r, "/varve.v1.Admin/RestoreArchive", err);
+    if (st == VV_OK)
+        *changed = varint_of(vv_buf_slice(&r->reply), 1);
+    return st;
+}
+
+vv_status remote_table_drop(store *s, const char *name, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    wire_put_string(&r->request, 1, vv_slice_str(s->tenant));
+    wire_put_string(&r->request, 2, vv_slice_str(name));
+    return remote_unary(r, "/varve.v1.Admin/DropTable", err);
+}
+
+vv_status remote_status(store *s, void (*text)(void *ctx, const char *name, vv_slice value),
+                        void (*figure)(void *ctx, const char *name, double value), void *ctx,
+                        vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    vv_status st = remote_unary(r, "/varve.v1.Admin/Status", err);
+    if (st != VV_OK)
+        return st;
+    vv_slice reply = vv_buf_slice(&r->reply);
+    vv_slice reason = bytes_of(reply, 4);
+    text(ctx, "server", vv_slice_str(cli_address(r->conn)));
+    text(ctx, "version", bytes_of(reply, 1));
+    text(ctx, "ready", varint_of(reply, 3) != 0 ? vv_slice_str("yes") : reason);
+    figure(ctx, "uptime_seconds", (double)varint_of(reply, 2) / 1000);
+    wire_reader at = wire_reader_of(reply);
+    wire_field f = {0};
+    while (wire_next(&at, &f) > 0) {
+        char name[128];
+        double value = 0;
+        if (f.number != 5 || f.type != WIRE_BYTES)
+            continue;
+        copy_text(name, sizeof name, bytes_of(f.bytes, 1));
+        wire_reader pair = wire_reader_of(f.bytes);
+        wire_field g = {0};
+        while (wire_next(&pair, &g) > 0)
+            if (g.number == 2 && g.type == WIRE_FIXED64)
+                value = wire_double(g.value);
+        figure(ctx, name, value);
+    }
+    return VV_OK;
+}
+
+vv_status remote_compact(store *s, vv_slice begin, vv_slice end, bool look, store_compaction *out,
+                         vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    put_ref(r, 1, s->tenant, s->table);
+    wire_put_bytes(&r->request, 2, begin);
+    wire_put_bytes(&r->request, 3, end);
+    wire_put_varint(&r->request, 4, look);
+    vv_status st = remote_unary(r, "/varve.v1.Admin/CompactTable", err);
+    vv_slice reply = vv_buf_slice(&r->reply);
+    if (st == VV_OK)
+        *out =
+            (store_compaction){varint_of(reply, 1) != 0, varint_of(reply, 2), varint_of(reply, 3)};
+    return st;
+}
