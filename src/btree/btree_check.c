@@ -7,51 +7,17 @@
  *   the whole  every page of the mapping is reached exactly once, and no other
  */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
 #include "btree/btree_int.h"
-
-typedef struct report {
-    void (*finding)(void *ctx, const char *text);
-    void *ctx;
-    uint64_t count;
-} report;
-
-static void say(report *r, const char *fmt, ...) VV_PRINTF(2, 3);
-
-static void say(report *r, const char *fmt, ...)
-{
-    char text[320];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    r->count++;
-    if (r->finding != NULL)
-        r->finding(r->ctx, text);
-}
-
-/* A fault of the stored bytes becomes a finding; anything else stops the check. */
-static vv_status absorb(report *r, vv_status st, const vv_error *why, vv_error *err)
-{
-    if (st == VV_OK)
-        return VV_OK;
-    if (st == VV_CORRUPT || st == VV_UNSUPPORTED) {
-        say(r, "%s", why->msg);
-        return VV_OK;
-    }
-    if (err != NULL)
-        *err = *why;
-    return st;
-}
+#include "engine/report.h"
 
 /* A check under way. seen: the pages reached so far, as a mapping of them. */
 typedef struct checker {
-    report *r;
+    engine_report *r;
     btree_tree *tree;
     btree_map seen;
     uint8_t *page;
@@ -67,7 +33,7 @@ static vv_status reach(checker *c, uint32_t id, bool *again, vv_error *err)
 {
     *again = btree_map_get(&c->seen, id).at != BTREE_NOWHERE;
     if (*again) {
-        say(c->r, "page %u is reached twice", id);
+        engine_report_say(c->r, "page %u is reached twice", id);
         return VV_OK;
     }
     c->pages++;
@@ -102,7 +68,7 @@ static vv_status check_value(checker *c, vv_slice ids, vv_error *err)
             if (st == VV_OK && next_count > 0 && i + 1 < count)
                 st = vv_fail(&why, VV_CORRUPT, "page %u names pages inside a group", group[i]);
             if (st != VV_OK)
-                return again ? VV_OK : absorb(c->r, st, &why, err);
+                return again ? VV_OK : engine_report_absorb(c->r, st, &why, err);
         }
         if (next_count > 0)
             memcpy(group, next, 4 * (size_t)next_count);
@@ -115,9 +81,10 @@ static void check_entry(checker *c, uint32_t id, const btree_entry *e)
 {
     if (!c->history) {
         if (e->key.len < ENGINE_TABLE_PREFIX || e->key.len > ENGINE_KEY_MAX)
-            say(c->r, "leaf %u: a key of %zu bytes", id, e->key.len);
+            engine_report_say(c->r, "leaf %u: a key of %zu bytes", id, e->key.len);
         if (e->timestamp > (uint64_t)c->tree->state.checkpoint)
-            say(c->r, "leaf %u: version %" PRIu64 " above the checkpoint", id, e->timestamp);
+            engine_report_say(c->r, "leaf %u: version %" PRIu64 " above the checkpoint", id,
+                              e->timestamp);
         return;
     }
     uint8_t key[ENGINE_KEY_MAX];
@@ -125,9 +92,9 @@ static void check_entry(checker *c, uint32_t id, const btree_entry *e)
     int64_t version = 0;
     engine_kind kind;
     if (!btree_history_parse(e->key, key, &len, &version, &kind))
-        say(c->r, "leaf %u of the history: a key that is none", id);
+        engine_report_say(c->r, "leaf %u of the history: a key that is none", id);
     else if (version != (int64_t)e->timestamp || version > c->tree->state.history_version)
-        say(c->r, "leaf %u of the history: version %" PRId64, id, version);
+        engine_report_say(c->r, "leaf %u of the history: version %" PRId64, id, version);
 }
 
 /* Values of a leaf are looked at after its entries: they need the page buffer. */
@@ -142,9 +109,9 @@ static vv_status check_entries(checker *c, const btree_path *path, vv_buf *value
     btree_entry e;
     while (st == VV_OK && (st = btree_iter_next(c->it, &e, err)) == VV_OK) {
         if (first && i > 0 && vv_slice_cmp(e.key, btree_inode_separator(path->node[1], i)) < 0)
-            say(c->r, "leaf %u: a key below its separator", id);
+            engine_report_say(c->r, "leaf %u: a key below its separator", id);
         if (bounded && vv_slice_cmp(e.key, upper) >= 0)
-            say(c->r, "leaf %u: a key above its separator", id);
+            engine_report_say(c->r, "leaf %u: a key above its separator", id);
         check_entry(c, id, &e);
         if ((e.flags & BTREE_IS_OVERFLOW) != 0) {
             vv_buf_append_le32(values, (uint32_t)e.value.len);
@@ -153,7 +120,7 @@ static vv_status check_entries(checker *c, const btree_path *path, vv_buf *value
         first = false;
     }
     if (st == VV_NOT_FOUND && first)
-        say(c->r, "leaf %u is empty", id);
+        engine_report_say(c->r, "leaf %u is empty", id);
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
@@ -161,9 +128,10 @@ static void check_links(checker *c, uint32_t id)
 {
     uint32_t prev = btree_data_prev(c->page);
     if (prev != c->before)
-        say(c->r, "leaf %u: the leaf before it is %u, not %u", id, c->before, prev);
+        engine_report_say(c->r, "leaf %u: the leaf before it is %u, not %u", id, c->before, prev);
     if (c->before != BTREE_NO_PAGE && c->next != id)
-        say(c->r, "leaf %u: the leaf behind it is %u, not %u", c->before, id, c->next);
+        engine_report_say(c->r, "leaf %u: the leaf behind it is %u, not %u", c->before, id,
+                          c->next);
     c->before = id;
     c->next = btree_data_next(c->page);
 }
@@ -178,7 +146,8 @@ static vv_status check_leaf(checker *c, const btree_path *path, vv_buf *values, 
         return st;
     btree_place place = btree_map_get(&c->tree->state.map, child->id);
     if (place.at != btree_place_at(c->tree->store, child->u.file->id, child->page))
-        say(c->r, "leaf %u: the index and the mapping have it in different places", child->id);
+        engine_report_say(c->r, "leaf %u: the index and the mapping have it in different places",
+                          child->id);
     st = read_page(c, child->id, &why);
     if (st == VV_OK)
         check_links(c, child->id);
@@ -186,7 +155,7 @@ static vv_status check_leaf(checker *c, const btree_path *path, vv_buf *values, 
     if (st == VV_OK)
         st = check_entries(c, path, values, &why);
     if (st != VV_OK)
-        return absorb(c->r, st, &why, err);
+        return engine_report_absorb(c->r, st, &why, err);
     if (values->status != VV_OK)
         return vv_fail(err, VV_NO_MEMORY, "check: no memory");
     for (size_t at = 0; st == VV_OK && at < values->len;) {
@@ -211,14 +180,14 @@ static vv_status check_index(checker *c, const btree_inode *n, vv_error *err)
     uint32_t id = 0;
     uint32_t i = 1;
     if (st == VV_OK && btree_index_leftmost(c->page) != n->child[0].id)
-        say(c->r, "index page %u: not what is in memory", n->id);
+        engine_report_say(c->r, "index page %u: not what is in memory", n->id);
     for (; st == VV_OK && (st = btree_iter_next_child(c->it, &key, &id, &why)) == VV_OK; i++)
         if (i >= n->count || id != n->child[i].id || !vv_slice_eq(key, btree_inode_separator(n, i)))
-            say(c->r, "index page %u: not what is in memory", n->id);
+            engine_report_say(c->r, "index page %u: not what is in memory", n->id);
     if (st != VV_NOT_FOUND)
-        st = absorb(c->r, st, &why, err);
+        st = engine_report_absorb(c->r, st, &why, err);
     else if (i != n->count)
-        say(c->r, "index page %u: %u children, %u in memory", n->id, i, n->count);
+        engine_report_say(c->r, "index page %u: %u children, %u in memory", n->id, i, n->count);
     for (uint32_t j = 0; n->level > 1 && j < n->count; j++) {
         st = check_index(c, n->child[j].u.node, err);
         if (st != VV_OK)
@@ -244,7 +213,8 @@ static vv_status check_root(checker *c, const btree_inode *root, bool history, v
         more = btree_path_next(&path);
     }
     if (st == VV_OK && c->next != BTREE_NO_PAGE && c->r->count == 0)
-        say(c->r, "leaf %u: it says %u is behind it, but it is the last", c->before, c->next);
+        engine_report_say(c->r, "leaf %u: it says %u is behind it, but it is the last", c->before,
+                          c->next);
     vv_buf_fini(&values);
     return st;
 }
@@ -257,11 +227,11 @@ static vv_status note_lost(void *ctx, uint32_t id, btree_place place)
     if (btree_map_get(&c->seen, id).at != BTREE_NOWHERE)
         return VV_OK;
     bool readable = read_page(c, id, NULL) == VV_OK;
-    say(c->r, "page %u (type %d) belongs to nothing", id, readable ? c->page[8] : -1);
+    engine_report_say(c->r, "page %u (type %d) belongs to nothing", id, readable ? c->page[8] : -1);
     return VV_OK;
 }
 
-static vv_status check_tree(report *r, btree_tree *tree, vv_error *err)
+static vv_status check_tree(engine_report *r, btree_tree *tree, vv_error *err)
 {
     checker c = {.r = r, .tree = tree};
     uint64_t before = r->count;
@@ -281,7 +251,7 @@ static vv_status check_tree(report *r, btree_tree *tree, vv_error *err)
     return st;
 }
 
-static vv_status verdict(const report *r, vv_status st, vv_error *err)
+static vv_status verdict(const engine_report *r, vv_status st, vv_error *err)
 {
     if (st != VV_OK || r->count == 0)
         return st;
@@ -292,7 +262,7 @@ vv_status btree_check(engine *base, void (*finding)(void *ctx, const char *text)
                       vv_error *err)
 {
     btree_engine *e = btree_engine_of(base);
-    report r = {.finding = finding, .ctx = ctx};
+    engine_report r = {.finding = finding, .ctx = ctx};
     btree_view *view = btree_view_acquire(e);
     vv_status st = check_tree(&r, view->tree, err);
     btree_view_release(e, view);
@@ -302,7 +272,7 @@ vv_status btree_check(engine *base, void (*finding)(void *ctx, const char *text)
 vv_status btree_check_dir(vv_env *env, const char *dir, uint32_t shard,
                           void (*finding)(void *ctx, const char *text), void *ctx, vv_error *err)
 {
-    report r = {.finding = finding, .ctx = ctx};
+    engine_report r = {.finding = finding, .ctx = ctx};
     engine_options opt = {.env = env,
                           .dir = dir,
                           .shard = shard,
@@ -313,7 +283,7 @@ vv_status btree_check_dir(vv_env *env, const char *dir, uint32_t shard,
     engine *e = NULL;
     vv_status st = btree_ops.open(&opt, &e, &why);
     if (st != VV_OK) {
-        st = absorb(&r, st, &why, err);
+        st = engine_report_absorb(&r, st, &why, err);
         return verdict(&r, st, err);
     }
     st = btree_check(e, finding, ctx, err);

@@ -17,7 +17,7 @@
 #include "btree/btree.h"
 #include "btree/btree_write.h"
 #include "engine/health.h"
-#include "engine/memtable.h"
+#include "engine/memstack.h"
 #include "engine/merge.h"
 #include "engine/readers.h"
 #include "io/vio_queue.h"
@@ -93,9 +93,7 @@ typedef struct btree_engine {
 
     vv_mutex lock; /* VV_RANK_ENGINE */
     /* Under lock: */
-    size_t pending_bytes; /* prepared and perhaps not applied yet */
-    uint64_t pending_ops;
-    bool pending_done;       /* an apply came since the last prepare */
+    engine_prepared prepared;
     bool is_warm;            /* the next memtable's arena was asked for: once a memtable */
     _Atomic bool wants_warm; /* for work(): populate it. Set under lock, taken without */
     bool job_busy;           /* a thread is in a step, or changes archives */

@@ -18,11 +18,11 @@
 #include "base/util.h"
 #include "base/varint.h"
 #include "btree/btree_manifest.h"
+#include "engine/mrecord.h"
 
 #define MANIFEST_MAGIC "VARVETRE"
 #define LSM_MAGIC "VARVEMAN"
-#define RECORD_MAGIC UINT32_C(0x45525442) /* "BTRE" */
-#define RECORD_HEAD 24u
+#define RECORD_MAGIC UINT32_C(0x45525442)                /* "BTRE" */
 #define SCAN_WORK_MAX (UINT64_C(4) * BTREE_MANIFEST_MAX) /* bytes summed behind damage */
 
 /* Fields of a payload after its kind. */
@@ -183,22 +183,9 @@ static void put_payload(vv_buf *out, btree_record_kind kind, const btree_state *
 uint32_t btree_manifest_put_record(vv_buf *out, btree_record_kind kind, const btree_state *old,
                                    const btree_state *now, uint32_t chain, uint64_t synced)
 {
-    size_t at = out->len;
-    vv_buf_append_le32(out, RECORD_MAGIC);
-    vv_buf_append_le32(out, 0);
-    vv_buf_append_le32(out, 0);
-    vv_buf_append_le32(out, chain);
-    vv_buf_append_le64(out, synced);
+    size_t at = engine_mrecord_begin(out, RECORD_MAGIC, chain, synced);
     put_payload(out, kind, old, now);
-    if (out->status != VV_OK)
-        return 0;
-    uint32_t len = (uint32_t)(out->len - at - RECORD_HEAD);
-    vv_put_le32(out->data + at + 8, len);
-    uint32_t sum = vv_crc32c(0, out->data + at + 8, RECORD_HEAD - 8 + len);
-    vv_put_le32(out->data + at + 4, sum);
-    while ((out->len - at) % 8 != 0 && out->status == VV_OK)
-        vv_buf_append_u8(out, 0);
-    return sum;
+    return engine_mrecord_end(out, at);
 }
 
 /* ---- reading ---- */
@@ -226,33 +213,6 @@ static vv_status check_header(vv_slice bytes, btree_manifest_info *info, vv_erro
                                   .chain = vv_get_le32(p + 60),
                                   .end = BTREE_MANIFEST_HEAD};
     return VV_OK;
-}
-
-/* True when a record stands whole at `at`, whatever its chain says. Counts the bytes it summed. */
-static bool is_record(vv_slice bytes, uint64_t at, uint64_t *work)
-{
-    if (bytes.len - at < RECORD_HEAD + 1 || vv_get_le32(bytes.data + at) != RECORD_MAGIC)
-        return false;
-    uint64_t len = vv_get_le32(bytes.data + at + 8);
-    if (len == 0 || len > bytes.len - at - RECORD_HEAD)
-        return false;
-    *work += len;
-    return vv_crc32c(0, bytes.data + at + 8, RECORD_HEAD - 8 + len) ==
-           vv_get_le32(bytes.data + at + 4);
-}
-
-/* Is the broken record at `at` damage? True when something behind it was written knowing that
- * bytes beyond `at` were durable. */
-static bool is_damage(vv_slice bytes, uint64_t at)
-{
-    uint64_t work = 0;
-    for (uint64_t pos = at + 8; pos + RECORD_HEAD < bytes.len; pos += 8) {
-        if (is_record(bytes, pos, &work) && vv_get_le64(bytes.data + pos + 16) > at)
-            return true;
-        if (work > SCAN_WORK_MAX)
-            return true; /* no crash leaves this behind */
-    }
-    return false;
 }
 
 /* The bytes of a payload that are left; failed once a field did not fit. */
@@ -428,15 +388,14 @@ static vv_status parse_record(vv_slice bytes, btree_manifest_info *info, btree_s
 {
     uint64_t at = info->end;
     const uint8_t *head = bytes.data + at;
-    uint64_t len = vv_get_le32(head + 8);
     bool first = at == BTREE_MANIFEST_HEAD;
-    vv_status st = apply_payload(vv_slice_of(head + RECORD_HEAD, len), kind, state, err);
+    vv_status st = apply_payload(engine_mrecord_payload(bytes, at), kind, state, err);
     if (st == VV_OK && first != (*kind == BTREE_RECORD_STATE))
         st = vv_fail(err, VV_CORRUPT, "a state record stands at the start and nowhere else");
     if (st != VV_OK)
         return vv_wrap(err, st, "record at offset %" PRIu64, at);
     info->chain = vv_get_le32(head + 4);
-    info->end = vv_min_u64(vv_align_up(at + RECORD_HEAD + len, 8), bytes.len);
+    info->end = engine_mrecord_next(bytes, at);
     info->records++;
     return VV_OK;
 }
@@ -450,8 +409,9 @@ vv_status btree_manifest_parse(vv_slice bytes, btree_manifest_info *info, btree_
     uint64_t work = 0;
     while (st == VV_OK && info->end < bytes.len) {
         uint64_t at = info->end;
-        if (!is_record(bytes, at, &work) || vv_get_le32(bytes.data + at + 12) != info->chain) {
-            if (is_damage(bytes, at))
+        if (!engine_mrecord_is_whole(bytes, at, RECORD_MAGIC, &work) ||
+            vv_get_le32(bytes.data + at + 12) != info->chain) {
+            if (engine_mrecord_is_damage(bytes, at, RECORD_MAGIC, SCAN_WORK_MAX))
                 st = vv_fail(err, VV_CORRUPT,
                              "damaged at offset %" PRIu64
                              ", below what is known to be written: restore it from a copy",

@@ -19,6 +19,7 @@
 #include "base/util.h"
 #include "btree/btree_int.h"
 #include "engine/chain.h"
+#include "engine/memstack.h"
 
 #define COPY_MAX                                                                                   \
     1024u /* values of a memtable up to here are copied out: a reference on the                    \
@@ -159,31 +160,6 @@ static vv_status look_in_tree(lookup *l, vv_error *err)
     return st;
 }
 
-static void note_cover(lookup *l, const engine_rangedels *set)
-{
-    if (VV_LIKELY(set == NULL))
-        return;
-    int64_t v = engine_rangedels_cover(set, l->key, l->read->version);
-    l->cover = v > l->cover ? v : l->cover;
-}
-
-static vv_status look_in_memtables(lookup *l, engine_memtable **holder)
-{
-    for (uint32_t i = 0; i < l->view->mem_count; i++) {
-        engine_memtable *mem = l->view->mem[i];
-        engine_rangedels *set = engine_memtable_rangedels(mem);
-        note_cover(l, set);
-        engine_rangedels_unref(set);
-        if (engine_memtable_get(mem, l->key, l->read->version, &l->item) == VV_OK) {
-            *holder = mem;
-            return VV_OK;
-        }
-        if (l->cover >= 0)
-            break; /* everything older is hidden */
-    }
-    return VV_NOT_FOUND;
-}
-
 static void unpin_memtable(void *pin)
 {
     engine_memtable_unref(pin);
@@ -274,8 +250,9 @@ static vv_status give_merged(lookup *l, engine_value *out, vv_error *err)
 /* In a section. On failure l->frame may be left pinned. */
 static vv_status look(lookup *l, engine_value *out, vv_error *err)
 {
-    engine_memtable *holder = NULL;
-    vv_status st = look_in_memtables(l, &holder);
+    engine_memtable *holder = engine_memstack_get(l->view->mem, l->view->mem_count, l->key,
+                                                  l->read->version, &l->item, &l->cover);
+    vv_status st = holder != NULL ? VV_OK : VV_NOT_FOUND;
     if (st == VV_NOT_FOUND && l->cover < 0)
         st = look_in_tree(l, err);
     if (st == VV_OK && !engine_item_is_live(&l->item, l->cover, l->read))

@@ -7,7 +7,6 @@
  *   the whole  for each key, versions fall from newer levels to older ones
  */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -15,44 +14,11 @@
 #include "base/hash.h"
 #include "base/util.h"
 #include "engine/operand.h"
+#include "engine/report.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_int.h"
 #include "lsm/lsm_run_format.h"
 #include "lsm/lsm_value.h"
-
-typedef struct report {
-    void (*finding)(void *ctx, const char *text);
-    void *ctx;
-    uint64_t count;
-} report;
-
-static void say(report *r, const char *fmt, ...) VV_PRINTF(2, 3);
-
-static void say(report *r, const char *fmt, ...)
-{
-    char text[320];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    r->count++;
-    if (r->finding != NULL)
-        r->finding(r->ctx, text);
-}
-
-/* A fault of the stored bytes becomes a finding; anything else stops the check. */
-static vv_status absorb(report *r, vv_status st, const vv_error *why, vv_error *err)
-{
-    if (st == VV_OK)
-        return VV_OK;
-    if (st == VV_CORRUPT || st == VV_UNSUPPORTED) {
-        say(r, "%s", why->msg);
-        return VV_OK;
-    }
-    if (err != NULL)
-        *err = *why;
-    return st;
-}
 
 /* What the entries of a run add up to. */
 typedef struct tally {
@@ -63,24 +29,27 @@ typedef struct tally {
     uint64_t value_bytes; /* in value files */
 } tally;
 
-static void check_entry(report *r, const lsm_run *run, uint32_t block, const engine_item *item,
-                        tally *t)
+static void check_entry(engine_report *r, const lsm_run *run, uint32_t block,
+                        const engine_item *item, tally *t)
 {
     uint64_t id = run->meta.id;
     vv_slice last = vv_slice_of(t->last, t->last_len);
     int c = t->sum.entries == 0 ? -1 : vv_slice_cmp(last, item->key);
     if (c > 0 || (c == 0 && item->version >= t->last_version))
-        say(r, "run %" PRIu64 ": block %u: entries out of order", id, block);
+        engine_report_say(r, "run %" PRIu64 ": block %u: entries out of order", id, block);
     if (vv_slice_cmp(item->key, run->meta.lower) < 0 ||
         vv_slice_cmp(item->key, run->meta.upper) >= 0)
-        say(r, "run %" PRIu64 ": block %u: a key outside of the run's bounds", id, block);
+        engine_report_say(r, "run %" PRIu64 ": block %u: a key outside of the run's bounds", id,
+                          block);
     if (lsm_fence_find(&run->fence, item->key, item->version) != block)
-        say(r, "run %" PRIu64 ": block %u: the index looks for a key elsewhere", id, block);
+        engine_report_say(r, "run %" PRIu64 ": block %u: the index looks for a key elsewhere", id,
+                          block);
     if (item->kind == ENGINE_APART)
         t->value_bytes += lsm_value_size(lsm_value_ref_of(item->value).len);
     uint64_t hash = vv_hash64(item->key.data, item->key.len);
     if (c != 0 && !lsm_filter_test(lsm_filter_line(run->filter, run->filter_lines, hash), hash))
-        say(r, "run %" PRIu64 ": block %u: the filter does not know a key", id, block);
+        engine_report_say(r, "run %" PRIu64 ": block %u: the filter does not know a key", id,
+                          block);
     t->sum.entries++;
     t->sum.deletes += item->kind == ENGINE_DELETE;
     if (item->kind == ENGINE_MERGE) {
@@ -89,9 +58,11 @@ static void check_entry(report *r, const lsm_run *run, uint32_t block, const eng
         if (steps.len < ENGINE_OPERAND_TIME ||
             !engine_steps_are_valid(
                 vv_slice_of(steps.data + ENGINE_OPERAND_TIME, steps.len - ENGINE_OPERAND_TIME)))
-            say(r, "run %" PRIu64 ": block %u: a merge without valid steps", id, block);
+            engine_report_say(r, "run %" PRIu64 ": block %u: a merge without valid steps", id,
+                              block);
         if (engine_operand_time(steps) < run->meta.merge_time)
-            say(r, "run %" PRIu64 ": block %u: a merge earlier than the footer says", id, block);
+            engine_report_say(r, "run %" PRIu64 ": block %u: a merge earlier than the footer says",
+                              id, block);
     }
     t->sum.raw_bytes += item->key.len + item->value.len;
     t->sum.version_min = item->version < t->sum.version_min ? item->version : t->sum.version_min;
@@ -101,14 +72,15 @@ static void check_entry(report *r, const lsm_run *run, uint32_t block, const eng
     t->last_version = item->version;
 }
 
-static vv_status check_value(report *r, const lsm_run *run, const engine_item *item, vv_error *err)
+static vv_status check_value(engine_report *r, const lsm_run *run, const engine_item *item,
+                             vv_error *err)
 {
     vv_error why;
     vv_buf value;
     vv_buf_init(&value, ENGINE_VALUE_MAX + 64u);
     vv_status st = lsm_value_load(run->store, item->value, &value, &why);
     vv_buf_fini(&value);
-    return absorb(r, st, &why, err);
+    return engine_report_absorb(r, st, &why, err);
 }
 
 static uint64_t named_value_bytes(const lsm_meta *m)
@@ -121,7 +93,7 @@ static uint64_t named_value_bytes(const lsm_meta *m)
     return bytes;
 }
 
-static vv_status check_blocks(report *r, lsm_run *run, tally *t, vv_error *err)
+static vv_status check_blocks(engine_report *r, lsm_run *run, tally *t, vv_error *err)
 {
     uint8_t key[LSM_KEY_BUF];
     for (uint32_t b = 0; b < run->block_count; b++) {
@@ -129,7 +101,7 @@ static vv_status check_blocks(report *r, lsm_run *run, tally *t, vv_error *err)
         pgc_frame *frame = NULL;
         vv_status st = lsm_run_read_block(run, b, &frame, &why);
         if (st != VV_OK) {
-            st = absorb(r, st, &why, err);
+            st = engine_report_absorb(r, st, &why, err);
             if (st != VV_OK)
                 return st;
             continue;
@@ -140,8 +112,9 @@ static vv_status check_blocks(report *r, lsm_run *run, tally *t, vv_error *err)
         bool is_whole = lsm_block_sum(p, lsm_block_used(p), run->meta.id, b) == vv_get_le64(p);
         lsm_run_place_version(run, p, run->meta.version_min);
         if (!is_whole)
-            say(r, "run %" PRIu64 ": block %u: the sum of its raw form does not match",
-                run->meta.id, b);
+            engine_report_say(r,
+                              "run %" PRIu64 ": block %u: the sum of its raw form does not match",
+                              run->meta.id, b);
         lsm_block_load_prefix(p, key);
         for (unsigned i = 0; i < lsm_block_count(p); i++) {
             engine_item item;
@@ -157,13 +130,14 @@ static vv_status check_blocks(report *r, lsm_run *run, tally *t, vv_error *err)
     return VV_OK;
 }
 
-static void check_ranges(report *r, const lsm_run *run, tally *t)
+static void check_ranges(engine_report *r, const lsm_run *run, tally *t)
 {
     for (size_t i = 0; i < engine_rangedels_count(run->rangedels); i++) {
         const engine_range *range = engine_rangedels_at(run->rangedels, i);
         if (vv_slice_cmp(range->start, run->meta.lower) < 0 ||
             vv_slice_cmp(range->end, run->meta.upper) > 0)
-            say(r, "run %" PRIu64 ": a range deletion outside of the run's bounds", run->meta.id);
+            engine_report_say(r, "run %" PRIu64 ": a range deletion outside of the run's bounds",
+                              run->meta.id);
         t->sum.ranges++;
         if (range->version < t->sum.version_min)
             t->sum.version_min = range->version;
@@ -172,7 +146,7 @@ static void check_ranges(report *r, const lsm_run *run, tally *t)
     }
 }
 
-static vv_status check_run(report *r, lsm_run *run, vv_error *err)
+static vv_status check_run(engine_report *r, lsm_run *run, vv_error *err)
 {
     const lsm_meta *m = &run->meta;
     uint64_t before = r->count;
@@ -180,7 +154,7 @@ static vv_status check_run(report *r, lsm_run *run, vv_error *err)
     lsm_run *again = NULL; /* footer, index, filter and ranges as they are on disk now */
     vv_status st = lsm_run_open(run->store, m->id, m, &again, &why);
     lsm_run_unref(again);
-    st = absorb(r, st, &why, err);
+    st = engine_report_absorb(r, st, &why, err);
     tally t = {.sum = {.version_min = INT64_MAX}};
     if (st == VV_OK)
         st = check_blocks(r, run, &t, err);
@@ -188,19 +162,20 @@ static vv_status check_run(report *r, lsm_run *run, vv_error *err)
         return st; /* counts of a damaged run say nothing new */
     check_ranges(r, run, &t);
     if (t.value_bytes != named_value_bytes(m))
-        say(r,
-            "run %" PRIu64 ": the manifest counts %" PRIu64
-            " bytes in value files, it has %" PRIu64,
-            m->id, named_value_bytes(m), t.value_bytes);
+        engine_report_say(r,
+                          "run %" PRIu64 ": the manifest counts %" PRIu64
+                          " bytes in value files, it has %" PRIu64,
+                          m->id, named_value_bytes(m), t.value_bytes);
     if (t.sum.entries != m->entries || t.sum.deletes != m->deletes || t.sum.ranges != m->ranges ||
         t.sum.raw_bytes != m->raw_bytes || t.sum.merges != m->merges ||
         t.sum.version_min != m->version_min || t.sum.version_max != m->version_max)
-        say(r, "run %" PRIu64 ": its counts or versions do not match the footer", m->id);
+        engine_report_say(r, "run %" PRIu64 ": its counts or versions do not match the footer",
+                          m->id);
     return VV_OK;
 }
 
 /* For each key, versions fall from newer levels to older ones. */
-static vv_status check_order(report *r, lsm_view *view, vv_error *err)
+static vv_status check_order(engine_report *r, lsm_view *view, vv_error *err)
 {
     engine_source **sources = vv_calloc(view->level_count, sizeof(engine_source *));
     if (sources == NULL)
@@ -226,8 +201,8 @@ static vv_status check_order(report *r, lsm_view *view, vv_error *err)
     while (st == VV_OK && (item = engine_merge_item(&m)) != NULL) {
         bool same = item->key.len == key_len && memcmp(key, item->key.data, key_len) == 0;
         if (same && m.rank[0] < rank)
-            say(r, "a key has an older version in a newer level (table %u)",
-                engine_key_table(item->key));
+            engine_report_say(r, "a key has an older version in a newer level (table %u)",
+                              engine_key_table(item->key));
         memcpy(key, item->key.data, item->key.len);
         key_len = item->key.len;
         rank = m.rank[0];
@@ -237,7 +212,7 @@ static vv_status check_order(report *r, lsm_view *view, vv_error *err)
     return st;
 }
 
-static vv_status check_view(report *r, lsm_view *view, vv_error *err)
+static vv_status check_view(engine_report *r, lsm_view *view, vv_error *err)
 {
     for (uint32_t i = 0; i < view->level_count; i++)
         for (uint32_t j = 0; j < view->level[i]->run_count; j++) {
@@ -250,7 +225,7 @@ static vv_status check_view(report *r, lsm_view *view, vv_error *err)
     return check_order(r, view, err);
 }
 
-static vv_status verdict(const report *r, vv_status st, vv_error *err)
+static vv_status verdict(const engine_report *r, vv_status st, vv_error *err)
 {
     if (st != VV_OK || r->count == 0)
         return st;
@@ -261,7 +236,7 @@ vv_status lsm_check(engine *base, void (*finding)(void *ctx, const char *text), 
                     vv_error *err)
 {
     lsm_engine *e = lsm_engine_of(base);
-    report r = {.finding = finding, .ctx = ctx};
+    engine_report r = {.finding = finding, .ctx = ctx};
     lsm_view *view = lsm_view_acquire(e);
     vv_status st = check_view(&r, view, err);
     lsm_view_release(e, view);
@@ -271,7 +246,7 @@ vv_status lsm_check(engine *base, void (*finding)(void *ctx, const char *text), 
 vv_status lsm_check_dir(vv_env *env, const char *dir, uint32_t shard,
                         void (*finding)(void *ctx, const char *text), void *ctx, vv_error *err)
 {
-    report r = {.finding = finding, .ctx = ctx};
+    engine_report r = {.finding = finding, .ctx = ctx};
     engine_options opt = {.env = env,
                           .dir = dir,
                           .shard = shard,
@@ -282,7 +257,7 @@ vv_status lsm_check_dir(vv_env *env, const char *dir, uint32_t shard,
     engine *e = NULL;
     vv_status st = lsm_ops.open(&opt, &e, &why);
     if (st != VV_OK) {
-        st = absorb(&r, st, &why, err);
+        st = engine_report_absorb(&r, st, &why, err);
         return verdict(&r, st, err);
     }
     st = lsm_check(e, finding, ctx, err);

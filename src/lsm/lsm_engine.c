@@ -86,10 +86,8 @@ static vv_status rotate(lsm_engine *e, lsm_view **old, vv_error *err) VV_REQUIRE
     engine_memtable *mem = NULL;
     lsm_view *view = NULL;
     vv_status st = engine_memtable_create_in(e->pool, e->opt.memtable_size, &mem, err);
-    /* What was prepared and is not applied yet will go into the new one. */
-    if (st == VV_OK && !e->pending_done && e->pending_ops > 0)
-        st = engine_memtable_prepare(mem, e->pending_bytes,
-                                     (uint32_t)vv_min_u64(e->pending_ops, UINT32_MAX), err);
+    if (st == VV_OK)
+        st = engine_prepared_move(&e->prepared, mem, err);
     if (st == VV_OK)
         st = view_with_memtable(now, mem, &view, err);
     if (mem != NULL)
@@ -117,25 +115,15 @@ static vv_status prepare_locked(lsm_engine *e, size_t payload_len, uint32_t op_c
 {
     const lsm_view *view = atomic_load_explicit(&e->view, memory_order_relaxed);
     vv_status st = VV_OK;
-    if (e->pending_done) {
-        e->pending_bytes = 0;
-        e->pending_ops = 0;
-        e->pending_done = false;
-    }
+    engine_prepared_begin(&e->prepared);
     if (engine_memtable_is_full(view->mem[0])) {
-        if (view->mem_count >= e->opt.memtable_count && !e->opt.read_only)
-            return vv_fail(err, VV_BUSY,
-                           "%u memtables wait to be flushed: wait for the background work",
-                           view->mem_count);
-        st = rotate(e, old, err);
+        st = engine_memstack_may_grow(view->mem_count, &e->opt, err);
+        if (st == VV_OK)
+            st = rotate(e, old, err);
     }
     if (st == VV_OK)
-        st = engine_memtable_prepare(active_of(e), payload_len, op_count, err);
-    if (st != VV_OK)
-        return st;
-    e->pending_bytes += payload_len;
-    e->pending_ops += op_count;
-    return VV_OK;
+        st = engine_prepared_add(&e->prepared, active_of(e), payload_len, op_count, err);
+    return st;
 }
 
 static vv_status lsm_prepare(engine *base, size_t payload_len, uint32_t op_count, vv_error *err)
@@ -155,8 +143,7 @@ static void lsm_cancel(engine *base)
 {
     lsm_engine *e = lsm_engine_of(base);
     vv_mutex_lock(&e->lock);
-    e->pending_bytes = 0;
-    e->pending_ops = 0;
+    engine_prepared_cancel(&e->prepared);
     vv_mutex_unlock(&e->lock);
 }
 
@@ -169,7 +156,7 @@ static vv_status lsm_apply(engine *base, int64_t version, int64_t commit_time_ns
     vv_mutex_lock(&e->lock);
     engine_memtable *mem = active_of(e);
     vv_status st = engine_memtable_apply_at(mem, version, commit_time_ns, payload, err);
-    e->pending_done = true;
+    e->prepared.is_applied = true;
     /* Half full: time for a background thread to touch the memory of the next one. Where one is
      * being flushed its memory will do: fresh memory costs more than what is put into it. */
     uint64_t bytes = engine_memtable_bytes(mem);

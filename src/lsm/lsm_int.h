@@ -15,6 +15,7 @@
 
 #include "engine/engine.h"
 #include "engine/health.h"
+#include "engine/memstack.h"
 #include "engine/merge.h"
 #include "engine/readers.h"
 #include "lsm/lsm.h"
@@ -41,9 +42,7 @@ typedef struct lsm_engine {
 
     vv_mutex lock; /* VV_RANK_ENGINE */
     /* Under lock: */
-    size_t pending_bytes; /* prepared and perhaps not applied yet */
-    uint64_t pending_ops;
-    bool pending_done;       /* an apply came since the last prepare */
+    engine_prepared prepared;
     bool is_warm;            /* the next memtable's arena was asked for: once a memtable */
     _Atomic bool wants_warm; /* for work(): populate it. Set under lock, taken without */
     lsm_job *flush;          /* in progress, or NULL */

@@ -17,15 +17,13 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "base/varint.h"
+#include "engine/mrecord.h"
 #include "lsm/lsm_manifest.h"
 #include "lsm/lsm_value.h"
 
 #define MANIFEST_MAGIC "VARVEMAN"
-#define RECORD_MAGIC UINT32_C(0x454d534c) /* "LSME" */
-#define RECORD_HEAD 24u
-#define SCAN_WORK_MAX                                                                              \
-    (UINT64_C(4) * LSM_MANIFEST_MAX) /* bytes summed when looking behind damage                    \
-                                      */
+#define RECORD_MAGIC UINT32_C(0x454d534c)              /* "LSME" */
+#define SCAN_WORK_MAX (UINT64_C(4) * LSM_MANIFEST_MAX) /* bytes summed behind damage */
 
 /* Fields of a payload after its kind, each at most once but ADD, REMOVE and VALUES. */
 enum { TAG_ID_LIMIT = 1, TAG_CHECKPOINT = 2, TAG_REMOVE = 3, TAG_ADD = 4, TAG_VALUES = 5 };
@@ -96,22 +94,9 @@ static void put_payload(vv_buf *out, lsm_record_kind kind, const lsm_edit *edit,
 uint32_t lsm_manifest_put_record(vv_buf *out, lsm_record_kind kind, const lsm_edit *edit,
                                  uint64_t id_limit, uint32_t chain, uint64_t synced)
 {
-    size_t at = out->len;
-    vv_buf_append_le32(out, RECORD_MAGIC);
-    vv_buf_append_le32(out, 0);
-    vv_buf_append_le32(out, 0);
-    vv_buf_append_le32(out, chain);
-    vv_buf_append_le64(out, synced);
+    size_t at = engine_mrecord_begin(out, RECORD_MAGIC, chain, synced);
     put_payload(out, kind, edit, id_limit);
-    if (out->status != VV_OK)
-        return 0;
-    uint32_t len = (uint32_t)(out->len - at - RECORD_HEAD);
-    vv_put_le32(out->data + at + 8, len);
-    uint32_t sum = vv_crc32c(0, out->data + at + 8, RECORD_HEAD - 8 + len);
-    vv_put_le32(out->data + at + 4, sum);
-    while ((out->len - at) % 8 != 0 && out->status == VV_OK)
-        vv_buf_append_u8(out, 0);
-    return sum;
+    return engine_mrecord_end(out, at);
 }
 
 /* ---- reading ---- */
@@ -141,33 +126,6 @@ static vv_status check_header(vv_slice bytes, lsm_manifest_info *info, vv_error 
     info->chain = vv_get_le32(p + 60);
     info->end = LSM_MANIFEST_HEAD;
     return VV_OK;
-}
-
-/* True when a record stands whole at `at`, whatever its chain says. Counts the bytes it summed. */
-static bool is_record(vv_slice bytes, uint64_t at, uint64_t *work)
-{
-    if (bytes.len - at < RECORD_HEAD + 1 || vv_get_le32(bytes.data + at) != RECORD_MAGIC)
-        return false;
-    uint64_t len = vv_get_le32(bytes.data + at + 8);
-    if (len == 0 || len > bytes.len - at - RECORD_HEAD)
-        return false;
-    *work += len;
-    return vv_crc32c(0, bytes.data + at + 8, RECORD_HEAD - 8 + len) ==
-           vv_get_le32(bytes.data + at + 4);
-}
-
-/* Is the broken record at `at` damage? True when something behind it was written knowing that
- * bytes beyond `at` were durable. */
-static bool is_damage(vv_slice bytes, uint64_t at)
-{
-    uint64_t work = 0;
-    for (uint64_t pos = at + 8; pos + RECORD_HEAD < bytes.len; pos += 8) {
-        if (is_record(bytes, pos, &work) && vv_get_le64(bytes.data + pos + 16) > at)
-            return true;
-        if (work > SCAN_WORK_MAX)
-            return true; /* no crash leaves this behind */
-    }
-    return false;
 }
 
 typedef struct edit_arrays {
@@ -322,11 +280,10 @@ static vv_status parse_record(vv_slice bytes, lsm_manifest_info *info, edit_arra
 {
     uint64_t at = info->end;
     const uint8_t *head = bytes.data + at;
-    uint64_t len = vv_get_le32(head + 8);
     lsm_record record = {
         .offset = at, .synced = vv_get_le64(head + 16), .sum = vv_get_le32(head + 4)};
     bool first = at == LSM_MANIFEST_HEAD;
-    vv_status st = decode_payload(vv_slice_of(head + RECORD_HEAD, len), &record, arrays, err);
+    vv_status st = decode_payload(engine_mrecord_payload(bytes, at), &record, arrays, err);
     if (st == VV_OK && first != (record.kind == LSM_RECORD_STATE))
         st = vv_fail(err, VV_CORRUPT, "a state record stands at the start and nowhere else");
     if (st == VV_OK)
@@ -334,7 +291,7 @@ static vv_status parse_record(vv_slice bytes, lsm_manifest_info *info, edit_arra
     if (st != VV_OK)
         return vv_wrap(err, st, "record at offset %" PRIu64, at);
     info->chain = record.sum;
-    info->end = vv_min_u64(vv_align_up(at + RECORD_HEAD + len, 8), bytes.len);
+    info->end = engine_mrecord_next(bytes, at);
     return VV_OK;
 }
 
@@ -347,8 +304,9 @@ vv_status lsm_manifest_parse(vv_slice bytes, lsm_manifest_info *info,
     uint64_t work = 0;
     while (st == VV_OK && info->end < bytes.len) {
         uint64_t at = info->end;
-        if (!is_record(bytes, at, &work) || vv_get_le32(bytes.data + at + 12) != info->chain) {
-            if (is_damage(bytes, at))
+        if (!engine_mrecord_is_whole(bytes, at, RECORD_MAGIC, &work) ||
+            vv_get_le32(bytes.data + at + 12) != info->chain) {
+            if (engine_mrecord_is_damage(bytes, at, RECORD_MAGIC, SCAN_WORK_MAX))
                 st = vv_fail(err, VV_CORRUPT,
                              "damaged at offset %" PRIu64
                              ", below what is known to be written: restore it from a copy",

@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "base/point.h"
 #include "base/util.h"
+#include "engine/memstack.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_int.h"
 #include "lsm/lsm_value.h"
@@ -76,31 +77,6 @@ static vv_status look_in_run(lookup *l, lsm_run *run, bool *found, vv_error *err
     return VV_OK;
 }
 
-static void note_cover(lookup *l, const engine_rangedels *set)
-{
-    if (VV_LIKELY(set == NULL))
-        return;
-    int64_t v = engine_rangedels_cover(set, l->key, l->read->version);
-    l->cover = v > l->cover ? v : l->cover;
-}
-
-static vv_status look_in_memtables(lookup *l, engine_memtable **holder)
-{
-    for (uint32_t i = 0; i < l->view->mem_count; i++) {
-        engine_memtable *mem = l->view->mem[i];
-        engine_rangedels *set = engine_memtable_rangedels(mem);
-        note_cover(l, set);
-        engine_rangedels_unref(set);
-        if (engine_memtable_get(mem, l->key, l->read->version, &l->item) == VV_OK) {
-            *holder = mem;
-            return VV_OK;
-        }
-        if (l->cover >= 0)
-            break; /* everything older is hidden */
-    }
-    return VV_NOT_FOUND;
-}
-
 static lsm_counter *counter_of(const lookup *l)
 {
     lsm_store *store = &l->e->store;
@@ -113,7 +89,7 @@ static vv_status look_in_runs(lookup *l, lsm_run *const *runs, const uint8_t *co
                               const uint32_t *levels, uint32_t count, vv_error *err)
 {
     for (uint32_t i = 0; i < count; i++) {
-        note_cover(l, runs[i]->rangedels);
+        engine_cover_note(&l->cover, runs[i]->rangedels, l->key, l->read->version);
         if (lines[i] == NULL)
             continue;
         if (!lsm_filter_test(lines[i], l->hash)) {
@@ -229,10 +205,11 @@ vv_status lsm_get(engine *base, vv_slice key, const engine_read *read, engine_va
 {
     lsm_engine *e = lsm_engine_of(base);
     lookup l = {.e = e, .key = key, .read = read, .cover = -1};
-    engine_memtable *holder = NULL;
     vv_epoch_enter();
     l.view = atomic_load_explicit(&e->view, memory_order_acquire);
-    vv_status st = look_in_memtables(&l, &holder);
+    engine_memtable *holder =
+        engine_memstack_get(l.view->mem, l.view->mem_count, key, read->version, &l.item, &l.cover);
+    vv_status st = holder != NULL ? VV_OK : VV_NOT_FOUND;
     if (st == VV_NOT_FOUND && l.cover < 0)
         st = look_in_levels(&l, err);
     if (st == VV_OK && !engine_item_is_live(&l.item, l.cover, read))

@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/util.h"
+#include "engine/memstack.h"
 #include "lsm/lsm_filter.h"
 
 /* Takes a pin of the frame, or none of the memtable. */
@@ -32,27 +33,15 @@ static lsm_walk_end give(const lsm_walker *at, lsm_walk *w, const engine_item *i
     return LSM_WALK_FOUND;
 }
 
-static void note_cover(const lsm_walker *at, lsm_walk *w, const engine_rangedels *set)
-{
-    if (VV_LIKELY(set == NULL))
-        return;
-    int64_t v = engine_rangedels_cover(set, w->key, at->read->version);
-    w->cover = v > w->cover ? v : w->cover;
-}
-
 lsm_walk_end lsm_walk_start(lsm_walker *at, lsm_walk *w, engine_value *out)
 {
     engine_item item;
-    for (uint32_t i = 0; i < at->view->mem_count; i++) {
-        engine_memtable *mem = at->view->mem[i];
-        engine_rangedels *set = engine_memtable_rangedels(mem);
-        note_cover(at, w, set);
-        engine_rangedels_unref(set);
-        if (engine_memtable_get(mem, w->key, at->read->version, &item) == VV_OK)
-            return give(at, w, &item, NULL, mem, out);
-        if (w->cover >= 0)
-            return LSM_WALK_ABSENT; /* everything older is hidden */
-    }
+    engine_memtable *mem = engine_memstack_get(at->view->mem, at->view->mem_count, w->key,
+                                               at->read->version, &item, &w->cover);
+    if (mem != NULL)
+        return give(at, w, &item, NULL, mem, out);
+    if (w->cover >= 0)
+        return LSM_WALK_ABSENT;
     w->hash = vv_hash64(w->key.data, w->key.len);
     return lsm_walk_on(at, w, out);
 }
@@ -75,7 +64,7 @@ static bool look_in_level(lsm_walker *at, lsm_walk *w, const lsm_level *level, e
     lsm_run *run = lsm_level_find(level, w->key);
     if (run == NULL)
         return false;
-    note_cover(at, w, run->rangedels);
+    engine_cover_note(&w->cover, run->rangedels, w->key, at->read->version);
     if (run->filter != NULL &&
         lsm_filter_test(lsm_filter_line(run->filter, run->filter_lines, w->hash), w->hash)) {
         w->run = run;

@@ -10,21 +10,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "engine/report.h"
 #include "rocks/rocks_int.h"
 
 #define FINDINGS_MAX 100u
-
-typedef struct report {
-    void (*finding)(void *ctx, const char *text);
-    void *ctx;
-    uint64_t count;
-} report;
-
-static void say(report *r, const char *text)
-{
-    if (r->count++ < FINDINGS_MAX && r->finding != NULL)
-        r->finding(r->ctx, text);
-}
 
 /* What the record before was. */
 typedef struct before {
@@ -35,7 +24,7 @@ typedef struct before {
     bool is_any;
 } before;
 
-static void check_record(report *r, before *b, const engine_item *item, int64_t checkpoint)
+static void check_record(engine_report *r, before *b, const engine_item *item, int64_t checkpoint)
 {
     char text[200];
     bool same = b->is_any && vv_slice_eq(item->key, vv_slice_of(b->key, b->len));
@@ -43,12 +32,12 @@ static void check_record(report *r, before *b, const engine_item *item, int64_t 
         (void)snprintf(text, sizeof text,
                        "table %u: a version %" PRId64 " above the checkpoint %" PRId64,
                        engine_key_table(item->key), item->version, checkpoint);
-        say(r, text);
+        engine_report_say(r, "%s", text);
     }
     if (b->is_any && b->is_delete && !same) {
         (void)snprintf(text, sizeof text, "table %u: a deletion with nothing beneath it",
                        engine_key_table(vv_slice_of(b->key, b->len)));
-        say(r, text);
+        engine_report_say(r, "%s", text);
     }
     memcpy(b->key, item->key.data, item->key.len);
     b->len = item->key.len;
@@ -57,7 +46,7 @@ static void check_record(report *r, before *b, const engine_item *item, int64_t 
     b->is_any = true;
 }
 
-static vv_status walk(report *r, const rocks_view *view, int64_t checkpoint, vv_error *err)
+static vv_status walk(engine_report *r, const rocks_view *view, int64_t checkpoint, vv_error *err)
 {
     before b = {0};
     engine_item item;
@@ -76,21 +65,21 @@ static vv_status walk(report *r, const rocks_view *view, int64_t checkpoint, vv_
         if (rocks_iter_item(it, &item, &why) == VV_OK)
             check_record(r, &b, &item, checkpoint);
         else
-            say(r, why.msg);
+            engine_report_say(r, "%s", why.msg);
     }
     vv_status st = rocks_iter_status(it, &why);
     if (st == VV_OK && b.is_delete)
-        say(r, "the last record is a deletion with nothing beneath it");
+        engine_report_say(r, "the last record is a deletion with nothing beneath it");
     rocksdb_iter_destroy(it);
     rocksdb_readoptions_destroy(read);
     if (st == VV_CORRUPT)
-        say(r, why.msg);
+        engine_report_say(r, "%s", why.msg);
     else if (st != VV_OK)
         return vv_fail(err, st, "%s", why.msg);
     return VV_OK;
 }
 
-static vv_status verdict(const report *r, vv_status st, vv_error *err)
+static vv_status verdict(const engine_report *r, vv_status st, vv_error *err)
 {
     if (st != VV_OK || r->count == 0)
         return st;
@@ -101,7 +90,7 @@ vv_status rocks_check(engine *base, void (*finding)(void *ctx, const char *text)
                       vv_error *err)
 {
     rocks_engine *e = rocks_engine_of(base);
-    report r = {.finding = finding, .ctx = ctx};
+    engine_report r = {.finding = finding, .ctx = ctx, .told_max = FINDINGS_MAX};
     rocks_view *view = rocks_view_acquire(e);
     vv_status st = VV_OK;
     /* The view first: its records are at or below a checkpoint that is read later. */
@@ -114,7 +103,7 @@ vv_status rocks_check(engine *base, void (*finding)(void *ctx, const char *text)
 vv_status rocks_check_dir(vv_env *env, const char *dir, uint32_t shard,
                           void (*finding)(void *ctx, const char *text), void *ctx, vv_error *err)
 {
-    report r = {.finding = finding, .ctx = ctx};
+    engine_report r = {.finding = finding, .ctx = ctx, .told_max = FINDINGS_MAX};
     engine_options opt = {.env = env,
                           .dir = dir,
                           .shard = shard,
@@ -125,7 +114,7 @@ vv_status rocks_check_dir(vv_env *env, const char *dir, uint32_t shard,
     engine *e = NULL;
     vv_status st = rocks_ops.open(&opt, &e, &why);
     if (st == VV_CORRUPT || st == VV_UNSUPPORTED) {
-        say(&r, why.msg);
+        engine_report_say(&r, "%s", why.msg);
         return verdict(&r, VV_OK, err);
     }
     if (st != VV_OK)

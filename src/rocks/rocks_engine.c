@@ -29,26 +29,16 @@ static vv_status prepare_locked(rocks_engine *e, size_t payload_len, uint32_t op
 {
     const rocks_view *view = atomic_load_explicit(&e->view, memory_order_relaxed);
     vv_status st = VV_OK;
-    if (e->pending_done) {
-        e->pending_bytes = 0;
-        e->pending_ops = 0;
-        e->pending_done = false;
-    }
+    engine_prepared_begin(&e->prepared);
     if (engine_memtable_is_full(view->mem[0])) {
-        if (view->mem_count >= e->opt.memtable_count && !e->opt.read_only)
-            return vv_fail(err, VV_BUSY,
-                           "%u memtables wait to be flushed: wait for the background work",
-                           view->mem_count);
-        st = rocks_view_rotate(e, old, err);
+        st = engine_memstack_may_grow(view->mem_count, &e->opt, err);
+        if (st == VV_OK)
+            st = rocks_view_rotate(e, old, err);
     }
     view = atomic_load_explicit(&e->view, memory_order_relaxed);
     if (st == VV_OK)
-        st = engine_memtable_prepare(view->mem[0], payload_len, op_count, err);
-    if (st != VV_OK)
-        return st;
-    e->pending_bytes += payload_len;
-    e->pending_ops += op_count;
-    return VV_OK;
+        st = engine_prepared_add(&e->prepared, view->mem[0], payload_len, op_count, err);
+    return st;
 }
 
 static vv_status rocks_prepare(engine *base, size_t payload_len, uint32_t op_count, vv_error *err)
@@ -68,8 +58,7 @@ static void rocks_cancel(engine *base)
 {
     rocks_engine *e = rocks_engine_of(base);
     vv_mutex_lock(&e->lock);
-    e->pending_bytes = 0;
-    e->pending_ops = 0;
+    engine_prepared_cancel(&e->prepared);
     vv_mutex_unlock(&e->lock);
 }
 
@@ -82,7 +71,7 @@ static vv_status rocks_apply(engine *base, int64_t version, int64_t commit_time_
     vv_mutex_lock(&e->lock);
     const rocks_view *view = atomic_load_explicit(&e->view, memory_order_relaxed);
     vv_status st = engine_memtable_apply_at(view->mem[0], version, commit_time_ns, payload, err);
-    e->pending_done = true;
+    e->prepared.is_applied = true;
     vv_mutex_unlock(&e->lock);
     return st;
 }

@@ -30,7 +30,7 @@
 #include "base/util.h"
 #include "engine/chain.h"
 #include "engine/health.h"
-#include "engine/memtable.h"
+#include "engine/memstack.h"
 #include "engine/merge.h"
 #include "engine/readers.h"
 #include "rocks/rocks.h"
@@ -153,9 +153,7 @@ typedef struct rocks_engine {
 
     vv_mutex lock; /* VV_RANK_ENGINE; never held during I/O */
     /* Under lock: */
-    size_t pending_bytes; /* prepared and perhaps not applied yet */
-    uint64_t pending_ops;
-    bool pending_done;    /* an apply came since the last prepare */
+    engine_prepared prepared;
     bool is_busy;         /* a thread is at a piece of work */
     uint32_t mem_room;    /* memtables that the view a flush is about to install can hold */
     rocks_request manual; /* a range asked for by compact_range */

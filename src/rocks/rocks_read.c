@@ -10,6 +10,7 @@
  */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "engine/memstack.h"
 #include "rocks/rocks_int.h"
 
 /* What a value handed out holds. */
@@ -25,23 +26,6 @@ static void let_go(void *ptr)
         rocksdb_iter_destroy(h->it);
     rocks_view_unref(h->view);
     vv_free(h);
-}
-
-/* VV_NOT_FOUND with *cover set when a range deletion hides all that is older. */
-static vv_status look_in_memtables(const rocks_view *view, vv_slice key, const engine_read *read,
-                                   engine_item *item, int64_t *cover)
-{
-    for (uint32_t i = 0; i < view->mem_count; i++) {
-        engine_rangedels *set = engine_memtable_rangedels(view->mem[i]);
-        int64_t v = engine_rangedels_cover(set, key, read->version);
-        engine_rangedels_unref(set);
-        *cover = v > *cover ? v : *cover;
-        if (engine_memtable_get(view->mem[i], key, read->version, item) == VV_OK)
-            return VV_OK;
-        if (*cover >= 0)
-            break;
-    }
-    return VV_NOT_FOUND;
 }
 
 static vv_status look_in_rocksdb(held *h, vv_slice key, const engine_read *read, engine_item *item,
@@ -144,7 +128,9 @@ vv_status rocks_get(engine *base, vv_slice key, const engine_read *read, engine_
     h->view = rocks_view_acquire(e);
     engine_item item;
     int64_t cover = -1;
-    vv_status st = look_in_memtables(h->view, key, read, &item, &cover);
+    bool in_memory = engine_memstack_get(h->view->mem, h->view->mem_count, key, read->version,
+                                         &item, &cover) != NULL;
+    vv_status st = in_memory ? VV_OK : VV_NOT_FOUND;
     if (st == VV_NOT_FOUND && cover < 0)
         st = look_in_rocksdb(h, key, read, &item, err);
     if (st == VV_OK && !engine_item_is_live(&item, cover, read))

@@ -99,10 +99,8 @@ vv_status rocks_view_rotate(rocks_engine *e, rocks_view **old, vv_error *err)
     if (e->mem_room <= now->mem_count)
         return vv_fail(err, VV_BUSY, "memtables are frozen faster than they are flushed");
     vv_status st = engine_memtable_create_in(e->pool, e->opt.memtable_size, &mem, err);
-    /* What was prepared and is not applied yet will go into the new one. */
-    if (st == VV_OK && !e->pending_done && e->pending_ops > 0)
-        st = engine_memtable_prepare(mem, e->pending_bytes,
-                                     (uint32_t)vv_min_u64(e->pending_ops, UINT32_MAX), err);
+    if (st == VV_OK)
+        st = engine_prepared_move(&e->prepared, mem, err);
     if (st == VV_OK)
         st = rocks_view_create(now->mem_count + 1, now->look, &view, err);
     if (st != VV_OK || view == NULL) {
