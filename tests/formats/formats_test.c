@@ -2,7 +2,8 @@
  * formats_test.c - stores of released formats open, and stores of formats to come are refused.
  *
  *     formats_test FIXTURES          every FIXTURES/store-*.tar.gz opens, is whole, and goes on
- *     formats_test make DIR ENGINE   make the store that such a fixture holds (README.md)
+ *     formats_test make DIR ENGINE   make the store that such a fixture holds (README.md); ENGINE
+ *                                    shards: of lsm, and what several shards have besides
  *
  * A fixture has every kind of file, and what it holds follows from the formulas below: they never
  * change. A release adds fixtures of its own and keeps those of the others.
@@ -22,12 +23,15 @@
 #include "base/crc32c.h"
 #include "lsm/lsm_run_format.h"
 #include "lsm/lsm_value_int.h"
+#include "varve/bulk.h"
 #include "varve/record.h"
+#include "varve/series.h"
 #include "varve/varve.h"
 
 #define KEYS 300u
 #define FLUSHED 200u /* of them; the others are in the log alone */
 #define LARGE 6000u
+#define SHARDS 2u
 #define PATH 256u
 #define FILES 64u
 
@@ -39,12 +43,15 @@ static char dir[PATH];
 typedef struct store {
     vv_db *db;
     vv_table *kv, *other, *large, *sums, *records;
+    vv_table *parts, *bulk, *series; /* NULL: the fixture has one shard */
 } store;
 
 /* Small, or the log alone is some 64 MiB. */
-static vv_status open_db(store *s, const char *path, vv_engine_kind engine, vv_error *err)
+static vv_status open_db(store *s, const char *path, vv_engine_kind engine, uint32_t shards,
+                         vv_error *err)
 {
     vv_options opt = VV_OPTIONS_INIT;
+    opt.shard_count = shards;
     opt.engine = engine;
     opt.memory_limit = 16u << 20;
     opt.memtable_size = 256u << 10;
@@ -57,23 +64,25 @@ static vv_status open_db(store *s, const char *path, vv_engine_kind engine, vv_e
 
 static vv_status open_store(store *s, const char *path, vv_error *err)
 {
-    vv_status st = open_db(s, path, VV_ENGINE_DEFAULT, err);
+    vv_status st = open_db(s, path, VV_ENGINE_DEFAULT, 0, err);
     struct {
         const char *name;
         vv_table **to;
-    } tables[] = {{"kv", &s->kv},
-                  {"other", &s->other},
-                  {"large", &s->large},
-                  {"sums", &s->sums},
-                  {"records", &s->records}};
-    for (size_t i = 0; st == VV_OK && i < ARRAY_LEN(tables); i++)
+    } tables[] = {{"kv", &s->kv},     {"other", &s->other},     {"large", &s->large},
+                  {"sums", &s->sums}, {"records", &s->records}, {"parts", &s->parts},
+                  {"bulk", &s->bulk}, {"series", &s->series}};
+    for (size_t i = 0; st == VV_OK && i < ARRAY_LEN(tables); i++) {
         st = vv_table_open(s->db, "fixture", tables[i].name, tables[i].to, err);
+        if (st == VV_NOT_FOUND && tables[i].to == &s->parts)
+            return VV_OK; /* nor the others */
+    }
     return st;
 }
 
 static vv_status close_store(store *s, vv_error *err)
 {
-    vv_table *tables[] = {s->kv, s->other, s->large, s->sums, s->records};
+    vv_table *tables[] = {s->kv,      s->other, s->large, s->sums,
+                          s->records, s->parts, s->bulk,  s->series};
     for (size_t i = 0; i < ARRAY_LEN(tables); i++)
         vv_table_close(tables[i]);
     return vv_db_close(s->db, err);
@@ -124,6 +133,45 @@ static void put_record(store *s, unsigned i)
     vv_batch_destroy(batch);
 }
 
+/* A number and a text at each second, of one series each; every tenth of bad quality. */
+static void put_samples(store *s, unsigned from, unsigned to)
+{
+    vv_error err = {0};
+    vv_samples *samples = vv_samples_create(s->series);
+    assert_non_null(samples);
+    for (unsigned i = from; i < to; i++) {
+        vv_label labels[] = {{vv_slice_str("name"), vv_slice_str("number")},
+                             {vv_slice_str("of"), vv_slice_str("fixture")}};
+        int64_t at = time_of(i * 1000000);
+        double number = i * 0.25;
+        uint32_t quality = i % 10 == 0 ? VV_QUALITY_BAD : 0;
+        vv_slice text = value_of(i, "series");
+        assert_ok(vv_samples_series(samples, labels, 2, VV_F64, &err), err);
+        assert_ok(vv_samples_f64(samples, &at, &number, &quality, 1, &err), err);
+        labels[0].value = vv_slice_str("text");
+        assert_ok(vv_samples_series(samples, labels, 2, VV_STRING, &err), err);
+        assert_ok(vv_samples_string(samples, &at, &text, NULL, 1, &err), err);
+    }
+    assert_ok(vv_series_append(samples, VV_DURABLE_SYNC, NULL, &err), err);
+    vv_samples_destroy(samples);
+}
+
+/* What several shards have besides; a bulk load is one version of the first keys. */
+static void fill_more(store *s, unsigned from, unsigned to)
+{
+    vv_error err = {0};
+    for (unsigned i = from; i < to; i++)
+        put(s->parts, i, "parts");
+    put_samples(s, from, to);
+    if (from > 0)
+        return;
+    vv_bulk *load = NULL;
+    assert_ok(vv_bulk_begin(s->bulk, &load, &err), err);
+    for (unsigned i = from; i < to; i++)
+        assert_ok(vv_bulk_put(load, key_of(i), value_of(i, "bulk"), 0, &err), err);
+    assert_ok(vv_bulk_finish(load, NULL, &err), err);
+}
+
 static void fill(store *s, unsigned from, unsigned to)
 {
     vv_error err = {0};
@@ -156,11 +204,23 @@ static void make_table(store *s, const char *name, vv_table_options opt, vv_tabl
     assert_ok(vv_table_create(s->db, "fixture", name, &opt, out, &err), err);
 }
 
-static void make(const char *path, vv_engine_kind engine)
+static void make_more(store *s)
+{
+    vv_table_options parts = VV_TABLE_OPTIONS_INIT;
+    parts.partitions = SHARDS;
+    make_table(s, "parts", parts, &s->parts);
+    vv_table_options plain = VV_TABLE_OPTIONS_INIT;
+    make_table(s, "bulk", plain, &s->bulk);
+    vv_table_options series = VV_TABLE_OPTIONS_INIT;
+    series.kind = VV_TABLE_SERIES;
+    make_table(s, "series", series, &s->series);
+}
+
+static void make(const char *path, vv_engine_kind engine, bool more)
 {
     store s;
     vv_error err = {0};
-    assert_ok(open_db(&s, path, engine, &err), err);
+    assert_ok(open_db(&s, path, engine, more ? SHARDS : 1, &err), err);
     vv_table_options plain = VV_TABLE_OPTIONS_INIT;
     make_table(&s, "kv", plain, &s.kv);
     make_table(&s, "sums", plain, &s.sums);
@@ -174,10 +234,16 @@ static void make(const char *path, vv_engine_kind engine)
     vv_table_options records = plain;
     records.kind = VV_TABLE_RECORD;
     make_table(&s, "records", records, &s.records);
+    if (more)
+        make_more(&s);
     fill(&s, 0, FLUSHED);
+    if (more)
+        fill_more(&s, 0, FLUSHED);
     assert_ok(vv_checkpoint(s.db, &err), err);
     assert_ok(vv_archive_create(s.db, "kept", &err), err);
     fill(&s, FLUSHED, KEYS);
+    if (more)
+        fill_more(&s, FLUSHED, KEYS);
     assert_ok(close_store(&s, &err), err);
 }
 
@@ -247,6 +313,52 @@ static vv_status expect_records(store *s, vv_error *err)
     return st;
 }
 
+static vv_status expect_samples(store *s, vv_error *err)
+{
+    vv_series_query ask = VV_SERIES_QUERY_INIT;
+    ask.start_ns = time_of(0);
+    ask.end_ns = time_of(KEYS * 1000000);
+    ask.all_quality = true;
+    vv_series_cursor *cursor = NULL;
+    vv_series_block block;
+    unsigned count[2] = {0}; /* of numbers, of texts */
+    vv_status st = vv_series_query_open(s->series, &ask, &cursor, err);
+    while (st == VV_OK && (st = vv_series_query_next(cursor, &block, err)) == VV_OK)
+        for (size_t n = 0; n < block.count; n++) {
+            bool is_text = block.type == VV_STRING;
+            unsigned i = count[is_text]++;
+            assert_int_equal(block.time_ns[n], time_of(i * 1000000));
+            assert_true(is_text ? vv_slice_eq(block.string[n], value_of(i, "series"))
+                                : block.f64[n] == i * 0.25);
+            assert_true(is_text || block.quality == NULL || i % 10 != 0 ||
+                        block.quality[n] == VV_QUALITY_BAD);
+        }
+    vv_series_query_close(cursor);
+    if (st != VV_NOT_FOUND)
+        return st;
+    assert_int_equal(count[0], KEYS);
+    assert_int_equal(count[1], KEYS);
+    return VV_OK;
+}
+
+static vv_status expect_more(store *s, vv_error *err)
+{
+    vv_table_info info;
+    vv_status st = vv_table_describe(s->parts, &info, err);
+    if (st == VV_OK)
+        assert_int_equal(info.partitions, SHARDS);
+    for (unsigned i = 0; st == VV_OK && i < KEYS; i++) {
+        st = expect_key(s->parts, "parts", i, true, err);
+        if (st == VV_OK)
+            st = expect_key(s->bulk, "bulk", i, i < FLUSHED, err);
+    }
+    if (st == VV_OK)
+        st = expect_count(s->parts, NULL, KEYS, err);
+    if (st == VV_OK)
+        st = expect_count(s->bulk, NULL, FLUSHED, err);
+    return st == VV_OK ? expect_samples(s, err) : st;
+}
+
 static vv_status expect_all(store *s, vv_error *err)
 {
     vv_status st = VV_OK;
@@ -285,7 +397,7 @@ static vv_status expect_all(store *s, vv_error *err)
         vv_value_release(&sum);
         assert_int_equal(value, KEYS);
     }
-    return st;
+    return st == VV_OK && s->parts != NULL ? expect_more(s, err) : st;
 }
 
 /* Open, read all, close: the first failure. */
@@ -370,7 +482,7 @@ static void each_fixture(void (*run)(void))
         count++;
     }
     (void)closedir(list);
-    assert_true(count >= 2);
+    assert_true(count >= 3);
 }
 
 static void every_released_store_opens_and_goes_on(void **state)
@@ -528,12 +640,13 @@ static void formats_to_come_are_refused_by_name(void **state)
 
 static const char *make_at;
 static vv_engine_kind make_engine;
+static bool make_has_more;
 
 static void a_fixture_is_made(void **state)
 {
     (void)state;
     vv_error err = {0};
-    make(make_at, make_engine);
+    make(make_at, make_engine, make_has_more);
     assert_ok(look(make_at, &err), err);
 }
 
@@ -547,6 +660,7 @@ int main(int argc, char **argv)
     if (argc == 4) {
         make_at = argv[2];
         make_engine = strcmp(argv[3], "btree") == 0 ? VV_ENGINE_BTREE : VV_ENGINE_LSM;
+        make_has_more = strcmp(argv[3], "shards") == 0;
         return cmocka_run_group_tests(making, NULL, NULL);
     }
     if (argc != 2)
