@@ -16,6 +16,9 @@ typedef struct args {
     int64_t keep_ns;
     int64_t late_ns;
     int64_t future_ns;
+    int64_t keep_minutes_ns;
+    int64_t keep_hours_ns;
+    bool no_rollups;
     bool no_retention;
     bool if_not_exists;
     bool all_tenants;
@@ -41,6 +44,12 @@ static const cmd_opt opts[] = {
      "of create, series: samples behind the newest by more count as late; default 1h"},
     {"future", 0, CMD_DURATION, offsetof(args, future_ns), "TIME",
      "of create, series: samples ahead of now by more are refused; default 1d"},
+    {"keep-minutes", 0, CMD_DURATION, offsetof(args, keep_minutes_ns), "TIME",
+     "of create, series: how old rollups of minutes get; default: as samples"},
+    {"keep-hours", 0, CMD_DURATION, offsetof(args, keep_hours_ns), "TIME",
+     "of create, series: likewise those of hours"},
+    {"no-rollups", 0, CMD_FLAG, offsetof(args, no_rollups), NULL,
+     "of create, series: aggregates are worked out of samples alone"},
     {"if-not-exists", 0, CMD_FLAG, offsetof(args, if_not_exists), NULL,
      "of create: an existing table is no error"},
     {"all", 'a', CMD_FLAG, offsetof(args, all_tenants), NULL, "of list: the tables of all tenants"},
@@ -107,6 +116,8 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
                              .keep_ns = a->keep_ns,
                              .late_ns = a->late_ns,
                              .future_ns = a->future_ns,
+                             .keep_rollups_ns = {a->keep_minutes_ns, a->keep_hours_ns},
+                             .no_rollups = a->no_rollups,
                              .retention_ms = a->no_retention               ? 0
                                              : cmd_given(ctx, "retention") ? retention_ms
                                                                            : -1,

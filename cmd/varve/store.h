@@ -48,9 +48,11 @@ typedef struct store_table_spec {
     int engine;           /* vv_engine_kind */
     uint64_t value_threshold;
     uint32_t partitions; /* 0: 1 */
-    int64_t keep_ns;     /* of series, like the next two; 0: the default */
+    int64_t keep_ns;     /* of series, like those up to no_rollups; 0: the default */
     int64_t late_ns;
     int64_t future_ns;
+    int64_t keep_rollups_ns[2]; /* minutes, hours */
+    bool no_rollups;
     bool if_not_exists;
 } store_table_spec;
 

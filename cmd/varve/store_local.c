@@ -429,6 +429,8 @@ static vv_status local_table_create(store *s, const char *name, const store_tabl
     opt.retention_ns = spec->keep_ns;
     opt.out_of_order_ns = spec->late_ns;
     opt.future_ns = spec->future_ns;
+    opt.no_rollups = spec->no_rollups;
+    memcpy(opt.rollup_retention_ns, spec->keep_rollups_ns, sizeof opt.rollup_retention_ns);
     vv_status st = vv_table_create(l->db, s->tenant, name, &opt, &table, err);
     if (st == VV_OK)
         st = describe(table, out, err);

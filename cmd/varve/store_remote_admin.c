@@ -27,9 +27,11 @@ vv_status remote_table_create(store *s, const char *name, const store_table_spec
                               store_table_info *out, vv_error *err)
 {
     remote *r = remote_of(s);
-    if ((spec->keep_ns | spec->late_ns | spec->future_ns) != 0)
+    if (spec->no_rollups || (spec->keep_ns | spec->late_ns | spec->future_ns |
+                             spec->keep_rollups_ns[0] | spec->keep_rollups_ns[1]) != 0)
         return vv_fail(err, VV_UNSUPPORTED,
-                       "a server takes no --keep, --late and --future: make the table with --data");
+                       "a server takes no --keep, --late, --future and none of rollups: make the "
+                       "table with --data");
     vv_buf_reset(&r->request);
     put_ref(r, 1, s->tenant, name);
     wire_put_uint(&r->request, 2, (uint64_t)spec->kind);

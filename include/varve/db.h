@@ -178,9 +178,12 @@ typedef struct vv_table_options {
                             whole on the shard of its tenant, and its batches and transactions span
                             all keys. Fixed when the table is made */
     /* Of series tables alone; otherwise VV_INVALID unless 0. */
-    int64_t retention_ns;    /* samples older than now minus this are gone; 0: none ever */
-    int64_t out_of_order_ns; /* samples behind the newest by more count as late; 0: 1 h */
-    int64_t future_ns;       /* samples ahead of now by more are refused; 0: 1 day */
+    int64_t retention_ns;           /* samples older than now minus this are gone; 0: none ever */
+    int64_t out_of_order_ns;        /* samples behind the newest by more count as late; 0: 1 h */
+    int64_t future_ns;              /* samples ahead of now by more are refused; 0: 1 day */
+    bool no_rollups;                /* aggregates are worked out of samples alone */
+    int64_t rollup_retention_ns[2]; /* of minutes and of hours; 0: as retention_ns; INT64_MAX: they
+                                       are kept for ever */
 } vv_table_options;
 
 #define VV_VALUES_INLINE UINT64_MAX
@@ -218,6 +221,8 @@ typedef struct vv_table_info {
     int64_t retention_ns;     /* of series tables, in force */
     int64_t out_of_order_ns;
     int64_t future_ns;
+    bool no_rollups;
+    int64_t rollup_retention_ns[2]; /* of minutes and hours; 0: for ever */
 } vv_table_info;
 
 /**
@@ -663,6 +668,9 @@ typedef struct vv_stats {
     uint64_t groups_apart;    /* groups of writes to several shards that several threads applied */
     uint64_t io_started[4];   /* transfers by rank: log, read, flush, compaction; of real files */
     uint64_t io_held_back[4]; /* of them, those that had to wait for higher ones */
+    uint64_t rollup_days;     /* of series, rolled up into minutes and hours */
+    uint64_t rollup_repairs;  /* of them those that were rolled up before and changed since */
+    uint64_t rollup_failures; /* tries that will be made again */
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 

@@ -29,9 +29,12 @@ enum {
     OPTION_RETENTION = 4,
     OPTION_OUT_OF_ORDER = 5,
     OPTION_FUTURE = 6,
+    OPTION_NO_ROLLUPS = 7,
+    OPTION_ROLLUP_MINUTES = 8,
+    OPTION_ROLLUP_HOURS = 9,
 };
 
-#define OPTIONS_MAX 6u
+#define OPTIONS_MAX 9u
 #define OPTION_LEN_MAX 11u
 
 static_assert(4 + 3 * 5 + 16 + 3 + CAT_ENGINE_NAME_MAX + 2 * VV_NAME_MAX + 1 +
@@ -69,6 +72,12 @@ static unsigned options_of(const cat_table *table, option out[OPTIONS_MAX])
         out[n++] = (option){OPTION_OUT_OF_ORDER, (uint64_t)table->out_of_order_ns};
     if (table->kind == VV_TABLE_SERIES && table->future_ns != CAT_FUTURE_DEFAULT_NS)
         out[n++] = (option){OPTION_FUTURE, (uint64_t)table->future_ns};
+    if (table->no_rollups)
+        out[n++] = (option){OPTION_NO_ROLLUPS, 1};
+    for (unsigned tier = 0; tier < 2; tier++)
+        if (table->rollup_retention_ns[tier] != 0)
+            out[n++] = (option){(uint8_t)(OPTION_ROLLUP_MINUTES + tier),
+                                (uint64_t)table->rollup_retention_ns[tier]};
     return n;
 }
 
@@ -153,6 +162,12 @@ static bool take_option(cat_table *t, uint8_t tag, uint64_t value)
         return take_span(t, value, &t->out_of_order_ns);
     case OPTION_FUTURE:
         return take_span(t, value, &t->future_ns);
+    case OPTION_NO_ROLLUPS:
+        t->no_rollups = true;
+        return t->kind == VV_TABLE_SERIES && value == 1;
+    case OPTION_ROLLUP_MINUTES:
+    case OPTION_ROLLUP_HOURS:
+        return take_span(t, value, &t->rollup_retention_ns[tag - OPTION_ROLLUP_MINUTES]);
     default:
         return false;
     }

@@ -102,19 +102,22 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
 {
     uint8_t key[CAT_KEY_MAX];
     uint8_t value[CAT_RECORD_MAX];
-    cat_table as = {.state = state,
-                    .kind = table->kind,
-                    .id = table->id,
-                    .index_id = table->index_id,
-                    .shard = table->shard,
-                    .partition_count = table->partition_count,
-                    .version_retention_ns = table->version_retention_ns,
-                    .created_ns = table->created_ns,
-                    .compression = table->compression,
-                    .value_threshold = table->value_threshold,
-                    .retention_ns = table->retention_ns,
-                    .out_of_order_ns = table->out_of_order_ns,
-                    .future_ns = table->future_ns};
+    cat_table as = {
+        .state = state,
+        .kind = table->kind,
+        .id = table->id,
+        .index_id = table->index_id,
+        .shard = table->shard,
+        .partition_count = table->partition_count,
+        .version_retention_ns = table->version_retention_ns,
+        .created_ns = table->created_ns,
+        .compression = table->compression,
+        .value_threshold = table->value_threshold,
+        .retention_ns = table->retention_ns,
+        .out_of_order_ns = table->out_of_order_ns,
+        .future_ns = table->future_ns,
+        .no_rollups = table->no_rollups,
+        .rollup_retention_ns = {table->rollup_retention_ns[0], table->rollup_retention_ns[1]}};
     memcpy(as.engine, table->engine, sizeof as.engine);
     memcpy(as.tenant, table->tenant, sizeof as.tenant);
     memcpy(as.name, table->name, sizeof as.name);
@@ -264,13 +267,18 @@ static vv_status check_options(const catalog *cat, const vv_table_options *opt, 
 {
     if (opt->kind < VV_TABLE_KV || opt->kind > VV_TABLE_SERIES)
         return vv_fail(err, VV_INVALID, "table kind %d is not known", (int)opt->kind);
-    if (opt->retention_ns < 0 || opt->out_of_order_ns < 0 || opt->future_ns < 0)
+    const int64_t *rollups = opt->rollup_retention_ns;
+    if (opt->retention_ns < 0 || opt->out_of_order_ns < 0 || opt->future_ns < 0 || rollups[0] < 0 ||
+        rollups[1] < 0)
+        return vv_fail(
+            err, VV_INVALID,
+            "retention_ns, out_of_order_ns, future_ns and rollup_retention_ns are 0 or more");
+    if (opt->kind != VV_TABLE_SERIES && ((opt->retention_ns | opt->out_of_order_ns |
+                                          opt->future_ns | rollups[0] | rollups[1]) != 0 ||
+                                         opt->no_rollups))
         return vv_fail(err, VV_INVALID,
-                       "retention_ns, out_of_order_ns and future_ns are 0 or more");
-    if (opt->kind != VV_TABLE_SERIES &&
-        (opt->retention_ns | opt->out_of_order_ns | opt->future_ns) != 0)
-        return vv_fail(err, VV_INVALID,
-                       "retention_ns, out_of_order_ns and future_ns are of series tables alone");
+                       "retention_ns, out_of_order_ns, future_ns and those of rollups are of "
+                       "series tables alone");
     if (opt->version_retention_ns < -1)
         return vv_fail(err, VV_INVALID, "version_retention_ns is %lld: 0 or more, or -1",
                        (long long)opt->version_retention_ns);
@@ -314,6 +322,8 @@ static cat_table *new_table(const catalog *cat, const char *tenant, const char *
         t->out_of_order_ns =
             opt->out_of_order_ns != 0 ? opt->out_of_order_ns : CAT_OUT_OF_ORDER_DEFAULT_NS;
         t->future_ns = opt->future_ns != 0 ? opt->future_ns : CAT_FUTURE_DEFAULT_NS;
+        t->no_rollups = opt->no_rollups;
+        memcpy(t->rollup_retention_ns, opt->rollup_retention_ns, sizeof t->rollup_retention_ns);
     }
     (void)snprintf(t->engine, sizeof t->engine, "%s", cat->opt.engine[slot]);
     (void)snprintf(t->tenant, sizeof t->tenant, "%s", tenant);

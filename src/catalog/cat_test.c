@@ -66,8 +66,33 @@ static void a_record_with_options_has_these_bytes(void **state)
     assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
     bytes[len - 1] = 4;
     assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
-    bytes[len - 2] = 9; /* an option of a later version */
+    bytes[len - 2] = 10; /* an option of a later version */
     assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+}
+
+static void a_record_of_series_says_what_rollups_it_has(void **state)
+{
+    (void)state;
+    uint8_t bytes[CAT_RECORD_MAX];
+    static cat_table back;
+    cat_table t = sample();
+    t.kind = VV_TABLE_SERIES;
+    t.index_id = 0;
+    t.out_of_order_ns = CAT_OUT_OF_ORDER_DEFAULT_NS;
+    t.future_ns = CAT_FUTURE_DEFAULT_NS;
+    t.no_rollups = true;
+    t.rollup_retention_ns[0] = 5;
+    t.rollup_retention_ns[1] = INT64_MAX;
+    size_t len = cat_record_encode(&t, bytes);
+    assert_int_equal(cat_record_decode(vv_slice_of(bytes, len), &back, NULL), VV_OK);
+    assert_true(back.no_rollups);
+    assert_int_equal(cat_rollup_retention(&back, 0), 5);
+    assert_int_equal(cat_rollup_retention(&back, 1), 0);
+    t.rollup_retention_ns[0] = t.rollup_retention_ns[1] = 0;
+    len = cat_record_encode(&t, bytes);
+    assert_memory_equal(bytes + len - 3, ((uint8_t[]){1, 7, 1}), 3);
+    bytes[len - 1] = 2;
+    assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
 }
 
 static void a_record_with_partitions_says_so(void **state)
@@ -369,6 +394,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_has_these_bytes),
         cmocka_unit_test(a_record_with_options_has_these_bytes),
+        cmocka_unit_test(a_record_of_series_says_what_rollups_it_has),
         cmocka_unit_test(a_record_with_partitions_says_so),
         cmocka_unit_test(prop_no_changed_byte_is_taken_for_another_table),
         cmocka_unit_test(what_a_newer_version_wrote_is_refused),

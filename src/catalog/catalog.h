@@ -89,6 +89,8 @@ typedef struct cat_table {
     int64_t retention_ns;     /* of a series table, like the next two: 0: none */
     int64_t out_of_order_ns;
     int64_t future_ns;
+    bool no_rollups;
+    int64_t rollup_retention_ns[2];  /* as in the options */
     struct cat_extra *_Atomic extra; /* what the layer above keeps with the table; see cat_extra */
     char engine[CAT_ENGINE_NAME_MAX + 1];
     char tenant[VV_NAME_MAX + 1];
@@ -118,6 +120,21 @@ static inline bool cat_table_is_on(const cat_table *table, uint32_t shard)
     uint32_t partition =
         shard >= table->shard ? shard - table->shard : shard + table->shard_count - table->shard;
     return partition < table->partition_count;
+}
+
+/* How long a series table keeps its minutes (0) and hours (1); 0: for ever. */
+static inline int64_t cat_rollup_retention(const cat_table *table, unsigned tier)
+{
+    int64_t ns = table->rollup_retention_ns[tier];
+    if (ns == 0)
+        return table->retention_ns;
+    return ns == INT64_MAX ? 0 : ns;
+}
+
+/** Whether a series table keeps rollups: none over several partitions. */
+static inline bool cat_has_rollups(const cat_table *table)
+{
+    return !table->no_rollups && table->partition_count <= 1;
 }
 
 typedef struct catalog catalog;

@@ -52,6 +52,7 @@ void db_background_fini(vv_db *db)
     vv_cond_fini(&bg->log_work);
     vv_cond_fini(&bg->progress);
     vv_cond_fini(&bg->room);
+    db_rollup_fini(db);
     vv_mutex_fini(&bg->lock);
 }
 
@@ -343,6 +344,8 @@ vv_status db_step(vv_db *db, vv_error *err)
     st = work_of_any(db, ENGINE_WORK_ANY, db->bg.next_shard++, &why);
     if (st == VV_NOT_FOUND && !db->opt.read_only)
         st = wal_work(db->log, &why);
+    if (st == VV_NOT_FOUND && !db->opt.read_only)
+        st = db_rollup_step(db);
     if (st == VV_OK)
         db_kept_trim(db);
     if (st != VV_OK && st != VV_NOT_FOUND) {
@@ -400,6 +403,8 @@ static void run_worker(vv_db *db, engine_work kind)
             st = work_of_any(db, kind, first++, &why);
             end_piece(db, st);
         }
+        if (st == VV_NOT_FOUND && kind != ENGINE_WORK_FLUSH)
+            st = db_rollup_step(db);
         if (st == VV_NOT_FOUND) {
             if (!wait_for_work(bg, &seen, TICK_NS))
                 return;

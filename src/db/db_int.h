@@ -201,9 +201,22 @@ typedef struct db_background {
     uint32_t next_shard; /* db_step only */
 } db_background;
 
+/* ---- db_series_roll.c: rollups of series, a piece at a time ---- */
+
+typedef struct db_rollup {
+    _Atomic bool wanted; /* some table may have something to do */
+    _Atomic bool busy;   /* by who sets it: one step at a time; the rest is theirs */
+    int64_t look_at_ns;  /* monotonic: look all the same */
+    uint32_t next_table;
+    struct db_rollup_work *work; /* NULL: none was done yet */
+} db_rollup;
+
 typedef struct db_counters {
     _Atomic uint64_t entries;
     _Atomic uint64_t groups_apart; /* applied by several threads */
+    _Atomic uint64_t rollup_days;
+    _Atomic uint64_t rollup_repairs;
+    _Atomic uint64_t rollup_failures;
     _Atomic uint64_t operations;
     _Atomic uint64_t user_bytes;
     _Atomic uint64_t conflicts;
@@ -310,6 +323,7 @@ struct vv_db {
     db_background bg;
     db_counters counters;
     db_kept kept;
+    db_rollup rollup;
     uint64_t work_size;       /* a shard's part of the buffers of background work */
     uint64_t file_size;       /* of a run, about */
     uint64_t group_bytes_max; /* payload bytes the commit thread logs in one piece */
@@ -657,6 +671,13 @@ VV_MUST_CHECK vv_status db_background_run(vv_db *db, db_shard *shard,
                                           vv_error *err);
 /* The engine's hooks for a shard. */
 engine_hooks db_hooks(db_shard *shard);
+
+/* ---- db_series_roll.c ---- */
+
+/* Roll up a day of a series. VV_NOT_FOUND: there was nothing to do, or it did not work now and will
+ * be tried again. */
+vv_status db_rollup_step(vv_db *db);
+void db_rollup_fini(vv_db *db);
 
 /* ---- db_upkeep.c ---- */
 

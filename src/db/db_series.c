@@ -15,7 +15,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
-#include "db/db_series_int.h"
+#include "db/db_series_rollup.h"
 
 #define BUCKETS_MIN 1024u
 #define CACHE_PART 8u /* of memory_limit, for all series of a table */
@@ -39,6 +39,8 @@ db_series_entry *db_series_entry_new(vv_slice canonical, vv_sample_type type, ui
                            .type = type,
                            .canonical_len = (uint32_t)canonical.len,
                            .newest = INT64_MIN,
+                           .rolled = INT64_MIN,
+                           .roll_done = INT64_MIN,
                            .refs = 1};
     memcpy(e->canonical, canonical.data, canonical.len);
     return e;
@@ -85,7 +87,7 @@ db_series_entry *db_series_find(db_series *s, uint64_t hash, vv_slice canonical)
     return e;
 }
 
-static db_series_entry *find_id(db_series *s, uint64_t id)
+db_series_entry *db_series_find_id(db_series *s, uint64_t id)
 {
     db_series_entry *e = *id_bucket(s, id);
     while (e != NULL && e->id != id)
@@ -158,7 +160,7 @@ static void grow(db_series *s)
 
 db_series_entry *db_series_cache(db_series *s, db_series_entry *e)
 {
-    db_series_entry *there = find_id(s, e->id);
+    db_series_entry *there = db_series_find_id(s, e->id);
     if (there != NULL)
         return there;
     if (s->cached >= s->bucket_count)
@@ -287,6 +289,8 @@ static vv_status read_entry(vv_table *whole, const vv_snapshot *at, uint64_t id,
     vv_value_release(&value);
     if (st == VV_OK)
         st = read_parts(table, at, e, err);
+    if (st == VV_OK)
+        st = db_series_rolled_read(table, at, e, err);
     if (st != VV_OK) {
         vv_free(e);
         return st;
@@ -301,7 +305,8 @@ vv_status db_series_load(db_series *s, vv_table *table, const vv_snapshot *at, u
     db_series_entry *e = NULL;
     vv_mutex_lock(&s->lock);
     uint64_t drops = s->drops;
-    db_series_entry *there = find_id(s, id);
+    uint64_t claims = s->roll.claims;
+    db_series_entry *there = db_series_find_id(s, id);
     if (there != NULL) {
         there->refs++;
         there->is_used = true;
@@ -314,7 +319,8 @@ vv_status db_series_load(db_series *s, vv_table *table, const vv_snapshot *at, u
     if (st != VV_OK)
         return st;
     vv_mutex_lock(&s->lock);
-    db_series_entry *best = s->drops == drops && at == NULL ? db_series_cache(s, e) : e;
+    bool is_true = s->drops == drops && s->roll.claims == claims && at == NULL;
+    db_series_entry *best = is_true ? db_series_cache(s, e) : e;
     if (best != e) {
         best->refs++;
         db_series_unref_locked(s, e);
@@ -439,7 +445,7 @@ static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
     return VV_OK;
 }
 
-static db_series *attached(const cat_table *cat)
+db_series *db_series_attached(const cat_table *cat)
 {
     return (db_series *)atomic_load_explicit(&((cat_table *)cat)->extra, memory_order_acquire);
 }
@@ -447,14 +453,15 @@ static db_series *attached(const cat_table *cat)
 static vv_status attach(vv_db *db, vv_table *table, db_series **out, vv_error *err)
     VV_REQUIRES(db->series_lock)
 {
-    (void)db; /* for its lock */
-    *out = attached(table->cat);
+    *out = db_series_attached(table->cat);
     if (*out != NULL)
         return VV_OK;
     vv_status st = open_series(table, out, err);
-    if (st == VV_OK)
-        atomic_store_explicit(&table->cat->extra, &(*out)->extra, memory_order_release);
-    return st;
+    if (st != VV_OK)
+        return st;
+    atomic_store_explicit(&table->cat->extra, &(*out)->extra, memory_order_release);
+    atomic_store_explicit(&db->rollup.wanted, true, memory_order_release);
+    return VV_OK;
 }
 
 vv_status db_series_of(vv_table *table, db_series **out, vv_error *err)
@@ -462,7 +469,7 @@ vv_status db_series_of(vv_table *table, db_series **out, vv_error *err)
     if (table->cat->kind != VV_TABLE_SERIES)
         return vv_fail(err, VV_INVALID, "table '%s' is not of kind series", table->cat->name);
     vv_status st = db_check_table(table, err);
-    *out = attached(table->cat);
+    *out = db_series_attached(table->cat);
     if (st != VV_OK || *out != NULL)
         return st;
     vv_mutex_lock(&table->db->series_lock);

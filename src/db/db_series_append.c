@@ -79,8 +79,8 @@ static void find_cached(vv_samples *s, db_series_slot *slot) VV_REQUIRES(s->seri
 }
 
 /* Everything of a slot that the store decides, all under one lock. */
-static void plan_slot(db_series *series, db_series_slot *slot, const bounds *b)
-    VV_REQUIRES(series->lock)
+static void plan_slot(vv_samples *s, db_series_slot *slot, const bounds *b)
+    VV_REQUIRES(s->series->lock)
 {
     db_series_entry *e = slot->entry;
     int64_t first = slot->first > b->low ? slot->first : b->low;
@@ -97,8 +97,9 @@ static void plan_slot(db_series *series, db_series_slot *slot, const bounds *b)
     uint32_t parts = atomic_load_explicit(&e->part_count, memory_order_relaxed);
     slot->logs_parts = ((UINT32_C(1) << parts) - 1) & ~e->logged_parts;
     slot->wants_newest = e->wants_newest;
-    slot->is_placed = db_series_find_room_fast(series, e, &slot->place, first, last);
+    slot->is_placed = db_series_find_room_fast(s->series, e, &slot->place, first, last);
     e->flying += slot->place.own;
+    db_series_rollup_plan(s->series, s->table.cat, slot, first);
 }
 
 static bool is_wanted(const db_series_slot *slot, const bounds *b)
@@ -120,7 +121,7 @@ static bool resolve_cached(vv_samples *s, const bounds *b)
     }
     for (uint32_t i = 0; all && i < s->used_count; i++)
         if (is_wanted(&s->slot[s->used[i]], b))
-            plan_slot(s->series, &s->slot[s->used[i]], b);
+            plan_slot(s, &s->slot[s->used[i]], b);
     vv_mutex_unlock(&s->series->lock);
     return all;
 }
@@ -210,7 +211,7 @@ static vv_status resolve(vv_samples *s, const bounds *b, vv_error *err)
     vv_mutex_lock(&s->series->lock);
     for (uint32_t i = 0; st == VV_OK && i < s->used_count; i++)
         if (is_wanted(&s->slot[s->used[i]], b))
-            plan_slot(s->series, &s->slot[s->used[i]], b);
+            plan_slot(s, &s->slot[s->used[i]], b);
     vv_mutex_unlock(&s->series->lock);
     vv_mutex_unlock(&s->table.db->series_lock);
     return st;
@@ -443,6 +444,8 @@ static vv_status encode_slot(vv_samples *s, db_series_slot *slot, const bounds *
         st = add_record(s, slot->entry, err);
     if (st == VV_OK)
         st = add_parts(s, slot, err);
+    if (st == VV_OK && in.time[0] < slot->rolled)
+        st = db_series_rollup_mark(s, slot, &in, err);
     full_buckets full = {.count = 0};
     for (uint32_t from = 0; st == VV_OK && from < in.count;)
         st = add_piece(s, slot, &in, &full, &from, err);
@@ -578,6 +581,7 @@ static void finish_slot(vv_samples *s, db_series_slot *slot) VV_REQUIRES(s->seri
             db_series_latest_wrote(e, share->batch.result.version, slot->newest.time_ns, bits,
                                    slot->newest.quality);
     }
+    db_series_rollup_done(s->series, slot, is_written);
     e->flying -= slot->place.own;
     if (--e->in_flight > 0)
         return;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "db/db_series_int.h"
+#include "db/db_series_rollup.h"
 #include "engine/operand.h"
 
 #define BATCH_BYTES (512u * 1024)
@@ -132,6 +132,8 @@ static vv_status erase_series(deletion *d, const db_series_entry *e, vv_error *e
             class = db_series_finer_used(e, class);
         }
     }
+    if (st == VV_OK)
+        st = db_series_rollup_erase(d->batch, d->table, e, d->first, d->last, err);
     return st;
 }
 
@@ -196,11 +198,14 @@ vv_status vv_series_delete(vv_table *table, const vv_matcher *matchers, size_t c
                            vv_error *err)
 {
     deletion d = {.table = table, .first = start_ns, .last = end_ns - (end_ns > INT64_MIN)};
-    vv_status st = VV_OK;
-    if (start_ns < end_ns) {
+    db_series *s = NULL;
+    vv_status st = start_ns < end_ns ? db_series_of(table, &s, err) : VV_OK;
+    if (st == VV_OK && s != NULL) {
+        db_series_erase_begin(s);
         st = begin(&d, matchers, count, err);
         if (st == VV_OK)
             st = erase_all(&d, err);
+        db_series_erase_end(s, true);
     }
     if (series_touched != NULL)
         *series_touched = d.touched;
@@ -233,6 +238,8 @@ static vv_status add_drop(deletion *d, const db_series_entry *e, vv_error *err)
         vv_put_be64(key + len, e->id);
         st = add(d, ENGINE_DELETE, key, len + 8, none, 0, err);
     }
+    if (st == VV_OK)
+        st = db_series_rollup_drop(d->batch, d->table, e->id, err);
     return st;
 }
 
@@ -309,11 +316,13 @@ vv_status vv_series_drop(vv_table *table, const vv_matcher *matchers, size_t cou
         st = db_series_of(table, &s, err);
     if (st != VV_OK)
         return st;
+    db_series_erase_begin(s); /* a step of rollups may wait for the lock that is taken next */
     vv_mutex_lock(&d.table->db->series_lock);
     st = begin(&d, matchers, count, err);
     if (st == VV_OK)
         st = drop_all(&d, err);
     vv_mutex_unlock(&d.table->db->series_lock);
+    db_series_erase_end(s, false);
     if (dropped != NULL)
         *dropped = d.touched;
     end(&d);

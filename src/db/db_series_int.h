@@ -7,7 +7,9 @@
  *     'H' hash of labels   id                            'D' id class bucket   samples
  *     'C' id from class    samples overflowed to it      'F' id class bucket   that bucket is full
  *     'I' name 0 value 0 id   posting                    'P' source       position of a source
- *     'M'                  counters
+ *     'M'                  counters                  'W' id           rolled up below this time
+ *     'R' tier id day      rows of a rollup          'U' id day       its rows are not true any
+ * more
  *
  * A series is made by the first entry that has samples of it: its keys are in each entry until one
  * of them is known to be logged. So there is no entry of samples whose series a crash can lose.
@@ -28,6 +30,9 @@
 #define DB_SERIES_FULL 'F'
 #define DB_SERIES_POSITION 'P'
 #define DB_SERIES_COUNTER 'M'
+#define DB_SERIES_ROWS 'R'
+#define DB_SERIES_ROLLED 'W'
+#define DB_SERIES_DIRTY 'U'
 
 #define DB_SERIES_KEY_MAX (1u + VV_LABEL_BYTES_MAX + 2u + 8u)
 #define DB_SERIES_DATA_KEY 18u
@@ -146,6 +151,12 @@ typedef struct db_series_entry {
     int64_t seen_first;
     int64_t seen_last;
     db_series_latest latest;
+    /* Of rollups: db_series_rollup.h. */
+    _Atomic int64_t rolled; /* what is written below it is marked; grows under lock */
+    int64_t roll_done;      /* below it nothing was left to roll up when last looked at */
+    uint32_t planned[2];    /* appends in flight, by the turn they were planned in */
+    uint8_t turn;           /* changes when rolled grows */
+    bool is_queued;         /* in roll.queue */
     struct db_series_entry *next_by_hash;
     struct db_series_entry *next_by_id;
     struct db_series_entry *newer; /* ring of all that are cached */
@@ -168,6 +179,27 @@ static inline vv_slice db_series_labels(const db_series_entry *e)
     return vv_slice_of(e->canonical, e->canonical_len);
 }
 
+#define DB_SERIES_QUEUE 1024u
+
+/* What the rollups of a table are about to do: db_series_roll.c. All under db_series.lock. */
+typedef struct db_series_roll {
+    uint64_t queue[DB_SERIES_QUEUE]; /* ring of ids that have something to roll up */
+    uint32_t head;
+    uint32_t count;
+    uint32_t erasing; /* deletions under way: no step begins */
+    bool is_running;  /* a step: no deletion begins */
+    bool wants_pass;  /* over all series */
+    bool in_pass;
+    bool has_marks;
+    uint64_t claims; /* counts how often `rolled` of an entry grew */
+    /* The job's own. */
+    uint64_t pass_next;
+    int64_t pass_at_ns; /* monotonic: when the next pass is due */
+    uint8_t mark_next[17];
+    bool in_marks;
+    uint32_t turn;
+} db_series_roll;
+
 /* Of one table. */
 typedef struct db_series {
     cat_extra extra; /* first: the catalog destroys it */
@@ -184,6 +216,7 @@ typedef struct db_series {
     uint64_t series_count; /* logged or to be logged; changes under series_lock too */
     uint32_t fill_max;     /* weight from which a bucket is full */
     uint64_t drops;        /* counts them: what was read before one is not cached after it */
+    db_series_roll roll;
     uint32_t partition_count;
     uint64_t next_id[]; /* [partition_count] under series_lock */
 } db_series;
@@ -199,6 +232,8 @@ static inline vv_table db_series_part_at(const vv_table *table, uint64_t id_or_h
     return db_part_at(table, db_series_partition(table, id_or_hash));
 }
 
+/* NULL: nobody has asked for it. */
+db_series *db_series_attached(const cat_table *cat);
 /* The table's, read from the store at first. VV_INVALID when it is not a series table. */
 VV_MUST_CHECK vv_status db_series_of(vv_table *table, db_series **out, vv_error *err);
 /* Series of all tables of a tenant. Under series_lock. */
@@ -209,6 +244,8 @@ db_series_entry *db_series_entry_new(vv_slice canonical, vv_sample_type type, ui
 /* From the cache, with a reference; NULL. */
 db_series_entry *db_series_find(db_series *s, uint64_t hash, vv_slice canonical)
     VV_REQUIRES(s->lock);
+/* The same by its id, without a reference. */
+db_series_entry *db_series_find_id(db_series *s, uint64_t id) VV_REQUIRES(s->lock);
 /* Put e into the cache, which takes a reference; what is there already under its id stays, and is
  * what is returned. May evict others. */
 db_series_entry *db_series_cache(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);

@@ -32,6 +32,10 @@ static void set_range(vv_series_cursor *c, vv_table *table)
     int64_t now =
         c->q.snapshot != NULL ? c->q.snapshot->time_ns : vv_clock_wall(table->db->env->clock);
     int64_t oldest = db_series_oldest(table, now);
+    c->raw_first = oldest;
+    db_series_tier_choose(c, now);
+    if (c->has_tier && c->tier_first < oldest)
+        oldest = c->tier_first;
     c->is_empty = c->q.end_ns <= c->q.start_ns || c->q.end_ns <= oldest;
     c->first = c->q.start_ns > oldest ? c->q.start_ns : oldest;
     c->last = c->is_empty ? c->first : c->q.end_ns - 1;
@@ -115,6 +119,7 @@ void vv_series_query_close(vv_series_cursor *c)
     if (c == NULL)
         return;
     db_series_reader_close(&c->reader);
+    db_series_tier_close(c);
     db_series_set_fini(c->series, &c->set);
     vv_snapshot_release(c->own);
     series_columns_fini(&c->columns);

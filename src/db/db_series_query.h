@@ -12,6 +12,7 @@
 
 #include "db/db_series_int.h"
 #include "series/points.h"
+#include "series/rollup.h"
 
 struct vv_series_cursor {
     vv_table table; /* a reference of its own */
@@ -44,6 +45,14 @@ struct vv_series_cursor {
     uint32_t quality_cap;
     bool has_quality; /* one of them is not good */
     uint64_t memory; /* reserved of the budget */
+    /* Of rollups: db_series_tier.c. */
+    bool has_tier; /* rows of `tier` may answer */
+    unsigned tier;
+    int64_t tier_first; /* they are kept from here on */
+    int64_t raw_first;  /* samples are */
+    vv_cursor *rows_at; /* NULL until a series needs them */
+    vv_cursor *marks_at;
+    series_rows *rows;
 };
 
 /* Leave out what is not good of columns from an index on. */
@@ -58,7 +67,18 @@ VV_MUST_CHECK vv_status db_series_window_check(const vv_series_query *q, vv_erro
 /* The points of the next series or group that has some: in c->points, with its labels. VV_NOT_FOUND
  * behind the last. */
 VV_MUST_CHECK vv_status db_series_window_next(vv_series_cursor *c, vv_error *err);
+/* Samples from first to last, those that are kept, to the windows of c->entry. */
+VV_MUST_CHECK vv_status db_series_read_raw(vv_series_cursor *c, series_window *w, int64_t first,
+                                           int64_t last, vv_error *err);
 /* Order the series so that those of a group are neighbours. */
 void db_series_group_sort(vv_series_cursor *c);
+
+/* ---- db_series_tier.c ---- */
+
+/* Can rows answer the query, and which? */
+void db_series_tier_choose(vv_series_cursor *c, int64_t now_ns);
+void db_series_tier_close(vv_series_cursor *c);
+/* As db_series_read_raw of the whole range, by rows where there are some. */
+VV_MUST_CHECK vv_status db_series_tier_read(vv_series_cursor *c, series_window *w, vv_error *err);
 
 #endif

@@ -8,7 +8,7 @@
 #ifndef VARVE_DB_DB_SERIES_SAMPLES_H
 #define VARVE_DB_DB_SERIES_SAMPLES_H
 
-#include "db/db_series_int.h"
+#include "db/db_series_rollup.h"
 
 #define DB_SLOT_NONE UINT32_MAX
 
@@ -18,7 +18,7 @@ typedef struct db_series_run {
     uint32_t next; /* of the same slot */
 } db_series_run;
 
-typedef struct db_series_slot {
+struct db_series_slot {
     uint64_t hash;
     vv_slice canonical;     /* in vv_samples.labels */
     db_series_entry *entry; /* a reference; NULL: not looked up yet */
@@ -38,10 +38,13 @@ typedef struct db_series_slot {
     int64_t first; /* times of its samples */
     int64_t last;
     db_series_place place;
+    int64_t rolled;   /* below it, what is written is marked */
+    uint8_t turn;     /* of its entry when it was planned */
+    bool has_marks;   /* this entry of the log writes some */
     vv_sample newest; /* of what is written; string is not kept */
     bool has_newest;
     bool lost_newest; /* it was refused */
-} db_series_slot;
+};
 
 /* What goes to one partition. */
 typedef struct db_series_share {

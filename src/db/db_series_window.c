@@ -127,6 +127,20 @@ static vv_status add_piece(vv_series_cursor *c, const db_series_piece *piece, se
     return st == VV_OK && v.count > 0 ? series_window_add(w, &v, err) : st;
 }
 
+vv_status db_series_read_raw(vv_series_cursor *c, series_window *w, int64_t first, int64_t last,
+                             vv_error *err)
+{
+    vv_status st = VV_OK;
+    db_series_reader_begin(&c->reader, c->entry, first > c->raw_first ? first : c->raw_first, last);
+    while (st == VV_OK) {
+        db_series_piece piece;
+        st = db_series_reader_next(&c->reader, &piece, err);
+        if (st == VV_OK)
+            st = add_piece(c, &piece, w, err);
+    }
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
 static vv_status read_windows(vv_series_cursor *c, series_window *w, vv_error *err)
 {
     vv_status st = VV_OK;
@@ -136,15 +150,11 @@ static vv_status read_windows(vv_series_cursor *c, series_window *w, vv_error *e
         if (st == VV_OK && v.count > 0)
             st = series_window_add(w, &v, err);
     }
-    db_series_reader_begin(&c->reader, c->entry, c->first, c->last);
-    while (st == VV_OK) {
-        db_series_piece piece;
-        st = db_series_reader_next(&c->reader, &piece, err);
-        if (st == VV_OK)
-            st = add_piece(c, &piece, w, err);
-    }
-    if (st == VV_NOT_FOUND)
-        st = c->q.aggregate == VV_AGG_TIME_AVG_LINEAR ? add_behind(c, w, err) : VV_OK;
+    if (st == VV_OK)
+        st = c->has_tier ? db_series_tier_read(c, w, err)
+                         : db_series_read_raw(c, w, c->first, c->last, err);
+    if (st == VV_OK && c->q.aggregate == VV_AGG_TIME_AVG_LINEAR)
+        st = add_behind(c, w, err);
     return st == VV_OK ? series_window_finish(w, err) : st;
 }
 

@@ -91,6 +91,9 @@ void vv_stats_read(vv_db *db, vv_stats *out)
     all.throttled_ns = load(&c->throttled_ns);
     all.stalled_ns = load(&c->stalled_ns);
     all.groups_apart = load(&c->groups_apart);
+    all.rollup_days = load(&c->rollup_days);
+    all.rollup_repairs = load(&c->rollup_repairs);
+    all.rollup_failures = load(&c->rollup_failures);
     all.commit_p50_ns = vv_hist_percentile(&c->commit_ns, 0.5);
     all.commit_p99_ns = vv_hist_percentile(&c->commit_ns, 0.99);
     all.memory_used = vv_budget_used(&db->budget);

@@ -91,17 +91,20 @@ vv_status vv_table_drop(vv_db *db, const char *tenant, const char *name, vv_erro
 
 static void identify(const cat_table *cat, vv_table_info *out)
 {
-    *out = (vv_table_info){.id = cat->id,
-                           .shard = cat->shard,
-                           .kind = cat->kind,
-                           .version_retention_ns = cat->version_retention_ns,
-                           .created_ns = cat->created_ns,
-                           .compression = cat->compression,
-                           .value_threshold = cat->value_threshold,
-                           .partitions = cat->partition_count,
-                           .retention_ns = cat->retention_ns,
-                           .out_of_order_ns = cat->out_of_order_ns,
-                           .future_ns = cat->future_ns};
+    *out = (vv_table_info){
+        .id = cat->id,
+        .shard = cat->shard,
+        .kind = cat->kind,
+        .version_retention_ns = cat->version_retention_ns,
+        .created_ns = cat->created_ns,
+        .compression = cat->compression,
+        .value_threshold = cat->value_threshold,
+        .partitions = cat->partition_count,
+        .retention_ns = cat->retention_ns,
+        .out_of_order_ns = cat->out_of_order_ns,
+        .future_ns = cat->future_ns,
+        .no_rollups = cat->no_rollups,
+        .rollup_retention_ns = {cat_rollup_retention(cat, 0), cat_rollup_retention(cat, 1)}};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);

@@ -116,6 +116,12 @@ static void writes(vv_buf *out, const vv_stats *s)
             seconds(s->stalled_ns));
     counter(out, "varve_groups_apart_total", "Groups of writes applied by several threads.",
             (double)s->groups_apart);
+    counter(out, "varve_rollup_days_total", "Days of series rolled up into minutes and hours.",
+            (double)s->rollup_days);
+    counter(out, "varve_rollup_repairs_total", "Days rolled up anew because they had changed.",
+            (double)s->rollup_repairs);
+    counter(out, "varve_rollup_failures_total", "Rollups that failed and are tried again.",
+            (double)s->rollup_failures);
 }
 
 static void log_and_memtables(vv_buf *out, const vv_stats *s)

@@ -1,0 +1,686 @@
+/*
+ * db_series_rollup_test.c - rollups say what the samples say: under random writes, late ones,
+ * deletions, restarts and crashes, and while steps of the job fail. The samples that a query
+ * without an aggregate gives are what every window is compared with.
+ */
+#include "db/db_series_test_util.h"
+
+#include <math.h>
+
+#include "base/alloc.h"
+#include "base/point.h"
+#include "base/rng.h"
+#include "db/db_series_rollup.h"
+#include "series/window.h"
+
+#define MIN (60 * SEC)
+#define HOUR (60 * MIN)
+#define DAY (24 * HOUR)
+
+#define SAMPLES_MAX 400000u
+
+/* What there is of a host in a range, of every quality. */
+static struct {
+    size_t count;
+    int64_t time[SAMPLES_MAX];
+    double value[SAMPLES_MAX];
+    uint32_t quality[SAMPLES_MAX];
+} samples;
+static answer points;
+
+static void read_samples(vv_table *t, const char *host, int64_t start, int64_t end)
+{
+    vv_error err = {0};
+    vv_matcher m = {VV_MATCH_EQ, S("host"), S(host)};
+    vv_series_query q = VV_SERIES_QUERY_INIT;
+    vv_series_cursor *c = NULL;
+    vv_series_block b;
+    q.matchers = &m;
+    q.matcher_count = 1;
+    q.start_ns = start;
+    q.end_ns = end;
+    q.all_quality = true;
+    samples.count = 0;
+    vv_status st = vv_series_query_open(t, &q, &c, &err);
+    while (st == VV_OK && (st = vv_series_query_next(c, &b, &err)) == VV_OK) {
+        assert_true(samples.count + b.count <= SAMPLES_MAX);
+        memcpy(samples.time + samples.count, b.time_ns, b.count * sizeof *b.time_ns);
+        memcpy(samples.value + samples.count, b.f64, b.count * sizeof *b.f64);
+        for (size_t i = 0; i < b.count; i++)
+            samples.quality[samples.count + i] = b.quality == NULL ? 0 : b.quality[i];
+        samples.count += b.count;
+    }
+    assert_int_equal(st, VV_NOT_FOUND);
+    vv_series_query_close(c);
+}
+
+static vv_table *rollup_table(vv_db *db, int64_t retention_ns, int64_t minutes_ns, int64_t hours_ns)
+{
+    vv_error err = {0};
+    vv_table *table = NULL;
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.kind = VV_TABLE_SERIES;
+    opt.retention_ns = retention_ns;
+    opt.future_ns = INT64_MAX;
+    opt.out_of_order_ns = MIN;
+    opt.rollup_retention_ns[0] = minutes_ns;
+    opt.rollup_retention_ns[1] = hours_ns;
+    opt.if_not_exists = true;
+    assert_ok(vv_table_create(db, "plant", "sensors", &opt, &table, &err), err);
+    return table;
+}
+
+/* All that the job finds to do. */
+static vv_stats stats_of(vv_db *db)
+{
+    vv_stats s = {.size = sizeof s};
+    vv_stats_read(db, &s);
+    return s;
+}
+
+static bool step_once(vv_db *db)
+{
+    return db_step(db, NULL) == VV_OK;
+}
+
+static uint64_t roll_all(vv_db *db)
+{
+    uint64_t before = stats_of(db).rollup_days;
+    while (step_once(db))
+        continue;
+    return stats_of(db).rollup_days - before;
+}
+
+static vv_status query(vv_table *t, const char *host, int64_t start, int64_t end, int64_t step,
+                       int64_t offset, vv_aggregate aggregate, bool all, answer *a, vv_error *err)
+{
+    vv_matcher m = {VV_MATCH_EQ, S("host"), S(host)};
+    vv_series_query q = VV_SERIES_QUERY_INIT;
+    q.matchers = &m;
+    q.matcher_count = 1;
+    q.start_ns = start;
+    q.end_ns = end;
+    q.step_ns = step;
+    q.offset_ns = offset;
+    q.aggregate = aggregate;
+    q.all_quality = all;
+    return ask(t, &q, a, err);
+}
+
+/* ---- windows worked out the plain way ---- */
+
+typedef struct plain {
+    size_t good, count;
+    double sum, min, max, first, last, mean, m2, absolute;
+} plain;
+
+static void take(plain *p, double v, uint32_t quality)
+{
+    p->count++;
+    if (!vv_quality_is_good(quality))
+        return;
+    p->min = p->good == 0 || v < p->min ? v : p->min;
+    p->max = p->good == 0 || v > p->max ? v : p->max;
+    p->first = p->good == 0 ? v : p->first;
+    p->last = v;
+    p->sum += v;
+    p->absolute += fabs(v);
+    p->good++;
+    double d = v - p->mean;
+    p->mean += d / (double)p->good;
+    p->m2 += d * (v - p->mean);
+}
+
+static double value_of(const plain *p, vv_aggregate aggregate)
+{
+    double n = (double)p->good;
+    switch (aggregate) {
+    case VV_AGG_COUNT:
+        return n;
+    case VV_AGG_SUM:
+        return p->sum;
+    case VV_AGG_AVG:
+        return p->sum / n;
+    case VV_AGG_MIN:
+        return p->min;
+    case VV_AGG_MAX:
+        return p->max;
+    case VV_AGG_FIRST:
+        return p->first;
+    case VV_AGG_LAST:
+        return p->last;
+    case VV_AGG_STDDEV:
+        return sqrt(p->m2 / n);
+    case VV_AGG_RANGE:
+        return p->max - p->min;
+    default:
+        return 100.0 * n / (double)p->count;
+    }
+}
+
+static bool is_near(const plain *p, vv_aggregate aggregate, double got)
+{
+    double want = value_of(p, aggregate);
+    double slack = 0;
+    if (aggregate == VV_AGG_SUM || aggregate == VV_AGG_AVG)
+        slack = (double)p->good * 0x1p-52 * p->absolute; /* two sums of n, each within half */
+    if (aggregate == VV_AGG_STDDEV)
+        slack = 1e-7 * (1 + p->absolute);
+    return fabs(got - want) <= slack;
+}
+
+static const vv_aggregate kinds[] = {VV_AGG_COUNT, VV_AGG_SUM,         VV_AGG_AVG,  VV_AGG_MIN,
+                                     VV_AGG_MAX,   VV_AGG_FIRST,       VV_AGG_LAST, VV_AGG_STDDEV,
+                                     VV_AGG_RANGE, VV_AGG_PERCENT_GOOD};
+
+/* The answer to a query of windows against the samples of its range. */
+static void check(vv_table *t, const char *host, int64_t start, int64_t end, int64_t step,
+                  int64_t offset, vv_aggregate aggregate)
+{
+    vv_error err = {0};
+    read_samples(t, host, start, end);
+    assert_ok(query(t, host, start, end, step, offset, aggregate, false, &points, &err), err);
+    size_t n = 0;
+    for (size_t i = 0; i < samples.count;) {
+        plain p = {.count = 0};
+        int64_t begin = start;
+        int64_t stop = end;
+        if (step > 0)
+            series_window_of(samples.time[i], step, offset, &begin, &stop);
+        for (; i < samples.count && samples.time[i] < stop; i++)
+            take(&p, samples.value[i], samples.quality[i]);
+        if (p.good == 0 && aggregate != VV_AGG_PERCENT_GOOD)
+            continue;
+        if (n >= points.count || points.time[n] != begin ||
+            !is_near(&p, aggregate, points.value[n]))
+            fail_msg("aggregate %d of %lld..%lld by %lld + %lld: window %lld is %.17g at %lld "
+                     "instead of %.17g",
+                     (int)aggregate, (long long)start, (long long)end, (long long)step,
+                     (long long)offset, (long long)begin, n < points.count ? points.value[n] : NAN,
+                     n < points.count ? (long long)points.time[n] : -1, value_of(&p, aggregate));
+        n++;
+    }
+    assert_int_equal(points.count, n);
+}
+
+static void check_all(vv_table *t, const char *host)
+{
+    static const int64_t steps[] = {MIN, HOUR, DAY};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        for (size_t k = 0; k < ARRAY_LEN(steps); k++)
+            check(t, host, -100 * DAY, 100000 * DAY, steps[k], 0, kinds[i]);
+}
+
+/* ---- a random life ---- */
+
+static const char *const hosts[] = {"a", "b"};
+
+static void write_run(vv_table *t, vv_rng *rng, int64_t base, int64_t *front, bool whole)
+{
+    enum { MANY = 3000 };
+    static int64_t time[MANY];
+    static double value[MANY];
+    static uint32_t quality[MANY];
+    vv_error err = {0};
+    unsigned h = (unsigned)vv_rng_below(rng, 2);
+    bool is_late = vv_rng_below(rng, 3) == 0;
+    size_t n = is_late ? 1 + vv_rng_below(rng, 20) : 200 + vv_rng_below(rng, MANY - 200);
+    int64_t gap = (1 + (int64_t)vv_rng_below(rng, 12)) * SEC + (int64_t)vv_rng_below(rng, 3);
+    int64_t at =
+        is_late ? base + (int64_t)vv_rng_below(rng, (uint64_t)(front[h] - base) + 1) : front[h];
+    for (size_t i = 0; i < n; i++) {
+        time[i] = at + (int64_t)i * gap;
+        value[i] = (double)vv_rng_below(rng, 1000) - 300;
+        value[i] = whole ? value[i] : value[i] * 1.1 + 0x1p-20 * value[n - 1 - i];
+        quality[i] = vv_rng_below(rng, 10) == 0 ? VV_QUALITY_BAD : 0;
+    }
+    assert_ok(append(t, "t", hosts[h], time, value, quality, n, NULL, &err), err);
+    if (!is_late)
+        front[h] = time[n - 1] + gap;
+}
+
+static void delete_range(vv_table *t, vv_rng *rng, int64_t base, const int64_t *front)
+{
+    vv_error err = {0};
+    unsigned h = (unsigned)vv_rng_below(rng, 2);
+    int64_t start = base + (int64_t)vv_rng_below(rng, (uint64_t)(front[h] - base) + 1);
+    int64_t len = (int64_t)vv_rng_below(rng, vv_rng_below(rng, 3) == 0 ? 3 * DAY : 3 * HOUR);
+    vv_matcher match = {VV_MATCH_EQ, S("host"), S(hosts[h])};
+    if (vv_rng_below(rng, 4) == 0)
+        start = start / DAY * DAY;
+    assert_ok(vv_series_delete(t, &match, 1, start, start + len, NULL, &err), err);
+}
+
+static void check_some(vv_table *t, vv_rng *rng, int64_t base, const int64_t *front)
+{
+    static const int64_t steps[] = {0,    0,        MIN, 5 * MIN,  HOUR,
+                                    HOUR, 6 * HOUR, DAY, 90 * SEC, 90 * MIN};
+    unsigned h = (unsigned)vv_rng_below(rng, 2);
+    int64_t step = steps[vv_rng_below(rng, ARRAY_LEN(steps))];
+    int64_t range = front[h] - base + 2 * HOUR;
+    int64_t start = base - HOUR + (int64_t)vv_rng_below(rng, (uint64_t)range);
+    int64_t end = start + (int64_t)vv_rng_below(rng, (uint64_t)(base + range - start) + 1);
+    if (vv_rng_below(rng, 2) == 0) {
+        start = start / HOUR * HOUR;
+        end = end / HOUR * HOUR;
+    }
+    if (end < start)
+        end = start;
+    int64_t offset = vv_rng_below(rng, 3) == 0 ? 7 * MIN : 0;
+    check(t, hosts[h], start, end, step, offset, kinds[vv_rng_below(rng, ARRAY_LEN(kinds))]);
+}
+
+static void live(sim_world *w, uint64_t seed, int64_t retention, bool whole, int64_t base)
+{
+    vv_rng rng;
+    vv_rng_init(&rng, seed);
+    int64_t front[2] = {base, base};
+    uint64_t days = 0;
+    uint64_t repairs = 0;
+    vv_table *t = rollup_table(w->db, retention, 0, 0);
+    for (int step = 0; step < 160; step++) {
+        unsigned what = (unsigned)vv_rng_below(&rng, 40);
+        if (what < 26) {
+            write_run(t, &rng, base, front, whole);
+        } else if (what < 29) {
+            delete_range(t, &rng, base, front);
+        } else if (what == 29) {
+            flush_all(w->db);
+        } else if (what == 30) {
+            vv_error err = {0};
+            assert_ok(vv_compact(t, S(""), S(""), &err), err);
+        } else if (what == 31) {
+            days += stats_of(w->db).rollup_days;
+            repairs += stats_of(w->db).rollup_repairs;
+            vv_table_close(t);
+            sim_reopen(w);
+            t = rollup_table(w->db, retention, 0, 0);
+        } else {
+            for (unsigned n = (unsigned)vv_rng_below(&rng, 80); n > 0; n--)
+                step_once(w->db);
+        }
+        for (int i = 0; i < 3; i++)
+            check_some(t, &rng, base, front);
+    }
+    (void)roll_all(w->db);
+    for (size_t h = 0; h < 2; h++)
+        for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+            check(t, hosts[h], base, front[h], HOUR, 0, kinds[i]);
+    days += stats_of(w->db).rollup_days;
+    repairs += stats_of(w->db).rollup_repairs;
+    assert_true(days > 5);
+    assert_true(repairs > 0);
+    assert_int_equal(stats_of(w->db).rollup_failures, 0);
+    vv_table_close(t);
+}
+
+static void prop_rollups_say_what_the_samples_say(void **state)
+{
+    sim_world *w = *state;
+    live(w, vv_test_seed(21), 0, true, 5 * DAY + 3 * HOUR);
+}
+
+static void prop_they_do_before_1970_and_of_any_double(void **state)
+{
+    sim_world *w = *state;
+    live(w, vv_test_seed(22), 0, false, -3 * DAY - 5);
+}
+
+static void prop_they_do_where_samples_expire_later(void **state)
+{
+    sim_world *w = *state;
+    int64_t now = vv_clock_wall(w->env.clock);
+    live(w, vv_test_seed(23), 1000 * DAY, true, now / DAY * DAY + 4 * HOUR);
+}
+
+/* ---- one by one ---- */
+
+/* A sample each ten seconds. */
+static void fill_days(vv_table *t, const char *host, int64_t from, int64_t to)
+{
+    enum { MANY = 8640 };
+    static int64_t time[MANY];
+    static double value[MANY];
+    vv_error err = {0};
+    while (from < to) {
+        size_t n = 0;
+        for (; n < MANY && from < to; n++, from += 10 * SEC) {
+            time[n] = from;
+            value[n] = (double)(from / SEC % 977);
+        }
+        assert_ok(append(t, "t", host, time, value, NULL, n, NULL, &err), err);
+    }
+}
+
+static bool has_key(vv_table *t, const uint8_t *key, size_t len)
+{
+    vv_error err = {0};
+    vv_value v = {0};
+    vv_status st = vv_get(t, NULL, vv_slice_of(key, len), &v, &err);
+    vv_value_release(&v);
+    assert_true(st == VV_OK || st == VV_NOT_FOUND);
+    return st == VV_OK;
+}
+
+static bool is_marked(vv_table *t, int64_t day)
+{
+    uint8_t key[DB_SERIES_DIRTY_KEY];
+    return has_key(t, key, db_series_dirty_key(1, day, key));
+}
+
+static bool has_rows(vv_table *t, unsigned tier, int64_t day)
+{
+    uint8_t key[DB_SERIES_ROWS_KEY];
+    return has_key(t, key, db_series_rows_key(tier, 1, day, key));
+}
+
+static void a_late_sample_marks_its_day_until_it_is_repaired(void **state)
+{
+    sim_world *w = *state;
+    vv_table *t = rollup_table(w->db, 0, 0, 0);
+    fill_days(t, "a", 10 * DAY, 13 * DAY);
+    assert_int_equal(roll_all(w->db), 2); /* the third is not closed */
+    assert_true(has_rows(t, 1, 10) && has_rows(t, 0, 11) && !has_rows(t, 1, 12));
+    append_one(t, "a", 12 * DAY + 1, 5); /* behind, but nothing is rolled up there */
+    assert_false(is_marked(t, 12));
+    append_one(t, "a", 10 * DAY + 7 * HOUR + 1, 100000);
+    assert_true(is_marked(t, 10));
+    check_all(t, "a");
+    assert_int_equal(roll_all(w->db), 1);
+    assert_false(is_marked(t, 10));
+    assert_int_equal(stats_of(w->db).rollup_repairs, 1);
+    check_all(t, "a");
+    /* Also where there was nothing before, and after a restart. */
+    vv_table_close(t);
+    sim_reopen(w);
+    t = rollup_table(w->db, 0, 0, 0);
+    append_one(t, "a", 3 * DAY, 7);
+    assert_true(is_marked(t, 3));
+    check_all(t, "a");
+    assert_int_equal(roll_all(w->db), 1);
+    assert_false(is_marked(t, 3));
+    check_all(t, "a");
+    vv_table_close(t);
+}
+
+static vv_table *late_table;
+
+static void write_late(void *ctx, const char *name)
+{
+    if (strcmp(name, "rollup.before_commit") == 0 && *(int *)ctx > 0) {
+        --*(int *)ctx;
+        append_one(late_table, "a", 10 * DAY + 5 * HOUR + *(int *)ctx, 1e6);
+    }
+}
+
+static void a_sample_between_reading_and_writing_is_not_lost(void **state)
+{
+    sim_world *w = *state;
+    int left = 3;
+    late_table = rollup_table(w->db, 0, 0, 0);
+    fill_days(late_table, "a", 10 * DAY, 12 * DAY);
+    vv_point_set(write_late, &left);
+    for (int i = 0; i < 4; i++) /* a step that is too late tries again */
+        (void)roll_all(w->db);
+    vv_point_set(NULL, NULL);
+    assert_int_equal(left, 0);
+    assert_false(is_marked(late_table, 10));
+    check_all(late_table, "a");
+    vv_table_close(late_table);
+}
+
+static void deletions_take_their_rows_along(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_table *t = rollup_table(w->db, 0, 0, 0);
+    vv_matcher m = {VV_MATCH_EQ, S("host"), S("a")};
+    fill_days(t, "a", 10 * DAY, 16 * DAY);
+    assert_int_equal(roll_all(w->db), 5);
+    assert_ok(vv_series_delete(t, &m, 1, 10 * DAY + HOUR, 13 * DAY + 30 * SEC, NULL, &err), err);
+    assert_true(has_rows(t, 1, 10) && is_marked(t, 10));
+    assert_true(!has_rows(t, 1, 11) && !is_marked(t, 11) && !has_rows(t, 0, 12));
+    assert_true(is_marked(t, 13));
+    check_all(t, "a");
+    assert_int_equal(roll_all(w->db), 2);
+    check_all(t, "a");
+    assert_ok(vv_series_drop(t, &m, 1, NULL, &err), err);
+    assert_false(has_rows(t, 1, 10));
+    fill_days(t, "a", 10 * DAY, 12 * DAY);
+    (void)roll_all(w->db);
+    check_all(t, "a");
+    vv_table_close(t);
+}
+
+static size_t count_of(vv_table *t, int64_t start, int64_t end, int64_t step)
+{
+    vv_error err = {0};
+    assert_ok(query(t, "a", start, end, step, 0, VV_AGG_COUNT, false, &points, &err), err);
+    return points.count;
+}
+
+static void rows_stay_where_samples_have_expired(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    int64_t now = vv_clock_wall(w->env.clock);
+    int64_t base = now / DAY * DAY;
+    vv_table *t = rollup_table(w->db, 10 * DAY, 20 * DAY, INT64_MAX);
+    fill_days(t, "a", base, base + 4 * DAY);
+    assert_int_equal(roll_all(w->db), 3);
+    /* Two days have expired but for half an hour. */
+    vv_clock_sleep(w->env.clock, base + 12 * DAY - HOUR / 2 - now);
+    read_samples(t, "a", INT64_MIN, INT64_MAX);
+    assert_true(samples.time[0] > base + DAY && samples.time[0] < base + 2 * DAY);
+    assert_int_equal(count_of(t, base, base + 4 * DAY, HOUR), 96);
+    assert_int_equal(count_of(t, base, base + 4 * DAY, MIN), 4 * 1440);
+    assert_true(count_of(t, base, base + 4 * DAY, 90 * SEC) <= 2 * 960 + 21);
+    assert_int_equal(count_of(t, base, base + 4 * DAY, HOUR), 96);
+    for (size_t i = 0; i < 96; i++)
+        assert_true(points.value[i] == 360);
+    /* A deletion there, and a late sample near the edge. */
+    vv_matcher m = {VV_MATCH_EQ, S("host"), S("a")};
+    assert_ok(vv_series_delete(t, &m, 1, base + 5 * HOUR, base + 7 * HOUR, NULL, &err), err);
+    append_one(t, "a", base + 2 * DAY + HOUR + 1, 5);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(count_of(t, base, base + 4 * DAY, HOUR), 94);
+        assert_true(points.value[0] == 360 && points.value[2 * 24 - 2 + 1] == 361);
+        assert_int_equal(count_of(t, base, base + 4 * DAY, MIN), 4 * 1440 - 120);
+        (void)roll_all(w->db);
+        assert_int_equal(stats_of(w->db).rollup_repairs, 2);
+    }
+    /* Then the minutes go, and the hours stay. */
+    vv_clock_sleep(w->env.clock, 100 * DAY);
+    assert_int_equal(count_of(t, base, base + 4 * DAY, MIN), 0);
+    assert_int_equal(count_of(t, base, base + 3 * DAY, HOUR), 70);
+    vv_table_close(t);
+}
+
+static void short_retentions_do_not_wait_for_the_day(void **state)
+{
+    sim_world *w = *state;
+    int64_t now = vv_clock_wall(w->env.clock);
+    int64_t base = now / DAY * DAY;
+    vv_table *t = rollup_table(w->db, 6 * HOUR, INT64_MAX, INT64_MAX);
+    vv_clock_sleep(w->env.clock, base + DAY - now);
+    for (int hour = 0; hour < 24; hour++) {
+        fill_days(t, "a", base + DAY + hour * HOUR, base + DAY + (hour + 1) * HOUR);
+        (void)roll_all(w->db);
+        vv_clock_sleep(w->env.clock, HOUR);
+    }
+    assert_int_equal(count_of(t, base + DAY, base + 2 * DAY, HOUR), 24);
+    for (size_t i = 0; i < 24; i++)
+        assert_true(points.value[i] == 360);
+    vv_table_close(t);
+}
+
+static void tables_without_rollups_have_none(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_table *t = NULL;
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.kind = VV_TABLE_SERIES;
+    opt.future_ns = INT64_MAX;
+    opt.no_rollups = true;
+    assert_ok(vv_table_create(w->db, "plant", "sensors", &opt, &t, &err), err);
+    fill_days(t, "a", 0, 3 * DAY);
+    assert_int_equal(roll_all(w->db), 0);
+    assert_false(has_rows(t, 1, 0));
+    check_all(t, "a");
+    vv_table_close(t);
+    opt.kind = VV_TABLE_KV;
+    opt.future_ns = 0;
+    assert_int_equal(vv_table_create(w->db, "plant", "kv", &opt, NULL, &err), VV_INVALID);
+}
+
+/* ---- crashes and faults ---- */
+
+static vv_status work_a_little(vv_db *db, vv_error *err)
+{
+    vv_table *t = NULL;
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.kind = VV_TABLE_SERIES;
+    opt.future_ns = INT64_MAX;
+    opt.out_of_order_ns = MIN;
+    opt.if_not_exists = true;
+    vv_status st = vv_table_create(db, "plant", "sensors", &opt, &t, err);
+    for (int n = 0; st == VV_OK && n < 16; n++) {
+        int64_t time[48];
+        double value[48];
+        for (int i = 0; i < 48; i++) {
+            time[i] = n * 12 * HOUR + i * MIN / 2;
+            value[i] = n + i;
+        }
+        st = append(t, "t", "a", time, value, NULL, 48, NULL, err);
+        time[0] = n * 6 * HOUR + 20 * MIN + 1; /* a late one */
+        if (st == VV_OK)
+            st = append(t, "t", "a", time, value, NULL, 1, NULL, err);
+        for (int i = 0; st == VV_OK && i < n % 4; i++)
+            step_once(db);
+        vv_matcher m = {VV_MATCH_EQ, S("host"), S("a")};
+        if (st == VV_OK && n % 5 == 4)
+            st = vv_series_delete(t, &m, 1, n * 6 * HOUR, n * 6 * HOUR + HOUR, NULL, err);
+        if (st == VV_OK && n % 7 == 6)
+            st = vv_checkpoint(db, err);
+    }
+    if (st == VV_OK)
+        (void)roll_all(db);
+    vv_table_close(t);
+    return st;
+}
+
+static void check_after(vv_db *db)
+{
+    vv_error err = {0};
+    vv_table *t = NULL;
+    vv_status st = vv_table_open(db, "plant", "sensors", &t, &err);
+    if (st == VV_NOT_FOUND)
+        return;
+    assert_ok(st, err);
+    for (int round = 0; round < 2; round++) {
+        check(t, "a", -DAY, 100 * DAY, MIN, 0, VV_AGG_COUNT);
+        check(t, "a", -DAY, 100 * DAY, HOUR, 0, VV_AGG_SUM);
+        check(t, "a", -DAY, 100 * DAY, DAY, 0, VV_AGG_LAST);
+        (void)roll_all(db);
+    }
+    assert_ok(work_a_little(db, &err), err);
+    check(t, "a", -DAY, 100 * DAY, HOUR, 0, VV_AGG_SUM);
+    vv_table_close(t);
+}
+
+static void prop_a_power_cut_leaves_rows_that_are_true(void **state)
+{
+    sim_world *w = *state;
+    uint64_t seed = vv_test_seed(31);
+    bool cut = true;
+    sim_end(w);
+    for (uint64_t at = 1; cut; at++) {
+        vv_error err = {0};
+        w->disk = vio_sim_disk_create();
+        vio_sim_options sim = {.seed = seed + at, .cut_after_writes = at, .tear = true};
+        assert_ok(sim_on(w, &sim, &err), err);
+        vv_status st = sim_open_db(w, &err);
+        if (st == VV_OK)
+            st = work_a_little(w->db, &err);
+        cut = st != VV_OK;
+        db_abandon(w->db);
+        sim_off(w);
+        assert_ok(sim_on(w, &(vio_sim_options){.seed = seed}, &err), err);
+        assert_ok(sim_open_db(w, &err), err);
+        check_after(w->db);
+        sim_end(w);
+    }
+}
+
+static void walk_every_io_of_the_job_may_fail(void **state)
+{
+    sim_world *w = *state;
+    for (uint64_t n = 1; n < 60; n += 2) {
+        vv_error err = {0};
+        sim_reopen(w);
+        assert_ok(work_a_little(w->db, &err), err);
+        sim_reopen_failing(w, n);
+        vv_table *t = rollup_table(w->db, 0, 0, 0);
+        int64_t time = 3 * HOUR + (int64_t)n;
+        double value = 4;
+        (void)append(t, "t", "a", &time, &value, NULL, 1, NULL, &err);
+        (void)roll_all(w->db);
+        vv_table_close(t);
+        vio_sim_heal(w->disk);
+        db_abandon(w->db);
+        sim_off(w);
+        sim_start(w);
+        check_after(w->db);
+    }
+}
+
+static void walk_every_allocation_may_fail(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    unsigned failures = 0;
+    assert_ok(work_a_little(w->db, &err), err);
+    vv_table *t = rollup_table(w->db, 0, 0, 0);
+    (void)roll_all(w->db);
+    for (int64_t n = 0; n < 150; n++) {
+        append_one(t, "a", 5 * HOUR + n, (double)n);
+        uint64_t before = stats_of(w->db).rollup_failures;
+        vv_alloc_fail_after(n, 0);
+        (void)roll_all(w->db);
+        vv_status st = query(t, "a", 0, 10 * DAY, HOUR, 0, VV_AGG_SUM, false, &points, &err);
+        vv_alloc_fail_after(-1, 0);
+        assert_true(st == VV_OK || st == VV_NO_MEMORY);
+        failures += stats_of(w->db).rollup_failures > before;
+        check(t, "a", 0, 10 * DAY, HOUR, 0, VV_AGG_SUM);
+    }
+    assert_true(failures > 10);
+    (void)roll_all(w->db);
+    append_one(t, "a", 5 * HOUR, 1);
+    assert_true(roll_all(w->db) > 0);
+    check_all(t, "a");
+    vv_table_close(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(prop_rollups_say_what_the_samples_say),
+        T(prop_they_do_before_1970_and_of_any_double),
+        T(prop_they_do_where_samples_expire_later),
+        T(a_late_sample_marks_its_day_until_it_is_repaired),
+        T(a_sample_between_reading_and_writing_is_not_lost),
+        T(deletions_take_their_rows_along),
+        T(rows_stay_where_samples_have_expired),
+        T(short_retentions_do_not_wait_for_the_day),
+        T(tables_without_rollups_have_none),
+        T(prop_a_power_cut_leaves_rows_that_are_true),
+        T(walk_every_io_of_the_job_may_fail),
+        T(walk_every_allocation_may_fail),
+    };
+    engine_under_test = &lsm_ops;
+    int failed = cmocka_run_group_tests_name("lsm", tests, NULL, NULL);
+    engine_under_test = &btree_ops;
+    failed += cmocka_run_group_tests_name("btree", tests, NULL, NULL);
+    return failed;
+}

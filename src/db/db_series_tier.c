@@ -1,0 +1,207 @@
+/*
+ * db_series_tier.c - windows of a series from the rows of a rollup where there are some.
+ *
+ *   first      lo                                                hi        last
+ *     | samples | rows, day by day | samples of a marked day | rows | samples |
+ *
+ * The hours do when the windows are made of whole hours, else the minutes; a window over the whole
+ * range is made of anything. lo and hi are the outermost ends of rows in the range, hi not behind
+ * what is rolled up. Days without rows have no samples, unless they are marked. Of a marked day
+ * whose samples have begun to expire, rows that begin before are still what there is to know.
+ */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "db/db_series_query.h"
+#include "db/db_series_rollup.h"
+
+static bool takes(vv_aggregate a)
+{
+    switch (a) {
+    case VV_AGG_COUNT:
+    case VV_AGG_SUM:
+    case VV_AGG_AVG:
+    case VV_AGG_MIN:
+    case VV_AGG_MAX:
+    case VV_AGG_FIRST:
+    case VV_AGG_LAST:
+    case VV_AGG_STDDEV:
+    case VV_AGG_RANGE:
+    case VV_AGG_PERCENT_GOOD:
+        return true;
+    case VV_AGG_NONE:
+    case VV_AGG_RATE:
+    case VV_AGG_INCREASE:
+    case VV_AGG_TIME_AVG_STEP:
+    case VV_AGG_TIME_AVG_LINEAR:
+    case VV_AGG_PERCENTILE:
+        return false;
+    }
+    return false;
+}
+
+void db_series_tier_choose(vv_series_cursor *c, int64_t now_ns)
+{
+    const vv_series_query *q = &c->q;
+    const cat_table *cat = c->table.cat;
+    c->has_tier = false;
+    if (!cat_has_rollups(cat) || !takes(q->aggregate) ||
+        (q->all_quality && q->aggregate != VV_AGG_PERCENT_GOOD))
+        return;
+    for (unsigned tier = SERIES_TIERS; tier-- > 0 && !c->has_tier;) {
+        int64_t span = series_tier_span[tier];
+        c->has_tier = q->step_ns % span == 0 && (q->step_ns == 0 || q->offset_ns % span == 0);
+        c->tier = tier;
+    }
+    int64_t keep = cat_rollup_retention(cat, c->tier);
+    if (keep == 0 || __builtin_sub_overflow(now_ns, keep, &c->tier_first))
+        c->tier_first = INT64_MIN;
+}
+
+void db_series_tier_close(vv_series_cursor *c)
+{
+    vv_cursor_close(c->rows_at);
+    vv_cursor_close(c->marks_at);
+    vv_free(c->rows);
+}
+
+static vv_status open_one(vv_series_cursor *c, const uint8_t *prefix, size_t len, vv_cursor **out,
+                          vv_error *err)
+{
+    vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
+    opt.snapshot = c->at;
+    opt.prefix = vv_slice_of(prefix, len);
+    return vv_cursor_open(&c->table, &opt, out, err);
+}
+
+/* Made when the first series needs them. */
+static vv_status open_tier(vv_series_cursor *c, vv_error *err)
+{
+    const uint8_t rows[2] = {DB_SERIES_ROWS, (uint8_t)c->tier};
+    const uint8_t marks = DB_SERIES_DIRTY;
+    vv_status st = VV_OK;
+    if (c->rows == NULL) {
+        c->rows = vv_alloc(sizeof *c->rows);
+        if (c->rows == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "no memory for rows of a rollup");
+        vv_budget_take(&c->table.db->budget, VV_BUDGET_QUERY, sizeof *c->rows);
+        c->memory += sizeof *c->rows;
+    }
+    if (c->rows_at == NULL)
+        st = open_one(c, rows, sizeof rows, &c->rows_at, err);
+    if (st == VV_OK && c->marks_at == NULL)
+        st = open_one(c, &marks, 1, &c->marks_at, err);
+    return st;
+}
+
+/* The day of the series that a cursor stands at; the highest there is behind its last. */
+static int64_t day_at(const vv_cursor *at, size_t id_from, uint64_t id)
+{
+    if (!vv_cursor_valid(at))
+        return INT64_MAX;
+    vv_slice key = vv_cursor_key(at);
+    if (key.len != id_from + 16 || vv_get_be64(key.data + id_from) != id)
+        return INT64_MAX;
+    return db_time_decode(key.data + id_from + 8);
+}
+
+static int64_t day_of_rows(const vv_series_cursor *c)
+{
+    return day_at(c->rows_at, 2, c->entry->id);
+}
+
+static int64_t day_of_mark(const vv_series_cursor *c)
+{
+    return day_at(c->marks_at, 1, c->entry->id);
+}
+
+static vv_status seek(vv_series_cursor *c, int64_t day, vv_error *err)
+{
+    uint8_t rows[DB_SERIES_ROWS_KEY];
+    uint8_t mark[DB_SERIES_DIRTY_KEY];
+    size_t len = db_series_rows_key(c->tier, c->entry->id, day, rows);
+    vv_status st = vv_cursor_seek(c->rows_at, vv_slice_of(rows, len), err);
+    len = db_series_dirty_key(c->entry->id, day, mark);
+    return st == VV_OK ? vv_cursor_seek(c->marks_at, vv_slice_of(mark, len), err) : st;
+}
+
+/* Rows of windows from t on that begin before `to`. */
+static vv_status give_rows(const vv_series_cursor *c, int64_t begin, int64_t t, int64_t to,
+                           series_window *w, vv_error *err)
+{
+    vv_status st = VV_OK;
+    int64_t span = series_tier_span[c->tier];
+    for (uint32_t i = 0; st == VV_OK && i < c->rows->count; i++) {
+        int64_t at = begin + c->rows->slot[i] * span;
+        if (at < t)
+            continue;
+        if (at >= to)
+            break;
+        st = series_window_summary(w, &c->rows->row[i], err);
+    }
+    return st;
+}
+
+/* What is known of [t, stop), all of one day that has rows or a mark. */
+static vv_status give_day(vv_series_cursor *c, int64_t day, int64_t t, int64_t stop,
+                          series_window *w, vv_error *err)
+{
+    int64_t begin = db_series_bucket_begin(DB_SERIES_DAY_CLASS, day);
+    bool is_marked = day_of_mark(c) == day;
+    int64_t raw_from = is_marked ? t : stop;
+    vv_status st = VV_OK;
+    if (day_of_rows(c) == day) {
+        st = series_rows_decode(vv_cursor_value(c->rows_at), c->tier, begin, c->rows, err);
+        if (st != VV_OK)
+            return vv_wrap(err, st, "series %llu", (unsigned long long)c->entry->id);
+        int64_t expired = db_series_round_up(c->raw_first, series_tier_span[c->tier]);
+        if (c->rows->is_raw)
+            raw_from = t;
+        else if (is_marked && expired > t)
+            raw_from = expired < stop ? expired : stop;
+        st = give_rows(c, begin, t, raw_from, w, err);
+        if (st == VV_OK)
+            st = vv_cursor_next(c->rows_at, err);
+    }
+    if (st == VV_OK && is_marked)
+        st = vv_cursor_next(c->marks_at, err);
+    return st == VV_OK && raw_from < stop ? db_series_read_raw(c, w, raw_from, stop - 1, err) : st;
+}
+
+static vv_status give_days(vv_series_cursor *c, int64_t lo, int64_t hi, series_window *w,
+                           vv_error *err)
+{
+    vv_status st = open_tier(c, err);
+    if (st == VV_OK)
+        st = seek(c, db_series_day(lo), err);
+    while (st == VV_OK) {
+        int64_t rows = day_of_rows(c);
+        int64_t mark = day_of_mark(c);
+        int64_t day = rows < mark ? rows : mark;
+        if (day > db_series_day(hi - 1))
+            break;
+        int64_t t = db_series_bucket_begin(DB_SERIES_DAY_CLASS, day);
+        int64_t last = db_series_bucket_last(DB_SERIES_DAY_CLASS, day);
+        st = give_day(c, day, t > lo ? t : lo, last < hi - 1 ? last + 1 : hi, w, err);
+    }
+    return st;
+}
+
+vv_status db_series_tier_read(vv_series_cursor *c, series_window *w, vv_error *err)
+{
+    int64_t span = series_tier_span[c->tier];
+    int64_t rolled = INT64_MIN;
+    int64_t lo = db_series_round_up(c->first > c->tier_first ? c->first : c->tier_first, span);
+    int64_t hi = db_series_round_down(c->q.end_ns, span);
+    lo = lo > DB_SERIES_ROLL_MIN ? lo : DB_SERIES_ROLL_MIN;
+    vv_status st = VV_OK;
+    if (lo < atomic_load_explicit(&c->entry->rolled, memory_order_relaxed))
+        st = db_series_rolled_get(&c->table, c->at, c->entry->id, &rolled, err);
+    hi = hi < rolled ? hi : rolled;
+    if (st == VV_OK && lo >= hi)
+        return db_series_read_raw(c, w, c->first, c->last, err);
+    if (st == VV_OK && lo > c->first)
+        st = db_series_read_raw(c, w, c->first, lo - 1, err);
+    if (st == VV_OK)
+        st = give_days(c, lo, hi, w, err);
+    return st == VV_OK && hi <= c->last ? db_series_read_raw(c, w, hi, c->last, err) : st;
+}
