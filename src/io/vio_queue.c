@@ -155,10 +155,11 @@ static vv_status run_one(vio *io, vio_req *req, vv_error *err)
     req->ctx = &done;
     if (st == VV_OK)
         st = vio_submit(q, &req, 1, err);
+    while (st == VV_OK && !done)
+        (void)vio_poll(q, 1);
+    req->ctx = NULL; /* it ends with this call */
     if (st != VV_OK)
         return st;
-    while (!done)
-        (void)vio_poll(q, 1);
     if (req->status != VV_OK && err != NULL)
         *err = req->err;
     return req->status;
