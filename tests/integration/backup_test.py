@@ -14,7 +14,7 @@ import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import grpc  # noqa: E402
-from varvelib import BUILD, Messages, TempDir, Varved, method, varve  # noqa: E402
+from varvelib import BUILD, Messages, TempDir, Varved, method, varve, wait_until  # noqa: E402
 
 PB = Messages()
 KEYS = 300
@@ -154,17 +154,23 @@ def crc32c(data):
     return crc ^ 0xFFFFFFFF
 
 
-def transfers(server, rank):
+def figures(server):
     text = urllib.request.urlopen(f"http://{server.ingest}/metrics").read().decode()
-    found = {line.split()[0]: float(line.split()[1]) for line in text.splitlines()
-             if line.startswith("varve_")}
+    return {line.split()[0]: float(line.split()[1]) for line in text.splitlines()
+            if line.startswith("varve_")}
+
+
+def transfers(server, rank):
+    found = figures(server)
     assert found["varve_compactions_total"] == 0
     return found[f'varve_io_transfers_total{{rank="{rank}"}}']
 
 
 def copies_rank_behind_reads(tmp):
     with Varved(tmp / "ranked", settings("lsm", tmp / "ranked-repo")) as server:
-        ok("put", "--server", server.ingest, "-T", "kv", "k", "v")
+        for key in ("a", "b"):  # more than a memtable: there is a run to copy
+            ok("put", "--server", server.ingest, "-T", "kv", key, "v" * 100000)
+        wait_until(lambda: figures(server)["varve_flushes_total"] > 0, 60, "a flush")
         before = transfers(server, "compaction")
         ok("backup", "create", "--server", server.ingest)
         assert transfers(server, "compaction") > before
