@@ -6,7 +6,7 @@
  *     nats_feed feed DIR URL [core]        until a line or the end comes on stdin; "stats" asks
  *     nats_feed check DIR COUNT [POISON_EVERY]     messages 1..COUNT, each once, and its letters
  *     nats_feed stream URL STREAM delete           as an operator would
- *     nats_feed pace URL STREAM RATE SECONDS       so many a second, into a stream of 1 GiB at most
+ *     nats_feed pace URL STREAM RATE SECONDS       so many a second, into a stream of 4 GiB at most
  *
  * Message n is the sample n ms after BASE of sensor s<n % SENSORS>, with the value n.
  */
@@ -165,7 +165,7 @@ static natsStatus make_bounded(jsCtx *js, const char *stream)
     config.Subjects = subjects;
     config.SubjectsLen = 1;
     config.Storage = js_FileStorage;
-    config.MaxBytes = INT64_C(1) << 30;
+    config.MaxBytes = INT64_C(4) << 30;
     return s == NATS_OK ? js_AddStream(NULL, js, &config, NULL, NULL) : s;
 }
 
