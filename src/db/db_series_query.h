@@ -44,7 +44,7 @@ struct vv_series_cursor {
     uint32_t *quality; /* [points.count] of samples that are points; else not looked at */
     uint32_t quality_cap;
     bool has_quality; /* one of them is not good */
-    uint64_t memory; /* reserved of the budget */
+    uint64_t memory;  /* reserved of the budget */
     /* Of rollups: db_series_tier.c. */
     bool has_tier; /* rows of `tier` may answer */
     unsigned tier;

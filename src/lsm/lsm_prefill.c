@@ -15,8 +15,9 @@
 #include "base/util.h"
 #include "lsm/lsm_run.h"
 
-#define SUM_SIZE 8u /* of a block: names its run and number, and nobody looks at it in the cache   \
-                     */
+#define SUM_SIZE                                                                                   \
+    8u /* of a block: names its run and number, and nobody looks at it in the cache                \
+        */
 
 static lsm_prefill_block *place_of(lsm_prefill *p, uint32_t block)
 {

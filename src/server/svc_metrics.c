@@ -13,8 +13,8 @@
 #include "base/util.h"
 #include "ingest/ingest.h"
 #include "server/node.h"
-#include "server/svc_series_write.h"
 #include "server/svc_nats.h"
+#include "server/svc_series_write.h"
 #include "server/svc_util.h"
 
 #define METRICS_MAX (256u * 1024)
