@@ -613,6 +613,7 @@ static vv_status finish(vv_samples *s, vv_error *err)
         if (err != NULL)
             *err = share->error;
     }
+    assert(told != NULL); /* a table has a partition */
     s->result.write = told->batch.result;
     return st;
 }

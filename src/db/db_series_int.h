@@ -225,6 +225,7 @@ typedef struct db_series {
  * its id by their number, too. */
 static inline uint32_t db_series_partition(const vv_table *table, uint64_t id_or_hash)
 {
+    assert(table->partition_count > 0);
     return (uint32_t)(id_or_hash % table->partition_count);
 }
 static inline vv_table db_series_part_at(const vv_table *table, uint64_t id_or_hash)

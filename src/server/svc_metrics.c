@@ -116,7 +116,7 @@ static void writes(vv_buf *out, const vv_stats *s)
             seconds(s->stalled_ns));
     counter(out, "varve_groups_apart_total", "Groups of writes applied by several threads.",
             (double)s->groups_apart);
-    counter(out, "varve_rollup_days_total", "Days of series rolled up into minutes and hours.",
+    counter(out, "varve_rollups_total", "Days of series rolled up into minutes and hours.",
             (double)s->rollup_days);
     counter(out, "varve_rollup_repairs_total", "Days rolled up anew because they had changed.",
             (double)s->rollup_repairs);

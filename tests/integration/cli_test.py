@@ -140,11 +140,11 @@ def reads_at_a_time(where):
     aged = ["-T", "aged"]
     ok("table", *where, "create", "aged", "--retention", "1m")
     ok("put", *where, *aged, "k", "one", "-q")
-    time.sleep(0.05)  # times are kept 29 ms apart
+    time.sleep(0.3)  # times are kept 29 ms apart, and written a little later
     ok("put", *where, *aged, "later", "x", "-q")
-    time.sleep(0.01)
+    time.sleep(0.3)
     then = datetime.datetime.now(datetime.timezone.utc).isoformat()
-    time.sleep(0.01)
+    time.sleep(0.3)
     ok("put", *where, *aged, "k", "two", "-q")
     ok("put", *where, *aged, "new", "x", "-q")
     at = [*where, *aged, "--as-of", then]
