@@ -34,6 +34,7 @@ echo "== clang-tidy and the warnings of clang"
 # The build directory is there for the commands and the generated headers. The unit tests are built
 # with clang by the sanitizers' build.
 [ -f build-lint/build.ninja ] || CC=clang meson setup build-lint --buildtype=debug >/dev/null
+ninja -C build-lint --quiet build.ninja # the list below is that of the present files
 ninja -C build-lint -t targets all | sed -nE 's/^(proto\/.*\.[ch]): CUSTOM_COMMAND.*/\1/p' |
     xargs ninja -C build-lint --quiet
 [ "${1:-}" != deep ] || ninja -C build-lint --quiet
