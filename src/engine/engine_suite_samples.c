@@ -65,7 +65,8 @@ void suite_set_apply(suite_series *s, vv_slice bytes)
         assert_ok(series_chunk_decode(chunk, &c, &err), err);
         for (uint32_t i = 0; i < c.count; i++) {
             int64_t t = time[i];
-            assert_true(t >= 0 && t < SUITE_SET_SPAN);
+            if (t < 0 || t >= SUITE_SET_SPAN)
+                fail_msg("a sample at %lld", (long long)t);
             s->present[t] = true;
             s->value[t] = value[i];
             s->quality[t] = c.has_quality ? quality[i] : 0;

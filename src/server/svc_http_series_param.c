@@ -137,11 +137,11 @@ static vv_status take_duration(const prom_params *params, const char *name, int6
                                vv_error *err)
 {
     vv_slice text = prom_param_get(params, name);
-    bool is_negative = text.len > 1 && text.data[0] == '-';
-    vv_slice rest = is_negative ? vv_slice_of(text.data + 1, text.len - 1) : text;
     int64_t ns = 0;
     if (text.data == NULL)
         return VV_OK;
+    bool is_negative = text.len > 1 && text.data[0] == '-';
+    vv_slice rest = is_negative ? vv_slice_of(text.data + 1, text.len - 1) : text;
     if (rest.len == 0 || rest.data[0] == '-' ||
         !(time_text_parse_number(rest, VV_NS_PER_S, &ns) || promql_duration(rest, &ns)))
         return fail_text(name, text, "a duration, as 15 (seconds) or 1h30m", err);

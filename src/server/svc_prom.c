@@ -98,7 +98,9 @@ static vv_status no_samples(void *ctx, const vv_matcher *matchers, size_t matche
 
 static promql_source source_of(const prom_ask *a)
 {
-    return a->table == NULL ? (promql_source){.select = no_samples} : prom_source_of(a->table);
+    if (a->table != NULL)
+        return prom_source_of(a->table);
+    return (promql_source){.select = no_samples};
 }
 
 /* ---- query, query_range ---- */

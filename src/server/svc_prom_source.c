@@ -49,9 +49,10 @@ static vv_status grow(gathering *g, size_t more, vv_error *err)
 
 static vv_status take_block(gathering *g, const vv_series_block *block, vv_error *err)
 {
-    vv_status st = grow(g, block->count, err);
-    if (st != VV_OK)
+    vv_status st = block->count == 0 ? VV_OK : grow(g, block->count, err);
+    if (st != VV_OK || block->count == 0)
         return st;
+    assert(g->time_ns != NULL && g->value != NULL);
     memcpy(g->time_ns + g->count, block->time_ns, block->count * sizeof *g->time_ns);
     for (size_t i = 0; i < block->count; i++)
         g->value[g->count + i] = block->f64 != NULL ? block->f64[i] : (double)block->i64[i];
@@ -141,6 +142,7 @@ static vv_status select_series(void *ctx, const vv_matcher *matchers, size_t mat
     if (st == VV_OK && all == NULL)
         st = no_room(&g, err);
     if (st == VV_OK) {
+        assert(all != NULL);
         if (g.series_count > 0)
             memcpy(all, g.series, g.series_count * sizeof *all);
         *out = all;

@@ -213,7 +213,7 @@ static void put_labels(vv_buf *out, const vv_label *labels, size_t count)
 
 static uint64_t zigzag(int64_t v)
 {
-    return (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
+    return (uint64_t)v << 1 ^ (v < 0 ? UINT64_MAX : 0);
 }
 
 static void put_times(vv_buf *out, const vv_series_block *b)
