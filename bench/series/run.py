@@ -147,7 +147,7 @@ class Varve(Server):
                 {"table": "metrics", "match": "cpu_usage_user"}),
         }
         own.update({f"{name} as Prometheus": path for name, path in
-                    prom_questions("/prometheus/api/v1/", hours, True).items()})
+                    prom_questions("/prometheus/api/v1/", hours, False).items()})
         return own
 
     def stop(self):
