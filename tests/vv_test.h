@@ -45,6 +45,27 @@
                      vv_status_name(want));                                                        \
     } while (0)
 
+/* cmocka's checks belong to the main thread: others count and tell, and it asserts that
+ * vv_check_failures is 0. */
+static inline int *vv_check_count(void)
+{
+    static int count;
+    return &count;
+}
+
+static inline int vv_check_failures(void)
+{
+    return __atomic_load_n(vv_check_count(), __ATOMIC_SEQ_CST);
+}
+
+#define VV_CHECK(cond)                                                                             \
+    do {                                                                                           \
+        if (!(cond)) {                                                                             \
+            (void)__atomic_add_fetch(vv_check_count(), 1, __ATOMIC_SEQ_CST);                       \
+            (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                       \
+        }                                                                                          \
+    } while (0)
+
 /* The seed of this run: VV_SEED, or a fixed one, so that a push is repeatable. */
 static inline uint64_t vv_test_seed(uint64_t fixed)
 {

@@ -21,16 +21,7 @@
 #define MANY 120
 
 static vv_table *table;
-static atomic_int failures;
 static atomic_int writing;
-
-#define CHECK(cond)                                                                                \
-    do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            atomic_fetch_add(&failures, 1);                                                        \
-            (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                       \
-        }                                                                                          \
-    } while (0)
 
 static const char *const hosts[] = {"a", "b"};
 
@@ -50,7 +41,7 @@ static void write_all(void *arg)
         }
         vv_status st =
             append(table, "t", hosts[vv_rng_below(&rng, 2)], time, value, NULL, MANY, NULL, &err);
-        CHECK(st == VV_OK || st == VV_BUSY);
+        VV_CHECK(st == VV_OK || st == VV_BUSY);
     }
     atomic_fetch_sub(&writing, 1);
 }
@@ -66,7 +57,7 @@ static void delete_some(void *arg)
         int64_t start = (int64_t)vv_rng_below(&rng, ROUNDS) * A_ROUND + HOUR / 3;
         int64_t len = (int64_t)vv_rng_below(&rng, 60) * HOUR;
         vv_status st = vv_series_delete(table, &m, 1, start, start + len, NULL, &err);
-        CHECK(st == VV_OK || st == VV_BUSY);
+        VV_CHECK(st == VV_OK || st == VV_BUSY);
         (void)usleep(20000);
     }
 }
@@ -77,27 +68,27 @@ static void compare(answer *a, const char *host)
     vv_snapshot *at = NULL;
     vv_matcher m = {VV_MATCH_EQ, S("host"), S(host)};
     vv_series_query q = VV_SERIES_QUERY_INIT;
-    CHECK(vv_snapshot_create(table->db, &at, &err) == VV_OK);
+    VV_CHECK(vv_snapshot_create(table->db, &at, &err) == VV_OK);
     q.matchers = &m;
     q.matcher_count = 1;
     q.end_ns = ROUNDS * A_ROUND;
     q.snapshot = at;
     double sum = 0;
-    CHECK(ask(table, &q, a, &err) == VV_OK);
+    VV_CHECK(ask(table, &q, a, &err) == VV_OK);
     size_t count = a->count;
     for (size_t i = 0; i < count && i < ARRAY_LEN(a->value); i++)
         sum += a->value[i];
     q.step_ns = HOUR;
     q.aggregate = VV_AGG_COUNT;
     double counted = 0;
-    CHECK(ask(table, &q, a, &err) == VV_OK);
+    VV_CHECK(ask(table, &q, a, &err) == VV_OK);
     for (size_t i = 0; i < a->count; i++)
         counted += a->value[i];
     q.step_ns = 0;
     q.aggregate = VV_AGG_SUM;
-    CHECK(ask(table, &q, a, &err) == VV_OK);
-    CHECK(counted == (double)count);
-    CHECK(count == 0 || a->value[0] == sum);
+    VV_CHECK(ask(table, &q, a, &err) == VV_OK);
+    VV_CHECK(counted == (double)count);
+    VV_CHECK(count == 0 || a->value[0] == sum);
     vv_snapshot_release(at);
 }
 
@@ -153,7 +144,7 @@ static void rollups_are_true_beside_appends_and_deletions(void **state)
     compare(a, "a");
     compare(a, "b");
     free(a);
-    assert_int_equal(atomic_load(&failures), 0);
+    assert_int_equal(vv_check_failures(), 0);
     assert_int_equal(stats.rollup_failures, 0);
     vv_table_close(table);
     assert_ok(vv_db_close(db, &err), err);

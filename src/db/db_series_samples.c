@@ -325,26 +325,27 @@ static void end_run(vv_samples *s, const int64_t *time_ns, const uint32_t *quali
     s->count += (uint32_t)n;
 }
 
+static vv_status add_numbers(vv_samples *s, vv_sample_type type, const int64_t *time_ns,
+                             const void *value, const uint32_t *quality, size_t n, vv_error *err)
+{
+    vv_status st = begin_run(s, type, n, 0, err);
+    if (st != VV_OK || n == 0)
+        return st;
+    memcpy(s->value + s->count, value, n * sizeof s->value[0]);
+    end_run(s, time_ns, quality, n);
+    return VV_OK;
+}
+
 vv_status vv_samples_f64(vv_samples *s, const int64_t *time_ns, const double *value,
                          const uint32_t *quality, size_t n, vv_error *err)
 {
-    vv_status st = begin_run(s, VV_F64, n, 0, err);
-    if (st != VV_OK || n == 0)
-        return st;
-    memcpy(s->value + s->count, value, n * sizeof *value);
-    end_run(s, time_ns, quality, n);
-    return VV_OK;
+    return add_numbers(s, VV_F64, time_ns, value, quality, n, err);
 }
 
 vv_status vv_samples_i64(vv_samples *s, const int64_t *time_ns, const int64_t *value,
                          const uint32_t *quality, size_t n, vv_error *err)
 {
-    vv_status st = begin_run(s, VV_I64, n, 0, err);
-    if (st != VV_OK || n == 0)
-        return st;
-    memcpy(s->value + s->count, value, n * sizeof *value);
-    end_run(s, time_ns, quality, n);
-    return VV_OK;
+    return add_numbers(s, VV_I64, time_ns, value, quality, n, err);
 }
 
 vv_status vv_samples_bool(vv_samples *s, const int64_t *time_ns, const bool *value,

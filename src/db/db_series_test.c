@@ -218,12 +218,5 @@ int main(void)
         TP(fault_negative_times),
         TP(fault_a_restart_loses_nothing),
     };
-    engine_under_test = &lsm_ops;
-    int failed = cmocka_run_group_tests_name("lsm", tests, NULL, NULL);
-    test_partitions = 3;
-    failed += cmocka_run_group_tests_name("lsm, 3 partitions", tests, NULL, NULL);
-    test_partitions = 1;
-    engine_under_test = &btree_ops;
-    failed += cmocka_run_group_tests_name("btree", tests, NULL, NULL);
-    return failed;
+    return run_on_each(tests, ARRAY_LEN(tests));
 }

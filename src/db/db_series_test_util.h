@@ -132,4 +132,17 @@ static inline void flush_all(vv_db *db)
     assert_ok(vv_checkpoint(db, &err), err);
 }
 
+/* On lsm, on lsm with three partitions, on the tree: main's answer. */
+static inline int run_on_each(const struct CMUnitTest *tests, size_t count)
+{
+    engine_under_test = &lsm_ops;
+    int failed = _cmocka_run_group_tests("lsm", tests, count, NULL, NULL);
+    test_partitions = 3;
+    failed += _cmocka_run_group_tests("lsm, 3 partitions", tests, count, NULL, NULL);
+    test_partitions = 1;
+    engine_under_test = &btree_ops;
+    failed += _cmocka_run_group_tests("btree", tests, count, NULL, NULL);
+    return failed;
+}
+
 #endif

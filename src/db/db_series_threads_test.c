@@ -18,23 +18,14 @@
 #define SERIES 40
 
 static vv_table *table;
-static atomic_int failures;
 static atomic_int writing;
 static atomic_int done_count;
-
-#define CHECK(cond)                                                                                \
-    do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            atomic_fetch_add(&failures, 1);                                                        \
-            (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                       \
-        }                                                                                          \
-    } while (0)
 
 static void note_append(void *ctx, vv_status st, const vv_append_result *r, const vv_error *err)
 {
     (void)err;
-    CHECK(st == VV_OK);
-    CHECK(r->accepted == SERIES + 1);
+    VV_CHECK(st == VV_OK);
+    VV_CHECK(r->accepted == SERIES + 1);
     atomic_store((atomic_int *)ctx, 1);
     atomic_fetch_add(&done_count, 1);
 }
@@ -48,8 +39,8 @@ static void fill(vv_samples *s, int writer, int round)
         (void)snprintf(host, sizeof host, i == SERIES ? "gone" : "h%d", i);
         const int64_t time = (int64_t)round * WRITERS + writer;
         const double value = round;
-        CHECK(begin_series(s, "t", host, VV_F64, &err) == VV_OK);
-        CHECK(vv_samples_f64(s, &time, &value, NULL, 1, &err) == VV_OK);
+        VV_CHECK(begin_series(s, "t", host, VV_F64, &err) == VV_OK);
+        VV_CHECK(vv_samples_f64(s, &time, &value, NULL, 1, &err) == VV_OK);
     }
 }
 
@@ -58,15 +49,15 @@ static void write_all(void *arg)
     int writer = (int)(intptr_t)arg;
     vv_error err = {0};
     vv_samples *s = vv_samples_create(table);
-    CHECK(s != NULL);
+    VV_CHECK(s != NULL);
     for (int round = 0; s != NULL && round < ROUNDS; round++) {
         fill(s, writer, round);
         if (writer % 2 == 0) {
-            CHECK(vv_series_append(s, VV_DURABLE_OS, NULL, &err) == VV_OK);
+            VV_CHECK(vv_series_append(s, VV_DURABLE_OS, NULL, &err) == VV_OK);
             continue;
         }
         atomic_int answered = 0;
-        CHECK(vv_series_append_async(s, VV_DURABLE_OS, note_append, &answered, &err) == VV_OK);
+        VV_CHECK(vv_series_append_async(s, VV_DURABLE_OS, note_append, &answered, &err) == VV_OK);
         while (!atomic_load(&answered))
             (void)usleep(50);
     }
@@ -80,8 +71,8 @@ static void drop_all(void *arg)
     vv_matcher m = {VV_MATCH_EQ, S("host"), S("gone")};
     (void)arg;
     while (atomic_load(&writing) > 0) {
-        CHECK(vv_series_drop(table, &m, 1, NULL, &err) == VV_OK);
-        CHECK(vv_series_delete(table, &m, 1, 0, 5, NULL, &err) == VV_OK);
+        VV_CHECK(vv_series_drop(table, &m, 1, NULL, &err) == VV_OK);
+        VV_CHECK(vv_series_delete(table, &m, 1, 0, 5, NULL, &err) == VV_OK);
         (void)usleep(300);
     }
 }
@@ -89,7 +80,7 @@ static void drop_all(void *arg)
 static int look_at_newest(void *ctx, const vv_series_info *info, const vv_sample *sample)
 {
     (void)info;
-    CHECK(sample->time_ns >= *(int64_t *)ctx);
+    VV_CHECK(sample->time_ns >= *(int64_t *)ctx);
     *(int64_t *)ctx = sample->time_ns;
     return 0;
 }
@@ -102,16 +93,16 @@ static void read_all(void *arg)
     vv_matcher m = {VV_MATCH_EQ, S("host"), S("h7")};
     (void)arg;
     while (atomic_load(&writing) > 0) {
-        CHECK(vv_series_latest(table, &m, 1, look_at_newest, &newest, &err) == VV_OK);
+        VV_CHECK(vv_series_latest(table, &m, 1, look_at_newest, &newest, &err) == VV_OK);
         vv_series_query q = VV_SERIES_QUERY_INIT;
         int next[WRITERS] = {0};
         q.matchers = &m;
         q.matcher_count = 1;
         q.end_ns = 1000000;
-        CHECK(ask(table, &q, a, &err) == VV_OK);
+        VV_CHECK(ask(table, &q, a, &err) == VV_OK);
         for (size_t i = 0; i < a->count; i++) {
             int w = (int)(a->time[i] % WRITERS);
-            CHECK(a->value[i] == (double)next[w]);
+            VV_CHECK(a->value[i] == (double)next[w]);
             next[w]++;
         }
     }
@@ -155,7 +146,7 @@ static void run_threads(uint32_t room)
                   err);
     for (int i = 0; i < WRITERS + 3; i++)
         threads->join(thread[i]);
-    assert_int_equal(atomic_load(&failures), 0);
+    assert_int_equal(vv_check_failures(), 0);
     assert_int_equal(atomic_load(&done_count), WRITERS / 2 * ROUNDS);
     answer *a = malloc(sizeof *a);
     int count = 0;

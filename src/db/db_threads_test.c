@@ -35,23 +35,13 @@ static atomic_uint_fast64_t swapped;
 static atomic_uint_fast64_t answered;
 static atomic_uint_fast64_t queued;
 static atomic_uint_fast64_t commits;
-static atomic_int failures;
-
-/* cmocka's checks belong to the main thread: others count and tell. */
-#define CHECK(cond)                                                                                \
-    do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            atomic_fetch_add(&failures, 1);                                                        \
-            (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                       \
-        }                                                                                          \
-    } while (0)
 
 static uint64_t read_number(const vv_snapshot *snap, const char *key)
 {
     vv_value v;
     vv_error err = {0};
     vv_status st = vv_get(kv, snap, vv_slice_str(key), &v, &err);
-    CHECK(st == VV_OK || st == VV_NOT_FOUND);
+    VV_CHECK(st == VV_OK || st == VV_NOT_FOUND);
     if (st != VV_OK)
         return 0;
     uint64_t n = vv_get_le64(v.data.data);
@@ -77,7 +67,7 @@ static void load_once(const char *first, const char *last, uint64_t n)
     vv_bulk *load = NULL;
     vv_slice value = number(n, bytes);
     vv_status st = vv_bulk_begin(kv, &load, &err);
-    CHECK(st == VV_OK);
+    VV_CHECK(st == VV_OK);
     if (st != VV_OK)
         return;
     st = vv_bulk_put(load, vv_slice_str(first), value, 0, &err);
@@ -87,15 +77,15 @@ static void load_once(const char *first, const char *last, uint64_t n)
     }
     if (st == VV_OK)
         st = vv_bulk_put(load, vv_slice_str(last), value, 0, &err);
-    CHECK(st == VV_OK);
+    VV_CHECK(st == VV_OK);
     if (st != VV_OK || n % 5 == 4) {
         vv_bulk_abort(load);
         return;
     }
     vv_write_result result = {0};
     st = vv_bulk_finish(load, &result, &err);
-    CHECK(st == VV_OK && result.version > 0);
-    CHECK(st != VV_OK || read_number(NULL, last) == n);
+    VV_CHECK(st == VV_OK && result.version > 0);
+    VV_CHECK(st != VV_OK || read_number(NULL, last) == n);
     atomic_fetch_add(&commits, 1);
 }
 
@@ -111,10 +101,10 @@ static void loader(void *arg)
     for (uint64_t n = 1; !atomic_load(&stop); n++) {
         load_once(first, last, n);
         vv_snapshot *snap = NULL;
-        CHECK(vv_snapshot_create(db, &snap, &err) == VV_OK);
+        VV_CHECK(vv_snapshot_create(db, &snap, &err) == VV_OK);
         uint64_t a = read_number(snap, first);
-        CHECK(a == read_number(snap, last));
-        CHECK(a >= before);
+        VV_CHECK(a == read_number(snap, last));
+        VV_CHECK(a >= before);
         before = a;
         vv_snapshot_release(snap);
     }
@@ -132,11 +122,11 @@ static void writer(void *arg)
     vv_batch *batch = vv_batch_create(db);
     for (uint64_t n = 1; !atomic_load(&stop); n++) {
         vv_batch_clear(batch);
-        CHECK(vv_batch_put(batch, kv, vv_slice_str(a), number(n, bytes), 0, &err) == VV_OK);
-        CHECK(vv_batch_put(batch, kv, vv_slice_str(b), number(n, bytes), 0, &err) == VV_OK);
+        VV_CHECK(vv_batch_put(batch, kv, vv_slice_str(a), number(n, bytes), 0, &err) == VV_OK);
+        VV_CHECK(vv_batch_put(batch, kv, vv_slice_str(b), number(n, bytes), 0, &err) == VV_OK);
         vv_durability d = (n + (uint64_t)id) % 4 == 0 ? VV_DURABLE_OS : VV_DURABLE_SYNC;
-        CHECK(vv_write(db, batch, d, NULL, &err) == VV_OK);
-        CHECK(read_number(NULL, a) == n); /* one reads one's own writes */
+        VV_CHECK(vv_write(db, batch, d, NULL, &err) == VV_OK);
+        VV_CHECK(read_number(NULL, a) == n); /* one reads one's own writes */
         atomic_fetch_add(&commits, 1);
     }
     vv_batch_destroy(batch);
@@ -153,7 +143,7 @@ static void swapper(void *arg)
         vv_status st =
             vv_compare_and_swap(kv, vv_slice_str("counter"), n > 0, number(n, old_bytes),
                                 number(n + 1, new_bytes), 0, VV_DURABLE_DEFAULT, NULL, &err);
-        CHECK(st == VV_OK || st == VV_CONFLICT);
+        VV_CHECK(st == VV_OK || st == VV_CONFLICT);
         if (st == VV_OK)
             atomic_fetch_add(&swapped, 1);
     }
@@ -170,7 +160,7 @@ static void batch_done(void *ctx, vv_status status, const vv_write_result *resul
 {
     ticket *t = ctx;
     (void)err;
-    CHECK(status == VV_OK && result->version > *t->last_version);
+    VV_CHECK(status == VV_OK && result->version > *t->last_version);
     *t->last_version = result->version;
     vv_batch_destroy(t->batch);
     free(t);
@@ -188,12 +178,12 @@ static void async_writer(void *arg)
         ticket *t = malloc(sizeof *t);
         *t = (ticket){vv_batch_create(db), &last_version[id]};
         (void)snprintf(key, sizeof key, "q%ld/%" PRIu64, id, n % 500);
-        CHECK(vv_batch_put(t->batch, kv, vv_slice_str(key), number(n, bytes), 0, &err) == VV_OK);
+        VV_CHECK(vv_batch_put(t->batch, kv, vv_slice_str(key), number(n, bytes), 0, &err) == VV_OK);
         vv_status st;
         while ((st = vv_write_async(db, t->batch, n % 3 == 0 ? VV_DURABLE_NONE : VV_DURABLE_SYNC,
                                     batch_done, t, &err)) == VV_BUSY)
             (void)usleep(100);
-        CHECK(st == VV_OK);
+        VV_CHECK(st == VV_OK);
         atomic_fetch_add(&queued, 1);
         while (atomic_load(&queued) - atomic_load(&answered) > ASYNC_DEPTH)
             (void)usleep(50);
@@ -208,8 +198,8 @@ static void check_pairs(const vv_snapshot *snap, uint64_t seen[WRITERS])
         (void)snprintf(a, sizeof a, "a%ld", id);
         (void)snprintf(b, sizeof b, "z%ld", id);
         uint64_t n = read_number(snap, a);
-        CHECK(n == read_number(snap, b));
-        CHECK(n >= seen[id]);
+        VV_CHECK(n == read_number(snap, b));
+        VV_CHECK(n >= seen[id]);
         seen[id] = n;
     }
 }
@@ -220,16 +210,16 @@ static void walk(const vv_snapshot *snap)
     vv_cursor *c = NULL;
     vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
     opt.snapshot = snap;
-    CHECK(vv_cursor_open(kv, &opt, &c, &err) == VV_OK);
-    CHECK(vv_cursor_seek(c, vv_slice_of(NULL, 0), &err) == VV_OK);
+    VV_CHECK(vv_cursor_open(kv, &opt, &c, &err) == VV_OK);
+    VV_CHECK(vv_cursor_seek(c, vv_slice_of(NULL, 0), &err) == VV_OK);
     uint8_t before[64] = {0};
     size_t before_len = 0;
     while (vv_cursor_valid(c)) {
         vv_slice key = vv_cursor_key(c);
-        CHECK(vv_slice_cmp(vv_slice_of(before, before_len), key) < 0);
+        VV_CHECK(vv_slice_cmp(vv_slice_of(before, before_len), key) < 0);
         before_len = key.len;
         memcpy(before, key.data, key.len);
-        CHECK(vv_cursor_next(c, &err) == VV_OK);
+        VV_CHECK(vv_cursor_next(c, &err) == VV_OK);
     }
     vv_cursor_close(c);
 }
@@ -241,7 +231,7 @@ static void reader(void *arg)
     for (unsigned n = 0; !atomic_load(&stop); n++) {
         vv_error err = {0};
         vv_snapshot *snap = NULL;
-        CHECK(vv_snapshot_create(db, &snap, &err) == VV_OK);
+        VV_CHECK(vv_snapshot_create(db, &snap, &err) == VV_OK);
         check_pairs(snap, seen);
         if (n % 8 == 0)
             walk(n % 16 == 0 ? snap : NULL);
@@ -258,18 +248,18 @@ static void table_maker(void *arg)
         vv_table *t = NULL;
         vv_table_options opt = VV_TABLE_OPTIONS_INIT;
         opt.kind = n % 2 == 0 ? VV_TABLE_RECORD : VV_TABLE_KV;
-        CHECK(vv_table_create(db, "brief", name, &opt, &t, &err) == VV_OK);
+        VV_CHECK(vv_table_create(db, "brief", name, &opt, &t, &err) == VV_OK);
         if (opt.kind == VV_TABLE_KV)
-            CHECK(vv_put(t, vv_slice_str("k"), vv_slice_str("v"), &err) == VV_OK);
+            VV_CHECK(vv_put(t, vv_slice_str("k"), vv_slice_str("v"), &err) == VV_OK);
         if (n % 5 == 0)
-            CHECK(vv_checkpoint(db, &err) == VV_OK);
+            VV_CHECK(vv_checkpoint(db, &err) == VV_OK);
         if (n % 7 == 0)
-            CHECK(vv_compact(kv, vv_slice_of(NULL, 0), vv_slice_of(NULL, 0), &err) == VV_OK);
-        CHECK(vv_table_drop(db, "brief", name, &err) == VV_OK);
+            VV_CHECK(vv_compact(kv, vv_slice_of(NULL, 0), vv_slice_of(NULL, 0), &err) == VV_OK);
+        VV_CHECK(vv_table_drop(db, "brief", name, &err) == VV_OK);
         vv_table_close(t);
         vv_stats s = {.size = sizeof s};
         vv_stats_read(db, &s);
-        CHECK(!s.failed);
+        VV_CHECK(!s.failed);
     }
 }
 
@@ -308,7 +298,7 @@ static void all_at_once(void **state)
         vv_threads_real()->join(thread[i]);
     while (atomic_load(&answered) < atomic_load(&queued))
         (void)usleep(1000);
-    assert_int_equal(atomic_load(&failures), 0);
+    assert_int_equal(vv_check_failures(), 0);
     assert_int_equal(read_number(NULL, "counter"), atomic_load(&swapped));
     print_message(
         "%llu commits, %llu swaps, %llu queued\n", (unsigned long long)atomic_load(&commits),

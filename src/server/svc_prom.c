@@ -96,10 +96,10 @@ static vv_status no_samples(void *ctx, const vv_matcher *matchers, size_t matche
     return *out == NULL ? vv_fail(err, VV_NO_MEMORY, "query: no memory") : VV_OK;
 }
 
-static promql_source source_of(const prom_ask *a)
+static promql_source source_of(prom_table *from)
 {
-    if (a->table != NULL)
-        return prom_source_of(a->table);
+    if (from->table != NULL)
+        return prom_source_of(from);
     return (promql_source){.select = no_samples};
 }
 
@@ -115,7 +115,8 @@ static vv_status evaluate(prom_ask *a, const promql_options *opt, vv_error *err)
     vv_status st = promql_parse(text, &expr, err);
     if (st != VV_OK)
         return st;
-    const promql_source source = source_of(a);
+    prom_table from = {.table = a->table, .budget = a->n->budget};
+    const promql_source source = source_of(&from);
     st = promql_eval(expr, &source, opt, &a->arena, &result, err);
     uint64_t size = st == VV_OK ? prom_result_size(&result) : 0;
     if (st == VV_OK)

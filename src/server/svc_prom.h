@@ -6,6 +6,7 @@
 #define VARVE_SERVER_SVC_PROM_H
 
 #include "base/arena.h"
+#include "base/budget.h"
 #include "base/buf.h"
 #include "promql/promql.h"
 #include "varve/series.h"
@@ -54,8 +55,12 @@ uint64_t prom_result_size(const promql_result *result);
 
 /* ---- svc_prom_source.c ---- */
 
-/** Samples of good quality of a table, as numbers; series of strings are not seen. table is
- * borrowed. */
-promql_source prom_source_of(vv_table *table);
+typedef struct prom_table {
+    vv_table *table;
+    vv_budget *budget; /* counts what is held beside the arena while samples are gathered */
+} prom_table;
+
+/** Samples of good quality of a table, as numbers; series of strings are not seen. Borrows from. */
+promql_source prom_source_of(prom_table *from);
 
 #endif

@@ -18,6 +18,8 @@ typedef struct gathering {
     size_t series_count;
     size_t series_cap;
     vv_arena *arena;
+    vv_budget *budget;
+    uint64_t held; /* of it, for the arrays here */
 } gathering;
 
 static vv_status no_room(const gathering *g, vv_error *err)
@@ -28,6 +30,16 @@ static vv_status no_room(const gathering *g, vv_error *err)
                    g->arena->max);
 }
 
+/* Count what is about to be taken; the arena's bytes are counted by its owner. */
+static vv_status hold(gathering *g, uint64_t more, vv_error *err)
+{
+    if (!vv_budget_reserve(g->budget, VV_BUDGET_QUERY, more))
+        return vv_fail(err, VV_BUSY,
+                       "storage.memory_limit is used up: retry after a pause, or ask for less");
+    g->held += more;
+    return VV_OK;
+}
+
 static vv_status grow(gathering *g, size_t more, vv_error *err)
 {
     if (g->count + more <= g->cap)
@@ -35,6 +47,9 @@ static vv_status grow(gathering *g, size_t more, vv_error *err)
     size_t cap = (g->count + more) * 2;
     if (cap > g->arena->max / sizeof(int64_t))
         return no_room(g, err);
+    vv_status st = hold(g, (cap - g->cap) * (sizeof *g->time_ns + sizeof *g->value), err);
+    if (st != VV_OK)
+        return st;
     int64_t *time_ns = vv_realloc(g->time_ns, cap * sizeof *time_ns);
     if (time_ns != NULL)
         g->time_ns = time_ns;
@@ -81,6 +96,9 @@ static vv_status end_series(gathering *g, const vv_series_block *block, vv_error
 {
     if (g->series_count == g->series_cap) {
         size_t cap = g->series_cap == 0 ? 64 : g->series_cap * 2;
+        vv_status st = hold(g, (cap - g->series_cap) * sizeof *g->series, err);
+        if (st != VV_OK)
+            return st;
         promql_series *series = vv_realloc(g->series, cap * sizeof *series);
         if (series == NULL)
             return vv_fail(err, VV_NO_MEMORY, "query: no memory for its series");
@@ -131,9 +149,10 @@ static vv_status select_series(void *ctx, const vv_matcher *matchers, size_t mat
     q.start_ns = start_ns;
     q.end_ns = end_ns == INT64_MAX ? INT64_MAX : end_ns + 1;
     q.samples_max = arena->max / (2 * sizeof(int64_t)) + 1;
-    gathering g = {.arena = arena};
+    const prom_table *from = ctx;
+    gathering g = {.arena = arena, .budget = from->budget};
     vv_series_cursor *cursor = NULL;
-    vv_status st = vv_series_query_open(ctx, &q, &cursor, err);
+    vv_status st = vv_series_query_open(from->table, &q, &cursor, err);
     if (st == VV_OK)
         st = read_all(&g, cursor, err);
     vv_series_query_close(cursor);
@@ -151,10 +170,11 @@ static vv_status select_series(void *ctx, const vv_matcher *matchers, size_t mat
     vv_free(g.time_ns);
     vv_free(g.value);
     vv_free(g.series);
+    vv_budget_release(g.budget, VV_BUDGET_QUERY, g.held);
     return st;
 }
 
-promql_source prom_source_of(vv_table *table)
+promql_source prom_source_of(prom_table *from)
 {
-    return (promql_source){.ctx = table, .select = select_series};
+    return (promql_source){.ctx = from, .select = select_series};
 }
