@@ -530,6 +530,7 @@ static vv_status repair(job *j, uint64_t id, int64_t day, vv_error *err)
         vv_mutex_lock(&j->series->lock);
         j->series->roll.has_marks = true;
         vv_mutex_unlock(&j->series->lock);
+        atomic_store_explicit(&j->db->rollup.wanted, true, memory_order_release);
         st = VV_NOT_FOUND;
     }
     db_series_unref(j->series, e);

@@ -171,6 +171,7 @@ static void test_values(void **state)
     fill_table();
     const promql_options at60 = {.start_ns = 60 * S};
     const promql_options range = {.start_ns = 0, .end_ns = 65 * S, .step_ns = 30 * S};
+    const promql_options sparse = {.start_ns = 0, .end_ns = 400 * S, .step_ns = 200 * S};
     const struct {
         const char *text;
         const promql_options *opt;
@@ -227,6 +228,7 @@ static void test_values(void **state)
         {"changes(hits{host=\"a\"}[1m])", &at60, "{host=a,job=web} 6\n"},
         {"resets(hits{host=\"a\"}[1m])", &at60, "{host=a,job=web} 1\n"},
         {"sum(rate(hits[30s])) * 60", &at60, "{} 62\n"},
+        {"level", &sparse, "{__name__=level,host=a,job=web} 7 7 -\n"},
         {"nothing", &at60, ""},
         {"rate(level[1m])", &at60, "{host=a,job=web} -\n"},
     };

@@ -148,6 +148,7 @@ static void test_batch(void **state)
     assert_int_equal(vv_get_le64(field_of(m.header, 0)), 3);
     const uint8_t *nodes = follow(field_of(m.header, 1));
     assert_int_equal(vv_get_le32(nodes), FIELDS);
+    assert_int_equal((nodes + 4 - m.metadata) % 8, 0);
     for (size_t i = 0; i < FIELDS; i++) {
         assert_int_equal(vv_get_le64(nodes + 4 + 16 * i), 3);
         assert_int_equal(vv_get_le64(nodes + 12 + 16 * i), i == 1 || i == 5);
@@ -177,6 +178,27 @@ static void test_batch(void **state)
     vv_buf_fini(&out);
 }
 
+/* Structs of int64 lie on multiples of eight, whatever stands before them. */
+static void test_alignment(void **state)
+{
+    (void)state;
+    const int64_t time[] = {1, 2};
+    const arrow_column columns[FIELDS] = {{time, NULL}, {time, NULL}, {time, NULL}};
+    for (uint32_t count = 1; count <= 3; count++) {
+        vv_buf out;
+        vv_buf_init(&out, 1 << 16);
+        arrow_append_batch(&out, fields, columns, count, 2);
+        vv_slice stream = vv_buf_slice(&out);
+        message m;
+        assert_true(next_message(&stream, &m));
+        const uint8_t *nodes = follow(field_of(m.header, 1));
+        assert_int_equal((nodes + 4 - m.metadata) % 8, 0);
+        for (unsigned n = 0; n < 2 * count; n++)
+            assert_int_equal(buffer_of(&m, n).len, n % 2 == 0 ? 0 : sizeof time);
+        vv_buf_fini(&out);
+    }
+}
+
 /* A buffer that is full stays within its bound and says so. */
 static void test_full(void **state)
 {
@@ -201,6 +223,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_schema),
         cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_alignment),
         cmocka_unit_test(test_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
