@@ -487,7 +487,6 @@ static uint64_t btree_approximate_size(engine *base, vv_slice lower, vv_slice up
 
 const engine_ops btree_ops = {
     .name = "btree",
-    .can_merge = true,
     .open = btree_open,
     .close = btree_close,
     .prepare = btree_prepare,

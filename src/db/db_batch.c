@@ -261,10 +261,6 @@ vv_status vv_batch_merge(vv_batch *batch, vv_table *table, vv_slice key, vv_oper
         st = check_kv(table, err);
     if (st == VV_OK)
         st = check_operand(op, operand, err);
-    if (st == VV_OK && !engine_route_of(table->shard->eng, table->cat->id)->ops->can_merge)
-        st =
-            vv_fail(err, VV_UNSUPPORTED, "the engine '%s' has no merges: make the table with 'lsm'",
-                    table->cat->engine);
     if (st == VV_OK && expires_ns < 0)
         st = vv_fail(err, VV_INVALID, "expires_ns is negative");
     if (st == VV_OK)

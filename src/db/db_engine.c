@@ -88,11 +88,6 @@ vv_status db_engine_check_form(const vv_db *db, vv_engine_kind kind, const vv_ta
                                vv_error *err)
 {
     const engine_ops *ops = kind == VV_ENGINE_DEFAULT ? db->home : engines[kind];
-    if (opt->kind == VV_TABLE_SERIES && !ops->can_merge)
-        return vv_fail(err, VV_UNSUPPORTED,
-                       "the engine '%s' has no merges, which series are made of: take 'lsm' or "
-                       "'btree'",
-                       ops->name);
     bool is_known =
         (unsigned)opt->compression <= VV_COMPRESSION_ZSTD; /* else the catalog refuses */
     bool has_forms = ops != &btree_ops && ops != rocksdb_ops;

@@ -183,7 +183,6 @@ typedef struct engine_bulk_ops {
 
 typedef struct engine_ops {
     const char *name;
-    bool can_merge;    /* entries may hold ENGINE_MERGE */
     bool tells_ranges; /* engine_stats.range_pending is kept */
     /* Open or create. The engine holds everything up to checkpoint(); the caller replays the rest
      * of the log through prepare and apply, then publishes. */

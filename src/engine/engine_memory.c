@@ -709,7 +709,6 @@ static uint64_t memory_approximate_size(engine *e, vv_slice lower, vv_slice uppe
 
 const engine_ops engine_memory_ops = {
     .name = "memory",
-    .can_merge = true,
     .open = memory_open,
     .close = memory_close,
     .prepare = memory_prepare,

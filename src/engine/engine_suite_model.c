@@ -143,7 +143,7 @@ static uint32_t write_batch(duel *d)
             add_range(d, &op);
         else if (dice < 220)
             op.kind = ENGINE_DELETE;
-        else if (dice < 380 && d->b->subject->ops->can_merge)
+        else if (dice < 380)
             add_merge(d, &op);
         else
             add_put(d, &op);

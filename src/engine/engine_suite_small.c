@@ -155,11 +155,9 @@ static uint32_t make_batch(tw *w, int64_t version, tw_value *model)
         }
         engine_entry_add(&w->buf, &op);
     }
-    if (w->ops->can_merge) {
-        if (model == NULL)
-            add_merges(w, version);
-        count += 3;
-    }
+    if (model == NULL)
+        add_merges(w, version);
+    count += 3;
     engine_entry_finish(&w->buf, at, count);
     return count;
 }
@@ -329,8 +327,7 @@ unsigned tw_verify(tw *w, bool may_fail, const char *what)
         vv_status st = w->ops->get(w->e, tw_key(k, buf), &read, &value, &err);
         failed += verify_one(w, k, &model[k], st, &value, may_fail, what, &err);
     }
-    if (w->ops->can_merge)
-        failed += verify_merges(w, may_fail, what) + verify_series(w, may_fail, what);
+    failed += verify_merges(w, may_fail, what) + verify_series(w, may_fail, what);
     return failed + verify_multi(w, model, may_fail, what);
 }
 

@@ -421,7 +421,6 @@ static uint64_t stack_approximate_size(engine *e, vv_slice lower, vv_slice upper
 
 static const engine_ops stack_ops = {
     .name = "memtables",
-    .can_merge = true,
     .open = stack_open,
     .close = stack_close,
     .prepare = stack_prepare,

@@ -607,7 +607,6 @@ static uint64_t route_approximate_size(engine *e, vv_slice lower, vv_slice upper
 
 const engine_ops engine_route_ops = {
     .name = "route",
-    .can_merge = false, /* asked of the engine of the table */
     .open = NULL,
     .close = route_close,
     .prepare = route_prepare,

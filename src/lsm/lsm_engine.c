@@ -533,7 +533,6 @@ static uint64_t lsm_approximate_size(engine *base, vv_slice lower, vv_slice uppe
 
 const engine_ops lsm_ops = {
     .name = "lsm",
-    .can_merge = true,
     .tells_ranges = true,
     .open = lsm_open,
     .close = lsm_close,

@@ -339,7 +339,6 @@ static uint64_t rocks_approximate_size(engine *base, vv_slice lower, vv_slice up
 
 const engine_ops rocks_ops = {
     .name = "rocksdb",
-    .can_merge = true,
     .open = rocks_open,
     .close = rocks_close,
     .prepare = rocks_prepare,
