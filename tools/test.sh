@@ -27,7 +27,7 @@ failed=0
 run() {
     dir=$1
     shift
-    meson test -C "$dir" --num-processes $(($(nproc) + 1)) --timeout-multiplier 5 \
+    meson test -C "$dir" --num-processes $(($(nproc) + 1)) --timeout-multiplier 15 \
         --print-errorlogs "$@" || failed=1
 }
 
