@@ -131,10 +131,10 @@ static inline int64_t cat_rollup_retention(const cat_table *table, unsigned tier
     return ns == INT64_MAX ? 0 : ns;
 }
 
-/** Whether a series table keeps rollups: none over several partitions. */
+/** Whether a series table keeps rollups. */
 static inline bool cat_has_rollups(const cat_table *table)
 {
-    return !table->no_rollups && table->partition_count <= 1;
+    return !table->no_rollups;
 }
 
 typedef struct catalog catalog;

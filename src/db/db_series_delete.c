@@ -133,7 +133,7 @@ static vv_status erase_series(deletion *d, const db_series_entry *e, vv_error *e
         }
     }
     if (st == VV_OK)
-        st = db_series_rollup_erase(d->batch, d->table, e, d->first, d->last, err);
+        st = db_series_rollup_erase(d->batch, &d->part, e, d->first, d->last, err);
     return st;
 }
 
@@ -239,7 +239,7 @@ static vv_status add_drop(deletion *d, const db_series_entry *e, vv_error *err)
         st = add(d, ENGINE_DELETE, key, len + 8, none, 0, err);
     }
     if (st == VV_OK)
-        st = db_series_rollup_drop(d->batch, d->table, e->id, err);
+        st = db_series_rollup_drop(d->batch, &d->part, e->id, err);
     return st;
 }
 

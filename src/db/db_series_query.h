@@ -14,6 +14,12 @@
 #include "series/points.h"
 #include "series/rollup.h"
 
+/* Cursors over rows and marks of one partition. */
+typedef struct db_series_tier_at {
+    vv_cursor *rows;
+    vv_cursor *marks;
+} db_series_tier_at;
+
 struct vv_series_cursor {
     vv_table table; /* a reference of its own */
     db_series *series;
@@ -48,9 +54,10 @@ struct vv_series_cursor {
     /* Of rollups: db_series_tier.c. */
     bool has_tier; /* rows of `tier` may answer */
     unsigned tier;
-    int64_t tier_first; /* they are kept from here on */
-    int64_t raw_first;  /* samples are */
-    vv_cursor *rows_at; /* NULL until a series needs them */
+    int64_t tier_first;         /* they are kept from here on */
+    int64_t raw_first;          /* samples are */
+    db_series_tier_at *tier_at; /* [partition_count]; NULL until a series needs it */
+    vv_cursor *rows_at;         /* those of the series' partition */
     vv_cursor *marks_at;
     series_rows *rows;
 };

@@ -36,6 +36,7 @@ typedef struct job {
     vv_db *db;
     db_series *series;
     vv_table *table;
+    vv_table part; /* of the series at hand: where its keys lie */
     struct db_rollup_work *work;
     vv_snapshot *at;
     int64_t now_ns;
@@ -123,7 +124,7 @@ static vv_status keep_old(job *j, const db_series_entry *e, series_day *d, int64
     if (d->begin >= oldest)
         return VV_OK;
     size_t len = db_series_rows_key(d->tier, e->id, db_series_day(d->begin), key);
-    vv_status st = vv_get(j->table, j->at, vv_slice_of(key, len), &value, err);
+    vv_status st = vv_get(&j->part, j->at, vv_slice_of(key, len), &value, err);
     if (st != VV_OK)
         return st == VV_NOT_FOUND ? VV_OK : st;
     st = series_rows_decode(value.data, d->tier, d->begin, rows, err);
@@ -193,7 +194,7 @@ static vv_status add_mark(job *j, vv_batch *batch, const db_series_entry *e, int
     vv_value value = {0};
     txn_condition *cond = NULL;
     size_t len = db_series_dirty_key(e->id, day, key);
-    vv_status st = vv_get(j->table, j->at, vv_slice_of(key, len), &value, err);
+    vv_status st = vv_get(&j->part, j->at, vv_slice_of(key, len), &value, err);
     *was_marked = st == VV_OK;
     if (st != VV_OK)
         return st == VV_NOT_FOUND ? VV_OK : st;
@@ -212,7 +213,7 @@ static vv_status fill_batch(job *j, vv_batch *batch, const db_series_entry *e, i
 {
     uint8_t key[9];
     uint8_t time[8];
-    vv_status st = db_batch_bind(batch, j->table, err);
+    vv_status st = db_batch_bind(batch, &j->part, err);
     if (st == VV_OK)
         st = add_rows(j, batch, e, &j->work->minutes, err);
     if (st == VV_OK)
@@ -304,7 +305,7 @@ static vv_status find_next(job *j, const db_series_entry *e, int64_t bound, int6
 {
     db_series_reader r;
     db_series_piece piece;
-    vv_status st = db_series_rolled_get(j->table, j->at, e->id, rolled, err);
+    vv_status st = db_series_rolled_get(&j->part, j->at, e->id, rolled, err);
     int64_t from = *rolled > DB_SERIES_ROLL_MIN ? *rolled : DB_SERIES_ROLL_MIN;
     if (st != VV_OK || bound <= from)
         return st != VV_OK ? st : VV_NOT_FOUND;
@@ -393,6 +394,7 @@ static vv_status advance_entry(job *j, db_series_entry *e, vv_error *err)
 
 static vv_status load(job *j, uint64_t id, db_series_entry **out, vv_error *err)
 {
+    j->part = db_series_part_at(j->table, id);
     vv_mutex_lock(&j->db->series_lock); /* so that it is the one that appends have */
     vv_status st = db_series_load(j->series, j->table, NULL, id, out, err);
     vv_mutex_unlock(&j->db->series_lock);
@@ -520,7 +522,7 @@ static vv_status repair(job *j, uint64_t id, int64_t day, vv_error *err)
         return st;
     st = read_now(j, err);
     if (st == VV_OK)
-        st = db_series_rolled_get(j->table, j->at, id, &rolled, err);
+        st = db_series_rolled_get(&j->part, j->at, id, &rolled, err);
     if (st == VV_OK && (begin >= rolled || begin < DB_SERIES_ROLL_MIN))
         st = VV_NOT_FOUND; /* it goes when the day is rolled up */
     if (st == VV_OK)

@@ -45,7 +45,7 @@ int64_t db_series_round_up(int64_t t, int64_t step);
 /* t, or the highest multiple of step below it; the lowest there is where none is. */
 int64_t db_series_round_down(int64_t t, int64_t step);
 
-/* W of a series; INT64_MIN: nothing is rolled up. */
+/* W of a series; INT64_MIN: nothing is rolled up. table: the partition that has the series. */
 VV_MUST_CHECK vv_status db_series_rolled_get(vv_table *table, const vv_snapshot *at, uint64_t id,
                                              int64_t *out, vv_error *err);
 /* The same into a new entry. */
@@ -72,7 +72,7 @@ void db_series_roll_queue(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock)
 /* Between the two no step of the job runs. */
 void db_series_erase_begin(db_series *s);
 void db_series_erase_end(db_series *s, bool has_marks);
-/* What a deletion of [first, last] does to the rollups of a series. */
+/* What a deletion of [first, last] does to the rollups of a series of a partition. */
 VV_MUST_CHECK vv_status db_series_rollup_erase(vv_batch *batch, vv_table *table,
                                                const db_series_entry *e, int64_t first,
                                                int64_t last, vv_error *err);

@@ -65,6 +65,7 @@ static vv_table *rollup_table(vv_db *db, int64_t retention_ns, int64_t minutes_n
     opt.out_of_order_ns = MIN;
     opt.rollup_retention_ns[0] = minutes_ns;
     opt.rollup_retention_ns[1] = hours_ns;
+    opt.partitions = test_partitions;
     opt.if_not_exists = true;
     assert_ok(vv_table_create(db, "plant", "sensors", &opt, &table, &err), err);
     return table;
@@ -352,26 +353,43 @@ static void fill_days(vv_table *t, const char *host, int64_t from, int64_t to)
     }
 }
 
-static bool has_key(vv_table *t, const uint8_t *key, size_t len)
+static bool has_key(vv_table *part, const uint8_t *key, size_t len)
 {
     vv_error err = {0};
     vv_value v = {0};
-    vv_status st = vv_get(t, NULL, vv_slice_of(key, len), &v, &err);
+    vv_status st = vv_get(part, NULL, vv_slice_of(key, len), &v, &err);
     vv_value_release(&v);
     assert_true(st == VV_OK || st == VV_NOT_FOUND);
     return st == VV_OK;
 }
 
+/* The only series of a table, or the last one that was. */
+static uint64_t only_id(vv_table *t)
+{
+    static uint64_t last;
+    uint8_t key[9];
+    for (uint64_t id = 1; id <= 2 * (uint64_t)t->partition_count; id++) {
+        vv_table part = db_series_part_at(t, id);
+        if (has_key(&part, key, db_series_id_key(DB_SERIES_RECORD, id, key)))
+            last = id;
+    }
+    return last;
+}
+
 static bool is_marked(vv_table *t, int64_t day)
 {
     uint8_t key[DB_SERIES_DIRTY_KEY];
-    return has_key(t, key, db_series_dirty_key(1, day, key));
+    uint64_t id = only_id(t);
+    vv_table part = db_series_part_at(t, id);
+    return has_key(&part, key, db_series_dirty_key(id, day, key));
 }
 
 static bool has_rows(vv_table *t, unsigned tier, int64_t day)
 {
     uint8_t key[DB_SERIES_ROWS_KEY];
-    return has_key(t, key, db_series_rows_key(tier, 1, day, key));
+    uint64_t id = only_id(t);
+    vv_table part = db_series_part_at(t, id);
+    return has_key(&part, key, db_series_rows_key(tier, id, day, key));
 }
 
 static void a_late_sample_marks_its_day_until_it_is_repaired(void **state)
@@ -523,6 +541,7 @@ static void tables_without_rollups_have_none(void **state)
     opt.kind = VV_TABLE_SERIES;
     opt.future_ns = INT64_MAX;
     opt.no_rollups = true;
+    opt.partitions = test_partitions;
     assert_ok(vv_table_create(w->db, "plant", "sensors", &opt, &t, &err), err);
     fill_days(t, "a", 0, 3 * DAY);
     assert_int_equal(roll_all(w->db), 0);
@@ -543,6 +562,7 @@ static vv_status work_a_little(vv_db *db, vv_error *err)
     opt.kind = VV_TABLE_SERIES;
     opt.future_ns = INT64_MAX;
     opt.out_of_order_ns = MIN;
+    opt.partitions = test_partitions;
     opt.if_not_exists = true;
     vv_status st = vv_table_create(db, "plant", "sensors", &opt, &t, err);
     for (int n = 0; st == VV_OK && n < 16; n++) {
@@ -552,10 +572,11 @@ static vv_status work_a_little(vv_db *db, vv_error *err)
             time[i] = n * 12 * HOUR + i * MIN / 2;
             value[i] = n + i;
         }
-        st = append(t, "t", "a", time, value, NULL, 48, NULL, err);
+        for (size_t h = 0; st == VV_OK && h < 2; h++)
+            st = append(t, "t", hosts[h], time, value, NULL, 48, NULL, err);
         time[0] = n * 6 * HOUR + 20 * MIN + 1; /* a late one */
-        if (st == VV_OK)
-            st = append(t, "t", "a", time, value, NULL, 1, NULL, err);
+        for (size_t h = 0; st == VV_OK && h < 2; h++)
+            st = append(t, "t", hosts[h], time, value, NULL, 1, NULL, err);
         for (int i = 0; st == VV_OK && i < n % 4; i++)
             step_once(db);
         vv_matcher m = {VV_MATCH_EQ, S("host"), S("a")};
@@ -579,13 +600,16 @@ static void check_after(vv_db *db)
         return;
     assert_ok(st, err);
     for (int round = 0; round < 2; round++) {
-        check(t, "a", -DAY, 100 * DAY, MIN, 0, VV_AGG_COUNT);
-        check(t, "a", -DAY, 100 * DAY, HOUR, 0, VV_AGG_SUM);
-        check(t, "a", -DAY, 100 * DAY, DAY, 0, VV_AGG_LAST);
+        for (size_t h = 0; h < 2; h++) {
+            check(t, hosts[h], -DAY, 100 * DAY, MIN, 0, VV_AGG_COUNT);
+            check(t, hosts[h], -DAY, 100 * DAY, HOUR, 0, VV_AGG_SUM);
+            check(t, hosts[h], -DAY, 100 * DAY, DAY, 0, VV_AGG_LAST);
+        }
         (void)roll_all(db);
     }
     assert_ok(work_a_little(db, &err), err);
-    check(t, "a", -DAY, 100 * DAY, HOUR, 0, VV_AGG_SUM);
+    for (size_t h = 0; h < 2; h++)
+        check(t, hosts[h], -DAY, 100 * DAY, HOUR, 0, VV_AGG_SUM);
     vv_table_close(t);
 }
 
@@ -665,22 +689,26 @@ static void walk_every_allocation_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(prop_rollups_say_what_the_samples_say),
-        T(prop_they_do_before_1970_and_of_any_double),
-        T(prop_they_do_where_samples_expire_later),
-        T(a_late_sample_marks_its_day_until_it_is_repaired),
-        T(a_sample_between_reading_and_writing_is_not_lost),
-        T(deletions_take_their_rows_along),
-        T(rows_stay_where_samples_have_expired),
-        T(short_retentions_do_not_wait_for_the_day),
-        T(tables_without_rollups_have_none),
-        T(prop_a_power_cut_leaves_rows_that_are_true),
-        T(walk_every_io_of_the_job_may_fail),
-        T(walk_every_allocation_may_fail),
+        TP(prop_rollups_say_what_the_samples_say),
+        TP(prop_they_do_before_1970_and_of_any_double),
+        TP(prop_they_do_where_samples_expire_later),
+        TP(a_late_sample_marks_its_day_until_it_is_repaired),
+        TP(a_sample_between_reading_and_writing_is_not_lost),
+        TP(deletions_take_their_rows_along),
+        TP(rows_stay_where_samples_have_expired),
+        TP(short_retentions_do_not_wait_for_the_day),
+        TP(tables_without_rollups_have_none),
+        TP(prop_a_power_cut_leaves_rows_that_are_true),
+        TP(walk_every_io_of_the_job_may_fail),
+        TP(walk_every_allocation_may_fail),
     };
-    engine_under_test = &lsm_ops;
-    int failed = cmocka_run_group_tests_name("lsm", tests, NULL, NULL);
-    engine_under_test = &btree_ops;
-    failed += cmocka_run_group_tests_name("btree", tests, NULL, NULL);
+    int failed = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        static const char *const names[] = {"lsm", "btree", "lsm, 4 partitions",
+                                            "btree, 4 partitions"};
+        engine_under_test = i % 2 == 0 ? &lsm_ops : &btree_ops;
+        test_partitions = i < 2 ? 1 : 4;
+        failed += cmocka_run_group_tests_name(names[i], tests, NULL, NULL);
+    }
     return failed;
 }

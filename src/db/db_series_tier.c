@@ -59,37 +59,57 @@ void db_series_tier_choose(vv_series_cursor *c, int64_t now_ns)
 
 void db_series_tier_close(vv_series_cursor *c)
 {
-    vv_cursor_close(c->rows_at);
-    vv_cursor_close(c->marks_at);
+    for (uint32_t p = 0; c->tier_at != NULL && p < c->table.partition_count; p++) {
+        vv_cursor_close(c->tier_at[p].rows);
+        vv_cursor_close(c->tier_at[p].marks);
+    }
+    vv_free(c->tier_at);
     vv_free(c->rows);
 }
 
-static vv_status open_one(vv_series_cursor *c, const uint8_t *prefix, size_t len, vv_cursor **out,
-                          vv_error *err)
+static vv_status open_one(vv_series_cursor *c, uint32_t p, const uint8_t *prefix, size_t len,
+                          vv_cursor **out, vv_error *err)
 {
     vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
+    vv_table part = db_part_at(&c->table, p);
     opt.snapshot = c->at;
     opt.prefix = vv_slice_of(prefix, len);
-    return vv_cursor_open(&c->table, &opt, out, err);
+    return *out != NULL ? VV_OK : vv_cursor_open(&part, &opt, out, err);
 }
 
-/* Made when the first series needs them. */
+static vv_status make_room(vv_series_cursor *c, vv_error *err)
+{
+    size_t size = sizeof *c->rows + c->table.partition_count * sizeof *c->tier_at;
+    if (c->rows != NULL)
+        return VV_OK;
+    c->rows = vv_alloc(sizeof *c->rows);
+    c->tier_at = vv_calloc(c->table.partition_count, sizeof *c->tier_at);
+    if (c->rows == NULL || c->tier_at == NULL) {
+        db_series_tier_close(c);
+        c->rows = NULL;
+        c->tier_at = NULL;
+        return vv_fail(err, VV_NO_MEMORY, "no memory for rows of a rollup");
+    }
+    vv_budget_take(&c->table.db->budget, VV_BUDGET_QUERY, size);
+    c->memory += size;
+    return VV_OK;
+}
+
+/* Made when the first series of a partition needs them. */
 static vv_status open_tier(vv_series_cursor *c, vv_error *err)
 {
     const uint8_t rows[2] = {DB_SERIES_ROWS, (uint8_t)c->tier};
     const uint8_t marks = DB_SERIES_DIRTY;
-    vv_status st = VV_OK;
-    if (c->rows == NULL) {
-        c->rows = vv_alloc(sizeof *c->rows);
-        if (c->rows == NULL)
-            return vv_fail(err, VV_NO_MEMORY, "no memory for rows of a rollup");
-        vv_budget_take(&c->table.db->budget, VV_BUDGET_QUERY, sizeof *c->rows);
-        c->memory += sizeof *c->rows;
+    uint32_t p = db_series_partition(&c->table, c->entry->id);
+    vv_status st = make_room(c, err);
+    if (st == VV_OK)
+        st = open_one(c, p, rows, sizeof rows, &c->tier_at[p].rows, err);
+    if (st == VV_OK)
+        st = open_one(c, p, &marks, 1, &c->tier_at[p].marks, err);
+    if (st == VV_OK) {
+        c->rows_at = c->tier_at[p].rows;
+        c->marks_at = c->tier_at[p].marks;
     }
-    if (c->rows_at == NULL)
-        st = open_one(c, rows, sizeof rows, &c->rows_at, err);
-    if (st == VV_OK && c->marks_at == NULL)
-        st = open_one(c, &marks, 1, &c->marks_at, err);
     return st;
 }
 
@@ -194,8 +214,9 @@ vv_status db_series_tier_read(vv_series_cursor *c, series_window *w, vv_error *e
     int64_t hi = db_series_round_down(c->q.end_ns, span);
     lo = lo > DB_SERIES_ROLL_MIN ? lo : DB_SERIES_ROLL_MIN;
     vv_status st = VV_OK;
+    vv_table part = db_series_part_at(&c->table, c->entry->id);
     if (lo < atomic_load_explicit(&c->entry->rolled, memory_order_relaxed))
-        st = db_series_rolled_get(&c->table, c->at, c->entry->id, &rolled, err);
+        st = db_series_rolled_get(&part, c->at, c->entry->id, &rolled, err);
     hi = hi < rolled ? hi : rolled;
     if (st == VV_OK && lo >= hi)
         return db_series_read_raw(c, w, c->first, c->last, err);
