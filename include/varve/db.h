@@ -183,7 +183,7 @@ typedef struct vv_table_options {
     int64_t future_ns;              /* samples ahead of now by more are refused; 0: 1 day */
     bool no_rollups;                /* aggregates are worked out of samples alone */
     int64_t rollup_retention_ns[2]; /* of minutes and of hours; 0: as retention_ns; INT64_MAX: they
-                                       are kept for ever */
+                                       are kept for ever; else more than out_of_order_ns */
 } vv_table_options;
 
 #define VV_VALUES_INLINE UINT64_MAX
@@ -665,12 +665,19 @@ typedef struct vv_stats {
     uint64_t level_compaction_write_bytes[8]; /* by the level they were written to */
     double write_amplification; /* bytes written to log and files for each of user_bytes; 0: none */
     bool huge_pages;            /* the system gives them to the block cache, where it has any */
-    uint64_t groups_apart;    /* groups of writes to several shards that several threads applied */
-    uint64_t io_started[4];   /* transfers by rank: log, read, flush, compaction; of real files */
-    uint64_t io_held_back[4]; /* of them, those that had to wait for higher ones */
-    uint64_t rollup_days;     /* of series, rolled up into minutes and hours */
-    uint64_t rollup_repairs;  /* of them those that were rolled up before and changed since */
-    uint64_t rollup_failures; /* tries that will be made again */
+    uint64_t groups_apart;     /* groups of writes to several shards that several threads applied */
+    uint64_t io_started[4];    /* transfers by rank: log, read, flush, compaction; of real files */
+    uint64_t io_held_back[4];  /* of them, those that had to wait for higher ones */
+    uint64_t rollup_days;      /* of series, rolled up into minutes and hours */
+    uint64_t rollup_repairs;   /* of them those that were rolled up before and changed since */
+    uint64_t rollup_failures;  /* tries that will be made again */
+    uint64_t rollup_dirty;     /* days known to wait: until then they are told by samples */
+    uint64_t rollup_lag_ns;    /* how long the first of them has waited */
+    uint64_t rollup_reads;     /* days of series that queries took from rows */
+    uint64_t samples_repeated; /* late ones that were there as they were, and not written again */
+    uint64_t series_queries;   /* closed, of all kinds */
+    uint64_t chunks_decoded;   /* of samples, by them */
+    uint64_t chunks_summed;    /* that answered by what they say of themselves in front */
 } vv_stats;
 VV_API void vv_stats_read(vv_db *db, vv_stats *out); /* set out->size first */
 

@@ -263,6 +263,31 @@ vv_status cat_resume(catalog *cat, vv_error *err)
     return st;
 }
 
+/* What a series table is asked to keep has to be of use. */
+static vv_status check_series(const vv_table_options *opt, vv_error *err)
+{
+    static const char *const tiers[] = {"minutes", "hours"};
+    int64_t late = opt->out_of_order_ns != 0 ? opt->out_of_order_ns : CAT_OUT_OF_ORDER_DEFAULT_NS;
+    if (opt->retention_ns != 0 && opt->out_of_order_ns > opt->retention_ns)
+        return vv_fail(err, VV_INVALID,
+                       "out_of_order_ns is more than retention_ns: samples are refused before they "
+                       "are late");
+    for (size_t i = 0; i < ARRAY_LEN(tiers); i++) {
+        int64_t keep = opt->rollup_retention_ns[i];
+        if (keep != 0 && opt->no_rollups)
+            return vv_fail(err, VV_INVALID,
+                           "rollups of %s cannot be kept for long in a table with no_rollups: "
+                           "leave one of the two out",
+                           tiers[i]);
+        if (keep != 0 && keep <= late)
+            return vv_fail(err, VV_INVALID,
+                           "rollups of %s would be gone before they are made: keep them for longer "
+                           "than out_of_order_ns, which is %lld",
+                           tiers[i], (long long)late);
+    }
+    return VV_OK;
+}
+
 static vv_status check_options(const catalog *cat, const vv_table_options *opt, vv_error *err)
 {
     if (opt->kind < VV_TABLE_KV || opt->kind > VV_TABLE_SERIES)
@@ -288,7 +313,7 @@ static vv_status check_options(const catalog *cat, const vv_table_options *opt, 
         return vv_fail(err, VV_INVALID,
                        "%u partitions: each lies on a shard of its own, and the store has %u",
                        opt->partitions, cat->opt.shard_count);
-    return VV_OK;
+    return opt->kind == VV_TABLE_SERIES ? check_series(opt, err) : VV_OK;
 }
 
 /* All tables of a tenant share a shard, so that its transactions span them. */

@@ -217,6 +217,11 @@ typedef struct db_counters {
     _Atomic uint64_t rollup_days;
     _Atomic uint64_t rollup_repairs;
     _Atomic uint64_t rollup_failures;
+    _Atomic uint64_t rollup_reads;
+    _Atomic uint64_t samples_repeated;
+    _Atomic uint64_t series_queries;
+    _Atomic uint64_t chunks_decoded;
+    _Atomic uint64_t chunks_summed;
     _Atomic uint64_t operations;
     _Atomic uint64_t user_bytes;
     _Atomic uint64_t conflicts;
@@ -678,6 +683,8 @@ engine_hooks db_hooks(db_shard *shard);
  * be tried again. */
 vv_status db_rollup_step(vv_db *db);
 void db_rollup_fini(vv_db *db);
+/* Days that wait for their repair, and for how long the first of them has. */
+void db_rollup_waiting(vv_db *db, uint64_t *days, uint64_t *lag_ns);
 
 /* ---- db_upkeep.c ---- */
 

@@ -367,6 +367,7 @@ static void destroy(cat_extra *extra)
     while (s->hand != NULL)
         db_series_uncache(s, s->hand);
     vv_mutex_unlock(&s->lock);
+    db_series_dirty_fini(&s->roll.dirty);
     vv_cond_fini(&s->idle);
     vv_mutex_fini(&s->lock);
     vv_free(s->by_hash);
@@ -428,6 +429,7 @@ static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
                      .cache_max = db->opt.memory_limit / CACHE_PART};
     for (uint32_t p = 0; p < count; p++)
         s->next_id[p] = p == 0 ? count : p; /* 0 is no id */
+    db_series_dirty_init(&s->roll.dirty, &db->budget);
     vv_mutex_init(&s->lock, VV_RANK_LEAF);
     vv_cond_init(&s->idle);
     s->by_hash = vv_calloc(BUCKETS_MIN, sizeof(db_series_entry *));

@@ -424,6 +424,31 @@ static vv_status add_piece(vv_samples *s, db_series_slot *slot, const series_sam
     }
 }
 
+/* All of them: what is late, day by day. No bucket that is written to spans several. */
+static vv_status encode_days(vv_samples *s, db_series_slot *slot, const series_samples *in,
+                             vv_error *err)
+{
+    full_buckets full = {.count = 0};
+    vv_status st = VV_OK;
+    uint32_t to;
+    for (uint32_t from = 0; st == VV_OK && from < in->count; from = to) {
+        bool is_repeat = false;
+        to = in->count;
+        if (in->time[from] < slot->rolled)
+            st = db_series_rollup_mark(s, slot, in, from, &to, &is_repeat, err);
+        series_samples part = series_samples_part(in, from, to - from);
+        if (is_repeat) {
+            s->repeated += part.count;
+            continue;
+        }
+        note_newest(slot, &part);
+        s->to->batch.user_bytes += part.count * UINT64_C(16);
+        for (uint32_t at = 0; st == VV_OK && at < part.count;)
+            st = add_piece(s, slot, &part, &full, &at, err);
+    }
+    return st;
+}
+
 static vv_status encode_slot(vv_samples *s, db_series_slot *slot, const bounds *b, vv_error *err)
 {
     series_samples in = {.count = 0};
@@ -437,19 +462,12 @@ static vv_status encode_slot(vv_samples *s, db_series_slot *slot, const bounds *
     if (in.count == 0)
         return VV_OK;
     count_late(s, slot, &in);
-    note_newest(slot, &in);
     s->to = &s->share[db_series_partition(&s->table, slot->hash)];
-    s->to->batch.user_bytes += in.count * UINT64_C(16);
     if (slot->logs_record)
         st = add_record(s, slot->entry, err);
     if (st == VV_OK)
         st = add_parts(s, slot, err);
-    if (st == VV_OK && in.time[0] < slot->rolled)
-        st = db_series_rollup_mark(s, slot, &in, err);
-    full_buckets full = {.count = 0};
-    for (uint32_t from = 0; st == VV_OK && from < in.count;)
-        st = add_piece(s, slot, &in, &full, &from, err);
-    return st;
+    return st == VV_OK ? encode_days(s, slot, &in, err) : st;
 }
 
 static vv_status add_position(vv_samples *s, vv_error *err)
@@ -542,6 +560,7 @@ static void find_newest(vv_samples *s, db_series_slot *slot)
 static vv_status prepare(vv_samples *s, vv_error *err)
 {
     s->result = (vv_append_result){.accepted = 0};
+    s->repeated = 0;
     s->refusal = (vv_error){.status = VV_OK};
     for (uint32_t p = 0; p < s->table.partition_count; p++) {
         vv_batch_clear(&s->share[p].batch);
@@ -615,6 +634,9 @@ static vv_status finish(vv_samples *s, vv_error *err)
     }
     assert(told != NULL); /* a table has a partition */
     s->result.write = told->batch.result;
+    if (st == VV_OK && s->repeated > 0)
+        atomic_fetch_add_explicit(&s->table.db->counters.samples_repeated, s->repeated,
+                                  memory_order_relaxed);
     return st;
 }
 

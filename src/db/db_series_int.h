@@ -8,8 +8,7 @@
  *     'C' id from class    samples overflowed to it      'F' id class bucket   that bucket is full
  *     'I' name 0 value 0 id   posting                    'P' source       position of a source
  *     'M'                  counters                  'W' id           rolled up below this time
- *     'R' tier id day      rows of a rollup          'U' id day       its rows are not true any
- * more
+ *     'R' tier id day      rows of a rollup          'U' id day       those rows are not true
  *
  * A series is made by the first entry that has samples of it: its keys are in each entry until one
  * of them is known to be logged. So there is no entry of samples whose series a crash can lose.
@@ -18,6 +17,7 @@
 #define VARVE_DB_DB_SERIES_INT_H
 
 #include "db/db_int.h"
+#include "db/db_series_dirty.h"
 #include "series/fold.h"
 #include "varve/series.h"
 
@@ -190,13 +190,14 @@ typedef struct db_series_roll {
     bool is_running;  /* a step: no deletion begins */
     bool wants_pass;  /* over all series */
     bool in_pass;
-    bool has_marks;
-    uint64_t claims; /* counts how often `rolled` of an entry grew */
+    bool wants_walk;       /* over all marks: some may not be in dirty */
+    db_series_dirty dirty; /* days with marks */
+    uint64_t claims;       /* counts how often `rolled` of an entry grew */
     /* The job's own. */
     uint64_t pass_next;
     int64_t pass_at_ns; /* monotonic: when the next pass is due */
     uint8_t mark_next[17];
-    bool in_marks;
+    bool in_walk;
     uint32_t turn;
 } db_series_roll;
 

@@ -36,8 +36,11 @@ static void add_part(db_series_entry *e, int64_t from, unsigned class)
     e->seen = 0;
 }
 
+/* What is not newer than all before may be a repeat, which tells no rate. */
 static void count_seen(db_series_entry *e, uint64_t count, int64_t first, int64_t last)
 {
+    if (e->newest != INT64_MIN && last <= e->newest)
+        return;
     e->seen_first = e->seen == 0 || first < e->seen_first ? first : e->seen_first;
     e->seen_last = e->seen == 0 || last > e->seen_last ? last : e->seen_last;
     e->seen += count;

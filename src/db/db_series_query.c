@@ -114,10 +114,20 @@ vv_status vv_series_query_open(vv_table *table, const vv_series_query *query,
     return VV_OK;
 }
 
+static void count_query(const vv_series_cursor *c)
+{
+    db_counters *k = &c->table.db->counters;
+    atomic_fetch_add_explicit(&k->series_queries, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&k->chunks_decoded, c->chunks_decoded, memory_order_relaxed);
+    atomic_fetch_add_explicit(&k->chunks_summed, c->chunks_summed, memory_order_relaxed);
+    atomic_fetch_add_explicit(&k->rollup_reads, c->days_read, memory_order_relaxed);
+}
+
 void vv_series_query_close(vv_series_cursor *c)
 {
     if (c == NULL)
         return;
+    count_query(c);
     db_series_reader_close(&c->reader);
     db_series_tier_close(c);
     db_series_set_fini(c->series, &c->set);
@@ -187,6 +197,7 @@ static vv_status fill_block(vv_series_cursor *c, bool *ended, vv_error *err)
         if (st != VV_OK)
             return st;
         c->has_piece = false;
+        c->chunks_decoded++;
         if (!c->q.all_quality)
             db_series_keep_good(&c->columns, from);
     }

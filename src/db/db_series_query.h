@@ -51,6 +51,8 @@ struct vv_series_cursor {
     uint32_t quality_cap;
     bool has_quality; /* one of them is not good */
     uint64_t memory;  /* reserved of the budget */
+    uint64_t chunks_decoded;
+    uint64_t chunks_summed; /* that answered by their summaries */
     /* Of rollups: db_series_tier.c. */
     bool has_tier; /* rows of `tier` may answer */
     unsigned tier;
@@ -60,6 +62,7 @@ struct vv_series_cursor {
     vv_cursor *rows_at;         /* those of the series' partition */
     vv_cursor *marks_at;
     series_rows *rows;
+    uint64_t days_read; /* from rows */
 };
 
 /* Leave out what is not good of columns from an index on. */

@@ -3,275 +3,32 @@
  *
  *   queue   series whose newest sample closed a day     --> the next days, one a step
  *   pass    over all series: at first, and now and then --> the same, for what was not in memory
- *   marks   days that changed after they were rolled up --> their rows again
+ *   marks   days that changed after they were rolled up --> their rows again, when they are at
+ *           rest or have waited for long (db_series_dirty.h)
  *
  * A step holds no lock while it reads. It never waits for room in memory: when an entry finds none
  * the day is tried again later. A failure stays here: it is logged and counted, and samples answer
  * what rows do not.
  */
-#include <string.h>
-
-#include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "db/db_series_rollup.h"
+#include "db/db_series_roll.h"
 
 #define LOOK_NS (60 * VV_NS_PER_S)
 #define PASS_NS (6 * 3600 * VV_NS_PER_S)
 #define IDS_A_STEP 64u
-#define MARKS_A_STEP 256u
-#define RAW_BELOW 32u /* samples a row: rows are not kept where that saves nothing, see encode */
-
-struct db_rollup_work {
-    series_day minutes;
-    series_day hours;
-    series_rows rows;
-    series_columns columns;
-    codec_scratch *codec;
-    vv_buf out;
-};
-
-/* One step. */
-typedef struct job {
-    vv_db *db;
-    db_series *series;
-    vv_table *table;
-    vv_table part; /* of the series at hand: where its keys lie */
-    struct db_rollup_work *work;
-    vv_snapshot *at;
-    int64_t now_ns;
-} job;
-
-static void work_destroy(struct db_rollup_work *w)
-{
-    if (w == NULL)
-        return;
-    series_columns_fini(&w->columns);
-    codec_scratch_destroy(w->codec);
-    vv_buf_fini(&w->out);
-    vv_free(w);
-}
-
-static struct db_rollup_work *work_create(void)
-{
-    struct db_rollup_work *w = vv_alloc(sizeof *w);
-    if (w == NULL)
-        return NULL;
-    series_columns_init(&w->columns);
-    vv_buf_init(&w->out, VV_MIB);
-    w->codec = codec_scratch_create();
-    if (w->codec != NULL)
-        return w;
-    work_destroy(w);
-    return NULL;
-}
 
 void db_rollup_fini(vv_db *db)
 {
     if (db->rollup.work != NULL)
         vv_budget_release(&db->budget, VV_BUDGET_WORK, sizeof *db->rollup.work);
-    work_destroy(db->rollup.work);
+    db_roll_work_destroy(db->rollup.work);
     db->rollup.work = NULL;
-}
-
-static vv_status no_memory(vv_error *err)
-{
-    return vv_fail(err, VV_NO_MEMORY, "no memory for a rollup");
-}
-
-/* ---- rows of a day ---- */
-
-static vv_status read_samples(job *j, const db_series_entry *e, int64_t begin, int64_t end,
-                              vv_error *err)
-{
-    struct db_rollup_work *w = j->work;
-    db_series_reader r;
-    vv_status st = db_series_reader_open(&r, j->table, j->at, err);
-    if (st != VV_OK)
-        return st;
-    series_day_clear(&w->minutes, 0, (series_type)e->type, begin);
-    db_series_reader_begin(&r, e, begin, end - 1);
-    for (;;) {
-        db_series_piece piece;
-        st = db_series_reader_next(&r, &piece, err);
-        if (st != VV_OK)
-            break;
-        if (piece.head.type != (series_type)e->type) {
-            st = vv_fail(err, VV_CORRUPT, "a series has samples of another type");
-        } else if (piece.is_whole) {
-            st = series_day_chunk(&w->minutes, piece.chunk, &piece.head, &w->columns, err);
-        } else {
-            series_columns_clear(&w->columns);
-            st = db_series_reader_take(&r, &piece, &w->columns, err);
-            series_samples v = series_columns_view(&w->columns);
-            if (st == VV_OK)
-                series_day_add(&w->minutes, &v);
-        }
-        if (st != VV_OK)
-            break;
-    }
-    db_series_reader_close(&r);
-    return st == VV_NOT_FOUND ? VV_OK : st;
-}
-
-/* Samples below `oldest` may have expired: rows of windows that begin there stay as they were. */
-static vv_status keep_old(job *j, const db_series_entry *e, series_day *d, int64_t oldest,
-                          vv_error *err)
-{
-    uint8_t key[DB_SERIES_ROWS_KEY];
-    vv_value value = {0};
-    series_rows *rows = &j->work->rows;
-    if (d->begin >= oldest)
-        return VV_OK;
-    size_t len = db_series_rows_key(d->tier, e->id, db_series_day(d->begin), key);
-    vv_status st = vv_get(&j->part, j->at, vv_slice_of(key, len), &value, err);
-    if (st != VV_OK)
-        return st == VV_NOT_FOUND ? VV_OK : st;
-    st = series_rows_decode(value.data, d->tier, d->begin, rows, err);
-    vv_value_release(&value);
-    if (st == VV_OK && rows->type != d->type)
-        st = vv_fail(err, VV_CORRUPT, "a series has rows of another type");
-    for (uint32_t i = 0; st == VV_OK && i < rows->count; i++)
-        if (d->begin + rows->slot[i] * series_tier_span[d->tier] < oldest)
-            d->row[rows->slot[i]] = rows->row[i];
-    return st;
-}
-
-static vv_status make_rows(job *j, const db_series_entry *e, int64_t begin, int64_t end,
-                           vv_error *err)
-{
-    struct db_rollup_work *w = j->work;
-    int64_t oldest = db_series_oldest(j->table, j->now_ns);
-    vv_status st = read_samples(j, e, begin, end, err);
-    if (st == VV_OK)
-        st = keep_old(j, e, &w->minutes, oldest, err);
-    if (st != VV_OK)
-        return st;
-    series_day_clear(&w->hours, 1, (series_type)e->type, begin);
-    series_day_join(&w->hours, &w->minutes);
-    return keep_old(j, e, &w->hours, oldest, err);
-}
-
-/* ---- their entry ---- */
-
-static vv_status add(job *j, vv_batch *batch, engine_kind kind, const uint8_t *key, size_t len,
-                     vv_slice value, int64_t expires_ns, vv_error *err)
-{
-    return db_batch_add(batch, kind, j->table->cat->id, vv_slice_of(key, len), value, expires_ns,
-                        err);
-}
-
-/* Where samples are kept for ever, rows of few samples each are a second copy that reads no faster:
- * the mark that there are none takes their place. */
-static vv_status add_rows(job *j, vv_batch *batch, const db_series_entry *e, const series_day *d,
-                          vv_error *err)
-{
-    uint8_t key[DB_SERIES_ROWS_KEY];
-    uint64_t samples;
-    uint32_t rows;
-    const cat_table *cat = j->table->cat;
-    int64_t day = db_series_day(d->begin);
-    size_t len = db_series_rows_key(d->tier, e->id, day, key);
-    series_day_count(d, &samples, &rows);
-    if (rows == 0)
-        return add(j, batch, ENGINE_DELETE, key, len, vv_slice_of(NULL, 0), 0, err);
-    vv_buf_reset(&j->work->out);
-    if (cat->retention_ns == 0 && samples < (uint64_t)RAW_BELOW * rows)
-        series_day_encode_raw(d, &j->work->out);
-    else
-        series_day_encode(d, j->work->codec, &j->work->out);
-    if (j->work->out.status != VV_OK)
-        return no_memory(err);
-    return add(j, batch, ENGINE_PUT, key, len, vv_buf_slice(&j->work->out),
-               db_series_expiry(DB_SERIES_DAY_CLASS, day, cat_rollup_retention(cat, d->tier)), err);
-}
-
-/* Take the day's mark away if it is as it was. *was_marked: it was there. */
-static vv_status add_mark(job *j, vv_batch *batch, const db_series_entry *e, int64_t day,
-                          bool *was_marked, vv_error *err)
-{
-    uint8_t key[DB_SERIES_DIRTY_KEY];
-    vv_value value = {0};
-    txn_condition *cond = NULL;
-    size_t len = db_series_dirty_key(e->id, day, key);
-    vv_status st = vv_get(&j->part, j->at, vv_slice_of(key, len), &value, err);
-    *was_marked = st == VV_OK;
-    if (st != VV_OK)
-        return st == VV_NOT_FOUND ? VV_OK : st;
-    int64_t version = value.version;
-    vv_value_release(&value);
-    st = db_batch_add_condition(batch, TXN_VERSION, j->table->cat->id, vv_slice_of(key, len),
-                                vv_slice_of(NULL, 0), &cond, err);
-    if (st != VV_OK || cond == NULL)
-        return st;
-    cond->version = version;
-    return add(j, batch, ENGINE_DELETE, key, len, vv_slice_of(NULL, 0), 0, err);
-}
-
-static vv_status fill_batch(job *j, vv_batch *batch, const db_series_entry *e, int64_t begin,
-                            int64_t rolled, bool *was_marked, vv_error *err)
-{
-    uint8_t key[9];
-    uint8_t time[8];
-    vv_status st = db_batch_bind(batch, &j->part, err);
-    if (st == VV_OK)
-        st = add_rows(j, batch, e, &j->work->minutes, err);
-    if (st == VV_OK)
-        st = add_rows(j, batch, e, &j->work->hours, err);
-    if (st == VV_OK)
-        st = add_mark(j, batch, e, db_series_day(begin), was_marked, err);
-    if (st != VV_OK || rolled == INT64_MIN)
-        return st;
-    vv_put_le64(time, (uint64_t)rolled);
-    return add(j, batch, ENGINE_PUT, key, db_series_id_key(DB_SERIES_ROLLED, e->id, key),
-               vv_slice_of(time, sizeof time), 0, err);
-}
-
-static vv_status commit(job *j, vv_batch *batch, vv_error *err)
-{
-    vv_status st = db_check_writable(j->db, err);
-    if (st != VV_OK)
-        return st;
-    batch->is_internal = true;
-    db_commit_begin(j->db, batch, VV_DURABLE_NONE);
-    uint64_t room = db_background_room(j->db);
-    st = db_append_once(j->db, batch, err);
-    if (st == VV_BUSY && j->db->bg.worker_count > 0) {
-        st =
-            db_background_want_room(j->db, err); /* others make some: this may be the only worker */
-        return st == VV_OK ? vv_fail(err, VV_BUSY, "no room in memory for rows of a rollup") : st;
-    }
-    if (st == VV_BUSY && db_background_make_room(j->db, batch->shard, room, 0, err) == VV_OK)
-        st = db_append_once(j->db, batch, err);
-    return st == VV_OK ? db_await(j->db, batch->need, err) : st;
-}
-
-/* Make the rows of a day up to `end`. rolled: what W becomes; INT64_MIN: it stays. */
-static vv_status roll_day(job *j, const db_series_entry *e, int64_t begin, int64_t end,
-                          int64_t rolled, vv_error *err)
-{
-    vv_batch batch;
-    bool was_marked = false;
-    vv_status st = make_rows(j, e, begin, end, err);
-    if (st != VV_OK)
-        return st;
-    db_batch_init(&batch, j->db, NULL, 0);
-    st = fill_batch(j, &batch, e, begin, rolled, &was_marked, err);
-    VV_POINT("rollup.before_commit");
-    if (st == VV_OK)
-        st = commit(j, &batch, err);
-    db_batch_fini(&batch);
-    if (st != VV_OK)
-        return st;
-    atomic_fetch_add_explicit(&j->db->counters.rollup_days, 1, memory_order_relaxed);
-    if (was_marked)
-        atomic_fetch_add_explicit(&j->db->counters.rollup_repairs, 1, memory_order_relaxed);
-    return VV_OK;
 }
 
 /* ---- what comes next of a series ---- */
 
-static vv_status read_now(job *j, vv_error *err)
+vv_status db_roll_read_now(db_roll_job *j, vv_error *err)
 {
     vv_snapshot_release(j->at);
     j->at = NULL;
@@ -279,7 +36,7 @@ static vv_status read_now(job *j, vv_error *err)
     return vv_snapshot_create(j->db, &j->at, err);
 }
 
-static vv_status find_newest(job *j, db_series_entry *e, vv_error *err)
+static vv_status find_newest(db_roll_job *j, db_series_entry *e, vv_error *err)
 {
     db_series_reader r;
     series_columns *c = &j->work->columns;
@@ -300,7 +57,7 @@ static vv_status find_newest(job *j, db_series_entry *e, vv_error *err)
 }
 
 /* Time of a sample from W on, below the bound; or close before it. VV_NOT_FOUND: there is none. */
-static vv_status find_next(job *j, const db_series_entry *e, int64_t bound, int64_t *rolled,
+static vv_status find_next(db_roll_job *j, const db_series_entry *e, int64_t bound, int64_t *rolled,
                            int64_t *out, vv_error *err)
 {
     db_series_reader r;
@@ -322,7 +79,7 @@ static vv_status find_next(job *j, const db_series_entry *e, int64_t bound, int6
 
 /* From now on appends mark what they write below the bound. False: some that were planned before
  * are still in flight. */
-static bool claim(job *j, db_series_entry *e, int64_t bound)
+static bool claim(db_roll_job *j, db_series_entry *e, int64_t bound)
 {
     db_series *s = j->series;
     bool is_ready = false;
@@ -341,14 +98,14 @@ static bool claim(job *j, db_series_entry *e, int64_t bound)
     return is_ready;
 }
 
-static void queue_again(job *j, db_series_entry *e)
+static void queue_again(db_roll_job *j, db_series_entry *e)
 {
     vv_mutex_lock(&j->series->lock);
     db_series_roll_queue(j->series, e);
     vv_mutex_unlock(&j->series->lock);
 }
 
-static vv_status advance_entry(job *j, db_series_entry *e, vv_error *err)
+static vv_status advance_entry(db_roll_job *j, db_series_entry *e, vv_error *err)
 {
     int64_t rolled;
     int64_t next = 0;
@@ -365,7 +122,7 @@ static vv_status advance_entry(job *j, db_series_entry *e, vv_error *err)
     vv_mutex_unlock(&j->series->lock);
     if (st != VV_OK || is_done)
         return st != VV_OK ? st : VV_NOT_FOUND;
-    st = read_now(j, err);
+    st = db_roll_read_now(j, err);
     if (st == VV_OK)
         st = find_next(j, e, bound, &rolled, &next, err);
     if (st == VV_OK && !claim(j, e, bound)) {
@@ -373,7 +130,7 @@ static vv_status advance_entry(job *j, db_series_entry *e, vv_error *err)
         return VV_NOT_FOUND;
     }
     if (st == VV_OK) /* what was in flight until the claim stood is in this one */
-        st = read_now(j, err);
+        st = db_roll_read_now(j, err);
     if (st == VV_OK)
         st = find_next(j, e, bound, &rolled, &next, err);
     if (st == VV_NOT_FOUND) {
@@ -386,13 +143,13 @@ static vv_status advance_entry(job *j, db_series_entry *e, vv_error *err)
         return st;
     int64_t begin = db_series_round_down(next, SERIES_DAY);
     int64_t end = bound - begin > SERIES_DAY ? begin + SERIES_DAY : bound;
-    st = roll_day(j, e, begin, end, end, err);
+    st = db_roll_day(j, e, begin, end, end, err);
     if (st == VV_OK)
         queue_again(j, e);
     return st;
 }
 
-static vv_status load(job *j, uint64_t id, db_series_entry **out, vv_error *err)
+vv_status db_roll_load(db_roll_job *j, uint64_t id, db_series_entry **out, vv_error *err)
 {
     j->part = db_series_part_at(j->table, id);
     vv_mutex_lock(&j->db->series_lock); /* so that it is the one that appends have */
@@ -402,10 +159,10 @@ static vv_status load(job *j, uint64_t id, db_series_entry **out, vv_error *err)
 }
 
 /* The next day of a series. VV_NOT_FOUND: there is none now. */
-static vv_status advance(job *j, uint64_t id, vv_error *err)
+static vv_status advance(db_roll_job *j, uint64_t id, vv_error *err)
 {
     db_series_entry *e = NULL;
-    vv_status st = load(j, id, &e, err);
+    vv_status st = db_roll_load(j, id, &e, err);
     if (st != VV_OK)
         return st;
     st = advance_entry(j, e, err);
@@ -419,7 +176,7 @@ static vv_status advance(job *j, uint64_t id, vv_error *err)
 
 /* ---- where work comes from ---- */
 
-static bool pop(job *j, uint64_t *id)
+static bool pop(db_roll_job *j, uint64_t *id)
 {
     db_series *s = j->series;
     db_series_roll *r = &s->roll;
@@ -437,7 +194,7 @@ static bool pop(job *j, uint64_t *id)
     return found;
 }
 
-static vv_status step_queue(job *j, vv_error *err)
+static vv_status step_queue(db_roll_job *j, vv_error *err)
 {
     uint64_t id = 0;
     vv_status st = VV_NOT_FOUND;
@@ -452,8 +209,8 @@ static vv_status step_queue(job *j, vv_error *err)
     return st;
 }
 
-static vv_status open_at(job *j, const uint8_t *prefix, size_t prefix_len, const uint8_t *from,
-                         size_t len, vv_cursor **out, vv_error *err)
+vv_status db_roll_open_at(db_roll_job *j, const uint8_t *prefix, size_t prefix_len,
+                          const uint8_t *from, size_t len, vv_cursor **out, vv_error *err)
 {
     vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
     opt.prefix = vv_slice_of(prefix, prefix_len);
@@ -462,14 +219,14 @@ static vv_status open_at(job *j, const uint8_t *prefix, size_t prefix_len, const
 }
 
 /* The ids from pass_next on. */
-static vv_status list_ids(job *j, uint64_t id[IDS_A_STEP], unsigned *count, vv_error *err)
+static vv_status list_ids(db_roll_job *j, uint64_t id[IDS_A_STEP], unsigned *count, vv_error *err)
 {
     static const uint8_t kind = DB_SERIES_RECORD;
     uint8_t from[9];
     vv_cursor *c = NULL;
     *count = 0;
     size_t len = db_series_id_key(DB_SERIES_RECORD, j->series->roll.pass_next, from);
-    vv_status st = open_at(j, &kind, 1, from, len, &c, err);
+    vv_status st = db_roll_open_at(j, &kind, 1, from, len, &c, err);
     while (st == VV_OK && vv_cursor_valid(c) && *count < IDS_A_STEP) {
         vv_slice key = vv_cursor_key(c);
         if (key.len == 9)
@@ -481,7 +238,7 @@ static vv_status list_ids(job *j, uint64_t id[IDS_A_STEP], unsigned *count, vv_e
 }
 
 /* Look at some series of the pass that is under way, or that is due. */
-static vv_status step_pass(job *j, vv_error *err)
+static vv_status step_pass(db_roll_job *j, vv_error *err)
 {
     db_series_roll *r = &j->series->roll;
     uint64_t id[IDS_A_STEP];
@@ -512,83 +269,10 @@ static vv_status step_pass(job *j, vv_error *err)
     return st;
 }
 
-static vv_status repair(job *j, uint64_t id, int64_t day, vv_error *err)
+static vv_status step(db_roll_job *j, vv_error *err)
 {
-    db_series_entry *e = NULL;
-    int64_t rolled = INT64_MIN;
-    int64_t begin = db_series_bucket_begin(DB_SERIES_DAY_CLASS, day);
-    vv_status st = load(j, id, &e, err);
-    if (st != VV_OK)
-        return st;
-    st = read_now(j, err);
-    if (st == VV_OK)
-        st = db_series_rolled_get(&j->part, j->at, id, &rolled, err);
-    if (st == VV_OK && (begin >= rolled || begin < DB_SERIES_ROLL_MIN))
-        st = VV_NOT_FOUND; /* it goes when the day is rolled up */
-    if (st == VV_OK)
-        st = roll_day(j, e, begin, rolled - begin > SERIES_DAY ? begin + SERIES_DAY : rolled,
-                      INT64_MIN, err);
-    if (st == VV_CONFLICT) {
-        vv_mutex_lock(&j->series->lock);
-        j->series->roll.has_marks = true;
-        vv_mutex_unlock(&j->series->lock);
-        atomic_store_explicit(&j->db->rollup.wanted, true, memory_order_release);
-        st = VV_NOT_FOUND;
-    }
-    db_series_unref(j->series, e);
-    return st;
-}
-
-/* The next mark of the walk over all. VV_NOT_FOUND at its end. */
-static vv_status next_mark(job *j, uint64_t *id, int64_t *day, vv_error *err)
-{
-    static const uint8_t kind = DB_SERIES_DIRTY;
-    db_series_roll *r = &j->series->roll;
-    vv_cursor *c = NULL;
-    vv_status st = open_at(j, &kind, 1, r->mark_next, sizeof r->mark_next, &c, err);
-    if (st == VV_OK && !vv_cursor_valid(c))
-        st = VV_NOT_FOUND;
-    if (st == VV_OK) {
-        vv_slice key = vv_cursor_key(c);
-        if (key.len != DB_SERIES_DIRTY_KEY) {
-            st = vv_fail(err, VV_CORRUPT, "a mark of a rollup is malformed");
-        } else {
-            *id = vv_get_be64(key.data + 1);
-            *day = db_time_decode(key.data + 9);
-            (void)db_series_dirty_key(*id, *day + 1, r->mark_next);
-        }
-    }
-    vv_cursor_close(c);
-    return st;
-}
-
-/* Make the rows of the next day with a mark anew. */
-static vv_status step_marks(job *j, vv_error *err)
-{
-    db_series_roll *r = &j->series->roll;
-    vv_mutex_lock(&j->series->lock);
-    if (!r->in_marks && r->has_marks) {
-        r->has_marks = false; /* before the walk: what comes meanwhile has another */
-        r->in_marks = true;
-        (void)db_series_dirty_key(0, INT64_MIN, r->mark_next);
-    }
-    vv_mutex_unlock(&j->series->lock);
-    vv_status st = r->in_marks ? VV_OK : VV_NOT_FOUND;
-    for (unsigned i = 0; st == VV_OK && i < MARKS_A_STEP; i++) {
-        uint64_t id = 0;
-        int64_t day = 0;
-        st = next_mark(j, &id, &day, err);
-        r->in_marks = st == VV_OK;
-        vv_status one = st == VV_OK ? repair(j, id, day, err) : st;
-        if (one != VV_NOT_FOUND)
-            return one;
-    }
-    return st;
-}
-
-static vv_status step(job *j, vv_error *err)
-{
-    static vv_status (*const kinds[])(job *, vv_error *) = {step_queue, step_marks, step_pass};
+    static vv_status (*const kinds[])(db_roll_job *, vv_error *) = {step_queue, db_roll_repair,
+                                                                    step_pass};
     vv_status st = VV_NOT_FOUND;
     uint32_t turn = j->series->roll.turn++;
     for (uint32_t i = 0; st == VV_NOT_FOUND && i < ARRAY_LEN(kinds); i++)
@@ -599,7 +283,7 @@ static vv_status step(job *j, vv_error *err)
 /* ---- tables ---- */
 
 /* A pass is due at first, and then now and then. */
-static void time_pass(job *j)
+static void time_pass(db_roll_job *j)
 {
     db_series_roll *r = &j->series->roll;
     int64_t now = vv_clock_mono(j->db->env->clock);
@@ -609,11 +293,11 @@ static void time_pass(job *j)
     if (j->table->cat->retention_ns > 0 && j->table->cat->retention_ns / 8 < every)
         every = j->table->cat->retention_ns / 8;
     r->wants_pass = true;
-    r->has_marks |= r->pass_at_ns == 0;
+    r->wants_walk |= r->pass_at_ns == 0;
     r->pass_at_ns = now + (every > LOOK_NS ? every : LOOK_NS);
 }
 
-static bool begin_step(job *j)
+static bool begin_step(db_roll_job *j)
 {
     db_series *s = j->series;
     vv_mutex_lock(&s->lock);
@@ -625,7 +309,7 @@ static bool begin_step(job *j)
     return may;
 }
 
-static void end_step(job *j)
+static void end_step(db_roll_job *j)
 {
     db_series *s = j->series;
     vv_mutex_lock(&s->lock);
@@ -635,7 +319,7 @@ static void end_step(job *j)
     vv_snapshot_release(j->at);
 }
 
-static void note_failure(job *j, vv_status st, const vv_error *why)
+static void note_failure(db_roll_job *j, vv_status st, const vv_error *why)
 {
     if (st == VV_BUSY) /* it is no failure, and soon over */
         atomic_store_explicit(&j->db->rollup.wanted, true, memory_order_release);
@@ -643,7 +327,7 @@ static void note_failure(job *j, vv_status st, const vv_error *why)
         atomic_fetch_add_explicit(&j->db->counters.rollup_failures, 1, memory_order_relaxed);
     vv_mutex_lock(&j->series->lock);
     j->series->roll.wants_pass = true;
-    j->series->roll.has_marks = true;
+    j->series->roll.wants_walk = true;
     vv_mutex_unlock(&j->series->lock);
     if (st != VV_BUSY)
         vv_log_to(j->db->env->log, VV_LOG_WARN, "db", "rollup failed: it is tried again later",
@@ -655,7 +339,8 @@ static vv_status step_table(vv_db *db, cat_table *cat)
 {
     vv_error why = {0};
     vv_table table = db_table_of(db, cat);
-    job j = {.db = db, .series = db_series_attached(cat), .table = &table, .work = db->rollup.work};
+    db_roll_job j = {
+        .db = db, .series = db_series_attached(cat), .table = &table, .work = db->rollup.work};
     if (j.series == NULL || !cat_has_rollups(cat) ||
         atomic_load_explicit(&cat->is_dropping, memory_order_acquire))
         return VV_NOT_FOUND;
@@ -667,6 +352,30 @@ static vv_status step_table(vv_db *db, cat_table *cat)
     if (st != VV_OK && st != VV_NOT_FOUND)
         note_failure(&j, st, &why);
     return st == VV_OK ? VV_OK : VV_NOT_FOUND;
+}
+
+void db_rollup_waiting(vv_db *db, uint64_t *days, uint64_t *lag_ns)
+{
+    cat_table **tables = NULL;
+    size_t count = 0;
+    int64_t now = vv_clock_mono(db->env->clock);
+    int64_t since = now;
+    *days = 0;
+    if (cat_list(db->cat, NULL, &tables, &count, NULL) == VV_OK) {
+        for (size_t i = 0; i < count; i++) {
+            db_series *s =
+                tables[i]->kind == VV_TABLE_SERIES ? db_series_attached(tables[i]) : NULL;
+            if (s == NULL)
+                continue;
+            vv_mutex_lock(&s->lock);
+            *days += s->roll.dirty.count;
+            since = db_series_dirty_since(&s->roll.dirty, since);
+            vv_mutex_unlock(&s->lock);
+        }
+    }
+    if (tables != NULL)
+        cat_list_free(tables, count);
+    *lag_ns = (uint64_t)(now - since);
 }
 
 static vv_status step_any(vv_db *db)
@@ -696,7 +405,7 @@ static bool is_due(vv_db *db)
         return false;
     r->look_at_ns = now + LOOK_NS;
     if (r->work == NULL) {
-        r->work = work_create();
+        r->work = db_roll_work_create();
         if (r->work != NULL)
             vv_budget_take(&db->budget, VV_BUDGET_WORK, sizeof *r->work);
     }

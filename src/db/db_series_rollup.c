@@ -11,6 +11,7 @@
 #include "db/db_series_samples.h"
 
 #define SHORT_RETENTION (3 * SERIES_DAY) /* below, a day does not wait for its end */
+#define NOTED_MAX 64u                    /* days of an append */
 #define HOUR (INT64_C(3600) * 1000000000)
 #define SIGN (UINT64_C(1) << 63)
 
@@ -116,6 +117,7 @@ void db_series_rollup_plan(db_series *s, const cat_table *cat, db_series_slot *s
     db_series_entry *e = slot->entry;
     slot->rolled = atomic_load_explicit(&e->rolled, memory_order_relaxed);
     slot->has_marks = false;
+    slot->is_alone = e->in_flight == 1;
     slot->turn = e->turn;
     e->planned[e->turn]++;
     if (!cat_has_rollups(cat))
@@ -127,23 +129,48 @@ void db_series_rollup_plan(db_series *s, const cat_table *cat, db_series_slot *s
         db_series_roll_queue(s, e);
 }
 
-vv_status db_series_rollup_mark(vv_samples *s, db_series_slot *slot, const series_samples *in,
-                                vv_error *err)
+static vv_status add_mark(vv_samples *s, db_series_slot *slot, int64_t day, vv_error *err)
 {
-    vv_status st = VV_OK;
     uint8_t key[DB_SERIES_DIRTY_KEY];
-    if (VV_BUG(72)) /* a late sample leaves the rows of its windows as they are */
+    size_t len = db_series_dirty_key(slot->entry->id, day, key);
+    slot->mark_first = slot->has_marks ? slot->mark_first : day; /* they ascend */
+    slot->mark_last = day;
+    slot->has_marks = true;
+    return db_batch_add(&s->to->batch, ENGINE_PUT, s->table.cat->id, vv_slice_of(key, len),
+                        vv_slice_of(NULL, 0), 0, err);
+}
+
+/* Is the day told by its rows, so that a mark would change that? */
+static bool is_clean(db_series *s, const db_series_slot *slot, int64_t day)
+{
+    vv_mutex_lock(&s->lock);
+    bool is_dirty = db_series_dirty_has(&s->roll.dirty, slot->entry->id, day);
+    vv_mutex_unlock(&s->lock);
+    return !is_dirty;
+}
+
+vv_status db_series_rollup_mark(vv_samples *s, db_series_slot *slot, const series_samples *in,
+                                uint32_t from, uint32_t *to, bool *is_repeat, vv_error *err)
+{
+    int64_t day = db_series_day(in->time[from]);
+    int64_t last = db_series_bucket_last(DB_SERIES_DAY_CLASS, day);
+    *to = last == INT64_MAX ? in->count : series_samples_find(in, last + 1);
+    series_samples part = series_samples_part(in, from, *to - from);
+    *is_repeat =
+        slot->is_alone && is_clean(s->series, slot, day) && db_series_is_repeat(s, slot, &part);
+    if (*is_repeat || VV_BUG(72)) /* the bug: rows of late samples' windows stay as they are */
         return VV_OK;
-    for (uint32_t i = 0; st == VV_OK && i < in->count && in->time[i] < slot->rolled;) {
-        int64_t day = db_series_day(in->time[i]);
-        int64_t last = db_series_bucket_last(DB_SERIES_DAY_CLASS, day);
-        size_t len = db_series_dirty_key(slot->entry->id, day, key);
-        st = db_batch_add(&s->to->batch, ENGINE_PUT, s->table.cat->id, vv_slice_of(key, len),
-                          vv_slice_of(NULL, 0), 0, err);
-        slot->has_marks = true;
-        i = last == INT64_MAX ? in->count : series_samples_find(in, last + 1);
-    }
-    return st;
+    return add_mark(s, slot, day, err);
+}
+
+/* What was marked is known by day, where it is not too many of them. */
+static void note_marks(db_series *s, const db_series_slot *slot) VV_REQUIRES(s->lock)
+{
+    int64_t now = vv_clock_mono(s->db->env->clock);
+    bool is_known = (uint64_t)slot->mark_last - (uint64_t)slot->mark_first < NOTED_MAX;
+    for (int64_t day = slot->mark_first; is_known && day <= slot->mark_last; day++)
+        is_known = db_series_dirty_note(&s->roll.dirty, slot->entry->id, day, now);
+    s->roll.wants_walk |= !is_known;
 }
 
 void db_series_rollup_done(db_series *s, db_series_slot *slot, bool is_written)
@@ -152,7 +179,7 @@ void db_series_rollup_done(db_series *s, db_series_slot *slot, bool is_written)
     e->planned[slot->turn]--;
     if (!is_written || !slot->has_marks)
         return;
-    s->roll.has_marks = true;
+    note_marks(s, slot);
     atomic_store_explicit(&s->db->rollup.wanted, true, memory_order_release);
 }
 
@@ -171,7 +198,7 @@ void db_series_erase_end(db_series *s, bool has_marks)
 {
     vv_mutex_lock(&s->lock);
     s->roll.erasing--;
-    s->roll.has_marks |= has_marks;
+    s->roll.wants_walk |= has_marks;
     vv_mutex_unlock(&s->lock);
     atomic_store_explicit(&s->db->rollup.wanted, true, memory_order_release);
 }

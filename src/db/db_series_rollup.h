@@ -60,9 +60,11 @@ int64_t db_series_roll_bound(const cat_table *cat, int64_t newest, int64_t now_n
 /* Samples from `first` on are about to be written. */
 void db_series_rollup_plan(db_series *s, const cat_table *cat, db_series_slot *slot, int64_t first)
     VV_REQUIRES(s->lock);
-/* Mark the days of samples below the claim. */
+/* Of samples that begin below the claim, those of the first day: up to *to. They are to be written
+ * and their day is marked, unless all of them are in the store as they are. */
 VV_MUST_CHECK vv_status db_series_rollup_mark(vv_samples *s, db_series_slot *slot,
-                                              const series_samples *in, vv_error *err);
+                                              const series_samples *in, uint32_t from, uint32_t *to,
+                                              bool *is_repeat, vv_error *err);
 void db_series_rollup_done(db_series *s, db_series_slot *slot, bool is_written)
     VV_REQUIRES(s->lock);
 void db_series_roll_queue(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/rng.h"
+#include "db/db_series_int.h"
 
 #define WRITERS 3
 #define ROUNDS 90 /* few enough for an answer to hold them */
@@ -120,8 +121,15 @@ static void rollups_are_true_beside_appends_and_deletions(void **state)
     opt.memory_limit = 32 << 20;
     opt.memtable_size = 256 << 10;
     opt.durability = VV_DURABLE_OS;
+    opt.shard_count = test_partitions;
     assert_ok(vv_db_open(dir, &opt, &db, &err), err);
     table = any_time_table(db);
+    db_series *series = NULL;
+    assert_ok(db_series_of(table, &series, &err), err);
+    vv_mutex_lock(&series->lock); /* the store's own threads may be at it */
+    series->roll.dirty.quiet_ns = 2 * VV_NS_PER_MS;
+    series->roll.dirty.age_ns = 20 * VV_NS_PER_MS;
+    vv_mutex_unlock(&series->lock);
     const vv_threads *threads = db->env->threads;
     vv_thread *thread[THREADS];
     static void (*const others[])(void *) = {delete_some, read_all, read_all, roll};
@@ -134,10 +142,11 @@ static void rollups_are_true_beside_appends_and_deletions(void **state)
     for (int i = 0; i < THREADS; i++)
         threads->join(thread[i]);
     vv_stats stats = {.size = sizeof stats};
+    double another = 1e6; /* what is there already would be no change */
     /* The writers may have ended before any day was rolled up. From then on a sample of the first
      * day is late, and the day is repaired. */
     do {
-        append_one(table, "a", 1, 1);
+        append_one(table, "a", 1, another++);
         for (int i = 0; i < 20; i++)
             if (db_rollup_step(db) != VV_OK)
                 (void)usleep(500);
@@ -156,9 +165,92 @@ static void rollups_are_true_beside_appends_and_deletions(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* ---- what is in flight ---- */
+
+typedef struct waiting {
+    vv_mutex lock;
+    vv_cond done;
+    unsigned left;
+} waiting;
+
+static void answered(void *ctx, vv_status st, const vv_append_result *result, const vv_error *err)
+{
+    waiting *w = ctx;
+    (void)result;
+    (void)err;
+    VV_CHECK(st == VV_OK);
+    vv_mutex_lock(&w->lock);
+    w->left--;
+    vv_cond_broadcast(&w->done);
+    vv_mutex_unlock(&w->lock);
+}
+
+static vv_samples *sample_of(int64_t time, double value)
+{
+    vv_error err = {0};
+    vv_samples *s = vv_samples_create(table);
+    assert_non_null(s);
+    assert_ok(begin_series(s, "t", "a", VV_F64, &err), err);
+    assert_ok(vv_samples_f64(s, &time, &value, NULL, 1, &err), err);
+    return s;
+}
+
+/* A late sample changes, and behind it comes what was there before: that is no repeat. */
+static void a_repeat_behind_a_change_in_flight_is_written(void **state)
+{
+    enum { DAYS = 60 };
+    static answer a;
+    char dir[] = "/tmp/varve-rollup-XXXXXX";
+    vv_error err = {0};
+    vv_db *db = NULL;
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    vv_options opt = VV_OPTIONS_INIT;
+    opt.shard_count = test_partitions;
+    opt.durability = VV_DURABLE_OS;
+    assert_ok(vv_db_open(dir, &opt, &db, &err), err);
+    table = any_time_table(db);
+    for (int64_t day = 0; day <= DAYS; day++)
+        append_one(table, "a", day * 24 * HOUR, 1);
+    vv_stats stats = {.size = sizeof stats};
+    while (stats.rollup_days < DAYS - 2) {
+        (void)db_rollup_step(db);
+        vv_stats_read(db, &stats);
+    }
+    for (int64_t day = 0; day < DAYS - 2; day++) {
+        waiting w = {.left = 2};
+        vv_mutex_init(&w.lock, VV_RANK_LEAF);
+        vv_cond_init(&w.done);
+        vv_samples *change = sample_of(day * 24 * HOUR, 2);
+        vv_samples *back = sample_of(day * 24 * HOUR, 1);
+        assert_ok(vv_series_append_async(change, VV_DURABLE_SYNC, answered, &w, &err), err);
+        assert_ok(vv_series_append_async(back, VV_DURABLE_SYNC, answered, &w, &err), err);
+        vv_mutex_lock(&w.lock);
+        while (w.left > 0)
+            vv_cond_wait(&w.done, &w.lock);
+        vv_mutex_unlock(&w.lock);
+        vv_samples_destroy(change);
+        vv_samples_destroy(back);
+        vv_cond_fini(&w.done);
+        vv_mutex_fini(&w.lock);
+    }
+    ask_raw(table, NULL, "a", 0, DAYS * 24 * HOUR, &a);
+    assert_int_equal(a.count, DAYS);
+    for (size_t i = 0; i < a.count; i++)
+        assert_true(a.value[i] == 1);
+    vv_table_close(table);
+    assert_ok(vv_db_close(db, &err), err);
+    char command[64];
+    (void)snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rollups_are_true_beside_appends_and_deletions)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+        cmocka_unit_test(rollups_are_true_beside_appends_and_deletions),
+        cmocka_unit_test(a_repeat_behind_a_change_in_flight_is_written)};
+    int failed = cmocka_run_group_tests_name("1 partition", tests, NULL, NULL);
+    test_partitions = 4;
+    return failed + cmocka_run_group_tests_name("4 partitions", tests, NULL, NULL);
 }

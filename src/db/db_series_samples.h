@@ -38,9 +38,12 @@ struct db_series_slot {
     int64_t first; /* times of its samples */
     int64_t last;
     db_series_place place;
-    int64_t rolled;   /* below it, what is written is marked */
-    uint8_t turn;     /* of its entry when it was planned */
-    bool has_marks;   /* this entry of the log writes some */
+    int64_t rolled;     /* below it, what is written is marked */
+    uint8_t turn;       /* of its entry when it was planned */
+    bool has_marks;     /* this entry of the log writes some, */
+    int64_t mark_first; /* of these days, and of others between them perhaps */
+    int64_t mark_last;
+    bool is_alone;    /* no other append of the series was in flight when it was planned */
     vv_sample newest; /* of what is written; string is not kept */
     bool has_newest;
     bool lost_newest; /* it was refused */
@@ -92,10 +95,14 @@ struct vv_samples {
     bool leaves_out; /* series of another type, instead of failing */
     vv_arena source_bytes;
     vv_append_result result;
-    vv_error refusal; /* of the whole: too many series */
+    uint64_t repeated; /* late samples that are in the store as they are */
+    vv_error refusal;  /* of the whole: too many series */
     vv_append_done done;
     void *done_ctx;
 };
+
+/* Are these, ascending, in the store as they are? False where nobody knows. */
+bool db_series_is_repeat(vv_samples *samples, const db_series_slot *slot, const series_samples *in);
 
 /* The samples of a slot in time order, each time once; valid until the next call. */
 VV_MUST_CHECK vv_status db_samples_of(vv_samples *samples, const db_series_slot *slot,

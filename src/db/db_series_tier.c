@@ -178,6 +178,7 @@ static vv_status give_day(vv_series_cursor *c, int64_t day, int64_t t, int64_t s
             raw_from = t;
         else if (is_marked && expired > t)
             raw_from = expired < stop ? expired : stop;
+        c->days_read += t < raw_from;
         st = give_rows(c, begin, t, raw_from, w, err);
         if (st == VV_OK)
             st = vv_cursor_next(c->rows_at, err);

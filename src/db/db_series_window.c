@@ -122,6 +122,7 @@ static vv_status add_piece(vv_series_cursor *c, const db_series_piece *piece, se
     if (piece->is_whole)
         return series_window_chunk(w, piece->chunk, err);
     series_columns_clear(&c->columns);
+    c->chunks_decoded++;
     vv_status st = db_series_reader_take(&c->reader, piece, &c->columns, err);
     series_samples v = series_columns_view(&c->columns);
     return st == VV_OK && v.count > 0 ? series_window_add(w, &v, err) : st;
@@ -168,6 +169,8 @@ static vv_status make_windows(vv_series_cursor *c, series_points *out, vv_error 
         return st;
     series_window_init(&w, &opt, out);
     st = read_windows(c, &w, err);
+    c->chunks_decoded += w.stats.chunks_decoded;
+    c->chunks_summed += w.stats.chunks_summed;
     series_window_fini(&w);
     return st;
 }
@@ -208,6 +211,7 @@ static vv_status make_points(vv_series_cursor *c, series_points *out, vv_error *
             st = db_series_reader_take(&c->reader, &piece, &c->columns, err);
         if (st != VV_OK)
             break;
+        c->chunks_decoded++;
         if (!c->q.all_quality)
             db_series_keep_good(&c->columns, 0);
         series_samples v = series_columns_view(&c->columns);

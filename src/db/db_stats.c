@@ -94,6 +94,12 @@ void vv_stats_read(vv_db *db, vv_stats *out)
     all.rollup_days = load(&c->rollup_days);
     all.rollup_repairs = load(&c->rollup_repairs);
     all.rollup_failures = load(&c->rollup_failures);
+    all.rollup_reads = load(&c->rollup_reads);
+    all.samples_repeated = load(&c->samples_repeated);
+    all.series_queries = load(&c->series_queries);
+    all.chunks_decoded = load(&c->chunks_decoded);
+    all.chunks_summed = load(&c->chunks_summed);
+    db_rollup_waiting(db, &all.rollup_dirty, &all.rollup_lag_ns);
     all.commit_p50_ns = vv_hist_percentile(&c->commit_ns, 0.5);
     all.commit_p99_ns = vv_hist_percentile(&c->commit_ns, 0.99);
     all.memory_used = vv_budget_used(&db->budget);

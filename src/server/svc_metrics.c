@@ -122,6 +122,26 @@ static void writes(vv_buf *out, const vv_stats *s)
             (double)s->rollup_repairs);
     counter(out, "varve_rollup_failures_total", "Rollups that failed and are tried again.",
             (double)s->rollup_failures);
+    gauge(out, "varve_rollup_dirty_windows",
+          "Days of series known to have changed since they were rolled up.",
+          (double)s->rollup_dirty);
+    gauge(out, "varve_rollup_lag_seconds", "How long the first of them has waited.",
+          seconds(s->rollup_lag_ns));
+}
+
+static void reads_of_series(vv_buf *out, const vv_stats *s)
+{
+    counter(out, "varve_series_queries_total", "Queries of series, inner ones included.",
+            (double)s->series_queries);
+    counter(out, "varve_series_chunks_decoded_total", "Chunks of samples they decoded.",
+            (double)s->chunks_decoded);
+    counter(out, "varve_series_chunks_summed_total",
+            "Chunks that answered by the summary in front of them.", (double)s->chunks_summed);
+    counter(out, "varve_rollup_reads_total", "Days of series that were taken from rollups.",
+            (double)s->rollup_reads);
+    counter(out, "varve_samples_repeated_total",
+            "Late samples that were there as they were, and not written again.",
+            (double)s->samples_repeated);
 }
 
 static void log_and_memtables(vv_buf *out, const vv_stats *s)
@@ -205,6 +225,7 @@ static void store(vv_buf *out, node *n)
     vv_stats s = {.size = sizeof s};
     vv_stats_read(n->db, &s);
     writes(out, &s);
+    reads_of_series(out, &s);
     log_and_memtables(out, &s);
     files(out, &s);
     transfers(out, &s);
