@@ -78,6 +78,7 @@ static bool take(db_series_dirty *d, uint64_t id, int64_t day, int64_t now_ns, b
     }
     if (d->count >= d->max || (2 * d->count >= d->cap && !grow(d)))
         return false;
+    assert(d->place != NULL);
     d->place[find(d, id, day)] = (db_series_dirty_day){
         .id = id, .day = day, .first_ns = now_ns, .last_ns = now_ns, .notes = 1};
     bool were_many = db_series_dirty_is_many(d);

@@ -10,9 +10,9 @@
  * the day is tried again later. A failure stays here: it is logged and counted, and samples answer
  * what rows do not.
  */
+#include "db/db_series_roll.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "db/db_series_roll.h"
 
 #define LOOK_NS (60 * VV_NS_PER_S)
 #define PASS_NS (6 * 3600 * VV_NS_PER_S)

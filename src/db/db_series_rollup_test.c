@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/point.h"
 #include "base/rng.h"
+#include "db/db_capture.h"
 
 /* ---- a random life ---- */
 
@@ -130,6 +131,166 @@ static void prop_they_do_where_samples_expire_later(void **state)
     sim_world *w = *state;
     int64_t now = vv_clock_wall(w->env.clock);
     live(w, vv_test_seed(23), 1000 * DAY, true, now / DAY * DAY + 4 * HOUR);
+}
+
+/* ---- a life in which samples expire ---- */
+
+#define LIFE_MINUTES (24u * 1440)
+
+/* The value of each minute, whose sample lies anywhere in it; NAN: it has none. */
+static double lived[2][LIFE_MINUTES];
+
+static int64_t moment_of(int64_t base, int64_t minute)
+{
+    return base + minute * MIN +
+           (int64_t)((uint64_t)minute * UINT64_C(0x9e3779b97f4a7c15) >> 32) * 13;
+}
+
+/* Some minutes in some order, with new values. */
+static void live_minutes(vv_table *t, vv_rng *rng, int64_t base, unsigned h, int64_t from,
+                         int64_t to, uint64_t of_ten)
+{
+    enum { MANY = 512 };
+    int64_t time[MANY];
+    double value[MANY];
+    vv_error err = {0};
+    size_t n = 0;
+    for (int64_t minute = from; minute < to && n < MANY; minute++) {
+        if (vv_rng_below(rng, 10) >= of_ten)
+            continue;
+        size_t k = vv_rng_below(rng, n + 1);
+        time[n] = time[k];
+        value[n++] = value[k];
+        time[k] = moment_of(base, minute);
+        value[k] = lived[h][minute] = (double)vv_rng_below(rng, 100000);
+    }
+    if (n > 0)
+        assert_ok(append(t, "t", hosts[h], time, value, NULL, n, NULL, &err), err);
+}
+
+static void die_minutes(vv_table *t, vv_rng *rng, int64_t base, unsigned h, int64_t from)
+{
+    vv_error err = {0};
+    vv_matcher m = {VV_MATCH_EQ, S("host"), S(hosts[h])};
+    int64_t to = from + 1 + (int64_t)vv_rng_below(rng, 200);
+    assert_ok(vv_series_delete(t, &m, 1, base + from * MIN, base + to * MIN, NULL, &err), err);
+    for (int64_t i = from; i < to && i < LIFE_MINUTES; i++)
+        lived[h][i] = NAN;
+}
+
+/* Windows of some minutes, from the first one to the last. */
+static void check_life(vv_table *t, int64_t base, unsigned h, int64_t from, int64_t to,
+                       int64_t minutes)
+{
+    static answer sums;
+    vv_error err = {0};
+    int64_t start = base + from * MIN;
+    int64_t end = base + to * MIN;
+    assert_ok(query(t, hosts[h], start, end, minutes * MIN, 0, VV_AGG_COUNT, false, &points, &err),
+              err);
+    assert_ok(query(t, hosts[h], start, end, minutes * MIN, 0, VV_AGG_SUM, false, &sums, &err),
+              err);
+    size_t n = 0;
+    for (int64_t i = from; i < to; i += minutes) {
+        double count = 0;
+        double sum = 0;
+        for (int64_t k = i; k < i + minutes && k < to; k++) {
+            count += !isnan(lived[h][k]);
+            sum += isnan(lived[h][k]) ? 0 : lived[h][k];
+        }
+        if (count == 0)
+            continue;
+        if (n >= points.count || points.time[n] != base + i * MIN || points.value[n] != count ||
+            sums.value[n] != sum)
+            fail_msg("host %u, minute %lld by %lld: %g samples at %lld instead of %g", h,
+                     (long long)i, (long long)minutes, n < points.count ? points.value[n] : NAN,
+                     n < points.count ? (long long)(points.time[n] - base) / MIN : -1, count);
+        n++;
+    }
+    assert_int_equal(points.count, n);
+}
+
+/* Samples are kept for four days, minutes for eight, hours for ever: what is late, changed or
+ * deleted while there are samples is in the rows that stay. */
+static void prop_rows_that_outlive_their_samples_have_all_of_them(void **state)
+{
+    sim_world *w = *state;
+    vv_rng rng;
+    vv_rng_init(&rng, vv_test_seed(24));
+    int64_t base = vv_clock_wall(w->env.clock) / DAY * DAY + DAY;
+    int64_t front = 0;
+    for (size_t i = 0; i < 2 * (size_t)LIFE_MINUTES; i++)
+        lived[i / LIFE_MINUTES][i % LIFE_MINUTES] = NAN;
+    vv_table *t = rollup_table(w->db, 4 * DAY, 8 * DAY, INT64_MAX);
+    for (int step = 0;; step++) {
+        int64_t next = front + 60 * (1 + (int64_t)vv_rng_below(&rng, 8));
+        if (next >= (int64_t)LIFE_MINUTES)
+            break;
+        vv_clock_sleep(w->env.clock, base + next * MIN - vv_clock_wall(w->env.clock));
+        for (unsigned h = 0; h < 2; h++) {
+            live_minutes(t, &rng, base, h, front, next, 9);
+            int64_t late = next > 1440 ? next - 1440 : 0;
+            late += (int64_t)vv_rng_below(&rng, (uint64_t)(next - late));
+            live_minutes(t, &rng, base, h, late, late + 60 < next ? late + 60 : next, 5);
+            if (vv_rng_below(&rng, 4) == 0)
+                die_minutes(t, &rng, base, h, late);
+        }
+        front = next;
+        unsigned what = (unsigned)vv_rng_below(&rng, 12);
+        if (what == 0) {
+            vv_error err = {0};
+            assert_ok(vv_compact(t, S(""), S(""), &err), err);
+        } else if (what == 1) {
+            vv_table_close(t);
+            sim_reopen(w);
+            t = rollup_table(w->db, 4 * DAY, 8 * DAY, INT64_MAX);
+        }
+        if (what < 8 || step % 6 == 0)
+            (void)roll_all(w->db);
+        unsigned h = (unsigned)vv_rng_below(&rng, 2);
+        check_life(t, base, h, 0, next, 60);
+        check_life(t, base, h, next > 7 * 1440 ? next - 7 * 1440 : 0, next, 1);
+    }
+    assert_int_equal(stats_of(w->db).rollup_failures, 0);
+    read_samples(t, hosts[0], INT64_MIN, INT64_MAX);
+    assert_true(samples.count < 5 * 1440); /* the rest is in rows alone */
+    vv_table_close(t);
+}
+
+/* ---- copies ---- */
+
+static void a_copy_has_the_rows_and_the_marks(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    sim_end(w);
+    w->disk = vio_sim_disk_create();
+    assert_ok(sim_on(w, &(vio_sim_options){.seed = 1, .root = "store"}, &err), err);
+    assert_ok(sim_open_db(w, &err), err);
+    vv_table *t = rollup_table(w->db, 0, 0, 0);
+    for (size_t h = 0; h < 2; h++)
+        fill_days(t, hosts[h], 10 * DAY, 14 * DAY);
+    (void)roll_all(w->db);
+    assert_ok(vv_checkpoint(w->db, &err), err);
+    for (size_t h = 0; h < 2; h++)
+        append_one(t, hosts[h], 11 * DAY + 1, 1e6); /* in the log alone */
+    assert_ok(db_checkpoint_at(w->db, "/copy", &err), err);
+    append_one(t, "a", 12 * DAY + 1, 2e6); /* not in the copy */
+    vv_table_close(t);
+    assert_ok(vv_db_close(w->db, &err), err);
+    sim_off(w);
+    assert_ok(sim_on(w, &(vio_sim_options){.seed = 1, .root = "copy"}, &err), err);
+    assert_ok(sim_open_db(w, &err), err);
+    t = rollup_table(w->db, 0, 0, 0);
+    for (int round = 0; round < 2; round++) {
+        for (size_t h = 0; h < 2; h++) {
+            check(t, hosts[h], 10 * DAY, 14 * DAY, HOUR, 0, VV_AGG_MAX);
+            assert_true(points.count == 96 && points.value[24] == 1e6 && points.value[48] < 1e3);
+        }
+        assert_int_equal(roll_all(w->db), round == 0 ? 2 : 0);
+    }
+    assert_int_equal(stats_of(w->db).rollup_repairs, 2);
+    vv_table_close(t);
 }
 
 /* ---- one by one ---- */
@@ -475,6 +636,8 @@ int main(void)
         TP(prop_rollups_say_what_the_samples_say),
         TP(prop_they_do_before_1970_and_of_any_double),
         TP(prop_they_do_where_samples_expire_later),
+        TP(prop_rows_that_outlive_their_samples_have_all_of_them),
+        TP(a_copy_has_the_rows_and_the_marks),
         TP(a_late_sample_marks_its_day_until_it_is_repaired),
         TP(a_sample_between_reading_and_writing_is_not_lost),
         TP(deletions_take_their_rows_along),

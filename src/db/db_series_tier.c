@@ -72,6 +72,7 @@ static vv_status open_one(vv_series_cursor *c, uint32_t p, const uint8_t *prefix
 {
     vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
     vv_table part = db_part_at(&c->table, p);
+    assert(out != NULL);
     opt.snapshot = c->at;
     opt.prefix = vv_slice_of(prefix, len);
     return *out != NULL ? VV_OK : vv_cursor_open(&part, &opt, out, err);
