@@ -216,8 +216,9 @@ typedef struct vv_sample {
     vv_slice string; /* VV_STRING */
 } vv_sample;
 
-/** The newest sample of each of those series, whatever its quality, within the retention. From
- * memory where it is known there. */
+/** The newest sample of each of those series, whatever its quality, within the retention, in the
+ * order in which the series were made. From memory where it is known there. Takes no memory for a
+ * series but what stays in the cache. */
 VV_API VV_MUST_CHECK vv_status vv_series_latest(vv_table *table, const vv_matcher *matchers,
                                                 size_t count,
                                                 int (*each)(void *ctx, const vv_series_info *series,

@@ -197,8 +197,8 @@ static vv_status malformed(uint64_t id, vv_error *err)
                    (unsigned long long)id);
 }
 
-/* An entry of its record; its parts are still to come. */
-static vv_status parse_record(uint64_t id, vv_slice value, db_series_entry **out, vv_error *err)
+vv_status db_series_parse_record(uint64_t id, vv_slice value, vv_sample_type *type,
+                                 int64_t *created_ns, vv_slice *labels, vv_error *err)
 {
     if (value.len > 0 && value.data[0] > 1)
         return vv_fail(err, VV_UNSUPPORTED, "series %llu: a newer varve wrote its record",
@@ -206,18 +206,32 @@ static vv_status parse_record(uint64_t id, vv_slice value, db_series_entry **out
     if (value.len <= DB_SERIES_RECORD_HEAD || value.data[0] != 1 || value.data[1] < VV_F64 ||
         value.data[1] > VV_STRING)
         return malformed(id, err);
-    vv_slice canonical =
-        vv_slice_of(value.data + DB_SERIES_RECORD_HEAD, value.len - DB_SERIES_RECORD_HEAD);
-    vv_slice rest = canonical;
+    *labels = vv_slice_of(value.data + DB_SERIES_RECORD_HEAD, value.len - DB_SERIES_RECORD_HEAD);
+    vv_slice rest = *labels;
     vv_label l;
+    size_t count = 0;
     while (db_series_label_next(&rest, &l))
-        continue;
-    if (rest.len != 0 || canonical.len > VV_LABELS_BYTES_MAX)
+        count++;
+    if (rest.len != 0 || labels->len > VV_LABELS_BYTES_MAX || count > VV_LABELS_MAX)
         return malformed(id, err);
-    db_series_entry *e = db_series_entry_new(canonical, (vv_sample_type)value.data[1], id);
+    *type = (vv_sample_type)value.data[1];
+    *created_ns = (int64_t)vv_get_le64(value.data + 2);
+    return VV_OK;
+}
+
+/* An entry of its record; its parts are still to come. */
+static vv_status parse_record(uint64_t id, vv_slice value, db_series_entry **out, vv_error *err)
+{
+    vv_sample_type type = VV_F64;
+    int64_t created_ns = 0;
+    vv_slice canonical;
+    vv_status st = db_series_parse_record(id, value, &type, &created_ns, &canonical, err);
+    if (st != VV_OK)
+        return st;
+    db_series_entry *e = db_series_entry_new(canonical, type, id);
     if (e == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
-    e->created_ns = (int64_t)vv_get_le64(value.data + 2);
+    e->created_ns = created_ns;
     e->is_logged = true;
     *out = e;
     return VV_OK;

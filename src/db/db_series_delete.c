@@ -290,12 +290,13 @@ static vv_status drop_all(deletion *d, vv_error *err) VV_REQUIRES(d->table->db->
     return st;
 }
 
-static vv_status check_drop(const vv_matcher *matchers, size_t count, vv_error *err)
+static vv_status check_drop(vv_table *table, const vv_matcher *matchers, size_t count,
+                            vv_error *err)
 {
     bool narrows = false;
     for (size_t i = 0; i < count; i++) {
         bool fits_empty = false;
-        vv_status st = db_series_fits_empty(&matchers[i], &fits_empty, err);
+        vv_status st = db_series_fits_empty(&matchers[i], table, &fits_empty, err);
         if (st != VV_OK)
             return st;
         narrows |= !fits_empty;
@@ -311,7 +312,7 @@ vv_status vv_series_drop(vv_table *table, const vv_matcher *matchers, size_t cou
 {
     deletion d = {.table = table};
     db_series *s = NULL;
-    vv_status st = check_drop(matchers, count, err);
+    vv_status st = check_drop(table, matchers, count, err);
     if (st == VV_OK)
         st = db_series_of(table, &s, err);
     if (st != VV_OK)

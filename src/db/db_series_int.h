@@ -259,6 +259,10 @@ void db_series_unref(db_series *s, db_series_entry *e); /* accepts NULL */
  * at: NULL for now. */
 VV_MUST_CHECK vv_status db_series_load(db_series *s, vv_table *table, const vv_snapshot *at,
                                        uint64_t id, db_series_entry **out, vv_error *err);
+/* What a series' record says; *labels lie in it. VV_CORRUPT, VV_UNSUPPORTED. */
+VV_MUST_CHECK vv_status db_series_parse_record(uint64_t id, vv_slice value, vv_sample_type *type,
+                                               int64_t *created_ns, vv_slice *labels,
+                                               vv_error *err);
 /* The series with these labels as the log has it, with a reference, cached. VV_NOT_FOUND. */
 VV_MUST_CHECK vv_status db_series_look_up(db_series *s, vv_table *table, uint64_t hash,
                                           vv_slice canonical, db_series_entry **out, vv_error *err)
@@ -277,7 +281,8 @@ VV_MUST_CHECK vv_status db_series_select(db_series *s, vv_table *table, const vv
                                          db_series_set *out, vv_error *err);
 void db_series_set_fini(db_series *s, db_series_set *set);
 /* Does a series without the label fit? */
-VV_MUST_CHECK vv_status db_series_fits_empty(const vv_matcher *m, bool *out, vv_error *err);
+VV_MUST_CHECK vv_status db_series_fits_empty(const vv_matcher *m, vv_table *table, bool *out,
+                                             vv_error *err);
 
 #define DB_SERIES_LIST_MAX 1000000u
 

@@ -1,122 +1,31 @@
 /*
- * db_series_list.c - what the public interface tells about series: lists, labels, newest samples.
+ * db_series_list.c - what the public interface tells about series: lists, newest samples.
  */
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "base/error.h"
-#include "db/db_series_int.h"
-
-static void labels_of(const db_series_entry *e, vv_label out[VV_LABELS_MAX], vv_series_info *info)
-{
-    vv_slice rest = db_series_labels(e);
-    size_t n = 0;
-    while (n < VV_LABELS_MAX && db_series_label_next(&rest, &out[n]))
-        n++;
-    *info = (vv_series_info){
-        .id = e->id, .type = e->type, .labels = out, .label_count = n, .created_ns = e->created_ns};
-}
+#include "db/db_series_match.h"
 
 vv_status vv_series_list(vv_table *table, const vv_matcher *matchers, size_t count,
                          uint64_t series_max, int (*each)(void *ctx, const vv_series_info *info),
                          void *ctx, vv_error *err)
 {
     db_series *s = NULL;
-    db_series_set set;
+    db_listing list;
     vv_label labels[VV_LABELS_MAX];
     vv_status st = db_series_of(table, &s, err);
-    if (st == VV_OK)
-        st = db_series_select(s, table, NULL, matchers, count,
-                              series_max == 0 ? DB_SERIES_LIST_MAX : series_max, &set, err);
     if (st != VV_OK)
         return st;
-    for (size_t i = 0; i < set.count; i++) {
+    st = db_listing_make(&list, s, table, matchers, count,
+                         series_max == 0 ? DB_SERIES_LIST_MAX : series_max, err);
+    for (size_t i = 0; st == VV_OK && i < list.count; i++) {
         vv_series_info info;
-        labels_of(set.entry[i], labels, &info);
+        db_listed_info(&list.series[i], labels, &info);
         if (each(ctx, &info) != 0)
             break;
     }
-    db_series_set_fini(s, &set);
-    return VV_OK;
-}
-
-/* ---- names and values of labels ---- */
-
-static int by_bytes(const void *a, const void *b)
-{
-    return vv_slice_cmp(*(const vv_slice *)a, *(const vv_slice *)b);
-}
-
-typedef struct words {
-    vv_slice *word;
-    size_t count;
-    size_t cap;
-} words;
-
-static vv_status add_word(words *w, vv_slice word, vv_error *err)
-{
-    if (w->count > 0 && vv_slice_eq(w->word[w->count - 1], word))
-        return VV_OK;
-    if (w->count == w->cap) {
-        size_t cap = w->cap == 0 ? 64 : w->cap * 2;
-        vv_slice *more = vv_realloc(w->word, cap * sizeof *more);
-        if (more == NULL)
-            return vv_fail(err, VV_NO_MEMORY, "no memory for labels");
-        w->word = more;
-        w->cap = cap;
-    }
-    w->word[w->count++] = word;
-    return VV_OK;
-}
-
-static void tell_words(words *w, int (*each)(void *ctx, vv_slice word), void *ctx)
-{
-    if (w->count > 1)
-        qsort(w->word, w->count, sizeof *w->word, by_bytes);
-    for (size_t i = 0; i < w->count; i++)
-        if ((i == 0 || !vv_slice_eq(w->word[i - 1], w->word[i])) && each(ctx, w->word[i]) != 0)
-            break;
-}
-
-/* name NULL: names of labels; else the values of that one. */
-static vv_status list_words(vv_table *table, const vv_slice *name, const vv_matcher *matchers,
-                            size_t count, int (*each)(void *ctx, vv_slice word), void *ctx,
-                            vv_error *err)
-{
-    db_series *s = NULL;
-    db_series_set set;
-    words w = {.count = 0};
-    vv_status st = db_series_of(table, &s, err);
-    if (st == VV_OK)
-        st = db_series_select(s, table, NULL, matchers, count, DB_SERIES_LIST_MAX, &set, err);
-    if (st != VV_OK)
-        return st;
-    for (size_t i = 0; st == VV_OK && i < set.count; i++) {
-        vv_slice rest = db_series_labels(set.entry[i]);
-        vv_label l;
-        while (st == VV_OK && db_series_label_next(&rest, &l))
-            if (name == NULL || vv_slice_eq(l.name, *name))
-                st = add_word(&w, name == NULL ? l.name : l.value, err);
-    }
-    if (st == VV_OK)
-        tell_words(&w, each, ctx);
-    vv_free(w.word);
-    db_series_set_fini(s, &set);
+    db_listing_fini(&list);
     return st;
-}
-
-vv_status vv_series_label_names(vv_table *table, const vv_matcher *matchers, size_t count,
-                                int (*each)(void *ctx, vv_slice name), void *ctx, vv_error *err)
-{
-    return list_words(table, NULL, matchers, count, each, ctx, err);
-}
-
-vv_status vv_series_label_values(vv_table *table, vv_slice name, const vv_matcher *matchers,
-                                 size_t count, int (*each)(void *ctx, vv_slice value), void *ctx,
-                                 vv_error *err)
-{
-    return list_words(table, &name, matchers, count, each, ctx, err);
 }
 
 /* ---- the newest samples ---- */
@@ -151,6 +60,8 @@ typedef struct seeker {
     vv_snapshot *snapshot; /* NULL: nothing had to be read yet */
     db_series_reader reader;
     series_columns columns;
+    int (*each)(void *ctx, const vv_series_info *series, const vv_sample *sample);
+    void *ctx;
 } seeker;
 
 static void sample_of(const db_series_entry *e, int64_t time_ns, uint64_t bits, uint32_t quality,
@@ -232,25 +143,50 @@ static vv_status read_latest(seeker *k, db_series_entry *e, vv_sample *out, bool
     return VV_OK;
 }
 
-static vv_status tell_latest(seeker *k, const db_series_set *set,
-                             int (*each)(void *ctx, const vv_series_info *series,
-                                         const vv_sample *sample),
-                             void *ctx, vv_error *err)
+static void info_of(const db_series_entry *e, vv_label out[VV_LABELS_MAX], vv_series_info *info)
+{
+    vv_slice rest = db_series_labels(e);
+    size_t n = 0;
+    while (n < VV_LABELS_MAX && db_series_label_next(&rest, &out[n]))
+        n++;
+    *info = (vv_series_info){
+        .id = e->id, .type = e->type, .labels = out, .label_count = n, .created_ns = e->created_ns};
+}
+
+/* The newest sample of one series that fits, if it has one since `oldest`. */
+static vv_status tell_latest(seeker *k, db_series_entry *e, int64_t oldest, bool *goes_on,
+                             vv_error *err)
 {
     vv_label labels[VV_LABELS_MAX];
+    vv_series_info info;
+    vv_sample sample = {0};
+    bool is_empty = false;
     vv_status st = VV_OK;
+    if (!recall(k, e, &sample, &is_empty))
+        st = read_latest(k, e, &sample, &is_empty, err);
+    if (st != VV_OK || is_empty || sample.time_ns < oldest)
+        return st;
+    info_of(e, labels, &info);
+    *goes_on = k->each(k->ctx, &info, &sample) == 0;
+    return st;
+}
+
+/* One series after the other: however many there are, one is held at a time. */
+static vv_status tell_all(seeker *k, db_selection *sel, vv_error *err)
+{
     int64_t oldest = db_series_oldest(k->table, vv_clock_wall(k->table->db->env->clock));
-    for (size_t i = 0; st == VV_OK && i < set->count; i++) {
-        vv_sample sample = {0};
-        vv_series_info info;
-        bool is_empty = false;
-        if (!recall(k, set->entry[i], &sample, &is_empty))
-            st = read_latest(k, set->entry[i], &sample, &is_empty, err);
-        if (st != VV_OK || is_empty || sample.time_ns < oldest)
-            continue;
-        labels_of(set->entry[i], labels, &info);
-        if (each(ctx, &info, &sample) != 0)
-            break;
+    bool goes_on = true;
+    vv_status st = VV_OK;
+    for (uint64_t id = 0; st == VV_OK && goes_on && db_ids_next(&sel->ids, &id);) {
+        db_series_entry *e = NULL;
+        bool is_fit = false;
+        st = db_series_load(k->series, k->table, NULL, id, &e, err);
+        if (st == VV_OK)
+            st = db_selection_fits(sel, db_series_labels(e), &is_fit, err);
+        if (st == VV_OK && is_fit)
+            st = tell_latest(k, e, oldest, &goes_on, err);
+        db_series_unref(k->series, e);
+        st = st == VV_NOT_FOUND ? VV_OK : st; /* dropped since */
     }
     return st;
 }
@@ -260,19 +196,20 @@ vv_status vv_series_latest(vv_table *table, const vv_matcher *matchers, size_t c
                                        const vv_sample *sample),
                            void *ctx, vv_error *err)
 {
-    seeker k = {.table = table};
-    db_series_set set;
+    seeker k = {.table = table, .each = each, .ctx = ctx};
+    db_selection sel;
     vv_status st = db_series_of(table, &k.series, err);
-    if (st == VV_OK)
-        st =
-            db_series_select(k.series, table, NULL, matchers, count, DB_SERIES_LIST_MAX, &set, err);
     if (st != VV_OK)
         return st;
+    st = db_selection_init(&sel, table, NULL, matchers, count, err);
+    if (st == VV_OK)
+        st = db_selection_find(&sel, err);
     series_columns_init(&k.columns);
-    st = tell_latest(&k, &set, each, ctx, err);
+    if (st == VV_OK)
+        st = tell_all(&k, &sel, err);
     db_series_reader_close(&k.reader);
     vv_snapshot_release(k.snapshot);
     series_columns_fini(&k.columns);
-    db_series_set_fini(k.series, &set);
+    db_selection_fini(&sel);
     return st;
 }
