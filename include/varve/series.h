@@ -216,9 +216,12 @@ typedef struct vv_sample {
     vv_slice string; /* VV_STRING */
 } vv_sample;
 
-/** The newest sample of each of those series, whatever its quality, within the retention, in the
- * order in which the series were made. From memory where it is known there. Takes no memory for a
- * series but what stays in the cache. */
+#define VV_SERIES_LATEST_SORTED_MAX 100000u
+
+/** The newest sample of each of those series, whatever its quality, within the retention. From
+ * memory where it is known there. In the order of labels; where more than
+ * VV_SERIES_LATEST_SORTED_MAX series come into question, in the order in which they were made: then
+ * one is held at a time, however many there are. */
 VV_API VV_MUST_CHECK vv_status vv_series_latest(vv_table *table, const vv_matcher *matchers,
                                                 size_t count,
                                                 int (*each)(void *ctx, const vv_series_info *series,

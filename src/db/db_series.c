@@ -20,6 +20,7 @@
 #define BUCKETS_MIN 1024u
 #define CACHE_PART 8u /* of memory_limit, for all series of a table */
 #define EVICT_LOOKS 64u
+#define COUNT_EVERY 4096u                    /* series: as many are walked over at first use */
 #define FILL_MAX (SERIES_SET_WEIGHT_MAX / 3) /* weight of a bucket: about 170,000 numbers */
 
 /* ---- entries ---- */
@@ -389,50 +390,12 @@ static void destroy(cat_extra *extra)
     vv_free(s);
 }
 
-/* Count the series, and cache the first of them while there is room. */
-static vv_status count_all(db_series *s, vv_table *table, vv_error *err)
-{
-    static const uint8_t kind = DB_SERIES_RECORD;
-    vv_cursor *c = NULL;
-    vv_status st = open_cursor(table, NULL, &kind, 1, &c, err);
-    if (st == VV_OK)
-        st = vv_cursor_seek(c, vv_slice_of(NULL, 0), err);
-    while (st == VV_OK && vv_cursor_valid(c)) {
-        vv_slice key = vv_cursor_key(c);
-        uint64_t id = key.len == 9 ? vv_get_be64(key.data + 1) : 0;
-        uint64_t *next = &s->next_id[db_series_partition(table, id)];
-        s->series_count++;
-        *next = id >= *next ? id + s->partition_count : *next;
-        st = vv_cursor_next(c, err);
-    }
-    vv_cursor_close(c);
-    return st;
-}
-
-/* Ids are never given twice, also when the last series was dropped. Of one partition. */
-static vv_status read_next_id(db_series *s, const vv_table *table, uint32_t p, vv_error *err)
-{
-    static const uint8_t key = DB_SERIES_COUNTER;
-    vv_value value = {0};
-    vv_table part = db_part_at(table, p);
-    vv_status st = vv_get(&part, NULL, vv_slice_of(&key, 1), &value, err);
-    if (st == VV_NOT_FOUND)
-        return VV_OK;
-    if (st != VV_OK)
-        return st;
-    uint64_t next = value.data.len == 8 ? vv_get_le64(value.data.data) : 0;
-    vv_value_release(&value);
-    if (next == 0 || db_series_partition(table, next) != p)
-        return vv_fail(err, VV_CORRUPT, "the counter of series is malformed");
-    s->next_id[p] = next > s->next_id[p] ? next : s->next_id[p];
-    return VV_OK;
-}
-
 static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
+    VV_REQUIRES(table->db->series_lock)
 {
     vv_db *db = table->db;
     uint32_t count = table->partition_count;
-    db_series *s = vv_calloc(1, sizeof *s + count * sizeof s->next_id[0]);
+    db_series *s = vv_calloc(1, sizeof *s + count * sizeof s->tally[0]);
     if (s == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for the series of a table");
     *s = (db_series){.extra = {destroy},
@@ -440,9 +403,8 @@ static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
                      .bucket_count = BUCKETS_MIN,
                      .partition_count = count,
                      .fill_max = FILL_MAX,
+                     .count_every = COUNT_EVERY,
                      .cache_max = db->opt.memory_limit / CACHE_PART};
-    for (uint32_t p = 0; p < count; p++)
-        s->next_id[p] = p == 0 ? count : p; /* 0 is no id */
     db_series_dirty_init(&s->roll.dirty, &db->budget);
     vv_mutex_init(&s->lock, VV_RANK_LEAF);
     vv_cond_init(&s->idle);
@@ -450,9 +412,7 @@ static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
     s->by_id = vv_calloc(BUCKETS_MIN, sizeof(db_series_entry *));
     vv_status st = s->by_hash == NULL || s->by_id == NULL
                        ? vv_fail(err, VV_NO_MEMORY, "no memory for the series of a table")
-                       : count_all(s, table, err);
-    for (uint32_t p = 0; st == VV_OK && p < count; p++)
-        st = read_next_id(s, table, p, err);
+                       : db_series_count_open(s, table, err);
     if (st != VV_OK) {
         destroy(&s->extra);
         return st;

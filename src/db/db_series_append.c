@@ -148,8 +148,8 @@ static vv_status create(vv_samples *s, db_series_slot *slot, vv_error *err)
     VV_REQUIRES(s->table.db->series_lock)
 {
     db_series *series = s->series;
-    uint64_t *next = &series->next_id[db_series_partition(&s->table, slot->hash)];
-    db_series_entry *e = db_series_entry_new(slot->canonical, slot->type, *next);
+    db_series_tally *y = &series->tally[db_series_partition(&s->table, slot->hash)];
+    db_series_entry *e = db_series_entry_new(slot->canonical, slot->type, y->next_id);
     if (e == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
     e->created_ns = vv_clock_wall(s->table.db->env->clock);
@@ -158,8 +158,12 @@ static vv_status create(vv_samples *s, db_series_slot *slot, vv_error *err)
     vv_mutex_lock(&series->lock);
     slot->entry = db_series_cache(series, e);
     series->series_count++;
+    series->unlogged++;
     vv_mutex_unlock(&series->lock);
-    *next += series->partition_count;
+    y->next_id += series->partition_count;
+    y->count++;
+    if (++series->uncounted == series->count_every)
+        atomic_store_explicit(&s->table.db->rollup.wanted, true, memory_order_release);
     s->result.series_created++;
     return VV_OK;
 }
@@ -587,6 +591,7 @@ static void finish_slot(vv_samples *s, db_series_slot *slot) VV_REQUIRES(s->seri
     bool is_written = share->status == VV_OK;
     if (is_written && slot->has_newest) {
         uint64_t bits;
+        s->series->unlogged -= slot->logs_record && !e->is_logged;
         e->is_logged |= slot->logs_record;
         e->logged_parts |= slot->logs_parts;
         if (slot->type == VV_F64)

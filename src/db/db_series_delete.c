@@ -256,7 +256,7 @@ static void hold(deletion *d)
 }
 
 /* The first `dropped` of them are gone; the others stay. */
-static void let_go(deletion *d, size_t dropped)
+static void let_go(deletion *d, size_t dropped) VV_REQUIRES(d->table->db->series_lock)
 {
     vv_mutex_lock(&d->series->lock);
     d->series->drops++;
@@ -266,27 +266,43 @@ static void let_go(deletion *d, size_t dropped)
         if (i < dropped && e->is_cached)
             db_series_uncache(d->series, e);
     }
-    d->series->series_count -= dropped;
     vv_mutex_unlock(&d->series->lock);
+}
+
+/* Commit the drop of the series from d->begin up to end, all of one partition. */
+static vv_status flush_drop(deletion *d, size_t end, vv_error *err)
+    VV_REQUIRES(d->table->db->series_lock)
+{
+    uint32_t p = db_series_partition(d->table, d->set.entry[d->begin]->id);
+    uint64_t below = 0;
+    for (size_t i = d->begin; i < end; i++)
+        below += d->set.entry[i]->id < d->series->tally[p].below;
+    vv_status st = db_series_count_add_drop(d->series, d->batch, d->table->cat, p, below, err);
+    if (st == VV_OK)
+        st = vv_write(d->table->db, d->batch, VV_DURABLE_SYNC, NULL, err);
+    vv_batch_clear(d->batch);
+    if (st != VV_OK)
+        return st;
+    vv_mutex_lock(&d->series->lock);
+    db_series_count_dropped(d->series, p, end - d->begin, below);
+    vv_mutex_unlock(&d->series->lock);
+    d->begin = end;
+    return st;
 }
 
 static vv_status drop_all(deletion *d, vv_error *err) VV_REQUIRES(d->table->db->series_lock)
 {
     vv_status st = VV_OK;
-    size_t done = 0;
     hold(d);
     for (size_t i = 0; st == VV_OK && i < d->set.count; i++) {
         st = enter(d, d->set.entry[i], err);
         if (st == VV_OK)
             st = add_drop(d, d->set.entry[i], err);
-        if (st == VV_OK && (d->batch->payload.len > BATCH_BYTES || is_last_of_part(d, i))) {
-            st = vv_write(d->table->db, d->batch, VV_DURABLE_SYNC, NULL, err);
-            vv_batch_clear(d->batch);
-            done = st == VV_OK ? i + 1 : done;
-        }
+        if (st == VV_OK && (d->batch->payload.len > BATCH_BYTES || is_last_of_part(d, i)))
+            st = flush_drop(d, i + 1, err);
     }
-    let_go(d, done);
-    d->touched = done;
+    let_go(d, d->begin);
+    d->touched = d->begin;
     return st;
 }
 

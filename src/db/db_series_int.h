@@ -8,6 +8,7 @@
  *     'C' id from class    samples overflowed to it      'F' id class bucket   that bucket is full
  *     'I' name 0 value 0 id   posting                    'P' source       position of a source
  *     'M'                  counters                  'W' id           rolled up below this time
+ *     'N'                  number of series
  *     'R' tier id day      rows of a rollup          'U' id day       those rows are not true
  *
  * A series is made by the first entry that has samples of it: its keys are in each entry until one
@@ -30,6 +31,7 @@
 #define DB_SERIES_FULL 'F'
 #define DB_SERIES_POSITION 'P'
 #define DB_SERIES_COUNTER 'M'
+#define DB_SERIES_COUNT 'N'
 #define DB_SERIES_ROWS 'R'
 #define DB_SERIES_ROLLED 'W'
 #define DB_SERIES_DIRTY 'U'
@@ -201,6 +203,14 @@ typedef struct db_series_roll {
     uint32_t turn;
 } db_series_roll;
 
+/* How many series a partition has: db_series_count.c. */
+typedef struct db_series_tally {
+    uint64_t next_id;
+    uint64_t count;   /* logged or to be logged */
+    uint64_t below;   /* 'N' says: of the ids below this ... */
+    uint64_t counted; /* ... so many are series */
+} db_series_tally;
+
 /* Of one table. */
 typedef struct db_series {
     cat_extra extra; /* first: the catalog destroys it */
@@ -215,11 +225,14 @@ typedef struct db_series {
     uint64_t cache_bytes;
     uint64_t cache_max;
     uint64_t series_count; /* logged or to be logged; changes under series_lock too */
+    uint64_t unlogged;     /* of those cached, records that may not be in the log */
     uint32_t fill_max;     /* weight from which a bucket is full */
     uint64_t drops;        /* counts them: what was read before one is not cached after it */
     db_series_roll roll;
+    uint64_t uncounted;   /* series that 'N' does not count; under series_lock, like all below */
+    uint64_t count_every; /* so many are counted anew */
     uint32_t partition_count;
-    uint64_t next_id[]; /* [partition_count] under series_lock */
+    db_series_tally tally[]; /* [partition_count] */
 } db_series;
 
 /* A series lies whole in one partition: that of the hash of its labels, which is the remainder of
@@ -267,6 +280,21 @@ VV_MUST_CHECK vv_status db_series_parse_record(uint64_t id, vv_slice value, vv_s
 VV_MUST_CHECK vv_status db_series_look_up(db_series *s, vv_table *table, uint64_t hash,
                                           vv_slice canonical, db_series_entry **out, vv_error *err)
     VV_REQUIRES(table->db->series_lock);
+
+/* ---- db_series_count.c ---- */
+
+/* At first use. */
+VV_MUST_CHECK vv_status db_series_count_open(db_series *s, vv_table *table, vv_error *err)
+    VV_REQUIRES(s->db->series_lock);
+/* Write 'N' where it is due. VV_NOT_FOUND: it is not. */
+vv_status db_series_count_keep(vv_db *db, vv_table *table, db_series *s);
+/* Series of a partition are dropped in this batch, `below` of them below what 'N' counts. */
+VV_MUST_CHECK vv_status db_series_count_add_drop(db_series *s, vv_batch *batch,
+                                                 const cat_table *cat, uint32_t p, uint64_t below,
+                                                 vv_error *err) VV_REQUIRES(s->db->series_lock);
+/* They are. Under db_series.lock, too. */
+void db_series_count_dropped(db_series *s, uint32_t p, uint64_t dropped, uint64_t below)
+    VV_REQUIRES(s->db->series_lock);
 
 /* ---- db_series_index.c ---- */
 

@@ -11,13 +11,20 @@ vv_status vv_series_list(vv_table *table, const vv_matcher *matchers, size_t cou
                          void *ctx, vv_error *err)
 {
     db_series *s = NULL;
+    db_selection sel;
     db_listing list;
     vv_label labels[VV_LABELS_MAX];
     vv_status st = db_series_of(table, &s, err);
     if (st != VV_OK)
         return st;
-    st = db_listing_make(&list, s, table, matchers, count,
-                         series_max == 0 ? DB_SERIES_LIST_MAX : series_max, err);
+    db_listing_init(&list, table);
+    st = db_selection_init(&sel, table, NULL, matchers, count, err);
+    if (st == VV_OK)
+        st = db_selection_find(&sel, err);
+    if (st == VV_OK)
+        st =
+            db_listing_make(&list, s, &sel, series_max == 0 ? DB_SERIES_LIST_MAX : series_max, err);
+    db_selection_fini(&sel);
     for (size_t i = 0; st == VV_OK && i < list.count; i++) {
         vv_series_info info;
         db_listed_info(&list.series[i], labels, &info);
@@ -62,6 +69,8 @@ typedef struct seeker {
     series_columns columns;
     int (*each)(void *ctx, const vv_series_info *series, const vv_sample *sample);
     void *ctx;
+    int64_t oldest; /* older ones have passed the retention */
+    bool is_over;   /* each() wants no more */
 } seeker;
 
 static void sample_of(const db_series_entry *e, int64_t time_ns, uint64_t bits, uint32_t quality,
@@ -153,9 +162,8 @@ static void info_of(const db_series_entry *e, vv_label out[VV_LABELS_MAX], vv_se
         .id = e->id, .type = e->type, .labels = out, .label_count = n, .created_ns = e->created_ns};
 }
 
-/* The newest sample of one series that fits, if it has one since `oldest`. */
-static vv_status tell_latest(seeker *k, db_series_entry *e, int64_t oldest, bool *goes_on,
-                             vv_error *err)
+/* The newest sample of one series that fits, if it has one. */
+static vv_status tell_latest(seeker *k, db_series_entry *e, vv_error *err)
 {
     vv_label labels[VV_LABELS_MAX];
     vv_series_info info;
@@ -164,30 +172,41 @@ static vv_status tell_latest(seeker *k, db_series_entry *e, int64_t oldest, bool
     vv_status st = VV_OK;
     if (!recall(k, e, &sample, &is_empty))
         st = read_latest(k, e, &sample, &is_empty, err);
-    if (st != VV_OK || is_empty || sample.time_ns < oldest)
+    if (st != VV_OK || is_empty || sample.time_ns < k->oldest)
         return st;
     info_of(e, labels, &info);
-    *goes_on = k->each(k->ctx, &info, &sample) == 0;
+    k->is_over = k->each(k->ctx, &info, &sample) != 0;
     return st;
 }
 
-/* One series after the other: however many there are, one is held at a time. */
+/* Of one series, if it is there still and fits. */
+static vv_status tell_one(seeker *k, db_selection *sel, uint64_t id, vv_error *err)
+{
+    db_series_entry *e = NULL;
+    bool is_fit = false;
+    vv_status st = db_series_load(k->series, k->table, NULL, id, &e, err);
+    if (st == VV_OK)
+        st = db_selection_fits(sel, db_series_labels(e), &is_fit, err);
+    if (st == VV_OK && is_fit)
+        st = tell_latest(k, e, err);
+    db_series_unref(k->series, e);
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+/* In the order of labels; many, one after the other as they come: none but one is held. */
 static vv_status tell_all(seeker *k, db_selection *sel, vv_error *err)
 {
-    int64_t oldest = db_series_oldest(k->table, vv_clock_wall(k->table->db->env->clock));
-    bool goes_on = true;
+    db_listing list;
     vv_status st = VV_OK;
-    for (uint64_t id = 0; st == VV_OK && goes_on && db_ids_next(&sel->ids, &id);) {
-        db_series_entry *e = NULL;
-        bool is_fit = false;
-        st = db_series_load(k->series, k->table, NULL, id, &e, err);
-        if (st == VV_OK)
-            st = db_selection_fits(sel, db_series_labels(e), &is_fit, err);
-        if (st == VV_OK && is_fit)
-            st = tell_latest(k, e, oldest, &goes_on, err);
-        db_series_unref(k->series, e);
-        st = st == VV_NOT_FOUND ? VV_OK : st; /* dropped since */
-    }
+    db_listing_init(&list, k->table);
+    bool is_sorted = sel->ids.count <= VV_SERIES_LATEST_SORTED_MAX;
+    if (is_sorted)
+        st = db_listing_make(&list, k->series, sel, VV_SERIES_LATEST_SORTED_MAX, err);
+    for (size_t i = 0; st == VV_OK && !k->is_over && i < list.count; i++)
+        st = tell_one(k, sel, list.series[i].id, err);
+    for (uint64_t id = 0; st == VV_OK && !k->is_over && !is_sorted && db_ids_next(&sel->ids, &id);)
+        st = tell_one(k, sel, id, err);
+    db_listing_fini(&list);
     return st;
 }
 
@@ -205,6 +224,7 @@ vv_status vv_series_latest(vv_table *table, const vv_matcher *matchers, size_t c
     if (st == VV_OK)
         st = db_selection_find(&sel, err);
     series_columns_init(&k.columns);
+    k.oldest = db_series_oldest(table, vv_clock_wall(table->db->env->clock));
     if (st == VV_OK)
         st = tell_all(&k, &sel, err);
     db_series_reader_close(&k.reader);

@@ -52,6 +52,12 @@ vv_status db_series_read_labels(db_series *s, vv_table *table, uint64_t id, vv_b
 
 /* ---- the list ---- */
 
+void db_listing_init(db_listing *list, const vv_table *table)
+{
+    *list = (db_listing){.budget = &table->db->budget};
+    vv_arena_init(&list->texts, SIZE_MAX);
+}
+
 void db_listing_fini(db_listing *list)
 {
     vv_arena_fini(&list->texts);
@@ -144,22 +150,15 @@ static vv_status fill(db_listing *list, db_selection *sel, db_series *s, uint64_
     return st;
 }
 
-vv_status db_listing_make(db_listing *list, db_series *s, vv_table *table,
-                          const vv_matcher *matchers, size_t count, uint64_t max, vv_error *err)
+vv_status db_listing_make(db_listing *list, db_series *s, db_selection *sel, uint64_t max,
+                          vv_error *err)
 {
-    db_selection sel;
     vv_buf canonical;
-    *list = (db_listing){.budget = &table->db->budget};
-    vv_arena_init(&list->texts, SIZE_MAX);
+    db_listing_init(list, sel->table);
     vv_buf_init(&canonical, 2 * VV_LABELS_BYTES_MAX);
-    vv_status st = db_selection_init(&sel, table, NULL, matchers, count, err);
-    if (st == VV_OK)
-        st = db_selection_find(&sel, err);
-    if (st == VV_OK)
-        st = fill(list, &sel, s, max, &canonical, err);
+    vv_status st = fill(list, sel, s, max, &canonical, err);
     if (st == VV_OK && list->count > 1)
         qsort(list->series, list->count, sizeof *list->series, by_labels);
-    db_selection_fini(&sel);
     vv_buf_fini(&canonical);
     return st;
 }

@@ -90,11 +90,12 @@ typedef struct db_listing {
     uint64_t bytes; /* counted */
 } db_listing;
 
-/* The series that fit. VV_BUSY: they are more than max, or pass memory_limit. Ends with
- * db_listing_fini in any case. */
-VV_MUST_CHECK vv_status db_listing_make(db_listing *list, db_series *s, vv_table *table,
-                                        const vv_matcher *matchers, size_t count, uint64_t max,
-                                        vv_error *err);
+/* Empty. */
+void db_listing_init(db_listing *list, const vv_table *table);
+/* The series of what was found that fit. VV_BUSY: they are more than max, or pass memory_limit.
+ * Ends with db_listing_fini in any case. */
+VV_MUST_CHECK vv_status db_listing_make(db_listing *list, db_series *s, db_selection *sel,
+                                        uint64_t max, vv_error *err);
 void db_listing_fini(db_listing *list);
 /* Labels into out; info borrows both. */
 void db_listed_info(const db_listed *one, vv_label out[VV_LABELS_MAX], vv_series_info *info);

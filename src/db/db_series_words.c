@@ -15,7 +15,7 @@
 #include "base/hash.h"
 #include "db/db_series_match.h"
 
-#define SAMPLED 16u     /* series whose words are looked at first */
+#define SAMPLED 16u    /* series whose words are looked at first */
 #define LABELS_COST 8u /* postings that can be walked while labels of a series are read */
 
 typedef int (*on_word)(void *ctx, vv_slice word);
