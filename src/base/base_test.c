@@ -10,6 +10,7 @@
 #include "base/hist.h"
 #include "base/log.h"
 #include "base/nearest.h"
+#include "base/rate.h"
 #include "base/rng.h"
 #include "base/varint.h"
 
@@ -210,6 +211,24 @@ static void distances_count_edits_and_swaps(void **state)
     assert_int_equal(vv_name_distance(a, vv_slice_of(bytes, VV_NEAREST_MAX), 999), VV_NEAREST_MAX);
 }
 
+static void rates_are_of_the_last_whole_seconds(void **state)
+{
+    (void)state;
+    vv_rate r = {0};
+    int64_t now = 0;
+    assert_true(vv_rate_read(&r, now) == 0.0);
+    vv_rate_add(&r, now, 40);
+    vv_rate_add(&r, now + VV_NS_PER_S - 1, 60);
+    assert_true(vv_rate_read(&r, now + VV_NS_PER_S - 1) == 0.0); /* the running second */
+    assert_true(vv_rate_read(&r, now + VV_NS_PER_S) == 10.0);
+    assert_true(vv_rate_read(&r, now + 11 * VV_NS_PER_S - 1) == 10.0);
+    assert_true(vv_rate_read(&r, now + 11 * VV_NS_PER_S) == 0.0);
+    for (int i = 0; i < 100; i++, now += VV_NS_PER_S)
+        vv_rate_add(&r, now, (uint64_t)i); /* slots are used again */
+    assert_true(vv_rate_read(&r, now) == 94.5);
+    assert_true(vv_rate_read(&r, now + 1000 * VV_NS_PER_S) == 0.0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +243,7 @@ int main(void)
         cmocka_unit_test(log_lines_escape_what_a_client_sends),
         cmocka_unit_test(rng_is_the_same_everywhere),
         cmocka_unit_test(distances_count_edits_and_swaps),
+        cmocka_unit_test(rates_are_of_the_last_whole_seconds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

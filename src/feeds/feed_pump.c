@@ -22,6 +22,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/lock.h"
+#include "base/rate.h"
 #include "base/rng.h"
 #include "base/util.h"
 #include "feeds/feed_sensor.h"
@@ -68,7 +69,8 @@ struct feed_pump {
         _Atomic uint64_t messages, bytes, batches, accepted, refused, redelivered, poison, expired,
             dropped, sessions, failures, resyncs, waiting, sequence;
         _Atomic bool is_connected;
-    } stats; /* relaxed; written by the pump's thread */
+        vv_rate rate; /* of messages */
+    } stats;          /* relaxed; written by the pump's thread */
 };
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
@@ -322,6 +324,7 @@ static vv_status bury(feed_pump *p, const char *reason, vv_error *err)
 static void note_done(feed_pump *p, pump_slot *s)
 {
     add(&p->stats.messages, s->fresh);
+    vv_rate_add(&p->stats.rate, vv_clock_mono(p->o.clock), s->fresh);
     add(&p->stats.bytes, s->bytes);
     add(&p->stats.poison, s->dead);
     add(&p->stats.redelivered, s->filled - s->fresh - s->foreign);
@@ -600,6 +603,7 @@ void feed_pump_stats(feed_pump *pump, feed_stats *out)
                         READ(dropped),  READ(sessions),    READ(failures),     READ(resyncs),
                         READ(waiting),  READ(sequence),    READ(is_connected), .why = ""};
 #undef READ
+    out->per_second = vv_rate_read(&pump->stats.rate, vv_clock_mono(pump->o.clock));
     vv_mutex_lock(&pump->lock);
     memcpy(out->why, pump->why, sizeof out->why);
     vv_mutex_unlock(&pump->lock);

@@ -148,6 +148,7 @@ typedef struct feed_stats {
     uint64_t resyncs;     /* deliveries that were missed and asked for again */
     uint64_t waiting;     /* now: messages of the stream behind the last one fetched */
     uint64_t sequence;    /* now: taken in up to here */
+    double per_second;    /* now: messages taken in, over the last ten seconds */
     bool is_connected;    /* now */
     char why[200];        /* the last failure, until things go on after it; "": none */
 } feed_stats;

@@ -442,6 +442,12 @@ static void test_all_comes_in_once(void **state)
     assert_int_equal(s.sequence, 1200);
     assert_int_equal(s.sessions, 1);
     assert_int_equal(s.failures + s.redelivered + s.resyncs + s.expired + s.refused, 0);
+    w->clock.now += VV_NS_PER_S; /* the running second does not count */
+    feed_pump_stats(p, &s);
+    assert_true(s.per_second == 120.0); /* poison is taken in too */
+    w->clock.now += 20 * VV_NS_PER_S;
+    feed_pump_stats(p, &s);
+    assert_true(s.per_second == 0.0);
     feed_pump_destroy(p);
     assert_int_equal(w->floor, 1200);
     assert_false(w->is_open);

@@ -144,8 +144,6 @@ VV_MUST_CHECK vv_status ingest_durability_parse(vv_slice text, vv_durability *ou
 
 /* ---- figures ---- */
 
-#define INGEST_RATE_SECONDS 10 /* the window of the rates */
-
 typedef struct ingest_stats {
     uint64_t records; /* acknowledged */
     uint64_t bytes;   /* of the messages they came in */

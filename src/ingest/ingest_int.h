@@ -13,6 +13,7 @@
 #include "base/arena.h"
 #include "base/lock.h"
 #include "base/point.h"
+#include "base/rate.h"
 #include "base/util.h"
 #include "ingest/ingest.h"
 #include "ingest/ingest_walk.h"
@@ -23,20 +24,13 @@
 
 /* ---- figures (ingest_stats.c) ---- */
 
-#define INGEST_RATE_SLOTS 16 /* seconds kept; a power of two over the window */
-
-typedef struct ingest_rate {
-    _Atomic uint64_t second[INGEST_RATE_SLOTS]; /* which second a slot holds */
-    _Atomic uint64_t records[INGEST_RATE_SLOTS];
-    _Atomic uint64_t bytes[INGEST_RATE_SLOTS];
-} ingest_rate; /* written by the writer thread, read by any */
-
 typedef struct ingest_counts {
     _Atomic uint64_t records;
     _Atomic uint64_t bytes;
     _Atomic uint64_t failed;
-    ingest_rate rate;
-} ingest_counts;
+    vv_rate record_rate;
+    vv_rate byte_rate;
+} ingest_counts; /* written by the writer thread, read by any */
 
 typedef struct ingest_tenant {
     struct ingest_tenant *next; /* in its bucket */

@@ -1,8 +1,7 @@
 /*
  * ingest_stats.c - what went through, in total and for each tenant, and how fast of late.
  *
- * The writer thread alone counts; any thread reads. A rate is the sum of the last whole seconds in
- * a ring of slots, each of which says which second it holds, so a quiet pipeline needs no sweeping.
+ * The writer thread alone counts; any thread reads.
  */
 #include <string.h>
 
@@ -10,48 +9,15 @@
 #include "base/hash.h"
 #include "ingest/ingest_int.h"
 
-static void add_rate(ingest_rate *r, uint64_t second, uint64_t records, uint64_t bytes)
-{
-    size_t i = second % INGEST_RATE_SLOTS;
-    if (atomic_load_explicit(&r->second[i], memory_order_relaxed) != second) {
-        atomic_store_explicit(&r->records[i], 0, memory_order_relaxed);
-        atomic_store_explicit(&r->bytes[i], 0, memory_order_relaxed);
-        atomic_store_explicit(&r->second[i], second, memory_order_relaxed);
-    }
-    atomic_fetch_add_explicit(&r->records[i], records, memory_order_relaxed);
-    atomic_fetch_add_explicit(&r->bytes[i], bytes, memory_order_relaxed);
-}
-
-static void read_rate(const ingest_rate *r, uint64_t now, ingest_stats *out)
-{
-    static_assert(INGEST_RATE_SLOTS > INGEST_RATE_SECONDS + 1, "the window and the running second");
-    uint64_t records = 0, bytes = 0;
-    for (size_t i = 0; i < INGEST_RATE_SLOTS; i++) {
-        uint64_t second = atomic_load_explicit(&r->second[i], memory_order_relaxed);
-        if (second >= now || second + INGEST_RATE_SECONDS < now)
-            continue;
-        records += atomic_load_explicit(&r->records[i], memory_order_relaxed);
-        bytes += atomic_load_explicit(&r->bytes[i], memory_order_relaxed);
-    }
-    out->records_per_s = (double)records / INGEST_RATE_SECONDS;
-    out->bytes_per_s = (double)bytes / INGEST_RATE_SECONDS;
-}
-
-static void add(ingest_counts *c, uint64_t second, uint64_t records, uint64_t bytes,
-                uint64_t failed)
+static void add(ingest_counts *c, int64_t now_ns, uint64_t records, uint64_t bytes, uint64_t failed)
 {
     atomic_fetch_add_explicit(&c->failed, failed, memory_order_relaxed);
     if (records == 0)
         return;
     atomic_fetch_add_explicit(&c->records, records, memory_order_relaxed);
     atomic_fetch_add_explicit(&c->bytes, bytes, memory_order_relaxed);
-    add_rate(&c->rate, second, records, bytes);
-}
-
-/* Seconds since an arbitrary moment; 0 is before all of them. */
-static uint64_t second_of(int64_t mono_ns)
-{
-    return (uint64_t)(mono_ns / VV_NS_PER_S) + 1;
+    vv_rate_add(&c->record_rate, now_ns, records);
+    vv_rate_add(&c->byte_rate, now_ns, bytes);
 }
 
 static size_t rec_bytes(const ingest_rec *r)
@@ -60,7 +26,7 @@ static size_t rec_bytes(const ingest_rec *r)
 }
 
 /* Each tenant in a run of records of its own. */
-static void count_tenants(const ingest_item *item, uint64_t second)
+static void count_tenants(const ingest_item *item, int64_t now_ns)
 {
     for (uint32_t i = 0; i < item->count;) {
         ingest_tenant *tenant = item->recs[i].table == NULL ? NULL : item->recs[i].table->tenant;
@@ -77,7 +43,7 @@ static void count_tenants(const ingest_item *item, uint64_t second)
             bytes += rec_bytes(r);
         }
         if (tenant != NULL)
-            add(&tenant->counts, second, good, bytes, bad);
+            add(&tenant->counts, now_ns, good, bytes, bad);
     }
 }
 
@@ -85,9 +51,8 @@ void ingest_count_item(ingest_pipeline *p, const ingest_item *item, int64_t now_
 {
     if (item->count == 0)
         return;
-    uint64_t second = second_of(now_ns);
-    add(&p->counts, second, item->count - item->failed, item->message.data.len, item->failed);
-    count_tenants(item, second);
+    add(&p->counts, now_ns, item->count - item->failed, item->message.data.len, item->failed);
+    count_tenants(item, now_ns);
     vv_hist_add(&p->latency, (uint64_t)(now_ns - item->arrival_ns));
 }
 
@@ -128,17 +93,18 @@ void ingest_tenants_fini(ingest_tenants *t)
     vv_mutex_fini(&t->lock);
 }
 
-static void read_counts(const ingest_counts *c, uint64_t second, ingest_stats *out)
+static void read_counts(const ingest_counts *c, int64_t now_ns, ingest_stats *out)
 {
     out->records = atomic_load_explicit(&c->records, memory_order_relaxed);
     out->bytes = atomic_load_explicit(&c->bytes, memory_order_relaxed);
     out->failed = atomic_load_explicit(&c->failed, memory_order_relaxed);
-    read_rate(&c->rate, second, out);
+    out->records_per_s = vv_rate_read(&c->record_rate, now_ns);
+    out->bytes_per_s = vv_rate_read(&c->byte_rate, now_ns);
 }
 
 void ingest_stats_read(ingest_pipeline *p, vv_slice tenant, ingest_stats *out)
 {
-    uint64_t second = second_of(vv_clock_mono(p->opt.clock));
+    int64_t now_ns = vv_clock_mono(p->opt.clock);
     *out = (ingest_stats){.pending = atomic_load(&p->pending),
                           .queue_bytes = atomic_load(&p->bytes),
                           .queue_limit = p->opt.queue_bytes,
@@ -147,14 +113,14 @@ void ingest_stats_read(ingest_pipeline *p, vv_slice tenant, ingest_stats *out)
                           .batches = atomic_load(&p->batches),
                           .messages = atomic_load(&p->messages)};
     if (tenant.len == 0) {
-        read_counts(&p->counts, second, out);
+        read_counts(&p->counts, now_ns, out);
         return;
     }
     vv_mutex_lock(&p->tenants.lock);
     const ingest_tenant *t = find(&p->tenants, tenant, vv_hash64(tenant.data, tenant.len));
     vv_mutex_unlock(&p->tenants.lock); /* tenants stay until the end */
     if (t != NULL)
-        read_counts(&t->counts, second, out);
+        read_counts(&t->counts, now_ns, out);
 }
 
 const vv_hist *ingest_latency(const ingest_pipeline *p)

@@ -266,6 +266,8 @@ static void feed(vv_buf *out, const node *n)
     gauge(out, "varve_nats_connected", "1 while the stream is open.", s.is_connected ? 1 : 0);
     gauge(out, "varve_nats_lag_messages", "Messages of the stream that were not fetched yet.",
           (double)s.waiting);
+    gauge(out, "varve_nats_messages_per_second", "Messages taken in, over the last ten seconds.",
+          s.per_second);
     gauge(out, "varve_nats_sequence", "Sequence up to which the stream is taken in.",
           (double)s.sequence);
     counter(out, "varve_nats_messages_total", "Messages taken in, dead letters included.",
