@@ -38,6 +38,7 @@ typedef struct nats_broker {
     char *subject;
     char *durable;
     bool is_core;
+    bool is_tls;
     uint32_t batch;
     natsOptions *options;
     natsConnection *connection;
@@ -81,6 +82,17 @@ static vv_status fail(vv_error *err, natsStatus s, const char *what, const char 
     bool has_text = text != NULL && text[0] != '\0' && last == s;
     return vv_fail(err, status_of(s), "nats: %s '%s': %s", what, name,
                    has_text ? text : natsStatus_GetText(s));
+}
+
+/* TLS 1.3 tells of a certificate that the server will not have only behind the handshake, as an end
+ * of the connection. */
+static vv_status fail_connect(const nats_broker *b, natsStatus s, vv_error *err)
+{
+    vv_status st = fail(err, s, "connect for", b->is_core ? b->subject : b->stream);
+    bool has_ended = s == NATS_PROTOCOL_ERROR || s == NATS_IO_ERROR || s == NATS_CONNECTION_CLOSED;
+    if (!b->is_tls || !has_ended)
+        return st;
+    return vv_wrap(err, st, "the server ended it, perhaps for nats.tls_cert");
 }
 
 static nats_broker *broker_of(feed_broker *broker)
@@ -155,7 +167,7 @@ static vv_status open_stream(feed_broker *broker, feed_stream *out, vv_error *er
     jsOptions options;
     natsStatus s = natsConnection_Connect(&b->connection, b->options);
     if (s != NATS_OK)
-        return fail(err, s, "connect for", b->is_core ? b->subject : b->stream);
+        return fail_connect(b, s, err);
     if (b->is_core) {
         *out = (feed_stream){0};
         return VV_OK;
@@ -431,11 +443,19 @@ static natsStatus set_servers(natsOptions *options, const char *url)
     return s;
 }
 
+/* Of these libnats knows one: the last that is set. */
+static natsStatus set_keys(natsOptions *options, const feed_nats_options *o)
+{
+    if (is_set(o->nkey))
+        return natsOptions_SetNKeyFromSeed(options, o->nkey, o->nkey_seed);
+    if (is_set(o->credentials))
+        return natsOptions_SetUserCredentialsFromFiles(options, o->credentials, NULL);
+    return NATS_OK;
+}
+
 static natsStatus set_identity(natsOptions *options, const feed_nats_options *o)
 {
-    natsStatus s = NATS_OK;
-    if (is_set(o->credentials))
-        s = natsOptions_SetUserCredentialsFromFiles(options, o->credentials, NULL);
+    natsStatus s = set_keys(options, o);
     if (s == NATS_OK && is_set(o->user))
         s = natsOptions_SetUserInfo(options, o->user, is_set(o->password) ? o->password : "");
     if (s == NATS_OK && is_set(o->token))
@@ -443,11 +463,12 @@ static natsStatus set_identity(natsOptions *options, const feed_nats_options *o)
     return s;
 }
 
-static natsStatus set_tls(natsOptions *options, const feed_nats_options *o)
+static natsStatus set_tls(nats_broker *b, const feed_nats_options *o)
 {
-    bool wanted = is_set(o->tls_ca) || is_set(o->tls_cert) ||
-                  (o->url != NULL && strstr(o->url, "tls://") != NULL);
-    natsStatus s = wanted ? natsOptions_SetSecure(options, true) : NATS_OK;
+    natsOptions *options = b->options;
+    b->is_tls = is_set(o->tls_ca) || is_set(o->tls_cert) ||
+                (o->url != NULL && strstr(o->url, "tls://") != NULL);
+    natsStatus s = b->is_tls ? natsOptions_SetSecure(options, true) : NATS_OK;
     if (s == NATS_OK && is_set(o->tls_ca))
         s = natsOptions_LoadCATrustedCertificates(options, o->tls_ca);
     if (s == NATS_OK && is_set(o->tls_cert))
@@ -483,8 +504,10 @@ static vv_status make_options(nats_broker *b, const feed_nats_options *o, vv_err
         return fail_key(err, s, "nats.url", "of the form nats://host:port, separated by commas");
     s = set_identity(b->options, o);
     if (s != NATS_OK)
-        return fail_key(err, s, "nats.credentials", "a file with a JWT and a seed");
-    s = set_tls(b->options, o);
+        return is_set(o->nkey)
+                   ? fail_key(err, s, "nats.nkey", "a public key, with nats.nkey_seed")
+                   : fail_key(err, s, "nats.credentials", "a file with a JWT and a seed");
+    s = set_tls(b, o);
     return s == NATS_OK ? VV_OK : fail_key(err, s, "nats.tls", "files of certificates and a key");
 }
 

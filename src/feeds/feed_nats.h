@@ -33,6 +33,8 @@ typedef struct feed_nats_options {
     bool is_core;            /* else JetStream */
     uint32_t batch;          /* messages of one fetch; 0: the default */
     const char *credentials; /* file of a JWT and its seed */
+    const char *nkey;        /* public key of a user, and the file of its seed */
+    const char *nkey_seed;
     const char *user;
     const char *password;
     const char *token;

@@ -74,6 +74,8 @@ typedef struct config {
     uint64_t nats_mode; /* config_nats_mode */
     uint64_t nats_batch;
     char nats_credentials[CONFIG_TEXT_MAX];
+    char nats_nkey[CONFIG_TEXT_MAX];
+    char nats_nkey_seed[CONFIG_TEXT_MAX];
     char nats_tls_ca[CONFIG_TEXT_MAX];
     char nats_tls_cert[CONFIG_TEXT_MAX];
     char nats_tls_key[CONFIG_TEXT_MAX];

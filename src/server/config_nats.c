@@ -11,6 +11,8 @@
 #include "feeds/feed_nats.h"
 #include "server/config.h"
 
+#define NKEY_LEN 56u /* of a public key */
+
 static bool is_name(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -106,6 +108,45 @@ static vv_status check_file(const char *key, const char *path, vv_error *err)
     return vv_fail_sys(err, VV_INVALID, errno, "%s: %.120s", key, path);
 }
 
+static bool is_empty(const char *text)
+{
+    return text[0] == '\0';
+}
+
+static vv_status check_identity(const config *c, vv_error *err)
+{
+    vv_status st = check_file("nats.credentials", c->nats_credentials, err);
+    if (st == VV_OK)
+        st = check_file("nats.nkey_seed", c->nats_nkey_seed, err);
+    if (st != VV_OK)
+        return st;
+    if (is_empty(c->nats_nkey) != is_empty(c->nats_nkey_seed))
+        return vv_fail(err, VV_INVALID, "nats.nkey: it and nats.nkey_seed need each other");
+    if (is_empty(c->nats_nkey))
+        return VV_OK;
+    if (!is_empty(c->nats_credentials))
+        return vv_fail(err, VV_INVALID, "nats.nkey: with nats.credentials: a user has one of them");
+    /* What else stands there may be a seed: it is not repeated. */
+    if (c->nats_nkey[0] != 'U' || strlen(c->nats_nkey) != NKEY_LEN)
+        return vv_fail(err, VV_INVALID,
+                       "nats.nkey: it is no public key of a user: %u letters and digits "
+                       "that begin with U",
+                       NKEY_LEN);
+    return VV_OK;
+}
+
+static vv_status check_tls(const config *c, vv_error *err)
+{
+    vv_status st = check_file("nats.tls_ca", c->nats_tls_ca, err);
+    if (st == VV_OK)
+        st = check_file("nats.tls_cert", c->nats_tls_cert, err);
+    if (st == VV_OK)
+        st = check_file("nats.tls_key", c->nats_tls_key, err);
+    if (st == VV_OK && is_empty(c->nats_tls_cert) != is_empty(c->nats_tls_key))
+        st = vv_fail(err, VV_INVALID, "nats.tls_cert: it and nats.tls_key need each other");
+    return st;
+}
+
 vv_status config_check_nats(const config *c, vv_error *err)
 {
     char tenant[VV_NAME_MAX + 1], table[VV_NAME_MAX + 1];
@@ -122,14 +163,6 @@ vv_status config_check_nats(const config *c, vv_error *err)
         st = vv_fail(err, VV_INVALID, "nats.subject: '%.80s' is no subject, such as enterprise.>",
                      c->nats_subject);
     if (st == VV_OK)
-        st = check_file("nats.credentials", c->nats_credentials, err);
-    if (st == VV_OK)
-        st = check_file("nats.tls_ca", c->nats_tls_ca, err);
-    if (st == VV_OK)
-        st = check_file("nats.tls_cert", c->nats_tls_cert, err);
-    if (st == VV_OK)
-        st = check_file("nats.tls_key", c->nats_tls_key, err);
-    if (st == VV_OK && (c->nats_tls_cert[0] == '\0') != (c->nats_tls_key[0] == '\0'))
-        st = vv_fail(err, VV_INVALID, "nats.tls_cert: it and nats.tls_key need each other");
-    return st;
+        st = check_identity(c, err);
+    return st == VV_OK ? check_tls(c, err) : st;
 }

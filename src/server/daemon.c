@@ -40,8 +40,8 @@ struct varve_daemon {
 
 /* Keys whose value only the start proves wrong. The refusal begins with the key, which also tells
  * the exit code. */
-static const char *const started_keys[] = {"server.port", "query.port", "nats.url",
-                                           "nats.credentials", "nats.tls"};
+static const char *const started_keys[] = {"server.port",      "query.port", "nats.url",
+                                           "nats.credentials", "nats.nkey",  "nats.tls"};
 
 bool daemon_is_misconfigured(const vv_error *err)
 {

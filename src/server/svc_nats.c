@@ -37,6 +37,8 @@ static vv_status make_broker(const config *c, feed_broker **out, vv_error *err)
         .is_core = c->nats_mode == CONFIG_NATS_CORE,
         .batch = (uint32_t)c->nats_batch,
         .credentials = c->nats_credentials,
+        .nkey = c->nats_nkey,
+        .nkey_seed = c->nats_nkey_seed,
         .tls_ca = c->nats_tls_ca,
         .tls_cert = c->nats_tls_cert,
         .tls_key = c->nats_tls_key,
@@ -152,10 +154,11 @@ void svc_nats_put_status(const node *n, vv_buf *json)
     vv_buf_printf(json, ",\"table\":\"%s/%s\",\"lastFailure\":", f->tenant, f->table);
     json_put_string(json, vv_slice_str(s.why));
     vv_buf_printf(json,
-                  ",\"sequence\":%" PRIu64 ",\"lag\":%" PRIu64 ",\"messages\":%" PRIu64
-                  ",\"samples\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"redelivered\":%" PRIu64
-                  ",\"poison\":%" PRIu64 ",\"expired\":%" PRIu64 ",\"dropped\":%" PRIu64
-                  ",\"sessions\":%" PRIu64 ",\"failures\":%" PRIu64 "}",
-                  s.sequence, s.waiting, s.messages, s.accepted, s.refused, s.redelivered, s.poison,
-                  s.expired, s.dropped, s.sessions, s.failures);
+                  ",\"sequence\":%" PRIu64 ",\"lag\":%" PRIu64
+                  ",\"messagesPerSecond\":%.1f,\"messages\":%" PRIu64 ",\"samples\":%" PRIu64
+                  ",\"refused\":%" PRIu64 ",\"redelivered\":%" PRIu64 ",\"poison\":%" PRIu64
+                  ",\"expired\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"sessions\":%" PRIu64
+                  ",\"failures\":%" PRIu64 "}",
+                  s.sequence, s.waiting, s.per_second, s.messages, s.accepted, s.refused,
+                  s.redelivered, s.poison, s.expired, s.dropped, s.sessions, s.failures);
 }

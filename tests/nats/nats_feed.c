@@ -6,9 +6,11 @@
  *     nats_feed feed DIR URL [core]        until a line or the end comes on stdin; "stats" asks
  *     nats_feed check DIR COUNT [POISON_EVERY]     messages 1..COUNT, each once, and its letters
  *     nats_feed stream URL STREAM delete           as an operator would
+ *     nats_feed consumer URL STREAM DURABLE        what the server knows of it
  *     nats_feed pace URL STREAM RATE SECONDS       so many a second, into a stream of 4 GiB at most
  *
- * Message n is the sample n ms after BASE of sensor s<n % SENSORS>, with the value n.
+ * A publisher has a certificate from NATS_CA, NATS_CERT and NATS_KEY, and an identity from
+ * NATS_CREDS. Message n is the sample n ms after BASE of sensor s<n % SENSORS>, with the value n.
  */
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -113,6 +115,20 @@ static natsStatus publish_batch(natsConnection *nc, vv_buf *b, uint64_t from, ui
     return s;
 }
 
+/* What a server may ask for, from the environment. */
+static natsStatus set_identity(natsOptions *options)
+{
+    const char *ca = getenv("NATS_CA"), *cert = getenv("NATS_CERT"), *creds = getenv("NATS_CREDS");
+    natsStatus s = ca == NULL ? NATS_OK : natsOptions_LoadCATrustedCertificates(options, ca);
+    if (s == NATS_OK && ca != NULL)
+        s = natsOptions_SetSecure(options, true);
+    if (s == NATS_OK && cert != NULL)
+        s = natsOptions_LoadCertificatesChain(options, cert, getenv("NATS_KEY"));
+    if (s == NATS_OK && creds != NULL)
+        s = natsOptions_SetUserCredentialsFromFiles(options, creds, NULL);
+    return s;
+}
+
 /* A lost connection is told at once, instead of being waited for. */
 static natsStatus connect_once(natsConnection **nc, const char *url)
 {
@@ -122,6 +138,8 @@ static natsStatus connect_once(natsConnection **nc, const char *url)
         s = natsOptions_SetURL(options, url);
     if (s == NATS_OK)
         s = natsOptions_SetAllowReconnect(options, false);
+    if (s == NATS_OK)
+        s = set_identity(options);
     if (s == NATS_OK)
         s = natsConnection_Connect(nc, options);
     natsOptions_Destroy(options);
@@ -223,6 +241,26 @@ static int run_delete(const char *url, const char *stream)
         s = natsConnection_JetStream(&js, nc, NULL);
     if (s == NATS_OK)
         s = js_DeleteStream(js, stream, NULL, NULL);
+    jsCtx_Destroy(js);
+    natsConnection_Destroy(nc);
+    return s == NATS_OK ? 0 : 1;
+}
+
+static int run_consumer(const char *url, const char *stream, const char *durable)
+{
+    natsConnection *nc = NULL;
+    jsCtx *js = NULL;
+    jsConsumerInfo *info = NULL;
+    natsStatus s = natsConnection_ConnectTo(&nc, url);
+    if (s == NATS_OK)
+        s = natsConnection_JetStream(&js, nc, NULL);
+    if (s == NATS_OK)
+        s = js_GetConsumerInfo(&info, js, stream, durable, NULL, NULL);
+    if (s == NATS_OK)
+        (void)printf("{\"floor\": %" PRIu64 ", \"delivered\": %" PRIu64
+                     ", \"unacknowledged\": %" PRId64 "}\n",
+                     info->AckFloor.Stream, info->Delivered.Stream, (int64_t)info->NumAckPending);
+    jsConsumerInfo_Destroy(info);
     jsCtx_Destroy(js);
     natsConnection_Destroy(nc);
     return s == NATS_OK ? 0 : 1;
@@ -387,8 +425,11 @@ int main(int argc, char **argv)
         code = run_pace(argv[2], argv[3], number(argc, argv, 4), number(argc, argv, 5));
     else if (argc == 5 && strcmp(argv[1], "stream") == 0)
         code = run_delete(argv[2], argv[3]);
+    else if (argc == 5 && strcmp(argv[1], "consumer") == 0)
+        code = run_consumer(argv[2], argv[3], argv[4]);
     else
-        (void)fprintf(stderr, "nats_feed: publish, pace, feed, check or stream: see nats_feed.c\n");
+        (void)fprintf(
+            stderr, "nats_feed: publish, pace, feed, check, stream or consumer: see nats_feed.c\n");
     nats_Close();
     return code;
 }

@@ -35,10 +35,13 @@ DEADLINE_S = 120
 
 
 class Nats:
-    """nats-server with JetStream on a directory, on a port that stays its own."""
+    """nats-server with JetStream on a directory, on a port that stays its own; config is more of its
+    configuration."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, config=""):
         self.directory = directory
+        self.config = directory + ".conf"
+        pathlib.Path(self.config).write_text(config)
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
@@ -49,12 +52,14 @@ class Nats:
 
     def start(self):
         self.process = subprocess.Popen(
-            [SERVER, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", self.directory],
-            stdout=self.log, stderr=self.log)
+            [SERVER, "-c", self.config, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd",
+             self.directory], stdout=self.log, stderr=self.log)
         RUNNING.append(self.process)
         until(lambda: self.answers(), "nats-server answers")
 
     def answers(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"nats-server ended: {pathlib.Path(self.log.name).read_text()[-500:]}")
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as s:
                 return s.recv(4) == b"INFO"
@@ -137,9 +142,10 @@ def until(what, name, tell=str):
         time.sleep(0.05)
 
 
-def publish(url, first, count, poison=POISON, poison_size=0):
+def publish(url, first, count, poison=POISON, poison_size=0, env=None):
     process = subprocess.Popen([FEED, "publish", url, "EVENTS", str(first), str(count),
-                                str(poison), str(poison_size)], stdout=subprocess.PIPE, text=True)
+                                str(poison), str(poison_size)], stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, **(env or {})})
     RUNNING.append(process)
     return process
 
@@ -163,6 +169,12 @@ def check(directory, count, poison=POISON):
     found = json.loads(out)
     if found["wrong"] != 0 or found["missing"] != 0 or found["letters"] != count // poison:
         raise AssertionError(f"of {count} messages: {found}")
+
+
+def consumer(url, durable="varve"):
+    out = subprocess.run([FEED, "consumer", url, "EVENTS", durable], check=True,
+                         capture_output=True, text=True).stdout
+    return json.loads(out)
 
 
 def case_plain(work, rng):
@@ -338,6 +350,8 @@ def case_varved_stopped(work, rng):
     node = Node(work + "/db", nats.url)
     until(lambda: node.feed()["sequence"] == MESSAGES, "all of it")
     assert node.metric("redelivered_total") == 0 and node.metric("lag_messages") == 0
+    if node.feed()["messages"] > 0:
+        until(lambda: node.metric("messages_per_second") > 0, "a rate, when its second is over")
     assert node.stop() == 0
     check(work + "/db", MESSAGES)
     nats.close()
@@ -377,10 +391,14 @@ def fill_disk(work, disk, nats):
     published(load)
     until(lambda: "full" in node.feed()["lastFailure"] or "space" in node.feed()["lastFailure"],
           "the disk is full")
-    assert node.feed()["state"] == "connected", node.feed()
+    s = node.feed()
+    assert s["state"] == "connected" and s["sequence"] < MESSAGES, s
+    kept = consumer(nats.url)  # nothing is acknowledged that is not written
+    assert kept["floor"] <= s["sequence"] < kept["delivered"] and kept["unacknowledged"] > 0, (kept, s)
     (disk / "ballast").unlink()
     subprocess.run(["mount", "-o", "remount,size=400m", str(disk)], check=True)
     until(lambda: node.feed()["sequence"] == MESSAGES, "there is room: the rest")
+    until(lambda: consumer(nats.url)["floor"] == MESSAGES, "it is acknowledged")
     assert node.stop() == 0
     check(str(disk / "db"), MESSAGES)
 
@@ -420,6 +438,7 @@ def case_varved_configured(work, rng):
              "nats.stream=a.b": "nats.stream", "nats.subject=": "nats.subject",
              "nats.durable=a b": "nats.durable", "nats.batch=0": "outside",
              "nats.mode=push": "jetstream", "nats.credentials=/no/such": "/no/such",
+             "nats.nkey=secret": "nats.nkey_seed", "nats.nkey_seed=/etc/hostname": "nats.nkey",
              "nats.tls_ca=/etc/hostname": "nats.tls", "nats.tls_cert=/etc/hostname": "nats.tls_key"}
     for setting, words in wrong.items():
         for more in ([], ["--check-config"]):
@@ -445,14 +464,75 @@ def case_core(work, rng):
     nats.close()
 
 
-def main():
+def case_read_again(work, rng):
+    """A consumer of another name reads the stream from its start: nothing is there twice, poison
+    included."""
+    del rng
+    nats = Nats(work + "/js")
+    make_stream(work, nats)
+    published(publish(nats.url, 1, 5000, 50))
+    for durable in ("varve", "again", "varve"):
+        node = Node(work + "/db", nats.url, f"nats.durable={durable}")
+        until(lambda n=node: n.feed()["sequence"] == 5000, "all of it")
+        s = node.feed()
+        assert s["poison"] == (0 if s["messages"] == 0 else 100), s
+        assert node.stop() == 0
+        check(work + "/db", 5000, 50)
+    nats.close()
+
+
+def case_varved_stream_made_anew(work, rng):
+    """The stream is deleted and made again while varved is away, and once more under it; each of
+    them has poison in the same places."""
+    del rng
+    nats = Nats(work + "/js")
+    node = Node(work + "/db", nats.url)
+    until(lambda: node.metric("connected") == 1, "the stream is made")
+    for life in range(3):
+        published(publish(nats.url, 1 + life * 1000, 1000, 100))
+        until(lambda: node.feed()["sequence"] == 1000, f"stream {life}", node.feed)
+        if life == 0:
+            assert node.stop() == 0
+        if life < 2:
+            subprocess.run([FEED, "stream", nats.url, "EVENTS", "delete"], check=True)
+        if life == 0:
+            node = Node(work + "/db", nats.url)
+            until(lambda: node.metric("connected") == 1, "the stream is made")
+        if life == 1:
+            until(lambda: node.feed()["sessions"] == 2 and node.metric("connected") == 1,
+                  "it is noticed", node.feed)
+    assert node.metric("poison_total") == 20
+    assert node.stop() == 0
+    check(work + "/db", 3000, 100)
+    nats.close()
+
+
+def case_varved_core(work, rng):
+    """A core subscription of varved: no past, no stream, back after the server was killed."""
+    del rng
+    nats = Nats(work + "/js")
+    node = Node(work + "/db", nats.url, "nats.mode=core")
+    until(lambda: node.metric("connected") == 1, "it listens")
+    make_stream(work, nats)  # for what is published to be acknowledged
+    published(publish(nats.url, 1, 2000, 100))
+    until(lambda: node.feed()["messages"] == 2000, "the first half", node.feed)
+    nats.kill()
+    until(lambda: node.metric("connected") == 0, "it is lost")
+    nats.start()
+    until(lambda: node.metric("connected") == 1, "it listens again")
+    published(publish(nats.url, 2001, 2000, 100))
+    until(lambda: node.feed()["messages"] == 4000, "the second half", node.feed)
+    assert node.metric("dropped_total") == 0 and node.metric("poison_total") == 40
+    assert node.stop() == 0
+    check(work + "/db", 4000, 100)
+    nats.close()
+
+
+def run_cases(cases, name):
+    """Each case on a directory of its own; the names on the command line choose among them."""
     if SERVER is None:
-        print("nats_test: SKIPPED: there is no nats-server (apt-get install nats-server)")
+        print(f"{name}: SKIPPED: there is no nats-server (apt-get install nats-server)")
         return 77
-    cases = [case_plain, case_backlog, case_server_killed, case_feed_killed,
-             case_stream_made_anew, case_no_server, case_large, case_core, case_varved_killed,
-             case_varved_stopped, case_varved_full_disk, case_varved_tables,
-             case_varved_configured]
     wanted = sys.argv[1:]
     for case in cases:
         if wanted and case.__name__[5:] not in wanted:
@@ -462,9 +542,8 @@ def main():
             try:
                 case(work, random.Random(SEED))
             except BaseException:
-                for name in ("db.log", "js.log"):
-                    if os.path.exists(f"{work}/{name}"):
-                        print(f"--- {name}\n{pathlib.Path(work, name).read_text()[-4000:]}")
+                for log in sorted(pathlib.Path(work).glob("*.log")):
+                    print(f"--- {log.name}\n{log.read_text()[-4000:]}")
                 print(f"{case.__name__}: VV_SEED={SEED}")
                 raise
             finally:
@@ -474,6 +553,14 @@ def main():
                 RUNNING.clear()
         print(f"{case.__name__}: {time.monotonic() - begin:.1f} s", flush=True)
     return 0
+
+
+def main():
+    return run_cases([case_plain, case_backlog, case_server_killed, case_feed_killed,
+                      case_stream_made_anew, case_no_server, case_large, case_core,
+                      case_read_again, case_varved_killed, case_varved_stopped,
+                      case_varved_full_disk, case_varved_stream_made_anew, case_varved_core,
+                      case_varved_tables, case_varved_configured], "nats_test")
 
 
 if __name__ == "__main__":
