@@ -12,7 +12,6 @@
 
 #include "base/error.h"
 #include "base/util.h"
-#include "query/arrow.h"
 #include "query/struct_json.h"
 #include "server/svc_kv.h"
 
@@ -76,8 +75,8 @@ static vv_status find_sensor(svc_series_ask *a, vv_error *err)
     if (st == VV_OK && a->only_id == 0)
         return vv_fail(err, VV_NOT_FOUND, "sensor '%.*s' is not known", (int)vv_min_u64(id.len, 80),
                        (const char *)id.data);
-    if (st == VV_OK && a->column == VV_STRING)
-        return vv_fail(err, VV_INVALID, "sensor '%.*s' has texts, no numbers",
+    if (st == VV_OK && a->column == VV_STRING && a->query.reduce != VV_REDUCE_NONE)
+        return vv_fail(err, VV_INVALID, "sensor '%.*s' has texts, no numbers: export them",
                        (int)vv_min_u64(id.len, 80), (const char *)id.data);
     return st;
 }
@@ -248,36 +247,47 @@ static vv_status jsonl_block(svc_series_ask *a, const vv_series_block *b, vv_buf
     return VV_OK;
 }
 
-static const arrow_field arrow_fields[] = {
-    {"timestamp", ARROW_TIMESTAMP}, {"value", ARROW_F64}, {"quality", ARROW_U32}};
+#define ARROW_FIELDS 3u
 
 typedef struct batch {
-    double value[VV_SERIES_BLOCK_MAX];
+    svc_arrow_scratch values;
     uint32_t quality[VV_SERIES_BLOCK_MAX];
 } batch;
 
+/* Values as the sensor has them: an int64 has more digits than a double. */
+static void arrow_fields(const svc_series_ask *a, arrow_field out[ARROW_FIELDS])
+{
+    out[0] = (arrow_field){"timestamp", ARROW_TIMESTAMP};
+    out[1] = (arrow_field){"value", svc_arrow_type_of(a->column)};
+    out[2] = (arrow_field){"quality", ARROW_U32};
+}
+
 static void arrow_head(svc_series_ask *a, vv_buf *out)
 {
-    (void)a;
-    arrow_append_schema(out, arrow_fields, ARRAY_LEN(arrow_fields));
+    arrow_field fields[ARROW_FIELDS];
+    arrow_fields(a, fields);
+    arrow_append_schema(out, fields, ARROW_FIELDS);
 }
 
 static vv_status arrow_block(svc_series_ask *a, const vv_series_block *b, vv_buf *out,
                              vv_error *err)
 {
+    arrow_field fields[ARROW_FIELDS];
+    arrow_column columns[ARROW_FIELDS] = {{b->time_ns, NULL}};
     batch *m = a->look != NULL ? (batch *)(uintptr_t)a->look : svc_series_alloc(a, sizeof *m);
     if (m == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a batch");
     a->look = m;
     if (b->series_id != a->only_id)
         return VV_OK;
-    for (size_t i = 0; i < b->count; i++) {
-        m->value[i] = value_of(b, i);
+    vv_status st = svc_arrow_values(a->column, b, &m->values, &columns[1], err);
+    for (size_t i = 0; i < b->count; i++)
         m->quality[i] = is_good(b, i);
-    }
-    const arrow_column columns[] = {{b->time_ns, NULL}, {m->value, NULL}, {m->quality, NULL}};
-    arrow_append_batch(out, arrow_fields, columns, ARRAY_LEN(columns), (uint32_t)b->count);
-    return VV_OK;
+    columns[2].values = m->quality;
+    arrow_fields(a, fields);
+    if (st == VV_OK)
+        arrow_append_batch(out, fields, columns, ARROW_FIELDS, (uint32_t)b->count);
+    return st;
 }
 
 static void arrow_tail(svc_series_ask *a, vv_buf *out)

@@ -5,6 +5,7 @@
 #ifndef VARVE_SERVER_SVC_HTTP_SERIES_H
 #define VARVE_SERVER_SVC_HTTP_SERIES_H
 
+#include "query/arrow.h"
 #include "server/svc_prom.h"
 #include "server/svc_series_ask.h"
 
@@ -52,5 +53,19 @@ void svc_put_series_text(vv_buf *out, const vv_label *labels, size_t count);
  * good. */
 extern const svc_series_form svc_series_query_form[SVC_SERIES_FORMATS];
 extern const svc_series_form svc_series_latest_form[SVC_SERIES_FORMATS];
+
+/* ---- values of a block as a column of Arrow ---- */
+
+/* Room for values that a block has in another form. */
+typedef union svc_arrow_scratch {
+    uint8_t boolean[VV_SERIES_BLOCK_MAX];
+    double f64[VV_SERIES_BLOCK_MAX];
+} svc_arrow_scratch;
+
+arrow_type svc_arrow_type_of(vv_sample_type type);
+/** The values of b in a column of type; numbers of any type go into one of doubles. VV_INVALID:
+ * they do not go. *out borrows from b and m. */
+VV_MUST_CHECK vv_status svc_arrow_values(vv_sample_type type, const vv_series_block *b,
+                                         svc_arrow_scratch *m, arrow_column *out, vv_error *err);
 
 #endif

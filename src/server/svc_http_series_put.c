@@ -13,7 +13,6 @@
 
 #include "base/error.h"
 #include "base/util.h"
-#include "query/arrow.h"
 #include "query/struct_json.h"
 #include "server/svc_http_series.h"
 
@@ -267,7 +266,7 @@ static vv_status jsonl_block(svc_series_ask *a, const vv_series_block *b, vv_buf
 
 /* ---- Arrow ---- */
 
-static arrow_type arrow_type_of(vv_sample_type type)
+arrow_type svc_arrow_type_of(vv_sample_type type)
 {
     static const arrow_type types[] = {[VV_F64] = ARROW_F64,
                                        [VV_I64] = ARROW_I64,
@@ -276,30 +275,20 @@ static arrow_type arrow_type_of(vv_sample_type type)
     return types[type];
 }
 
-/* What a batch is made of, on the heap: a block is 8,192 points. */
-typedef struct batch {
-    vv_slice series[VV_SERIES_BLOCK_MAX];
-    uint32_t quality[VV_SERIES_BLOCK_MAX];
-    union {
-        uint8_t boolean[VV_SERIES_BLOCK_MAX];
-        double f64[VV_SERIES_BLOCK_MAX];
-    };
-} batch;
-
-static vv_status column_of(const svc_series_ask *a, const vv_series_block *b, batch *m,
+vv_status svc_arrow_values(vv_sample_type type, const vv_series_block *b, svc_arrow_scratch *m,
                            arrow_column *out, vv_error *err)
 {
     out->is_null = b->is_null;
-    if (b->type != a->column && (a->column != VV_F64 || b->type == VV_STRING))
+    if (b->type != type && (type != VV_F64 || b->type == VV_STRING))
         return vv_fail(
             err, VV_INVALID,
             "the series have values of several types, and a column has one: ask for them "
             "apart, or in another format");
-    if (a->column == VV_BOOL) {
+    if (type == VV_BOOL) {
         for (size_t i = 0; i < b->count; i++)
             m->boolean[i] = b->i64[i] != 0;
         out->values = m->boolean;
-    } else if (a->column == VV_F64 && b->type != VV_F64) {
+    } else if (type == VV_F64 && b->type != VV_F64) {
         for (size_t i = 0; i < b->count; i++)
             m->f64[i] = (double)b->i64[i];
         out->values = m->f64;
@@ -311,11 +300,18 @@ static vv_status column_of(const svc_series_ask *a, const vv_series_block *b, ba
     return VV_OK;
 }
 
+/* What a batch is made of, on the heap: a block is 8,192 points. */
+typedef struct batch {
+    vv_slice series[VV_SERIES_BLOCK_MAX];
+    uint32_t quality[VV_SERIES_BLOCK_MAX];
+    svc_arrow_scratch values;
+} batch;
+
 static void arrow_fields(const svc_series_ask *a, arrow_field out[4])
 {
     out[0] = (arrow_field){"series", ARROW_UTF8};
     out[1] = (arrow_field){"time", ARROW_TIMESTAMP};
-    out[2] = (arrow_field){"value", arrow_type_of(a->column)};
+    out[2] = (arrow_field){"value", svc_arrow_type_of(a->column)};
     out[3] = (arrow_field){"quality", ARROW_U32};
 }
 
@@ -336,8 +332,9 @@ static vv_status arrow_block(svc_series_ask *a, const vv_series_block *b, vv_buf
     a->look = m;
     vv_buf_init(&series, 16 * VV_LABELS_BYTES_MAX);
     svc_put_series_text(&series, b->labels, b->label_count);
-    vv_status st = series.status == VV_OK ? column_of(a, b, m, &columns[2], err)
-                                          : vv_fail(err, series.status, "no memory for labels");
+    vv_status st = series.status == VV_OK
+                       ? svc_arrow_values(a->column, b, &m->values, &columns[2], err)
+                       : vv_fail(err, series.status, "no memory for labels");
     for (size_t i = 0; i < b->count; i++) {
         m->series[i] = vv_buf_slice(&series);
         m->quality[i] = quality_of(b, i);

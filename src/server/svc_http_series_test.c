@@ -257,12 +257,38 @@ static void test_long_answers(void **state)
     svc_suite_stop(&s);
 }
 
+/* Of any type, exactly; what cannot be thinned out is exported all the same. */
+static void test_sensors_of_other_types(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    svc_suite_expect_http(&s, "POST", "/write?db=sensors&precision=s",
+                          vv_slice_str("m,sensor=whole v=9007199254740993i 1700000000\n"
+                                       "m,sensor=text v=\"on, \\\"high\\\"\" 1700000000\n"
+                                       "m,sensor=switch v=true 1700000000\n"),
+                          204, NULL);
+#define EXPORT "/api/v1/export?start=1700000000000&end=1700000001000&sensor="
+    expect(&s, EXPORT "whole&format=csv", 200, "\n1700000000000,9007199254740993,1\n");
+    expect(&s, EXPORT "text&format=csv", 200, "\n1700000000000,\"on, \"\"high\"\"\",1\n");
+    expect(&s, EXPORT "text&format=json", 200, "\"value\":\"on, \\\"high\\\"\"");
+    expect(&s, EXPORT "text&format=arrow", 200, "application/vnd.apache.arrow.stream");
+    expect(&s, EXPORT "switch&format=jsonl", 200, "\"value\":true");
+    expect(&s, "/api/v1/query?sensor=text", 400, "has texts, no numbers: export them");
+#undef EXPORT
+    svc_suite_stop(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers), cmocka_unit_test(test_query_in_each_format),
-        cmocka_unit_test(test_lists),   cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_sensors), cmocka_unit_test(test_long_answers),
+        cmocka_unit_test(test_sensors_of_other_types),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_query_in_each_format),
+        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_sensors),
+        cmocka_unit_test(test_long_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
