@@ -31,8 +31,8 @@ VV_MUST_CHECK vv_status prom_params_add(prom_params *params, vv_slice text, vv_a
                                         vv_error *err);
 /** The first of a name; NULL data when there is none. */
 vv_slice prom_param_get(const prom_params *params, const char *name);
-/** A moment: seconds since 1970 with a fraction, or RFC 3339. VV_INVALID names the parameter;
- * without it *out stays. */
+/** A moment: seconds since 1970 with a fraction, or RFC 3339; to the millisecond, as in Prometheus,
+ * whose answers have no more. VV_INVALID names the parameter; without it *out stays. */
 VV_MUST_CHECK vv_status prom_param_time(const prom_params *params, const char *name, int64_t *out,
                                         vv_error *err);
 /** A duration above 0: seconds with a fraction, or 1h30m. Likewise. */

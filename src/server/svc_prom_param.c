@@ -76,12 +76,27 @@ vv_slice prom_param_get(const prom_params *params, const char *name)
     return (vv_slice){0};
 }
 
+static int64_t floor_ms(int64_t ns)
+{
+    int64_t over = ns % VV_NS_PER_MS;
+    over += over < 0 ? VV_NS_PER_MS : 0;
+    return ns >= INT64_MIN + over ? ns - over : ns;
+}
+
 vv_status prom_param_time(const prom_params *params, const char *name, int64_t *out, vv_error *err)
 {
     vv_slice text = prom_param_get(params, name);
-    if (text.data == NULL || time_text_parse_number(text, VV_NS_PER_S, out) ||
-        time_text_parse(text, out))
+    int64_t ns = 0;
+    if (text.data == NULL)
         return VV_OK;
+    if (time_text_parse_number(text, VV_NS_PER_S, &ns)) {
+        *out = ns <= INT64_MAX - VV_NS_PER_MS ? floor_ms(ns + VV_NS_PER_MS / 2) : ns;
+        return VV_OK;
+    }
+    if (time_text_parse(text, &ns)) {
+        *out = floor_ms(ns);
+        return VV_OK;
+    }
     return vv_fail(err, VV_INVALID,
                    "parameter %s: '%.*s' is neither seconds since 1970 nor 2026-01-02T03:04:05Z",
                    name, (int)vv_min_u64(text.len, 60), (const char *)text.data);

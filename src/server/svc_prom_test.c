@@ -136,7 +136,11 @@ static void test_questions(void **state)
          "{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"temp\",\"host\":\"a\"}"
          ","
          "\"values\":[[1700000000,\"20.5\"],[1700000010,\"20.25\"],[1700000020,\"20\"]]}]}"},
-        {"GET", "query_range?query=temp&start=1700000000&end=1700000040.5&step=20", NULL,
+        {"GET", "query?query=time()&time=5.0004999", NULL, "[5,\"5\"]"},
+        {"GET", "query?query=time()&time=5.0005", NULL, "[5.001,\"5.001\"]"},
+        {"GET", "query?query=time()&time=-1.0006", NULL, "[-1.001,\"-1.001\"]"},
+        {"GET", "query?query=time()&time=1970-01-01T00:00:05.0009Z", NULL, "[5,\"5\"]"},
+        {"GET", "query_range?query=temp&start=1699999999.9996&end=1700000040.5&step=20", NULL,
          "\"values\":[[1700000000,\"20.5\"],[1700000020,\"20\"],[1700000040,\"19.5\"]]}]}"},
         {"POST", "query_range", "query=temp%20*%202&start=1700000000&end=1700000020&step=20s",
          "{\"metric\":{\"host\":\"a\"},\"values\":[[1700000000,\"41\"],[1700000020,\"40\"]]}"},
