@@ -73,7 +73,7 @@ typedef struct vv_object_ops {
                                  const char (*tag)[80], uint32_t count, uint32_t crc32c,
                                  bool create, vv_object_info *info, vv_object_outcome *outcome,
                                  vv_error *err);
-    /* Frees state whatever it answers. */
+    /* Frees state whatever it answers. state may be NULL: a try before this one freed it. */
     vv_status (*upload_abort)(void *self, const char *name, const char *id, void *state,
                               vv_object_outcome *outcome, vv_error *err);
 } vv_object_ops;
