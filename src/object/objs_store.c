@@ -79,7 +79,8 @@ static vv_status make_label(vv_object_store *s, vv_error *err)
 
 static vv_status choose(vv_object_store *s, vv_error *err)
 {
-    static const vv_object_ops *const ours[] = {&objs_file_ops, &objs_memory_ops};
+    static const vv_object_ops *const ours[] = {&objs_file_ops, &objs_memory_ops, &objs_s3_ops,
+                                                &objs_gcs_xml_ops};
     const char *want = s->opt.opt.backend;
     if (s->ops != NULL)
         return VV_OK;

@@ -1,0 +1,173 @@
+"""Real object stores on loopback: Ceph's radosgw over a monitor and an OSD in memory, Swift's s3api.
+
+Each peer starts in a directory of its own, listens on 127.0.0.1 alone, and is stopped by the ids of
+its processes. What is not installed raises Missing: the tests say so and are skipped.
+"""
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import time
+
+ACCESS = "varvetestkey"
+SECRET = "varve/test+secret=0123456789"
+
+
+class Missing(Exception):
+    """This machine lacks what the peer needs."""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for_port(port, process, seconds, what, log):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"{what} ended with {process.returncode}: {tail(log)}")
+        with socket.socket() as s:
+            s.settimeout(0.5)
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"{what} does not listen on {port}: {tail(log)}")
+
+
+def tail(path, size=2000):
+    try:
+        return pathlib.Path(path).read_text(errors="replace")[-size:]
+    except OSError:
+        return ""
+
+
+def need(*programs):
+    for p in programs:
+        if shutil.which(p) is None:
+            raise Missing(f"{p} is not installed")
+
+
+class Processes:
+    """What a peer started: stopped in reverse order, those that hang by force."""
+
+    def __init__(self, directory):
+        self.dir = pathlib.Path(directory)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.running = []
+
+    def start(self, name, *command, env=None):
+        log = open(self.dir / f"{name}.out", "ab")
+        p = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                             env=env, cwd=self.dir)
+        log.close()
+        self.running.append(p)
+        return p
+
+    def run(self, *command, env=None, check=True, timeout=60):
+        r = subprocess.run(command, capture_output=True, text=True, env=env, cwd=self.dir,
+                           timeout=timeout, check=False)
+        if check and r.returncode != 0:
+            raise RuntimeError(f"{' '.join(map(str, command))}: {r.stdout} {r.stderr}")
+        return r
+
+    def stop_one(self, p, seconds=3):
+        if p in self.running:
+            self.running.remove(p)
+        p.terminate()
+        try:
+            p.wait(seconds)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            p.wait()
+
+    def stop(self):
+        while self.running:
+            self.stop_one(self.running[-1])
+
+
+class Ceph(Processes):
+    """One monitor, one OSD in memory, radosgw. Strict with signatures; knows If-None-Match."""
+
+    def __init__(self, directory):
+        need("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph")
+        super().__init__(directory)
+        self.mon_port = free_port()
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.conf = self.dir / "ceph.conf"
+
+    def start_all(self):
+        d = self.dir
+        for sub in ("mon", "osd", "run"):
+            (d / sub).mkdir(exist_ok=True)
+        (d / "keyring").write_text("")
+        fsid = "5a3c6b4e-0d4f-4c1e-9a56-7e1f10b3c001"
+        self.conf.write_text(f"""[global]
+fsid = {fsid}
+mon host = v1:127.0.0.1:{self.mon_port}
+mon initial members = a
+auth cluster required = none
+auth service required = none
+auth client required = none
+auth supported = none
+keyring = {d}/keyring
+run dir = {d}/run
+admin socket = {d}/run/$name.asok
+pid file = {d}/run/$name.pid
+log file = {d}/$name.log
+ms bind ipv4 = true
+ms bind msgr2 = false
+public addr = 127.0.0.1
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 8
+osd pool default pgp num = 8
+osd pool default pg autoscale mode = off
+mon allow pool size one = true
+mon pg warn min per osd = 0
+mon warn on pool no redundancy = false
+osd crush chooseleaf type = 0
+osd objectstore = memstore
+memstore device bytes = 2147483648
+mon data avail crit = 1
+mon data avail warn = 1
+[mon.a]
+mon data = {d}/mon
+[osd.0]
+osd data = {d}/osd
+[client.rgw]
+rgw frontends = beast endpoint=127.0.0.1:{self.port}
+rgw dns name = localhost
+rgw thread pool size = 32
+debug rgw = 1
+""")
+        base = ["-c", str(self.conf)]
+        self.run("ceph-mon", *base, "--mkfs", "-i", "a", "--public-addr",
+                 f"v1:127.0.0.1:{self.mon_port}")
+        mon = self.start("mon", "ceph-mon", *base, "-f", "-i", "a", "--public-addr",
+                         f"v1:127.0.0.1:{self.mon_port}")
+        wait_for_port(self.mon_port, mon, 30, "ceph-mon", d / "mon.out")
+        self.run("ceph", *base, "osd", "create")
+        self.run("ceph-osd", *base, "-i", "0", "--mkfs")
+        self.start("osd", "ceph-osd", *base, "-f", "-i", "0")
+        self.start_gateway()
+        self.run("radosgw-admin", *base, "-n", "client.rgw", "user", "create", "--uid=varve",
+                 "--display-name=varve", f"--access-key={ACCESS}", f"--secret={SECRET}",
+                 timeout=90)
+
+    def start_gateway(self):
+        self.gateway = self.start("rgw", "radosgw", "-c", str(self.conf), "-f", "-n", "client.rgw")
+        wait_for_port(self.port, self.gateway, 60, "radosgw", self.dir / "rgw.out")
+
+    def kill_gateway(self):
+        self.gateway.kill()
+        self.gateway.wait()
+        self.running.remove(self.gateway)
+
+    def stop(self):
+        # The gateway first, then the OSD: it hangs when the monitor went before.
+        while self.running:
+            self.stop_one(self.running[-1], 2)
