@@ -1,57 +1,48 @@
 /*
- * cmd_series.c - time series of a store that no server has open: list, query, append, delete.
- *
- * CSV in has a header: `time` and `value`, perhaps `quality`; every other column is a label.
+ * cmd_series.c - time series of a server or of a store: list, query, append, export, delete.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/util.h"
-#include "import.h"
-#include "out.h"
+#include "cmd_series_int.h"
 #include "query/time_text.h"
-#include "varve/series.h"
 
-#define APPEND_AT 50000u /* samples of one entry */
-
-typedef struct args {
-    cmd_list match;
-    const char *from;
-    const char *to;
-    const char *agg;
-    const char *across;
-    const char *fill;
-    const char *name;
-    cmd_list by;
-    int64_t step_ns;
-    uint64_t points;
-    bool all_quality;
-} args;
-
+/* In the order of vv_aggregate, from VV_AGG_COUNT on. */
 #define AGGREGATES                                                                                 \
     "count|sum|avg|min|max|first|last|stddev|range|rate|increase|time-avg-step|time-avg-linear|"   \
-    "percent-good"
+    "percentile|percent-good"
+#define FILLS "null|previous|linear" /* likewise, from VV_FILL_NULL on */
 
 static const cmd_opt opts[] = {
-    {"match", 'm', CMD_LIST, offsetof(args, match), "MATCHER",
+    {"match", 'm', CMD_LIST, offsetof(series_args, match), "MATCHER",
      "LABEL=VALUE, !=, =~ and !~ with a regular expression, ^= with a prefix; may be repeated"},
-    {"from", 0, CMD_TEXT, offsetof(args, from), "TIME", "the first time; default the first of all"},
-    {"to", 0, CMD_TEXT, offsetof(args, to), "TIME", "stop before this time"},
-    {"agg", 'a', CMD_CHOICE, offsetof(args, agg), AGGREGATES, "of query: windows, not samples"},
-    {"step", 0, CMD_DURATION, offsetof(args, step_ns), "TIME",
+    {"from", 0, CMD_TEXT, offsetof(series_args, from), "TIME",
+     "the first time; default the first of all"},
+    {"to", 0, CMD_TEXT, offsetof(series_args, to), "TIME", "stop before this time"},
+    {"agg", 'a', CMD_CHOICE, offsetof(series_args, agg), AGGREGATES,
+     "of query: windows, not samples"},
+    {"percentile", 0, CMD_TEXT, offsetof(series_args, percentile), "P",
+     "of query --agg percentile: which, 0 to 100"},
+    {"step", 0, CMD_DURATION, offsetof(series_args, step_ns), "TIME",
      "of query: how long a window is; default: one for all"},
-    {"fill", 0, CMD_CHOICE, offsetof(args, fill), "null|previous|linear",
+    {"fill", 0, CMD_CHOICE, offsetof(series_args, fill), FILLS,
      "of query: windows without samples"},
-    {"by", 0, CMD_LIST, offsetof(args, by), "LABEL", "of query: group by it; may be repeated"},
-    {"across", 0, CMD_CHOICE, offsetof(args, across), "count|sum|avg|min|max",
+    {"by", 0, CMD_LIST, offsetof(series_args, by), "LABEL",
+     "of query: group by it; may be repeated"},
+    {"across", 0, CMD_CHOICE, offsetof(series_args, across), "count|sum|avg|min|max",
      "of query: of the series of a group, all in one without --by"},
-    {"points", 0, CMD_COUNT, offsetof(args, points), "N",
+    {"points", 0, CMD_COUNT, offsetof(series_args, points), "N",
      "of query: of each series as many points as look like all (LTTB)"},
-    {"all-quality", 0, CMD_FLAG, offsetof(args, all_quality), NULL,
+    {"all-quality", 0, CMD_FLAG, offsetof(series_args, all_quality), NULL,
      "of query: bad and uncertain samples too"},
-    {"name", 0, CMD_TEXT, offsetof(args, name), "NAME",
+    {"name", 0, CMD_TEXT, offsetof(series_args, name), "NAME",
      "of append: the series' name, where no column __name__ has it"},
+    {"type", 0, CMD_CHOICE, offsetof(series_args, type), SERIES_TYPES,
+     "of append: of the values; default float64"},
+    {"durability", 0, CMD_CHOICE, offsetof(series_args, durability), "sync|os|none",
+     "of append: what must have happened before samples count; default sync"},
 };
 
 /* ---- what the options say ---- */
@@ -77,34 +68,54 @@ static bool parse_matcher(const char *text, vv_matcher *out)
     return false;
 }
 
-static bool parse_time(vv_slice text, int64_t *out)
+bool series_parse_time(vv_slice text, int64_t *out)
 {
     return time_text_parse_loose(text, out) || time_text_parse_number(text, 1, out);
 }
 
-typedef struct job {
-    cmd_ctx *ctx;
-    const args *a;
-    vv_db *db;
-    vv_table *table;
-    vv_matcher match[CMD_LIST_MAX];
-    int64_t from;
-    int64_t to;
-    out_writer out;
-} job;
-
-static int read_options(job *j)
+bool series_parse_number(vv_slice text, double *out)
 {
-    const args *a = j->a;
+    char copy[64];
+    char *end = copy;
+    if (text.len == 0 || text.len >= sizeof copy)
+        return false;
+    memcpy(copy, text.data, text.len);
+    copy[text.len] = '\0';
+    *out = strtod(copy, &end);
+    return *end == '\0';
+}
+
+int series_place_of(const char *word, const char *choice)
+{
+    int n = 0;
+    size_t len = strlen(word);
+    for (const char *p = choice; p != NULL; n++) {
+        const char *bar = strchr(p, '|');
+        if ((bar == NULL ? strlen(p) : (size_t)(bar - p)) == len && strncmp(p, word, len) == 0)
+            return n;
+        p = bar == NULL ? NULL : bar + 1;
+    }
+    return 0;
+}
+
+static int read_options(series_job *j)
+{
+    const series_args *a = j->args;
     j->from = INT64_MIN;
     j->to = INT64_MAX;
+    j->type = VV_F64;
+    j->match = (store_match){j->matchers, a->match.count};
     for (size_t i = 0; i < a->match.count; i++)
-        if (!parse_matcher(a->match.item[i], &j->match[i]))
+        if (!parse_matcher(a->match.item[i], &j->matchers[i]))
             return cmd_usage(j->ctx, "'%s' is no matcher: LABEL=VALUE", a->match.item[i]);
-    if (a->from != NULL && !parse_time(vv_slice_str(a->from), &j->from))
+    if (a->from != NULL && !series_parse_time(vv_slice_str(a->from), &j->from))
         return cmd_usage(j->ctx, "'%s' is no time", a->from);
-    if (a->to != NULL && !parse_time(vv_slice_str(a->to), &j->to))
+    if (a->to != NULL && !series_parse_time(vv_slice_str(a->to), &j->to))
         return cmd_usage(j->ctx, "'%s' is no time", a->to);
+    if (a->percentile != NULL && !series_parse_number(vv_slice_str(a->percentile), &j->percentile))
+        return cmd_usage(j->ctx, "'%s' is no percentile: 0 to 100", a->percentile);
+    if (a->type != NULL)
+        j->type = (vv_sample_type)(VV_F64 + series_place_of(a->type, SERIES_TYPES));
     return CMD_OK;
 }
 
@@ -129,20 +140,29 @@ static void put_series(vv_buf *b, const vv_label *labels, size_t count)
     vv_buf_append_str(b, "}");
 }
 
+/* An answer that failed has no end: its error stands alone where it had not begun. */
+static vv_status end_rows(series_job *j, vv_status st)
+{
+    if (st == VV_OK)
+        out_end(&j->out);
+    return st;
+}
+
 static int print_series(void *ctx, const vv_series_info *info)
 {
     static const char *const types[] = {"", "float64", "int64", "bool", "string"};
-    job *j = ctx;
+    series_job *j = ctx;
     vv_buf b;
     vv_buf_init(&b, 4 * VV_LABELS_BYTES_MAX);
     put_series(&b, info->labels, info->label_count);
-    out_row(&j->out, (const out_cell[]){out_uint(info->id), out_bytes(vv_buf_slice(&b)),
-                                        out_text(types[info->type])});
+    const char *type = (size_t)info->type < ARRAY_LEN(types) ? types[info->type] : "";
+    out_row(&j->out,
+            (const out_cell[]){out_uint(info->id), out_bytes(vv_buf_slice(&b)), out_text(type)});
     vv_buf_fini(&b);
     return 0;
 }
 
-static out_cell value_cell(const vv_sample *s)
+out_cell series_value_cell(const vv_sample *s)
 {
     switch (s->type) {
     case VV_F64:
@@ -157,12 +177,27 @@ static out_cell value_cell(const vv_sample *s)
     return (out_cell){.type = OUT_NULL};
 }
 
-static void print_sample(job *j, vv_slice series, int64_t time_ns, out_cell value, uint32_t quality)
+bool series_sample_at(const vv_series_block *block, size_t at, vv_sample *out)
+{
+    *out = (vv_sample){.time_ns = block->time_ns[at], .type = block->type};
+    if (block->f64 != NULL)
+        out->f64 = block->f64[at];
+    if (block->i64 != NULL)
+        out->i64 = block->i64[at];
+    if (block->string != NULL)
+        out->string = block->string[at];
+    if (block->quality != NULL)
+        out->quality = block->quality[at];
+    return block->is_null == NULL || !block->is_null[at];
+}
+
+static void print_sample(series_job *j, vv_slice series, const vv_sample *s, bool has_value)
 {
     char time[TIME_TEXT_MAX];
-    time_text_format(time_ns, time);
+    time_text_format(s->time_ns, time);
+    const out_cell value = has_value ? series_value_cell(s) : (out_cell){.type = OUT_NULL};
     out_row(&j->out,
-            (const out_cell[]){out_bytes(series), out_text(time), value, out_uint(quality)});
+            (const out_cell[]){out_bytes(series), out_text(time), value, out_uint(s->quality)});
 }
 
 static int print_latest(void *ctx, const vv_series_info *info, const vv_sample *sample)
@@ -170,87 +205,79 @@ static int print_latest(void *ctx, const vv_series_info *info, const vv_sample *
     vv_buf b;
     vv_buf_init(&b, 4 * VV_LABELS_BYTES_MAX);
     put_series(&b, info->labels, info->label_count);
-    print_sample(ctx, vv_buf_slice(&b), sample->time_ns, value_cell(sample), sample->quality);
+    print_sample(ctx, vv_buf_slice(&b), sample, true);
     vv_buf_fini(&b);
     return 0;
 }
 
-static void print_block(job *j, const vv_series_block *block)
+static int print_block(void *ctx, const vv_series_block *block)
 {
     vv_buf b;
     vv_buf_init(&b, 4 * VV_LABELS_BYTES_MAX);
     put_series(&b, block->labels, block->label_count);
     for (size_t i = 0; i < block->count; i++) {
-        vv_sample s = {.type = block->type};
-        s.f64 = block->f64 != NULL ? block->f64[i] : 0;
-        s.i64 = block->i64 != NULL ? block->i64[i] : 0;
-        s.string = block->string != NULL ? block->string[i] : vv_slice_of(NULL, 0);
-        out_cell cell = {.type = OUT_NULL};
-        if (block->is_null == NULL || !block->is_null[i])
-            cell = value_cell(&s);
-        print_sample(j, vv_buf_slice(&b), block->time_ns[i], cell,
-                     block->quality == NULL ? 0 : block->quality[i]);
+        vv_sample s;
+        const bool has_value = series_sample_at(block, i, &s);
+        print_sample(ctx, vv_buf_slice(&b), &s, has_value);
     }
     vv_buf_fini(&b);
+    return ferror(stdout);
+}
+
+static int print_text(void *ctx, vv_slice text)
+{
+    series_job *j = ctx;
+    out_row(&j->out, (const out_cell[]){out_bytes(text)});
+    return 0;
 }
 
 /* ---- the verbs ---- */
 
 static const char *const sample_columns[] = {"series", "time", "value", "quality"};
 
-static vv_status list(job *j, vv_error *err)
+static vv_status list(series_job *j, vv_error *err)
 {
     static const char *const columns[] = {"id", "series", "type"};
     out_init_names(&j->out, j->ctx->common.format, columns, ARRAY_LEN(columns));
-    vv_status st = vv_series_list(j->table, j->match, j->a->match.count, 0, print_series, j, err);
-    out_end(&j->out);
-    return st;
+    vv_status st = j->store->ops->series->list(j->store, j->match, print_series, j, err);
+    return end_rows(j, st);
 }
 
-static vv_status latest(job *j, vv_error *err)
+static vv_status latest(series_job *j, vv_error *err)
 {
     out_init_names(&j->out, j->ctx->common.format, sample_columns, ARRAY_LEN(sample_columns));
-    vv_status st = vv_series_latest(j->table, j->match, j->a->match.count, print_latest, j, err);
-    out_end(&j->out);
-    return st;
+    vv_status st = j->store->ops->series->latest(j->store, j->match, print_latest, j, err);
+    return end_rows(j, st);
 }
 
-/* The place of a word among those of a choice, from 0. */
-static int place_of(const char *word, const char *choice)
+/* Names of labels, or the values of one. */
+static vv_status labels(series_job *j, const char *name, vv_error *err)
 {
-    int n = 0;
-    size_t len = strlen(word);
-    for (const char *p = choice; p != NULL; n++) {
-        const char *bar = strchr(p, '|');
-        if ((bar == NULL ? strlen(p) : (size_t)(bar - p)) == len && strncmp(p, word, len) == 0)
-            return n;
-        p = bar == NULL ? NULL : bar + 1;
-    }
-    return 0;
+    const char *const columns[] = {name == NULL ? "label" : "value"};
+    const vv_slice asked = vv_slice_str(name == NULL ? "" : name);
+    out_init_names(&j->out, j->ctx->common.format, columns, ARRAY_LEN(columns));
+    vv_status st = j->store->ops->series->labels(j->store, asked, j->match, print_text, j, err);
+    return end_rows(j, st);
 }
 
 static vv_aggregate aggregate_of(const char *word)
 {
-    if (word == NULL)
-        return VV_AGG_NONE;
-    if (strcmp(word, "percent-good") == 0)
-        return VV_AGG_PERCENT_GOOD;
-    return (vv_aggregate)(VV_AGG_COUNT + place_of(word, AGGREGATES));
+    return word == NULL ? VV_AGG_NONE
+                        : (vv_aggregate)(VV_AGG_COUNT + series_place_of(word, AGGREGATES));
 }
 
-static vv_status run_query(job *j, vv_error *err)
+static vv_status run_query(series_job *j, vv_error *err)
 {
-    const args *a = j->a;
+    const series_args *a = j->args;
     vv_slice by[CMD_LIST_MAX];
     vv_series_query q = VV_SERIES_QUERY_INIT;
-    vv_series_cursor *c = NULL;
-    vv_series_block block;
-    q.matchers = j->match;
-    q.matcher_count = a->match.count;
+    q.matchers = j->match.items;
+    q.matcher_count = j->match.count;
     q.start_ns = j->from;
     q.end_ns = j->to;
     q.step_ns = a->step_ns;
     q.aggregate = aggregate_of(a->agg);
+    q.percentile = j->percentile;
     q.across = aggregate_of(a->across);
     q.is_grouped = a->across != NULL || a->by.count > 0;
     for (size_t i = 0; i < a->by.count; i++)
@@ -258,188 +285,53 @@ static vv_status run_query(job *j, vv_error *err)
     q.group_by = by;
     q.group_count = a->by.count;
     if (a->fill != NULL)
-        q.fill = (vv_fill)(VV_FILL_NULL + place_of(a->fill, "null|previous|linear"));
+        q.fill = (vv_fill)(VV_FILL_NULL + series_place_of(a->fill, FILLS));
     q.reduce = a->points != 0 ? VV_REDUCE_LTTB : VV_REDUCE_NONE;
     q.points = (uint32_t)vv_min_u64(a->points, UINT32_MAX);
     q.all_quality = a->all_quality;
-    vv_status st = vv_series_query_open(j->table, &q, &c, err);
-    if (st != VV_OK)
-        return st;
     out_init_names(&j->out, j->ctx->common.format, sample_columns, ARRAY_LEN(sample_columns));
-    while ((st = vv_series_query_next(c, &block, err)) == VV_OK)
-        print_block(j, &block);
+    vv_status st = j->store->ops->series->query(j->store, &q, print_block, j, err);
+    return end_rows(j, st);
+}
+
+/* How many series were touched, as a sentence or, with --output, as a row. */
+static void tell_count(series_job *j, const char *sentence, const char *column, uint64_t n)
+{
+    const char *const columns[] = {column};
+    if (j->ctx->common.output == NULL) {
+        (void)printf(sentence, (unsigned long long)n);
+        return;
+    }
+    out_init_names(&j->out, j->ctx->common.format, columns, ARRAY_LEN(columns));
+    out_row(&j->out, (const out_cell[]){out_uint(n)});
     out_end(&j->out);
-    vv_series_query_close(c);
-    return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
-/* ---- append ---- */
-
-typedef struct loader {
-    job *job;
-    vv_samples *samples;
-    vv_slice column[VV_LABELS_MAX + 3];
-    char *header;
-    size_t count;
-    size_t time;
-    size_t value;
-    size_t quality; /* SIZE_MAX: there is none */
-    uint64_t accepted;
-    uint64_t refused;
-} loader;
-
-static vv_status flush(loader *l, vv_error *err)
-{
-    vv_append_result r = {.accepted = 0};
-    vv_status st = vv_series_append(l->samples, VV_DURABLE_DEFAULT, &r, err);
-    l->accepted += r.accepted;
-    l->refused += r.refused;
-    if (r.first_refusal[0] != '\0')
-        (void)fprintf(stderr, "varve series: %s\n", r.first_refusal);
-    vv_samples_clear(l->samples);
-    return st;
-}
-
-static vv_status read_header(loader *l, const import_input *in, const uint8_t *line, size_t len,
-                             vv_error *err)
-{
-    size_t count = 0;
-    static vv_slice fields[IMPORT_COLUMNS_MAX];
-    l->header = strndup((const char *)line, len);
-    l->time = l->value = l->quality = SIZE_MAX;
-    if (l->header == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "no memory");
-    vv_status st = import_split(in, (uint8_t *)l->header, len, ',', fields, &count, err);
-    if (st == VV_OK && count > ARRAY_LEN(l->column))
-        st = vv_fail(err, VV_INVALID, "%zu columns: a series has %u labels at most", count,
-                     VV_LABELS_MAX);
-    for (size_t i = 0; st == VV_OK && i < count; i++) {
-        l->column[i] = fields[i];
-        l->time = vv_slice_eq(fields[i], vv_slice_str("time")) ? i : l->time;
-        l->value = vv_slice_eq(fields[i], vv_slice_str("value")) ? i : l->value;
-        l->quality = vv_slice_eq(fields[i], vv_slice_str("quality")) ? i : l->quality;
-    }
-    l->count = count;
-    if (st == VV_OK && (l->time == SIZE_MAX || l->value == SIZE_MAX))
-        st = vv_fail(err, VV_INVALID, "the header needs the columns time and value");
-    return st;
-}
-
-static bool parse_number(vv_slice text, double *out)
-{
-    char copy[64];
-    char *end = copy;
-    if (text.len == 0 || text.len >= sizeof copy)
-        return false;
-    memcpy(copy, text.data, text.len);
-    copy[text.len] = '\0';
-    *out = strtod(copy, &end);
-    return *end == '\0';
-}
-
-static vv_status add_line(loader *l, const import_input *in, const vv_slice *field, size_t count,
-                          vv_error *err)
-{
-    vv_label label[VV_LABELS_MAX + 4];
-    size_t n = 0;
-    int64_t time = 0;
-    double value = 0;
-    double quality = 0;
-    if (count != l->count || !parse_time(field[l->time], &time) ||
-        !parse_number(field[l->value], &value) ||
-        (l->quality != SIZE_MAX &&
-         (!parse_number(field[l->quality], &quality) || quality < 0 || quality > UINT32_MAX)))
-        return vv_fail(err, VV_INVALID, "%s:%llu: no time, value or quality, or other columns",
-                       in->name, (unsigned long long)in->line);
-    if (l->job->a->name != NULL)
-        label[n++] = (vv_label){vv_slice_str("__name__"), vv_slice_str(l->job->a->name)};
-    for (size_t i = 0; i < count; i++)
-        if (i != l->time && i != l->value && i != l->quality)
-            label[n++] = (vv_label){l->column[i], field[i]};
-    uint32_t q = (uint32_t)quality;
-    vv_status st = vv_samples_series(l->samples, label, n, VV_F64, err);
-    if (st == VV_OK)
-        st = vv_samples_f64(l->samples, &time, &value, &q, 1, err);
-    if (st == VV_OK && vv_samples_count(l->samples) >= APPEND_AT)
-        st = flush(l, err);
-    return st == VV_OK ? st : vv_wrap(err, st, "%s:%llu", in->name, (unsigned long long)in->line);
-}
-
-static vv_status load(loader *l, import_input *in, vv_error *err)
-{
-    static vv_slice fields[IMPORT_COLUMNS_MAX];
-    uint8_t *line = NULL;
-    size_t len = 0;
-    size_t count = 0;
-    vv_status st = import_next_line(in, true, &line, &len, err);
-    if (st == VV_OK)
-        st = read_header(l, in, line, len, err);
-    while (st == VV_OK) {
-        st = import_next_line(in, true, &line, &len, err);
-        if (st == VV_OK)
-            st = import_split(in, line, len, ',', fields, &count, err);
-        if (st == VV_OK)
-            st = add_line(l, in, fields, count, err);
-    }
-    return st == VV_NOT_FOUND ? flush(l, err) : st;
-}
-
-static vv_status append(job *j, const char *path, vv_error *err)
-{
-    import_input in;
-    loader l = {.job = j};
-    vv_status st = import_input_open(&in, path, err);
-    if (st != VV_OK)
-        return st;
-    l.samples = vv_samples_create(j->table);
-    st = l.samples == NULL ? vv_fail(err, VV_NO_MEMORY, "no samples for this table")
-                           : load(&l, &in, err);
-    import_input_close(&in);
-    vv_samples_destroy(l.samples);
-    free(l.header);
-    (void)printf("appended %llu samples, refused %llu\n", (unsigned long long)l.accepted,
-                 (unsigned long long)l.refused);
-    return st;
-}
-
-static vv_status delete_range(job *j, vv_error *err)
+static vv_status delete_range(series_job *j, vv_error *err)
 {
     uint64_t n = 0;
-    vv_status st = vv_series_delete(j->table, j->match, j->a->match.count, j->from, j->to, &n, err);
+    vv_status st = j->store->ops->series->delete_range(j->store, j->match, j->from, j->to, &n, err);
     if (st == VV_OK)
-        (void)printf("deleted the samples of %llu series\n", (unsigned long long)n);
+        tell_count(j, "deleted the samples of %llu series\n", "series", n);
     return st;
 }
 
-static vv_status drop(job *j, vv_error *err)
+static vv_status drop(series_job *j, vv_error *err)
 {
     uint64_t n = 0;
-    vv_status st = vv_series_drop(j->table, j->match, j->a->match.count, &n, err);
+    vv_status st = j->store->ops->series->drop(j->store, j->match, &n, err);
     if (st == VV_OK)
-        (void)printf("dropped %llu series\n", (unsigned long long)n);
+        tell_count(j, "dropped %llu series\n", "series", n);
     return st;
 }
 
-/* Indexed as the run below does. */
-static const char *const words[] = {"list", "query", "latest", "append", "delete", "drop", NULL};
-enum { LIST, QUERY, LATEST, APPEND, DELETE, DROP };
+/* Indexed by the verb. */
+static const char *const words[] = {"list",   "query",  "latest", "labels", "export",
+                                    "append", "delete", "drop",   NULL};
+enum { LIST, QUERY, LATEST, LABELS, EXPORT, APPEND, DELETE, DROP };
 
-static vv_status open_table(job *j, bool writes, vv_error *err)
-{
-    const cmd_common *c = &j->ctx->common;
-    vv_options opt = VV_OPTIONS_INIT;
-    opt.create_if_missing = false;
-    opt.read_only = !writes;
-    vv_status st = vv_db_open(c->data, &opt, &j->db, err);
-    if (st == VV_OK)
-        st = vv_table_open(j->db, c->tenant, c->table == NULL ? "sensors" : c->table, &j->table,
-                           err);
-    if (st == VV_OK && vv_table_kind_of(j->table) != VV_TABLE_SERIES)
-        st = vv_fail(err, VV_INVALID, "the table is not of kind series");
-    return st;
-}
-
-static vv_status do_verb(job *j, size_t verb, char **argv, vv_error *err)
+static vv_status do_verb(series_job *j, size_t verb, int argc, char **argv, uint64_t *refused,
+                         vv_error *err)
 {
     switch (verb) {
     case LIST:
@@ -448,8 +340,12 @@ static vv_status do_verb(job *j, size_t verb, char **argv, vv_error *err)
         return run_query(j, err);
     case LATEST:
         return latest(j, err);
+    case LABELS:
+        return labels(j, argc > 1 ? argv[1] : NULL, err);
+    case EXPORT:
+        return series_export(j, err);
     case APPEND:
-        return append(j, argv[1], err);
+        return series_append(j, argv[1], refused, err);
     case DELETE:
         return delete_range(j, err);
     default:
@@ -457,50 +353,58 @@ static vv_status do_verb(job *j, size_t verb, char **argv, vv_error *err)
     }
 }
 
+/* Whether the number of arguments fits the verb; CMD_OK, or the sentence was printed. */
+static int check_arguments(const cmd_ctx *ctx, size_t verb, int argc)
+{
+    if (verb == APPEND)
+        return argc == 2 ? CMD_OK : cmd_usage(ctx, "one FILE is needed; - is standard input");
+    if (verb == LABELS)
+        return argc <= 2 ? CMD_OK : cmd_usage(ctx, "series labels takes one NAME");
+    return argc == 1 ? CMD_OK : cmd_usage(ctx, "series %s takes no arguments", words[verb]);
+}
+
 static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 {
-    job j = {.ctx = ctx, .a = opaque};
+    series_job j = {.ctx = ctx, .args = opaque};
     vv_error err = {0};
     size_t verb = 0;
+    uint64_t refused = 0;
     if (argc == 0)
-        return cmd_usage(ctx, "one of list, query, latest, append, delete and drop is needed");
+        return cmd_usage(
+            ctx, "one of list, query, latest, labels, export, append, delete and drop is needed");
     while (words[verb] != NULL && strcmp(words[verb], argv[0]) != 0)
         verb++;
     if (words[verb] == NULL)
         return cmd_usage(ctx, "there is no 'series %s'", argv[0]);
-    if (argc != (verb == APPEND ? 2 : 1))
-        return cmd_usage(ctx,
-                         verb == APPEND ? "one FILE is needed; - is standard input"
-                                        : "series %s takes no arguments",
-                         words[verb]);
-    if (ctx->common.data == NULL)
-        return cmd_usage(ctx, "name a store that no server has open with --data");
-    if ((verb == DELETE || verb == DROP) && j.a->match.count == 0)
-        return cmd_usage(ctx, "--match is needed");
-    int code = read_options(&j);
+    int code = check_arguments(ctx, verb, argc);
+    if (code == CMD_OK && (verb == DELETE || verb == DROP) && j.args->match.count == 0)
+        code = cmd_usage(ctx, "--match is needed");
+    if (code == CMD_OK)
+        code = read_options(&j);
     if (code != CMD_OK)
         return code;
-    vv_status st = open_table(&j, verb >= APPEND, &err);
+    const store_use use = verb < APPEND ? STORE_READ : verb == APPEND ? STORE_CREATE : STORE_CHANGE;
+    vv_status st = store_open(ctx, "sensors", use, &j.store, &err);
     if (st == VV_OK)
-        st = do_verb(&j, verb, argv, &err);
-    vv_table_close(j.table);
-    if (j.db != NULL && vv_db_close(j.db, st == VV_OK ? &err : NULL) != VV_OK && st == VV_OK)
-        st = err.status;
-    return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
+        st = do_verb(&j, verb, argc, argv, &refused, &err);
+    store_close(j.store);
+    if (st != VV_OK)
+        return cmd_fail(ctx, st, &err);
+    return refused > 0 ? CMD_ERROR : CMD_OK;
 }
 
 const cmd_command cmd_series = {
     .name = "series",
-    .summary = "list, query, append and delete time series of a store",
-    .synopsis = "list | query | latest | append FILE | delete | drop",
+    .summary = "list, query, append, export and delete time series",
+    .synopsis = "list | query | latest | labels [NAME] | export | append FILE | delete | drop",
     .details =
         "A CSV file has a header with time and value, perhaps quality; all other columns are\n"
         "labels, an empty one is none. Times are dates or nanoseconds since 1970. The table is\n"
-        "sensors unless --table names another; varve table create --kind series makes one.\n",
-    .with = CMD_WITH_DATA | CMD_WITH_TENANT | CMD_WITH_TABLE | CMD_WITH_OUTPUT,
+        "sensors unless --table names another, and append makes it when it is not there.\n",
+    .with = CMD_WITH_STORE | CMD_WITH_TABLE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
-    .args_size = sizeof(args),
+    .args_size = sizeof(series_args),
     .words = words,
     .run = run,
 };

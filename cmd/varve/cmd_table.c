@@ -56,8 +56,27 @@ static const cmd_opt opts[] = {
 };
 
 static const char *const columns[] = {
-    "tenant",  "table", "kind",        "engine",          "id",        "shard", "retention_ms",
-    "created", "bytes", "compression", "value_threshold", "partitions"};
+    "tenant",          "table",           "kind",         "engine",  "id",
+    "shard",           "retention_ms",    "created",      "bytes",   "compression",
+    "value_threshold", "partitions",      "keep_ms",      "late_ms", "future_ms",
+    "rollups",         "keep_minutes_ms", "keep_hours_ms"};
+
+/* Those of series alone; nothing in tables of other kinds. */
+#define SERIES_COLUMNS 6
+
+static void series_cells(const store_table_info *t, out_cell out[SERIES_COLUMNS])
+{
+    const store_series_spec *s = &t->series;
+    const bool is_series = t->kind == VV_TABLE_SERIES;
+    const out_cell cells[SERIES_COLUMNS] = {out_int(s->keep_ns / VV_NS_PER_MS),
+                                            out_int(s->late_ns / VV_NS_PER_MS),
+                                            out_int(s->future_ns / VV_NS_PER_MS),
+                                            out_bool(!s->no_rollups),
+                                            out_int(s->keep_rollups_ns[0] / VV_NS_PER_MS),
+                                            out_int(s->keep_rollups_ns[1] / VV_NS_PER_MS)};
+    for (size_t i = 0; i < SERIES_COLUMNS; i++)
+        out[i] = is_series ? cells[i] : (out_cell){.type = OUT_NULL};
+}
 
 /* Indexed by vv_compression. */
 static const char *const compressions[] = {"auto", "none", "lz4", "zstd"};
@@ -82,11 +101,15 @@ static int print_table(void *ctx, const store_table_info *t)
                    : t->kind == VV_TABLE_RECORD ? "record"
                    : t->kind == VV_TABLE_SERIES ? "series"
                                                 : "unknown");
-    out_row(ctx, (const out_cell[]){out_text(t->tenant), out_text(t->name), out_text(kind),
-                                    out_text(t->engine), out_uint(t->id), out_uint(t->shard),
-                                    out_int(t->retention_ms), out_text(created), out_uint(t->bytes),
-                                    out_text(name_of_compression(t->compression)),
-                                    out_uint(t->value_threshold), out_uint(t->partitions)});
+    out_cell series[SERIES_COLUMNS];
+    series_cells(t, series);
+    out_row(ctx,
+            (const out_cell[]){out_text(t->tenant), out_text(t->name), out_text(kind),
+                               out_text(t->engine), out_uint(t->id), out_uint(t->shard),
+                               out_int(t->retention_ms), out_text(created), out_uint(t->bytes),
+                               out_text(name_of_compression(t->compression)),
+                               out_uint(t->value_threshold), out_uint(t->partitions), series[0],
+                               series[1], series[2], series[3], series[4], series[5]});
     return 0;
 }
 
@@ -113,11 +136,11 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
     else if (a->kind != NULL && strcmp(a->kind, "series") == 0)
         kind = VV_TABLE_SERIES;
     store_table_spec spec = {.kind = (int)kind,
-                             .keep_ns = a->keep_ns,
-                             .late_ns = a->late_ns,
-                             .future_ns = a->future_ns,
-                             .keep_rollups_ns = {a->keep_minutes_ns, a->keep_hours_ns},
-                             .no_rollups = a->no_rollups,
+                             .series = {.keep_ns = a->keep_ns,
+                                        .late_ns = a->late_ns,
+                                        .future_ns = a->future_ns,
+                                        .keep_rollups_ns = {a->keep_minutes_ns, a->keep_hours_ns},
+                                        .no_rollups = a->no_rollups},
                              .retention_ms = a->no_retention               ? 0
                                              : cmd_given(ctx, "retention") ? retention_ms
                                                                            : -1,
@@ -183,6 +206,21 @@ static int drop(cmd_ctx *ctx, store *s, const char *name)
     return CMD_OK;
 }
 
+/* False when a table of another kind was to have an option of series: the sentence was printed. */
+static bool check_series_options(const cmd_ctx *ctx, const args *a)
+{
+    static const char *const names[] = {"keep",         "late",       "future",
+                                        "keep-minutes", "keep-hours", "no-rollups"};
+    if (a->kind != NULL && strcmp(a->kind, "series") == 0)
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (cmd_given(ctx, names[i])) {
+            (void)cmd_usage(ctx, "--%s is of series: --kind series is needed", names[i]);
+            return false;
+        }
+    return true;
+}
+
 static const char *const words[] = {"create", "list", "describe", "drop", NULL};
 
 static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
@@ -202,6 +240,8 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
         return cmd_usage(ctx, verb == 1 ? "table list takes no name" : "one table NAME is needed");
     if (a->no_retention && cmd_given(ctx, "retention"))
         return cmd_usage(ctx, "--retention and --no-retention exclude each other");
+    if (verb == 0 && !check_series_options(ctx, a))
+        return CMD_USAGE;
     vv_status st = store_open(ctx, "",
                               verb == 0   ? STORE_CREATE
                               : verb == 3 ? STORE_CHANGE

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "cmd.h"
 #include "query/query.h"
+#include "store_series.h"
 
 typedef struct store store;
 
@@ -47,12 +48,8 @@ typedef struct store_table_spec {
     int compression;      /* vv_compression */
     int engine;           /* vv_engine_kind */
     uint64_t value_threshold;
-    uint32_t partitions; /* 0: 1 */
-    int64_t keep_ns;     /* of series, like those up to no_rollups; 0: the default */
-    int64_t late_ns;
-    int64_t future_ns;
-    int64_t keep_rollups_ns[2]; /* minutes, hours */
-    bool no_rollups;
+    uint32_t partitions;      /* 0: 1 */
+    store_series_spec series; /* 0: the default */
     bool if_not_exists;
 } store_table_spec;
 
@@ -69,6 +66,7 @@ typedef struct store_table_info {
     int compression; /* vv_compression */
     uint64_t value_threshold;
     uint32_t partitions;
+    store_series_spec series; /* in force; 0 of what is kept: for ever */
 } store_table_info;
 
 typedef struct store_archive_info {
@@ -171,6 +169,7 @@ typedef struct store_ops {
     /* Everything that next() gives until VV_NOT_FOUND, keys ascending, all of it or nothing
      * (vv_bulk_begin). NULL: a server takes none. */
     vv_status (*bulk)(store *s, store_next_pair next, void *ctx, store_written *out, vv_error *err);
+    const store_series_ops *series;
 } store_ops;
 
 struct store {

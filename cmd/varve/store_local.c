@@ -13,7 +13,7 @@
 #include "base/util.h"
 #include "files.h"
 #include "io/env.h"
-#include "store.h"
+#include "store_local.h"
 #include "varve/bulk.h"
 
 #define LOAD_BATCH_BYTES (1024u * 1024) /* of records that become one commit */
@@ -21,30 +21,12 @@
 #define ROW_MAX (64u * 1024 * 1024)
 #define META_MAX (64u * 1024)
 
-typedef struct local {
-    store base;
-    vv_db *db;
-    vv_table *table; /* the command's, once it was needed */
-    vv_batch *batch;
-    uint64_t batched;
-    uint64_t batch_first; /* sequence of the first record in it */
-    vv_durability durability;
-    store_refused refused;
-    void *refused_ctx;
-    store_progress progress;
-    vv_buf meta;
-} local;
-
-static local *local_of(store *s)
-{
-    return (local *)(void *)s;
-}
-
 static void local_close(store *s)
 {
     local *l = local_of(s);
     vv_error err;
     vv_batch_destroy(l->batch);
+    vv_samples_destroy(l->samples);
     vv_table_close(l->table);
     vv_buf_fini(&l->meta);
     if (l->db != NULL && vv_db_close(l->db, &err) != VV_OK)
@@ -52,7 +34,7 @@ static void local_close(store *s)
     vv_free(l);
 }
 
-static vv_status open_table(local *l, bool create, vv_table_kind kind, vv_error *err)
+vv_status local_open_table(local *l, bool create, vv_table_kind kind, vv_error *err)
 {
     if (l->table != NULL)
         return VV_OK;
@@ -82,7 +64,7 @@ static vv_status write_one(local *l, vv_slice key, const vv_slice *value, vv_sli
 {
     vv_write_result result = {0};
     vv_durability durability = (vv_durability)how->durability;
-    vv_status st = open_table(l, value != NULL, VV_TABLE_KV, err);
+    vv_status st = local_open_table(l, value != NULL, VV_TABLE_KV, err);
     if (st == VV_OK && value == NULL && end.len > 0) {
         st = vv_delete_range(l->table, key, end, durability, &result, err);
         *out = (store_written){result.version, (int)result.durability};
@@ -122,7 +104,7 @@ static vv_status open_archive(local *l, vv_cursor **out, vv_error *err)
 {
     vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
     opt.archive = l->base.archive;
-    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    vv_status st = local_open_table(l, false, VV_TABLE_KV, err);
     return st == VV_OK ? vv_cursor_open(l->table, &opt, out, err) : st;
 }
 
@@ -168,7 +150,7 @@ static vv_status local_get(store *s, vv_slice key, int64_t version, vv_buf *out,
     vv_read_options at = VV_READ_OPTIONS_INIT;
     at.as_of_version = version;
     at.as_of_time_ns = s->as_of_ns;
-    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    vv_status st = local_open_table(l, false, VV_TABLE_KV, err);
     if (st == VV_OK)
         st = vv_get_with(l->table, &at, key, &value, err);
     if (st != VV_OK)
@@ -230,7 +212,7 @@ static vv_status get_each(local *l, const vv_slice *keys, size_t count, int64_t 
 /* The table, and the version of a time when the command has one. */
 static vv_status open_at(local *l, int64_t *version, vv_error *err)
 {
-    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    vv_status st = local_open_table(l, false, VV_TABLE_KV, err);
     return st == VV_OK && l->base.as_of_ns != 0
                ? vv_version_as_of(l->table, l->base.as_of_ns, version, err)
                : st;
@@ -313,7 +295,7 @@ static vv_status local_query(store *s, const query_ask *ask,
     vv_buf record;
     vv_buf_init(&record, ROW_MAX);
     *stats = (query_stats){.index = ""};
-    vv_status st = open_table(l, false, VV_TABLE_RECORD, err);
+    vv_status st = local_open_table(l, false, VV_TABLE_RECORD, err);
     if (st == VV_OK) {
         query_env env = env_of(l);
         st = query_open(ask, &env, &q, err);
@@ -360,7 +342,7 @@ static vv_status local_aggregate(store *s, const query_ask *ask,
 {
     local *l = local_of(s);
     aggregator a = {ask, each, ctx};
-    vv_status st = open_table(l, false, VV_TABLE_RECORD, err);
+    vv_status st = local_open_table(l, false, VV_TABLE_RECORD, err);
     if (st != VV_OK)
         return st;
     query_env env = env_of(l);
@@ -372,7 +354,7 @@ static vv_status local_explain(store *s, const query_ask *ask, vv_buf *text, vv_
     local *l = local_of(s);
     query *q;
     query_plan_step steps[QUERY_PLAN_STEPS_MAX];
-    vv_status st = open_table(l, false, VV_TABLE_RECORD, err);
+    vv_status st = local_open_table(l, false, VV_TABLE_RECORD, err);
     if (st != VV_OK)
         return st;
     query_env env = env_of(l);
@@ -390,15 +372,21 @@ static vv_status local_explain(store *s, const query_ask *ask, vv_buf *text, vv_
 
 static void fill_info(const vv_table_info *from, store_table_info *out)
 {
-    *out = (store_table_info){.id = from->id,
-                              .shard = from->shard,
-                              .kind = (int)from->kind,
-                              .retention_ms = from->version_retention_ns / VV_NS_PER_MS,
-                              .created_ms = from->created_ns / VV_NS_PER_MS,
-                              .bytes = from->bytes_estimate,
-                              .compression = (int)from->compression,
-                              .value_threshold = from->value_threshold,
-                              .partitions = from->partitions};
+    *out = (store_table_info){
+        .id = from->id,
+        .shard = from->shard,
+        .kind = (int)from->kind,
+        .retention_ms = from->version_retention_ns / VV_NS_PER_MS,
+        .created_ms = from->created_ns / VV_NS_PER_MS,
+        .bytes = from->bytes_estimate,
+        .compression = (int)from->compression,
+        .value_threshold = from->value_threshold,
+        .partitions = from->partitions,
+        .series = {.keep_ns = from->retention_ns,
+                   .late_ns = from->out_of_order_ns,
+                   .future_ns = from->future_ns,
+                   .keep_rollups_ns = {from->rollup_retention_ns[0], from->rollup_retention_ns[1]},
+                   .no_rollups = from->no_rollups}};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", from->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", from->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", from->engine);
@@ -426,11 +414,11 @@ static vv_status local_table_create(store *s, const char *name, const store_tabl
     opt.engine = (vv_engine_kind)spec->engine;
     opt.value_threshold = spec->value_threshold;
     opt.partitions = spec->partitions;
-    opt.retention_ns = spec->keep_ns;
-    opt.out_of_order_ns = spec->late_ns;
-    opt.future_ns = spec->future_ns;
-    opt.no_rollups = spec->no_rollups;
-    memcpy(opt.rollup_retention_ns, spec->keep_rollups_ns, sizeof opt.rollup_retention_ns);
+    opt.retention_ns = spec->series.keep_ns;
+    opt.out_of_order_ns = spec->series.late_ns;
+    opt.future_ns = spec->series.future_ns;
+    opt.no_rollups = spec->series.no_rollups;
+    memcpy(opt.rollup_retention_ns, spec->series.keep_rollups_ns, sizeof opt.rollup_retention_ns);
     vv_status st = vv_table_create(l->db, s->tenant, name, &opt, &table, err);
     if (st == VV_OK)
         st = describe(table, out, err);
@@ -558,7 +546,7 @@ static vv_status local_compact(store *s, vv_slice begin, vv_slice end, bool look
 {
     local *l = local_of(s);
     vv_compact_state state = {.size = sizeof state};
-    vv_status st = open_table(l, false, VV_TABLE_KV, err);
+    vv_status st = local_open_table(l, false, VV_TABLE_KV, err);
     if (st == VV_OK && !look)
         st = vv_compact_begin(l->table, begin, end, err);
     if (st == VV_OK)
@@ -581,7 +569,7 @@ static vv_status local_load_begin(store *s, store_refused refused, void *ctx, in
     l->batch = vv_batch_create(l->db);
     if (l->batch == NULL)
         return vv_fail(err, VV_NO_MEMORY, "a batch");
-    return open_table(l, true, VV_TABLE_RECORD, err);
+    return local_open_table(l, true, VV_TABLE_RECORD, err);
 }
 
 static vv_status commit(local *l, vv_error *err)
@@ -681,8 +669,8 @@ static vv_status local_bulk(store *s, store_next_pair next, void *ctx, store_wri
     vv_slice key;
     vv_slice value;
     vv_write_result result = {0};
-    bool is_new = open_table(l, false, VV_TABLE_KV, NULL) == VV_NOT_FOUND;
-    vv_status st = open_table(l, true, VV_TABLE_KV, err);
+    bool is_new = local_open_table(l, false, VV_TABLE_KV, NULL) == VV_NOT_FOUND;
+    vv_status st = local_open_table(l, true, VV_TABLE_KV, err);
     if (st != VV_OK)
         return st;
     st = vv_bulk_begin(l->table, &load, err);
@@ -723,6 +711,7 @@ static const store_ops local_ops = {
     .load_record = local_load_record,
     .load_end = local_load_end,
     .bulk = local_bulk,
+    .series = &local_series_ops,
 };
 
 /* A store that is not there is made only when use says so, and not in silence: the directory may be

@@ -20,6 +20,7 @@ static void remote_close(store *s)
 {
     remote *r = remote_of(s);
     cli_stream_close(r->load);
+    remote_samples_free(r);
     cli_close(r->conn);
     vv_buf_fini(&r->request);
     vv_buf_fini(&r->reply);
@@ -56,7 +57,7 @@ vv_status remote_unary(remote *r, const char *method, vv_error *err)
     return st == VV_OK ? VV_OK : denied(st, &result, err);
 }
 
-static vv_status malformed(vv_error *err, const char *method)
+vv_status remote_malformed(vv_error *err, const char *method)
 {
     return vv_fail(err, VV_IO, "%s: the answer is malformed", method);
 }
@@ -161,7 +162,7 @@ static vv_status take_results(remote *r, const vv_slice *keys, size_t left, size
         if (f.number != 1)
             continue;
         if (f.type != WIRE_BYTES || *count == left)
-            return malformed(err, "GetMany");
+            return remote_malformed(err, "GetMany");
         const store_kv kv = {.key = keys[*count],
                              .value = bytes_of(f.bytes, 2),
                              .version = (int64_t)varint_of(f.bytes, 3),
@@ -169,7 +170,7 @@ static vv_status take_results(remote *r, const vv_slice *keys, size_t left, size
         each(ctx, &kv);
         ++*count;
     }
-    return reader.fault == WIRE_GOOD && *count > 0 ? VV_OK : malformed(err, "GetMany");
+    return reader.fault == WIRE_GOOD && *count > 0 ? VV_OK : remote_malformed(err, "GetMany");
 }
 
 /* The rest of a long answer is asked for at the version of its beginning, while that is kept, and
@@ -237,6 +238,28 @@ static vv_status stream_of(remote *r, const char *method, cli_stream **out, vv_e
     return VV_OK;
 }
 
+vv_status remote_messages(remote *r, const char *method,
+                          vv_status (*each)(void *ctx, vv_slice message, bool *stop, vv_error *err),
+                          void *ctx, vv_error *err)
+{
+    cli_stream *stream = NULL;
+    bool stop = false;
+    vv_status st = stream_of(r, method, &stream, err);
+    while (st == VV_OK && !stop) {
+        st = cli_stream_receive(stream, true, &r->reply, err);
+        const bool is_end = st != VV_OK;
+        if (!is_end)
+            st = each(ctx, vv_buf_slice(&r->reply), &stop, err);
+        else if (st == VV_NOT_FOUND && cli_stream_result(stream)->code == 0)
+            st = VV_OK; /* the clean end */
+        else
+            st = denied(st, cli_stream_result(stream), err);
+        stop |= is_end;
+    }
+    cli_stream_close(stream);
+    return st;
+}
+
 static int take_page(vv_slice page, int (*each)(void *ctx, const store_kv *kv), void *ctx)
 {
     wire_reader r = wire_reader_of(page);
@@ -254,11 +277,24 @@ static int take_page(vv_slice page, int (*each)(void *ctx, const store_kv *kv), 
     return 0;
 }
 
+typedef struct scan {
+    int (*each)(void *ctx, const store_kv *kv);
+    void *ctx;
+} scan;
+
+static vv_status take_scanned(void *ctx, vv_slice message, bool *stop, vv_error *err)
+{
+    const scan *to = ctx;
+    (void)err;
+    *stop = take_page(message, to->each, to->ctx) != 0;
+    return VV_OK;
+}
+
 static vv_status remote_scan(store *s, const store_range *range,
                              int (*each)(void *ctx, const store_kv *kv), void *ctx, vv_error *err)
 {
     remote *r = remote_of(s);
-    cli_stream *stream = NULL;
+    scan to = {each, ctx};
     begin_request(r);
     wire_put_string(&r->request, 2, range->begin);
     wire_put_string(&r->request, 3, range->end);
@@ -269,16 +305,7 @@ static vv_status remote_scan(store *s, const store_range *range,
     wire_put_uint(&r->request, 8, range->keys_only);
     put_archive(r, 10);
     put_as_of(r, 11);
-    vv_status st = stream_of(r, "/varve.v1.Kv/Scan", &stream, err);
-    if (st != VV_OK)
-        return st;
-    while ((st = cli_stream_receive(stream, true, &r->reply, err)) == VV_OK)
-        if (take_page(vv_buf_slice(&r->reply), each, ctx) != 0)
-            break;
-    if (st == VV_NOT_FOUND && cli_stream_result(stream)->code == 0)
-        st = VV_OK; /* the clean end */
-    cli_stream_close(stream);
-    return st;
+    return remote_messages(r, "/varve.v1.Kv/Scan", take_scanned, &to, err);
 }
 
 /* ---- queries ---- */
@@ -306,35 +333,37 @@ static void read_stats(vv_slice message, query_stats *out)
     }
 }
 
+typedef struct query_take {
+    int (*each)(void *ctx, vv_slice record);
+    void *ctx;
+    query_stats *stats;
+} query_take;
+
+static vv_status take_records(void *ctx, vv_slice message, bool *stop, vv_error *err)
+{
+    const query_take *to = ctx;
+    wire_reader at = wire_reader_of(message);
+    wire_field f = {0};
+    (void)err;
+    while (wire_next(&at, &f) > 0 && !*stop) {
+        if (f.number == 1 && f.type == WIRE_BYTES)
+            *stop = to->each(to->ctx, f.bytes) != 0;
+        else if (f.number == 2 && f.type == WIRE_BYTES)
+            read_stats(f.bytes, to->stats);
+    }
+    return VV_OK;
+}
+
 static vv_status remote_query(store *s, const query_ask *ask,
                               int (*each)(void *ctx, vv_slice record), void *ctx,
                               query_stats *stats, vv_error *err)
 {
     remote *r = remote_of(s);
-    cli_stream *stream = NULL;
+    query_take to = {each, ctx, stats};
     *stats = (query_stats){.index = ""};
     vv_buf_reset(&r->request);
     query_request_put(&r->request, ask);
-    vv_status st = stream_of(r, "/storage.QueryService/QueryStream", &stream, err);
-    if (st != VV_OK)
-        return st;
-    while ((st = cli_stream_receive(stream, true, &r->reply, err)) == VV_OK) {
-        wire_reader at = wire_reader_of(vv_buf_slice(&r->reply));
-        wire_field f = {0};
-        bool stop = false;
-        while (wire_next(&at, &f) > 0 && !stop) {
-            if (f.number == 1 && f.type == WIRE_BYTES)
-                stop = each(ctx, f.bytes) != 0;
-            else if (f.number == 2 && f.type == WIRE_BYTES)
-                read_stats(f.bytes, stats);
-        }
-        if (stop)
-            break;
-    }
-    if (st == VV_NOT_FOUND && cli_stream_result(stream)->code == 0)
-        st = VV_OK;
-    cli_stream_close(stream);
-    return st;
+    return remote_messages(r, "/storage.QueryService/QueryStream", take_records, &to, err);
 }
 
 /* One AggregateResult: two maps of name to Value. */
@@ -375,7 +404,7 @@ static vv_status remote_aggregate(store *s, const query_ask *ask,
         if (f.number != 2 || f.type != WIRE_BYTES)
             continue;
         if (!read_group(f.bytes, cells, &count))
-            return malformed(err, "Aggregate");
+            return remote_malformed(err, "Aggregate");
         if (each(ctx, cells, count) != 0)
             break;
     }
@@ -536,6 +565,7 @@ static const store_ops remote_ops = {
     .load_begin = remote_load_begin,
     .load_record = remote_load_record,
     .load_end = remote_load_end,
+    .series = &remote_series_ops,
 };
 
 vv_status store_open_remote(const cmd_common *c, store **out, vv_error *err)

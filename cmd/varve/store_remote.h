@@ -22,8 +22,9 @@ typedef struct remote {
     store_progress progress;
     vv_status stopped; /* a refusal that ended the load, and its sentence */
     vv_error stopped_why;
-    uint64_t settled; /* the highest sequence acknowledged or refused */
-    int durability;   /* that the last answer told; 0: it did not */
+    uint64_t settled;               /* the highest sequence acknowledged or refused */
+    int durability;                 /* that the last answer told; 0: it did not */
+    struct remote_samples *samples; /* on their way in: store_remote_series.c */
 } remote;
 
 static inline remote *remote_of(store *s)
@@ -33,6 +34,14 @@ static inline remote *remote_of(store *s)
 
 /** Send what is in request; the answer is in reply. */
 vv_status remote_unary(remote *r, const char *method, vv_error *err);
+
+/** Send what is in request; each() gets the answers one after the other, until it says stop or
+ * fails. */
+vv_status remote_messages(remote *r, const char *method,
+                          vv_status (*each)(void *ctx, vv_slice message, bool *stop, vv_error *err),
+                          void *ctx, vv_error *err);
+/** VV_IO: what came is no answer to the method. */
+vv_status remote_malformed(vv_error *err, const char *method);
 
 /* TableRef in field 1 begins most requests. */
 static inline void put_ref(remote *r, uint32_t number, const char *tenant, const char *table)
@@ -93,5 +102,9 @@ vv_status remote_status(store *s, void (*text)(void *ctx, const char *name, vv_s
                         vv_error *err);
 vv_status remote_compact(store *s, vv_slice begin, vv_slice end, bool look, store_compaction *out,
                          vv_error *err);
+
+/* store_remote_series.c */
+extern const store_series_ops remote_series_ops;
+void remote_samples_free(remote *r);
 
 #endif

@@ -6,6 +6,28 @@
 #include "base/error.h"
 #include "store_remote.h"
 
+static store_series_spec read_series(vv_slice m)
+{
+    return (store_series_spec){
+        .keep_ns = (int64_t)varint_of(m, 1),
+        .late_ns = (int64_t)varint_of(m, 2),
+        .future_ns = (int64_t)varint_of(m, 3),
+        .no_rollups = varint_of(m, 4) != 0,
+        .keep_rollups_ns = {(int64_t)varint_of(m, 5), (int64_t)varint_of(m, 6)}};
+}
+
+static void put_series(remote *r, const store_series_spec *spec)
+{
+    size_t mark = wire_begin(&r->request, 10);
+    wire_put_int(&r->request, 1, spec->keep_ns);
+    wire_put_int(&r->request, 2, spec->late_ns);
+    wire_put_int(&r->request, 3, spec->future_ns);
+    wire_put_uint(&r->request, 4, spec->no_rollups);
+    wire_put_int(&r->request, 5, spec->keep_rollups_ns[0]);
+    wire_put_int(&r->request, 6, spec->keep_rollups_ns[1]);
+    wire_end(&r->request, mark);
+}
+
 static void read_table(vv_slice m, store_table_info *out)
 {
     vv_slice ref = bytes_of(m, 1);
@@ -17,7 +39,8 @@ static void read_table(vv_slice m, store_table_info *out)
                               .bytes = varint_of(m, 8),
                               .compression = (int)varint_of(m, 9),
                               .value_threshold = varint_of(m, 10),
-                              .partitions = (uint32_t)varint_of(m, 11)};
+                              .partitions = (uint32_t)varint_of(m, 11),
+                              .series = read_series(bytes_of(m, 12))};
     copy_text(out->tenant, sizeof out->tenant, bytes_of(ref, 1));
     copy_text(out->name, sizeof out->name, bytes_of(ref, 2));
     copy_text(out->engine, sizeof out->engine, bytes_of(m, 3));
@@ -27,11 +50,6 @@ vv_status remote_table_create(store *s, const char *name, const store_table_spec
                               store_table_info *out, vv_error *err)
 {
     remote *r = remote_of(s);
-    if (spec->no_rollups || (spec->keep_ns | spec->late_ns | spec->future_ns |
-                             spec->keep_rollups_ns[0] | spec->keep_rollups_ns[1]) != 0)
-        return vv_fail(err, VV_UNSUPPORTED,
-                       "a server takes no --keep, --late, --future and none of rollups: make the "
-                       "table with --data");
     vv_buf_reset(&r->request);
     put_ref(r, 1, s->tenant, name);
     wire_put_uint(&r->request, 2, (uint64_t)spec->kind);
@@ -42,6 +60,8 @@ vv_status remote_table_create(store *s, const char *name, const store_table_spec
     wire_put_uint(&r->request, 7, (uint64_t)spec->engine);
     wire_put_uint(&r->request, 8, spec->value_threshold);
     wire_put_uint(&r->request, 9, spec->partitions);
+    if (spec->kind == VV_TABLE_SERIES)
+        put_series(r, &spec->series);
     vv_status st = remote_unary(r, "/varve.v1.Admin/CreateTable", err);
     if (st == VV_OK)
         read_table(vv_buf_slice(&r->reply), out);

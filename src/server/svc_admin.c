@@ -71,6 +71,18 @@ static vv_status authorize(const admin_job *job, const gate_op *op, gate_grant *
 
 /* ---- tables ---- */
 
+static void put_series_options(vv_buf *out, const vv_table_info *info)
+{
+    size_t mark = wire_begin(out, 12);
+    wire_put_int(out, 1, info->retention_ns);
+    wire_put_int(out, 2, info->out_of_order_ns);
+    wire_put_int(out, 3, info->future_ns);
+    wire_put_uint(out, 4, info->no_rollups);
+    wire_put_int(out, 5, info->rollup_retention_ns[0]);
+    wire_put_int(out, 6, info->rollup_retention_ns[1]);
+    wire_end(out, mark);
+}
+
 static void put_info(vv_buf *out, const vv_table_info *info)
 {
     size_t mark = wire_begin(out, 1);
@@ -87,6 +99,8 @@ static void put_info(vv_buf *out, const vv_table_info *info)
     wire_put_varint(out, 9, (uint64_t)info->compression);
     wire_put_varint(out, 10, info->value_threshold);
     wire_put_varint(out, 11, info->partitions);
+    if (info->kind == VV_TABLE_SERIES)
+        put_series_options(out, info);
 }
 
 static vv_status describe(vv_table *table, vv_buf *out, vv_error *err)
@@ -99,6 +113,50 @@ static vv_status describe(vv_table *table, vv_buf *out, vv_error *err)
     return st;
 }
 
+typedef struct series_options {
+    bool is_given;
+    int64_t span[6]; /* by field; of 4, no_rollups, nothing */
+    bool no_rollups;
+} series_options;
+
+/* Fields of SeriesOptions that are spans of time, by number less 1. */
+static const char *const span_names[6] = {
+    "retention_ns", "out_of_order_ns",      "future_ns",
+    NULL,           "minutes_retention_ns", "hours_retention_ns"};
+
+static bool read_series_options(const wire_field *field, series_options *out)
+{
+    wire_reader r = wire_reader_of(field->bytes);
+    wire_field f = {0};
+    bool ok = field->type == WIRE_BYTES;
+    out->is_given = true;
+    while (ok && wire_next(&r, &f) > 0) {
+        if (f.number == 4)
+            ok = svc_kv_take_bool(&f, &out->no_rollups);
+        else if (f.number <= ARRAY_LEN(out->span))
+            ok = svc_kv_take_int(&f, &out->span[f.number - 1]);
+    }
+    return ok && r.fault == WIRE_GOOD;
+}
+
+static vv_status take_series_options(const series_options *from, vv_table_options *out,
+                                     vv_error *err)
+{
+    if (from->is_given && out->kind != VV_TABLE_SERIES)
+        return vv_fail(err, VV_INVALID, "series: the options are of tables of kind 3 (series)");
+    for (size_t i = 0; i < ARRAY_LEN(from->span); i++)
+        if (from->span[i] < 0)
+            return vv_fail(err, VV_INVALID, "series.%s %lld: 0 or more is allowed", span_names[i],
+                           (long long)from->span[i]);
+    out->retention_ns = from->span[0];
+    out->out_of_order_ns = from->span[1];
+    out->future_ns = from->span[2];
+    out->no_rollups = from->no_rollups;
+    out->rollup_retention_ns[0] = from->span[4];
+    out->rollup_retention_ns[1] = from->span[5];
+    return VV_OK;
+}
+
 typedef struct create_request {
     svc_table_ref table;
     uint32_t kind;
@@ -109,6 +167,7 @@ typedef struct create_request {
     uint32_t engine;
     uint64_t value_threshold;
     uint32_t partitions;
+    series_options series;
 } create_request;
 
 static bool read_create(vv_slice message, create_request *out)
@@ -136,6 +195,8 @@ static bool read_create(vv_slice message, create_request *out)
             ok = svc_kv_take_uint(&f, &out->value_threshold);
         else if (f.number == 9)
             ok = svc_kv_take_u32(&f, &out->partitions);
+        else if (f.number == 10)
+            ok = read_series_options(&f, &out->series);
     }
     return ok && r.fault == WIRE_GOOD;
 }
@@ -144,9 +205,9 @@ static vv_status table_options(const create_request *req, vv_table_options *out,
 {
     int64_t ms = req->retention_ms;
     *out = (vv_table_options)VV_TABLE_OPTIONS_INIT;
-    if (req->kind > VV_TABLE_RECORD)
-        return vv_fail(err, VV_INVALID, "kind %u is none: 1 (kv) and 2 (record) are allowed",
-                       req->kind);
+    if (req->kind > VV_TABLE_SERIES)
+        return vv_fail(err, VV_INVALID,
+                       "kind %u is none: 1 (kv), 2 (record) and 3 (series) are allowed", req->kind);
     if (req->kind != 0)
         out->kind = (vv_table_kind)req->kind;
     if (req->compression > VV_COMPRESSION_ZSTD)
@@ -167,7 +228,7 @@ static vv_status table_options(const create_request *req, vv_table_options *out,
     if (req->retention_is_set && ms >= 0)
         out->version_retention_ns = ms * VV_NS_PER_MS;
     out->if_not_exists = req->if_not_exists;
-    return VV_OK;
+    return take_series_options(&req->series, out, err);
 }
 
 static vv_status create_table(admin_job *job, vv_buf *out, vv_error *err)

@@ -72,6 +72,78 @@ static void test_tables_come_and_go(void **state)
     svc_suite_stop(&s);
 }
 
+static void test_a_table_of_series(void **state)
+{
+    (void)state;
+    const int64_t day = 86400 * VV_NS_PER_S;
+    svc_suite s;
+    svc_suite_start(&s, &(svc_suite_options){.shards = 2});
+    Varve__V1__SeriesOptions opt = VARVE__V1__SERIES_OPTIONS__INIT;
+    opt.retention_ns = 30 * day;
+    opt.out_of_order_ns = 1;
+    opt.minutes_retention_ns = 90 * day;
+    opt.hours_retention_ns = INT64_MAX;
+    assert_ok(create(&s, "t", "x",
+                     CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_SERIES, .series = &opt,
+                            .partitions = 2)),
+              s.err);
+    Varve__V1__TableInfo *info = info_of(&s);
+    assert_int_equal(info->kind, VARVE__V1__TABLE_KIND__TABLE_KIND_SERIES);
+    assert_int_equal(info->partitions, 2);
+    assert_non_null(info->series);
+    assert_int_equal(info->series->retention_ns, 30 * day);
+    assert_int_equal(info->series->out_of_order_ns, 1);
+    assert_int_equal(info->series->future_ns, day); /* the default */
+    assert_false(info->series->no_rollups);
+    assert_int_equal(info->series->minutes_retention_ns, 90 * day);
+    assert_int_equal(info->series->hours_retention_ns, 0); /* for ever */
+    varve__v1__table_info__free_unpacked(info, NULL);
+
+    assert_ok(create(&s, "t", "kv", CREATE(.if_not_exists = false)), s.err);
+    Varve__V1__ListTablesRequest all = VARVE__V1__LIST_TABLES_REQUEST__INIT;
+    assert_ok(svc_suite_call(&s, "Admin/ListTables", &all), s.err);
+    Varve__V1__ListTablesResponse *list =
+        svc_suite_reply(&s, &varve__v1__list_tables_response__descriptor);
+    assert_int_equal(list->n_tables, 2);
+    assert_null(list->tables[0]->series);
+    assert_int_equal(list->tables[1]->series->retention_ns, 30 * day);
+    varve__v1__list_tables_response__free_unpacked(list, NULL);
+    svc_suite_stop(&s);
+}
+
+static void test_options_of_series_are_refused_by_name(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    const struct {
+        size_t offset;
+        const char *name;
+    } spans[] = {
+        {offsetof(Varve__V1__SeriesOptions, retention_ns), "series.retention_ns -1"},
+        {offsetof(Varve__V1__SeriesOptions, out_of_order_ns), "series.out_of_order_ns -1"},
+        {offsetof(Varve__V1__SeriesOptions, future_ns), "series.future_ns -1"},
+        {offsetof(Varve__V1__SeriesOptions, minutes_retention_ns), "series.minutes_retention_ns"},
+        {offsetof(Varve__V1__SeriesOptions, hours_retention_ns), "series.hours_retention_ns -1"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(spans); i++) {
+        Varve__V1__SeriesOptions opt = VARVE__V1__SERIES_OPTIONS__INIT;
+        *(int64_t *)(void *)((char *)&opt + spans[i].offset) = -1;
+        assert_status(VV_INVALID, create(&s, "t", "x",
+                                         CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_SERIES,
+                                                .series = &opt)));
+        expect_code(&s, 3, spans[i].name);
+    }
+    Varve__V1__SeriesOptions opt = VARVE__V1__SERIES_OPTIONS__INIT;
+    assert_status(VV_INVALID, create(&s, "t", "x", CREATE(.series = &opt)));
+    expect_code(&s, 3, "kind 3 (series)");
+    assert_status(VV_INVALID, create(&s, "t", "x", CREATE(.kind = 99)));
+    expect_code(&s, 3, "kind 99 is none");
+    SUITE_REF(ref, "t", "x");
+    assert_status(VV_NOT_FOUND, svc_suite_call(&s, "Admin/DescribeTable", &ref));
+    svc_suite_stop(&s);
+}
+
 /* A batch, and a transaction that writes, stay on one shard; a key may be read from any. */
 static void expect_one_shard_each(svc_suite *s, Varve__V1__TableRef *ref)
 {
@@ -190,8 +262,6 @@ static void test_retention(void **state)
         VV_INVALID,
         create(&s, "t", "y", CREATE(.version_retention_ms = INT64_MAX, .retention_is_set = true)));
     expect_code(&s, 3, "version_retention_ms");
-    assert_status(VV_INVALID, create(&s, "t", "y", CREATE(.kind = (Varve__V1__TableKind)3)));
-    expect_code(&s, 3, "kind 3");
     assert_status(VV_INVALID, create(&s, "t", "a b", CREATE(.if_not_exists = true)));
     expect_code(&s, 3, "0x20");
     svc_suite_stop(&s);
@@ -464,6 +534,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tables_come_and_go),
+        cmocka_unit_test(test_a_table_of_series),
+        cmocka_unit_test(test_options_of_series_are_refused_by_name),
         cmocka_unit_test(test_a_table_with_partitions),
         cmocka_unit_test(test_retention),
         cmocka_unit_test(test_lists_are_sorted_and_by_tenant),

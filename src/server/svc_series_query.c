@@ -315,6 +315,7 @@ static void put_series(svc_series_ask *a, const vv_series_info *series, vv_buf *
     (void)a;
     put_labels(out, series->labels, series->label_count);
     wire_put_uint(out, 2, series->id);
+    wire_put_uint(out, 3, (uint64_t)series->type);
 }
 
 static void put_text(svc_series_ask *a, vv_slice text, vv_buf *out)
