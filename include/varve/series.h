@@ -142,7 +142,8 @@ typedef struct vv_append_result {
  * @param result  may be NULL; filled with VV_OK, and with VV_BUSY for too many series.
  * @return VV_INVALID names a series that has another type: nothing is written. VV_BUSY: new series
  *         would pass vv_options.series_max of the tenant: samples of existing series are written,
- *         durable as asked, those of new ones are counted as refused. Otherwise as vv_write; some
+ *         durable as asked, those of new ones are counted as refused. VV_NO_MEMORY: likewise, where
+ *         memory_limit has no room for new series; append again. Otherwise as vv_write; some
  *         shards of a partitioned table may have their entries then: append again.
  */
 VV_API VV_MUST_CHECK vv_status vv_series_append(vv_samples *samples, vv_durability durability,
@@ -262,7 +263,7 @@ typedef enum vv_aggregate {
 typedef enum vv_fill {
     VV_FILL_NONE, /* windows without samples are not there */
     VV_FILL_NULL,
-    VV_FILL_PREVIOUS,
+    VV_FILL_PREVIOUS, /* it and the next lean on samples next to the range too, but for groups */
     VV_FILL_LINEAR,
     VV_FILL_VALUE,
 } vv_fill;
@@ -292,7 +293,7 @@ typedef struct vv_series_query {
     double fill_value;
     int64_t max_gap_ns; /* PREVIOUS, LINEAR: farther apart is not filled; 0: no bound */
     vv_reduce reduce;
-    uint32_t points;             /* of each series that reduce leaves */
+    uint32_t points;             /* of each series that reduce leaves; 1, 2: the ends alone */
     bool all_quality;            /* not the good ones alone */
     const vv_snapshot *snapshot; /* NULL: now; else must outlive the cursor */
     uint64_t series_max;         /* more are refused, by name; 0: 100,000 */
@@ -323,7 +324,7 @@ typedef struct vv_series_block {
     size_t label_count;
     uint64_t series_id;     /* 0: a group */
     vv_sample_type type;    /* of aggregates VV_F64 */
-    size_t count;           /* up to VV_SERIES_BLOCK_MAX */
+    size_t count;           /* up to VV_SERIES_BLOCK_MAX; strings of 1 MiB together, or one */
     const int64_t *time_ns; /* [count]; of windows their start */
     const double *f64;      /* by type: [count], else NULL */
     const int64_t *i64;     /* VV_I64; VV_BOOL as 0 and 1 */

@@ -12,6 +12,7 @@
  */
 #include <string.h>
 
+#include "base/point.h"
 #include "codec/column_int.h"
 
 #define PROBES 32u
@@ -70,7 +71,7 @@ static unsigned to_decimal(const codec_kernels *k, const uint64_t *v, uint32_t n
     if (p == NONE)
         return NONE;
     *misses = k->to_decimal(v, n, p, s->view, s->miss);
-    for (unsigned round = 0; round<ROUNDS && * misses> 0; round++) {
+    for (unsigned round = 0; round < ROUNDS && (*misses) > 0; round++) {
         probes = take_probes(v, n, s->miss, probe);
         unsigned more = find_exponent(k, probe, probes, p + 1, &probe_misses);
         if (more == NONE || probes == 0)
@@ -103,7 +104,8 @@ uint8_t *codec_decimal_put(const uint64_t *v, uint32_t n, codec_scratch *s, uint
                 continue;
             }
             vv_put_le16(p, (uint16_t)i);
-            vv_put_le64(value, v[i]);
+            bool is_dropped = VV_BUG(86) && v[i] == UINT64_C(1) << 63; /* the sign of -0.0 */
+            vv_put_le64(value, is_dropped ? 0 : v[i]);
             p += 2;
             value += 8;
             s->view[i] = last;

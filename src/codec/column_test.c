@@ -208,7 +208,7 @@ static void prop_integers_come_back(void **state)
     vv_rng_init(&rng, vv_test_seed(1));
     codec_scratch *s = make_scratch();
     static int64_t v[N];
-    for (unsigned round = 0; round < 3; round++)
+    for (uint64_t round = vv_test_count("VV_COLUMNS", 1); round > 0; round--)
         for (unsigned shape = 0; shape < 72; shape++)
             for (unsigned c = 0; c < ARRAY_LEN(counts); c++) {
                 make_ints(&rng, shape, v, counts[c]);
@@ -225,7 +225,7 @@ static void prop_doubles_come_back_bit_for_bit(void **state)
     vv_rng_init(&rng, vv_test_seed(2));
     codec_scratch *s = make_scratch();
     static double v[N];
-    for (unsigned round = 0; round < 3; round++)
+    for (uint64_t round = vv_test_count("VV_COLUMNS", 1); round > 0; round--)
         for (unsigned shape = 0; shape < 25; shape++)
             for (unsigned c = 0; c < ARRAY_LEN(counts); c++) {
                 make_doubles(&rng, shape, v, counts[c]);

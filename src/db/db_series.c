@@ -4,8 +4,8 @@
  *     canonical labels --hash--> entry <--hash-- id        ring of all, a clock hand evicts
  *
  * What is not cached is read from the table: 'H' leads from labels to an id, 'S' and 'C' tell the
- * rest. An entry stays while somebody uses it, and while its record may not be in the log yet, for
- * then it is nowhere else.
+ * rest. An entry stays while somebody uses it, appends in flight among them: until one of those is
+ * logged, the series is nowhere else, and when none is, there is no such series.
  *
  * A look-up that finds nothing in the cache goes on under series_lock: so two writers of a new
  * series agree on its id, and nobody finds one that is being dropped.
@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/util.h"
 #include "db/db_series_rollup.h"
 
 #define BUCKETS_MIN 1024u
@@ -30,7 +31,9 @@ static size_t entry_bytes(const db_series_entry *e)
     return sizeof *e + e->canonical_len + 32;
 }
 
-db_series_entry *db_series_entry_new(vv_slice canonical, vv_sample_type type, uint64_t id)
+/* Every entry counts, also those that are not cached, or not any more. */
+db_series_entry *db_series_entry_new(vv_db *db, vv_slice canonical, vv_sample_type type,
+                                     uint64_t id)
 {
     db_series_entry *e = vv_alloc(sizeof *e + canonical.len);
     if (e == NULL)
@@ -44,17 +47,22 @@ db_series_entry *db_series_entry_new(vv_slice canonical, vv_sample_type type, ui
                            .roll_done = INT64_MIN,
                            .refs = 1};
     memcpy(e->canonical, canonical.data, canonical.len);
+    vv_budget_take(&db->budget, VV_BUDGET_INDEX, entry_bytes(e));
     return e;
+}
+
+static void entry_free(vv_db *db, db_series_entry *e)
+{
+    db_series_closed(e);
+    vv_budget_release(&db->budget, VV_BUDGET_INDEX, entry_bytes(e));
+    vv_free(e);
 }
 
 void db_series_unref_locked(db_series *s, db_series_entry *e)
 {
-    (void)s;
     assert(e->refs > 0);
-    if (--e->refs > 0)
-        return;
-    db_series_closed(e);
-    vv_free(e);
+    if (--e->refs == 0)
+        entry_free(s->db, e);
 }
 
 void db_series_unref(db_series *s, db_series_entry *e)
@@ -113,23 +121,41 @@ void db_series_uncache(db_series *s, db_series_entry *e)
     e->older->newer = e->newer;
     s->cached--;
     s->cache_bytes -= entry_bytes(e);
-    vv_budget_release(&s->db->budget, VV_BUDGET_INDEX, entry_bytes(e));
     e->is_cached = false;
     db_series_unref_locked(s, e);
 }
 
-/* Drop what was not used since the hand came by last, until the cache fits its bound. */
-static void evict(db_series *s) VV_REQUIRES(s->lock)
+/* No append of it was logged, and none may be: there is no such series. */
+static void forget_unwritten(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock)
 {
-    for (unsigned looks = 0; s->cache_bytes > s->cache_max && looks < EVICT_LOOKS && s->hand;
-         looks++) {
+    s->series_count--;
+    s->unlogged--;
+    s->tally[e->id % s->partition_count].count--;
+    db_series_uncache(s, e);
+}
+
+/* Drop what was not used since the hand came by last, until the cache fits its bound. */
+void db_series_trim(db_series *s, size_t looks)
+{
+    for (; s->cache_bytes > s->cache_max && looks > 0 && s->hand != NULL; looks--) {
         db_series_entry *e = s->hand;
         s->hand = e->newer;
-        if (e->refs == 1 && e->is_logged && !e->is_used)
+        bool is_idle = e->refs == 1 && !e->is_used;
+        e->is_used = false;
+        if (!is_idle)
+            continue;
+        if (e->is_logged)
             db_series_uncache(s, e);
         else
-            e->is_used = false;
+            forget_unwritten(s, e);
     }
+}
+
+void db_series_unwritten(db_series *s, db_series_entry *e)
+{
+    if (e->is_logged || !e->is_cached || e->in_flight > 0 || e->refs != 2)
+        return;
+    forget_unwritten(s, e);
 }
 
 /* Twice the buckets; the old ones do where there is no memory. */
@@ -185,8 +211,7 @@ db_series_entry *db_series_cache(db_series *s, db_series_entry *e)
     e->is_used = true;
     s->cached++;
     s->cache_bytes += entry_bytes(e);
-    vv_budget_take(&s->db->budget, VV_BUDGET_INDEX, entry_bytes(e));
-    evict(s);
+    db_series_trim(s, EVICT_LOOKS);
     return e;
 }
 
@@ -221,7 +246,8 @@ vv_status db_series_parse_record(uint64_t id, vv_slice value, vv_sample_type *ty
 }
 
 /* An entry of its record; its parts are still to come. */
-static vv_status parse_record(uint64_t id, vv_slice value, db_series_entry **out, vv_error *err)
+static vv_status parse_record(vv_db *db, uint64_t id, vv_slice value, db_series_entry **out,
+                              vv_error *err)
 {
     vv_sample_type type = VV_F64;
     int64_t created_ns = 0;
@@ -229,7 +255,7 @@ static vv_status parse_record(uint64_t id, vv_slice value, db_series_entry **out
     vv_status st = db_series_parse_record(id, value, &type, &created_ns, &canonical, err);
     if (st != VV_OK)
         return st;
-    db_series_entry *e = db_series_entry_new(canonical, type, id);
+    db_series_entry *e = db_series_entry_new(db, canonical, type, id);
     if (e == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
     e->created_ns = created_ns;
@@ -300,14 +326,15 @@ static vv_status read_entry(vv_table *whole, const vv_snapshot *at, uint64_t id,
     vv_status st = vv_get(table, at, vv_slice_of(key, sizeof key), &value, err);
     if (st != VV_OK)
         return st;
-    st = parse_record(id, value.data, &e, err);
+    st = parse_record(table->db, id, value.data, &e, err);
     vv_value_release(&value);
     if (st == VV_OK)
         st = read_parts(table, at, e, err);
     if (st == VV_OK)
         st = db_series_rolled_read(table, at, e, err);
     if (st != VV_OK) {
-        vv_free(e);
+        if (e != NULL)
+            entry_free(table->db, e);
         return st;
     }
     *out = e;
@@ -390,6 +417,14 @@ static void destroy(cat_extra *extra)
     vv_free(s);
 }
 
+/* What series may take: their part, but where the limit is small no more than the share of indexes
+ * and half of what nobody has a share of, which requests and queries live on. */
+static uint64_t cache_max_of(const vv_db *db)
+{
+    return vv_min_u64(db->opt.memory_limit / CACHE_PART,
+                      db->budget.share[VV_BUDGET_INDEX] + db_memory_free(&db->opt) / 2);
+}
+
 static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
     VV_REQUIRES(table->db->series_lock)
 {
@@ -404,7 +439,7 @@ static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
                      .partition_count = count,
                      .fill_max = FILL_MAX,
                      .count_every = COUNT_EVERY,
-                     .cache_max = db->opt.memory_limit / CACHE_PART};
+                     .cache_max = cache_max_of(db)};
     db_series_dirty_init(&s->roll.dirty, &db->budget);
     vv_mutex_init(&s->lock, VV_RANK_LEAF);
     vv_cond_init(&s->idle);
@@ -468,8 +503,11 @@ vv_status db_series_tenant_count(vv_db *db, const char *tenant, uint64_t *out, v
         st = attach(db, &table, &s, err);
         if (st == VV_NOT_FOUND) /* it is being dropped */
             st = VV_OK;
-        if (s != NULL)
-            *out += s->series_count;
+        if (s == NULL)
+            continue;
+        vv_mutex_lock(&s->lock);
+        *out += s->series_count;
+        vv_mutex_unlock(&s->lock);
     }
     if (tables != NULL)
         cat_list_free(tables, count);
@@ -486,8 +524,10 @@ vv_status vv_series_count(vv_table *table, uint64_t *in_table, uint64_t *of_tena
     assert(s != NULL);
     vv_mutex_lock(&table->db->series_lock);
     st = db_series_tenant_count(table->db, table->cat->tenant, &of_all, err);
+    vv_mutex_lock(&s->lock);
     if (st == VV_OK && in_table != NULL)
         *in_table = s->series_count;
+    vv_mutex_unlock(&s->lock);
     vv_mutex_unlock(&table->db->series_lock);
     if (st == VV_OK && of_tenant != NULL)
         *of_tenant = of_all;

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/point.h"
 #include "db/db_series_samples.h"
 #include "engine/operand.h"
 
@@ -94,6 +95,7 @@ static void plan_slot(vv_samples *s, db_series_slot *slot, const bounds *b)
     e->in_flight++;
     slot->is_in_flight = true;
     slot->logs_record = !e->is_logged;
+    e->is_logged |= VV_BUG(88); /* before any entry with the record is written */
     uint32_t parts = atomic_load_explicit(&e->part_count, memory_order_relaxed);
     slot->logs_parts = ((UINT32_C(1) << parts) - 1) & ~e->logged_parts;
     slot->wants_newest = e->wants_newest;
@@ -149,7 +151,7 @@ static vv_status create(vv_samples *s, db_series_slot *slot, vv_error *err)
 {
     db_series *series = s->series;
     db_series_tally *y = &series->tally[db_series_partition(&s->table, slot->hash)];
-    db_series_entry *e = db_series_entry_new(slot->canonical, slot->type, y->next_id);
+    db_series_entry *e = db_series_entry_new(s->table.db, slot->canonical, slot->type, y->next_id);
     if (e == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
     e->created_ns = vv_clock_wall(s->table.db->env->clock);
@@ -159,13 +161,38 @@ static vv_status create(vv_samples *s, db_series_slot *slot, vv_error *err)
     slot->entry = db_series_cache(series, e);
     series->series_count++;
     series->unlogged++;
+    y->count++;
     vv_mutex_unlock(&series->lock);
     y->next_id += series->partition_count;
-    y->count++;
     if (++series->uncounted == series->count_every)
         atomic_store_explicit(&s->table.db->rollup.wanted, true, memory_order_release);
     s->result.series_created++;
     return VV_OK;
+}
+
+/* A new series takes memory that is there for as long as it is written to. */
+static bool has_memory(const vv_samples *s)
+{
+    return !vv_budget_is_short(&s->table.db->budget, VV_BUDGET_INDEX,
+                               sizeof(db_series_entry) + VV_LABELS_BYTES_MAX);
+}
+
+static void refuse_new(vv_samples *s, db_series_slot *slot, uint64_t has, uint64_t max)
+{
+    slot->is_refused = true;
+    refuse(s, slot->count,
+           has < max ? "no memory for a new series"
+                     : "one series more than series_max of the tenant",
+           slot->canonical);
+    if (has < max)
+        (void)vv_fail(&s->refusal, VV_NO_MEMORY,
+                      "memory_limit has no room for new series: those of others are written, retry "
+                      "after a pause");
+    else
+        (void)vv_fail(&s->refusal, VV_BUSY,
+                      "tenant '%s' has %llu series and series_max is %llu: samples of new series "
+                      "are refused, those of the others are written",
+                      s->table.cat->tenant, (unsigned long long)has, (unsigned long long)max);
 }
 
 static vv_status create_missing(vv_samples *s, const bounds *b, vv_error *err)
@@ -182,17 +209,11 @@ static vv_status create_missing(vv_samples *s, const bounds *b, vv_error *err)
         if (!is_counted)
             st = db_series_tenant_count(s->table.db, s->table.cat->tenant, &has, err);
         is_counted = true;
-        if (st == VV_OK && has < max) {
+        if (st == VV_OK && has < max && has_memory(s)) {
             st = create(s, slot, err);
             has++;
         } else if (st == VV_OK) {
-            slot->is_refused = true;
-            refuse(s, slot->count, "one series more than series_max of the tenant",
-                   slot->canonical);
-            (void)vv_fail(&s->refusal, VV_BUSY,
-                          "tenant '%s' has %llu series and series_max is %llu: samples of new "
-                          "series are refused, those of the others are written",
-                          s->table.cat->tenant, (unsigned long long)has, (unsigned long long)max);
+            refuse_new(s, slot, has, max);
         }
         if (st != VV_OK)
             return st;
@@ -624,8 +645,11 @@ static vv_status finish(vv_samples *s, vv_error *err)
         db_series_slot *slot = &s->slot[s->used[i]];
         if (slot->is_in_flight)
             finish_slot(s, slot);
+        if (slot->entry != NULL)
+            db_series_unwritten(s->series, slot->entry);
         slot->is_in_flight = false;
     }
+    s->wants_forget = s->series->cache_bytes > s->series->cache_max;
     vv_mutex_unlock(&s->series->lock);
     for (uint32_t p = s->table.partition_count; p-- > 0;) {
         const db_series_share *share = &s->share[p];

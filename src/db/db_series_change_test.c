@@ -2,6 +2,8 @@
  * db_series_change_test.c - tables of series, on each engine: bounds, limits, deletions, retention,
  * newest samples, windows.
  */
+#include "base/alloc.h"
+#include "db/db_series_int.h"
 #include "db/db_series_test_util.h"
 
 #include "io/vio_sim.h"
@@ -273,6 +275,89 @@ static void series_max_is_told_by_name(void **state)
     vv_table_close(t);
 }
 
+static int count_one(void *ctx, const vv_series_info *info)
+{
+    (void)info;
+    ++*(uint64_t *)ctx;
+    return 0;
+}
+
+/* An append that fails leaves no series behind, neither in the count nor in memory. */
+static void a_series_that_was_not_written_is_none(void **state)
+{
+    sim_world *w = *state;
+    vv_table *t = any_time_table(w->db);
+    vv_error err = {0};
+    uint64_t failures = 0;
+    uint64_t written = 0;
+    uint64_t counted = 0;
+    uint64_t listed = 0;
+    append_one(t, "a", 1, 1);
+    uint64_t before = vv_budget_part_used(&w->db->budget, VV_BUDGET_INDEX);
+    for (int64_t n = 0; n < 120; n++) {
+        char host[16];
+        const double value = 1;
+        (void)snprintf(host, sizeof host, "n%d", (int)n);
+        vv_alloc_fail_after(n % 40, 0);
+        vv_status st = append(t, "t", host, &n, &value, NULL, 1, NULL, &err);
+        vv_alloc_fail_after(-1, 0);
+        if (st == VV_IO) { /* the log failed: only a reopening goes on from there */
+            vv_table_close(t);
+            db_abandon(w->db);
+            sim_off(w);
+            sim_start(w);
+            t = any_time_table(w->db);
+            before = vv_budget_part_used(&w->db->budget, VV_BUDGET_INDEX);
+            assert_ok(vv_series_count(t, &written, NULL, &err), err); /* that one may be there */
+            written--;
+        }
+        assert_true(st == VV_OK || st == VV_NO_MEMORY || st == VV_BUSY || st == VV_IO);
+        written += st == VV_OK;
+        failures += st != VV_OK;
+        assert_ok(vv_series_count(t, &counted, NULL, &err), err);
+        assert_int_equal(counted, 1 + written);
+    }
+    assert_ok(vv_series_list(t, NULL, 0, 0, count_one, &listed, &err), err);
+    assert_int_equal(listed, counted);
+    assert_true(failures > 10);
+    uint64_t more = vv_budget_part_used(&w->db->budget, VV_BUDGET_INDEX) - before;
+    assert_true(more < (written + 1) * 2 * sizeof(db_series_entry));
+    vv_table_close(t);
+}
+
+/* Where there is no memory for new series the others go on, and later new ones, too. */
+static void new_series_wait_for_memory(void **state)
+{
+    sim_world *w = *state;
+    vv_table *t = any_time_table(w->db);
+    vv_error err = {0};
+    vv_append_result r;
+    const int64_t time = 5;
+    const double value = 1;
+    append_one(t, "a", 1, 1);
+    vv_budget *budget = &w->db->budget;
+    const uint64_t limit = budget->limit;
+    const uint64_t share = budget->share[VV_BUDGET_INDEX];
+    budget->share[VV_BUDGET_INDEX] = 0;
+    budget->limit = vv_budget_used(budget) + vv_budget_kept_from(budget, VV_BUDGET_MEMTABLE);
+    vv_samples *s = vv_samples_create(t);
+    assert_ok(begin_series(s, "t", "new", VV_F64, &err), err);
+    assert_ok(vv_samples_f64(s, &time, &value, NULL, 1, &err), err);
+    assert_ok(begin_series(s, "t", "a", VV_F64, &err), err);
+    assert_ok(vv_samples_f64(s, &time, &value, NULL, 1, &err), err);
+    assert_int_equal(vv_series_append(s, VV_DURABLE_DEFAULT, &r, &err), VV_NO_MEMORY);
+    assert_non_null(strstr(err.msg, "memory_limit"));
+    assert_int_equal(r.accepted, 1);
+    assert_int_equal(r.refused, 1);
+    budget->limit = limit;
+    budget->share[VV_BUDGET_INDEX] = share;
+    assert_ok(vv_series_append(s, VV_DURABLE_DEFAULT, &r, &err), err);
+    assert_int_equal(r.accepted, 2);
+    assert_int_equal(r.series_created, 1);
+    vv_samples_destroy(s);
+    vv_table_close(t);
+}
+
 static void deletions_take_effect_at_once(void **state)
 {
     sim_world *w = *state;
@@ -505,6 +590,8 @@ int main(void)
         TP(the_bounds_refuse_single_samples),
         TP(the_retention_is_exact),
         TP(series_max_is_told_by_name),
+        TP(a_series_that_was_not_written_is_none),
+        TP(new_series_wait_for_memory),
         TP(deletions_take_effect_at_once),
         TP(the_newest_sample_is_known),
         TP(windows_of_series_and_groups),

@@ -36,6 +36,7 @@ void db_series_set_fini(db_series *s, db_series_set *set)
     vv_mutex_lock(&s->lock);
     for (size_t i = 0; i < set->count; i++)
         db_series_unref_locked(s, set->entry[i]);
+    db_series_trim(s, 2 * set->count); /* the first look at an entry only notes that it is idle */
     vv_mutex_unlock(&s->lock);
     vv_free(set->entry);
     *set = (db_series_set){.count = 0};

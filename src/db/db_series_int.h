@@ -255,7 +255,8 @@ VV_MUST_CHECK vv_status db_series_of(vv_table *table, db_series **out, vv_error 
 VV_MUST_CHECK vv_status db_series_tenant_count(vv_db *db, const char *tenant, uint64_t *out,
                                                vv_error *err) VV_REQUIRES(db->series_lock);
 
-db_series_entry *db_series_entry_new(vv_slice canonical, vv_sample_type type, uint64_t id);
+db_series_entry *db_series_entry_new(vv_db *db, vv_slice canonical, vv_sample_type type,
+                                     uint64_t id);
 /* From the cache, with a reference; NULL. */
 db_series_entry *db_series_find(db_series *s, uint64_t hash, vv_slice canonical)
     VV_REQUIRES(s->lock);
@@ -265,6 +266,11 @@ db_series_entry *db_series_find_id(db_series *s, uint64_t id) VV_REQUIRES(s->loc
  * what is returned. May evict others. */
 db_series_entry *db_series_cache(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);
 void db_series_uncache(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);
+/* Let go what the cache has over its bound and nobody uses; after references were given back. */
+void db_series_trim(db_series *s, size_t looks) VV_REQUIRES(s->lock);
+/* An append of it is over, and the caller has a reference: forget it if none was logged, or may yet
+ * be, and nobody else has it. */
+void db_series_unwritten(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);
 void db_series_unref_locked(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);
 void db_series_unref(db_series *s, db_series_entry *e); /* accepts NULL */
 
@@ -396,7 +402,7 @@ VV_MUST_CHECK vv_status db_series_levels_next(db_series_reader *r, db_series_pie
 VV_MUST_CHECK vv_status db_series_set_piece(db_series_reader *r, db_series_piece *out,
                                             vv_error *err);
 
-/* ---- db_series_latest.c ---- */
+/* ---- db_series_list.c: the newest samples ---- */
 
 void db_series_latest_wrote(db_series_entry *e, int64_t version, int64_t time_ns, uint64_t value,
                             uint32_t quality);

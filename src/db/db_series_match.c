@@ -18,7 +18,7 @@
 
 #define STEPS_MAX 100000000u /* of the regular expressions of one selection */
 #define FEW 32u              /* so many are read without another look at postings */
-#define LABELS_COST 8u      /* postings that can be walked while labels are read */
+#define LABELS_COST 8u       /* postings that can be walked while labels are read */
 #define FIRST_LIMIT 1024u
 
 static vv_status fits(const db_match *h, vv_slice value, uint64_t *steps, bool *out, vv_error *err)

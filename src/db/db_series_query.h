@@ -53,6 +53,9 @@ struct vv_series_cursor {
     uint64_t memory;  /* reserved of the budget */
     uint64_t chunks_decoded;
     uint64_t chunks_summed; /* that answered by their summaries */
+    uint64_t held;          /* likewise: db_series_query_hold */
+    uint32_t shown;         /* samples of columns that were given: texts are given in parts */
+    bool has_ended;         /* nothing of the series lies behind columns */
     /* Of rollups: db_series_tier.c. */
     bool has_tier; /* rows of `tier` may answer */
     unsigned tier;
@@ -65,6 +68,10 @@ struct vv_series_cursor {
     uint64_t days_read; /* from rows */
 };
 
+/* Count what the query is about to hold: its points, those of w (NULL: no windows) and a chunk
+ * more. VV_BUSY where memory_limit has no room for them. */
+VV_MUST_CHECK vv_status db_series_query_hold(vv_series_cursor *c, const series_window *w,
+                                             vv_error *err);
 /* Leave out what is not good of columns from an index on. */
 void db_series_keep_good(series_columns *c, uint32_t from);
 /* Labels of an entry into c->labels. */

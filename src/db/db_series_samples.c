@@ -55,6 +55,7 @@ static void forget_series(vv_samples *s)
     for (uint32_t i = 0; i < s->slot_count; i++)
         if (s->slot[i].entry != NULL)
             db_series_unref_locked(s->series, s->slot[i].entry);
+    db_series_trim(s->series, 2 * (size_t)s->slot_count);
     vv_mutex_unlock(&s->series->lock);
     s->slot_count = 0;
     if (s->index != NULL)
@@ -105,8 +106,9 @@ void vv_samples_clear(vv_samples *s)
     vv_buf_reset(&s->text);
     s->source = vv_slice_of(NULL, 0);
     vv_arena_reset(&s->source_bytes);
-    if (s->slot_count > SLOTS_KEPT || s->labels.used > LABELS_KEPT)
+    if (s->slot_count > SLOTS_KEPT || s->labels.used > LABELS_KEPT || s->wants_forget)
         forget_series(s);
+    s->wants_forget = false;
 }
 
 void vv_samples_leave_out(vv_samples *s, bool other_types)

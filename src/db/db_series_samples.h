@@ -92,7 +92,8 @@ struct vv_samples {
     vv_slice source; /* data NULL: no position */
     vv_slice incarnation;
     uint64_t sequence;
-    bool leaves_out; /* series of another type, instead of failing */
+    bool leaves_out;   /* series of another type, instead of failing */
+    bool wants_forget; /* what is remembered of series keeps others from memory */
     vv_arena source_bytes;
     vv_append_result result;
     uint64_t repeated; /* late samples that are in the store as they are */

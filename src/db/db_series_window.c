@@ -45,8 +45,8 @@ vv_status db_series_window_check(const vv_series_query *q, vv_error *err)
         return vv_fail(err, VV_INVALID, "an aggregate across series needs groups");
     if (q->fill != VV_FILL_NONE && (q->aggregate == VV_AGG_NONE || q->step_ns == 0))
         return vv_fail(err, VV_INVALID, "only windows with a step are filled");
-    if (q->reduce != VV_REDUCE_NONE && q->points < 3)
-        return vv_fail(err, VV_INVALID, "points is %u: a reduction leaves 3 or more", q->points);
+    if (q->reduce != VV_REDUCE_NONE && q->points == 0)
+        return vv_fail(err, VV_INVALID, "points is 0: a reduction leaves 1 or more");
     if (q->step_ns < 0 || q->max_gap_ns < 0)
         return vv_fail(err, VV_INVALID, "step_ns and max_gap_ns are 0 or more");
     if (q->aggregate == VV_AGG_NONE)
@@ -95,8 +95,9 @@ static vv_status read_before(vv_series_cursor *c, vv_error *err)
     return VV_OK;
 }
 
-/* The first good sample behind the range, which straight lines lead to. */
-static vv_status add_behind(vv_series_cursor *c, series_window *w, vv_error *err)
+/* The first sample behind the range that counts, which straight lines lead to: in c->columns,
+ * first. */
+static vv_status read_behind(vv_series_cursor *c, vv_error *err)
 {
     db_series_reader_begin(&c->reader, c->entry, c->last + 1, INT64_MAX);
     series_columns_clear(&c->columns);
@@ -109,9 +110,15 @@ static vv_status add_behind(vv_series_cursor *c, series_window *w, vv_error *err
         if (st == VV_OK && !c->q.all_quality)
             db_series_keep_good(&c->columns, 0);
     }
-    if (st != VV_OK)
-        return st == VV_NOT_FOUND ? VV_OK : st;
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+/* The sample that was read to the windows. */
+static vv_status add_edge(vv_series_cursor *c, series_window *w, vv_error *err)
+{
     series_samples v = series_columns_view(&c->columns);
+    if (v.count == 0)
+        return VV_OK;
     v = series_samples_part(&v, 0, 1);
     return series_window_add(w, &v, err);
 }
@@ -137,6 +144,8 @@ vv_status db_series_read_raw(vv_series_cursor *c, series_window *w, int64_t firs
         db_series_piece piece;
         st = db_series_reader_next(&c->reader, &piece, err);
         if (st == VV_OK)
+            st = db_series_query_hold(c, w, err);
+        if (st == VV_OK)
             st = add_piece(c, &piece, w, err);
     }
     return st == VV_NOT_FOUND ? VV_OK : st;
@@ -147,15 +156,16 @@ static vv_status read_windows(vv_series_cursor *c, series_window *w, vv_error *e
     vv_status st = VV_OK;
     if (leans_back(&c->q)) {
         st = read_before(c, err);
-        series_samples v = series_columns_view(&c->columns);
-        if (st == VV_OK && v.count > 0)
-            st = series_window_add(w, &v, err);
+        if (st == VV_OK)
+            st = add_edge(c, w, err);
     }
     if (st == VV_OK)
         st = c->has_tier ? db_series_tier_read(c, w, err)
                          : db_series_read_raw(c, w, c->first, c->last, err);
     if (st == VV_OK && c->q.aggregate == VV_AGG_TIME_AVG_LINEAR)
-        st = add_behind(c, w, err);
+        st = read_behind(c, err);
+    if (st == VV_OK && c->q.aggregate == VV_AGG_TIME_AVG_LINEAR)
+        st = add_edge(c, w, err);
     return st == VV_OK ? series_window_finish(w, err) : st;
 }
 
@@ -171,6 +181,8 @@ static vv_status make_windows(vv_series_cursor *c, series_points *out, vv_error 
     st = read_windows(c, &w, err);
     c->chunks_decoded += w.stats.chunks_decoded;
     c->chunks_summed += w.stats.chunks_summed;
+    if (st == VV_OK)
+        st = db_series_query_hold(c, &w, err);
     series_window_fini(&w);
     return st;
 }
@@ -208,6 +220,8 @@ static vv_status make_points(vv_series_cursor *c, series_points *out, vv_error *
         series_columns_clear(&c->columns);
         st = db_series_reader_next(&c->reader, &piece, err);
         if (st == VV_OK)
+            st = db_series_query_hold(c, NULL, err);
+        if (st == VV_OK)
             st = db_series_reader_take(&c->reader, &piece, &c->columns, err);
         if (st != VV_OK)
             break;
@@ -229,11 +243,36 @@ static vv_status make_points(vv_series_cursor *c, series_points *out, vv_error *
 
 /* ---- what is done with points ---- */
 
+/* The sample that was read as what a fill leans on. */
+static series_edge edge_of(const vv_series_cursor *c)
+{
+    series_samples v = series_columns_view(&c->columns);
+    if (v.count == 0)
+        return (series_edge){.is_there = false};
+    return (series_edge){true, v.time[0], series_samples_number(&v, 0)};
+}
+
+/* A fill leans on the samples next to the range, too; of a group there is no one sample. */
+static vv_status find_edges(vv_series_cursor *c, series_fill_options *opt, vv_error *err)
+{
+    vv_status st = VV_OK;
+    if (c->q.is_grouped || c->entry->type == VV_STRING)
+        return VV_OK;
+    if (c->q.fill == VV_FILL_PREVIOUS || c->q.fill == VV_FILL_LINEAR) {
+        st = read_before(c, err);
+        opt->before = edge_of(c);
+    }
+    if (st == VV_OK && c->q.fill == VV_FILL_LINEAR) {
+        st = read_behind(c, err);
+        opt->behind = edge_of(c);
+    }
+    return st;
+}
+
 /* Points for the windows without one. */
 static vv_status fill(vv_series_cursor *c, vv_error *err)
 {
     const vv_series_query *q = &c->q;
-    vv_status st = VV_OK;
     series_fill_options opt = {.fill = (series_fill)q->fill,
                                .value = q->fill_value,
                                .max_gap = q->max_gap_ns,
@@ -242,15 +281,12 @@ static vv_status fill(vv_series_cursor *c, vv_error *err)
                                .step = q->step_ns,
                                .offset = q->offset_ns,
                                .points_max = WINDOWS_MAX};
-    if (q->fill == VV_FILL_PREVIOUS && !q->is_grouped) {
-        st = read_before(c, err);
-        series_samples v = series_columns_view(&c->columns);
-        if (st == VV_OK && v.count > 0)
-            opt.before = (series_edge){true, v.time[0], series_samples_number(&v, 0)};
-    }
+    vv_status st = find_edges(c, &opt, err);
     series_points_clear(&c->single);
     if (st == VV_OK)
         st = series_fill_points(&c->points, &opt, &c->single, err);
+    if (st == VV_OK)
+        st = db_series_query_hold(c, NULL, err);
     series_points swap = c->points;
     c->points = c->single;
     c->single = swap;

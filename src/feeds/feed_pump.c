@@ -22,6 +22,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/lock.h"
+#include "base/point.h"
 #include "base/rate.h"
 #include "base/rng.h"
 #include "base/util.h"
@@ -365,6 +366,8 @@ static void start_head(feed_pump *p)
     position.sequence = s->last;
     if (st == VV_OK && !s->is_empty)
         st = p->o.target->ops->start(p->o.target, p->head, is_numbered(p) ? &position : NULL, &why);
+    if (VV_BUG(85) && is_numbered(p)) /* acknowledged before it is durable */
+        (void)!p->o.broker->ops->ack(p->o.broker, p->head, s->count, NULL);
     if (st == VV_OK)
         s->is_started = true;
     else if (st == VV_INVALID)

@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "base/point.h"
 #include "base/varint.h"
 #include "series/chunk_int.h"
 #include "series/series_int.h"
@@ -236,7 +237,7 @@ void series_chunk_encode(const series_samples *in, series_form form, codec_scrat
     assert(form == SERIES_RAW || s != NULL);
     uint64_t text = text_len(in);
     series_samples all = *in;
-    if (!has_quality(in))
+    if (!has_quality(in) || VV_BUG(81)) /* quality is lost */
         all.quality = NULL;
     if (text > TEXT_LEN_MAX) { /* no value of the engine has room for it */
         out->status = out->status == VV_OK ? VV_BUSY : out->status;

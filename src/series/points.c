@@ -23,6 +23,8 @@ static vv_status fill_one(const series_fill_options *o, int64_t t, const series_
                           const series_edge *right, series_points *out, vv_error *err)
 {
     bool is_far = o->max_gap > 0;
+    /* The first window begins before the range; what it leans on may lie in between. */
+    int64_t at = left->is_there && left->time >= t ? o->start : t;
     switch (o->fill) {
     case SERIES_FILL_NONE:
         break;
@@ -31,14 +33,14 @@ static vv_status fill_one(const series_fill_options *o, int64_t t, const series_
     case SERIES_FILL_VALUE:
         return series_points_add(out, t, o->value, false, err);
     case SERIES_FILL_PREVIOUS:
-        if (!left->is_there || (is_far && gap(left->time, t) > o->max_gap))
+        if (!left->is_there || (is_far && gap(left->time, at) > o->max_gap))
             break;
         return series_points_add(out, t, left->value, false, err);
     case SERIES_FILL_LINEAR:
         if (!left->is_there || !right->is_there ||
             (is_far && gap(left->time, right->time) > o->max_gap))
             break;
-        double part = (double)gap(left->time, t) / (double)gap(left->time, right->time);
+        double part = (double)gap(left->time, at) / (double)gap(left->time, right->time);
         double rise = (right->value - left->value) * part;
         return series_points_add(
             out, t, left->value == right->value ? left->value : left->value + rise, false, err);

@@ -27,7 +27,7 @@ typedef struct series_fill_options {
     int64_t max_gap; /* ns between the points that a fill leans on and (previous) what is filled, or
                         (linear) each other; 0: any. What is farther is left out. */
     int64_t start, end, step, offset; /* of the windows; step > 0 */
-    series_edge before, behind;
+    series_edge before, behind;       /* before start, at or behind end */
     uint32_t points_max;
 } series_fill_options;
 

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "series/points.h"
+#include "series/series_model.h"
 #include "series/series_test_util.h"
 
 typedef struct world {
@@ -43,219 +44,22 @@ static int teardown(void **ctx)
     return 0;
 }
 
-/* ---- the naive model: one window at a time, over all samples ---- */
+/* ---- windows ---- */
 
-static int64_t floor_window(int64_t t, int64_t step, int64_t offset)
+static void expect_model(world *w, const series_window_options *o)
 {
-    int64_t n = (t - offset) / step;
-    if ((t - offset) % step < 0)
-        n--;
-    return n * step + offset;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Indices of samples that count, in [from, to). */
-static uint32_t pick(const world *w, const series_window_options *o, int64_t from, int64_t to,
-                     uint32_t *out)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < w->in.s.count; i++)
-        if (w->in.time[i] >= from && w->in.time[i] < to &&
-            (o->all_quality || w->in.s.quality == NULL || series_quality_is_good(w->in.quality[i])))
-            out[n++] = i;
-    return n;
-}
-
-static double value_of(const world *w, uint32_t i)
-{
-    return series_samples_number(&w->in.s, i);
-}
-
-static double naive_time_avg(const world *w, const series_window_options *o, const uint32_t *all,
-                             uint32_t n, uint32_t first, uint32_t count, int64_t from, int64_t to)
-{
-    double area = 0;
-    double covered = 0;
-    bool linear = o->aggregate == SERIES_AGG_TIME_AVG_LINEAR;
-    int64_t begin = first > 0 ? from : w->in.time[all[first]];
-    int64_t end = to;
-    if (linear && first + count == n)
-        end = w->in.time[all[n - 1]];
-    for (int64_t i = (int64_t)first - 1; i < (int64_t)(first + count); i++) {
-        if (i < 0)
-            continue;
-        int64_t t0 = w->in.time[all[i]];
-        double v0 = value_of(w, all[i]);
-        bool last = i + 1 == (int64_t)n;
-        int64_t t1 = last ? end : w->in.time[all[i + 1]];
-        double v1 = linear && !last ? value_of(w, all[i + 1]) : v0;
-        int64_t a = t0 > begin ? t0 : begin;
-        int64_t b = t1 < end ? t1 : end;
-        if (b <= a)
-            continue;
-        double va = linear ? v0 + (v1 - v0) * ((double)(a - t0) / (double)(t1 - t0)) : v0;
-        double vb = linear ? v0 + (v1 - v0) * ((double)(b - t0) / (double)(t1 - t0)) : v0;
-        area += (va + vb) / 2 * (double)(b - a);
-        covered += (double)(b - a);
-    }
-    return covered > 0 ? area / covered : value_of(w, all[first + count - 1]);
-}
-
-static double naive_spread(const world *w, const uint32_t *in, uint32_t n)
-{
-    double mean = 0;
-    double m2 = 0;
-    for (uint32_t i = 0; i < n; i++)
-        mean += value_of(w, in[i]) / n;
-    for (uint32_t i = 0; i < n; i++)
-        m2 += (value_of(w, in[i]) - mean) * (value_of(w, in[i]) - mean);
-    return sqrt(m2 / n);
-}
-
-static double naive_percentile(const world *w, const uint32_t *in, uint32_t n, double p)
-{
-    static double v[TU_MAX];
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (!isnan(value_of(w, in[i])))
-            v[kept++] = value_of(w, in[i]);
-    if (kept == 0)
-        return NAN;
-    qsort(v, kept, sizeof *v, by_value);
-    double rank = p / 100 * (kept - 1);
-    uint32_t k = (uint32_t)rank;
-    return k + 1 >= kept || rank == k || v[k] == v[k + 1] ? v[k]
-                                                          : v[k] + (v[k + 1] - v[k]) * (rank - k);
-}
-
-static double naive_extreme(const world *w, const uint32_t *in, uint32_t n, bool max)
-{
-    double x = NAN;
-    for (uint32_t i = 0; i < n; i++) {
-        double v = value_of(w, in[i]);
-        if (isnan(x) || (max ? v > x : v < x))
-            x = v;
-    }
-    return x;
-}
-
-/* One window; all[0..n) count in the whole of time, of them all[first..first+count) in the window.
- */
-static bool naive(const world *w, const series_window_options *o, int64_t from, int64_t to,
-                  double *out)
-{
-    static uint32_t all[TU_MAX];
-    uint32_t n = pick(w, o, INT64_MIN, INT64_MAX, all);
-    uint32_t first = 0;
-    uint32_t count = 0;
-    uint32_t total = 0;
-    while (first < n && w->in.time[all[first]] < from)
-        first++;
-    while (first + count < n && w->in.time[all[first + count]] < to)
-        count++;
-    for (uint32_t i = 0; i < w->in.s.count; i++)
-        total += w->in.time[i] >= from && w->in.time[i] < to;
-    const uint32_t *in = all + first;
-    if (o->aggregate == SERIES_AGG_PERCENT_GOOD) {
-        uint32_t good = 0;
-        for (uint32_t i = 0; i < w->in.s.count; i++)
-            good += w->in.time[i] >= from && w->in.time[i] < to &&
-                    (w->in.s.quality == NULL || series_quality_is_good(w->in.quality[i]));
-        *out = 100.0 * good / (total > 0 ? total : 1);
-        return total > 0;
-    }
-    if (count == 0)
-        return false;
-    double sum = 0;
-    double increase = 0;
-    uint32_t base = first > 0 ? first - 1 : first;
-    for (uint32_t i = 0; i < count; i++)
-        sum += value_of(w, in[i]);
-    for (uint32_t i = base + 1; i < first + count; i++) {
-        double a = value_of(w, all[i - 1]);
-        double b = value_of(w, all[i]);
-        increase += b < a ? b : b - a;
-    }
-    switch (o->aggregate) {
-    case SERIES_AGG_COUNT:
-        *out = count;
-        break;
-    case SERIES_AGG_SUM:
-        *out = sum;
-        break;
-    case SERIES_AGG_AVG:
-        *out = sum / count;
-        break;
-    case SERIES_AGG_MIN:
-    case SERIES_AGG_MAX:
-        *out = naive_extreme(w, in, count, o->aggregate == SERIES_AGG_MAX);
-        break;
-    case SERIES_AGG_RANGE:
-        *out = naive_extreme(w, in, count, true) - naive_extreme(w, in, count, false);
-        break;
-    case SERIES_AGG_FIRST:
-        *out = value_of(w, in[0]);
-        break;
-    case SERIES_AGG_LAST:
-        *out = value_of(w, in[count - 1]);
-        break;
-    case SERIES_AGG_STDDEV:
-        *out = naive_spread(w, in, count);
-        break;
-    case SERIES_AGG_INCREASE:
-        *out = increase;
-        break;
-    case SERIES_AGG_RATE:
-        *out = increase * 1e9 / (double)(w->in.time[in[count - 1]] - w->in.time[all[base]]);
-        return in[count - 1] != all[base];
-    case SERIES_AGG_PERCENTILE:
-        *out = naive_percentile(w, in, count, o->percentile);
-        break;
-    default:
-        *out = naive_time_avg(w, o, all, n, first, count, from, to);
-        break;
-    }
-    return true;
-}
-
-static bool is_close(double a, double b, double share)
-{
-    if (isnan(a) || isnan(b))
-        return isnan(a) && isnan(b);
-    if (a == b)
-        return true;
-    double scale = fabs(a) > fabs(b) ? fabs(a) : fabs(b);
-    return fabs(a - b) <= share * (scale > 1 ? scale : 1);
-}
-
-static void expect_naive(world *w, const series_window_options *o)
-{
+    static model_points want;
     /* A deviation of large numbers is a difference of larger ones. */
     double share = o->aggregate == SERIES_AGG_STDDEV ? 1e-6 : 1e-9;
-    uint32_t at = 0;
-    int64_t step = o->step > 0 ? o->step : o->end - o->start;
-    int64_t begin = o->step > 0 ? floor_window(o->start, o->step, o->offset) : o->start;
-    for (int64_t t = begin; t < o->end; t += step) {
-        double want = 0;
-        int64_t from = t > o->start ? t : o->start;
-        int64_t to = t + step < o->end ? t + step : o->end;
-        if (!naive(w, o, from, to, &want))
-            continue;
-        if (at == w->points.count || w->points.time[at] != t ||
-            !is_close(w->points.value[at], want, share))
-            fail_msg("VV_SEED=%#llx: aggregate %d of [%lld, %lld): %.17g at %lld instead of %.17g",
-                     (unsigned long long)vv_test_seed(1), (int)o->aggregate, (long long)from,
-                     (long long)to, at < w->points.count ? w->points.value[at] : -1,
-                     (long long)(at < w->points.count ? w->points.time[at] : -1), want);
-        at++;
-    }
-    assert_int_equal(at, w->points.count);
+    model_windows(&w->in.s, o, &want);
+    for (uint32_t i = 0; i < want.count; i++)
+        if (i == w->points.count || w->points.time[i] != want.time[i] ||
+            !model_is_close(w->points.value[i], want.value[i], share))
+            fail_msg("VV_SEED=%#llx: aggregate %d of type %d at %lld: %.17g at %lld, not %.17g",
+                     (unsigned long long)vv_test_seed(1), (int)o->aggregate, (int)w->in.s.type,
+                     (long long)want.time[i], i < w->points.count ? w->points.value[i] : -1,
+                     (long long)(i < w->points.count ? w->points.time[i] : -1), want.value[i]);
+    assert_int_equal(w->points.count, want.count);
 }
 
 /* The samples cut into chunks of any size and form, as a bucket would hold them. */
@@ -276,17 +80,22 @@ static void feed_chunks(world *w, series_window *win, series_form form)
 
 static void make_values(world *w, unsigned style)
 {
+    double v = 0;
     for (uint32_t i = 0; i < w->in.s.count; i++) {
-        double v = (double)vv_rng_below(&w->rng, 100000) / 100;
+        double before = v;
+        v = (double)vv_rng_below(&w->rng, 100000) / 100;
         if (style == 1)
-            v = (i > 0 ? w->in.value.f64[i - 1] : 0) + (double)vv_rng_below(&w->rng, 5);
+            v = before + (double)vv_rng_below(&w->rng, 5);
         if (style == 2)
             v = 1e9 + (double)vv_rng_below(&w->rng, 100) / 8;
         if (style == 1 && vv_rng_one_in(&w->rng, 100))
             v = 0; /* a counter's reset */
-        if (style == 3 && vv_rng_one_in(&w->rng, 10))
-            v = NAN;
-        w->in.value.f64[i] = v;
+        if (w->in.s.type == SERIES_F64)
+            w->in.value.f64[i] = style == 3 && vv_rng_one_in(&w->rng, 10) ? NAN : v;
+        else if (w->in.s.type == SERIES_I64)
+            w->in.value.i64[i] = (int64_t)v - (style == 3 ? 500 : 0);
+        else
+            w->in.value.b[i] = (uint64_t)v % 2;
     }
 }
 
@@ -297,7 +106,7 @@ static void prop_windows_are_what_one_would_work_out_by_hand(void **ctx)
     uint64_t rounds = vv_test_count("VV_WINDOWS", 400);
     for (uint64_t r = 0; r < rounds; r++) {
         uint32_t n = (uint32_t)vv_rng_below(&w->rng, vv_rng_one_in(&w->rng, 5) ? 1500 : 60);
-        tu_make(&w->in, &w->rng, SERIES_F64, n, true, -5000, 10000);
+        tu_make(&w->in, &w->rng, (series_type)(SERIES_F64 + r % 3), n, true, -5000, 10000);
         make_values(w, (unsigned)vv_rng_below(&w->rng, 4));
         int64_t start = -6000 + (int64_t)vv_rng_below(&w->rng, 8000);
         series_window_options o = {
@@ -321,7 +130,7 @@ static void prop_windows_are_what_one_would_work_out_by_hand(void **ctx)
                     feed_chunks(w, &win, way == 2 ? SERIES_RAW : SERIES_COMPACT);
                 assert_ok(series_window_finish(&win, &err), err);
                 series_window_fini(&win);
-                expect_naive(w, &o);
+                expect_model(w, &o);
             }
     }
 }
@@ -563,6 +372,79 @@ static void test_fills(void **ctx)
     assert_non_null(strstr(err.msg, "1000"));
 }
 
+static void points_of_model(const model_points *in, series_points *out)
+{
+    series_points_clear(out);
+    for (uint32_t i = 0; i < in->count; i++)
+        assert_int_equal(series_points_add(out, in->time[i], in->value[i], in->is_null[i], NULL),
+                         VV_OK);
+}
+
+static void expect_points_of_model(const series_points *p, const model_points *want,
+                                   const char *what)
+{
+    for (uint32_t i = 0; i < want->count; i++)
+        if (i == p->count || p->time[i] != want->time[i] ||
+            (p->is_null[i] != 0) != want->is_null[i] ||
+            (!want->is_null[i] && !model_is_close(p->value[i], want->value[i], 1e-12)))
+            fail_msg("VV_SEED=%#llx: %s: point %u at %lld", (unsigned long long)vv_test_seed(1),
+                     what, i, (long long)want->time[i]);
+    if (p->count != want->count)
+        fail_msg("%s: %u points, not %u", what, p->count, want->count);
+}
+
+/* Points on the grid of the options, with gaps and nulls. */
+static void make_points(world *w, const series_fill_options *o, model_points *out)
+{
+    out->count = 0;
+    for (int64_t t = model_floor(o->start, o->step, o->offset); t < o->end; t += o->step)
+        if (vv_rng_one_in(&w->rng, 3))
+            model_put(out, t, (double)vv_rng_below(&w->rng, 1000), vv_rng_one_in(&w->rng, 9));
+}
+
+static void prop_fills_and_groups_are_what_one_would_work_out_by_hand(void **ctx)
+{
+    world *w = *ctx;
+    static model_points in[5];
+    static model_points want;
+    uint64_t rounds = vv_test_count("VV_WINDOWS", 400);
+    for (uint64_t r = 0; r < rounds; r++) {
+        vv_error err;
+        series_fill_options o = {.value = 0.5,
+                                 .start = (int64_t)vv_rng_below(&w->rng, 2000) - 1000,
+                                 .step = 1 + (int64_t)vv_rng_below(&w->rng, 50),
+                                 .offset = (int64_t)vv_rng_below(&w->rng, 200) - 100,
+                                 .points_max = 1000};
+        o.end = o.start + 1 + (int64_t)vv_rng_below(&w->rng, 300) * o.step / 4;
+        o.max_gap = vv_rng_one_in(&w->rng, 2) ? 0 : (int64_t)vv_rng_below(&w->rng, 400);
+        for (unsigned i = 0; i < ARRAY_LEN(in); i++)
+            make_points(w, &o, &in[i]);
+        o.before = (series_edge){.is_there = vv_rng_one_in(&w->rng, 2),
+                                 .time = o.start - 1 - (int64_t)vv_rng_below(&w->rng, 30)};
+        o.behind = (series_edge){.is_there = vv_rng_one_in(&w->rng, 2), .time = o.end, .value = 3};
+        for (o.fill = SERIES_FILL_NONE; o.fill <= SERIES_FILL_VALUE; o.fill++) {
+            points_of_model(&in[0], &w->points);
+            series_points_clear(&w->more);
+            assert_ok(series_fill_points(&w->points, &o, &w->more, &err), err);
+            model_fill(&in[0], &o, &want);
+            expect_points_of_model(&w->more, &want, "fill");
+        }
+        for (series_aggregate g = SERIES_AGG_COUNT; g <= SERIES_AGG_MAX; g++) {
+            series_across across;
+            series_across_init(&across, g);
+            for (unsigned i = 0; i < ARRAY_LEN(in); i++) {
+                points_of_model(&in[i], &w->points);
+                assert_ok(series_across_add(&across, &w->points, &err), err);
+            }
+            series_points_clear(&w->more);
+            assert_ok(series_across_finish(&across, &w->more, &err), err);
+            series_across_fini(&across);
+            model_across(in, ARRAY_LEN(in), g, &want);
+            expect_points_of_model(&w->more, &want, "across");
+        }
+    }
+}
+
 static void test_across_series(void **ctx)
 {
     world *w = *ctx;
@@ -613,6 +495,30 @@ static void prop_picked_points_keep_the_ends_and_the_budget(void **ctx)
             if (got >= 2)
                 assert_true(out[0] == 0 && out[got - 1] == n - 1);
         }
+    }
+}
+
+/* Whole values at whole times: every area is exact enough to tell the largest. */
+static void prop_picks_are_those_of_the_paper(void **ctx)
+{
+    world *w = *ctx;
+    static uint32_t out[TU_MAX];
+    static uint32_t want[TU_MAX];
+    for (unsigned r = 0; r < 500; r++) {
+        uint32_t n = 3 + (uint32_t)vv_rng_below(&w->rng, 2000);
+        uint32_t budget = 3 + (uint32_t)vv_rng_below(&w->rng, n < 300 ? n : 300);
+        tu_make(&w->in, &w->rng, SERIES_F64, n, true, -1000000, 100000000);
+        for (uint32_t i = 0; i < n; i++)
+            w->in.value.f64[i] = (double)vv_rng_below(&w->rng, 1000) - 500;
+        uint32_t got = series_pick_lttb(w->in.time, w->in.value.f64, n, budget, out);
+        if (n > budget)
+            model_expect_lttb(w->in.time, w->in.value.f64, n, budget, out);
+        assert_int_equal(got, n < budget ? n : budget);
+        got = series_pick_min_max(w->in.time, w->in.value.f64, n, budget, out);
+        if (n <= budget || budget < 4)
+            continue;
+        assert_int_equal(got, model_min_max(w->in.value.f64, n, budget, want));
+        assert_memory_equal(out, want, got * sizeof *out);
     }
 }
 
@@ -695,8 +601,10 @@ int main(void)
         T(test_questions_that_make_no_sense),
         T(test_samples_out_of_order_are_refused),
         T(test_fills),
+        T(prop_fills_and_groups_are_what_one_would_work_out_by_hand),
         T(test_across_series),
         T(prop_picked_points_keep_the_ends_and_the_budget),
+        T(prop_picks_are_those_of_the_paper),
         T(test_picks_find_the_peak),
         T(test_every_allocation_may_fail),
 #undef T

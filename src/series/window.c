@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/point.h"
 #include "series/series_int.h"
 #include "series/set.h"
 
@@ -435,6 +436,8 @@ bool series_window_takes_summary(const series_window *w, int64_t first_time, int
 static bool says_enough(const series_window *w, const series_summary *s)
 {
     series_aggregate a = w->opt.aggregate;
+    if (VV_BUG(84)) /* a summary of good samples answers for all of them, and for falls */
+        return true;
     if (w->opt.all_quality && s->good != s->count && a != SERIES_AGG_PERCENT_GOOD)
         return false;
     return (a != SERIES_AGG_RATE && a != SERIES_AGG_INCREASE) || s->is_monotone || s->good <= 1;
