@@ -16,7 +16,6 @@
 #include "server/svc_kv.h"
 
 #define POINTS_DEFAULT 1000u
-#define POINTS_MIN 3u /* what a reduction leaves at least */
 
 /* ---- which series ---- */
 
@@ -51,7 +50,7 @@ static vv_status ask_sensor(svc_series_ask *a, vv_slice id, int64_t start_ms, in
 static void reduce_to(svc_series_ask *a, uint32_t points)
 {
     a->query.reduce = VV_REDUCE_LTTB;
-    a->query.points = points < POINTS_MIN ? POINTS_MIN : points;
+    a->query.points = points;
 }
 
 static int see_series(void *ctx, const vv_series_info *series)
@@ -153,18 +152,16 @@ void svc_historian_message(srv_call *call, srv_message msg)
 static vv_status read_sensor(svc_series_ask *a, prom_params *params, vv_error *err)
 {
     int64_t now_ms = vv_clock_wall(a->n->env.clock) / VV_NS_PER_MS;
-    uint64_t start = (uint64_t)(now_ms > 3600000 ? now_ms - 3600000 : 0);
-    uint64_t end = (uint64_t)now_ms;
+    int64_t start = now_ms - 3600000;
+    int64_t end = now_ms;
     vv_status st = svc_series_params(a, params, err);
     if (st == VV_OK && prom_param_get(params, "sensor").len == 0)
         return vv_fail(err, VV_INVALID, "parameter sensor is missing");
     if (st == VV_OK)
-        st = svc_series_uint(params, "start", INT64_MAX, &start, err);
+        st = svc_series_int(params, "start", &start, err);
     if (st == VV_OK)
-        st = svc_series_uint(params, "end", INT64_MAX, &end, err);
-    return st == VV_OK
-               ? ask_sensor(a, prom_param_get(params, "sensor"), (int64_t)start, (int64_t)end, err)
-               : st;
+        st = svc_series_int(params, "end", &end, err);
+    return st == VV_OK ? ask_sensor(a, prom_param_get(params, "sensor"), start, end, err) : st;
 }
 
 static vv_status read_query(svc_series_ask *a, vv_error *err)

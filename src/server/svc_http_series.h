@@ -19,6 +19,8 @@ VV_MUST_CHECK vv_status svc_series_time(const prom_params *params, const char *n
                                         vv_error *err);
 VV_MUST_CHECK vv_status svc_series_uint(const prom_params *params, const char *name, uint64_t max,
                                         uint64_t *out, vv_error *err);
+VV_MUST_CHECK vv_status svc_series_int(const prom_params *params, const char *name, int64_t *out,
+                                       vv_error *err);
 /** One of names[count], as its index. Likewise. */
 VV_MUST_CHECK vv_status svc_series_choice(const prom_params *params, const char *name,
                                           const char *const *names, size_t count, unsigned *out,

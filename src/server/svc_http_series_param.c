@@ -89,6 +89,20 @@ vv_status svc_series_uint(const prom_params *params, const char *name, uint64_t 
     return VV_OK;
 }
 
+vv_status svc_series_int(const prom_params *params, const char *name, int64_t *out, vv_error *err)
+{
+    vv_slice text = prom_param_get(params, name);
+    bool is_negative = text.len > 0 && text.data[0] == '-';
+    uint64_t value = 0;
+    if (text.data == NULL)
+        return VV_OK;
+    vv_slice digits = vv_slice_of(text.data + is_negative, text.len - is_negative);
+    if (!svc_parse_uint(digits, &value) || value > (uint64_t)INT64_MAX + is_negative)
+        return fail_text(name, text, "a whole number in its range", err);
+    *out = is_negative ? (int64_t)(0 - value) : (int64_t)value;
+    return VV_OK;
+}
+
 vv_status svc_series_choice(const prom_params *params, const char *name, const char *const *names,
                             size_t count, unsigned *out, vv_error *err)
 {

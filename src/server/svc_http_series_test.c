@@ -168,7 +168,7 @@ static void test_refusals(void **state)
         {QUERY "&step=-1", 400, "step"},
         {QUERY "&aggregate=median", 400, "one of: none count sum"},
         {QUERY "&percentile=x", 400, "percentile"},
-        {QUERY "&points=2", 400, "3 or more"},
+        {QUERY "&reduce=lttb", 400, "1 or more"},
         {QUERY "&group_by=,", 400, "group_by"},
         {QUERY "&points=99999999999", 400, "points"},
         {"/api/v1/series/query?table=nowhere&match=temp", 404, "nowhere"},

@@ -1,10 +1,8 @@
 /*
- * svc_series_test.c - varve.v1.Series and historian.v1 over a whole node, requests packed by
- * protobuf-c.
+ * svc_series_test.c - varve.v1.Series over a whole node, requests packed by protobuf-c.
  */
 #include <string.h>
 
-#include "historian/v1/historian.pb-c.h"
 #include "server/svc_suite.h"
 #include "varve/v1/series.pb-c.h"
 
@@ -263,63 +261,6 @@ static void test_lists_and_deletions(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- the historian ---- */
-
-static size_t ask_sensor(svc_suite *s, const char *id, int64_t start, int64_t end, int32_t points,
-                         vv_status *st)
-{
-    Historian__V1__QueryRequest q = HISTORIAN__V1__QUERY_REQUEST__INIT;
-    q.sensor_id = (char *)(uintptr_t)id;
-    q.start_ts = start;
-    q.end_ts = end;
-    q.max_points = points;
-    cli_stream *stream = open_stream(s, "/historian.v1.HistorianQuery/Query", &q);
-    Historian__V1__SensorData *d;
-    size_t count = 0;
-    int64_t last = INT64_MIN;
-    while ((d = next_message(s, stream, &historian__v1__sensor_data__descriptor, st)) != NULL) {
-        assert_string_equal(d->sensor_id, id);
-        assert_true(d->timestamp_ms > last && d->timestamp_ms >= start && d->timestamp_ms < end);
-        assert_int_equal(d->quality, (d->timestamp_ms / 1000) % 10 == 3 ? 0 : 1);
-        last = d->timestamp_ms;
-        count++;
-        protobuf_c_message_free_unpacked(&d->base, NULL);
-    }
-    if (*st == VV_NOT_FOUND && cli_stream_result(stream)->code == 0)
-        *st = VV_OK; /* the end */
-    cli_stream_close(stream);
-    return count;
-}
-
-static void test_historian(void **state)
-{
-    (void)state;
-    svc_suite s;
-    vv_status st;
-    const int64_t t0 = T0 / VV_NS_PER_MS;
-    svc_suite_start(&s, NULL);
-    (void)ask_sensor(&s, "a", t0, t0 + 1000, 0, &st);
-    assert_int_equal(st, VV_NOT_FOUND); /* no table yet */
-    load *l = make_load("sensor", "a", 10000, 0);
-    for (size_t i = 0; i < 10000; i++)
-        l->quality[i] = (T0 / VV_NS_PER_S + (int64_t)i) % 10 == 3 ? VV_QUALITY_BAD : 0;
-    l->samples.quality = l->quality;
-    l->samples.n_quality = 10000;
-    assert_ok(send_load(&s, l, 10000, 0), s.err);
-    assert_int_equal(ask_sensor(&s, "a", t0, t0 + 500000, 0, &st), 500);
-    assert_int_equal(st, VV_OK);
-    assert_int_equal(ask_sensor(&s, "a", t0, t0 + 10000000, 0, &st), 1000);
-    assert_int_equal(ask_sensor(&s, "a", t0, t0 + 10000000, 77, &st), 77);
-    assert_int_equal(ask_sensor(&s, "a", t0, t0 + 10000000, 20000, &st), 10000);
-    assert_int_equal(ask_sensor(&s, "a", 0, 1000, 0, &st), 0);
-    assert_int_equal(st, VV_OK); /* an empty range is no fault */
-    (void)ask_sensor(&s, "b", t0, t0 + 1000, 0, &st);
-    assert_int_equal(st, VV_NOT_FOUND);
-    (void)ask_sensor(&s, "", t0, t0 + 1000, 0, &st);
-    assert_int_equal(st, VV_INVALID);
-    svc_suite_stop(&s);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,7 +268,6 @@ int main(void)
         cmocka_unit_test(test_ingest_refused),
         cmocka_unit_test(test_stream_answers_in_order),
         cmocka_unit_test(test_lists_and_deletions),
-        cmocka_unit_test(test_historian),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,8 +15,9 @@
 #include "base/lock.h"
 #include "base/util.h"
 
-#define IDLE_MAX 8u    /* rooms kept */
-#define TEXT_MAX 4096u /* of decoded parameters */
+#define IDLE_MAX 8u                /* rooms kept */
+#define ROOM_SERIES (1024u * 1024) /* bytes of series that are to have room besides */
+#define TEXT_MAX 4096u             /* of decoded parameters */
 #define PLAIN_MAX (64u * 1024 * 1024)
 
 struct svc_series_room {
@@ -61,6 +62,15 @@ static void room_destroy(svc_series_room *room)
     vv_free(room);
 }
 
+static void rooms_destroy(svc_series_room *room)
+{
+    while (room != NULL) {
+        svc_series_room *next = room->next;
+        room_destroy(room);
+        room = next;
+    }
+}
+
 void svc_series_stop(node *n)
 {
     struct svc_series_state *s = n->series;
@@ -72,11 +82,7 @@ void svc_series_stop(node *n)
     svc_series_room *room = s->idle;
     s->idle = NULL;
     vv_mutex_unlock(&s->lock);
-    while (room != NULL) {
-        svc_series_room *next = room->next;
-        room_destroy(room);
-        room = next;
-    }
+    rooms_destroy(room);
     vv_cond_fini(&s->idle_cond);
     vv_mutex_fini(&s->lock);
     vv_free(s);
@@ -140,24 +146,24 @@ static vv_status take_room(node *n, vv_table *table, svc_series_room **out, vv_e
     return VV_OK;
 }
 
+/* Rooms keep series from leaving memory: where that is short none is kept. */
 static void give_room(node *n, svc_series_room *room)
 {
     struct svc_series_state *s = n->series;
-    svc_series_room *out = NULL;
+    uint32_t keep = vv_budget_is_short(n->budget, VV_BUDGET_INDEX, ROOM_SERIES) ? 0 : IDLE_MAX;
     vv_samples_clear(room->samples);
     vv_mutex_lock(&s->lock);
     room->next = s->idle;
     s->idle = room;
-    if (++s->idle_count > IDLE_MAX) { /* the one that lies longest goes */
-        svc_series_room **at = &s->idle;
-        while ((*at)->next != NULL)
-            at = &(*at)->next;
-        out = *at;
-        *at = NULL;
-        s->idle_count--;
-    }
+    s->idle_count++;
+    svc_series_room **at = &s->idle;
+    for (uint32_t i = 0; i < keep && *at != NULL; i++)
+        at = &(*at)->next;
+    svc_series_room *out = *at; /* those that lie longest go */
+    *at = NULL;
+    s->idle_count = s->idle_count < keep ? s->idle_count : keep;
     vv_mutex_unlock(&s->lock);
-    room_destroy(out);
+    rooms_destroy(out);
 }
 
 feed_line *svc_series_write_lines(svc_series_write *w)
