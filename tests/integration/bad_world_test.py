@@ -7,6 +7,7 @@ The full disk and the read-only directory need root for a mount; without it they
 """
 import contextlib
 import ctypes
+import http.client
 import os
 import pathlib
 import random
@@ -15,6 +16,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import grpc  # noqa: E402
@@ -458,12 +460,64 @@ def a_read_only_directory_is_named(tmp):
         assert done.returncode == 3 and "Read-only file system" in done.stderr, done
 
 
+def write_lines(conn, lines):
+    conn.request("POST", "/write?db=flood&precision=s", lines)
+    answer = conn.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def flood(address, tag, wrong):
+    """New series by the thousand; each request is taken or asked to come again."""
+    conn = http.client.HTTPConnection(address, timeout=60)
+    for r in range(20):
+        status, said = write_lines(conn, "".join(
+            f"attack,of={tag}-{r}-{i},pad={'x' * 40} v={i} 5\n" for i in range(1000)))
+        if status not in (204, 503) or (status == 503 and "memory_limit" not in said):
+            wrong.append((status, said))
+    conn.close()
+
+
+def a_flood_of_series_is_bounded(tmp):
+    """Far more series than memory has room for: what they take is bounded, the others go on, and
+    when the flood is over new ones are taken again."""
+    with Varved(tmp / "data", ["storage.memory_limit=64MB"]) as server:
+        conn = http.client.HTTPConnection(server.ingest, timeout=60)
+        assert write_lines(conn, "known,of=a v=1 1\n")[0] == 204
+        wrong = []
+        floods = [threading.Thread(target=flood, args=(server.ingest, f"t{t}", wrong))
+                  for t in range(8)]
+        for f in floods:
+            f.start()
+        for second in range(2, 12):  # in the midst of it
+            wait_until(lambda s=second: write_lines(conn, f"known,of=a v={s} {s}\n")[0] == 204, 60,
+                       "room for a sample of a series that is there")
+        for f in floods:
+            f.join()
+        assert not wrong, wrong[:3]
+        wait_until(lambda: write_lines(conn, "known,of=b v=1 1\n")[0] == 204, 60,
+                   "room for a new series")
+        conn.request("GET", "/api/v1/series/query?table=flood&match=known_v&start=0&end=100")
+        assert conn.getresponse().read().count(b",") > 11
+        conn.request("GET", "/metrics")
+        figures = conn.getresponse().read().decode()
+        conn.close()
+
+        def figure(name):
+            return float(re.search(rf"^{re.escape(name)} (\S+)$", figures, re.M).group(1))
+        assert figure('varve_series{tenant="default"}') > 10000, "it was no flood"
+        assert figure('varve_memory_part_bytes{part="index"}') < 16e6
+        assert figure("varve_memory_used_bytes") < 1.1 * 64e6
+        status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+        assert int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) < 128e3, "twice the limit"
+        assert server.stop() == 0
+
+
 def main():
     cases = [bad_configurations, two_servers_on_one_directory, a_file_where_the_directory_should_be,
              the_log_can_lie_elsewhere, newer_stores_are_refused, leftovers_are_told_and_go,
              one_flipped_bit_in_each_file_kind,
              a_full_disk_refuses_and_recovers, an_import_stops_at_a_full_disk,
-             a_read_only_directory_is_named]
+             a_read_only_directory_is_named, a_flood_of_series_is_bounded]
     only = sys.argv[1:]
     with TempDir() as tmp:
         for case in cases:

@@ -309,6 +309,48 @@ def trees_take_the_space_asked_for(tmp):
     written_over(1, lambda data: wait_until(lambda: size(data) * 3 < wide, 60, "a small tree"))
 
 
+def samples_go_where_asked(tmp):
+    def ask(method, path, body=None):
+        conn.request(method, path, body)
+        answer = conn.getresponse()
+        return answer.status, answer.read().decode()
+
+    def remote_write(name, ms):
+        """One sample of remote write; snappy, as a literal."""
+        time_bytes = bytearray()
+        while ms > 0x7F:
+            time_bytes.append(ms & 0x7F | 0x80)
+            ms >>= 7
+        sample = b"\x09" + struct.pack("<d", 7) + b"\x10" + bytes(time_bytes) + bytes([ms])
+        label = b"\x0a\x08__name__\x12" + bytes([len(name)]) + name
+        series = b"\x0a" + bytes([len(label)]) + label + b"\x12" + bytes([len(sample)]) + sample
+        message = b"\x0a" + bytes([len(series)]) + series
+        return bytes([len(message), (len(message) - 1) << 2]) + message
+
+    with Varved(tmp / "data", ["series.table=plant/numbers", "series.historian_table=plant/tags",
+                               "series.max_per_tenant=3"]) as server:
+        conn = http.client.HTTPConnection(server.ingest, timeout=30)
+        # The table that a request does not name.
+        status, text = ask("POST", "/api/v1/write", remote_write(b"up", 1700000000000))
+        assert status == 204, (status, text)
+        status, text = ask("GET", "/api/v1/series/latest?tenant=plant&table=numbers")
+        assert status == 200 and '"__name__":"up"' in text, text
+        assert ask("GET", "/api/v1/series/latest")[1] == text
+        # That of the sensors.
+        assert ask("GET", "/api/v1/query?sensor=s7&start=0&end=9")[0] == 404
+        assert ask("POST", "/write?db=tags&precision=ms", "x,sensor=s7 v=1.5 5")[0] == 204
+        status, text = ask("GET", "/api/v1/query?sensor=s7&start=0&end=9")
+        assert status == 200 and '"value":1.5' in text, text
+        # Series of a tenant: of four the first is its third, the others are refused by name.
+        body = "".join(f"m,n={n} v=1 5\n" for n in range(4))
+        status, text = ask("POST", "/write?db=many", body)
+        assert status != 204 and "series_max" in text, (status, text)
+        assert ask("GET", "/api/v1/series/list?tenant=plant&table=many")[1].count('"id"') == 1
+        assert ask("POST", "/write?db=many", "m,n=0 v=2 6")[0] == 204  # there already
+        conn.close()
+        assert server.stop() == 0
+
+
 def lines_have_the_form_asked_for(tmp):
     for form in ("json", "logfmt"):
         with Varved(tmp / form, [f"log.format={form}", "log.level=info"]) as server:
@@ -325,7 +367,7 @@ def main():
              transactions_are_bounded, stores_are_made_as_asked, caches_are_bounded,
              files_are_compressed_as_asked, files_are_read_as_asked, compaction_keeps_to_its_budget,
              descriptors_are_bounded, backups_go_where_asked, archives_come_and_go_as_asked,
-             trees_take_the_space_asked_for, lines_have_the_form_asked_for]
+             trees_take_the_space_asked_for, samples_go_where_asked, lines_have_the_form_asked_for]
     only = sys.argv[1:]
     with TempDir() as tmp:
         for case in cases:

@@ -10,12 +10,15 @@ rounds take the I/O backends in turn, and the one after it recovers. They are sp
 a seed for each core, because a round mostly waits. The report of a failure names the seed and the
 round; "kill_test.py SEED ROUNDS" repeats one part.
 """
+import http.client
+import json
 import os
 import random
 import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import grpc  # noqa: E402
@@ -28,6 +31,7 @@ ENGINE = "btree" if "VV_ENGINE_BTREE" in os.environ else "lsm"
 MAGIC = {"lsm": b"VARVEMAN", "btree": b"VARVETRE"}
 BACKENDS = ("posix", "threads", "io_uring")
 BATCH = 20
+LINES = 8
 
 
 def record(rid, text):
@@ -47,6 +51,7 @@ class Book:
         self.acked = {}
         self.maybe = {}    # batches that got no answer: list of ids -> text
         self.kv = {}
+        self.samples = {}  # by tag: [samples acknowledged, samples sent]
 
     def ack(self, ids, text):
         with self.lock:
@@ -63,6 +68,7 @@ class Writer(threading.Thread):
         self.book = book
         self.tag = tag
         self.killed = threading.Event()
+        self.address = server.ingest
         self.channel = grpc.insecure_channel(server.ingest)
         self.acks = 0
         self.error = None
@@ -71,7 +77,7 @@ class Writer(threading.Thread):
         try:
             self.kind(self)
             assert self.killed.is_set(), "the calls ended before the kill"
-        except grpc.RpcError as e:
+        except (grpc.RpcError, http.client.HTTPException, OSError) as e:
             if not self.killed.is_set():
                 self.error = e
         except Exception as e:  # pylint: disable=broad-except
@@ -155,7 +161,25 @@ def kv_writer(w):
         w.acks += 1
 
 
-WRITERS = (stream_writer, batch_writer, kv_writer)
+def sample_writer(w):
+    """Line protocol: a request is an entry, samples of two new series whole in it or not at all."""
+    conn = http.client.HTTPConnection(w.address, timeout=30)
+    counts = w.book.samples.setdefault(w.tag, [0, 0])
+    while not w.killed.is_set():
+        first = counts[1]
+        counts[1] += LINES
+        body = "".join(f"kill,tag={w.tag},of={of} v={n} {n}\n"
+                       for n in range(first, first + LINES) for of in "ab")
+        conn.request("POST", "/write?db=samples&precision=s", body)
+        answer = conn.getresponse()
+        said = answer.read()
+        if answer.status != 204:
+            raise AssertionError(f"samples: {answer.status} {said}")
+        counts[0] = counts[1]
+        w.acks += 1
+
+
+WRITERS = (stream_writer, batch_writer, kv_writer, sample_writer)
 
 
 def get_many(channel, ids):
@@ -172,6 +196,25 @@ def get_many(channel, ids):
             if r.found:
                 found[r.record_id.entity_id.id] = r.record.data.fields["v"].string_value
     return found
+
+
+def check_samples(server, book, where):
+    """Of each tag of the round: two series that are alike, from the first sample on without a gap."""
+    conn = http.client.HTTPConnection(server.query, timeout=60)
+    for tag, (acked, sent) in book.samples.items():
+        conn.request("GET", "/api/v1/series/query?" + urllib.parse.urlencode(
+            {"table": "samples", "match": f'kill_v{{tag="{tag}"}}', "start": 0, "end": 10 ** 9}))
+        answer = conn.getresponse()
+        said = answer.read()
+        if answer.status == 404 and acked == 0:
+            continue  # no table yet
+        found = [s["points"] for s in json.loads(said)["series"]]
+        want = [[n * 1000, n] for n in range(len(found[0]) if found else 0)]
+        if len(found) not in (0, 2) or any(points != want for points in found):
+            raise AssertionError(f"{where}: samples of {tag} have a gap, or are there in part")
+        if not acked <= len(want) <= sent or len(want) % LINES != 0:
+            raise AssertionError(f"{where}: {len(want)} samples of {tag}, {acked} acknowledged")
+    conn.close()
 
 
 def check(server, book, where):
@@ -200,6 +243,7 @@ def check(server, book, where):
             if now != acked and now not in tried:
                 raise AssertionError(f"{where}: {key} is {now!r}, acknowledged {acked!r}")
             book.kv[key] = (now, [])
+    check_samples(server, book, where)
     book.maybe.clear()
 
 
@@ -250,14 +294,17 @@ def run_rounds(tmp, seed, rounds, kinds=WRITERS, settings=()):
     data = tmp / "data"
     old = {}
     kv = {}
+    samples = {}  # of earlier rounds
     for n in range(rounds):
         book = Book()
         book.kv = kv  # few keys, overwritten in every round
         book.acked.update(rng.sample(sorted(old.items()), min(len(old), 100)))
+        book.samples = dict(rng.sample(sorted(samples.items()), min(len(samples), 3)))
         now = one_round(data, book, kinds, n, f"seed {seed} round {n}", rng, settings)
         acks = [a + b for a, b in zip(acks, now)]
         total += len(book.acked)
         old.update(book.acked)
+        samples.update(book.samples)
         if len(old) > 20000:
             old = dict(rng.sample(sorted(old.items()), 10000))
     assert min(acks) >= (rounds + 1) // 2, f"seed {seed}: acknowledgements by writer: {acks}"

@@ -450,6 +450,44 @@ def case_varved_configured(work, rng):
     assert not os.path.exists(work + "/none")
 
 
+def case_fault_published_while_the_engine_is_down(work, rng):
+    """What is published while nobody listens waits for the engine, whether it was stopped or killed."""
+    del rng
+    nats = Nats(work + "/js")
+    make_stream(work, nats)
+    count = 0
+    for end in ("stop", "kill", "stop"):
+        node = Node(work + "/db", nats.url)
+        until(lambda c=count: node.feed()["sequence"] == c, "what came before", node.feed)
+        getattr(node, end)()
+        published(publish(nats.url, count + 1, MESSAGES // 10))
+        count += MESSAGES // 10
+    node = Node(work + "/db", nats.url)
+    until(lambda: node.feed()["sequence"] == count, "all of it", node.feed)
+    assert node.feed()["lag"] == 0 and node.feed()["redelivered"] == 0, node.feed()
+    assert node.stop() == 0
+    check(work + "/db", count)
+    nats.close()
+
+
+def case_fault_a_rate_of_what_a_kill_takes(work, rng):
+    """A figure of messages a second is worth what is there after a kill: of those that the counters
+    have, all. What the rate is, benchmarks tell; no test asks for one."""
+    nats = Nats(work + "/js")
+    make_stream(work, nats)
+    published(publish(nats.url, 1, MESSAGES, 0))
+    for _ in range(3):
+        node = Node(work + "/db", nats.url)
+        until(lambda n=node: n.feed()["messages"] > 0 or n.feed()["lag"] == 0, "some of it")
+        time.sleep(rng.uniform(0, 0.1))
+        counted = int(node.metric("sequence"))
+        node.kill()
+        out = json.loads(subprocess.run([FEED, "check", work + "/db", str(MESSAGES), "0"],
+                                        check=True, capture_output=True, text=True).stdout)
+        assert out["wrong"] == 0 and MESSAGES - out["missing"] >= counted, (counted, out)
+    nats.close()
+
+
 def case_core(work, rng):
     """A core subscription takes what is published while it listens."""
     del rng
@@ -559,7 +597,9 @@ def main():
     return run_cases([case_plain, case_backlog, case_server_killed, case_feed_killed,
                       case_stream_made_anew, case_no_server, case_large, case_core,
                       case_read_again, case_varved_killed, case_varved_stopped,
-                      case_varved_full_disk, case_varved_stream_made_anew, case_varved_core,
+                      case_fault_published_while_the_engine_is_down,
+                      case_fault_a_rate_of_what_a_kill_takes, case_varved_full_disk,
+                      case_varved_stream_made_anew, case_varved_core,
                       case_varved_tables, case_varved_configured], "nats_test")
 
 
