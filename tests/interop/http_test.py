@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from varvelib import Messages, TempDir, Varved, varve  # noqa: E402
@@ -86,15 +87,66 @@ def keys_and_values(base):
     assert curl(base + "/nowhere")[0] == 404
 
 
+def figures(base):
+    """The figures without labels of /metrics, by name."""
+    code, body, _ = curl(base + "/metrics")
+    assert code == 200
+    rows = [line.split(b" ") for line in body.splitlines() if b"{" not in line]
+    return {row[0].decode(): float(row[1]) for row in rows if not row[0].startswith(b"#")}
+
+
+def series_are_counted(base, query):
+    """Days that are rolled up, marked and read, and the chunks that queries looked at."""
+    day, now = 86400, int(time.time())
+    first = now // day * day - 3 * day
+    lines = "\n".join(f"oven temp={i % 97} {first + 10 * i}" for i in range(2 * 8640 + 1000))
+    code, body, _ = curl(base + "/write?db=plant&precision=s", "--data-binary", "@-",
+                         data=lines.encode())
+    assert code == 204, body
+    ask = (f"{query}/api/v1/series/query?table=plant&match=oven_temp&start={first}"
+           f"&end={first + 2 * day}&aggregate=count&step=")
+    deadline = time.monotonic() + 60
+    while figures(base)["varve_rollups_total"] < 2:
+        assert time.monotonic() < deadline, "no rollups"
+        time.sleep(0.05)
+    before = figures(base)
+    for step, windows in (("90s", 1920), ("1h", 48)):
+        code, body, _ = curl(ask + step)
+        assert code == 200 and body.count(b"[") >= windows, body[:200]
+    after = figures(base)
+    grown = {name: after[name] - before[name] for name in after if name in before}
+    assert grown["varve_series_queries_total"] == 2, grown
+    assert grown["varve_rollup_reads_total"] == 2, grown
+    assert grown["varve_series_chunks_decoded_total"] > 0, grown
+    assert after["varve_rollup_dirty_windows"] == 0 and after["varve_rollup_lag_seconds"] == 0
+    for value in (0, 1000):  # the first is there already
+        late = f"oven temp={value} {first}"
+        code, body, _ = curl(base + "/write?db=plant&precision=s", "--data-binary", "@-",
+                             data=late.encode())
+        assert code == 204, body
+    after = figures(base)
+    assert after["varve_samples_repeated_total"] == 1, after
+    repairs = after["varve_rollup_repairs_total"]  # where ten seconds have passed
+    assert after["varve_rollup_dirty_windows"] + repairs == 1, after
+    code, body, _ = curl(ask.replace("=count", "=max") + "1h")
+    assert code == 200 and b"1000" in body, body[:200]  # no row says so yet
+    check_names(base)
+
+
+def check_names(base):
+    _, body, _ = curl(base + "/metrics")
+    check = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True,
+                           check=False)
+    assert check.returncode == 0 and not check.stderr.strip(), check.stderr.decode()
+
+
 def state(base, query):
     for b in (base, query):
         assert curl(b + "/health")[0] == 200
         assert curl(b + "/ready")[0] == 200
         code, body, _ = curl(b + "/metrics")
         assert code == 200
-        check = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True,
-                               check=False)
-        assert check.returncode == 0 and not check.stderr.strip(), check.stderr.decode()
+        check_names(b)
         code, body2, _ = curl(b + "/metrics", "--http2-prior-knowledge")
         assert code == 200 and body2.split(b"\n")[0] == body.split(b"\n")[0]
     code, body, _ = curl(base + "/api/v1/status")
@@ -129,7 +181,8 @@ def main():
         base, query = f"http://{server.ingest}", f"http://{server.query}"
         for case in (lambda: pages_of_others_are_refused(base),
                      lambda: ingest_and_query(base, query), lambda: keys_and_values(base),
-                     lambda: state(base, query), lambda: load(server)):
+                     lambda: series_are_counted(base, query), lambda: state(base, query),
+                     lambda: load(server)):
             case()
         assert server.stop() == 0
     print("ok")
