@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/point.h"
 
 #define CAP_MIN 64u
 
@@ -145,7 +146,8 @@ void db_series_dirty_done(db_series_dirty *d, const db_series_dirty_day *day)
     size_t i = d->cap == 0 ? 0 : find(d, day->id, day->day);
     if (d->cap == 0 || d->place[i].id == 0)
         return;
-    if (d->place[i].notes != day->notes) { /* as if it were marked anew, and not before */
+    if (d->place[i].notes != day->notes &&
+        !VV_BUG(95)) { /* as if it were marked for the first time */
         d->place[i].first_ns = d->place[i].last_ns;
         return;
     }

@@ -117,7 +117,7 @@ void db_series_rollup_plan(db_series *s, const cat_table *cat, db_series_slot *s
     db_series_entry *e = slot->entry;
     slot->rolled = atomic_load_explicit(&e->rolled, memory_order_relaxed);
     slot->has_marks = false;
-    slot->is_alone = e->in_flight == 1;
+    slot->is_alone = e->in_flight == 1 || VV_BUG(94); /* what is in flight may change it */
     slot->turn = e->turn;
     e->planned[e->turn]++;
     if (!cat_has_rollups(cat))

@@ -1,18 +1,15 @@
 /*
  * db_series_rollup_test.c - rollups say what the samples say: under random writes, late ones,
- * deletions, restarts and crashes, and while steps of the job fail. The samples that a query
- * without an aggregate gives are what every window is compared with.
+ * deletions, restarts and where samples expire. The samples that a query without an aggregate gives
+ * are what every window is compared with.
  */
 #include "db/db_series_rollup_test_util.h"
 
-#include "base/alloc.h"
 #include "base/point.h"
 #include "base/rng.h"
 #include "db/db_capture.h"
 
 /* ---- a random life ---- */
-
-static const char *const hosts[] = {"a", "b"};
 
 static void write_run(vv_table *t, vv_rng *rng, int64_t base, int64_t *front, bool whole)
 {
@@ -495,141 +492,6 @@ static void tables_that_could_not_work_are_refused(void **state)
     }
 }
 
-/* ---- crashes and faults ---- */
-
-static vv_status work_a_little(vv_db *db, vv_error *err)
-{
-    vv_table *t = NULL;
-    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
-    opt.kind = VV_TABLE_SERIES;
-    opt.future_ns = INT64_MAX;
-    opt.out_of_order_ns = MIN;
-    opt.partitions = test_partitions;
-    opt.if_not_exists = true;
-    vv_status st = vv_table_create(db, "plant", "sensors", &opt, &t, err);
-    for (int n = 0; st == VV_OK && n < 16; n++) {
-        int64_t time[48];
-        double value[48];
-        for (int i = 0; i < 48; i++) {
-            time[i] = n * 12 * HOUR + i * MIN / 2;
-            value[i] = n + i;
-        }
-        for (size_t h = 0; st == VV_OK && h < 2; h++)
-            st = append(t, "t", hosts[h], time, value, NULL, 48, NULL, err);
-        time[0] = n * 6 * HOUR + 20 * MIN + 1; /* a late one */
-        for (size_t h = 0; st == VV_OK && h < 2; h++)
-            st = append(t, "t", hosts[h], time, value, NULL, 1, NULL, err);
-        if (n % 4 == 3)
-            vv_clock_sleep(db->env->clock, DB_SERIES_DIRTY_QUIET_NS);
-        for (int i = 0; st == VV_OK && i < n % 4; i++)
-            step_once(db);
-        vv_matcher m = {VV_MATCH_EQ, S("host"), S("a")};
-        if (st == VV_OK && n % 5 == 4)
-            st = vv_series_delete(t, &m, 1, n * 6 * HOUR, n * 6 * HOUR + HOUR, NULL, err);
-        if (st == VV_OK && n % 7 == 6)
-            st = vv_checkpoint(db, err);
-    }
-    if (st == VV_OK)
-        (void)roll_all(db);
-    vv_table_close(t);
-    return st;
-}
-
-static void check_after(vv_db *db)
-{
-    vv_error err = {0};
-    vv_table *t = NULL;
-    vv_status st = vv_table_open(db, "plant", "sensors", &t, &err);
-    if (st == VV_NOT_FOUND)
-        return;
-    assert_ok(st, err);
-    for (int round = 0; round < 2; round++) {
-        for (size_t h = 0; h < 2; h++) {
-            check(t, hosts[h], -DAY, 100 * DAY, MIN, 0, VV_AGG_COUNT);
-            check(t, hosts[h], -DAY, 100 * DAY, HOUR, 0, VV_AGG_SUM);
-            check(t, hosts[h], -DAY, 100 * DAY, DAY, 0, VV_AGG_LAST);
-        }
-        (void)roll_all(db);
-    }
-    assert_ok(work_a_little(db, &err), err);
-    for (size_t h = 0; h < 2; h++)
-        check(t, hosts[h], -DAY, 100 * DAY, HOUR, 0, VV_AGG_SUM);
-    vv_table_close(t);
-}
-
-static void prop_a_power_cut_leaves_rows_that_are_true(void **state)
-{
-    sim_world *w = *state;
-    uint64_t seed = vv_test_seed(31);
-    bool cut = true;
-    sim_end(w);
-    for (uint64_t at = 1; cut; at++) {
-        vv_error err = {0};
-        w->disk = vio_sim_disk_create();
-        vio_sim_options sim = {.seed = seed + at, .cut_after_writes = at, .tear = true};
-        assert_ok(sim_on(w, &sim, &err), err);
-        vv_status st = sim_open_db(w, &err);
-        if (st == VV_OK)
-            st = work_a_little(w->db, &err);
-        cut = st != VV_OK;
-        db_abandon(w->db);
-        sim_off(w);
-        assert_ok(sim_on(w, &(vio_sim_options){.seed = seed}, &err), err);
-        assert_ok(sim_open_db(w, &err), err);
-        check_after(w->db);
-        sim_end(w);
-    }
-}
-
-static void walk_every_io_of_the_job_may_fail(void **state)
-{
-    sim_world *w = *state;
-    for (uint64_t n = 1; n < 60; n += 2) {
-        vv_error err = {0};
-        sim_reopen(w);
-        assert_ok(work_a_little(w->db, &err), err);
-        sim_reopen_failing(w, n);
-        vv_table *t = rollup_table(w->db, 0, 0, 0);
-        int64_t time = 3 * HOUR + (int64_t)n;
-        double value = 4;
-        (void)append(t, "t", "a", &time, &value, NULL, 1, NULL, &err);
-        (void)roll_all(w->db);
-        vv_table_close(t);
-        vio_sim_heal(w->disk);
-        db_abandon(w->db);
-        sim_off(w);
-        sim_start(w);
-        check_after(w->db);
-    }
-}
-
-static void walk_every_allocation_may_fail(void **state)
-{
-    sim_world *w = *state;
-    vv_error err = {0};
-    unsigned failures = 0;
-    assert_ok(work_a_little(w->db, &err), err);
-    vv_table *t = rollup_table(w->db, 0, 0, 0);
-    (void)roll_all(w->db);
-    for (int64_t n = 0; n < 150; n++) {
-        append_one(t, "a", 5 * HOUR + n, (double)n);
-        uint64_t before = stats_of(w->db).rollup_failures;
-        vv_alloc_fail_after(n, 0);
-        (void)roll_all(w->db);
-        vv_status st = query(t, "a", 0, 10 * DAY, HOUR, 0, VV_AGG_SUM, false, &points, &err);
-        vv_alloc_fail_after(-1, 0);
-        assert_true(st == VV_OK || st == VV_NO_MEMORY);
-        failures += stats_of(w->db).rollup_failures > before;
-        check(t, "a", 0, 10 * DAY, HOUR, 0, VV_AGG_SUM);
-    }
-    assert_true(failures > 10);
-    (void)roll_all(w->db);
-    append_one(t, "a", 5 * HOUR, 1);
-    assert_true(roll_all(w->db) > 0);
-    check_all(t, "a");
-    vv_table_close(t);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -645,9 +507,6 @@ int main(void)
         TP(short_retentions_do_not_wait_for_the_day),
         TP(tables_without_rollups_have_none),
         TP(tables_that_could_not_work_are_refused),
-        TP(prop_a_power_cut_leaves_rows_that_are_true),
-        TP(walk_every_io_of_the_job_may_fail),
-        TP(walk_every_allocation_may_fail),
     };
     return run_rollups_on_each(tests, ARRAY_LEN(tests));
 }

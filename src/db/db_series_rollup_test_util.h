@@ -18,6 +18,8 @@
 
 #define SAMPLES_MAX 400000u
 
+static const char *const hosts[] = {"a", "b"}; /* the series of most tests */
+
 /* What there is of a host in a range, of every quality. */
 static struct {
     size_t count;
