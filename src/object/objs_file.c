@@ -439,9 +439,12 @@ static vv_status file_remove(void *self, const char *name, vv_object_outcome *oc
         if (file_sum_read(f->io, path, NULL, &sum, NULL, NULL) == VV_OK)
             file_tmp_path(sum.id, false, tmp);
         st = vio_remove(f->io, path, err);
-        unknown = st == VV_OK;
-        if (st == VV_OK)
-            st = file_sync_dir_of(f, path, err);
+        unknown = st != VV_NOT_FOUND; /* a failed call may have done it */
+        vv_status synced = st == VV_OK || st == VV_NOT_FOUND
+                               ? file_sync_dir_of(f, path, st == VV_OK ? err : NULL)
+                               : VV_OK; /* one that is gone is said to be so when it is for good */
+        if (synced != VV_OK && synced != VV_NOT_FOUND)
+            st = synced;
         if (st == VV_OK) {
             file_drop(f->io, name);
             if (tmp[0] != '\0')
@@ -449,7 +452,7 @@ static vv_status file_remove(void *self, const char *name, vv_object_outcome *oc
         }
     }
     file_unlock(f, held);
-    return st == VV_OK ? VV_OK : file_fault(oc, st, st != VV_NOT_FOUND && unknown);
+    return st == VV_OK ? VV_OK : file_fault(oc, st, unknown);
 }
 
 /* ---- open ---------------------------------------------------------------------------------- */
@@ -462,8 +465,7 @@ static vv_status file_open(const vv_object_options *options, void **self, vv_err
         return vv_fail(err, VV_NO_MEMORY, "store in a directory");
     vv_mutex_init(&f->publish, VV_RANK_WAL);
     vv_mutex_init(&f->lock, VV_RANK_LEAF);
-    vv_rng_init(&f->rng, vv_hash64_seed(&o->env.clock, sizeof o->env.clock,
-                                        o->env.seed ^ (uint64_t)vv_clock_wall(o->env.clock)));
+    vv_rng_init(&f->rng, o->env.seed ^ (uint64_t)vv_clock_wall(o->env.clock));
     f->clock = o->env.clock;
     f->io = o->env.io;
     vv_status st = VV_OK;

@@ -186,6 +186,11 @@ static vv_status finish(file_store *f, const char *key, vv_error *err)
     file_sum_path(mine.name, path);
     st = file_sum_read(f->io, path, mine.name, &now, NULL, err);
     if (st == VV_OK && memcmp(now.id, mine.id, sizeof now.id) == 0) {
+        /* It shows, and may be durable or not: it must be, before the bytes of the one before go.
+         */
+        st = file_sync_dir_of(f, path, err);
+        if (st != VV_OK)
+            return st;
         st = vio_rename(f->io, data, mine.name, err);
         if (st == VV_OK)
             st = file_sync_dir_of(f, mine.name, err);

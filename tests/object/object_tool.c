@@ -1,5 +1,6 @@
 /*
- * object_tool.c - one call of an object store from the command line, for the scripts of this folder.
+ * object_tool.c - one call of an object store from the command line, for the scripts of this
+ * folder.
  *
  *   object_tool SETTINGS... suite PART_SIZE CREATE CREATE_UPLOAD   the suite of every backend
  *   object_tool SETTINGS... put NAME FILE [create]
@@ -89,8 +90,8 @@ static void print_outcome(vv_status st, const vv_object_info *info)
            oc.http, oc.attempts, oc.code, oc.request_id);
     if (st == VV_OK && info != NULL)
         printf(" size=%" PRIu64 " etag=%s mtime=%" PRId64 " crc=%s%08" PRIx32 " version=%s",
-               info->size, info->etag, info->mtime_ns, info->has_crc ? "" : "none-",
-               info->crc32c, info->version);
+               info->size, info->etag, info->mtime_ns, info->has_crc ? "" : "none-", info->crc32c,
+               info->version);
     if (st != VV_OK)
         printf(" error=%s", err.msg);
     printf("\n");
