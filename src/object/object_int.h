@@ -20,7 +20,8 @@
 extern const vv_object_ops objs_file_ops;
 extern const vv_object_ops objs_memory_ops;
 extern const vv_object_ops objs_s3_ops;
-extern const vv_object_ops objs_gcs_xml_ops; /* with HMAC keys */
+extern const vv_object_ops objs_gcs_xml_ops;  /* with HMAC keys */
+extern const vv_object_ops objs_gcs_json_ops; /* as a service account */
 
 /* What our own backends are given beside the public options: open finds it behind them. */
 typedef struct objs_options {

@@ -161,6 +161,8 @@ typedef struct transfer {
     curl_off_t moved;
     bool over; /* the answer is over its bound */
     bool stalled;
+    unsigned asked; /* times the request was sent */
+    bool again;     /* it would have been sent once more */
 } transfer;
 
 static size_t read_body(char *to, size_t size, size_t count, void *ctx)
@@ -184,7 +186,25 @@ static size_t read_body(char *to, size_t size, size_t count, void *ctx)
     return done;
 }
 
-/* A connection that was closed while idle makes libcurl send it all again. */
+/*
+ * Called each time the request is about to go out. libcurl sends it again by itself when a kept
+ * connection ends before a byte of the answer: for a create-once put that did its work unheard,
+ * the second answer is "it exists", and nobody would know that it was us. So only what changes
+ * nothing is sent twice; the rest fails here, of unknown outcome.
+ */
+static int before_request(void *ctx, char *remote, char *local, int remote_port, int local_port)
+{
+    transfer *t = ctx;
+    (void)remote;
+    (void)local;
+    (void)remote_port;
+    (void)local_port;
+    bool harmless =
+        strcmp(t->request->method, "GET") == 0 || strcmp(t->request->method, "HEAD") == 0;
+    t->again = t->asked++ > 0 && !harmless;
+    return t->again ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
 static int seek_body(void *ctx, curl_off_t offset, int origin)
 {
     transfer *t = ctx;
@@ -283,6 +303,8 @@ static CURLcode set_up(transfer *t, struct curl_slist *headers)
     SET(CURLOPT_HEADERDATA, t);
     SET(CURLOPT_WRITEFUNCTION, take_body);
     SET(CURLOPT_WRITEDATA, t);
+    SET(CURLOPT_PREREQFUNCTION, before_request);
+    SET(CURLOPT_PREREQDATA, t);
     SET(CURLOPT_BUFFERSIZE, 256L * 1024);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     if (h->ca_file != NULL) {
@@ -315,11 +337,14 @@ static vv_status no_answer(transfer *t, CURLcode code, vv_object_outcome *oc, vv
 {
     long request_size = 0;
     (void)api.easy_getinfo(t->curl, CURLINFO_REQUEST_SIZE, &request_size);
-    oc->unknown = request_size > 0;
+    oc->unknown = request_size > 0 || t->asked > 0;
     const char *text = api.easy_strerror(code);
     if (atomic_load(&t->http->cancelled))
         return objs_fault(oc, VV_OBJECT_FAULT_LOCAL, false,
                           vv_fail(err, VV_CLOSED, "the store was cancelled"));
+    if (t->again)
+        return objs_fault(oc, VV_OBJECT_FAULT_NETWORK, true,
+                          vv_fail(err, VV_IO, "the connection ended before the answer"));
     if (t->over)
         return objs_fault(oc, VV_OBJECT_FAULT_ANSWER, false,
                           vv_fail(err, VV_IO, "the answer is longer than what was asked for"));
@@ -327,6 +352,9 @@ static vv_status no_answer(transfer *t, CURLcode code, vv_object_outcome *oc, vv
         return objs_fault(oc, VV_OBJECT_FAULT_TIMEOUT, true,
                           vv_fail(err, VV_TIMEOUT, "no byte came or went in %" PRIu32 " ms",
                                   t->http->request_timeout_ms));
+    if (code == CURLE_UNSUPPORTED_PROTOCOL && request_size > 0)
+        return objs_fault(oc, VV_OBJECT_FAULT_NETWORK, true,
+                          vv_fail(err, VV_IO, "what answers does not speak HTTP"));
     switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
         return objs_fault(oc, VV_OBJECT_FAULT_TIMEOUT, true, vv_fail(err, VV_TIMEOUT, "%s", text));

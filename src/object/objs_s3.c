@@ -247,17 +247,30 @@ static vv_status s3_put(void *self, const char *name, const vv_slice *piece, siz
     return st;
 }
 
-vv_status s3_head(void *self, const char *name, vv_object_info *info, vv_object_outcome *oc,
-                  vv_error *err)
+static vv_status head_by(s3 *s, const s3_request *r, vv_object_info *info, vv_object_outcome *oc,
+                         vv_error *err)
 {
-    s3 *s = self;
-    s3_request r = {.method = "HEAD", .name = name, .answer_max = 65536};
     objs_http_answer a = {0};
-    vv_status st = s3_send(s, &r, &a, oc, err);
+    vv_status st = s3_send(s, r, &a, oc, err);
     if (st == VV_OK)
         s3_info_of(s, &a, info);
     objs_http_answer_fini(&a);
     return st;
+}
+
+vv_status s3_head(void *self, const char *name, vv_object_info *info, vv_object_outcome *oc,
+                  vv_error *err)
+{
+    s3_request r = {.method = "HEAD", .name = name, .answer_max = 65536};
+    vv_status st = head_by(self, &r, info, oc, err);
+    bool unclear = oc->http == 301 || oc->http == 307 || oc->http == 400 || oc->http == 403;
+    if (st == VV_OK || !unclear)
+        return st;
+    /* Wrong key, old token, other region, wrong clock? The answer to a GET has a body that says. */
+    oc->http = 0;
+    r.method = "GET";
+    s3_header(&r, "range", "bytes=0-0");
+    return head_by(self, &r, info, oc, err);
 }
 
 static vv_status s3_get(void *self, const char *name, uint64_t offset, void *out, size_t len,

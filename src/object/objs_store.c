@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -87,6 +88,14 @@ static vv_status choose(vv_object_store *s, vv_error *err)
     if (want == NULL)
         return vv_fail(err, VV_INVALID,
                        "storage.backend is missing: file, memory, s3, gcs or the path of a .so");
+    /* Keys that were given say XML; the key file of a service account says JSON. */
+    const vv_object_options *o = &s->opt.opt;
+    bool account = o->access_key == NULL && (o->credentials_file != NULL ||
+                                             getenv("GOOGLE_APPLICATION_CREDENTIALS") != NULL);
+    if (strcmp(want, "gcs") == 0 && account) {
+        s->ops = &objs_gcs_json_ops;
+        return VV_OK;
+    }
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         if (strcmp(want, ours[i]->name) == 0) {
             s->ops = ours[i];

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "object/objs_suite.h"
 
 static vv_error err;
@@ -148,8 +149,7 @@ static void do_get(void)
 
 static bool print_name(void *ctx, const char *name, const vv_object_info *info)
 {
-    (void)ctx;
-    printf("%s %" PRIu64 " %s\n", name, info->size, info->etag);
+    vv_buf_printf(ctx, "%s %" PRIu64 " %s\n", name, info->size, info->etag);
     return true;
 }
 
@@ -239,9 +239,13 @@ static int run(void)
         print_outcome(vv_object_remove(store, words[1], &oc, &err), NULL);
     else if (strcmp(what, "list") == 0 && word_count == 2) {
         bool more = false;
+        vv_buf names;
+        vv_buf_init(&names, 1 << 20);
         vv_status st =
-            vv_object_list(store, words[1], NULL, 1000, print_name, NULL, &more, &oc, &err);
+            vv_object_list(store, words[1], NULL, 1000, print_name, &names, &more, &oc, &err);
         print_outcome(st, NULL);
+        (void)fwrite(names.data, 1, names.len, stdout);
+        vv_buf_fini(&names);
     } else {
         (void)fprintf(stderr, "object_tool: see the top of object_tool.c\n");
         return 2;
