@@ -198,8 +198,10 @@ objs_json_kind objs_json_next(objs_json *j)
         j->some[j->depth] = false;
         return OBJS_JSON_OPEN;
     }
-    if (*j->p == '"' ? !read_string(j) : !read_word(j))
+    bool word = *j->p != '"';
+    if (word ? !read_word(j) : !read_string(j))
         return OBJS_JSON_BAD;
+    j->is_null = word && j->text[0] == 'n';
     j->done = j->depth == 0;
     return OBJS_JSON_VALUE;
 }
@@ -215,7 +217,7 @@ bool objs_json_find(vv_slice document, const char *key, char *out, size_t size)
             return found;
         if (kind == OBJS_JSON_BAD)
             return false;
-        if (kind == OBJS_JSON_VALUE && j.depth == 1 && !j.in_array[1] &&
+        if (kind == OBJS_JSON_VALUE && j.depth == 1 && !j.in_array[1] && !j.is_null &&
             strcmp(j.key[1], key) == 0 && j.text_len < size) {
             memcpy(out, j.text, j.text_len + 1);
             found = true;

@@ -30,6 +30,7 @@ typedef struct objs_json {
     bool some[OBJS_JSON_DEPTH + 1];               /* it has a member by now */
     char key[OBJS_JSON_DEPTH + 1][OBJS_JSON_KEY]; /* of the member at each depth; "" in arrays */
     bool done;
+    bool is_null;
     char text[OBJS_JSON_TEXT];
     size_t text_len;
 } objs_json;

@@ -13,24 +13,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import scripted  # noqa: E402
+from tool import expect, run_tool  # noqa: E402
 
 TOOL = sys.argv[1]
-CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | {"HOME": "/nonexistent"}
-CLEAN = {k: v for k, v in CLEAN.items() if k.lower() not in ("http_proxy", "https_proxy")}
-
-
-class Answer:
-    def __init__(self, out):
-        line, _, self.rest = out.partition(b"\n")
-        text = line.decode()
-        self.line = text
-        self.status = text.split(" ")[0]
-        self.error = text.partition(" error=")[2]
-        self.fields = dict(f.split("=", 1) for f in text.partition(" error=")[0].split(" ")[1:]
-                           if "=" in f)
-
-    def __getattr__(self, name):
-        return self.fields.get(name)
 
 
 def tool(server, *words, env=None, endpoint=None, **settings):
@@ -41,24 +26,7 @@ def tool(server, *words, env=None, endpoint=None, **settings):
     if endpoint:
         base["endpoint"] = endpoint
     base.update(settings)
-    args = [f"{k}={v}" for k, v in base.items() if v is not None]
-    r = subprocess.run([TOOL, *args, *words], capture_output=True, timeout=60,
-                       env=CLEAN | (env or {}), check=False)
-    if words[0] == "suite":
-        assert r.returncode == 0, (r.stdout + r.stderr).decode()
-        return None
-    assert r.returncode == 0, r.stderr.decode()
-    assert b"sec/ret" not in r.stdout + r.stderr, "the secret is in what was said"
-    return Answer(r.stdout)
-
-
-def expect(answer, status, **fields):
-    assert answer.status == status, f"{status}: {answer.line}"
-    words = fields.pop("says", ())
-    for word in (words,) if isinstance(words, str) else words:
-        assert word in answer.error, f"'{word}': {answer.line}"
-    for k, v in fields.items():
-        assert answer.fields.get(k) == str(v), f"{k}={v}: {answer.line}"
+    return run_tool(TOOL, base, *words, env=env, secrets=("sec/ret",))
 
 
 class Tests:
@@ -327,12 +295,12 @@ class Tests:
         for what, rows in {"order": row % b"b" + row % b"a", "twice": row % b"b" + row % b"b",
                            "unasked": row % b"zz"}.items():
             s.fail_next("list", scripted.page(200, head + rows + tail))
-            a = Answer(b"".join(l for l in [tool_raw(s, "list", "b" if what == "unasked" else "")]))
-            assert "unasked" in a.line or "out of order" in a.line, (what, a.line)
+            expect(tool(s, "list", "b" if what == "unasked" else ""), "IO", fault="answer",
+                   says="out of order or unasked")
         s.fail_next("list", scripted.page(200, head + row % b"good" + row % b"good%20 &#x41;" +
                                           tail))
-        a = tool_raw(s, "list", "")
-        assert b"good 1" in a and b"%20" not in a, a
+        a = tool(s, "list", "")
+        assert a.rest.startswith(b"good 1") and b"%20" not in a.rest, a.rest
 
     def endless_answers(self, s):
         s.fail_next("list", scripted.page(200, b"<a>" + b" " * (9 << 20)))
@@ -372,13 +340,6 @@ class Tests:
         expect(tool(s, "list", "", bucket="another"), "NOT_FOUND", code="NoSuchBucket")
         expect(tool(s, "remove", "x", bucket="another"), "NOT_FOUND", code="NoSuchBucket")
         assert not s.objects
-
-
-def tool_raw(server, *words):
-    args = ["backend=s3", "bucket=bkt", "access_key=AKID", "secret_key=sec/ret+key=",
-            f"endpoint={server.endpoint}"]
-    return subprocess.run([TOOL, *args, *words], capture_output=True, timeout=60, env=CLEAN,
-                          check=False).stdout
 
 
 def over_tls(tests, directory):
