@@ -19,6 +19,7 @@ struct cli_stream {
     cli_call *call; /* NULL once closed */
     vv_buf received;
     size_t received_at;
+    bool is_cut; /* no memory for a message: it and those behind it are lost, and that is told */
     cli_result result;
 };
 
@@ -26,6 +27,10 @@ static void on_message(void *ctx, cli_call *call, vv_slice message)
 {
     cli_stream *s = ctx;
     (void)call;
+    if (s->is_cut || vv_buf_reserve(&s->received, 4 + message.len) == NULL) {
+        s->is_cut = true;
+        return;
+    }
     vv_buf_append_le32(&s->received, (uint32_t)message.len);
     vv_buf_append_slice(&s->received, message);
 }
@@ -36,6 +41,13 @@ static void on_closed(void *ctx, cli_call *call, const cli_result *result)
     (void)call;
     s->call = NULL;
     s->result = *result;
+}
+
+static void ignore_closed(void *ctx, cli_call *call, const cli_result *result)
+{
+    (void)ctx;
+    (void)call;
+    (void)result;
 }
 
 vv_status cli_stream_open(cli_conn *conn, const char *method, int64_t timeout_ns, cli_stream **out,
@@ -59,7 +71,7 @@ vv_status cli_stream_open(cli_conn *conn, const char *method, int64_t timeout_ns
 /* The failure of a call that has ended; OK calls give st_ok. */
 static vv_status ended(const cli_stream *s, vv_status st_ok, vv_error *err)
 {
-    if (s->received.status != VV_OK)
+    if (s->is_cut)
         return vv_fail(err, VV_NO_MEMORY, "messages received and not yet read");
     if (s->result.status == VV_OK)
         return st_ok;
@@ -98,13 +110,13 @@ vv_status cli_stream_receive(cli_stream *s, bool wait, vv_buf *out, vv_error *er
         if (st != VV_OK)
             return st;
     }
-    while (wait && s->call != NULL && s->received_at == s->received.len) {
+    while (wait && s->call != NULL && !s->is_cut && s->received_at == s->received.len) {
         vv_status st = step(s, STEP_NS, err);
         if (st != VV_OK)
             return st;
     }
     if (s->received_at == s->received.len) {
-        if (s->call == NULL)
+        if (s->call == NULL || s->is_cut)
             return ended(s, VV_NOT_FOUND, err);
         return vv_fail(err, VV_TIMEOUT, "no message yet");
     }
@@ -136,6 +148,8 @@ void cli_stream_close(cli_stream *s)
         while (s->call != NULL && step(s, STEP_NS, NULL) == VV_OK)
             continue;
     }
+    if (s->call != NULL) /* its end comes when the stream is gone */
+        s->call->handler = (cli_handler){.closed = ignore_closed};
     vv_buf_fini(&s->received);
     vv_free(s);
 }

@@ -70,26 +70,11 @@ static vv_status read_list(svc_series_ask *a, vv_error *err)
 /* LABELS, or LABELS/NAME/values. */
 static vv_status read_labels(svc_series_ask *a, vv_error *err)
 {
-    static const char tail[] = "/values";
-    const size_t tail_len = sizeof tail - 1;
-    const size_t head = strlen(LABELS);
-    vv_slice path = srv_call_path(a->call);
-    vv_slice rest = vv_slice_of(path.data + head, path.len - head);
-    if (rest.len == 0)
+    const vv_slice path = srv_call_path(a->call);
+    if (path.len == strlen(LABELS))
         return svc_series_read_http(a, SVC_SERIES_NAMES, err);
-    if (rest.len < tail_len + 2 || rest.data[0] != '/' ||
-        memcmp(rest.data + rest.len - tail_len, tail, tail_len) != 0)
-        return vv_fail(err, VV_NOT_FOUND, "nothing is served there: " LABELS "/NAME/values is");
-    vv_buf name;
-    vv_buf_init(&name, rest.len);
-    bool is_right = svc_percent_decode(vv_slice_of(rest.data + 1, rest.len - tail_len - 1), &name);
-    a->name = vv_arena_dup(&a->arena, vv_buf_slice(&name));
-    vv_buf_fini(&name);
-    if (!is_right)
-        return vv_fail(err, VV_INVALID, "the name of the label: '%%' lacks its two digits");
-    if (a->name.data == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "no memory for a name");
-    return svc_series_read_http(a, SVC_SERIES_VALUES, err);
+    vv_status st = prom_label_of_path(path, LABELS "/", &a->arena, &a->name, err);
+    return st == VV_OK ? svc_series_read_http(a, SVC_SERIES_VALUES, err) : st;
 }
 
 static void list_head(svc_series_ask *a, vv_buf *out)

@@ -325,21 +325,10 @@ static vv_status answer_labels(prom_ask *a, vv_error *err)
 
 static vv_status answer_values(prom_ask *a, vv_error *err)
 {
-    static const char tail[] = "/values";
-    vv_slice path = srv_call_path(a->call);
-    size_t head = strlen(PREFIX "label/");
-    size_t tail_len = sizeof tail - 1;
-    if (path.len <= head + tail_len || memcmp(path.data + path.len - tail_len, tail, tail_len) != 0)
-        return vv_fail(err, VV_NOT_FOUND, "nothing is served there: label/NAME/values is");
-    vv_buf name;
-    vv_buf_init(&name, path.len);
-    bool is_right =
-        svc_percent_decode(vv_slice_of(path.data + head, path.len - head - tail_len), &name);
-    vv_status st = is_right ? name.status : vv_fail(err, VV_INVALID, "the name of the label: '%%'");
-    if (st == VV_OK)
-        st = answer_list(a, LISTED_VALUES, vv_buf_slice(&name), err);
-    vv_buf_fini(&name);
-    return st;
+    vv_slice name;
+    vv_status st =
+        prom_label_of_path(srv_call_path(a->call), PREFIX "label/", &a->arena, &name, err);
+    return st == VV_OK ? answer_list(a, LISTED_VALUES, name, err) : st;
 }
 
 /* Types and help texts are not kept. */

@@ -35,6 +35,10 @@ vv_slice prom_param_get(const prom_params *params, const char *name);
  * whose answers have no more. VV_INVALID names the parameter; without it *out stays. */
 VV_MUST_CHECK vv_status prom_param_time(const prom_params *params, const char *name, int64_t *out,
                                         vv_error *err);
+/** The label in a path "HEADname/values", decoded, in the arena. VV_NOT_FOUND for any other path.
+ */
+VV_MUST_CHECK vv_status prom_label_of_path(vv_slice path, const char *head, vv_arena *arena,
+                                           vv_slice *out, vv_error *err);
 /** A duration above 0: seconds with a fraction, or 1h30m. Likewise. */
 VV_MUST_CHECK vv_status prom_param_duration(const prom_params *params, const char *name,
                                             int64_t *out, vv_error *err);

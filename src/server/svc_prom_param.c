@@ -9,14 +9,15 @@
 #include "server/svc_prom.h"
 #include "server/svc_util.h"
 
-/* name or value: '+' is a blank, %XX a byte. In the arena. */
-static vv_status decode(vv_slice text, vv_arena *arena, vv_slice *out, vv_error *err)
+/* %XX is a byte, and with plus '+' a blank. In the arena. */
+static vv_status decode(const char *what, vv_slice text, bool plus, vv_arena *arena, vv_slice *out,
+                        vv_error *err)
 {
     uint8_t *p = vv_arena_alloc(arena, text.len + 1);
     if (p == NULL)
-        return vv_fail(err, VV_BUSY, "parameters: no memory left for them");
+        return vv_fail(err, VV_BUSY, "%s: no memory left for it", what);
     memcpy(p, text.data, text.len);
-    for (size_t i = 0; i < text.len; i++)
+    for (size_t i = 0; plus && i < text.len; i++)
         p[i] = p[i] == '+' ? ' ' : p[i];
     vv_buf plain;
     vv_buf_init(&plain, text.len);
@@ -27,12 +28,25 @@ static vv_status decode(vv_slice text, vv_arena *arena, vv_slice *out, vv_error 
     vv_status st = plain.status;
     vv_buf_fini(&plain);
     if (!is_right)
-        return vv_fail(err, VV_INVALID, "parameter '%.*s': '%%' is not followed by two digits",
+        return vv_fail(err, VV_INVALID, "%s '%.*s': '%%' is not followed by two digits", what,
                        (int)vv_min_u64(text.len, 60), (const char *)text.data);
     if (st != VV_OK)
-        return vv_fail(err, st, "parameters: no memory for them");
+        return vv_fail(err, st, "%s: no memory for it", what);
     *out = vv_slice_of(p, len);
     return VV_OK;
+}
+
+vv_status prom_label_of_path(vv_slice path, const char *head, vv_arena *arena, vv_slice *out,
+                             vv_error *err)
+{
+    static const char tail[] = "/values";
+    const size_t head_len = strlen(head);
+    const size_t tail_len = sizeof tail - 1;
+    if (path.len <= head_len + tail_len || memcmp(path.data, head, head_len) != 0 ||
+        memcmp(path.data + path.len - tail_len, tail, tail_len) != 0)
+        return vv_fail(err, VV_NOT_FOUND, "nothing is served there: %sNAME/values is", head);
+    return decode("label", vv_slice_of(path.data + head_len, path.len - head_len - tail_len), false,
+                  arena, out, err);
 }
 
 static vv_status add(prom_params *params, vv_slice text, vv_arena *arena, vv_error *err)
@@ -43,9 +57,11 @@ static vv_status add(prom_params *params, vv_slice text, vv_arena *arena, vv_err
     if (params->count == PROM_PARAMS_MAX)
         return vv_fail(err, VV_INVALID, "over %u parameters", PROM_PARAMS_MAX);
     prom_param *p = &params->items[params->count];
-    vv_status st = decode(vv_slice_of(text.data, name_len), arena, &p->name, err);
+    vv_status st =
+        decode("parameter", vv_slice_of(text.data, name_len), true, arena, &p->name, err);
     if (st == VV_OK)
-        st = decode(vv_slice_of(text.data + skip, text.len - skip), arena, &p->value, err);
+        st = decode("parameter", vv_slice_of(text.data + skip, text.len - skip), true, arena,
+                    &p->value, err);
     params->count += st == VV_OK;
     return st;
 }

@@ -43,25 +43,44 @@ static bool read_matcher(vv_slice bytes, vv_matcher *out)
     return ok && r.fault == WIRE_GOOD;
 }
 
+/* A request that is well-formed and not taken all the same. False, as the takers answer. */
+static bool refuse_over(svc_series_ask *a, unsigned max, const char *what)
+{
+    a->failed = vv_fail(&a->why, VV_INVALID, "over %u %s", max, what);
+    return false;
+}
+
+static bool refuse_memory(svc_series_ask *a)
+{
+    a->failed = vv_fail(&a->why, VV_NO_MEMORY, "no memory for it: ask for less");
+    return false;
+}
+
 /* Where the repeated field of matchers goes on. */
 static bool take_matcher(svc_series_ask *a, const wire_field *f)
 {
-    if (f->type != WIRE_BYTES || a->matcher_count == MATCHERS_MAX)
+    if (f->type != WIRE_BYTES)
         return false;
+    if (a->matcher_count == MATCHERS_MAX)
+        return refuse_over(a, MATCHERS_MAX, "matchers");
     if (a->matchers == NULL)
         a->matchers = svc_series_alloc(a, MATCHERS_MAX * sizeof *a->matchers);
-    return a->matchers != NULL && read_matcher(f->bytes, &a->matchers[a->matcher_count++]);
+    if (a->matchers == NULL)
+        return refuse_memory(a);
+    return read_matcher(f->bytes, &a->matchers[a->matcher_count++]);
 }
 
 static bool take_group(svc_series_ask *a, const wire_field *f)
 {
     vv_slice *groups = (vv_slice *)(uintptr_t)a->query.group_by;
-    if (f->type != WIRE_BYTES || a->query.group_count == GROUPS_MAX)
+    if (f->type != WIRE_BYTES)
         return false;
+    if (a->query.group_count == GROUPS_MAX)
+        return refuse_over(a, GROUPS_MAX, "labels to group by");
     if (groups == NULL)
         groups = svc_series_alloc(a, GROUPS_MAX * sizeof *groups);
     if (groups == NULL)
-        return false;
+        return refuse_memory(a);
     a->query.group_by = groups;
     a->query.is_grouped = true;
     groups[a->query.group_count++] = f->bytes;
@@ -166,8 +185,8 @@ static vv_status read_request(svc_series_ask *a, svc_series_kind kind, const cha
     a->kind = kind;
     while (ok && wire_next(&r, &f) > 0)
         ok = take(a, &f);
-    if (a->matcher_count == MATCHERS_MAX)
-        return vv_fail(err, VV_INVALID, "%s: %u matchers or more", name, MATCHERS_MAX);
+    if (a->failed != VV_OK)
+        return vv_fail(err, a->failed, "%s: %s", name, a->why.msg);
     return ok && r.fault == WIRE_GOOD ? VV_OK : svc_kv_fail_malformed(name, err);
 }
 

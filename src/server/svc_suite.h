@@ -30,11 +30,13 @@ typedef struct svc_suite_options {
     const char *host;         /* what is listened on, and connected to; NULL: 127.0.0.1 */
     vv_durability durability; /* default: sync */
     svc_txn_limits txns;
-    vv_env *env; /* the store's world, kept by the caller; NULL: a directory of its own */
+    vv_env *env;   /* the store's world, kept by the caller; NULL: a directory of its own */
+    bool may_fail; /* the store: closing it may say so */
 } svc_suite_options;
 
 typedef struct svc_suite {
     char dir[64];
+    bool may_fail;
     char address[32];
     node n;
     srv_method methods[SUITE_METHODS_MAX];
