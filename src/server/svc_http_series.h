@@ -25,7 +25,11 @@ VV_MUST_CHECK vv_status svc_series_int(const prom_params *params, const char *na
 VV_MUST_CHECK vv_status svc_series_choice(const prom_params *params, const char *name,
                                           const char *const *names, size_t count, unsigned *out,
                                           vv_error *err);
-/** Everything that /api/v1/series/query takes; the kinds of lists take a part of it. */
+/** Everything that /api/v1/series/query takes; the kinds of lists take a part of it. Of the node it
+ * asks the time. */
+VV_MUST_CHECK vv_status svc_series_take_params(svc_series_ask *a, svc_series_kind kind,
+                                               const prom_params *params, vv_error *err);
+/** The same out of the call. */
 VV_MUST_CHECK vv_status svc_series_read_http(svc_series_ask *a, svc_series_kind kind,
                                              vv_error *err);
 

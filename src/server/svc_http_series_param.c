@@ -289,20 +289,26 @@ static vv_status take_delete(svc_series_ask *a, const prom_params *params, vv_er
     return st == VV_OK ? take_range(a, params, err) : st;
 }
 
+vv_status svc_series_take_params(svc_series_ask *a, svc_series_kind kind, const prom_params *params,
+                                 vv_error *err)
+{
+    a->kind = kind;
+    a->ref.tenant = prom_param_get(params, "tenant");
+    a->ref.table = prom_param_get(params, "table");
+    vv_status st = take_matchers(a, params, err);
+    if (st == VV_OK && kind == SVC_SERIES_QUERY)
+        st = take_query(a, params, err);
+    if (st == VV_OK && kind == SVC_SERIES_DELETE)
+        st = take_delete(a, params, err);
+    if (st == VV_OK && kind != SVC_SERIES_QUERY && kind != SVC_SERIES_DELETE)
+        st = svc_series_uint(params, "limit", UINT64_MAX, &a->limit, err);
+    return st;
+}
+
 vv_status svc_series_read_http(svc_series_ask *a, svc_series_kind kind, vv_error *err)
 {
     prom_params params;
     a->kind = kind;
     vv_status st = svc_series_params(a, &params, err);
-    a->ref.tenant = st == VV_OK ? prom_param_get(&params, "tenant") : a->ref.tenant;
-    a->ref.table = st == VV_OK ? prom_param_get(&params, "table") : a->ref.table;
-    if (st == VV_OK)
-        st = take_matchers(a, &params, err);
-    if (st == VV_OK && kind == SVC_SERIES_QUERY)
-        st = take_query(a, &params, err);
-    if (st == VV_OK && kind == SVC_SERIES_DELETE)
-        st = take_delete(a, &params, err);
-    if (st == VV_OK && kind != SVC_SERIES_QUERY && kind != SVC_SERIES_DELETE)
-        st = svc_series_uint(&params, "limit", UINT64_MAX, &a->limit, err);
-    return st;
+    return st == VV_OK ? svc_series_take_params(a, kind, &params, err) : st;
 }

@@ -99,6 +99,10 @@ void svc_series_ask_half_close(srv_call *call);
 void svc_series_ask_drained(srv_call *call);
 void svc_series_ask_closed(srv_call *call);
 
+/** The request of varve.v1.Series in a->msg, into the question (svc_series_query.c). Looks at no
+ * node. VV_INVALID, VV_NO_MEMORY. */
+VV_MUST_CHECK vv_status svc_series_read(svc_series_ask *a, svc_series_kind kind, vv_error *err);
+
 /** What is in a->out is a message of its own: for blocks that become several. */
 VV_MUST_CHECK vv_status svc_series_cut(svc_series_ask *a, vv_error *err);
 /** Memory of the question, until it is answered. NULL: there is none left. */

@@ -176,46 +176,55 @@ static bool take_delete(svc_series_ask *a, const wire_field *f)
     return f->number != 5 || svc_kv_take_bool(f, &a->drops);
 }
 
-static vv_status read_request(svc_series_ask *a, svc_series_kind kind, const char *name,
-                              bool (*take)(svc_series_ask *a, const wire_field *f), vv_error *err)
+vv_status svc_series_read(svc_series_ask *a, svc_series_kind kind, vv_error *err)
 {
+    static const struct {
+        const char *name;
+        bool (*take)(svc_series_ask *a, const wire_field *f);
+    } requests[] = {
+        [SVC_SERIES_QUERY] = {"QuerySeriesRequest", take_query},
+        [SVC_SERIES_LATEST] = {"LatestRequest", take_list},
+        [SVC_SERIES_LIST] = {"ListSeriesRequest", take_list},
+        [SVC_SERIES_NAMES] = {"LabelValuesRequest", take_values},
+        [SVC_SERIES_VALUES] = {"LabelValuesRequest", take_values},
+        [SVC_SERIES_DELETE] = {"DeleteSamplesRequest", take_delete},
+    };
     wire_reader r = wire_reader_of(a->msg.data);
     wire_field f = {0};
     bool ok = true;
     a->kind = kind;
     while (ok && wire_next(&r, &f) > 0)
-        ok = take(a, &f);
+        ok = requests[kind].take(a, &f);
     if (a->failed != VV_OK)
-        return vv_fail(err, a->failed, "%s: %s", name, a->why.msg);
-    return ok && r.fault == WIRE_GOOD ? VV_OK : svc_kv_fail_malformed(name, err);
+        return vv_fail(err, a->failed, "%s: %s", requests[kind].name, a->why.msg);
+    if (kind == SVC_SERIES_VALUES && a->name.len == 0)
+        a->kind = SVC_SERIES_NAMES;
+    return ok && r.fault == WIRE_GOOD ? VV_OK : svc_kv_fail_malformed(requests[kind].name, err);
 }
 
 static vv_status read_query(svc_series_ask *a, vv_error *err)
 {
-    return read_request(a, SVC_SERIES_QUERY, "QuerySeriesRequest", take_query, err);
+    return svc_series_read(a, SVC_SERIES_QUERY, err);
 }
 
 static vv_status read_latest(svc_series_ask *a, vv_error *err)
 {
-    return read_request(a, SVC_SERIES_LATEST, "LatestRequest", take_list, err);
+    return svc_series_read(a, SVC_SERIES_LATEST, err);
 }
 
 static vv_status read_list(svc_series_ask *a, vv_error *err)
 {
-    return read_request(a, SVC_SERIES_LIST, "ListSeriesRequest", take_list, err);
+    return svc_series_read(a, SVC_SERIES_LIST, err);
 }
 
 static vv_status read_values(svc_series_ask *a, vv_error *err)
 {
-    vv_status st = read_request(a, SVC_SERIES_VALUES, "LabelValuesRequest", take_values, err);
-    if (a->name.len == 0)
-        a->kind = SVC_SERIES_NAMES;
-    return st;
+    return svc_series_read(a, SVC_SERIES_VALUES, err);
 }
 
 static vv_status read_delete(svc_series_ask *a, vv_error *err)
 {
-    return read_request(a, SVC_SERIES_DELETE, "DeleteSamplesRequest", take_delete, err);
+    return svc_series_read(a, SVC_SERIES_DELETE, err);
 }
 
 /* ---- answers ---- */
