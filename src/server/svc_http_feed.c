@@ -100,7 +100,7 @@ static vv_status open_lines(svc_series_write *w, vv_error *err)
 {
     const bool v2 = is_v2(w->call);
     vv_slice precision;
-    w->tenant = vv_slice_str(w->n->series_tenant);
+    w->tenant = vv_slice_str(GATE_NAME_DEFAULT);
     vv_status st = take_param(w, v2 ? "bucket" : "db", &w->table, err);
     if (st == VV_OK && w->table.len == 0)
         return vv_fail(err, VV_INVALID,
@@ -227,10 +227,7 @@ static vv_status open_remote(svc_series_write *w, vv_error *err)
         st = take_durability(w, err);
     if (st != VV_OK)
         return st;
-    if (w->tenant.len == 0)
-        w->tenant = vv_slice_str(w->table.len == 0 ? w->n->series_tenant : GATE_NAME_DEFAULT);
-    if (w->table.len == 0)
-        w->table = vv_slice_str(w->n->series_table);
+    svc_series_names(w->n, &w->tenant, &w->table);
     if (encoding.len > 0 && !vv_slice_eq(encoding, vv_slice_str("snappy")))
         return vv_fail(err, VV_INVALID, "content-encoding: remote write is sent with snappy");
     if (is_remote_2(w->call))

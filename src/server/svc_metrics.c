@@ -24,16 +24,43 @@ static void head(vv_buf *out, const char *name, const char *type, const char *he
     vv_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
+static void figure(vv_buf *out, const char *name, const char *type, const char *help, double value)
+{
+    head(out, name, type, help);
+    vv_buf_printf(out, "%s %.17g\n", name, value);
+}
+
 static void gauge(vv_buf *out, const char *name, const char *help, double value)
 {
-    head(out, name, "gauge", help);
-    vv_buf_printf(out, "%s %.17g\n", name, value);
+    figure(out, name, "gauge", help, value);
 }
 
 static void counter(vv_buf *out, const char *name, const char *help, double value)
 {
-    head(out, name, "counter", help);
-    vv_buf_printf(out, "%s %.17g\n", name, value);
+    figure(out, name, "counter", help, value);
+}
+
+/* What a family of figures has in braces, and how its values are called: by their place when there
+ * are no names. */
+typedef struct family {
+    const char *label;
+    const char *const *names;
+    size_t first;       /* values before it are left out */
+    const char *suffix; /* of a place; NULL: none */
+} family;
+
+static void figures(vv_buf *out, const char *name, const char *type, const char *help,
+                    const family *by, const uint64_t *values, size_t count)
+{
+    head(out, name, type, help);
+    for (size_t i = by->first; i < count; i++) {
+        vv_buf_printf(out, "%s{%s=\"", name, by->label);
+        if (by->names != NULL)
+            vv_buf_append_str(out, by->names[i]);
+        else
+            vv_buf_printf(out, "%zu%s", i, by->suffix == NULL ? "" : by->suffix);
+        vv_buf_printf(out, "\"} %" PRIu64 "\n", values[i]);
+    }
 }
 
 static double seconds(uint64_t ns)
@@ -65,9 +92,7 @@ static void histogram(vv_buf *out, const char *name, const char *help, const vv_
 static void by_level(vv_buf *out, const char *name, const char *type, const char *help,
                      const uint64_t values[LEVELS])
 {
-    head(out, name, type, help);
-    for (size_t i = 0; i < LEVELS; i++)
-        vv_buf_printf(out, "%s{level=\"%zu\"} %" PRIu64 "\n", name, i, values[i]);
+    figures(out, name, type, help, &(family){.label = "level"}, values, LEVELS);
 }
 
 static void levels(vv_buf *out, const vv_stats *s)
@@ -88,10 +113,11 @@ static void memory(vv_buf *out, const vv_stats *s)
     gauge(out, "varve_memory_limit_bytes", "storage.memory_limit.", (double)s->memory_limit);
     gauge(out, "varve_memory_used_bytes", "Bytes accounted against storage.memory_limit.",
           (double)s->memory_used);
-    head(out, "varve_memory_part_bytes", "gauge", "The same, by part.");
+    const char *parts[VV_BUDGET_PARTS];
     for (int i = 0; i < VV_BUDGET_PARTS; i++)
-        vv_buf_printf(out, "varve_memory_part_bytes{part=\"%s\"} %" PRIu64 "\n",
-                      vv_budget_part_name((vv_budget_part)i), s->memory_part[i]);
+        parts[i] = vv_budget_part_name((vv_budget_part)i);
+    figures(out, "varve_memory_part_bytes", "gauge", "The same, by part.",
+            &(family){.label = "part", .names = parts}, s->memory_part, VV_BUDGET_PARTS);
 }
 
 static void writes(vv_buf *out, const vv_stats *s)
@@ -190,9 +216,8 @@ static void files(vv_buf *out, const vv_stats *s)
 static void by_rank(vv_buf *out, const char *name, const char *help, const uint64_t values[4])
 {
     static const char *const ranks[] = {"log", "read", "flush", "compaction"};
-    head(out, name, "counter", help);
-    for (size_t i = 0; i < ARRAY_LEN(ranks); i++)
-        vv_buf_printf(out, "%s{rank=\"%s\"} %" PRIu64 "\n", name, ranks[i], values[i]);
+    figures(out, name, "counter", help, &(family){.label = "rank", .names = ranks}, values,
+            ARRAY_LEN(ranks));
 }
 
 static void transfers(vv_buf *out, const vv_stats *s)
@@ -309,13 +334,11 @@ static void transport(vv_buf *out, node *n)
             (double)s.protocol_errors);
     counter(out, "varve_deadline_exceeded_total", "Calls whose deadline passed.",
             (double)s.deadline_exceeded);
-    head(out, "varve_grpc_finished_total", "counter", "gRPC calls finished, by status code.");
-    for (size_t i = 0; i < ARRAY_LEN(s.status); i++)
-        vv_buf_printf(out, "varve_grpc_finished_total{code=\"%zu\"} %" PRIu64 "\n", i, s.status[i]);
-    head(out, "varve_http_finished_total", "counter", "HTTP calls finished, by status class.");
-    for (size_t i = 1; i < ARRAY_LEN(s.http_status); i++)
-        vv_buf_printf(out, "varve_http_finished_total{class=\"%zuxx\"} %" PRIu64 "\n", i,
-                      s.http_status[i]);
+    figures(out, "varve_grpc_finished_total", "counter", "gRPC calls finished, by status code.",
+            &(family){.label = "code"}, s.status, ARRAY_LEN(s.status));
+    figures(out, "varve_http_finished_total", "counter", "HTTP calls finished, by status class.",
+            &(family){.label = "class", .first = 1, .suffix = "xx"}, s.http_status,
+            ARRAY_LEN(s.http_status));
 }
 
 static void process(vv_buf *out, node *n)
@@ -353,14 +376,8 @@ static int put_tenant(void *ctx, const vv_table_info *info)
     if (info->kind != VV_TABLE_SERIES || strcmp(info->tenant, t->last) == 0)
         return 0;
     const gate_identity node_itself = {.loopback = true}; /* the scrape is authorized already */
-    const gate_op op = {.kind = GATE_READ,
-                        .tenant = vv_slice_str(info->tenant),
-                        .table = vv_slice_str(info->name),
-                        .to_last = true};
-    gate_grant grant;
-    vv_status st = gate_authorize(t->n->gate, &node_itself, &op, 1, &grant, NULL);
-    if (st == VV_OK)
-        st = gate_find_table(&grant, 0, VV_TABLE_SERIES, &table, NULL);
+    vv_status st = svc_find_series(t->n, &node_itself, GATE_READ, vv_slice_str(info->tenant),
+                                   vv_slice_str(info->name), &table, NULL);
     if (st == VV_OK)
         st = vv_series_count(table, &in_table, &of_tenant, NULL);
     vv_table_close(table);

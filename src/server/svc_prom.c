@@ -67,23 +67,11 @@ static void begin_data(prom_ask *a, uint64_t size_max)
 /* The table, or none: nothing was written to it yet. */
 static vv_status open_table(prom_ask *a, vv_error *err)
 {
-    vv_slice tenant = prom_param_get(&a->params, "tenant");
-    vv_slice table = prom_param_get(&a->params, "table");
-    gate_identity who = svc_identity(a->call);
-    gate_op op = {.kind = GATE_READ,
-                  .tenant = tenant.data != NULL ? tenant : vv_slice_str(a->n->series_tenant),
-                  .table = table.data != NULL ? table : vv_slice_str(a->n->series_table),
-                  .to_last = true};
-    gate_grant grant;
-    vv_status st = gate_authorize(a->n->gate, &who, &op, 1, &grant, err);
-    if (st == VV_OK)
-        st = gate_find_table(&grant, 0, VV_TABLE_SERIES, &a->table, err);
-    if (st == VV_NOT_FOUND && table.data == NULL)
-        return VV_OK;
-    if (st == VV_OK && vv_table_kind_of(a->table) != VV_TABLE_SERIES)
-        return vv_fail(err, VV_INVALID, "table '%.*s' holds no series", (int)op.table.len,
-                       (const char *)op.table.data);
-    return st;
+    const gate_identity who = svc_identity(a->call);
+    const vv_slice table = prom_param_get(&a->params, "table");
+    vv_status st = svc_find_series(a->n, &who, GATE_READ, prom_param_get(&a->params, "tenant"),
+                                   table, &a->table, err);
+    return st == VV_NOT_FOUND && table.len == 0 ? VV_OK : st;
 }
 
 static vv_status no_samples(void *ctx, const vv_matcher *matchers, size_t matcher_count,
@@ -172,6 +160,22 @@ typedef struct listing {
     vv_status status;
 } listing;
 
+/* Room for one more item of so many bytes behind count of them. */
+static bool make_room(listing *l, void **items, size_t count, size_t *cap, size_t item_size)
+{
+    if (count < *cap)
+        return true;
+    size_t more = *cap == 0 ? 64 : *cap * 2;
+    void *grown = vv_realloc(*items, more * item_size);
+    if (grown == NULL) {
+        l->status = VV_NO_MEMORY;
+        return false;
+    }
+    *items = grown;
+    *cap = more;
+    return true;
+}
+
 static int add_series(void *ctx, const vv_series_info *info)
 {
     listing *l = ctx;
@@ -187,15 +191,10 @@ static int add_series(void *ctx, const vv_series_info *info)
         return 0;
     if (l->count == l->count_max)
         return 1;
-    if (l->seen_count == l->seen_cap) {
-        size_t cap = l->seen_cap == 0 ? 64 : l->seen_cap * 2;
-        uint64_t *seen = vv_realloc(l->seen, cap * sizeof *seen);
-        l->status = seen == NULL ? VV_NO_MEMORY : l->status;
-        if (seen == NULL)
-            return 1;
-        l->seen = seen;
-        l->seen_cap = cap;
-    }
+    void *seen = l->seen;
+    if (!make_room(l, &seen, l->seen_count, &l->seen_cap, sizeof *l->seen))
+        return 1;
+    l->seen = seen;
     memmove(l->seen + lower + 1, l->seen + lower, (l->seen_count - lower) * sizeof *l->seen);
     l->seen[lower] = info->id;
     l->seen_count++;
@@ -209,15 +208,10 @@ static int add_series(void *ctx, const vv_series_info *info)
 static int add_text(void *ctx, vv_slice text)
 {
     listing *l = ctx;
-    if (l->text_count == l->text_cap) {
-        size_t cap = l->text_cap == 0 ? 64 : l->text_cap * 2;
-        vv_slice *more = vv_realloc(l->text, cap * sizeof *more);
-        l->status = more == NULL ? VV_NO_MEMORY : l->status;
-        if (more == NULL)
-            return 1;
-        l->text = more;
-        l->text_cap = cap;
-    }
+    void *texts = l->text;
+    if (!make_room(l, &texts, l->text_count, &l->text_cap, sizeof *l->text))
+        return 1;
+    l->text = texts;
     vv_slice copy = vv_arena_dup(&l->a->arena, text);
     l->status = copy.data == NULL ? VV_BUSY : l->status;
     if (copy.data != NULL)

@@ -91,25 +91,9 @@ static vv_status wrote(svc_series_ask *a, bool is_held, vv_error *err)
 
 static vv_status open_table(svc_series_ask *a, vv_error *err)
 {
-    gate_identity who = svc_identity(a->call);
-    svc_table_ref ref = a->ref;
-    gate_grant grant;
-    if (ref.table.len == 0) {
-        ref.table = vv_slice_str(a->n->series_table);
-        if (ref.tenant.len == 0)
-            ref.tenant = vv_slice_str(a->n->series_tenant);
-    }
-    gate_op op = {.kind = a->kind == SVC_SERIES_DELETE ? GATE_WRITE : GATE_READ,
-                  .tenant = ref.tenant,
-                  .table = ref.table,
-                  .to_last = true};
-    vv_status st = gate_authorize(a->n->gate, &who, &op, 1, &grant, err);
-    if (st == VV_OK)
-        st = gate_find_table(&grant, 0, VV_TABLE_SERIES, &a->table, err);
-    if (st == VV_OK && vv_table_kind_of(a->table) != VV_TABLE_SERIES)
-        st = vv_fail(err, VV_INVALID, "table '%.*s' holds no series", (int)ref.table.len,
-                     (const char *)ref.table.data);
-    return st;
+    const gate_identity who = svc_identity(a->call);
+    return svc_find_series(a->n, &who, a->kind == SVC_SERIES_DELETE ? GATE_WRITE : GATE_READ,
+                           a->ref.tenant, a->ref.table, &a->table, err);
 }
 
 /* End the walk where the answer cannot grow, or has all that was asked for. */

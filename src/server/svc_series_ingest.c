@@ -44,10 +44,7 @@ static vv_status open_columns(svc_series_write *w, vv_error *err)
         return st;
     w->tenant = w->columns->tenant;
     w->table = w->columns->table;
-    if (w->table.len == 0) {
-        w->table = vv_slice_str(w->n->series_table);
-        w->tenant = w->tenant.len == 0 ? vv_slice_str(w->n->series_tenant) : w->tenant;
-    }
+    svc_series_names(w->n, &w->tenant, &w->table);
     w->durability = VV_DURABLE_SYNC;
     if (w->columns->durability.len > 0)
         st = ingest_durability_parse(w->columns->durability, &w->durability, err);

@@ -33,6 +33,34 @@ size_t svc_add_methods(const srv_method *rows, size_t count, node *n, srv_method
     return i;
 }
 
+void svc_series_names(const node *n, vv_slice *tenant, vv_slice *table)
+{
+    if (tenant->len == 0)
+        *tenant = vv_slice_str(table->len == 0 ? n->series_tenant : GATE_NAME_DEFAULT);
+    if (table->len == 0)
+        *table = vv_slice_str(n->series_table);
+}
+
+vv_status svc_find_series(const node *n, const gate_identity *who, gate_kind kind, vv_slice tenant,
+                          vv_slice table, vv_table **out, vv_error *err)
+{
+    svc_series_names(n, &tenant, &table);
+    const gate_op op = {.kind = kind, .tenant = tenant, .table = table, .to_last = true};
+    gate_grant grant;
+    vv_table *found = NULL;
+    vv_status st = gate_authorize(n->gate, who, &op, 1, &grant, err);
+    if (st == VV_OK)
+        st = gate_find_table(&grant, 0, VV_TABLE_SERIES, &found, err);
+    if (st == VV_OK && vv_table_kind_of(found) != VV_TABLE_SERIES) {
+        st = vv_fail(err, VV_INVALID, "table '%.*s' holds no series", (int)table.len,
+                     (const char *)table.data);
+        vv_table_close(found);
+    }
+    if (st == VV_OK)
+        *out = found;
+    return st;
+}
+
 static int hex_digit(uint8_t c)
 {
     if (c >= '0' && c <= '9')

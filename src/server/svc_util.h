@@ -25,6 +25,16 @@ bool svc_percent_decode(vv_slice text, vv_buf *out);
  * first when it is there twice. */
 vv_slice svc_query_value(vv_slice query, const char *name);
 
+/** What a request about series means that leaves names out: without a table `series.table`, with
+ * the tenant of that unless it names one; of any other table the tenant "default". */
+void svc_series_names(const node *n, vv_slice *tenant, vv_slice *table);
+
+/** The series table of these names, as svc_series_names has them, to read or to write what is in
+ * it. VV_INVALID: it holds no series. Gives *out: vv_table_close. */
+VV_MUST_CHECK vv_status svc_find_series(const node *n, const gate_identity *who, gate_kind kind,
+                                        vv_slice tenant, vv_slice table, vv_table **out,
+                                        vv_error *err);
+
 /** All of text as decimal digits. False when it is not, or over UINT64_MAX. */
 bool svc_parse_uint(vv_slice text, uint64_t *out);
 
