@@ -25,7 +25,7 @@ typedef struct args {
 } args;
 
 static const cmd_opt opts[] = {
-    {"kind", 'k', CMD_CHOICE, offsetof(args, kind), "kv|record|series", "of create; default kv"},
+    {"kind", 'k', CMD_CHOICE, offsetof(args, kind), "kv|record|series|stream", "of create; default kv"},
     {"retention", 0, CMD_DURATION, offsetof(args, retention_ns), "TIME",
      "of create: how long old versions can be read; default 0 for kv, 1h for record"},
     {"no-retention", 0, CMD_FLAG, offsetof(args, no_retention), NULL,
@@ -100,6 +100,7 @@ static int print_table(void *ctx, const store_table_info *t)
                    t->kind == VV_TABLE_KV       ? "kv"
                    : t->kind == VV_TABLE_RECORD ? "record"
                    : t->kind == VV_TABLE_SERIES ? "series"
+                   : t->kind == VV_TABLE_STREAM ? "stream"
                                                 : "unknown");
     out_cell series[SERIES_COLUMNS];
     series_cells(t, series);
@@ -135,6 +136,8 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
         kind = VV_TABLE_RECORD;
     else if (a->kind != NULL && strcmp(a->kind, "series") == 0)
         kind = VV_TABLE_SERIES;
+    else if (a->kind != NULL && strcmp(a->kind, "stream") == 0)
+        kind = VV_TABLE_STREAM;
     store_table_spec spec = {.kind = (int)kind,
                              .series = {.keep_ns = a->keep_ns,
                                         .late_ns = a->late_ns,

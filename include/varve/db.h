@@ -151,6 +151,7 @@ typedef enum vv_table_kind {
     VV_TABLE_KV = 1,     /* bytes to bytes */
     VV_TABLE_RECORD = 2, /* typed records (record.h), indexed by their timestamp */
     VV_TABLE_SERIES = 3, /* samples of time series (series.h) */
+    VV_TABLE_STREAM = 4, /* messages with offsets (stream.h) */
 } vv_table_kind;
 
 /* How the files of a table are compressed. */
@@ -177,13 +178,20 @@ typedef struct vv_table_options {
                             the table; at most the store's shard_count. Default 1: the table lies
                             whole on the shard of its tenant, and its batches and transactions span
                             all keys. Fixed when the table is made */
-    /* Of series tables alone; otherwise VV_INVALID unless 0. */
-    int64_t retention_ns;           /* samples older than now minus this are gone; 0: none ever */
+    /* Of series tables, retention_ns of stream tables too; otherwise VV_INVALID unless 0. */
+    int64_t retention_ns;           /* samples older than now minus this are gone, and messages
+                                       received before; 0: none ever */
     int64_t out_of_order_ns;        /* samples behind the newest by more count as late; 0: 1 h */
     int64_t future_ns;              /* samples ahead of now by more are refused; 0: 1 day */
     bool no_rollups;                /* aggregates are worked out of samples alone */
     int64_t rollup_retention_ns[2]; /* of minutes and of hours; 0: as retention_ns; INT64_MAX: they
                                        are kept for ever; else more than out_of_order_ns */
+    /* Of stream tables alone, likewise. */
+    uint64_t retention_bytes;      /* of each partition: the oldest messages beyond go; 0: none */
+    uint64_t message_size_max;     /* bytes of a message; 0: VV_STREAM_MESSAGE_MAX */
+    int64_t producer_retention_ns; /* a producer that was silent for so long is forgotten, and what
+                                      it sends again then is new; 0: 1 day */
+    uint32_t producers_max;        /* remembered in each partition; 0: 10,000 */
 } vv_table_options;
 
 #define VV_VALUES_INLINE UINT64_MAX
@@ -218,11 +226,15 @@ typedef struct vv_table_info {
     vv_compression compression;
     uint64_t value_threshold; /* as it was created: 0 is the default */
     uint32_t partitions;      /* 1: all of it lies on `shard`; more: the first of them does */
-    int64_t retention_ns;     /* of series tables, in force */
+    int64_t retention_ns;     /* of series and stream tables, in force */
     int64_t out_of_order_ns;
     int64_t future_ns;
     bool no_rollups;
     int64_t rollup_retention_ns[2]; /* of minutes and hours; 0: for ever */
+    uint64_t retention_bytes;       /* of stream tables, like the next three, in force */
+    uint64_t message_size_max;
+    int64_t producer_retention_ns;
+    uint32_t producers_max;
 } vv_table_info;
 
 /**

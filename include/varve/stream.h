@@ -117,8 +117,8 @@ typedef struct vv_stream_append_result {
  * @return VV_INVALID names the message that is malformed or over a limit, or two keys that belong
  *         to different partitions. With a producer: VV_OK and duplicate when it was written before,
  *         durable as asked by now; VV_CONFLICT when sequence lies ahead of what is expected (a gap,
- *         named) or only a part of the messages was written before. VV_BUSY when the partition has
- *         producers_max producers already. Otherwise as vv_write.
+ *         named) or only a part of the messages was written before. VV_NO_SPACE when the partition
+ *         remembers producers_max producers already. Otherwise as vv_write.
  *
  * A producer that is not known may begin at any sequence. One that was silent for
  * producer_retention_ns is forgotten. Cost: one entry of the log; producers share its sync.
@@ -176,6 +176,7 @@ typedef struct vv_stream_read_options {
     uint64_t messages_max;       /* then the cursor ends; 0: no bound */
     uint64_t bytes_max;          /* of the messages: it ends before the one that would pass it, but
                                     gives one at least; 0: no bound */
+    const char *archive;         /* read this archive (db.h) instead of a snapshot; NULL: none */
 } vv_stream_read_options;
 
 #ifndef __cplusplus
@@ -229,9 +230,9 @@ VV_API VV_MUST_CHECK vv_status vv_stream_find(vv_table *table, uint32_t partitio
 
 typedef struct vv_stream_tail vv_stream_tail;
 
-/** Follow a partition from a place on. opt as for a cursor, but for its snapshot, which must be
- * NULL; messages_max and bytes_max bound what is read in one go. Pins nothing between two calls.
- * Gives *out: vv_stream_tail_close. */
+/** Follow a partition from a place on. opt as for a cursor, but without snapshot and archive;
+ * messages_max (0: 1,000) and bytes_max (0: 1 MiB) bound what is read in one go, and is pinned
+ * while it is given out. Whoever waits pins nothing. Gives *out: vv_stream_tail_close. */
 VV_API VV_MUST_CHECK vv_status vv_stream_tail_open(vv_table *table,
                                                    const vv_stream_read_options *opt,
                                                    vv_stream_tail **out, vv_error *err);

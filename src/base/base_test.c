@@ -42,6 +42,27 @@ static void prop_crc32c_forms_agree_and_extend(void **state)
     }
 }
 
+/* Bytes in the middle are changed; the sum of the whole is corrected by what they make of it. */
+static void prop_crc32c_is_corrected_by_a_change(void **state)
+{
+    (void)state;
+    vv_rng rng;
+    vv_rng_init(&rng, vv_test_seed(3));
+    static uint8_t data[70000];
+    vv_rng_bytes(&rng, data, sizeof data);
+    for (int i = 0; i < 500; i++) {
+        size_t len = 1 + vv_rng_below(&rng, i < 100 ? 40 : sizeof data);
+        size_t at = vv_rng_below(&rng, len);
+        size_t n = 1 + vv_rng_below(&rng, len - at < 60 ? len - at : 60);
+        uint32_t whole = vv_crc32c(0, data, len);
+        uint32_t before = vv_crc32c(0, data + at, n);
+        vv_rng_bytes(&rng, data + at, n);
+        uint32_t difference = before ^ vv_crc32c(0, data + at, n);
+        assert_int_equal(whole ^ vv_crc32c_zeros(difference, len - at - n),
+                         vv_crc32c(0, data, len));
+    }
+}
+
 static void prop_varint_round_trip(void **state)
 {
     (void)state;
@@ -234,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc32c_known_answers),
         cmocka_unit_test(prop_crc32c_forms_agree_and_extend),
+        cmocka_unit_test(prop_crc32c_is_corrected_by_a_change),
         cmocka_unit_test(prop_varint_round_trip),
         cmocka_unit_test(errors_grow_to_the_front),
         cmocka_unit_test(hist_percentiles_are_within_a_step),

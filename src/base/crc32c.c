@@ -20,6 +20,7 @@
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static uint32_t slice_table[8][256];
 static uint32_t lane_shift[4][256]; /* shift by LANE zero bytes */
+static uint32_t zeros_power[64];    /* x^(8 * 2^n) modulo the polynomial */
 static bool have_sse42;
 
 static uint32_t shift_by_zeros(uint32_t crc, size_t bytes)
@@ -27,6 +28,17 @@ static uint32_t shift_by_zeros(uint32_t crc, size_t bytes)
     while (bytes-- > 0)
         crc = (crc >> 8) ^ slice_table[0][crc & 0xff];
     return crc;
+}
+
+/* a * b modulo the polynomial; bit 31 is x^0. */
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (uint32_t bit = UINT32_C(1) << 31; bit != 0; bit >>= 1) {
+        product ^= b & (0 - (uint32_t)((a & bit) != 0));
+        b = (b >> 1) ^ (POLY & (0 - (b & 1)));
+    }
+    return product;
 }
 
 static void init_once(void)
@@ -44,6 +56,9 @@ static void init_once(void)
     for (uint32_t n = 0; n < 256; n++)
         for (unsigned k = 0; k < 4; k++)
             lane_shift[k][n] = shift_by_zeros(n << (8 * k), LANE);
+    zeros_power[0] = UINT32_C(1) << 23;
+    for (unsigned n = 1; n < 64; n++)
+        zeros_power[n] = multiply(zeros_power[n - 1], zeros_power[n - 1]);
 #if defined(__x86_64__)
     have_sse42 = __builtin_cpu_supports("sse4.2") != 0;
 #endif
@@ -103,4 +118,13 @@ uint32_t vv_crc32c(uint32_t crc, const void *data, size_t len)
         return crc_sse42(crc, data, len);
 #endif
     return vv_crc32c_portable(crc, data, len);
+}
+
+uint32_t vv_crc32c_zeros(uint32_t difference, size_t len)
+{
+    (void)pthread_once(&once, init_once);
+    for (unsigned n = 0; len != 0; n++, len >>= 1)
+        if ((len & 1) != 0)
+            difference = multiply(zeros_power[n], difference);
+    return difference;
 }

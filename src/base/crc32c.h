@@ -11,6 +11,11 @@
  * Uses the SSE4.2 instruction, three lanes wide on long input, where the CPU has it. */
 uint32_t vv_crc32c(uint32_t crc, const void *data, size_t len);
 
+/** What len zero bytes make of the difference (exclusive or) of two sums: where bytes in the middle
+ * change, the sum of the whole changes by vv_crc32c_zeros(crc of old ^ crc of new, bytes behind
+ * them). O(log len). */
+uint32_t vv_crc32c_zeros(uint32_t difference, size_t len);
+
 /** The same in plain C with tables: the reference of the tests and the fallback. */
 uint32_t vv_crc32c_portable(uint32_t crc, const void *data, size_t len);
 

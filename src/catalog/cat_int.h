@@ -7,7 +7,7 @@
 #include "base/lock.h"
 #include "catalog/catalog.h"
 
-#define CAT_RECORD_MAX 416u /* bytes of an encoded record at most */
+#define CAT_RECORD_MAX 464u /* bytes of an encoded record at most */
 #define CAT_KEY_MAX (1u + VV_NAME_MAX + 1u + VV_NAME_MAX)
 
 /* ---- cat_record.c: bytes -------------------------------------------------------------------- */

@@ -32,9 +32,13 @@ enum {
     OPTION_NO_ROLLUPS = 7,
     OPTION_ROLLUP_MINUTES = 8,
     OPTION_ROLLUP_HOURS = 9,
+    OPTION_RETENTION_BYTES = 10,
+    OPTION_MESSAGE_MAX = 11,
+    OPTION_PRODUCER_RETENTION = 12,
+    OPTION_PRODUCERS_MAX = 13,
 };
 
-#define OPTIONS_MAX 9u
+#define OPTIONS_MAX 13u
 #define OPTION_LEN_MAX 11u
 
 static_assert(4 + 3 * 5 + 16 + 3 + CAT_ENGINE_NAME_MAX + 2 * VV_NAME_MAX + 1 +
@@ -55,6 +59,19 @@ typedef struct option {
     uint8_t tag;
     uint64_t value;
 } option;
+
+static unsigned add_stream_options(const cat_table *table, option *out, unsigned n)
+{
+    if (table->retention_bytes != 0)
+        out[n++] = (option){OPTION_RETENTION_BYTES, table->retention_bytes};
+    if (table->message_size_max != CAT_MESSAGE_DEFAULT)
+        out[n++] = (option){OPTION_MESSAGE_MAX, table->message_size_max};
+    if (table->producer_retention_ns != CAT_PRODUCER_DEFAULT_NS)
+        out[n++] = (option){OPTION_PRODUCER_RETENTION, (uint64_t)table->producer_retention_ns};
+    if (table->producers_max != CAT_PRODUCERS_DEFAULT)
+        out[n++] = (option){OPTION_PRODUCERS_MAX, table->producers_max};
+    return n;
+}
 
 /* The options that are not at their default, by tag. */
 static unsigned options_of(const cat_table *table, option out[OPTIONS_MAX])
@@ -78,7 +95,7 @@ static unsigned options_of(const cat_table *table, option out[OPTIONS_MAX])
         if (table->rollup_retention_ns[tier] != 0)
             out[n++] = (option){(uint8_t)(OPTION_ROLLUP_MINUTES + tier),
                                 (uint64_t)table->rollup_retention_ns[tier]};
-    return n;
+    return table->kind == VV_TABLE_STREAM ? add_stream_options(table, out, n) : n;
 }
 
 static size_t put_options(uint8_t *p, const option *options, unsigned count)
@@ -144,6 +161,26 @@ static bool take_span(const cat_table *t, uint64_t value, int64_t *out)
     return t->kind == VV_TABLE_SERIES && value != 0 && value <= INT64_MAX;
 }
 
+static bool take_stream_option(cat_table *t, uint8_t tag, uint64_t value)
+{
+    switch (tag) {
+    case OPTION_RETENTION_BYTES:
+        t->retention_bytes = value;
+        break;
+    case OPTION_MESSAGE_MAX:
+        t->message_size_max = value;
+        break;
+    case OPTION_PRODUCER_RETENTION:
+        t->producer_retention_ns = (int64_t)value;
+        break;
+    default:
+        t->producers_max = (uint32_t)value;
+        break;
+    }
+    static const uint64_t max[] = {UINT64_MAX, CAT_MESSAGE_DEFAULT, INT64_MAX, CAT_PRODUCERS_MAX};
+    return t->kind == VV_TABLE_STREAM && value != 0 && value <= max[tag - OPTION_RETENTION_BYTES];
+}
+
 static bool take_option(cat_table *t, uint8_t tag, uint64_t value)
 {
     switch (tag) {
@@ -157,7 +194,9 @@ static bool take_option(cat_table *t, uint8_t tag, uint64_t value)
         t->partition_count = (uint32_t)value;
         return value > 1 && value <= CAT_PARTITIONS_MAX;
     case OPTION_RETENTION:
-        return take_span(t, value, &t->retention_ns);
+        t->retention_ns = (int64_t)value;
+        return (t->kind == VV_TABLE_SERIES || t->kind == VV_TABLE_STREAM) && value != 0 &&
+               value <= INT64_MAX;
     case OPTION_OUT_OF_ORDER:
         return take_span(t, value, &t->out_of_order_ns);
     case OPTION_FUTURE:
@@ -168,6 +207,11 @@ static bool take_option(cat_table *t, uint8_t tag, uint64_t value)
     case OPTION_ROLLUP_MINUTES:
     case OPTION_ROLLUP_HOURS:
         return take_span(t, value, &t->rollup_retention_ns[tag - OPTION_ROLLUP_MINUTES]);
+    case OPTION_RETENTION_BYTES:
+    case OPTION_MESSAGE_MAX:
+    case OPTION_PRODUCER_RETENTION:
+    case OPTION_PRODUCERS_MAX:
+        return take_stream_option(t, tag, value);
     default:
         return false;
     }
@@ -199,7 +243,7 @@ static const uint8_t *get_options(const uint8_t *p, const uint8_t *end, cat_tabl
 static bool fields_make_sense(const cat_table *t)
 {
     return (t->state == CAT_CREATING || t->state == CAT_READY || t->state == CAT_DROPPING) &&
-           t->kind >= VV_TABLE_KV && t->kind <= VV_TABLE_SERIES &&
+           t->kind >= VV_TABLE_KV && t->kind <= VV_TABLE_STREAM &&
            cat_sequence(t->id) >= CAT_TABLE_FIRST && cat_sequence(t->id) <= CAT_TABLE_LAST &&
            (t->kind == VV_TABLE_RECORD) == (t->index_id != 0) &&
            (t->index_id == 0 || t->index_id == t->id + 1) && t->version_retention_ns >= 0 &&
@@ -221,6 +265,11 @@ vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
     if (t.kind == VV_TABLE_SERIES) {
         t.out_of_order_ns = CAT_OUT_OF_ORDER_DEFAULT_NS;
         t.future_ns = CAT_FUTURE_DEFAULT_NS;
+    }
+    if (t.kind == VV_TABLE_STREAM) {
+        t.message_size_max = CAT_MESSAGE_DEFAULT;
+        t.producer_retention_ns = CAT_PRODUCER_DEFAULT_NS;
+        t.producers_max = CAT_PRODUCERS_DEFAULT;
     }
     bool is_format = p[0] == RECORD_FORMAT;
     bool has_options = (p[3] & FLAG_OPTIONS) != 0;

@@ -117,7 +117,11 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
         .out_of_order_ns = table->out_of_order_ns,
         .future_ns = table->future_ns,
         .no_rollups = table->no_rollups,
-        .rollup_retention_ns = {table->rollup_retention_ns[0], table->rollup_retention_ns[1]}};
+        .rollup_retention_ns = {table->rollup_retention_ns[0], table->rollup_retention_ns[1]},
+        .retention_bytes = table->retention_bytes,
+        .message_size_max = table->message_size_max,
+        .producer_retention_ns = table->producer_retention_ns,
+        .producers_max = table->producers_max};
     memcpy(as.engine, table->engine, sizeof as.engine);
     memcpy(as.tenant, table->tenant, sizeof as.tenant);
     memcpy(as.name, table->name, sizeof as.name);
@@ -288,22 +292,43 @@ static vv_status check_series(const vv_table_options *opt, vv_error *err)
     return VV_OK;
 }
 
+static vv_status check_stream_options(const vv_table_options *opt, vv_error *err)
+{
+    if (opt->producer_retention_ns < 0)
+        return vv_fail(err, VV_INVALID, "producer_retention_ns is 0 or more");
+    if (opt->message_size_max > CAT_MESSAGE_DEFAULT)
+        return vv_fail(err, VV_INVALID, "message_size_max is at most %u", CAT_MESSAGE_DEFAULT);
+    if (opt->producers_max > CAT_PRODUCERS_MAX)
+        return vv_fail(err, VV_INVALID, "producers_max is at most %u", CAT_PRODUCERS_MAX);
+    if (opt->kind != VV_TABLE_STREAM &&
+        (opt->retention_bytes | opt->message_size_max | (uint64_t)opt->producer_retention_ns |
+         opt->producers_max) != 0)
+        return vv_fail(err, VV_INVALID,
+                       "retention_bytes, message_size_max and those of producers are of stream "
+                       "tables alone");
+    return VV_OK;
+}
+
 static vv_status check_options(const catalog *cat, const vv_table_options *opt, vv_error *err)
 {
-    if (opt->kind < VV_TABLE_KV || opt->kind > VV_TABLE_SERIES)
+    if (opt->kind < VV_TABLE_KV || opt->kind > VV_TABLE_STREAM)
         return vv_fail(err, VV_INVALID, "table kind %d is not known", (int)opt->kind);
     const int64_t *rollups = opt->rollup_retention_ns;
+    int64_t retention = opt->kind == VV_TABLE_STREAM ? 0 : opt->retention_ns;
     if (opt->retention_ns < 0 || opt->out_of_order_ns < 0 || opt->future_ns < 0 || rollups[0] < 0 ||
         rollups[1] < 0)
         return vv_fail(
             err, VV_INVALID,
             "retention_ns, out_of_order_ns, future_ns and rollup_retention_ns are 0 or more");
-    if (opt->kind != VV_TABLE_SERIES && ((opt->retention_ns | opt->out_of_order_ns |
-                                          opt->future_ns | rollups[0] | rollups[1]) != 0 ||
-                                         opt->no_rollups))
+    if (opt->kind != VV_TABLE_SERIES &&
+        ((retention | opt->out_of_order_ns | opt->future_ns | rollups[0] | rollups[1]) != 0 ||
+         opt->no_rollups))
         return vv_fail(err, VV_INVALID,
                        "retention_ns, out_of_order_ns, future_ns and those of rollups are of "
-                       "series tables alone");
+                       "series tables alone (retention_ns of streams, too)");
+    vv_status st = check_stream_options(opt, err);
+    if (st != VV_OK)
+        return st;
     if (opt->version_retention_ns < -1)
         return vv_fail(err, VV_INVALID, "version_retention_ns is %lld: 0 or more, or -1",
                        (long long)opt->version_retention_ns);
@@ -349,6 +374,15 @@ static cat_table *new_table(const catalog *cat, const char *tenant, const char *
         t->future_ns = opt->future_ns != 0 ? opt->future_ns : CAT_FUTURE_DEFAULT_NS;
         t->no_rollups = opt->no_rollups;
         memcpy(t->rollup_retention_ns, opt->rollup_retention_ns, sizeof t->rollup_retention_ns);
+    }
+    if (opt->kind == VV_TABLE_STREAM) {
+        t->retention_ns = opt->retention_ns;
+        t->retention_bytes = opt->retention_bytes;
+        t->message_size_max =
+            opt->message_size_max != 0 ? opt->message_size_max : CAT_MESSAGE_DEFAULT;
+        t->producer_retention_ns =
+            opt->producer_retention_ns != 0 ? opt->producer_retention_ns : CAT_PRODUCER_DEFAULT_NS;
+        t->producers_max = opt->producers_max != 0 ? opt->producers_max : CAT_PRODUCERS_DEFAULT;
     }
     (void)snprintf(t->engine, sizeof t->engine, "%s", cat->opt.engine[slot]);
     (void)snprintf(t->tenant, sizeof t->tenant, "%s", tenant);

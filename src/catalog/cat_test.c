@@ -66,7 +66,7 @@ static void a_record_with_options_has_these_bytes(void **state)
     assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
     bytes[len - 1] = 4;
     assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
-    bytes[len - 2] = 10; /* an option of a later version */
+    bytes[len - 2] = 14; /* an option of a later version */
     assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
 }
 
@@ -92,6 +92,38 @@ static void a_record_of_series_says_what_rollups_it_has(void **state)
     len = cat_record_encode(&t, bytes);
     assert_memory_equal(bytes + len - 3, ((uint8_t[]){1, 7, 1}), 3);
     bytes[len - 1] = 2;
+    assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+}
+
+static void a_record_of_a_stream_says_what_it_keeps(void **state)
+{
+    (void)state;
+    uint8_t bytes[CAT_RECORD_MAX];
+    static cat_table back;
+    cat_table t = sample();
+    t.kind = VV_TABLE_STREAM;
+    t.index_id = 0;
+    t.message_size_max = CAT_MESSAGE_DEFAULT;
+    t.producer_retention_ns = CAT_PRODUCER_DEFAULT_NS;
+    t.producers_max = CAT_PRODUCERS_DEFAULT;
+    size_t len = cat_record_encode(&t, bytes);
+    assert_int_equal(bytes[3], 0);
+    assert_int_equal(cat_record_decode(vv_slice_of(bytes, len), &back, NULL), VV_OK);
+    assert_int_equal(back.producers_max, CAT_PRODUCERS_DEFAULT);
+    t.retention_ns = 5;
+    t.retention_bytes = UINT64_MAX;
+    t.message_size_max = 7;
+    t.producer_retention_ns = INT64_MAX;
+    t.producers_max = 9;
+    len = cat_record_encode(&t, bytes);
+    assert_int_equal(cat_record_decode(vv_slice_of(bytes, len), &back, NULL), VV_OK);
+    assert_true(back.retention_ns == 5 && back.retention_bytes == UINT64_MAX);
+    assert_true(back.message_size_max == 7 && back.producer_retention_ns == INT64_MAX);
+    assert_int_equal(back.producers_max, 9);
+    bytes[len - 1] = 0;
+    assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+    bytes[2] = VV_TABLE_KV;
+    bytes[len - 1] = 9;
     assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
 }
 
@@ -395,6 +427,7 @@ int main(void)
         cmocka_unit_test(a_record_has_these_bytes),
         cmocka_unit_test(a_record_with_options_has_these_bytes),
         cmocka_unit_test(a_record_of_series_says_what_rollups_it_has),
+        cmocka_unit_test(a_record_of_a_stream_says_what_it_keeps),
         cmocka_unit_test(a_record_with_partitions_says_so),
         cmocka_unit_test(prop_no_changed_byte_is_taken_for_another_table),
         cmocka_unit_test(what_a_newer_version_wrote_is_refused),

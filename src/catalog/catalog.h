@@ -67,6 +67,10 @@ typedef struct cat_extra {
 
 #define CAT_OUT_OF_ORDER_DEFAULT_NS (INT64_C(3600) * 1000000000)
 #define CAT_FUTURE_DEFAULT_NS (INT64_C(86400) * 1000000000)
+#define CAT_MESSAGE_DEFAULT (12u * 1024 * 1024) /* VV_STREAM_MESSAGE_MAX */
+#define CAT_PRODUCER_DEFAULT_NS (INT64_C(86400) * 1000000000)
+#define CAT_PRODUCERS_DEFAULT 10000u
+#define CAT_PRODUCERS_MAX 1000000u
 
 /* One table. Everything but the atomics is fixed once it is READY. */
 typedef struct cat_table {
@@ -86,11 +90,15 @@ typedef struct cat_table {
     int64_t created_ns;
     vv_compression compression;
     uint64_t value_threshold; /* 0: the default */
-    int64_t retention_ns;     /* of a series table, like the next two: 0: none */
-    int64_t out_of_order_ns;
+    int64_t retention_ns;     /* of a series or stream table; 0: none */
+    int64_t out_of_order_ns;  /* of a series table, like the next three */
     int64_t future_ns;
     bool no_rollups;
-    int64_t rollup_retention_ns[2];  /* as in the options */
+    int64_t rollup_retention_ns[2]; /* as in the options */
+    uint64_t retention_bytes;       /* of a stream table, like the next three; 0: none */
+    uint64_t message_size_max;
+    int64_t producer_retention_ns;
+    uint32_t producers_max;
     struct cat_extra *_Atomic extra; /* what the layer above keeps with the table; see cat_extra */
     char engine[CAT_ENGINE_NAME_MAX + 1];
     char tenant[VV_NAME_MAX + 1];

@@ -58,6 +58,7 @@ vv_status db_fifo_reserve(db_fifo *fifo, size_t count, vv_error *err)
 static void publish_one(vv_db *db, uint32_t shard, int64_t version)
 {
     db->ops->publish(db->shards[shard].eng, version);
+    db_watch_look(&db->shards[shard]);
 }
 
 static void publish_ready(vv_db *db, uint64_t durable) VV_REQUIRES(db->publish_lock)

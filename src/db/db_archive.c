@@ -359,6 +359,10 @@ vv_status vv_archive_restore(vv_table *table, const char *name, uint64_t *change
     vv_status st = db_check_table(table, err);
     if (st == VV_OK)
         st = db_check_writable(table->db, err);
+    if (st == VV_OK && table->cat->kind == VV_TABLE_STREAM)
+        st = vv_fail(err, VV_UNSUPPORTED,
+                     "messages are not taken back: read them from the archive (%s)",
+                     "vv_stream_read_options.archive");
     for (uint32_t p = 0; st == VV_OK && p < table->partition_count; p++) {
         vv_table part = db_part_at(table, p);
         st = restore_part(&part, name, &all, err);

@@ -346,6 +346,8 @@ vv_status db_step(vv_db *db, vv_error *err)
         st = wal_work(db->log, &why);
     if (st == VV_NOT_FOUND && !db->opt.read_only)
         st = db_rollup_step(db);
+    if (st == VV_NOT_FOUND && !db->opt.read_only)
+        st = db_stream_step(db);
     if (st == VV_OK)
         db_kept_trim(db);
     if (st != VV_OK && st != VV_NOT_FOUND) {
@@ -405,6 +407,8 @@ static void run_worker(vv_db *db, engine_work kind)
         }
         if (st == VV_NOT_FOUND && kind != ENGINE_WORK_FLUSH)
             st = db_rollup_step(db);
+        if (st == VV_NOT_FOUND && kind != ENGINE_WORK_FLUSH)
+            st = db_stream_step(db);
         if (st == VV_NOT_FOUND) {
             if (!wait_for_work(bg, &seen, TICK_NS))
                 return;

@@ -192,6 +192,11 @@ vv_status db_check_key(vv_slice key, size_t max, vv_error *err)
 
 vv_status db_check_no_series(const vv_table *table, vv_error *err)
 {
+    if (table->cat->kind == VV_TABLE_STREAM)
+        return vv_fail(err, VV_INVALID,
+                       "table '%s' holds messages: write with vv_stream_append, delete with "
+                       "vv_stream_trim",
+                       table->cat->name);
     if (table->cat->kind != VV_TABLE_SERIES)
         return VV_OK;
     return vv_fail(err, VV_INVALID,
@@ -204,7 +209,7 @@ static vv_status check_kv(const vv_table *table, vv_error *err)
 {
     if (table->cat->kind == VV_TABLE_KV)
         return VV_OK;
-    if (table->cat->kind == VV_TABLE_SERIES)
+    if (table->cat->kind == VV_TABLE_SERIES || table->cat->kind == VV_TABLE_STREAM)
         return db_check_no_series(table, err);
     return vv_fail(err, VV_INVALID, "table '%s' holds records: put them with vv_batch_put_record",
                    table->cat->name);

@@ -13,7 +13,7 @@
  * were queued. An empty batch speaks for all queued before it, so it waits for blocked ones.
  */
 #include "base/error.h"
-#include "db/db_int.h"
+#include "db/db_stream_int.h"
 
 #define QUEUE_OVERHEAD 256u /* counted for each batch beside its payload */
 
@@ -173,6 +173,14 @@ static size_t take_group(vv_db *db, db_list *chain, vv_batch **group)
     return count;
 }
 
+/* Messages get their places; what was sent before, or out of turn, is answered by itself. */
+static bool may_join(vv_db *db, vv_batch *batch) VV_REQUIRES(db->commit_lock)
+{
+    bool is_duplicate = false;
+    return batch->stream == NULL ||
+           (db_stream_reserve(db, batch, &is_duplicate, NULL) == VV_OK && !is_duplicate);
+}
+
 /* Append a group of plain batches whole; VV_BUSY and the like make it go one by one. */
 static void append_group(vv_db *db, vv_batch **group, size_t count, outcome *out)
 {
@@ -182,10 +190,13 @@ static void append_group(vv_db *db, vv_batch **group, size_t count, outcome *out
     vv_status st = db_check_writable(db, &why);
     vv_mutex_lock(&db->commit_lock);
     for (size_t i = 0; st == VV_OK && i < count; i++)
-        if (db_check_tables(group[i], NULL) == VV_OK)
+        if (db_check_tables(group[i], NULL) == VV_OK && may_join(db, group[i]))
             kept[kept_count++] = group[i];
     if (st == VV_OK && kept_count > 0)
         st = db_append(db, kept, kept_count, &why);
+    for (size_t i = kept_count; st != VV_OK && i-- > 0;)
+        if (kept[i]->stream != NULL)
+            db_stream_cancel(db, kept[i]);
     vv_mutex_unlock(&db->commit_lock);
     size_t k = 0;
     for (size_t i = 0; i < count; i++) {

@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "base/crc32c.h"
 #include "base/error.h"
-#include "db/db_int.h"
+#include "db/db_stream_int.h"
 
 typedef void line_fn(void *ctx, const char *text);
 
@@ -38,11 +38,24 @@ static vv_status dump_identity(vio *io, const char *name, line_fn *line, void *c
 typedef struct lines {
     line_fn *line;
     void *ctx;
+    vv_db *db;
+    vv_error *err;
+    vv_status status; /* of the first table that could not be told */
 } lines;
+
+static vv_status dump_stream(const lines *l, const vv_table_info *t)
+{
+    vv_table *table = NULL;
+    vv_status st = vv_table_open(l->db, t->tenant, t->name, &table, l->err);
+    if (st == VV_OK)
+        st = db_stream_dump(table, l->line, l->ctx, l->err);
+    vv_table_close(table);
+    return st;
+}
 
 static int dump_table(void *ctx, const vv_table_info *t)
 {
-    const lines *l = ctx;
+    lines *l = ctx;
     char text[512];
     char over[32] = "";
     if (t->partitions > 1)
@@ -53,10 +66,13 @@ static int dump_table(void *ctx, const vv_table_info *t)
                    t->tenant, t->name, t->id,
                    t->kind == VV_TABLE_RECORD   ? "record"
                    : t->kind == VV_TABLE_SERIES ? "series"
+                   : t->kind == VV_TABLE_STREAM ? "stream"
                                                 : "kv",
                    t->engine, t->shard, t->version_retention_ns, t->created_ns, over);
     l->line(l->ctx, text);
-    return 0;
+    if (t->kind == VV_TABLE_STREAM)
+        l->status = dump_stream(l, t);
+    return l->status != VV_OK;
 }
 
 /* A store's directory: what it is and the tables in its catalog. */
@@ -72,8 +88,10 @@ static vv_status dump_store(vv_env *env, line_fn *line, void *ctx, vv_error *err
         st = db_open_env(env, &opt, &db, err);
     if (st != VV_OK)
         return st;
-    lines l = {line, ctx};
+    lines l = {.line = line, .ctx = ctx, .db = db, .err = err};
     st = vv_table_list_names(db, NULL, dump_table, &l, err);
+    if (st == VV_OK)
+        st = l.status;
     (void)db_close(db, NULL);
     return st;
 }

@@ -114,7 +114,10 @@ typedef struct db_shard {
     _Atomic int64_t
         next_write_ns; /* monotonic: where writers are slowed, when the next may write */
     db_marks marks;
-    txn_recent recent; /* under commit_lock */
+    txn_recent recent;            /* under commit_lock */
+    vv_mutex watch_lock;          /* rank VV_RANK_WATCH */
+    struct db_watch *watches;     /* who waits for messages; under watch_lock */
+    _Atomic uint32_t watch_count; /* of them; changes under watch_lock */
 } db_shard;
 
 /* ---- db_queue.c: batches waiting for the commit thread ---- */
@@ -329,10 +332,12 @@ struct vv_db {
     db_counters counters;
     db_kept kept;
     db_rollup rollup;
-    uint64_t work_size;       /* a shard's part of the buffers of background work */
-    uint64_t file_size;       /* of a run, about */
-    uint64_t group_bytes_max; /* payload bytes the commit thread logs in one piece */
-    uint64_t log_wake_bytes;  /* unwritten log bytes that wake the log thread; 0: there is none */
+    _Atomic bool retain_busy;       /* by who sets it: one look at streams at a time */
+    _Atomic int64_t retain_look_ns; /* monotonic: when to look next */
+    uint64_t work_size;             /* a shard's part of the buffers of background work */
+    uint64_t file_size;             /* of a run, about */
+    uint64_t group_bytes_max;       /* payload bytes the commit thread logs in one piece */
+    uint64_t log_wake_bytes; /* unwritten log bytes that wake the log thread; 0: there is none */
     uint64_t replayed_entries;
     int64_t recovery_ns;
 };
@@ -366,8 +371,9 @@ struct vv_batch {
     vv_arena cond_bytes; /* keys and values of conds */
     vv_buf scratch;      /* encodes one record */
     uint64_t user_bytes;
-    const txn_footprint *footprint; /* of a transaction; NULL: a plain batch */
-    int64_t mark_time_ns;           /* of db_marks.c: time of the mark this batch writes; 0: none */
+    const txn_footprint *footprint;  /* of a transaction; NULL: a plain batch */
+    struct db_stream_append *stream; /* of messages, whose places the log gives; NULL: none */
+    int64_t mark_time_ns; /* of db_marks.c: time of the mark this batch writes; 0: none */
 
     /* On its way through the commit path; the commit path's alone. */
     vv_durability durability;
@@ -476,7 +482,7 @@ VV_MUST_CHECK vv_status db_batch_bind(vv_batch *batch, vv_table *table, vv_error
 VV_MUST_CHECK vv_status db_batch_add_condition(vv_batch *batch, txn_kind kind, uint32_t table_id,
                                                vv_slice key, vv_slice value, txn_condition **out,
                                                vv_error *err);
-/* VV_INVALID for a table of series: keys are its own. */
+/* VV_INVALID for a table of series or of messages: keys are its own. */
 VV_MUST_CHECK vv_status db_check_no_series(const vv_table *table, vv_error *err);
 VV_MUST_CHECK vv_status db_check_key(vv_slice key, size_t max, vv_error *err);
 /* Finish the payload and take its checksum: outside every lock. */
@@ -685,6 +691,31 @@ vv_status db_rollup_step(vv_db *db);
 void db_rollup_fini(vv_db *db);
 /* Days that wait for their repair, and for how long the first of them has. */
 void db_rollup_waiting(vv_db *db, uint64_t *days, uint64_t *lag_ns);
+
+/* ---- db_stream_append.c: see db_stream_int.h ---- */
+
+/* Append a batch of messages, after its tables were checked. *duplicate: nothing was appended, it
+ * was before. */
+VV_MUST_CHECK vv_status db_append_stream(vv_db *db, vv_batch *batch, bool *duplicate, vv_error *err)
+    VV_REQUIRES(db->commit_lock);
+
+/* ---- db_stream_tail.c ---- */
+
+/* Something became visible on the shard, or one of its tables was dropped: tell who waits for that.
+ */
+void db_watch_fire(db_shard *shard);
+static inline void db_watch_look(db_shard *shard)
+{
+    /* Pairs with the fence of who begins to watch: one of the two sees the other. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (VV_UNLIKELY(atomic_load_explicit(&shard->watch_count, memory_order_relaxed) > 0))
+        db_watch_fire(shard);
+}
+
+/* ---- db_stream_retain.c ---- */
+
+/* Let go what streams keep no longer, when it is time to look. VV_NOT_FOUND: nothing was. */
+vv_status db_stream_step(vv_db *db);
 
 /* ---- db_upkeep.c ---- */
 

@@ -417,8 +417,10 @@ static vv_status open_parts(vv_db *db, vv_error *err)
     db->shards = vv_calloc(db->shard_count, sizeof *db->shards);
     if (db->shards == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for %u shards", db->shard_count);
-    for (uint32_t i = 0; i < db->shard_count; i++)
+    for (uint32_t i = 0; i < db->shard_count; i++) {
         db_marks_init(&db->shards[i].marks);
+        vv_mutex_init(&db->shards[i].watch_lock, VV_RANK_WATCH);
+    }
     if (!is_new)
         st = check_dirs(db, err);
     int64_t start = vv_clock_mono(db->env->clock);
@@ -480,6 +482,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
         if (db->shards[i].eng != NULL)
             db->ops->close(db->shards[i].eng);
         db_marks_fini(&db->shards[i].marks);
+        vv_mutex_fini(&db->shards[i].watch_lock);
         txn_recent_fini(&db->shards[i].recent);
     }
     cat_close(db->cat);

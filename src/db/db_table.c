@@ -104,7 +104,11 @@ static void identify(const cat_table *cat, vv_table_info *out)
         .out_of_order_ns = cat->out_of_order_ns,
         .future_ns = cat->future_ns,
         .no_rollups = cat->no_rollups,
-        .rollup_retention_ns = {cat_rollup_retention(cat, 0), cat_rollup_retention(cat, 1)}};
+        .rollup_retention_ns = {cat_rollup_retention(cat, 0), cat_rollup_retention(cat, 1)},
+        .retention_bytes = cat->retention_bytes,
+        .message_size_max = cat->message_size_max,
+        .producer_retention_ns = cat->producer_retention_ns,
+        .producers_max = cat->producers_max};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);

@@ -137,11 +137,16 @@ static vv_status append_judged(vv_db *db, vv_batch *batch, bool judge_locked, bo
 
 static vv_status append_plain(vv_db *db, vv_batch *batch, vv_error *err)
 {
+    bool is_duplicate = false;
     vv_mutex_lock(&db->commit_lock);
     vv_status st = db_check_tables(batch, err);
-    if (st == VV_OK)
+    if (st == VV_OK && batch->stream != NULL)
+        st = db_append_stream(db, batch, &is_duplicate, err);
+    else if (st == VV_OK)
         st = db_append(db, &batch, 1, err);
     vv_mutex_unlock(&db->commit_lock);
+    if (VV_UNLIKELY(is_duplicate))
+        answer_duplicate(db, batch, &(txn_verdict){.is_duplicate = true});
     return st;
 }
 
@@ -250,8 +255,11 @@ vv_status db_door_commit(void *ctx, uint32_t shard, vv_slice payload, uint32_t o
     vv_status st = batch.payload.status == VV_OK
                        ? db_commit(db, &batch, VV_DURABLE_SYNC, err)
                        : vv_fail(err, VV_NO_MEMORY, "no memory for a catalog entry");
-    if (st == VV_OK && dropped != NULL)
+    if (st == VV_OK && dropped != NULL) {
         atomic_store_explicit(&dropped->is_dropped, true, memory_order_release);
+        for (uint32_t i = 0; i < db->shard_count; i++)
+            db_watch_look(&db->shards[i]);
+    }
     db_batch_fini(&batch);
     return st;
 }

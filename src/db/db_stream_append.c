@@ -1,0 +1,532 @@
+/*
+ * db_stream_append.c - messages become an entry of the log, and get their offsets.
+ *
+ *   messages --encode, no lock--> blocks in a payload, with holes where only the log can tell
+ *      commit lock: producer judged, holes filled (reserve) --> logged, or put back (cancel)
+ *
+ * Why the holes are filled under the commit lock and not before: offsets are dense and in the order
+ * of the log, so they can only be known there; and what is logged is unconditional, so they must be
+ * known then. It costs some hundred nanoseconds: the checksum of the payload is not taken again but
+ * corrected by what the changed bytes make of it.
+ *
+ * What is reserved counts at once for whoever comes next under the lock, so a group may hold many
+ * appends to one partition, of one producer too. What cannot be logged is put back, the last first.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "base/options.h"
+#include "db/db_stream_int.h"
+
+#define CRC_WHOLE_BELOW 2048u /* a payload that is summed anew rather than corrected */
+#define APPEND_SCRATCH 1024u  /* a small append takes no memory for its payload */
+/* Of a block's key and value in a payload: its offset, and what lies up to the end of the place. */
+#define HOLE_BEFORE 8u
+#define HOLE_SIZE (HOLE_BEFORE + STREAM_PLACE_AT + STREAM_PLACE_SIZE)
+
+/* ---- reserve: under the commit lock -----------------------------------------------------------
+ */
+
+static void change(vv_batch *batch, size_t at, const uint8_t *bytes, size_t len)
+{
+    uint8_t *p = batch->payload.data + at;
+    assert(at + len <= batch->payload.len);
+    if (batch->payload.len >= CRC_WHOLE_BELOW) {
+        uint32_t difference = vv_crc32c(0, p, len) ^ vv_crc32c(0, bytes, len);
+        batch->crc ^= vv_crc32c_zeros(difference, batch->payload.len - at - len);
+    }
+    memcpy(p, bytes, len);
+}
+
+static void fill_block(vv_batch *batch, const db_stream_piece *piece, uint64_t offset,
+                       const stream_place *place)
+{
+    uint8_t hole[HOLE_SIZE];
+    size_t at = piece->value_at - HOLE_BEFORE;
+    memcpy(hole, batch->payload.data + at, sizeof hole);
+    vv_put_be64(hole, offset);
+    stream_block_place(hole + HOLE_BEFORE + STREAM_PLACE_AT, place);
+    change(batch, at, hole, sizeof hole);
+}
+
+static int64_t newest_of(const db_stream_piece *piece, int64_t receive_ns)
+{
+    return piece->has_untimed && receive_ns > piece->event_max ? receive_ns : piece->event_max;
+}
+
+/* Is the append new, known, or out of turn? one: the producer as it is known; NULL: it is not. */
+static vv_status judge(const db_stream_append *sa, const db_producer *one, bool *duplicate,
+                       vv_error *err)
+{
+    *duplicate = false;
+    if (one == NULL || sa->sequence == one->at.next)
+        return VV_OK;
+    uint64_t end = sa->sequence + sa->count;
+    unsigned long long next = one->at.next;
+    *duplicate = end <= one->at.next;
+    if (*duplicate)
+        return VV_OK;
+    if (sa->sequence < one->at.next)
+        return vv_fail(err, VV_CONFLICT,
+                       "producer '%.*s': of sequences %llu to %llu those below %llu were written: "
+                       "send again what was sent, in the same pieces",
+                       (int)sa->producer.len, (const char *)sa->producer.data,
+                       (unsigned long long)sa->sequence, (unsigned long long)end - 1, next);
+    return vv_fail(err, VV_CONFLICT,
+                   "producer '%.*s': sequence %llu leaves a gap, %llu is expected: send what lies "
+                   "between first",
+                   (int)sa->producer.len, (const char *)sa->producer.data,
+                   (unsigned long long)sa->sequence, next);
+}
+
+/* A producer that is new here, or that was forgotten: *out. */
+static vv_status enter_producer(vv_db *db, db_stream_append *sa, const cat_table *cat,
+                                db_producer **out, int64_t forget_ns, vv_error *err)
+{
+    db_producers *p = &sa->stream->part[sa->partition].producers;
+    if (p->count >= cat->producers_max)
+        db_producers_age(db, p, forget_ns);
+    if (p->count >= cat->producers_max)
+        return vv_fail(err, VV_NO_SPACE,
+                       "stream '%s' remembers producers_max of %u producers in partition %u, and "
+                       "none was silent for producer_retention_ns",
+                       cat->name, cat->producers_max, sa->partition);
+    *out = db_producers_add(db, p, sa->producer, sa->hash);
+    return *out != NULL ? VV_OK : vv_fail(err, VV_NO_MEMORY, "no memory for a producer");
+}
+
+/* The producer's turn is this. */
+static vv_status take_turn(vv_db *db, vv_batch *batch, int64_t now_ns, db_producer **out,
+                           bool *duplicate, vv_error *err)
+{
+    db_stream_append *sa = batch->stream;
+    const cat_table *cat = batch->tables[0];
+    int64_t forget_ns = now_ns - cat->producer_retention_ns;
+    db_producers *p = &sa->stream->part[sa->partition].producers;
+    db_producer *one = db_producers_find(p, sa->producer, sa->hash);
+    if (one != NULL && one->at.used_ns <= forget_ns) {
+        db_producers_remove(db, p, one);
+        one = NULL;
+    }
+    vv_status st = judge(sa, one, duplicate, err);
+    if (st != VV_OK || *duplicate) {
+        if (one != NULL)
+            sa->duplicate_from = one->at.previous;
+        return st;
+    }
+    sa->before.is_new = one == NULL;
+    if (one == NULL) {
+        st = enter_producer(db, sa, cat, &one, forget_ns, err);
+        if (st != VV_OK)
+            return st;
+        one->at = (stream_producer){sa->sequence, STREAM_NO_OFFSET, now_ns};
+    }
+    sa->before.producer = one->at;
+    db_producers_touch(p, one);
+    *out = one;
+    return VV_OK;
+}
+
+static void fill_producer(vv_batch *batch, db_producer *one)
+{
+    uint8_t bytes[STREAM_PRODUCER_SIZE];
+    stream_producer_encode(&one->at, bytes);
+    change(batch, batch->stream->producer_at, bytes, sizeof bytes);
+}
+
+vv_status db_stream_reserve(vv_db *db, vv_batch *batch, bool *duplicate, vv_error *err)
+{
+    db_stream_append *sa = batch->stream;
+    db_stream_part *part = &sa->stream->part[sa->partition];
+    db_producer *one = NULL;
+    int64_t now = vv_clock_wall(db->env->clock);
+    if (now < part->receive_ns)
+        now = part->receive_ns;
+    *duplicate = false;
+    vv_status st = VV_OK;
+    if (sa->producer.len > 0)
+        st = take_turn(db, batch, now, &one, duplicate, err);
+    sa->is_duplicate = *duplicate;
+    if (st != VV_OK || *duplicate)
+        return st;
+    uint64_t next = atomic_load_explicit(&part->next, memory_order_relaxed);
+    sa->before.next = next;
+    sa->before.bytes = part->bytes;
+    sa->before.receive_ns = part->receive_ns;
+    sa->before.event_max = part->event_max;
+    sa->first = next;
+    sa->receive_ns = now;
+    part->receive_ns = now;
+    for (size_t i = 0; i < sa->piece_count; i++) {
+        const db_stream_piece *piece = &sa->piece[i];
+        int64_t newest = newest_of(piece, now);
+        if (newest > part->event_max)
+            part->event_max = newest;
+        fill_block(batch, piece, next,
+                   &(stream_place){now, part->bytes, part->event_max,
+                                   one == NULL ? STREAM_NO_OFFSET : one->at.previous});
+        if (one != NULL) {
+            one->at.previous = next;
+            one->at.next += piece->count;
+            one->at.used_ns = now;
+        }
+        next += piece->count;
+        part->bytes += piece->value_len;
+    }
+    if (one != NULL)
+        fill_producer(batch, one);
+    if (batch->payload.len < CRC_WHOLE_BELOW)
+        batch->crc = vv_crc32c(0, batch->payload.data, batch->payload.len);
+    atomic_store_explicit(&part->next, next, memory_order_release);
+    return VV_OK;
+}
+
+void db_stream_cancel(vv_db *db, vv_batch *batch)
+{
+    db_stream_append *sa = batch->stream;
+    db_stream_part *part = &sa->stream->part[sa->partition];
+    part->bytes = sa->before.bytes;
+    part->receive_ns = sa->before.receive_ns;
+    part->event_max = sa->before.event_max;
+    atomic_store_explicit(&part->next, sa->before.next, memory_order_release);
+    if (sa->producer.len == 0)
+        return;
+    db_producer *one = db_producers_find(&part->producers, sa->producer, sa->hash);
+    assert(one != NULL);
+    if (sa->before.is_new)
+        db_producers_remove(db, &part->producers, one);
+    else
+        one->at = sa->before.producer;
+}
+
+vv_status db_append_stream(vv_db *db, vv_batch *batch, bool *duplicate, vv_error *err)
+{
+    vv_status st = db_stream_reserve(db, batch, duplicate, err);
+    if (st != VV_OK || *duplicate)
+        return st;
+    st = db_append(db, &batch, 1, err);
+    if (st != VV_OK)
+        db_stream_cancel(db, batch);
+    return st;
+}
+
+/* ---- encoding: no lock ------------------------------------------------------------------------
+ */
+
+static vv_status add_piece_slot(db_stream_append *sa, vv_error *err)
+{
+    if (sa->piece_count < sa->piece_cap)
+        return VV_OK;
+    size_t cap = sa->piece_cap * 4;
+    db_stream_piece *more = vv_alloc(cap * sizeof *more);
+    if (more == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for the blocks of an append");
+    memcpy(more, sa->piece, sa->piece_count * sizeof *more);
+    if (sa->piece != sa->few)
+        vv_free(sa->piece);
+    sa->piece = more;
+    sa->piece_cap = cap;
+    return VV_OK;
+}
+
+static vv_status fail_large(vv_status st, vv_error *err)
+{
+    if (st == VV_BUSY)
+        return vv_fail(err, VV_INVALID,
+                       "the messages take more than the %u bytes of one entry: append fewer at "
+                       "once",
+                       VV_BATCH_MAX);
+    return vv_fail(err, st, "no memory for the messages of an append");
+}
+
+static vv_status add_block(vv_batch *batch, const stream_writer *w, vv_error *err)
+{
+    static const uint8_t key[STREAM_BLOCK_KEY] = {STREAM_KEY_BLOCK};
+    db_stream_append *sa = batch->stream;
+    if (w->out->status != VV_OK)
+        return fail_large(w->out->status, err);
+    vv_status st = add_piece_slot(sa, err);
+    if (st != VV_OK)
+        return st;
+    vv_slice value = vv_buf_slice(w->out);
+    st = db_batch_add(batch, ENGINE_PUT, batch->tables[0]->id, vv_slice_of(key, sizeof key), value,
+                      0, NULL);
+    if (st != VV_OK)
+        return fail_large(st, err);
+    sa->piece[sa->piece_count++] = (db_stream_piece){.value_at = batch->payload.len - value.len,
+                                                     .value_len = value.len,
+                                                     .count = w->count,
+                                                     .has_untimed = w->has_untimed,
+                                                     .event_max = w->event_max};
+    return VV_OK;
+}
+
+/* Until the table forgets it the producer's record is there. */
+static vv_status add_producer(vv_batch *batch, vv_error *err)
+{
+    uint8_t key[STREAM_NAMED_KEY_MAX];
+    uint8_t value[STREAM_PRODUCER_SIZE] = {0};
+    int64_t expires = 0;
+    db_stream_append *sa = batch->stream;
+    const cat_table *cat = batch->tables[0];
+    if (__builtin_add_overflow(vv_clock_wall(batch->db->env->clock), cat->producer_retention_ns,
+                               &expires))
+        expires = 0;
+    size_t len = stream_named_key(STREAM_KEY_PRODUCER, sa->producer, key);
+    vv_status st = db_batch_add(batch, ENGINE_PUT, cat->id, vv_slice_of(key, len),
+                                vv_slice_of(value, sizeof value), expires, NULL);
+    if (st != VV_OK)
+        return fail_large(st, err);
+    sa->producer_at = batch->payload.len - sizeof value;
+    return VV_OK;
+}
+
+static vv_status encode(vv_batch *batch, const vv_message *messages, size_t count, vv_error *err)
+{
+    db_stream_append *sa = batch->stream;
+    stream_writer w;
+    vv_buf block;
+    vv_buf_init(&block, VV_VALUE_MAX);
+    vv_status st = VV_OK;
+    for (size_t i = 0; st == VV_OK && i < count;) {
+        vv_buf_reset(&block);
+        stream_block_begin(&w, &block, sa->producer, sa->sequence + i);
+        do
+            stream_block_add(&w, &messages[i++]);
+        while (i < count && block.len + stream_message_size(&messages[i]) <= STREAM_BLOCK_TARGET);
+        stream_block_end(&w);
+        st = add_block(batch, &w, err);
+    }
+    vv_buf_fini(&block);
+    if (st == VV_OK && sa->producer.len > 0)
+        st = add_producer(batch, err);
+    return st;
+}
+
+/* ---- which partition --------------------------------------------------------------------------
+ */
+
+static vv_status choose_by_key(db_stream *s, const vv_table *table, const vv_message *messages,
+                               size_t count, const vv_stream_append_options *opt, uint32_t *out,
+                               vv_error *err)
+{
+    size_t first = count;
+    for (size_t i = 0; i < count; i++) {
+        if (messages[i].key.len == 0)
+            continue;
+        uint32_t p = vv_stream_partition_of(table, messages[i].key);
+        if (first != count && p != *out)
+            return vv_fail(err, VV_INVALID,
+                           "the key of message %zu belongs to partition %u, that of message %zu "
+                           "to %u: an append is of one partition",
+                           first, *out, i, p);
+        if (first == count) {
+            first = i;
+            *out = p;
+        }
+    }
+    if (first != count)
+        return VV_OK;
+    *out = opt->producer.len > 0
+               ? vv_stream_partition_of(table, opt->producer)
+               : atomic_fetch_add_explicit(&s->turn, 1, memory_order_relaxed) % s->partition_count;
+    return VV_OK;
+}
+
+static vv_status choose_partition(db_stream *s, const vv_table *table, const vv_message *messages,
+                                  size_t count, const vv_stream_append_options *opt, uint32_t *out,
+                                  vv_error *err)
+{
+    *out = 0;
+    if (opt->partition != VV_STREAM_BY_KEY) {
+        *out = opt->partition;
+        return db_stream_check_part(table, opt->partition, err);
+    }
+    if (s->partition_count == 1)
+        return VV_OK;
+    return choose_by_key(s, table, messages, count, opt, out, err);
+}
+
+/* ---- an append --------------------------------------------------------------------------------
+ */
+
+static vv_status check_options(const vv_stream_append_options *opt, size_t count, vv_error *err)
+{
+    if (count == 0 || count > VV_STREAM_MESSAGES_MAX)
+        return vv_fail(err, VV_INVALID, "an append has 1 to %u messages, not %zu",
+                       VV_STREAM_MESSAGES_MAX, count);
+    if (opt->producer.len > VV_STREAM_PRODUCER_MAX)
+        return vv_fail(err, VV_INVALID,
+                       "the id of the producer has %zu bytes, at most %u are "
+                       "allowed",
+                       opt->producer.len, VV_STREAM_PRODUCER_MAX);
+    if (opt->producer.len > 0 && opt->sequence > UINT64_MAX - VV_STREAM_MESSAGES_MAX)
+        return vv_fail(err, VV_INVALID, "sequence %llu is too close to its end",
+                       (unsigned long long)opt->sequence);
+    return VV_OK;
+}
+
+static vv_status check_messages(const vv_table *table, const vv_message *messages, size_t count,
+                                vv_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        vv_status st = stream_message_check(&messages[i], table->cat->message_size_max, err);
+        if (st != VV_OK)
+            return vv_wrap(err, st, "message %zu", i);
+    }
+    return VV_OK;
+}
+
+/* Everything before the commit path: the batch is ready, or not. */
+static vv_status prepare(vv_table *table, const vv_message *messages, size_t count,
+                         const vv_stream_append_options *opt, vv_batch *batch, vv_error *err)
+{
+    db_stream_append *sa = batch->stream;
+    vv_status st = db_stream_of(table, &sa->stream, err);
+    if (st == VV_OK)
+        st = check_options(opt, count, err);
+    if (st == VV_OK)
+        st = check_messages(table, messages, count, err);
+    if (st == VV_OK)
+        st = choose_partition(sa->stream, table, messages, count, opt, &sa->partition, err);
+    if (st != VV_OK)
+        return st;
+    vv_table part = db_part_at(table, sa->partition);
+    sa->count = count;
+    sa->sequence = opt->sequence;
+    sa->piece = sa->few;
+    sa->piece_cap = DB_STREAM_PIECES;
+    sa->hash = sa->producer.len == 0 ? 0 : vv_hash64(sa->producer.data, sa->producer.len);
+    st = db_batch_bind(batch, &part, err);
+    if (st == VV_OK)
+        st = encode(batch, messages, count, err);
+    for (size_t i = 0; st == VV_OK && i < count; i++)
+        batch->user_bytes += messages[i].key.len + messages[i].value.len;
+    return st;
+}
+
+static void append_fini(db_stream_append *sa)
+{
+    if (sa->piece != sa->few)
+        vv_free(sa->piece);
+}
+
+/* What the written append is answered. A duplicate is looked up: its first offset may lie far back.
+ */
+static vv_status answer(vv_table *table, const db_stream_append *sa, const vv_write_result *write,
+                        vv_stream_append_result *out, vv_error *err)
+{
+    *out = (vv_stream_append_result){.write = *write,
+                                     .partition = sa->partition,
+                                     .first_offset = sa->first,
+                                     .count = sa->count,
+                                     .receive_time_ns = sa->receive_ns,
+                                     .duplicate = sa->is_duplicate};
+    if (!sa->is_duplicate)
+        return VV_OK;
+    out->receive_time_ns = 0;
+    return db_stream_find_sequence(table, sa->partition, sa->producer, sa->sequence,
+                                   sa->duplicate_from, &out->first_offset, err);
+}
+
+static vv_status options_take(const vv_stream_append_options *opt, vv_stream_append_options *out,
+                              vv_error *err)
+{
+    *out = (vv_stream_append_options)VV_STREAM_APPEND_OPTIONS_INIT;
+    if (opt == NULL)
+        return VV_OK;
+    return vv_options_take(out, sizeof *out, opt, sizeof *out, "vv_stream_append_options", err);
+}
+
+vv_status vv_stream_append(vv_table *table, const vv_message *messages, size_t count,
+                           const vv_stream_append_options *opt, vv_stream_append_result *result,
+                           vv_error *err)
+{
+    uint8_t scratch[APPEND_SCRATCH];
+    vv_batch batch;
+    vv_write_result written = {0};
+    vv_stream_append_options full;
+    db_stream_append sa = {.piece = sa.few};
+    vv_status st = options_take(opt, &full, err);
+    if (st != VV_OK)
+        return st;
+    db_batch_init(&batch, table->db, scratch, sizeof scratch);
+    sa.producer = full.producer;
+    batch.stream = &sa;
+    st = prepare(table, messages, count, &full, &batch, err);
+    if (st == VV_OK)
+        st = vv_write(table->db, &batch, full.durability, &written, err);
+    vv_stream_append_result out;
+    if (st == VV_OK)
+        st = answer(table, &sa, &written, &out, err);
+    if (st == VV_OK && result != NULL)
+        *result = out;
+    db_batch_fini(&batch);
+    append_fini(&sa);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "append to stream '%s'", table->cat->name);
+}
+
+/* ---- without waiting --------------------------------------------------------------------------
+ */
+
+typedef struct job {
+    vv_batch batch;
+    db_stream_append append;
+    vv_table table; /* the reference is the batch's */
+    uint8_t producer[VV_STREAM_PRODUCER_MAX];
+    vv_stream_append_done done;
+    void *done_ctx;
+} job;
+
+static void job_free(job *j)
+{
+    db_batch_fini(&j->batch);
+    append_fini(&j->append);
+    vv_free(j);
+}
+
+static void written(void *ctx, vv_status status, const vv_write_result *result, const vv_error *err)
+{
+    job *j = ctx;
+    vv_error why = {0};
+    vv_stream_append_result out;
+    if (status == VV_OK)
+        status = answer(&j->table, &j->append, result, &out, &why);
+    else if (err != NULL)
+        why = *err;
+    if (status != VV_OK)
+        (void)vv_wrap(&why, status, "append to stream '%s'", j->table.cat->name);
+    j->done(j->done_ctx, status, status == VV_OK ? &out : NULL, status == VV_OK ? NULL : &why);
+    job_free(j);
+}
+
+vv_status vv_stream_append_async(vv_table *table, const vv_message *messages, size_t count,
+                                 const vv_stream_append_options *opt, vv_stream_append_done done,
+                                 void *ctx, vv_error *err)
+{
+    vv_stream_append_options full;
+    vv_status st = options_take(opt, &full, err);
+    if (st != VV_OK)
+        return st;
+    job *j = vv_alloc(sizeof *j);
+    if (j == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for an append");
+    j->append = (db_stream_append){.piece = j->append.few};
+    j->done = done;
+    j->done_ctx = ctx;
+    j->table = *table;
+    db_batch_init(&j->batch, table->db, NULL, 0);
+    j->batch.stream = &j->append;
+    if (full.producer.len > 0 && full.producer.len <= VV_STREAM_PRODUCER_MAX)
+        memcpy(j->producer, full.producer.data, full.producer.len);
+    j->append.producer = vv_slice_of(j->producer, full.producer.len);
+    st = prepare(table, messages, count, &full, &j->batch, err);
+    if (st == VV_OK)
+        st = vv_write_async(table->db, &j->batch, full.durability, written, j, err);
+    if (st == VV_OK)
+        return VV_OK;
+    job_free(j);
+    return vv_wrap(err, st, "append to stream '%s'", table->cat->name);
+}

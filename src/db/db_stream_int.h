@@ -1,0 +1,193 @@
+/*
+ * db_stream_int.h - stream tables inside db/: what is kept in memory of one, how an append gets its
+ * offsets, how a partition is read.
+ *
+ * The truth is in the table's keys (docs/format/stream.md). In memory lies, for each partition,
+ * what the next append needs at once, under the commit lock: the next offset, the sums along the
+ * partition, and where each producer stands. It is read from the table once, when the table is
+ * first used for writing, and from then on it is what was logged, seen or not.
+ *
+ *   encode the blocks            no lock          db_stream_append.c
+ *   reserve: judge the producer, give offsets, fill them in     commit lock, memory alone
+ *   db_append                    commit lock      as every entry
+ *   cancel                       commit lock      when it was not logged
+ */
+#ifndef VARVE_DB_DB_STREAM_INT_H
+#define VARVE_DB_DB_STREAM_INT_H
+
+#include "db/db_int.h"
+#include "stream/stream.h"
+
+/* ---- db_stream_producer.c: who sends to a partition. All under the commit lock. ---------------
+ */
+
+typedef struct db_producer {
+    struct db_producer *next; /* in its bucket */
+    struct db_producer *newer;
+    struct db_producer *older;
+    uint64_t hash;
+    stream_producer at;
+    uint8_t len;
+    uint8_t id[];
+} db_producer;
+
+typedef struct db_producers {
+    db_producer **bucket; /* NULL: none was ever there */
+    size_t bucket_count;
+    size_t count;
+    db_producer *newest; /* by use */
+    db_producer *oldest;
+    uint64_t bytes; /* in the budget */
+} db_producers;
+
+void db_producers_fini(vv_db *db, db_producers *p);
+db_producer *db_producers_find(const db_producers *p, vv_slice id, uint64_t hash);
+/* A new one, as the newest. NULL: no memory. */
+db_producer *db_producers_add(vv_db *db, db_producers *p, vv_slice id, uint64_t hash);
+void db_producers_remove(vv_db *db, db_producers *p, db_producer *one);
+void db_producers_touch(db_producers *p, db_producer *one);
+/* Forget those that were last used at or before this time. */
+void db_producers_age(vv_db *db, db_producers *p, int64_t used_ns);
+
+/* ---- db_stream.c: a table's state -------------------------------------------------------------
+ */
+
+typedef struct db_stream_part {
+    _Atomic uint64_t next; /* offset; written under the commit lock */
+    uint64_t bytes;        /* of all blocks ever; under the commit lock, like what follows */
+    int64_t receive_ns;    /* newest */
+    int64_t event_max;     /* highest; STREAM_NO_TIME: none */
+    db_producers producers;
+} db_stream_part;
+
+typedef struct db_stream {
+    cat_extra extra;
+    vv_db *db;
+    _Atomic uint32_t turn; /* whose it is among partitions, for messages without a key */
+    uint32_t partition_count;
+    db_stream_part part[];
+} db_stream;
+
+/* VV_INVALID for a table of another kind. */
+VV_MUST_CHECK vv_status db_stream_check_kind(const vv_table *table, vv_error *err);
+/* The same, a dropped table, and a partition that it has not. */
+VV_MUST_CHECK vv_status db_stream_check_part(const vv_table *table, uint32_t partition,
+                                             vv_error *err);
+/* The table's state, read from it when it is not there yet. */
+VV_MUST_CHECK vv_status db_stream_of(vv_table *table, db_stream **out, vv_error *err);
+/* The same, if it is there; else NULL. */
+db_stream *db_stream_attached(const cat_table *cat);
+
+/* ---- db_stream_append.c ------------------------------------------------------------------------
+ */
+
+/* A block in the payload. */
+typedef struct db_stream_piece {
+    size_t value_at;
+    size_t value_len;
+    uint32_t count;
+    bool has_untimed;
+    int64_t event_max;
+} db_stream_piece;
+
+#define DB_STREAM_PIECES 4u
+
+typedef struct db_stream_append {
+    db_stream *stream;
+    uint32_t partition;
+    size_t count;
+    uint64_t sequence;
+    uint64_t hash; /* of the producer */
+    vv_slice producer;
+    size_t producer_at; /* its record's value in the payload */
+    db_stream_piece few[DB_STREAM_PIECES];
+    db_stream_piece *piece;
+    size_t piece_count;
+    size_t piece_cap;
+
+    /* What reserve found, and what cancel puts back. */
+    bool is_duplicate;
+    uint64_t duplicate_from; /* the producer's newest block */
+    uint64_t first;
+    int64_t receive_ns;
+    struct {
+        uint64_t next, bytes;
+        int64_t receive_ns, event_max;
+        stream_producer producer;
+        bool is_new;
+    } before;
+} db_stream_append;
+
+/* Give the batch's messages their offsets and fill them into its payload; VV_OK and *duplicate when
+ * its producer sent them before. Otherwise VV_CONFLICT, VV_NO_SPACE, VV_NO_MEMORY: nothing changed.
+ * Memory alone. */
+VV_MUST_CHECK vv_status db_stream_reserve(vv_db *db, vv_batch *batch, bool *duplicate,
+                                          vv_error *err) VV_REQUIRES(db->commit_lock);
+/* It was not logged. What was reserved after it was cancelled before. */
+void db_stream_cancel(vv_db *db, vv_batch *batch) VV_REQUIRES(db->commit_lock);
+
+/* ---- db_stream_read.c --------------------------------------------------------------------------
+ */
+
+/* One partition at one moment. */
+typedef struct db_stream_reader {
+    vv_table part;
+    vv_cursor *at;
+    bool has_head;
+    stream_head head;   /* all zero without one */
+    uint64_t first;     /* offset; `next` when there is nothing */
+    uint64_t next;      /* offset behind the last message */
+    stream_place sums;  /* at the end: of the last block, with its own bytes */
+    uint64_t bytes;     /* of all blocks that are kept */
+    uint64_t begin;     /* offset of the block that was loaded last */
+    uint64_t block_len; /* bytes */
+    stream_block block;
+} db_stream_reader;
+
+/* archive NULL: none. */
+VV_MUST_CHECK vv_status db_stream_reader_open(db_stream_reader *r, const vv_table *table,
+                                              uint32_t partition, const vv_snapshot *snapshot,
+                                              const char *archive, vv_error *err);
+void db_stream_reader_close(db_stream_reader *r); /* also of one that failed to open */
+/* The block that holds offset, which is below next and not below first. */
+VV_MUST_CHECK vv_status db_stream_load(db_stream_reader *r, uint64_t offset, vv_error *err);
+/* The offset where what is_there() says of blocks becomes true; it stays so from then on. */
+VV_MUST_CHECK vv_status db_stream_search(db_stream_reader *r,
+                                         bool (*is_there)(const db_stream_reader *r, int64_t arg),
+                                         int64_t arg, uint64_t *out, vv_error *err);
+/* The first message received at time or later; of whole blocks. */
+VV_MUST_CHECK vv_status db_stream_search_received(db_stream_reader *r, int64_t time_ns,
+                                                  uint64_t *out, vv_error *err);
+/* What vv_stream_find answers; *asked is the offset before it was put within what is kept. */
+VV_MUST_CHECK vv_status db_stream_resolve(db_stream_reader *r, const vv_stream_start *start,
+                                          uint64_t *out, uint64_t *asked, vv_error *err);
+/* The offset of a sequence of a producer whose newest block begins at from, or
+ * VV_STREAM_OFFSET_GONE. */
+VV_MUST_CHECK vv_status db_stream_find_sequence(const vv_table *table, uint32_t partition,
+                                                vv_slice producer, uint64_t sequence, uint64_t from,
+                                                uint64_t *out, vv_error *err);
+/* *opt over the defaults, whatever form of the struct it is; NULL: the defaults. */
+VV_MUST_CHECK vv_status db_stream_read_options_take(const vv_stream_read_options *opt,
+                                                    vv_stream_read_options *out, vv_error *err);
+
+/* ---- db_stream_position.c ----------------------------------------------------------------------
+ */
+
+/* Read the position under name at the reader's moment. VV_NOT_FOUND. */
+VV_MUST_CHECK vv_status db_stream_read_position(db_stream_reader *r, vv_slice name,
+                                                stream_position *out, vv_error *err);
+VV_MUST_CHECK vv_status db_stream_count_positions(db_stream_reader *r, uint64_t *out,
+                                                  vv_error *err);
+
+/* ---- db_stream_check.c -------------------------------------------------------------------------
+ */
+
+/* Verify one partition of a stream; finding() gets a sentence each. */
+VV_MUST_CHECK vv_status db_stream_check(const vv_table *table, uint32_t partition,
+                                        void (*finding)(void *ctx, const char *text), void *ctx,
+                                        vv_error *err);
+/* A line for each partition and position. */
+VV_MUST_CHECK vv_status db_stream_dump(vv_table *table, void (*line)(void *ctx, const char *text),
+                                       void *ctx, vv_error *err);
+
+#endif

@@ -1,0 +1,466 @@
+/*
+ * db_stream_read.c - a partition of a stream at one moment: where it begins and ends, the block of
+ * an offset, the offset of a time; and cursors over its messages.
+ *
+ * Receive times, event times so far and bytes so far only grow from block to block, so a time is
+ * found by halving the offsets: some twenty seeks for a million blocks, and no index to keep.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/options.h"
+#include "db/db_stream_int.h"
+
+/* ---- the reader ---- */
+
+/* The offset of the block under the cursor; false: it stands on none. */
+static bool stands_on_block(const vv_cursor *c, uint64_t *offset)
+{
+    if (!vv_cursor_valid(c))
+        return false;
+    vv_slice key = vv_cursor_key(c);
+    if (key.len != STREAM_BLOCK_KEY || key.data[0] != STREAM_KEY_BLOCK)
+        return false;
+    *offset = vv_get_be64(key.data + 1);
+    return true;
+}
+
+/* The block under the cursor. */
+static vv_status take_block(db_stream_reader *r, uint64_t offset, vv_error *err)
+{
+    vv_slice value = vv_cursor_value(r->at);
+    r->block_len = value.len;
+    r->begin = offset;
+    vv_status st = stream_block_open(value, &r->block, err);
+    if (st == VV_OK && offset > UINT64_MAX - 1 - r->block.count)
+        st = vv_fail(err, VV_CORRUPT, "its offsets have no end");
+    return st == VV_OK ? VV_OK
+                       : vv_wrap(err, st, "block at offset %llu", (unsigned long long)offset);
+}
+
+vv_status db_stream_load(db_stream_reader *r, uint64_t offset, vv_error *err)
+{
+    uint8_t key[STREAM_BLOCK_KEY];
+    uint64_t begin = 0;
+    assert(offset < r->next);
+    stream_block_key(offset + 1, key);
+    vv_status st = vv_cursor_seek_below(r->at, vv_slice_of(key, sizeof key), err);
+    if (st == VV_OK && !stands_on_block(r->at, &begin))
+        st = vv_fail(err, VV_CORRUPT, "no block holds offset %llu", (unsigned long long)offset);
+    if (st == VV_OK)
+        st = take_block(r, begin, err);
+    if (st == VV_OK && offset - begin >= r->block.count)
+        st = vv_fail(err, VV_CORRUPT, "no block holds offset %llu: the one before ends at %llu",
+                     (unsigned long long)offset, (unsigned long long)(begin + r->block.count));
+    return st;
+}
+
+static vv_status read_head(db_stream_reader *r, vv_error *err)
+{
+    static const uint8_t kind = STREAM_KEY_HEAD;
+    vv_slice key = vv_slice_of(&kind, 1);
+    r->head = (stream_head){.receive_ns = 0, .event_max = STREAM_NO_TIME};
+    vv_status st = vv_cursor_seek(r->at, key, err);
+    r->has_head = st == VV_OK && vv_cursor_valid(r->at) && vv_slice_eq(vv_cursor_key(r->at), key);
+    if (r->has_head)
+        st = stream_head_decode(vv_cursor_value(r->at), &r->head, err);
+    return st;
+}
+
+static vv_status read_end(db_stream_reader *r, vv_error *err)
+{
+    static const uint8_t behind = STREAM_KEY_BLOCK + 1;
+    uint64_t begin = 0;
+    r->next = r->head.first;
+    r->sums = (stream_place){r->head.receive_ns, r->head.bytes_before, r->head.event_max,
+                             STREAM_NO_OFFSET};
+    vv_status st = vv_cursor_seek_below(r->at, vv_slice_of(&behind, 1), err);
+    if (st != VV_OK || !stands_on_block(r->at, &begin))
+        return st;
+    st = take_block(r, begin, err);
+    if (st != VV_OK)
+        return st;
+    r->sums = r->block.place;
+    r->sums.bytes_before += r->block_len;
+    r->next = begin + r->block.count;
+    if (r->next < r->head.first || r->sums.bytes_before < r->head.bytes_before)
+        return vv_fail(err, VV_CORRUPT, "it begins at offset %llu and ends at %llu",
+                       (unsigned long long)r->head.first, (unsigned long long)r->next);
+    return VV_OK;
+}
+
+vv_status db_stream_reader_open(db_stream_reader *r, const vv_table *table, uint32_t partition,
+                                const vv_snapshot *snapshot, const char *archive, vv_error *err)
+{
+    vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
+    *r = (db_stream_reader){.part = db_part_at(table, partition)};
+    opt.snapshot = snapshot;
+    opt.archive = archive;
+    vv_status st = vv_cursor_open(&r->part, &opt, &r->at, err);
+    if (st == VV_OK)
+        st = read_head(r, err);
+    if (st == VV_OK)
+        st = read_end(r, err);
+    r->first = r->head.first;
+    r->bytes = r->sums.bytes_before - r->head.bytes_before;
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "partition %u", partition);
+}
+
+void db_stream_reader_close(db_stream_reader *r)
+{
+    vv_cursor_close(r->at);
+    r->at = NULL;
+}
+
+/* ---- places ---- */
+
+vv_status db_stream_search(db_stream_reader *r,
+                           bool (*is_there)(const db_stream_reader *r, int64_t arg), int64_t arg,
+                           uint64_t *out, vv_error *err)
+{
+    uint64_t low = r->first;
+    uint64_t high = r->next;
+    while (low < high) {
+        vv_status st = db_stream_load(r, low + (high - low) / 2, err);
+        if (st != VV_OK)
+            return st;
+        if (is_there(r, arg))
+            high = r->begin > low ? r->begin : low;
+        else
+            low = r->begin + r->block.count;
+    }
+    *out = low;
+    return VV_OK;
+}
+
+static bool is_received(const db_stream_reader *r, int64_t time_ns)
+{
+    return r->block.place.receive_ns >= time_ns;
+}
+
+vv_status db_stream_search_received(db_stream_reader *r, int64_t time_ns, uint64_t *out,
+                                    vv_error *err)
+{
+    return db_stream_search(r, is_received, time_ns, out, err);
+}
+
+static bool has_event(const db_stream_reader *r, int64_t time_ns)
+{
+    return r->block.place.event_max >= time_ns;
+}
+
+/* The first message of the loaded block from offset on with such an event time; the block's end
+ * when there is none. */
+static vv_status search_block(db_stream_reader *r, uint64_t *offset, int64_t time_ns, vv_error *err)
+{
+    stream_scratch scratch = {0};
+    vv_slice bytes;
+    vv_message m = {.attribute_count = 0};
+    vv_status st = VV_OK;
+    uint64_t at = r->begin;
+    while (st == VV_OK && (st = stream_block_next(&r->block, &bytes, err)) == VV_OK) {
+        st = stream_message_decode(bytes, &scratch, &m, err);
+        if (st == VV_OK && at >= *offset &&
+            (m.event_time_ns == 0 ? r->block.place.receive_ns : m.event_time_ns) >= time_ns)
+            break;
+        at++;
+    }
+    stream_scratch_fini(&scratch);
+    *offset = at;
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+/* What was trimmed may have had the time that the sums tell of, so the first block that has it is
+ * perhaps a later one. */
+static vv_status search_event(db_stream_reader *r, int64_t time_ns, uint64_t *out, vv_error *err)
+{
+    vv_status st = db_stream_search(r, has_event, time_ns, out, err);
+    while (st == VV_OK && *out < r->next) {
+        st = db_stream_load(r, *out, err);
+        if (st != VV_OK)
+            return st;
+        uint64_t end = r->begin + r->block.count;
+        if (stream_block_newest(&r->block) < time_ns)
+            *out = end;
+        else
+            st = search_block(r, out, time_ns, err);
+        if (st == VV_OK && *out < end)
+            return VV_OK;
+    }
+    return st;
+}
+
+static vv_status resolve_position(db_stream_reader *r, vv_slice name, uint64_t *out, vv_error *err)
+{
+    stream_position at = {0};
+    vv_status st = stream_position_check(name, err);
+    if (st == VV_OK)
+        st = db_stream_read_position(r, name, &at, err);
+    *out = at.offset;
+    return st;
+}
+
+vv_status db_stream_resolve(db_stream_reader *r, const vv_stream_start *start, uint64_t *out,
+                            uint64_t *asked, vv_error *err)
+{
+    vv_status st = VV_OK;
+    uint64_t at = r->first;
+    switch (start->from) {
+    case VV_STREAM_EARLIEST:
+        break;
+    case VV_STREAM_LATEST:
+        at = r->next;
+        break;
+    case VV_STREAM_OFFSET:
+        at = start->offset;
+        break;
+    case VV_STREAM_RECEIVED:
+        st = db_stream_search_received(r, start->time_ns, &at, err);
+        break;
+    case VV_STREAM_EVENT:
+        st = search_event(r, start->time_ns, &at, err);
+        break;
+    case VV_STREAM_POSITION:
+        st = resolve_position(r, start->position, &at, err);
+        break;
+    default:
+        st = vv_fail(err, VV_INVALID, "a start of kind %d is not known", (int)start->from);
+        break;
+    }
+    if (st != VV_OK)
+        return st;
+    *asked = at;
+    *out = at < r->first ? r->first : at > r->next ? r->next : at;
+    return VV_OK;
+}
+
+vv_status vv_stream_find(vv_table *table, uint32_t partition, const vv_stream_start *start,
+                         const vv_snapshot *snapshot, uint64_t *offset, vv_error *err)
+{
+    db_stream_reader r = {.at = NULL};
+    uint64_t asked = 0;
+    vv_status st = db_stream_check_part(table, partition, err);
+    if (st == VV_OK)
+        st = db_stream_reader_open(&r, table, partition, snapshot, NULL, err);
+    if (st == VV_OK)
+        st = db_stream_resolve(&r, start, offset, &asked, err);
+    db_stream_reader_close(&r);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "stream '%s'", table->cat->name);
+}
+
+#define CHAIN_MAX 100000u /* blocks back that a repeated append is looked for */
+
+vv_status db_stream_find_sequence(const vv_table *table, uint32_t partition, vv_slice producer,
+                                  uint64_t sequence, uint64_t from, uint64_t *out, vv_error *err)
+{
+    db_stream_reader r;
+    vv_status st = db_stream_reader_open(&r, table, partition, NULL, NULL, err);
+    *out = VV_STREAM_OFFSET_GONE;
+    for (uint32_t i = 0; st == VV_OK && i < CHAIN_MAX; i++) {
+        if (from < r.first || from >= r.next)
+            break;
+        st = db_stream_load(&r, from, err);
+        if (st != VV_OK || r.begin != from || !vv_slice_eq(r.block.producer, producer))
+            break;
+        if (sequence >= r.block.sequence) {
+            if (sequence - r.block.sequence < r.block.count)
+                *out = from + (sequence - r.block.sequence);
+            break;
+        }
+        if (r.block.place.previous >= from) /* and where there is none */
+            break;
+        from = r.block.place.previous;
+    }
+    db_stream_reader_close(&r);
+    return st;
+}
+
+/* ---- cursors ---- */
+
+struct vv_stream_cursor {
+    db_stream_reader r;
+    uint32_t partition;
+    bool has_block; /* r.block is read on */
+    bool is_at_end;
+    uint64_t offset; /* of the next message */
+    uint64_t skipped;
+    uint64_t messages_left; /* UINT64_MAX: no bound */
+    uint64_t bytes_left;
+    bool has_given;
+    stream_scratch scratch;
+};
+
+vv_status db_stream_read_options_take(const vv_stream_read_options *opt,
+                                      vv_stream_read_options *out, vv_error *err)
+{
+    *out = (vv_stream_read_options)VV_STREAM_READ_OPTIONS_INIT;
+    if (opt == NULL)
+        return VV_OK;
+    return vv_options_take(out, sizeof *out, opt, sizeof *out, "vv_stream_read_options", err);
+}
+
+static vv_status begin(vv_stream_cursor *c, const vv_table *table,
+                       const vv_stream_read_options *opt, vv_error *err)
+{
+    uint64_t asked = 0;
+    vv_status st =
+        db_stream_reader_open(&c->r, table, opt->partition, opt->snapshot, opt->archive, err);
+    if (st == VV_OK)
+        st = db_stream_resolve(&c->r, &opt->start, &c->offset, &asked, err);
+    if (st != VV_OK)
+        return st;
+    c->partition = opt->partition;
+    c->skipped = asked < c->offset ? c->offset - asked : 0;
+    c->messages_left = opt->messages_max == 0 ? UINT64_MAX : opt->messages_max;
+    c->bytes_left = opt->bytes_max == 0 ? UINT64_MAX : opt->bytes_max;
+    return VV_OK;
+}
+
+vv_status vv_stream_cursor_open(vv_table *table, const vv_stream_read_options *opt,
+                                vv_stream_cursor **out, vv_error *err)
+{
+    vv_stream_read_options full;
+    vv_status st = db_stream_read_options_take(opt, &full, err);
+    if (st == VV_OK)
+        st = db_stream_check_part(table, full.partition, err);
+    if (st != VV_OK)
+        return st;
+    vv_stream_cursor *c = vv_calloc(1, sizeof *c);
+    if (c == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for a cursor");
+    st = begin(c, table, &full, err);
+    if (st != VV_OK) {
+        vv_stream_cursor_close(c);
+        return vv_wrap(err, st, "read stream '%s'", table->cat->name);
+    }
+    *out = c;
+    return VV_OK;
+}
+
+/* The block of the next offset, read up to it. */
+static vv_status enter_block(vv_stream_cursor *c, vv_error *err)
+{
+    vv_slice skipped;
+    uint64_t begin_at = 0;
+    vv_status st;
+    if (c->has_given) { /* the next one in the order of keys */
+        st = vv_cursor_next(c->r.at, err);
+        if (st == VV_OK && (!stands_on_block(c->r.at, &begin_at) || begin_at != c->offset))
+            st = vv_fail(err, VV_CORRUPT, "no block begins at offset %llu",
+                         (unsigned long long)c->offset);
+        if (st == VV_OK)
+            st = take_block(&c->r, begin_at, err);
+    } else {
+        st = db_stream_load(&c->r, c->offset, err);
+    }
+    for (uint64_t at = c->r.begin; st == VV_OK && at < c->offset; at++)
+        st = stream_block_next(&c->r.block, &skipped, err);
+    c->has_block = st == VV_OK;
+    return st;
+}
+
+/* The bytes of the next message, to the bounds. VV_NOT_FOUND at the end. */
+static vv_status step(vv_stream_cursor *c, vv_slice *bytes, vv_error *err)
+{
+    vv_status st = VV_NOT_FOUND;
+    if (c->has_block)
+        st = stream_block_next(&c->r.block, bytes, err);
+    if (st == VV_NOT_FOUND) {
+        c->has_block = false;
+        if (c->offset >= c->r.next)
+            return VV_NOT_FOUND;
+        st = enter_block(c, err);
+        if (st == VV_OK)
+            st = stream_block_next(&c->r.block, bytes, err);
+    }
+    return st;
+}
+
+vv_status vv_stream_cursor_next(vv_stream_cursor *c, vv_message *out, vv_error *err)
+{
+    static const vv_error end = {.status = VV_NOT_FOUND, .msg = "no more messages"};
+    vv_slice bytes = {.len = 0};
+    vv_status st = c->is_at_end || c->messages_left == 0 ? VV_NOT_FOUND : step(c, &bytes, err);
+    if (st == VV_OK && bytes.len > c->bytes_left && c->has_given)
+        st = VV_NOT_FOUND;
+    if (st == VV_OK)
+        st = stream_message_decode(bytes, &c->scratch, out, err);
+    if (st != VV_OK) {
+        c->is_at_end = true; /* a failure is told again by a cursor of its own */
+        if (st == VV_NOT_FOUND && err != NULL)
+            *err = end;
+        return st;
+    }
+    out->offset = c->offset++;
+    out->receive_time_ns = c->r.block.place.receive_ns;
+    out->partition = c->partition;
+    c->has_given = true;
+    if (c->messages_left != UINT64_MAX)
+        c->messages_left--;
+    if (c->bytes_left != UINT64_MAX)
+        c->bytes_left -= bytes.len < c->bytes_left ? bytes.len : c->bytes_left;
+    return VV_OK;
+}
+
+uint64_t vv_stream_cursor_offset(const vv_stream_cursor *cursor)
+{
+    return cursor->offset;
+}
+
+uint64_t vv_stream_cursor_skipped(const vv_stream_cursor *cursor)
+{
+    return cursor->skipped;
+}
+
+void vv_stream_cursor_close(vv_stream_cursor *cursor)
+{
+    if (cursor == NULL)
+        return;
+    db_stream_reader_close(&cursor->r);
+    stream_scratch_fini(&cursor->scratch);
+    vv_free(cursor);
+}
+
+/* ---- figures ---- */
+
+static uint64_t count_producers(vv_db *db, const db_stream *s, uint32_t partition)
+{
+    vv_mutex_lock(&db->commit_lock);
+    uint64_t count = s->part[partition].producers.count;
+    vv_mutex_unlock(&db->commit_lock);
+    return count;
+}
+
+vv_status vv_stream_stats_read(vv_table *table, uint32_t partition, const vv_snapshot *snapshot,
+                               vv_stream_stats *out, vv_error *err)
+{
+    db_stream_reader r = {.at = NULL};
+    db_stream *s = NULL;
+    vv_stream_stats all = {.size = out->size};
+    vv_status st = db_stream_check_part(table, partition, err);
+    if (st == VV_OK && out->size < sizeof out->size)
+        st = vv_fail(err, VV_INVALID, "vv_stream_stats.size is %zu: set it first", out->size);
+    if (st == VV_OK)
+        st = db_stream_of(table, &s, err);
+    if (st == VV_OK)
+        st = db_stream_reader_open(&r, table, partition, snapshot, NULL, err);
+    if (st == VV_OK && r.first < r.next)
+        st = db_stream_load(&r, r.first, err);
+    if (st == VV_OK) {
+        all.first_offset = r.first;
+        all.next_offset = r.next;
+        all.messages = r.next - r.first;
+        all.bytes = r.bytes;
+        all.first_receive_ns = r.first < r.next ? r.block.place.receive_ns : 0;
+        all.last_receive_ns = r.first < r.next ? r.sums.receive_ns : 0;
+        all.newest_event_ns = r.sums.event_max;
+        all.producers = count_producers(table->db, s, partition);
+        st = db_stream_count_positions(&r, &all.positions, err);
+    }
+    db_stream_reader_close(&r);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "figures of stream '%s'", table->cat->name);
+    memcpy(out, &all, out->size < sizeof all ? out->size : sizeof all);
+    return VV_OK;
+}
