@@ -122,6 +122,8 @@ static vv_status write_change(vv_table *part, const change *c, const stream_posi
     if (st == VV_OK)
         st = vv_write(part->db, &batch, durability, NULL, err);
     db_batch_fini(&batch);
+    if (st == VV_CONFLICT) /* what it lost to may not be seen yet, and a new try looks at that */
+        db_await_visible(part->db);
     return st;
 }
 

@@ -87,6 +87,8 @@ static vv_status trim(db_stream_reader *r, uint64_t offset, uint64_t *removed, v
         st = vv_write(db, &batch, VV_DURABLE_SYNC, NULL, err);
     db_batch_fini(&batch);
     VV_POINT("stream.after_trim");
+    if (st == VV_CONFLICT) /* what it lost to may not be seen yet, and a new try looks at that */
+        db_await_visible(db);
     if (st == VV_OK)
         *removed += offset - r->first;
     return st;
