@@ -11,6 +11,7 @@
 #include "varve/series.h"
 #include "varve/slice.h"
 #include "varve/status.h"
+#include "varve/stream.h"
 #include "varve/txn.h"
 
 #endif
