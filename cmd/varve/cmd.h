@@ -121,7 +121,7 @@ bool cmd_parse_size(const char *text, uint64_t *out);
 bool cmd_parse_duration(const char *text, int64_t *out_ns);
 
 extern const cmd_command cmd_put, cmd_get, cmd_del, cmd_scan, cmd_import, cmd_import_eloqstore,
-    cmd_query, cmd_status, cmd_compact, cmd_table, cmd_series, cmd_archive, cmd_check, cmd_backup,
-    cmd_dump, cmd_bench, cmd_completion, cmd_version;
+    cmd_query, cmd_status, cmd_compact, cmd_table, cmd_series, cmd_stream, cmd_archive, cmd_check,
+    cmd_backup, cmd_dump, cmd_bench, cmd_completion, cmd_version;
 
 #endif

@@ -13,9 +13,10 @@
 #include "cmd.h"
 
 const cmd_command *const cmd_commands[] = {
-    &cmd_put,   &cmd_get,    &cmd_del,     &cmd_scan,  &cmd_import,     &cmd_import_eloqstore,
-    &cmd_query, &cmd_status, &cmd_compact, &cmd_table, &cmd_series,     &cmd_archive,
-    &cmd_check, &cmd_backup, &cmd_dump,    &cmd_bench, &cmd_completion, &cmd_version,
+    &cmd_put,     &cmd_get,    &cmd_del,     &cmd_scan,  &cmd_import, &cmd_import_eloqstore,
+    &cmd_query,   &cmd_status, &cmd_compact, &cmd_table, &cmd_series, &cmd_stream,
+    &cmd_archive, &cmd_check,  &cmd_backup,  &cmd_dump,  &cmd_bench,  &cmd_completion,
+    &cmd_version,
 };
 const size_t cmd_command_count = ARRAY_LEN(cmd_commands);
 

@@ -33,21 +33,20 @@ typedef struct db_watch {
     vv_cond wake;
 } db_watch;
 
-static void unlist(db_watch *w) VV_REQUIRES(w->shard->watch_lock)
+static void unlist(db_shard *shard, db_watch *w) VV_REQUIRES(shard->watch_lock)
 {
     if (w->prev != NULL)
         w->prev->next = w->next;
     else
-        w->shard->watches = w->next;
+        shard->watches = w->next;
     if (w->next != NULL)
         w->next->prev = w->prev;
     w->is_listed = false;
-    atomic_fetch_sub_explicit(&w->shard->watch_count, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&shard->watch_count, 1, memory_order_relaxed);
 }
 
-static void enlist(db_watch *w) VV_REQUIRES(w->shard->watch_lock)
+static void enlist(db_shard *shard, db_watch *w) VV_REQUIRES(shard->watch_lock)
 {
-    db_shard *shard = w->shard;
     w->prev = NULL;
     w->next = shard->watches;
     if (shard->watches != NULL)
@@ -58,9 +57,9 @@ static void enlist(db_watch *w) VV_REQUIRES(w->shard->watch_lock)
     atomic_thread_fence(memory_order_seq_cst); /* pairs with db_watch_look */
 }
 
-static void fire(db_watch *w) VV_REQUIRES(w->shard->watch_lock)
+static void fire(db_shard *shard, db_watch *w) VV_REQUIRES(shard->watch_lock)
 {
-    unlist(w);
+    unlist(shard, w);
     if (w->notify != NULL)
         w->notify(w->ctx);
     else
@@ -79,7 +78,7 @@ void db_watch_fire(db_shard *shard)
     for (db_watch *w = shard->watches; w != NULL;) {
         db_watch *next = w->next;
         if (is_of_interest(w))
-            fire(w);
+            fire(shard, w);
         w = next;
     }
     vv_mutex_unlock(&shard->watch_lock);
@@ -143,14 +142,14 @@ vv_status vv_stream_watch_open(vv_table *table, uint32_t partition, uint64_t off
     w->watch.ctx = ctx;
     db_shard *shard = w->watch.shard;
     vv_mutex_lock(&shard->watch_lock);
-    enlist(&w->watch);
+    enlist(shard, &w->watch);
     vv_mutex_unlock(&shard->watch_lock);
     *out = w; /* before notify: it may look for it */
     if (!is_visible(table, partition, offset))
         return VV_OK;
     vv_mutex_lock(&shard->watch_lock);
     if (w->watch.is_listed)
-        fire(&w->watch);
+        fire(shard, &w->watch);
     vv_mutex_unlock(&shard->watch_lock);
     return VV_OK;
 }
@@ -160,10 +159,11 @@ void vv_stream_unwatch(vv_stream_watch *watch)
     if (watch == NULL)
         return;
     db_watch *w = &watch->watch;
-    vv_mutex_lock(&w->shard->watch_lock);
+    db_shard *shard = w->shard;
+    vv_mutex_lock(&shard->watch_lock);
     if (w->is_listed)
-        unlist(w);
-    vv_mutex_unlock(&w->shard->watch_lock);
+        unlist(shard, w);
+    vv_mutex_unlock(&shard->watch_lock);
     watch_fini(w, watch->cat);
     vv_free(watch);
 }
@@ -264,26 +264,27 @@ static bool is_cancelled(vv_stream_tail *t)
 static vv_status wait(vv_stream_tail *t, int64_t deadline_ns)
 {
     db_watch *w = &t->watch;
+    db_shard *shard = w->shard;
     vv_clock *clock = t->table.db->env->clock;
     bool is_late = false;
-    vv_mutex_lock(&w->shard->watch_lock);
+    vv_mutex_lock(&shard->watch_lock);
     w->offset = t->offset;
-    enlist(w);
-    vv_mutex_unlock(&w->shard->watch_lock);
+    enlist(shard, w);
+    vv_mutex_unlock(&shard->watch_lock);
     bool is_there = is_visible(&t->table, t->opt.partition, t->offset);
-    vv_mutex_lock(&w->shard->watch_lock);
+    vv_mutex_lock(&shard->watch_lock);
     while (!is_there && !is_late && w->is_listed && !w->is_cancelled) {
         int64_t left = deadline_ns < 0 ? 0 : deadline_ns - vv_clock_mono(clock);
         if (deadline_ns < 0)
-            vv_cond_wait(&w->wake, &w->shard->watch_lock);
+            vv_cond_wait(&w->wake, &shard->watch_lock);
         else if (left > 0)
-            is_late = !vv_cond_wait_for(&w->wake, &w->shard->watch_lock, left);
+            is_late = !vv_cond_wait_for(&w->wake, &shard->watch_lock, left);
         else
             is_late = true;
     }
     if (w->is_listed)
-        unlist(w);
-    vv_mutex_unlock(&w->shard->watch_lock);
+        unlist(shard, w);
+    vv_mutex_unlock(&shard->watch_lock);
     return is_late ? VV_TIMEOUT : VV_OK;
 }
 

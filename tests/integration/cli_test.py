@@ -538,6 +538,48 @@ def check_prints_whole_sentences(tmp):
     assert " ".join(" ".join(lines).split()).startswith(line), lines
 
 
+def streams_of_a_directory(tmp):
+    store = tmp / "s"
+    where = ["--data", store]
+    as_json = [*where, "-o", "json"]
+    lines = tmp / "lines.txt"
+    lines.write_text("".join(f"line {i}\n" for i in range(1200)))
+    ok("table", "create", *where, "--kind", "stream", "messages")
+    fails(2, "stream", *where, words=["append, read, tail"])
+    fails(2, "stream", *where, "read", "--from", "soon", words=["'soon' is no offset"])
+    fails(2, "stream", "read", words=["--data"])
+    fails(5, "stream", *where, "read", "--table", "nope", words=["'nope'"])
+    assert ok("stream", *where, "append", "--producer", "p", lines) == "appended 1200 messages\n"
+    lines.write_text("".join(f"line {i}\n" for i in range(1300)))
+    done = ok("stream", *where, "append", "--producer", "p", lines)
+    assert done == "appended 100 messages, 1200 were there\n", done
+    done = ok("stream", *where, "append", "--key", "k", "--content-type", "text/plain", "-", input="a\n\nb\n")
+    assert done == "appended 2 messages\n", done
+    got = rows(ok("stream", *as_json, "read"))
+    assert [r["offset"] for r in got] == list(range(1302)), len(got)
+    assert [r["value"] for r in got[:1300]] == [f"line {i}" for i in range(1300)]
+    assert (got[1300]["value"], got[1301]["key"], got[1301]["content_type"]) == ("a", "k", "text/plain"), got[1300:]
+    assert [r["value"] for r in rows(ok("stream", *as_json, "tail", "-n", "3"))] == ["line 1299", "a", "b"]
+    got = rows(ok("stream", *as_json, "read", "--commit", "c", "-n", "5"))
+    assert [r["offset"] for r in got] == [0, 1, 2, 3, 4], got
+    got = rows(ok("stream", *as_json, "read", "--commit", "c", "-n", "2"))
+    assert [r["offset"] for r in got] == [5, 6], got
+    got = rows(ok("stream", *as_json, "positions"))
+    assert [(r["name"], r["offset"], r["lag"]) for r in got] == [("c", 7, 1295)], got
+    assert ok("stream", *where, "reset", "c", "--from", "2") == "c stands at offset 2\n"
+    got = rows(ok("stream", *as_json, "read", "--from", "@c", "-n", "1"))
+    assert got[0]["value"] == "line 2", got
+    fails(5, "stream", *where, "read", "--from", "@nobody", words=["'nobody'"])
+    assert rows(ok("stream", *as_json, "read", "--from", "latest")) == []
+    assert rows(ok("stream", *as_json, "read", "--from", "2020-01-01", "-n", "1"))[0]["offset"] == 0
+    got = rows(ok("stream", *as_json, "status"))[0]
+    assert (got["first"], got["next"], got["producers"], got["positions"]) == (0, 1302, 1, 1), got
+    text = ok("dump", store)
+    assert "kind stream" in text and "offsets 0 to 1302" in text and "position c: partition 0, offset 2" in text, text
+    ok("check", *where)
+    fails(1, "put", *where, "--table", "messages", "k", "v", words=["another kind"])
+
+
 def completion_is_a_script(tmp):
     script = tmp / "varve.bash"
     script.write_text(ok("completion", "bash"))
@@ -555,7 +597,7 @@ def completion_is_a_script(tmp):
 
 def main():
     cases = [usage_and_help, help_man_and_completion_agree, completion_is_a_script,
-             check_prints_whole_sentences, against_a_directory, against_a_server]
+             check_prints_whole_sentences, streams_of_a_directory, against_a_directory, against_a_server]
     only = sys.argv[1:]
     with TempDir() as tmp:
         for case in cases:

@@ -1,0 +1,428 @@
+/*
+ * cmd_stream.c - messages of a store that no server has open: append, read, tail, positions.
+ *
+ * append takes a message from each line. With --producer the lines are numbered from 0, so a file
+ * that was broken off in the middle, or has grown, is simply given again.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/util.h"
+#include "import.h"
+#include "out.h"
+#include "query/time_text.h"
+#include "varve/stream.h"
+
+#define APPEND_MESSAGES 500u
+#define APPEND_BYTES (1024u * 1024)
+#define TAIL_DEFAULT 10u
+
+typedef struct args {
+    uint64_t partition;
+    uint64_t limit;
+    const char *from;
+    const char *key;
+    const char *content_type;
+    const char *source;
+    const char *producer;
+    const char *position;
+} args;
+
+static const cmd_opt opts[] = {
+    {"partition", 'p', CMD_COUNT, offsetof(args, partition), "N",
+     "default 0; of append: that of the key"},
+    {"from", 'f', CMD_TEXT, offsetof(args, from), "PLACE",
+     "an offset, a time, earliest, latest, or a position as @NAME; default earliest"},
+    {"limit", 'n', CMD_COUNT, offsetof(args, limit), "N", "messages at most; of tail, default 10"},
+    {"key", 'k', CMD_TEXT, offsetof(args, key), "KEY", "of append: of every message"},
+    {"content-type", 0, CMD_TEXT, offsetof(args, content_type), "TYPE", "of append: likewise"},
+    {"source", 0, CMD_TEXT, offsetof(args, source), "NAME", "of append: likewise"},
+    {"producer", 0, CMD_TEXT, offsetof(args, producer), "ID",
+     "of append: lines are numbered from 0, and what it sent before is not there twice"},
+    {"commit", 0, CMD_TEXT, offsetof(args, position), "NAME",
+     "of read: commit how far it read; begins where the position stands"},
+};
+
+typedef struct job {
+    cmd_ctx *ctx;
+    const args *a;
+    vv_db *db;
+    vv_table *table;
+    vv_stream_start start;
+    out_writer out;
+} job;
+
+/* ---- places ---- */
+
+static bool parse_place(const char *text, vv_stream_start *out)
+{
+    uint64_t offset = 0;
+    *out = (vv_stream_start){.from = VV_STREAM_EARLIEST};
+    if (text == NULL || strcmp(text, "earliest") == 0)
+        return true;
+    if (strcmp(text, "latest") == 0) {
+        out->from = VV_STREAM_LATEST;
+    } else if (text[0] == '@') {
+        out->from = VV_STREAM_POSITION;
+        out->position = vv_slice_str(text + 1);
+    } else if (cmd_parse_count(text, &offset)) {
+        out->from = VV_STREAM_OFFSET;
+        out->offset = offset;
+    } else {
+        out->from = VV_STREAM_RECEIVED;
+        return time_text_parse_loose(vv_slice_str(text), &out->time_ns);
+    }
+    return true;
+}
+
+/* ---- printing ---- */
+
+static const char *const columns[] = {"partition", "offset",       "received", "event",     "key",
+                                      "value",     "content_type", "source",   "attributes"};
+
+static void put_attribute(vv_buf *b, const vv_attribute *a)
+{
+    char time[TIME_TEXT_MAX];
+    vv_buf_append_str(b, b->len == 0 ? "" : ", ");
+    vv_buf_append_slice(b, a->name);
+    vv_buf_append_str(b, "=");
+    switch (a->type) {
+    case VV_ATTRIBUTE_I64:
+        vv_buf_printf(b, "%lld", (long long)a->i64);
+        break;
+    case VV_ATTRIBUTE_F64:
+        vv_buf_printf(b, "%.17g", a->f64);
+        break;
+    case VV_ATTRIBUTE_BOOL:
+        vv_buf_append_str(b, a->i64 != 0 ? "true" : "false");
+        break;
+    case VV_ATTRIBUTE_TIME:
+        time_text_format(a->i64, time);
+        vv_buf_append_str(b, time);
+        break;
+    default:
+        vv_buf_append_slice(b, a->bytes);
+        break;
+    }
+}
+
+static void print_message(job *j, const vv_message *m)
+{
+    char received[TIME_TEXT_MAX];
+    char event[TIME_TEXT_MAX] = "";
+    vv_buf b;
+    vv_buf_init(&b, VV_STREAM_MESSAGE_MAX * 2);
+    for (size_t i = 0; i < m->attribute_count; i++)
+        put_attribute(&b, &m->attributes[i]);
+    time_text_format(m->receive_time_ns, received);
+    if (m->event_time_ns != 0)
+        time_text_format(m->event_time_ns, event);
+    out_row(&j->out, (const out_cell[]){out_uint(m->partition), out_uint(m->offset),
+                                        out_text(received), out_text(event), out_bytes(m->key),
+                                        out_bytes(m->value), out_bytes(m->content_type),
+                                        out_bytes(m->source), out_bytes(vv_buf_slice(&b))});
+    vv_buf_fini(&b);
+}
+
+/* ---- reading ---- */
+
+static vv_status print_from(job *j, const vv_stream_start *start, uint64_t limit, uint64_t *end,
+                            vv_error *err)
+{
+    vv_stream_cursor *c = NULL;
+    vv_message m;
+    vv_stream_read_options opt = VV_STREAM_READ_OPTIONS_INIT;
+    opt.partition = (uint32_t)vv_min_u64(j->a->partition, UINT32_MAX);
+    opt.start = *start;
+    opt.messages_max = limit;
+    vv_status st = vv_stream_cursor_open(j->table, &opt, &c, err);
+    if (st != VV_OK)
+        return st;
+    out_init_names(&j->out, j->ctx->common.format, columns, ARRAY_LEN(columns));
+    while ((st = vv_stream_cursor_next(c, &m, err)) == VV_OK)
+        print_message(j, &m);
+    out_end(&j->out);
+    *end = vv_stream_cursor_offset(c);
+    vv_stream_cursor_close(c);
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+/* With --commit from where the position stands, where it does. */
+static vv_status read_some(job *j, vv_error *err)
+{
+    const args *a = j->a;
+    uint64_t end = 0;
+    uint32_t partition = (uint32_t)vv_min_u64(a->partition, UINT32_MAX);
+    vv_stream_position at;
+    if (a->position != NULL && a->from == NULL &&
+        vv_stream_position_get(j->table, partition, vv_slice_str(a->position), &at, NULL) == VV_OK)
+        j->start = (vv_stream_start){.from = VV_STREAM_OFFSET, .offset = at.offset};
+    vv_status st = print_from(j, &j->start, a->limit, &end, err);
+    if (st == VV_OK && a->position != NULL)
+        st = vv_stream_commit(j->table, partition, vv_slice_str(a->position), end, VV_DURABLE_SYNC,
+                              err);
+    return st;
+}
+
+/* The newest messages. */
+static vv_status tail(job *j, vv_error *err)
+{
+    uint64_t end = 0;
+    uint64_t limit = j->a->limit == 0 ? TAIL_DEFAULT : j->a->limit;
+    vv_stream_stats s = {.size = sizeof s};
+    vv_status st = vv_stream_stats_read(j->table, (uint32_t)vv_min_u64(j->a->partition, UINT32_MAX),
+                                        NULL, &s, err);
+    if (st != VV_OK)
+        return st;
+    vv_stream_start from = {.from = VV_STREAM_OFFSET,
+                            .offset = s.messages > limit ? s.next_offset - limit : s.first_offset};
+    return print_from(j, &from, limit, &end, err);
+}
+
+static int print_position(void *ctx, const vv_stream_position *p)
+{
+    job *j = ctx;
+    char time[TIME_TEXT_MAX];
+    time_text_format(p->committed_ns, time);
+    out_row(&j->out, (const out_cell[]){out_text(p->name), out_uint(p->partition),
+                                        out_uint(p->offset), out_uint(p->lag), out_text(time)});
+    return 0;
+}
+
+static vv_status positions(job *j, vv_error *err)
+{
+    static const char *const names[] = {"name", "partition", "offset", "lag", "committed"};
+    out_init_names(&j->out, j->ctx->common.format, names, ARRAY_LEN(names));
+    vv_status st = vv_stream_position_list(j->table, print_position, j, err);
+    out_end(&j->out);
+    return st;
+}
+
+static vv_status reset(job *j, const char *name, vv_error *err)
+{
+    uint64_t offset = 0;
+    vv_status st =
+        vv_stream_position_reset(j->table, (uint32_t)vv_min_u64(j->a->partition, UINT32_MAX),
+                                 vv_slice_str(name), &j->start, &offset, err);
+    if (st == VV_OK)
+        (void)printf("%s stands at offset %llu\n", name, (unsigned long long)offset);
+    return st;
+}
+
+static vv_status status(job *j, vv_error *err)
+{
+    static const char *const names[] = {"partition", "first", "next",      "messages",
+                                        "bytes",     "last",  "producers", "positions"};
+    vv_table_info info;
+    vv_status st = vv_table_identify(j->table, &info, err);
+    out_init_names(&j->out, j->ctx->common.format, names, ARRAY_LEN(names));
+    for (uint32_t p = 0; st == VV_OK && p < info.partitions; p++) {
+        char last[TIME_TEXT_MAX] = "";
+        vv_stream_stats s = {.size = sizeof s};
+        st = vv_stream_stats_read(j->table, p, NULL, &s, err);
+        if (st != VV_OK)
+            break;
+        if (s.messages > 0)
+            time_text_format(s.last_receive_ns, last);
+        out_row(&j->out,
+                (const out_cell[]){out_uint(p), out_uint(s.first_offset), out_uint(s.next_offset),
+                                   out_uint(s.messages), out_uint(s.bytes), out_text(last),
+                                   out_uint(s.producers), out_uint(s.positions)});
+    }
+    out_end(&j->out);
+    return st;
+}
+
+/* ---- appending ---- */
+
+typedef struct appender {
+    job *job;
+    vv_message message[APPEND_MESSAGES];
+    size_t begin[APPEND_MESSAGES]; /* of its value in bytes */
+    size_t count;
+    vv_buf bytes;
+    uint64_t sequence; /* of the first of them */
+    uint64_t known;    /* lines that the producer sent before */
+    uint64_t appended;
+} appender;
+
+static vv_status flush(appender *ap, vv_error *err)
+{
+    const args *a = ap->job->a;
+    vv_stream_append_options opt = VV_STREAM_APPEND_OPTIONS_INIT;
+    if (ap->count == 0)
+        return VV_OK;
+    for (size_t i = 0; i < ap->count; i++)
+        ap->message[i].value.data = ap->bytes.data + ap->begin[i];
+    if (cmd_given(ap->job->ctx, "partition"))
+        opt.partition = (uint32_t)vv_min_u64(a->partition, UINT32_MAX);
+    opt.durability = VV_DURABLE_SYNC;
+    opt.producer = vv_slice_str(a->producer);
+    opt.sequence = ap->sequence;
+    vv_status st = vv_stream_append(ap->job->table, ap->message, ap->count, &opt, NULL, err);
+    if (st != VV_OK)
+        return st;
+    ap->sequence += ap->count;
+    ap->appended += ap->count;
+    ap->count = 0;
+    vv_buf_reset(&ap->bytes);
+    return VV_OK;
+}
+
+static vv_status add_line(appender *ap, const uint8_t *line, size_t len, vv_error *err)
+{
+    const args *a = ap->job->a;
+    vv_status st = VV_OK;
+    if (ap->count == APPEND_MESSAGES || (ap->count > 0 && ap->bytes.len + len > APPEND_BYTES))
+        st = flush(ap, err);
+    if (st != VV_OK)
+        return st;
+    ap->begin[ap->count] = ap->bytes.len;
+    vv_buf_append(&ap->bytes, line, len);
+    if (ap->bytes.status != VV_OK)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for a line of %zu bytes", len);
+    ap->message[ap->count++] = (vv_message){.key = vv_slice_str(a->key),
+                                            .value = {.len = len},
+                                            .content_type = vv_slice_str(a->content_type),
+                                            .source = vv_slice_str(a->source)};
+    return VV_OK;
+}
+
+/* Where the producer goes on: nobody else has the store open. */
+static vv_status find_known(appender *ap, vv_error *err)
+{
+    const args *a = ap->job->a;
+    const char *chooses = a->key != NULL ? a->key : a->producer;
+    uint32_t partition = vv_stream_partition_of(ap->job->table, vv_slice_str(chooses));
+    if (cmd_given(ap->job->ctx, "partition"))
+        partition = (uint32_t)vv_min_u64(a->partition, UINT32_MAX);
+    vv_status st = VV_NOT_FOUND;
+    if (a->producer != NULL)
+        st = vv_stream_producer_next(ap->job->table, partition, vv_slice_str(a->producer),
+                                     &ap->known, err);
+    ap->sequence = ap->known;
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+static vv_status append(job *j, const char *path, vv_error *err)
+{
+    uint64_t lines = 0;
+    import_input in;
+    uint8_t *line = NULL;
+    size_t len = 0;
+    vv_status st = import_input_open(&in, path, err);
+    if (st != VV_OK)
+        return st;
+    appender *ap = calloc(1, sizeof *ap);
+    if (ap == NULL) {
+        import_input_close(&in);
+        return vv_fail(err, VV_NO_MEMORY, "no memory");
+    }
+    ap->job = j;
+    vv_buf_init(&ap->bytes, VV_BATCH_MAX);
+    st = find_known(ap, err);
+    while (st == VV_OK && (st = import_next_line(&in, false, &line, &len, err)) == VV_OK)
+        if (lines++ >= ap->known)
+            st = add_line(ap, line, len, err);
+    if (st == VV_NOT_FOUND)
+        st = flush(ap, err);
+    (void)printf("appended %llu messages", (unsigned long long)ap->appended);
+    if (ap->known > 0)
+        (void)printf(", %llu were there", (unsigned long long)vv_min_u64(ap->known, lines));
+    (void)printf("\n");
+    import_input_close(&in);
+    vv_buf_fini(&ap->bytes);
+    free(ap);
+    return st;
+}
+
+/* ---- the command ---- */
+
+static const char *const words[] = {"append", "read", "tail", "positions", "reset", "status", NULL};
+enum { APPEND, READ, TAIL, POSITIONS, RESET, STATUS };
+
+static vv_status open_table(job *j, bool writes, vv_error *err)
+{
+    const cmd_common *c = &j->ctx->common;
+    vv_options opt = VV_OPTIONS_INIT;
+    opt.create_if_missing = false;
+    opt.read_only = !writes;
+    vv_status st = vv_db_open(c->data, &opt, &j->db, err);
+    if (st == VV_OK)
+        st = vv_table_open(j->db, c->tenant, c->table == NULL ? "messages" : c->table, &j->table,
+                           err);
+    if (st == VV_OK && vv_table_kind_of(j->table) != VV_TABLE_STREAM)
+        st = vv_fail(err, VV_INVALID, "the table is not of kind stream");
+    return st;
+}
+
+static vv_status do_verb(job *j, size_t verb, char **argv, vv_error *err)
+{
+    switch (verb) {
+    case APPEND:
+        return append(j, argv[1], err);
+    case READ:
+        return read_some(j, err);
+    case TAIL:
+        return tail(j, err);
+    case POSITIONS:
+        return positions(j, err);
+    case RESET:
+        return reset(j, argv[1], err);
+    default:
+        return status(j, err);
+    }
+}
+
+static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
+{
+    job j = {.ctx = ctx, .a = opaque};
+    vv_error err = {0};
+    size_t verb = 0;
+    if (argc == 0)
+        return cmd_usage(ctx, "one of append, read, tail, positions, reset and status is needed");
+    while (words[verb] != NULL && strcmp(words[verb], argv[0]) != 0)
+        verb++;
+    if (words[verb] == NULL)
+        return cmd_usage(ctx, "there is no 'stream %s'", argv[0]);
+    if (argc != (verb == APPEND || verb == RESET ? 2 : 1))
+        return cmd_usage(ctx,
+                         verb == APPEND  ? "one FILE is needed; - is standard input"
+                         : verb == RESET ? "the NAME of one position is needed"
+                                         : "stream %s takes no arguments",
+                         words[verb]);
+    if (ctx->common.data == NULL)
+        return cmd_usage(ctx, "name a store that no server has open with --data");
+    if (!parse_place(j.a->from, &j.start))
+        return cmd_usage(ctx, "'%s' is no offset, time, earliest, latest or @NAME", j.a->from);
+    bool writes = verb == APPEND || verb == RESET || j.a->position != NULL;
+    vv_status st = open_table(&j, writes, &err);
+    if (st == VV_OK)
+        st = do_verb(&j, verb, argv, &err);
+    vv_table_close(j.table);
+    if (j.db != NULL && vv_db_close(j.db, st == VV_OK ? &err : NULL) != VV_OK && st == VV_OK)
+        st = err.status;
+    return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
+}
+
+const cmd_command cmd_stream = {
+    .name = "stream",
+    .summary = "append and read messages of a store, look at positions",
+    .synopsis = "append FILE | read | tail | positions | reset NAME | status",
+    .details =
+        "A message is a line of the FILE, without its end and not empty; - is standard input. "
+        "With\n"
+        "--producer, lines that it sent before are left out: a file may be given again, longer.\n"
+        "read gives messages from --from on, tail the newest. With --commit, read goes on where "
+        "the\n"
+        "position stands and commits how far it got; reset puts a position to --from. The table "
+        "is\n"
+        "messages unless --table names another; varve table create --kind stream makes one.\n",
+    .with = CMD_WITH_DATA | CMD_WITH_TENANT | CMD_WITH_TABLE | CMD_WITH_OUTPUT,
+    .opts = opts,
+    .opt_count = ARRAY_LEN(opts),
+    .args_size = sizeof(args),
+    .words = words,
+    .run = run,
+};
