@@ -40,6 +40,10 @@ static void check_sums(checker *c, uint64_t offset, const stream_block *b)
         if (c->r.has_head && (offset > c->r.first || offset + b->count <= c->r.first))
             find(c, "it begins at offset %llu, and its first block at %llu",
                  (unsigned long long)c->r.first, at);
+        if (c->r.has_head && b->place.bytes_before != c->r.head.bytes_before)
+            find(c, "%llu bytes were trimmed, and the first block tells of %llu before it",
+                 (unsigned long long)c->r.head.bytes_before,
+                 (unsigned long long)b->place.bytes_before);
         if (!c->r.has_head && (offset != 0 || b->place.bytes_before != 0))
             find(c, "the first block begins at offset %llu, and nothing was trimmed", at);
         return;

@@ -267,6 +267,7 @@ static vv_status wait(vv_stream_tail *t, int64_t deadline_ns)
     db_shard *shard = w->shard;
     vv_clock *clock = t->table.db->env->clock;
     bool is_late = false;
+    VV_POINT("stream.before_watch");
     vv_mutex_lock(&shard->watch_lock);
     w->offset = t->offset;
     enlist(shard, w);

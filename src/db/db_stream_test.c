@@ -530,6 +530,43 @@ static void offsets_go_on_after_everything_was_trimmed(void **state)
     sim_check_and_reopen(w);
 }
 
+/* What was trimmed is gone, and what it told of the partition stays. */
+static void sums_outlive_the_messages(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_message m = {.event_time_ns = 5000 * SEC};
+    vv_stream_append_options opt = VV_STREAM_APPEND_OPTIONS_INIT;
+    vv_stream_append_result before;
+    vv_stream_append_result after;
+    opt.partition = 0;
+    vio_sim_advance(w->disk, 1000 * SEC);
+    vv_table *t = stream_table(w->db);
+    m.event_time_ns += vv_clock_wall(w->env.clock);
+    assert_ok(vv_stream_append(t, &m, 1, &opt, &before, &err), err);
+    uint64_t each = stats_of(t, 0).bytes;
+    for (int pass = 0; pass < 2; pass++) {
+        assert_ok(vv_stream_trim(t, 0, UINT64_MAX, NULL, &err), err);
+        if (pass == 1) {
+            vv_table_close(t);
+            sim_check_and_reopen(w);
+            t = stream_table(w->db);
+        }
+        vv_stream_stats s = stats_of(t, 0);
+        assert_true(s.bytes == 0 && s.newest_event_ns == m.event_time_ns);
+        vv_message early = {.event_time_ns = 1};
+        assert_ok(vv_stream_append(t, &early, 1, &opt, &after, &err), err);
+        assert_true(after.receive_time_ns >= before.receive_time_ns);
+        s = stats_of(t, 0);
+        assert_true(s.bytes == each && s.newest_event_ns == m.event_time_ns);
+        vv_table_close(t);
+        sim_check_and_reopen(w);
+        t = stream_table(w->db);
+        before = after;
+    }
+    vv_table_close(t);
+}
+
 static void age_and_bytes_bound_what_is_kept(void **state)
 {
     sim_world *w = *state;
@@ -754,6 +791,40 @@ static void a_tail_sees_what_comes(void **state)
     vv_table_close(t);
 }
 
+static void append_before_watch(void *ctx, const char *name)
+{
+    if (strcmp(name, "stream.before_watch") != 0)
+        return;
+    vv_point_set(NULL, NULL);
+    append_text(ctx, 0, "between");
+}
+
+/* It comes after the tail has looked and before it waits. */
+static void nothing_falls_between_looking_and_waiting(void **state)
+{
+#ifdef VV_TEST_HOOKS
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_message m;
+    vv_stream_tail *tail = NULL;
+    vv_table *t = stream_table(w->db);
+    assert_ok(vv_stream_tail_open(t, NULL, &tail, &err), err);
+    vv_point_set(append_before_watch, t);
+    vv_status st = vv_stream_tail_next(tail, -1, &m, &err); /* for ever, if it falls */
+    vv_point_set(NULL, NULL);
+    assert_ok(st, err);
+    assert_true(vv_slice_eq(m.value, S("between")));
+    assert_int_equal(vv_stream_tail_offset(tail), 1);
+    /* Nor does the wait end early when it is found at once. */
+    assert_status(VV_TIMEOUT, vv_stream_tail_next(tail, VV_NS_PER_MS, &m, &err));
+    vv_stream_tail_close(tail);
+    vv_table_close(t);
+#else
+    (void)state;
+    (void)append_before_watch;
+#endif
+}
+
 static void count_notice(void *ctx)
 {
     ++*(int *)ctx;
@@ -835,6 +906,7 @@ int main(void)
         TP(a_position_is_put_anywhere),
         TP(a_position_is_committed_in_a_batch),
         TP(offsets_go_on_after_everything_was_trimmed),
+        TP(sums_outlive_the_messages),
         TP(age_and_bytes_bound_what_is_kept),
         TP(other_calls_are_refused_by_name),
         TP(a_message_over_the_table_s_size_is_refused),
@@ -842,6 +914,7 @@ int main(void)
         TP(a_dropped_stream_is_gone),
         TP(an_archive_is_read),
         TP(a_tail_sees_what_comes),
+        TP(nothing_falls_between_looking_and_waiting),
         TP(a_watch_is_told_once),
         TP(appends_need_not_wait),
     };
