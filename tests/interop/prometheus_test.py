@@ -4,7 +4,8 @@ started again in mid-load.
 
 Law: afterwards varved has every sample that Prometheus has, with its moment and its value, and no
 other; series end where they end there, for a stale marker is a sample too. Skipped where prometheus
-is not installed. VV_KILLS (4) is how often varved is killed, VV_SEED chooses when.
+is not installed. VV_SCRAPE_KILLS (3) is how often varved is killed,
+VV_SEED chooses when.
 """
 import math
 import os
@@ -22,7 +23,7 @@ from promql_test import ask  # noqa: E402
 from varvelib import TempDir, Varved, wait_until  # noqa: E402
 
 SKIPPED = 77
-KILLS = int(os.environ.get("VV_KILLS", "4"))
+KILLS = int(os.environ.get("VV_SCRAPE_KILLS", "3"))
 SEED = int(os.environ.get("VV_SEED", "1"), 0)
 CONFIG = """
 global: {{ scrape_interval: 250ms, scrape_timeout: 250ms }}
