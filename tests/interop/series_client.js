@@ -11,10 +11,11 @@ const zlib = require('node:zlib');
 const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
 const arrow = require('apache-arrow');
-const { InfluxDB, Point, HttpError } = require('@influxdata/influxdb-client');
+const { InfluxDB, Point, HttpError, canRetryHttpCall, setLogger } = require('@influxdata/influxdb-client');
 const { PrometheusDriver } = require('prometheus-query');
 
 const [, , ingestAddress, queryAddress] = process.argv;
+setLogger({ error() {}, warn() {} }); // what matters comes back from the calls
 const T0 = 1700000000000; // ms
 const GOOD = 0;
 const BAD = 0x80000000;
@@ -138,6 +139,18 @@ const cases = {
     }
     assert.strictEqual(rows, count);
     assert(batches > 1);
+  },
+
+  // Windows without samples are nulls of Arrow, between numbers.
+  async arrow_nulls() {
+    await put('gaps', { type: 'SAMPLE_TYPE_F64', time: [T0, T0 + 3000].map(String), f64: [1.5, 2.5] });
+    const ask = new URLSearchParams({ table: 'sensors', match: '{sensor="gaps"}', start: `${T0}ms`,
+      end: `${T0 + 4000}ms`, format: 'arrow', step: '1', aggregate: 'avg', fill: 'null' });
+    const answer = await fetch(`http://${queryAddress}/api/v1/series/query?${ask}`);
+    const table = arrow.tableFromIPC(Buffer.from(await answer.arrayBuffer()));
+    const values = table.getChild('value');
+    assert.deepStrictEqual(Array.from(values), [1.5, null, null, 2.5]);
+    assert.strictEqual(values.nullCount, 2);
   },
 
   async arrow_of_several_series() {
@@ -269,6 +282,28 @@ const cases = {
   },
 };
 
+// Run alone, by name: whoever started us kills the server once we have begun.
+const alone = {
+  // What the client sends again is there once.
+  async influx_over_kills() {
+    const batches = 40;
+    const { failures } = await write('killed', 'ms', { batchSize: 100, maxRetries: 30, maxRetryTime: 60000 },
+      async (w) => {
+        console.log('begun');
+        for (let b = 0; b < batches; b++) {
+          for (let i = 0; i < 100; i++)
+            one(w, new Point('m').tag('host', `h${i % 10}`).floatField('v', b * 100 + i).timestamp(T0 + b * 100 + i));
+          await new Promise((resolve) => { setTimeout(resolve, 50); });
+        }
+        return batches * 100;
+      }, `http://${ingestAddress}`);
+    assert.deepStrictEqual(failures, []);
+    const points = (await samples('killed', 'm_v')).flatMap((s) => s.points);
+    assert.deepStrictEqual(points.sort((a, b) => a[0] - b[0]),
+      Array.from({ length: batches * 100 }, (_, i) => [T0 + i, i]));
+  },
+};
+
 // ---- writing ----
 
 function post(where, body, headers) {
@@ -285,8 +320,9 @@ function records(writer, lines) {
   return lines.length;
 }
 
-// Lets the client write what fill gives it (and counts), through a proxy that notes what was sent.
-async function write(bucket, precision, options, fill) {
+// Lets the client write what fill gives it (and counts), to url or through a proxy that notes what was
+// sent.
+async function write(bucket, precision, options, fill, url) {
   const sent = [];
   const proxy = http.createServer((request, response) => {
     const [host, port] = ingestAddress.split(':');
@@ -301,21 +337,22 @@ async function write(bucket, precision, options, fill) {
   await new Promise((resolve) => { proxy.listen(0, '127.0.0.1', resolve); });
   const failures = [];
   let settled = 0;
-  const client = new InfluxDB({ url: `http://127.0.0.1:${proxy.address().port}`, token: 'any' });
+  const client = new InfluxDB({ url: url ?? `http://127.0.0.1:${proxy.address().port}`, token: 'any' });
   const writer = client.getWriteApi('org', bucket, precision, {
     batchSize: 1000, maxRetries: 2, minRetryDelay: 10, maxRetryDelay: 20, flushInterval: 0,
     writeSuccess(lines) { settled += lines.length; },
     writeFailed(error, lines) {
+      if (canRetryHttpCall(error)) return; // the client sends them again
       failures.push(error);
       settled += lines.length;
-      return Promise.resolve();
     },
     ...options });
-  const count = fill(writer);
-  await writer.flush();
+  const count = await fill(writer);
+  const told = (err) => assert(failures.includes(err), String(err));
+  await writer.flush().catch(told);
   while (settled < count) // what was flushed by its size is not waited for
     await new Promise((resolve) => { setTimeout(resolve, 5); });
-  await writer.close();
+  await writer.close().catch(told);
   proxy.closeAllConnections();
   await new Promise((resolve) => { proxy.close(resolve); });
   return { sent, failures };
@@ -323,8 +360,8 @@ async function write(bucket, precision, options, fill) {
 
 async function main() {
   const wanted = process.argv.slice(4);
-  for (const [name, run] of Object.entries(cases)) {
-    if (wanted.length > 0 && !wanted.includes(name)) continue;
+  for (const [name, run] of Object.entries({ ...cases, ...alone })) {
+    if (wanted.length > 0 ? !wanted.includes(name) : name in alone) continue;
     try {
       await run();
     } catch (err) {

@@ -316,7 +316,7 @@ def case_varved_killed(work, rng):
     until(lambda: node.metric("connected") == 1, "it connects, and makes the stream")
     load = publish(nats.url, 1, MESSAGES)
     kills = 0
-    while load.poll() is None or kills < 6:
+    while kills < 6 or (load.poll() is None and kills < 12):  # and lets the publisher end
         time.sleep(rng.uniform(0.02, 0.3))
         if kills % 2 == 0:
             node.kill()
