@@ -84,7 +84,7 @@ def refused(work, url, settings, words, name):
         assert SECRET not in text, (name, text)
 
 
-def taken_in(work, nats, url, settings, env, rng, name="db", count=MESSAGES // 4):
+def taken_in(work, nats, url, settings, env, rng, name="db", count=MESSAGES // 10):
     """All of it once, over a server that is killed."""
     node = Node(work + "/" + name, url, *settings)
     until(lambda: node.metric("connected") == 1, f"{name}: it connects, and makes the stream",

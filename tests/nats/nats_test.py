@@ -377,6 +377,10 @@ def case_varved_stopped(work, rng):
     node = Node(work + "/db", nats.url)
     until(lambda: node.feed()["sequence"] == MESSAGES, "all of it")
     assert node.metric("redelivered_total") == 0 and node.metric("lag_messages") == 0
+    if shutil.which("promtool") is not None:
+        said = subprocess.run(["promtool", "check", "metrics"], input=node.get("/metrics"), text=True,
+                              capture_output=True, check=False)
+        assert said.returncode == 0 and said.stderr == "", said
     if node.feed()["messages"] > 0:
         until(lambda: node.metric("messages_per_second") > 0, "a rate, when its second is over")
     assert node.stop() == 0
