@@ -40,6 +40,7 @@ typedef struct nats_broker {
     bool is_core;
     bool is_tls;
     uint32_t batch;
+    feed_nats_options given; /* texts are ours: certificates are read anew by each session */
     natsOptions *options;
     natsConnection *connection;
     jsCtx *js;
@@ -161,10 +162,15 @@ static void close_all(feed_broker *broker)
     b->connection = NULL;
 }
 
+static vv_status make_options(nats_broker *b, vv_error *err);
+
 static vv_status open_stream(feed_broker *broker, feed_stream *out, vv_error *err)
 {
     nats_broker *b = broker_of(broker);
     jsOptions options;
+    vv_status st = make_options(b, err);
+    if (st != VV_OK)
+        return st;
     natsStatus s = natsConnection_Connect(&b->connection, b->options);
     if (s != NATS_OK)
         return fail_connect(b, s, err);
@@ -482,8 +488,12 @@ static vv_status fail_key(vv_error *err, natsStatus s, const char *key, const ch
                    "%s: libnats wants it %s: %s", key, want, natsStatus_GetText(s));
 }
 
-static vv_status make_options(nats_broker *b, const feed_nats_options *o, vv_error *err)
+/* In place of those of before: what is in the files may have been renewed. */
+static vv_status make_options(nats_broker *b, vv_error *err)
 {
+    const feed_nats_options *o = &b->given;
+    natsOptions_Destroy(b->options);
+    b->options = NULL;
     natsStatus s = natsOptions_Create(&b->options);
     if (s == NATS_OK)
         s = natsOptions_SetName(b->options, "varve");
@@ -511,6 +521,32 @@ static vv_status make_options(nats_broker *b, const feed_nats_options *o, vv_err
     return s == NATS_OK ? VV_OK : fail_key(err, s, "nats.tls", "files of certificates and a key");
 }
 
+/* What make_options reads. */
+#define GIVEN_COUNT 10u
+static void given_texts(feed_nats_options *g, const char **out[GIVEN_COUNT])
+{
+    const char **texts[GIVEN_COUNT] = {&g->url,      &g->credentials, &g->nkey,  &g->nkey_seed,
+                                       &g->user,     &g->password,    &g->token, &g->tls_ca,
+                                       &g->tls_cert, &g->tls_key};
+    memcpy(out, texts, sizeof texts);
+}
+
+/* Copies that are ours, or NULL. */
+static bool copy_given(nats_broker *b, const feed_nats_options *o)
+{
+    const char **texts[GIVEN_COUNT];
+    bool has_all = true;
+    b->given = *o;
+    b->given.stream = b->given.subject = b->given.durable = NULL;
+    given_texts(&b->given, texts);
+    for (size_t i = 0; i < GIVEN_COUNT; i++) {
+        const char *text = *texts[i];
+        *texts[i] = text == NULL ? NULL : vv_strdup(text);
+        has_all = has_all && (text == NULL || *texts[i] != NULL);
+    }
+    return has_all;
+}
+
 vv_status feed_nats_create(const feed_nats_options *options, feed_broker **out, vv_error *err)
 {
     static const feed_broker_ops ops = {open_stream, consume, fetch,   ack,
@@ -527,14 +563,15 @@ vv_status feed_nats_create(const feed_nats_options *options, feed_broker **out, 
     b->stream = text_or(options->stream, FEED_NATS_STREAM_DEFAULT);
     b->subject = text_or(options->subject, FEED_NATS_SUBJECT_DEFAULT);
     b->durable = text_or(options->durable, FEED_NATS_DURABLE_DEFAULT);
-    bool has_all = b->stream != NULL && b->subject != NULL && b->durable != NULL;
+    bool has_all = copy_given(b, options);
+    has_all = has_all && b->stream != NULL && b->subject != NULL && b->durable != NULL;
     for (unsigned i = 0; i < FEED_SLOTS; i++) {
         b->messages[i] = vv_calloc(b->batch, sizeof *b->messages[i]);
         has_all = has_all && b->messages[i] != NULL;
         b->lists[i].Msgs = vv_calloc(b->batch, sizeof(natsMsg *));
         has_all = has_all && b->lists[i].Msgs != NULL;
     }
-    vv_status st = has_all ? make_options(b, options, err) : vv_fail(err, VV_NO_MEMORY, "nats");
+    vv_status st = has_all ? make_options(b, err) : vv_fail(err, VV_NO_MEMORY, "nats");
     if (st != VV_OK) {
         feed_nats_destroy(&b->broker);
         return st;
@@ -547,6 +584,7 @@ void feed_nats_destroy(feed_broker *broker)
 {
     if (broker == NULL)
         return;
+    const char **texts[GIVEN_COUNT];
     nats_broker *b = broker_of(broker);
     close_all(broker);
     natsOptions_Destroy(b->options);
@@ -555,6 +593,9 @@ void feed_nats_destroy(feed_broker *broker)
         vv_free(b->lists[i].Msgs);
         vv_free(b->messages[i]);
     }
+    given_texts(&b->given, texts);
+    for (size_t i = 0; i < GIVEN_COUNT; i++)
+        vv_free((void *)(uintptr_t)*texts[i]);
     vv_free(b->stream);
     vv_free(b->subject);
     vv_free(b->durable);

@@ -24,7 +24,8 @@
 #define FEED_NATS_BATCH_MAX 16384u
 #define FEED_NATS_SERVERS_MAX 16u
 
-/* Strings are copied; NULL or "" leaves out what has no default. */
+/* Strings are copied, and files read for each session; NULL or "" leaves out what has no default.
+ */
 typedef struct feed_nats_options {
     const char *url; /* servers, separated by commas */
     const char *stream;

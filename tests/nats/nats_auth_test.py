@@ -147,6 +147,36 @@ def case_tls_refused(work, rng):
         server.close()
 
 
+def case_renewed(work, rng):
+    """Files of certificates that are replaced count from the next session on, without a restart."""
+    del rng
+    ours, other = Authority(work, "ours"), Authority(work, "other")
+    nats = Nats(work + "/js", tls_config(ours.sign("server", "DNS:localhost"), ours.ca))
+    files = [pathlib.Path(work) / name for name in ("ca.pem", "cert.pem", "key.pem")]
+
+    def place(ca, pair):
+        for file, source in zip(files, (ca, *pair)):
+            shutil.copy(source, file)
+
+    right, wrong = ours.sign("varve", "DNS:varve"), other.sign("varve", "DNS:varve")
+    place(ours.ca, wrong)
+    node = Node(work + "/db", f"tls://localhost:{nats.port}", *client_settings(files[0], files[1:]))
+    until(lambda: node.feed()["failures"] >= 1, "it is refused", node.feed)
+    place(ours.ca, right)
+    until(lambda: node.metric("connected") == 1, "it is renewed", node.feed)
+    place(other.ca, right)
+    nats.kill()
+    nats.start()
+    until(lambda: node.metric("connected") == 0 and
+          "certificate" in node.feed()["lastFailure"], "another authority", node.feed)
+    files[0].write_text("no certificate\n")
+    until(lambda: "nats.tls" in node.feed()["lastFailure"], "what is none is said", node.feed)
+    place(ours.ca, right)
+    until(lambda: node.metric("connected") == 1, "it is renewed again", node.feed)
+    assert node.stop() == 0
+    nats.close()
+
+
 # ---- identities ----
 
 KINDS = {"operator": 14, "account": 0, "user": 20}
@@ -272,8 +302,8 @@ def main():
     if shutil.which("openssl") is None:
         print("nats_auth_test: SKIPPED: there is no openssl (apt-get install openssl)")
         return 77
-    return run_cases([case_mutual_tls, case_tls_refused, case_password_and_token, case_nkey,
-                      case_credentials], "nats_auth_test")
+    return run_cases([case_mutual_tls, case_tls_refused, case_renewed, case_password_and_token,
+                      case_nkey, case_credentials], "nats_auth_test")
 
 
 if __name__ == "__main__":
