@@ -156,8 +156,8 @@ typedef enum vv_table_kind {
 
 /* How the files of a table are compressed. */
 typedef enum vv_compression {
-    VV_COMPRESSION_AUTO =
-        0, /* lz4 on levels 0 and 1, zstd below, nothing where vv_options.compress is off */
+    VV_COMPRESSION_AUTO = 0, /* lz4 on levels 0 and 1, zstd below; zstd for series; nothing where
+                                vv_options.compress is off */
     VV_COMPRESSION_NONE = 1,
     VV_COMPRESSION_LZ4 = 2,
     VV_COMPRESSION_ZSTD = 3, /* with a dictionary where it pays; lz4 on level 0 */

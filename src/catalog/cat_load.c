@@ -184,7 +184,8 @@ engine_form cat_form(catalog *cat, uint32_t table_id)
     if (t != NULL)
         form =
             (engine_form){.compression = (engine_compression)t->compression,
-                          .value_threshold = (uint32_t)vv_min_u64(t->value_threshold, UINT32_MAX)};
+                          .value_threshold = (uint32_t)vv_min_u64(t->value_threshold, UINT32_MAX),
+                          .is_packed = t->kind == VV_TABLE_SERIES};
     vv_mutex_unlock(&cat->map_lock);
     return form;
 }

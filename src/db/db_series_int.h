@@ -439,5 +439,8 @@ void db_series_plan(db_series_entry *e, uint64_t count, int64_t first, int64_t l
 uint32_t db_series_part_of(const db_series_entry *e, uint32_t part_count, int64_t t);
 /* Its last time. */
 int64_t db_series_part_last(const db_series_entry *e, uint32_t part_count, uint32_t part);
+/* How many nanoseconds from t on hold few samples, by the rate that its buckets are made for; 0
+ * where that is not known. */
+uint64_t db_series_span_of_few(const db_series_entry *e, int64_t t);
 
 #endif

@@ -8,9 +8,10 @@
  */
 #include "db/db_series_int.h"
 
-#define WANTED 512u      /* samples of a bucket */
+#define WANTED 2048u     /* samples of a bucket: so many that its last chunk weighs little */
+#define FEW 2048u        /* samples that are read as fast as a row of a rollup is found */
 #define TOO_FEW 64u      /* then the class changes */
-#define TOO_MANY 16384u  /* likewise */
+#define TOO_MANY 32768u  /* likewise */
 #define SEEN_MIN 512u    /* samples that tell a rate */
 #define CLASS_UNKNOWN 4u /* 1 h: of a series with one sample */
 #define CLASS_LAST 6u    /* 1 d: what a slow series may yet be given at a high rate mostly fits */
@@ -87,4 +88,14 @@ uint32_t db_series_part_of(const db_series_entry *e, uint32_t part_count, int64_
 int64_t db_series_part_last(const db_series_entry *e, uint32_t part_count, uint32_t part)
 {
     return part + 1 < part_count ? e->part[part + 1].from - 1 : INT64_MAX;
+}
+
+uint64_t db_series_span_of_few(const db_series_entry *e, int64_t t)
+{
+    uint32_t n = atomic_load_explicit(&e->part_count, memory_order_acquire);
+    if (n == 0 || atomic_load_explicit(&e->overflow, memory_order_relaxed) != 0)
+        return 0;
+    unsigned class = e->part[db_series_part_of(e, n, t)].class;
+    /* A bucket has about so many; where the class is the last, as many or fewer. */
+    return (uint64_t)db_series_span[class] / (2 * WANTED) * FEW;
 }

@@ -105,6 +105,7 @@ vv_status vv_series_query_open(vv_table *table, const vv_series_query *query,
     c->q = q;
     c->samples_left = q.samples_max;
     series_columns_init(&c->columns);
+    series_columns_init(&c->decoded);
     series_points_init(&c->points);
     series_points_init(&c->single);
     set_range(c, table);
@@ -138,6 +139,7 @@ void vv_series_query_close(vv_series_cursor *c)
     db_series_set_fini(c->series, &c->set);
     vv_snapshot_release(c->own);
     series_columns_fini(&c->columns);
+    series_columns_fini(&c->decoded);
     series_points_fini(&c->points);
     vv_free(c->quality);
     series_points_fini(&c->single);

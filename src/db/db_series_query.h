@@ -39,7 +39,8 @@ struct vv_series_cursor {
     bool has_piece;
     bool has_given; /* a block of the series being read */
     series_columns columns;
-    int64_t *wide; /* bools as int64 */
+    series_columns decoded; /* chunks that windows look into */
+    int64_t *wide;          /* bools as int64 */
     vv_label labels[VV_LABELS_MAX];
     size_t label_count;
     series_points points; /* of the series or group being given */

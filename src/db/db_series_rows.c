@@ -11,6 +11,7 @@
 
 /* Samples a row: rows are not kept where that saves nothing, see add_rows. */
 #define RAW_BELOW 32u
+#define DAY_MIN 2048u /* samples */
 
 void db_roll_work_destroy(struct db_rollup_work *w)
 {
@@ -138,7 +139,7 @@ static vv_status add_rows(db_roll_job *j, vv_batch *batch, const db_series_entry
     if (rows == 0)
         return add(j, batch, ENGINE_DELETE, key, len, vv_slice_of(NULL, 0), 0, err);
     vv_buf_reset(&j->work->out);
-    if (cat->retention_ns == 0 && samples < (uint64_t)RAW_BELOW * rows)
+    if (cat->retention_ns == 0 && (samples < DAY_MIN || samples < (uint64_t)RAW_BELOW * rows))
         series_day_encode_raw(d, &j->work->out);
     else
         series_day_encode(d, j->work->codec, &j->work->out);

@@ -8,6 +8,7 @@
  * range is made of anything. lo and hi are the outermost ends of rows in the range, hi not behind
  * what is rolled up. Days without rows have no samples, unless they are marked. Of a marked day
  * whose samples have begun to expire, rows that begin before are still what there is to know.
+ * Where lo to hi is too short to hold many samples, they are read in one go with what lies around.
  */
 #include "base/alloc.h"
 #include "base/error.h"
@@ -208,6 +209,12 @@ static vv_status give_days(vv_series_cursor *c, int64_t lo, int64_t hi, series_w
     return st;
 }
 
+/* So few samples that looking for rows takes longer than reading them. */
+static bool is_few(const vv_series_cursor *c, int64_t lo, int64_t hi)
+{
+    return lo >= c->raw_first && (uint64_t)hi - (uint64_t)lo <= db_series_span_of_few(c->entry, lo);
+}
+
 vv_status db_series_tier_read(vv_series_cursor *c, series_window *w, vv_error *err)
 {
     int64_t span = series_tier_span[c->tier];
@@ -217,7 +224,11 @@ vv_status db_series_tier_read(vv_series_cursor *c, series_window *w, vv_error *e
     lo = lo > DB_SERIES_ROLL_MIN ? lo : DB_SERIES_ROLL_MIN;
     vv_status st = VV_OK;
     vv_table part = db_series_part_at(&c->table, c->entry->id);
-    if (lo < atomic_load_explicit(&c->entry->rolled, memory_order_relaxed))
+    int64_t claim = atomic_load_explicit(&c->entry->rolled, memory_order_relaxed);
+    hi = hi < claim ? hi : claim; /* never below what is rolled up */
+    if (lo < hi && is_few(c, lo, hi))
+        return db_series_read_raw(c, w, c->first, c->last, err);
+    if (lo < hi)
         st = db_series_rolled_get(&part, c->at, c->entry->id, &rolled, err);
     hi = hi < rolled ? hi : rolled;
     if (st == VV_OK && lo >= hi)

@@ -178,11 +178,14 @@ static vv_status make_windows(vv_series_cursor *c, series_points *out, vv_error 
     if (st != VV_OK)
         return st;
     series_window_init(&w, &opt, out);
+    w.columns = c->decoded; /* the memory of the series before */
     st = read_windows(c, &w, err);
     c->chunks_decoded += w.stats.chunks_decoded;
     c->chunks_summed += w.stats.chunks_summed;
     if (st == VV_OK)
         st = db_series_query_hold(c, &w, err);
+    c->decoded = w.columns;
+    series_columns_init(&w.columns);
     series_window_fini(&w);
     return st;
 }

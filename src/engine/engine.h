@@ -37,6 +37,7 @@ typedef enum engine_compression {
 typedef struct engine_form {
     engine_compression compression;
     uint32_t value_threshold; /* values of so many bytes lie apart; 0: 256 KiB; UINT32_MAX: none */
+    bool is_packed; /* values are columns that a fast codec saves nothing of: auto is zstd */
 } engine_form;
 
 typedef struct engine_hooks {

@@ -99,13 +99,6 @@ vv_status lsm_list_files(engine *base,
 
 /* ---- lsm_form.c ---- */
 
-/* What a writer needs to know of a table. */
-typedef struct lsm_form {
-    codec_kind codec;
-    uint32_t block_size;
-    uint32_t value_threshold; /* values of so many bytes lie apart */
-} lsm_form;
-
 /** The form of a table's blocks in a run of this level. */
 lsm_form lsm_form_of(const lsm_engine *e, uint32_t table, uint32_t level);
 /** True when a run of level 0 may go to `level` as it is: it has the form it would get there. */

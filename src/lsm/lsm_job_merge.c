@@ -268,8 +268,7 @@ static vv_status open_file(lsm_job *job, vv_error *err)
     job->writer_id = opt.id;
     st = lsm_writer_open(&opt, &job->writer, err);
     if (st == VV_OK)
-        st = lsm_writer_enter_table(job->writer, job->table, job->form.codec, job->form.block_size,
-                                    err);
+        st = lsm_writer_enter_table(job->writer, job->table, &job->form, err);
     return st;
 }
 
@@ -336,8 +335,7 @@ static bool is_cut(const lsm_job *job, vv_slice key)
 
 static vv_status enter_writer_table(lsm_job *job, vv_error *err)
 {
-    return lsm_writer_enter_table(job->writer, job->table, job->form.codec, job->form.block_size,
-                                  err);
+    return lsm_writer_enter_table(job->writer, job->table, &job->form, err);
 }
 
 /* The block of the item at hand, mostly the one that is written: the writer compares. */

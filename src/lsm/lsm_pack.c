@@ -70,10 +70,12 @@ static void adopt(lsm_packer *p)
     p->uses_dict = dict != NULL && p->dict == dict;
 }
 
-vv_status lsm_packer_enter(lsm_packer *p, uint32_t table, codec_kind codec, vv_error *err)
+vv_status lsm_packer_enter(lsm_packer *p, uint32_t table, codec_kind codec, uint32_t gain,
+                           vv_error *err)
 {
-    assert(p->held.len == 0);
+    assert(p->held.len == 0 && gain > 0);
     p->codec = codec;
+    p->gain = gain;
     p->table = table;
     p->uses_dict = false;
     p->is_holding = false;
@@ -197,7 +199,7 @@ vv_status lsm_packer_pack(lsm_packer *p, uint32_t number, vv_slice raw, vv_slice
     *codec = CODEC_NONE;
     if (p->codec == CODEC_NONE || raw.len < VV_SECTOR)
         return VV_OK;
-    size_t cap = raw.len - raw.len / 8;
+    size_t cap = raw.len - raw.len / p->gain;
     vv_buf_reset(&p->packed);
     uint8_t *to = vv_buf_reserve(&p->packed, LSM_STORED_HEAD + cap);
     if (to == NULL)

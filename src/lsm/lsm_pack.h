@@ -30,6 +30,7 @@ typedef struct lsm_packer {
     codec_block_ctx *ctx; /* from the first codec on */
     lsm_trainer *trainer; /* NULL: no dictionaries */
     codec_kind codec;
+    uint32_t gain; /* a block is compressed where that saves one part in so many */
     uint32_t table;
     codec_block_dict *dict; /* of the run, a reference; one at most */
     bool uses_dict;         /* for the table at hand */
@@ -46,7 +47,7 @@ void lsm_packer_fini(lsm_packer *p);
 
 /** Blocks from here on are of this table. Nothing is held back. */
 VV_MUST_CHECK vv_status lsm_packer_enter(lsm_packer *p, uint32_t table, codec_kind codec,
-                                         vv_error *err);
+                                         uint32_t gain, vv_error *err);
 
 /** Keep a raw block back? Then *full tells that it is time to decide. */
 VV_MUST_CHECK vv_status lsm_packer_hold(lsm_packer *p, vv_slice raw, bool *full, vv_error *err);
@@ -55,8 +56,8 @@ bool lsm_packer_wants(const lsm_packer *p, size_t raw_len);
 /** Train from what is held and find out whether it pays. The blocks stay in held. */
 void lsm_packer_decide(lsm_packer *p);
 
-/** The bytes for the file of block `number`: compressed where that saves an eighth. *out borrows
- * raw or the packer; *codec goes into the index. */
+/** The bytes for the file of block `number`: compressed where that saves enough. *out borrows raw
+ * or the packer; *codec goes into the index. */
 VV_MUST_CHECK vv_status lsm_packer_pack(lsm_packer *p, uint32_t number, vv_slice raw, vv_slice *out,
                                         uint8_t *codec, vv_error *err);
 

@@ -120,12 +120,22 @@ typedef struct lsm_writer_options {
     bool is_bulk;       /* all entries at version 0, which the manifest replaces by one for all */
 } lsm_writer_options;
 
+#define LSM_PACK_GAIN 8u
+
+/* What a writer needs to know of a table; lsm_form.c chooses. */
+typedef struct lsm_form {
+    codec_kind codec;
+    uint32_t block_size;
+    uint32_t value_threshold; /* values of so many bytes lie apart */
+    uint32_t gain;            /* a block is stored packed where that saves 1 / gain of it */
+} lsm_form;
+
 /** A new file; it must not exist. */
 VV_MUST_CHECK vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out,
                                         vv_error *err);
 /** The form of what follows: a table begins. */
-VV_MUST_CHECK vv_status lsm_writer_enter_table(lsm_writer *w, uint32_t table, codec_kind codec,
-                                               uint32_t block_size, vv_error *err);
+VV_MUST_CHECK vv_status lsm_writer_enter_table(lsm_writer *w, uint32_t table, const lsm_form *form,
+                                               vv_error *err);
 /** The next entry: key ascending, version descending. */
 VV_MUST_CHECK vv_status lsm_writer_add(lsm_writer *w, const engine_item *item, vv_error *err);
 /** The entry to be added next came from this block of an input, alone in it. */

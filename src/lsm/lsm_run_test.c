@@ -70,6 +70,7 @@ static void sample_item(uint32_t i, uint8_t key[32], uint8_t *value, engine_item
 static vv_status write_run(bed *b, uint64_t id, uint32_t count, unsigned form, lsm_meta *meta,
                            vv_error *err)
 {
+    const lsm_form zstd = {.codec = CODEC_ZSTD, .block_size = 1024, .gain = LSM_PACK_GAIN};
     lsm_trainer trainer;
     lsm_trainer_init(&trainer, 8192, UINT32_MAX);
     lsm_writer_options opt = {.store = b->store,
@@ -89,7 +90,7 @@ static vv_status write_run(bed *b, uint64_t id, uint32_t count, unsigned form, l
         engine_item item;
         sample_item(i, key, value, &item);
         if (form == DICTIONARY)
-            st = lsm_writer_enter_table(w, engine_key_table(item.key), CODEC_ZSTD, 1024, err);
+            st = lsm_writer_enter_table(w, engine_key_table(item.key), &zstd, err);
         if (st == VV_OK)
             st = lsm_writer_add(w, &item, err);
     }
@@ -404,8 +405,10 @@ static void neighbours_keep_their_forms(void **state)
         engine_item item;
         sample_item(i, key, value, &item);
         uint32_t table = engine_key_table(item.key);
-        assert_ok(lsm_writer_enter_table(w, table, codecs[table - 3], 512u << table % 3, &err),
-                  err);
+        lsm_form form = {.codec = codecs[table - 3],
+                         .block_size = 512u << table % 3,
+                         .gain = table % 2 == 0 ? LSM_PACK_GAIN : 32};
+        assert_ok(lsm_writer_enter_table(w, table, &form, &err), err);
         assert_ok(lsm_writer_add(w, &item, &err), err);
     }
     assert_ok(lsm_writer_finish(w, &meta, &err), err);

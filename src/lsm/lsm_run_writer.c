@@ -128,7 +128,7 @@ vv_status lsm_writer_open(const lsm_writer_options *opt, lsm_writer **out, vv_er
     w->block_size = opt->block_size;
     lsm_packer_init(&w->pack, opt->store, opt->id, opt->trainer);
     if (st == VV_OK)
-        st = lsm_packer_enter(&w->pack, 0, opt->codec, err);
+        st = lsm_packer_enter(&w->pack, 0, opt->codec, LSM_PACK_GAIN, err);
     if (st == VV_OK)
         st = vio_open(opt->store->env->io, path,
                       VIO_READ | VIO_WRITE | VIO_CREATE | VIO_EXCL | VIO_DIRECT, &w->output.file,
@@ -221,7 +221,8 @@ static vv_status emit_block(lsm_writer *w, vv_slice raw, vv_error *err)
     assert(stored.len <= STORED_MAX);
     uint64_t in_page = position(w) % VV_BLOCK;
     bool straddles = in_page > 0 && in_page + stored.len > VV_BLOCK;
-    if (st == VV_OK && codec == CODEC_NONE && straddles)
+    /* A page's worth is read as one page; of more, a page more or less matters little. */
+    if (st == VV_OK && codec == CODEC_NONE && straddles && stored.len <= VV_BLOCK)
         st = pad_to(w, VV_BLOCK, err);
     if (st != VV_OK)
         return st;
@@ -297,17 +298,17 @@ static vv_status finish_block(lsm_writer *w, bool wide, vv_error *err)
     return st;
 }
 
-vv_status lsm_writer_enter_table(lsm_writer *w, uint32_t table, codec_kind codec,
-                                 uint32_t block_size, vv_error *err)
+vv_status lsm_writer_enter_table(lsm_writer *w, uint32_t table, const lsm_form *form, vv_error *err)
 {
-    bool same_form = codec == w->pack.codec && block_size == w->block_size;
-    if (same_form && (codec != CODEC_ZSTD || table == w->pack.table))
+    bool same_form = form->codec == w->pack.codec && form->block_size == w->block_size &&
+                     form->gain == w->pack.gain;
+    if (same_form && (form->codec != CODEC_ZSTD || table == w->pack.table))
         return VV_OK; /* small neighbours share blocks */
     vv_status st = finish_block(w, false, err);
     if (st == VV_OK)
         st = emit_held(w, err);
-    w->block_size = block_size;
-    return st == VV_OK ? lsm_packer_enter(&w->pack, table, codec, err) : st;
+    w->block_size = form->block_size;
+    return st == VV_OK ? lsm_packer_enter(&w->pack, table, form->codec, form->gain, err) : st;
 }
 
 static void count_table(lsm_writer *w, uint32_t table, uint64_t bytes)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/shortest.h"
 #include "codec/utf8.h"
 #include "query/time_text.h"
 
@@ -68,6 +69,7 @@ void json_put_string(vv_buf *out, vv_slice text)
 void json_put_number(vv_buf *out, double number)
 {
     char text[40];
+    vv_digits digits;
     if (isnan(number)) {
         vv_buf_append_str(out, "\"NaN\"");
         return;
@@ -76,13 +78,17 @@ void json_put_number(vv_buf *out, double number)
         vv_buf_append_str(out, number > 0 ? "\"Infinity\"" : "\"-Infinity\"");
         return;
     }
+    if (vv_shortest(number, &digits)) {
+        vv_buf_append(out, text, vv_digits_text(&digits, number < 0, text));
+        return;
+    }
     if (number == floor(number) && fabs(number) <= 9007199254740992.0) {
         (void)snprintf(text, sizeof text, "%.0f", number);
         vv_buf_append_str(out, text);
         return;
     }
-    for (int digits = 15; digits <= 17; digits++) {
-        (void)snprintf(text, sizeof text, "%.*g", digits, number);
+    for (int n = 15; n <= 17; n++) {
+        (void)snprintf(text, sizeof text, "%.*g", n, number);
         if (strtod(text, NULL) == number)
             break;
     }

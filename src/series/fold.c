@@ -4,9 +4,9 @@
  *   push      newest ... oldest: each chunk is noted by its head, nothing is decoded; one that an
  *             erased range of a newer set cuts is decoded and written anew, without what is erased
  *   settle    oldest first, sorted by first time: chunks that touch form a cluster
- *             a lone chunk of good length goes out as it is, a lone small one waits for its
- *             neighbour, a cluster is decoded oldest first, sorted stably, the last of one time
- * stays
+ *             a lone chunk of good length goes out as it is, a small one waits for its neighbour;
+ *             in a file two neighbours that fit into one chunk are joined. A cluster is decoded
+ *             oldest first, sorted stably, the last of one time stays
  *
  * So a thousand small appends in a row cost one pass; a late one costs the chunk it falls into.
  *
@@ -23,7 +23,7 @@
 #include "base/varint.h"
 #include "series/series_int.h"
 
-#define SEALED_MIN (SERIES_CHUNK_MAX / 2) /* samples: such a chunk does not wait for neighbours */
+#define SEALED_MIN (SERIES_CHUNK_MAX / 2) /* samples: a chunk of good length */
 #define OUT_MAX (UINT32_C(64) * 1024 * 1024)
 #define REWRITTEN_MAX ((size_t)256 * 1024 * 1024)
 
@@ -346,15 +346,30 @@ static bool is_good_as_is(const series_fold *f, const chunk_ref *ref)
     return form && ref->head.count >= SEALED_MIN;
 }
 
+/* Do what waits and so many samples behind it make one chunk? */
+static bool fits_behind(const series_fold *f, uint64_t count)
+{
+    uint32_t before = f->alone != NULL ? f->alone->head.count : f->waiting.count;
+    return before > 0 && before + count <= SERIES_CHUNK_MAX;
+}
+
+/* Must what waits go out before so many samples come behind it? Where a chunk of good length is
+ * on one side, unless both are one chunk in a file; a reader leaves such a chunk as it is. */
+static bool goes_first(const series_fold *f, bool is_good, uint64_t count)
+{
+    bool before_good = f->alone != NULL && is_good_as_is(f, f->alone);
+    if (!is_good && !before_good)
+        return false;
+    return f->form == SERIES_RAW || !fits_behind(f, count);
+}
+
 static vv_status take_lone(series_fold *f, const chunk_ref *ref, vv_error *err)
 {
     vv_status st = VV_OK;
-    if (is_good_as_is(f, ref)) {
+    if (goes_first(f, is_good_as_is(f, ref), ref->head.count))
         st = write_all(f, err);
-        if (st == VV_OK)
-            write_as_is(f, ref);
+    if (st != VV_OK)
         return st;
-    }
     if (f->alone == NULL && f->waiting.count == 0) {
         f->alone = ref;
         return VV_OK;
@@ -372,7 +387,12 @@ static vv_status take_cluster(series_fold *f, const chunk_ref *const *ref, uint3
                               vv_error *err)
 {
     vv_status st = VV_OK;
-    if (f->alone != NULL)
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < n; i++)
+        count += ref[i]->head.count;
+    if (goes_first(f, false, count))
+        st = write_all(f, err);
+    if (st == VV_OK && f->alone != NULL)
         st = decode_ref(f, f->alone, err);
     f->alone = NULL;
     for (uint32_t i = 0; st == VV_OK && i < n; i++)

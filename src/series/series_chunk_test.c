@@ -147,10 +147,9 @@ static void test_bytes_of_a_summary(void **ctx)
     static const uint8_t bytes[] = {
         0x31, 0x04, 0,    0,    0,    0,
         0,    0,    0,    0,    30, /* compact f64 with qualities; 4; 0; span 30 */
-        0x02, 3,    10,   0,        /* not all good: 3; from 10; to the end */
-        0x12, 0x22, 0x22,           /* lengths: first 2, last 1, min 2, max 2, ... */
-        0x3f, 0xf0, 0x40, 0x3f, 0xf0, 0x40,
-        0x08, 0x40, 0x18, 0x40, 0x14,
+        0x06, 3,    10,   0,        /* decimal, not all good: 3; from 10; to the end */
+        0,    2,    2,    0,    4,  /* no places: 1; + 1, + 0, + 2 */
+        0x22, 0x40, 0x18, 0x40, 0x14,
     };
     encode(w, SERIES_COMPACT);
     assert_true(w->out.len > sizeof bytes);
@@ -164,6 +163,40 @@ static void test_bytes_of_a_summary(void **ctx)
     assert_true(s.first_time == 10 && s.last_time == 30);
     assert_true(s.first == 1 && s.last == 2 && s.min == 1 && s.max == 3 && s.sum == 6);
     assert_true(s.sum_sq == 5 && !s.is_monotone);
+}
+
+static void set_values(world *w, const double *v, uint32_t n)
+{
+    w->in.s = (series_samples){.type = SERIES_F64, .count = n, .time = w->in.time};
+    w->in.s.value.any = &w->in.value;
+    for (uint32_t i = 0; i < n; i++) {
+        w->in.time[i] = (int64_t)i * 10;
+        w->in.value.f64[i] = v[i];
+    }
+}
+
+/* Behind kind, count, first and span. */
+static void expect_summary(world *w, const uint8_t *want, size_t len)
+{
+    encode(w, SERIES_COMPACT);
+    assert_true(w->out.len > 11 + len);
+    assert_memory_equal(w->out.data + 11, want, len);
+}
+
+static void test_bytes_of_a_summary_that_is_not_whole(void **ctx)
+{
+    world *w = *ctx;
+    const double hundredths[] = {47.25, -0.5, 1};
+    static const uint8_t decimal[] = {
+        4,    2,    0xea, 0x49,    /* decimal, 2 places: 4,725 */
+        0xa1, 0x48, 0xcd, 0x4a, 0, /* 100, -50 and 4,725, less that */
+    };
+    set_values(w, hundredths, 3);
+    expect_summary(w, decimal, sizeof decimal);
+    const double others[] = {0.5, -0.0, 0.5}; /* -0 is no decimal */
+    static const uint8_t plain[] = {0, 0x22, 0x21, 0x22, 0x3f, 0xe0, 0x3f, 0xe0, 0x80, 0x3f, 0xe0};
+    set_values(w, others, 3);
+    expect_summary(w, plain, sizeof plain);
 }
 
 static bool same_double(double a, double b)
@@ -274,7 +307,16 @@ static void test_hostile_chunks_with_a_good_sum(void **ctx)
         {"less text than it says", {0x04, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 'a'}, 13},
         {"more text than it says", {0x04, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 'a'}, 13},
         {"a summary cut off", {0x11, 1, 0, 0, 0, 0, 0, 0, 0, 0}, 10},
-        {"a flag of the future", {0x11, 1, 0, 0, 0, 0, 0, 0, 0, 0, 4}, 11},
+        {"a flag of the future", {0x11, 1, 0, 0, 0, 0, 0, 0, 0, 0, 8}, 11},
+        {"seven places", {0x11, 1, 0, 0, 0, 0, 0, 0, 0, 0, 4, 7, 2, 0, 0, 0, 0, 9, 9, 9}, 20},
+        {"a decimal of 53 bits",
+         {0x11, 1,    0,    0,    0,    0,    0,    0, 0, 0, 4, 0,
+          0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 8, 0, 0, 0, 0},
+         24},
+        {"decimals and none is good",
+         {0x11, 1, 0, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0},
+         18},
+        {"decimals cut off", {0x11, 1, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 2, 0, 0}, 15},
         {"more good ones than samples", {0x11, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2}, 12},
         {"a number of 9 bytes",
          {0x11, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9},
@@ -312,6 +354,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_the_ends_of_time, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bytes_of_small_chunks, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bytes_of_a_summary_that_is_not_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bytes_of_a_summary, setup, teardown),
         cmocka_unit_test_setup_teardown(prop_a_summary_reads_as_it_was_worked_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_min_and_max_pass_nan_over, setup, teardown),

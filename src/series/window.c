@@ -524,6 +524,13 @@ static vv_status keep_values(series_window *w, const series_samples *in, vv_erro
     return VV_OK;
 }
 
+/* What else a summary says is not looked at in its result. */
+static bool needs_only_sum(series_aggregate a)
+{
+    return a == SERIES_AGG_COUNT || a == SERIES_AGG_SUM || a == SERIES_AGG_AVG ||
+           a == SERIES_AGG_FIRST || a == SERIES_AGG_LAST || a == SERIES_AGG_PERCENT_GOOD;
+}
+
 /* Samples of one window, at most a chunk of them, as a summary. */
 static vv_status take_run(series_window *w, const series_samples *in, vv_error *err)
 {
@@ -531,7 +538,10 @@ static vv_status take_run(series_window *w, const series_samples *in, vv_error *
     series_samples all = *in;
     if (w->opt.all_quality && w->opt.aggregate != SERIES_AGG_PERCENT_GOOD)
         all.quality = NULL;
-    series_summarise(&all, &s);
+    if (needs_only_sum(w->opt.aggregate))
+        series_sum_up(&all, &s);
+    else
+        series_summarise(&all, &s);
     if (s.good == 0) {
         s.first_time = in->time[0];
         s.last_time = in->time[in->count - 1];

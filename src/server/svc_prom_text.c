@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/shortest.h"
 #include "base/util.h"
 #include "query/struct_json.h"
 #include "server/svc_prom.h"
@@ -17,12 +18,24 @@
 void prom_put_time(vv_buf *out, int64_t time_ns)
 {
     int64_t ms = time_ns / VV_NS_PER_MS;
-    int64_t rest = ms % 1000;
-    if (rest == 0)
-        vv_buf_printf(out, "%" PRId64, ms / 1000);
-    else
-        vv_buf_printf(out, "%s%" PRId64 ".%03d", ms < 0 ? "-" : "", (int64_t)llabs(ms / 1000),
-                      (int)llabs(rest));
+    char text[24];
+    size_t at = sizeof text;
+    uint64_t rest = (uint64_t)llabs(ms % 1000);
+    uint64_t seconds = (uint64_t)llabs(ms / 1000);
+    for (unsigned i = 0; rest != 0 && i < 3; i++, rest /= 10)
+        text[--at] = (char)('0' + rest % 10);
+    if (at < sizeof text) {
+        while (sizeof text - at < 3)
+            text[--at] = '0';
+        text[--at] = '.';
+    }
+    do {
+        text[--at] = (char)('0' + seconds % 10);
+        seconds /= 10;
+    } while (seconds > 0);
+    if (ms < 0)
+        text[--at] = '-';
+    vv_buf_append(out, text + at, sizeof text - at);
 }
 
 /* The fewest digits that read back the same: d[.ddd]e[+-]xx in text. */
@@ -81,8 +94,11 @@ void prom_put_value(vv_buf *out, double value)
 {
     double size = fabs(value);
     char text[40];
+    vv_digits digits;
     vv_buf_append_u8(out, '"');
-    if (isnan(value)) {
+    if (vv_shortest(value, &digits)) {
+        vv_buf_append(out, text, vv_digits_text(&digits, value < 0, text));
+    } else if (isnan(value)) {
         vv_buf_append_str(out, "NaN");
     } else if (isinf(value)) {
         vv_buf_append_str(out, value > 0 ? "+Inf" : "-Inf");
