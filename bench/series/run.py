@@ -111,7 +111,8 @@ def prom_questions(prefix, hours, by_name):
 
 class Varve(Server):
     name = "varve"
-    protocols = {"line": ("/write?db=metrics", 10_000), "remote": ("/api/v1/write", 2_000)}
+    protocols = {"line": ("/write?db=metrics", 10_000), "remote": ("/api/v1/write", 2_000),
+                 "grpc": ("metrics", 10_000)}
     durability = "synced before each answer"
 
     def start(self):
@@ -121,10 +122,9 @@ class Varve(Server):
         self.query_port = self.node.ports["query"]
 
     def settle(self):
-        subprocess.run([str(varvelib.BUILD / "varve"), "compact", "--server", self.node.query,
-                        "--tenant", "default", "--table", "metrics"], check=False,
-                       capture_output=True)
-        time.sleep(2)
+        subprocess.run([str(varvelib.BUILD / "varve"), "compact", "--server", self.node.ingest,
+                        "default/metrics"], check=True, capture_output=True)
+        time.sleep(5)
 
     def disk_bytes(self):
         # The log is made ahead and recycled: what the samples take is in the shards.
@@ -332,7 +332,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", default="int,dec2,full")
     parser.add_argument("--servers", default=",".join(s.name for s in SERVERS))
-    parser.add_argument("--protocols", default="line,remote")
+    parser.add_argument("--protocols", default="line,remote,grpc")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--short", action="store_true", help="a tenth of the hosts, one round")
     parser.add_argument("--dir", default=None, help="the disk to measure")

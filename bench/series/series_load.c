@@ -1,11 +1,13 @@
 /*
  * series_load.c - one client for every time-series server: the load of a fleet of hosts, written by
- * line protocol or remote write, and questions over HTTP, timed the same way for each.
+ * line protocol, remote write or IngestSamples of gRPC (varve alone), and questions over HTTP,
+ * timed the same way for each.
  *
  * The load has the shape of TSBS devops cpu-only: each host has ten values every interval, with the
  * host's tags; a value is a random walk of normal steps between 0 and 100, as whole numbers, two
  * decimals or full precision. Requests are built before the clock starts. Each connection has its
  * own hosts, in the order of time, and waits for the answer of one request before the next.
+ * IngestSamples takes columns: a request has ten samples of each of its series.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,8 +25,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "series_grpc.h"
+
 #define FIELDS 10u
 #define CONNECTIONS_MAX 16u
+#define COLUMN 10u         /* samples of a series in a request of gRPC */
 #define START_S 1700000000 /* where the load begins, if nothing else is asked */
 
 static const char *const field_names[FIELDS] = {
@@ -35,7 +40,7 @@ typedef struct options {
     const char *mode; /* write or ask */
     const char *address;
     unsigned port;
-    const char *protocol; /* line or remote */
+    const char *protocol; /* line, remote or grpc */
     const char *path;
     const char *kind; /* int, dec2 or full */
     unsigned hosts;
@@ -261,6 +266,27 @@ static void add_samples(bytes *body, const host_text *host, const double *value,
     }
 }
 
+/* A SeriesSamples: labels, time_unit_ns 1 s, time_delta, f64. */
+static void add_column(bytes *body, const bytes *labels, const double *value, unsigned field,
+                       unsigned count, int64_t first_s, unsigned interval_s)
+{
+    bytes series = {0};
+    bytes times = {0};
+    add(&series, labels->data, labels->len);
+    add_varint(&series, 3 << 3);
+    add_varint(&series, 1000000000);
+    for (unsigned i = 0; i < count; i++) /* zigzag */
+        add_varint(&times, 2 * (i == 0 ? (uint64_t)first_s : interval_s));
+    add_field(&series, 4, times.data, times.len);
+    add_varint(&series, 6 << 3 | 2);
+    add_varint(&series, count * sizeof *value);
+    for (unsigned i = 0; i < count; i++)
+        add(&series, &value[(size_t)i * FIELDS + field], sizeof *value);
+    add_field(body, 4, series.data, series.len);
+    free(series.data);
+    free(times.data);
+}
+
 typedef struct request {
     char *data;
     size_t len;
@@ -298,6 +324,7 @@ typedef struct connection {
     const options *o;
     unsigned number;
     int fd;
+    series_grpc *grpc; /* in place of fd */
     request *requests;
     size_t count;
     double *seconds; /* of each request */
@@ -431,6 +458,52 @@ static void build(connection *c)
     free(body.data);
 }
 
+/* IngestSamplesRequests: the table, then columns of so many hosts as fill a batch. */
+static void build_grpc(connection *c)
+{
+    const options *o = c->o;
+    unsigned steps = o->hours * 3600 / o->interval_s;
+    unsigned per_request = o->batch / (FIELDS * COLUMN) == 0 ? 1 : o->batch / (FIELDS * COLUMN);
+    unsigned mine = (o->hosts - c->number + o->connections - 1) / o->connections;
+    host_text *text = take(calloc(mine, sizeof *text));
+    double **value = take(calloc(mine, sizeof *value));
+    for (unsigned i = 0; i < mine; i++) {
+        text_of_host(c->number + i * o->connections, &text[i]);
+        value[i] = walk(o, c->number + i * o->connections, steps);
+    }
+    c->requests =
+        take(calloc(((size_t)mine / per_request + 1) * (steps / COLUMN + 1), sizeof *c->requests));
+    for (unsigned step = 0; step < steps; step += COLUMN)
+        for (unsigned h = 0; h < mine; h += per_request) {
+            unsigned count = steps - step < COLUMN ? steps - step : COLUMN;
+            bytes body = {0};
+            add_field(&body, 2, o->path, strlen(o->path));
+            for (unsigned i = h; i < mine && i < h + per_request; i++)
+                for (unsigned f = 0; f < FIELDS; f++) {
+                    add_column(&body, &text[i].labels[f], value[i] + (size_t)step * FIELDS, f,
+                               count, o->start_s + (int64_t)step * o->interval_s, o->interval_s);
+                    c->samples += count;
+                }
+            c->requests[c->count++] = (request){body.data, body.len};
+            c->sent += body.len;
+        }
+    c->seconds = take(calloc(c->count + 1, sizeof *c->seconds));
+}
+
+static void *write_all_grpc(void *arg)
+{
+    connection *c = arg;
+    uint64_t accepted = 0;
+    for (size_t i = 0; i < c->count; i++) {
+        double before = now_s();
+        accepted += series_grpc_ingest(c->grpc, c->requests[i].data, c->requests[i].len);
+        c->seconds[i] = now_s() - before;
+    }
+    if (accepted != c->samples)
+        die("gRPC", "not every sample was accepted");
+    return NULL;
+}
+
 static int by_size(const void *a, const void *b)
 {
     double x = *(const double *)a;
@@ -447,15 +520,22 @@ static void run_write(const options *o)
 {
     static connection c[CONNECTIONS_MAX];
     pthread_t thread[CONNECTIONS_MAX];
+    bool is_grpc = strcmp(o->protocol, "grpc") == 0;
     for (unsigned i = 0; i < o->connections; i++) {
         c[i] = (connection){.o = o, .number = i};
-        build(&c[i]);
+        if (is_grpc)
+            build_grpc(&c[i]);
+        else
+            build(&c[i]);
     }
     for (unsigned i = 0; i < o->connections; i++)
-        c[i].fd = dial(o);
+        if (is_grpc)
+            c[i].grpc = series_grpc_open(o->address, o->port);
+        else
+            c[i].fd = dial(o);
     double before = now_s();
     for (unsigned i = 0; i < o->connections; i++)
-        if (pthread_create(&thread[i], NULL, write_all, &c[i]) != 0)
+        if (pthread_create(&thread[i], NULL, is_grpc ? write_all_grpc : write_all, &c[i]) != 0)
             die("thread", "it cannot be made");
     for (unsigned i = 0; i < o->connections; i++)
         (void)pthread_join(thread[i], NULL);
