@@ -4,6 +4,7 @@
  *   worker x n:  wait for work --> log over its limit? freeze the shards that hold it
  *                              --> a writer out of memory? freeze the largest memtable
  *                              --> a piece of engine work of some shard --> tell those who wait
+ *                              --> none, and nobody has written for a while? db_settle.c
  *   flusher:     the same with flushes alone; one a shard, at most n
  *   log thread:  drain the ring when a quarter of it waits; keep a spare segment ready
  *
@@ -263,7 +264,7 @@ vv_status db_freeze(vv_db *db, db_shard *shard, vv_error *err)
 
 /* Freeze the active memtable if it is the only one. Whether it is can change until the lock is
  * held: writers rotate too, and one more memtable would be over their bound. */
-static void freeze_only_one(vv_db *db, db_shard *shard)
+void db_freeze_only_one(vv_db *db, db_shard *shard)
 {
     VV_POINT("db.before_relief");
     engine_stats stats;
@@ -289,7 +290,7 @@ static void relieve_log(vv_db *db)
         engine_stats stats;
         db->ops->stats(db->shards[s].eng, &stats);
         if (stats.memtable_count <= 1)
-            freeze_only_one(db, &db->shards[s]);
+            db_freeze_only_one(db, &db->shards[s]);
     }
 }
 
@@ -315,7 +316,7 @@ static void relieve_memory(vv_db *db)
         }
     }
     if (largest != NULL)
-        freeze_only_one(db, largest);
+        db_freeze_only_one(db, largest);
 }
 
 /* A piece of some shard's work, beginning with shard first. VV_NOT_FOUND: nobody has any. */
@@ -409,6 +410,8 @@ static void run_worker(vv_db *db, engine_work kind)
             st = db_rollup_step(db);
         if (st == VV_NOT_FOUND && kind != ENGINE_WORK_FLUSH)
             st = db_stream_step(db);
+        if (st == VV_NOT_FOUND && kind != ENGINE_WORK_FLUSH)
+            db_settle(db);
         if (st == VV_NOT_FOUND) {
             if (!wait_for_work(bg, &seen, TICK_NS))
                 return;

@@ -100,6 +100,14 @@ typedef struct db_fifo {
 
 /* ---- shards ---------------------------------------------------------------------------------- */
 
+/* How long nobody has written to a shard: db_settle.c. */
+typedef struct db_rest {
+    int64_t version;  /* the newest there was at the last look */
+    int64_t since_ns; /* monotonic: since then */
+    bool is_flushed;
+    bool is_done;
+} db_rest;
+
 typedef struct db_shard {
     struct vv_db *db;
     engine *eng; /* a route: all engines of the shard */
@@ -118,6 +126,7 @@ typedef struct db_shard {
     vv_mutex watch_lock;          /* rank VV_RANK_WATCH */
     struct db_watch *watches;     /* who waits for messages; under watch_lock */
     _Atomic uint32_t watch_count; /* of them; changes under watch_lock */
+    db_rest rest;
 } db_shard;
 
 /* ---- db_queue.c: batches waiting for the commit thread ---- */
@@ -197,6 +206,7 @@ typedef struct db_background {
     bool room_wanted;          /* under lock: a writer waits for memory */
     vv_error error;            /* under lock: the first that will not go away by itself */
     _Atomic bool failed;
+    _Atomic bool settling;                 /* by who sets it: db_shard.rest of all */
     vv_thread *worker[2 * DB_WORKERS_MAX]; /* those that only flush included */
     uint32_t worker_count;
     bool has_flushers;
@@ -676,6 +686,8 @@ static inline uint64_t db_background_room(const vv_db *db)
 }
 /* Freeze the shard's active memtable, not while a writer is between prepare and apply. */
 VV_MUST_CHECK vv_status db_freeze(vv_db *db, db_shard *shard, vv_error *err);
+/* The same if it is the only one: several would be over their bound. */
+void db_freeze_only_one(vv_db *db, db_shard *shard);
 /* Do background work of one shard until done(shard) or nothing is left; VV_NOT_FOUND then. */
 VV_MUST_CHECK vv_status db_background_run(vv_db *db, db_shard *shard,
                                           bool (*done)(db_shard *shard, int64_t arg), int64_t arg,
@@ -688,6 +700,11 @@ engine_hooks db_hooks(db_shard *shard);
 /* Roll up a day of a series. VV_NOT_FOUND: there was nothing to do, or it did not work now and will
  * be tried again. */
 vv_status db_rollup_step(vv_db *db);
+
+/* ---- db_settle.c ---- */
+
+/* Look whether shards are at rest, and what is left to do there. When there is no other work. */
+void db_settle(vv_db *db);
 void db_rollup_fini(vv_db *db);
 /* Days that wait for their repair, and for how long the first of them has. */
 void db_rollup_waiting(vv_db *db, uint64_t *days, uint64_t *lag_ns);

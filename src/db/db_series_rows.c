@@ -9,9 +9,9 @@
 #include "base/point.h"
 #include "db/db_series_roll.h"
 
-/* Samples a row: rows are not kept where that saves nothing, see add_rows. */
+/* Samples a row, and samples a day: rows of fewer are not kept, see add_rows. */
 #define RAW_BELOW 32u
-#define DAY_MIN 2048u /* samples */
+#define DAY_MIN 2048u
 
 void db_roll_work_destroy(struct db_rollup_work *w)
 {

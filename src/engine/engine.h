@@ -245,6 +245,9 @@ typedef struct engine_ops {
     vv_status (*work_on)(engine *e, engine_work kind, vv_error *err);
     /* Mark a key range for compaction down to the last level, whatever the sizes say. */
     vv_status (*compact_range)(engine *e, vv_slice lower, vv_slice upper, vv_error *err);
+    /* Nobody writes, and has not for a while: what reads would pay for may be merged whatever the
+     * sizes say, until somebody does. NULL: there is nothing that this would change. */
+    void (*settle)(engine *e);
     /* Nanoseconds from a write of bytes to the next one, of all writers together, from the distance
      * to the stall: 0 while background work keeps up, rising smoothly. */
     int64_t (*throttle_ns)(engine *e, size_t bytes);

@@ -516,6 +516,16 @@ static vv_status route_compact_range(engine *e, vv_slice lower, vv_slice upper, 
     return st;
 }
 
+static void route_settle(engine *e)
+{
+    route *r = route_of(e);
+    for (uint32_t slots = route_live(r); slots != 0;) {
+        engine *eng = r->member[next_slot(&slots)].eng;
+        if (eng->ops->settle != NULL)
+            eng->ops->settle(eng);
+    }
+}
+
 static int64_t route_throttle_ns(engine *e, size_t bytes)
 {
     route *r = route_of(e);
@@ -626,6 +636,7 @@ const engine_ops engine_route_ops = {
     .work = route_work,
     .work_on = route_work_on,
     .compact_range = route_compact_range,
+    .settle = route_settle,
     .throttle_ns = route_throttle_ns,
     .stats = route_stats,
     .check = route_check,

@@ -7,6 +7,7 @@
  *               least of level n+1 for its size goes down; alone, it is only moved
  *   cursors     level 0 while it is quiet, when as many cursors went over two sets and more as
  * would have paid for it: a cursor looks into every set, where filters spare a get most on demand
+ * settle      level 0 while nobody writes, where that merges no more than some times its bytes
  * compact_range: every level that the range touches, down to the last garbage     a run half of
  * whose entries are deletions, or whose range deletions cover more below than merging it would
  * read, goes down though no level is over its size
@@ -28,6 +29,7 @@
 /* A cursor over several sets is worth the merging of so many bytes, as a seek is to LevelDB. */
 #define SEEK_PAYS (16 * VV_KIB)
 #define SEEKS_MIN 1024u
+#define REST_PAYS 8u /* at rest level 0 is merged with so many times its bytes */
 
 typedef struct selection {
     lsm_run **runs;
@@ -354,6 +356,34 @@ static vv_status pick_by_cursors(lsm_engine *e, lsm_view *view, lsm_job **out, v
     return start_level0(e, view, view->level[view->level0_count - 1]->run[0], true, out, err);
 }
 
+/* ---- at rest ---- */
+
+void lsm_settle(engine *base)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    if (e->opt.read_only)
+        return;
+    atomic_store_explicit(&e->settles, true, memory_order_relaxed);
+    if (e->opt.hooks.on_work != NULL)
+        e->opt.hooks.on_work(e->opt.hooks.ctx);
+}
+
+static vv_status pick_at_rest(lsm_engine *e, lsm_view *view, lsm_job **out, vv_error *err)
+{
+    if (!atomic_load_explicit(&e->settles, memory_order_relaxed))
+        return VV_OK;
+    uint64_t bytes = 0;
+    const lsm_level *below = level_of(view, 1);
+    for (uint32_t i = 0; i < view->level0_count; i++)
+        bytes += view->level[i]->bytes;
+    bool pays = below == NULL || below->bytes / REST_PAYS <= bytes;
+    if (view->mem_count > 1 || view->level0_count == 0 || !pays) { /* done, or somebody writes */
+        atomic_store_explicit(&e->settles, false, memory_order_relaxed);
+        return VV_OK;
+    }
+    return start_level0(e, view, view->level[view->level0_count - 1]->run[0], true, out, err);
+}
+
 /* ---- garbage ---- */
 
 /* Bytes in deeper levels that the run's range deletions cover, about. Looks at the first few. */
@@ -455,6 +485,8 @@ vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err)
     vv_status st = pick_by_size(e, view, out, err);
     if (st == VV_OK && *out == NULL)
         st = pick_by_cursors(e, view, out, err);
+    if (st == VV_OK && *out == NULL)
+        st = pick_at_rest(e, view, out, err);
     if (st == VV_OK && *out == NULL)
         st = pick_manual(e, view, out, err);
     if (st == VV_OK && *out == NULL)

@@ -555,6 +555,7 @@ const engine_ops lsm_ops = {
     .work = lsm_work,
     .work_on = lsm_work_on,
     .compact_range = lsm_compact_range,
+    .settle = lsm_settle,
     .throttle_ns = lsm_throttle_ns,
     .stats = lsm_stats,
     .check = lsm_check,

@@ -64,6 +64,7 @@ typedef struct lsm_engine {
     _Atomic uint64_t compactions, compaction_read_bytes, compaction_write_bytes;
     _Atomic uint64_t level_read_bytes[LSM_LEVELS], level_write_bytes[LSM_LEVELS];
     _Atomic uint64_t bulk_loads, bulk_bytes;
+    _Atomic bool settles; /* nobody writes: level 0 may go down */
     _Atomic uint64_t level0_seeks; /* cursors over several sets since those were merged */
 } lsm_engine;
 
@@ -203,6 +204,7 @@ VV_MUST_CHECK vv_status lsm_install(lsm_engine *e, uint32_t mem_count, lsm_run *
  * Any thread. */
 void lsm_compact_note_cursor(lsm_engine *e, const lsm_view *view);
 VV_MUST_CHECK vv_status lsm_compact_pick(lsm_engine *e, lsm_job **out, vv_error *err);
+void lsm_settle(engine *base);
 vv_status lsm_compact_range(engine *base, vv_slice lower, vv_slice upper, vv_error *err);
 #define LSM_SETS_MAX 8u /* times level0_runs_max */
 /** Too many flushed sets: flushing waits for a compaction. */
