@@ -124,8 +124,8 @@ static vv_status add(db_roll_job *j, vv_batch *batch, engine_kind kind, const ui
                         err);
 }
 
-/* Where samples are kept for ever, rows of few samples each are a second copy that reads no faster:
- * the mark that there are none takes their place. */
+/* Where samples are kept for ever, rows of few samples each, or of a day of few, are a second copy
+ * that reads no faster: the mark that there are none takes their place. */
 static vv_status add_rows(db_roll_job *j, vv_batch *batch, const db_series_entry *e,
                           const series_day *d, vv_error *err)
 {

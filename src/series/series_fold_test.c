@@ -318,6 +318,40 @@ static void test_small_neighbours_are_joined(void **ctx)
     assert_int_equal(m.chunk_count, 4); /* 4000 samples: 1024 x 3 and 928 */
 }
 
+/* Lengths of the chunks that were written, as text. */
+static void expect_lengths(world *w, series_form form, const char *want)
+{
+    char text[64] = "";
+    size_t at = 0;
+    series_set set;
+    vv_slice chunk;
+    series_head head;
+    expect_fold(w, form, want);
+    assert_int_equal(series_set_open(vv_buf_slice(&w->out), &set, NULL), VV_OK);
+    while (series_set_next(&set, &chunk, &head, NULL) == VV_OK)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%u", at == 0 ? "" : " ", head.count);
+    assert_string_equal(text, want);
+}
+
+/* A file has few chunks, none of which is made anew for nothing; a reader decodes no long one. */
+static void test_neighbours_that_fit_are_one_chunk_in_a_file(void **ctx)
+{
+    world *w = *ctx;
+    static const uint32_t counts[] = {600, 400, 700, 300, 900, 600, 20};
+    int64_t at = 0;
+    begin(w);
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        fill(w, at, counts[i], (double)i);
+        add_set(w, SERIES_COMPACT);
+        at += counts[i];
+    }
+    expect_lengths(w, SERIES_COMPACT, "1000 1000 900 620");
+    series_fold_stats before = series_fold_get_stats(w->fold);
+    expect_lengths(w, SERIES_RAW, "600 400 700 300 900 600 20");
+    series_fold_stats after = series_fold_get_stats(w->fold);
+    assert_int_equal(after.chunks_decoded, before.chunks_decoded);
+}
+
 static void test_of_two_types_the_newer_stays(void **ctx)
 {
     world *w = *ctx;
