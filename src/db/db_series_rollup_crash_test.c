@@ -7,7 +7,7 @@
 
 #include "base/alloc.h"
 
-#define ROUNDS 16
+#define ROUNDS 12
 #define OF_ROUND 49 /* moments of a round: 48 in a row, and a late one */
 
 /* What is acknowledged of each host. What was under way at the end may be there or not. */
@@ -101,6 +101,7 @@ static vv_status work_a_little(vv_db *db, vv_error *err)
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     opt.kind = VV_TABLE_SERIES;
     opt.future_ns = INT64_MAX;
+    opt.retention_ns = 50000 * DAY; /* kept for ever, so few samples would get no rows */
     opt.out_of_order_ns = MIN;
     opt.partitions = test_partitions;
     opt.if_not_exists = true;
