@@ -129,6 +129,18 @@ static void delete_body(vv_buf *out, int64_t time_s)
     wire_put_int(out, 4, INT64_MAX);
 }
 
+/* A table of its own each time. */
+static void create_body(vv_buf *out, int64_t time_s)
+{
+    char name[32];
+    (void)snprintf(name, sizeof name, "made-%lld", (long long)time_s);
+    put_ref(out, name);
+    wire_put_uint(out, 2, VV_TABLE_SERIES);
+    size_t options = wire_begin(out, 10);
+    wire_put_int(out, 1, 3650 * 86400 * VV_NS_PER_S);
+    wire_end(out, options);
+}
+
 static void sensor_body(vv_buf *out, int64_t time_s)
 {
     (void)time_s;
@@ -166,6 +178,7 @@ const fault_request fault_requests[] = {
     CALL("ListSeries", SERIES "ListSeries", list_body, .is_stream = true),
     CALL("LabelValues", SERIES "LabelValues", values_body, .is_stream = false),
     CALL("DeleteSamples", SERIES "DeleteSamples", delete_body, .is_any = true),
+    CALL("CreateTable", "/varve.v1.Admin/CreateTable", create_body, .is_any = true),
     CALL("HistorianQuery", "/historian.v1.HistorianQuery/Query", sensor_body, .is_stream = true),
     ASK("series/query", "/api/v1/series/query?match=hits&" RANGE),
     ASK("series/query csv", "/api/v1/series/query?match=hits&format=csv&" RANGE),

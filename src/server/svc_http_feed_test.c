@@ -108,6 +108,27 @@ static void test_lines_refused(void **state)
     svc_suite_stop(&s);
 }
 
+/* Whatever the tenant of series.table is: a table that is named without one is of "default", for
+ * every way in and out. */
+static void test_a_named_table_is_of_the_default_tenant(void **state)
+{
+    (void)state;
+    static const char *const questions[] = {
+        "/api/v1/series/list?table=plant&match=oven_temp", "/api/v1/series/latest?table=plant",
+        "/prometheus/api/v1/series?table=plant&match%5B%5D=oven_temp"};
+    svc_suite s;
+    seen got;
+    svc_suite_start(&s, NULL);
+    s.n.series_tenant = "acme";
+    post(&s, "/write?db=plant&precision=s", "oven temp=21.5 1700000000\n", 204, NULL);
+    latest(&s, "plant", "oven_temp", &got);
+    assert_int_equal(got.count, 1);
+    for (size_t i = 0; i < ARRAY_LEN(questions); i++)
+        svc_suite_expect_http(&s, "GET", questions[i], (vv_slice){0}, 200, "oven_temp");
+    svc_suite_expect_http(&s, "GET", "/api/v1/series/list", (vv_slice){0}, 404, "acme");
+    svc_suite_stop(&s);
+}
+
 static void test_a_table_is_made_only_where_it_may_be(void **state)
 {
     (void)state;
@@ -197,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines_become_series),
         cmocka_unit_test(test_lines_refused),
+        cmocka_unit_test(test_a_named_table_is_of_the_default_tenant),
         cmocka_unit_test(test_a_table_is_made_only_where_it_may_be),
         cmocka_unit_test(test_remote_write),
         cmocka_unit_test(test_remote_write_refused),
