@@ -4,7 +4,9 @@ BUILD ?= build
 MESON_FLAGS ?=
 UNIT = --suite unit --suite fuzz
 
-.PHONY: help setup setup-test setup-lint setup-bench setup-rocksdb build build-server build-rocksdb demo test run run-client \
+PEERS_OF_TESTS = tools/setup.sh object || echo 'object stores of others: what is missing is skipped'
+
+.PHONY: help setup setup-test setup-lint setup-bench setup-rocksdb build build-server build-rocksdb demo test test-object run run-client \
 	bench bench-side bench-series lint asan tsan fuzz soak doc install clean
 
 help: ## this list
@@ -46,6 +48,10 @@ demo: build ## the main job: stream sensor data in, query it, kill the server, l
 
 test: setup-test ## all tests, with the unit tests again under ASan and UBSan
 	@tools/test.sh
+
+test-object: setup-test ## object stores: scripted servers, and Ceph, Swift, s3cmd, rclone where they install
+	@$(PEERS_OF_TESTS)
+	@VARVE_OBJECT_PEERS=1 tools/test.sh object
 
 run: build ## the server in the foreground on ./varve-data
 	@exec $(BUILD)/varved --data varve-data

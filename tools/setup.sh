@@ -1,11 +1,11 @@
 #!/bin/sh
 # Install the Debian packages that are missing for the named groups: build, test, lint, bench,
-# peers, rocksdb, figures. A no-op when they are there. Needs root or sudo only when something is missing.
+# peers, rocksdb, figures, object. A no-op when they are there. Needs root or sudo only when something is missing.
 set -eu
 
 build="gcc libc6-dev meson ninja-build pkg-config python3 libnghttp2-dev libprotobuf-c-dev
  protobuf-c-compiler libprotobuf-dev libyaml-dev libcjson-dev libzstd-dev liblz4-dev libxxhash-dev liburing-dev
- zlib1g-dev libcmocka-dev libnats-dev libsnappy-dev"
+ zlib1g-dev libcmocka-dev libnats-dev libsnappy-dev libcurl4-openssl-dev libssl-dev"
 test="clang llvm-14 libclang-rt-14-dev protobuf-compiler curl procps nghttp2-client python3-grpcio python3-protobuf g++ binutils
  prometheus nats-server openssl e2fsprogs xfsprogs mount util-linux"
 lint="clang clang-format clang-tidy cppcheck binutils"
@@ -14,6 +14,9 @@ figures="python3-grpcio python3-protobuf protobuf-compiler" # bench/node_figures
 bench="librocksdb-dev liblmdb-dev libleveldb-dev libwiredtiger-dev"
 peers="victoria-metrics influxdb prometheus"
 rocksdb="librocksdb-dev" # the engine rocksdb
+# Object stores and clients of others, for tests/object.
+object="radosgw ceph-mon ceph-osd ceph-common swift-proxy swift-account swift-container swift-object memcached
+ s3cmd rclone openssl"
 
 need=""
 for group in "$@"; do
@@ -27,10 +30,11 @@ for group in "$@"; do
     lint) need="$need $lint" ;;
     bench) need="$need $bench" ;;
     rocksdb) need="$need $rocksdb" ;;
+    object) need="$need $object" ;;
     figures) need="$need $figures" ;;
     peers) need="$need $peers" ;;
     *)
-        echo "setup.sh: unknown group '$group': build, test, lint, bench, peers, rocksdb or figures" >&2
+        echo "setup.sh: unknown group '$group': build, test, lint, bench, peers, rocksdb, figures or object" >&2
         exit 2
         ;;
     esac

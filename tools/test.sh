@@ -1,5 +1,5 @@
 #!/bin/sh
-# Build and run the tests: test.sh [all|asan|tsan]. Closes with one line that counts them.
+# Build and run the tests: test.sh [all|asan|tsan|object]. Closes with one line that counts them.
 set -eu
 cd "$(dirname "$0")/.."
 what=${1:-all}
@@ -47,6 +47,10 @@ if [ "$what" = all ] || [ "$what" = asan ]; then
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
         ASAN_OPTIONS=detect_stack_use_after_return=1 \
         run build-asan --suite unit --suite fuzz
+fi
+if [ "$what" = object ]; then
+    configure build-test gcc all -Dtest_hooks=true --buildtype=debugoptimized -Drocksdb=auto
+    run build-test --suite object --verbose
 fi
 if [ "$what" = tsan ]; then
     configure build-tsan clang "" -Dtest_hooks=true --buildtype=debugoptimized \

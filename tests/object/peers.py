@@ -150,8 +150,9 @@ debug rgw = 1
         mon = self.start("mon", "ceph-mon", *base, "-f", "-i", "a", "--public-addr",
                          f"v1:127.0.0.1:{self.mon_port}")
         wait_for_port(self.mon_port, mon, 30, "ceph-mon", d / "mon.out")
-        self.run("ceph", *base, "osd", "create")
-        self.run("ceph-osd", *base, "-i", "0", "--mkfs")
+        osd = "5a3c6b4e-0d4f-4c1e-9a56-7e1f10b3c002"  # without one the two sides disagree at times
+        self.run("ceph", *base, "osd", "create", osd, "0")
+        self.run("ceph-osd", *base, "-i", "0", "--mkfs", "--osd-uuid", osd)
         self.start("osd", "ceph-osd", *base, "-f", "-i", "0")
         self.start_gateway()
         self.run("radosgw-admin", *base, "-n", "client.rgw", "user", "create", "--uid=varve",
@@ -171,3 +172,74 @@ debug rgw = 1
         # The gateway first, then the OSD: it hangs when the monitor went before.
         while self.running:
             self.stop_one(self.running[-1], 2)
+
+
+class Swift(Processes):
+    """OpenStack Swift with its s3api: a second implementation, without conditional put."""
+
+    def __init__(self, directory):
+        need("swift-proxy-server", "swift-account-server", "swift-container-server",
+             "swift-object-server", "swift-ring-builder", "memcached")
+        super().__init__(directory)
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+
+    def start_all(self):
+        d = self.dir
+        (d / "srv" / "sda1").mkdir(parents=True, exist_ok=True)
+        ports = {k: free_port() for k in ("account", "container", "object", "memcache")}
+        # Swift's programs find swift.conf by this name alone, beneath the directory of SWIFT_*.
+        common = f"bind_ip = 127.0.0.1\nuser = root\nswift_dir = {d}\nlog_level = ERROR\nworkers = 0\n"
+        (d / "swift.conf").write_text("[swift-hash]\nswift_hash_path_prefix = varve\n"
+                                      "swift_hash_path_suffix = test\n"
+                                      "[storage-policy:0]\nname = one\ndefault = yes\n")
+        for kind in ("account", "container", "object"):
+            (d / f"{kind}.conf").write_text(
+                f"[DEFAULT]\n{common}bind_port = {ports[kind]}\ndevices = {d}/srv\n"
+                f"mount_check = false\ndisable_fallocate = true\n"
+                f"[pipeline:main]\npipeline = {kind}-server\n"
+                f"[app:{kind}-server]\nuse = egg:swift#{kind}\n")
+            ring = d / f"{kind}.builder"
+            self.run("swift-ring-builder", str(ring), "create", "4", "1", "0")
+            self.run("swift-ring-builder", str(ring), "add",
+                     f"r1z1-127.0.0.1:{ports[kind]}/sda1", "1")
+            self.run("swift-ring-builder", str(ring), "rebalance")
+        (d / "proxy.conf").write_text(f"""[DEFAULT]
+{common}bind_port = {self.port}
+[pipeline:main]
+pipeline = catch_errors cache s3api tempauth bulk slo dlo symlink versioned_writes proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+allow_account_management = true
+account_autocreate = true
+[filter:catch_errors]
+use = egg:swift#catch_errors
+[filter:cache]
+use = egg:swift#memcache
+memcache_servers = 127.0.0.1:{ports['memcache']}
+[filter:s3api]
+use = egg:swift#s3api
+s3_acl = false
+location = us-east-1
+[filter:tempauth]
+use = egg:swift#tempauth
+user_test_tester = {SECRET} .admin
+[filter:bulk]
+use = egg:swift#bulk
+[filter:slo]
+use = egg:swift#slo
+[filter:dlo]
+use = egg:swift#dlo
+[filter:symlink]
+use = egg:swift#symlink
+[filter:versioned_writes]
+use = egg:swift#versioned_writes
+allow_object_versioning = true
+""")
+        self.start("memcached", "memcached", "-l", "127.0.0.1", "-p", str(ports["memcache"]),
+                   "-u", "nobody" if os.getuid() == 0 else str(os.getuid()))
+        for kind in ("account", "container", "object"):
+            p = self.start(kind, f"swift-{kind}-server", str(d / f"{kind}.conf"), "-v")
+            wait_for_port(ports[kind], p, 30, f"swift-{kind}-server", d / f"{kind}.out")
+        proxy = self.start("proxy", "swift-proxy-server", str(d / "proxy.conf"), "-v")
+        wait_for_port(self.port, proxy, 30, "swift-proxy-server", d / "proxy.out")
