@@ -51,10 +51,9 @@ static vv_status cancelled(objs_call *call, vv_error *err)
 }
 
 /* VV_BUSY while the breaker is open. Lets one call through when its time has come. */
-static vv_status pass_breaker(objs_call *call, int64_t now, vv_error *err)
-    VV_REQUIRES(call->store->lock)
+static vv_status pass_breaker(vv_object_store *s, objs_call *call, int64_t now, vv_error *err)
+    VV_REQUIRES(s->lock)
 {
-    vv_object_store *s = call->store;
     if (s->breaker == OBJS_BREAKER_OPEN && now >= s->breaker_until) {
         s->breaker = OBJS_BREAKER_TRYING;
         s->breaker_until = now + (int64_t)s->opt.opt.budget_ms * VV_NS_PER_MS;
@@ -84,7 +83,7 @@ static vv_status enter(objs_call *call, bool first, int64_t deadline, vv_error *
     vv_status st = VV_OK;
     vv_mutex_lock(&s->lock);
     if (first && !s->cancelled)
-        st = pass_breaker(call, now_ns(s), err);
+        st = pass_breaker(s, call, now_ns(s), err);
     s->waiting++;
     while (st == VV_OK && !s->cancelled && s->in_flight >= s->opt.opt.concurrency) {
         if (now_ns(s) >= deadline)

@@ -64,9 +64,10 @@ vv_status objs_hedges_create(vv_object_store *store, struct objs_hedges **out, v
     return VV_OK;
 }
 
-static void race_leave(race *r) VV_REQUIRES(r->hedges->lock)
+static void race_leave(struct objs_hedges *h, race *r) VV_REQUIRES(h->lock)
 {
-    assert(r->users > 0);
+    assert(r->hedges == h && r->users > 0);
+    (void)h;
     if (--r->users > 0)
         return;
     vv_cond_fini(&r->done);
@@ -93,7 +94,7 @@ static void reap(struct objs_hedges *h, bool all)
         runner *next = done->next;
         h->store->opt.env.threads->join(done->thread);
         vv_mutex_lock(&h->lock);
-        race_leave(done->race);
+        race_leave(h, done->race);
         vv_mutex_unlock(&h->lock);
         vv_free(done->out);
         vv_free(done);
@@ -162,15 +163,15 @@ static vv_status ask(race *r, bool second, vv_error *err)
 }
 
 /* Whether somebody won, or all lost. Waits until then, or until the time has come (0: for ever). */
-static bool wait_for_end(race *r, int64_t timeout_ns) VV_REQUIRES(r->hedges->lock)
+static bool wait_for_end(struct objs_hedges *h, race *r, int64_t timeout_ns) VV_REQUIRES(h->lock)
 {
-    vv_clock *clock = r->hedges->store->opt.env.clock;
+    vv_clock *clock = h->store->opt.env.clock;
     int64_t until = vv_clock_mono(clock) + timeout_ns;
     while (r->won == NULL && r->failed < r->asked) {
         int64_t left = until - vv_clock_mono(clock);
         if (timeout_ns == 0)
-            vv_cond_wait(&r->done, &r->hedges->lock);
-        else if (left <= 0 || !vv_cond_wait_for(&r->done, &r->hedges->lock, left))
+            vv_cond_wait(&r->done, &h->lock);
+        else if (left <= 0 || !vv_cond_wait_for(&r->done, &h->lock, left))
             break;
     }
     return r->won != NULL || r->failed == r->asked;
@@ -191,14 +192,14 @@ vv_status objs_hedged_get(objs_call *call, const char *full, uint64_t offset, vo
     vv_status st = ask(r, false, err);
     if (st == VV_OK) {
         vv_mutex_lock(&h->lock);
-        bool ended = wait_for_end(r, (int64_t)s->opt.opt.hedge_after_ms * VV_NS_PER_MS);
+        bool ended = wait_for_end(h, r, (int64_t)s->opt.opt.hedge_after_ms * VV_NS_PER_MS);
         vv_mutex_unlock(&h->lock);
         if (!ended && ask(r, true, NULL) == VV_OK)
             atomic_fetch_add_explicit(&s->figures.hedges, 1, memory_order_relaxed);
     }
     vv_mutex_lock(&h->lock);
     if (st == VV_OK) {
-        (void)wait_for_end(r, 0);
+        (void)wait_for_end(h, r, 0);
         runner *best = r->won != NULL ? r->won : r->last;
         assert(best != NULL);
         uint32_t attempts = call->oc.attempts;
@@ -217,7 +218,7 @@ vv_status objs_hedged_get(objs_call *call, const char *full, uint64_t offset, vo
     } else {
         (void)objs_fault_local(&call->oc, st);
     }
-    race_leave(r);
+    race_leave(h, r);
     vv_mutex_unlock(&h->lock);
     return st;
 }

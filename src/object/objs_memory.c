@@ -48,6 +48,7 @@ struct objs_bucket {
     uint64_t requests;
     objs_memory_options opt;
     vv_rng rng;
+    _Atomic uint32_t slow_ms; /* of opt; any thread */
 };
 
 typedef struct memory {
@@ -102,6 +103,7 @@ void objs_bucket_set(objs_bucket *b, const objs_memory_options *options)
     if (b->opt.lag > LAG_MAX)
         b->opt.lag = LAG_MAX;
     vv_rng_init(&b->rng, options->seed);
+    atomic_store(&b->slow_ms, options->slow_ms);
     b->requests = 0;
     vv_mutex_unlock(&b->lock);
 }
@@ -248,11 +250,11 @@ static vv_status after(objs_memory_fault fault, vv_object_outcome *oc, vv_error 
     return VV_OK;
 }
 
-static void unlock_and_pause(memory *m, objs_memory_fault fault)
+/* A slow answer, with the lock given back. */
+static void linger(memory *m, objs_memory_fault fault)
 {
-    uint32_t ms = fault == OBJS_MEMORY_SLOW ? m->bucket->opt.slow_ms : 0;
-    vv_mutex_unlock(&m->bucket->lock);
-    if (ms != 0)
+    uint32_t ms = atomic_load(&m->bucket->slow_ms);
+    if (fault == OBJS_MEMORY_SLOW && ms != 0)
         vv_clock_sleep(m->clock, (int64_t)ms * VV_NS_PER_MS);
 }
 
@@ -365,7 +367,8 @@ static vv_status memory_put(void *self, const char *name, const vv_slice *piece,
         st = after(fault, oc, err);
     if (st == VV_OK && fault == OBJS_MEMORY_WRONG_ETAG)
         info->etag[0] ^= 1;
-    unlock_and_pause(m, fault);
+    vv_mutex_unlock(&m->bucket->lock);
+    linger(m, fault);
     return st;
 }
 
@@ -398,7 +401,8 @@ static vv_status memory_get(void *self, const char *name, uint64_t offset, void 
             st = after(fault, oc, err);
         }
     }
-    unlock_and_pause(m, fault);
+    vv_mutex_unlock(&m->bucket->lock);
+    linger(m, fault);
     return st;
 }
 
@@ -418,7 +422,8 @@ static vv_status memory_head(void *self, const char *name, vv_object_info *info,
             info->etag[0] ^= 1;
         st = after(fault, oc, err);
     }
-    unlock_and_pause(m, fault);
+    vv_mutex_unlock(&m->bucket->lock);
+    linger(m, fault);
     return st;
 }
 
@@ -461,7 +466,8 @@ static vv_status memory_list(void *self, const char *prefix, const char *start_a
             break;
     }
     *more = full;
-    unlock_and_pause(m, fault);
+    vv_mutex_unlock(&b->lock);
+    linger(m, fault);
     return st;
 }
 
@@ -481,7 +487,8 @@ static vv_status memory_remove(void *self, const char *name, vv_object_outcome *
     }
     if (st == VV_OK)
         st = after(fault, oc, err);
-    unlock_and_pause(m, fault);
+    vv_mutex_unlock(&b->lock);
+    linger(m, fault);
     return st;
 }
 
@@ -511,7 +518,8 @@ static vv_status memory_begin(void *self, const char *name, bool create,
     } else {
         vv_free(u);
     }
-    unlock_and_pause(m, fault);
+    vv_mutex_unlock(&b->lock);
+    linger(m, fault);
     return st;
 }
 
@@ -579,7 +587,8 @@ static vv_status memory_part(void *self, const char *name, const char *id, void 
         if (fault == OBJS_MEMORY_WRONG_ETAG)
             tag[0] ^= 1;
     }
-    unlock_and_pause(m, fault);
+    vv_mutex_unlock(&b->lock);
+    linger(m, fault);
     return st;
 }
 
@@ -637,7 +646,8 @@ static vv_status memory_complete(void *self, const char *name, const char *id, v
         free_upload(u);
         st = after(fault, oc, err);
     }
-    unlock_and_pause(m, fault);
+    vv_mutex_unlock(&b->lock);
+    linger(m, fault);
     return st;
 }
 
@@ -660,7 +670,8 @@ static vv_status memory_abort(void *self, const char *name, const char *id, void
         free_upload(u);
         st = after(fault, oc, err);
     }
-    unlock_and_pause(m, fault);
+    vv_mutex_unlock(&b->lock);
+    linger(m, fault);
     return st;
 }
 
