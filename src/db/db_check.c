@@ -4,7 +4,8 @@
  *   identity --> log, byte by byte --> runs of each shard, byte by byte --> contents of bulk loads
  *     that wait for a backup --> the store as a whole,
  *   opened without writing: does the log continue the runs, do OPEN records match the catalog, is
- *   each record found through its index, each partition of a stream without a gap
+ *   each record found through its index, do the keys of series lead where they say, has each
+ *   partition of a stream no gap
  *
  * Each part is looked at even when an earlier one has findings, so that one report shows all.
  */
@@ -14,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "db/db_series_int.h"
 #include "db/db_stream_int.h"
 
 typedef struct checker {
@@ -124,11 +126,12 @@ static vv_status check_tables(vv_db *db, checker *chk, vv_error *err)
         vv_table table = db_table_of(db, tables[i]);
         for (uint32_t p = 0; tables[i]->kind == VV_TABLE_STREAM && p < table.partition_count; p++)
             st = st == VV_OK ? db_stream_check(&table, p, note, chk, err) : st;
-        if (tables[i]->kind != VV_TABLE_RECORD)
+        if (tables[i]->kind != VV_TABLE_RECORD && tables[i]->kind != VV_TABLE_SERIES)
             continue;
         for (uint32_t p = 0; st == VV_OK && p < table.partition_count; p++) {
             vv_table part = db_part_at(&table, p);
-            st = check_records(chk, &part, err);
+            st = tables[i]->kind == VV_TABLE_RECORD ? check_records(chk, &part, err)
+                                                    : db_series_check(&part, note, chk, err);
         }
     }
     if (tables != NULL)

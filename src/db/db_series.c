@@ -251,7 +251,7 @@ static vv_status parse_record(vv_db *db, uint64_t id, vv_slice value, db_series_
 {
     vv_sample_type type = VV_F64;
     int64_t created_ns = 0;
-    vv_slice canonical;
+    vv_slice canonical = {0};
     vv_status st = db_series_parse_record(id, value, &type, &created_ns, &canonical, err);
     if (st != VV_OK)
         return st;

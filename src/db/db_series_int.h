@@ -430,6 +430,12 @@ bool db_series_find_room_fast(db_series *s, db_series_entry *e, const db_series_
 /* Nothing of the series is in flight any more. Under db_series.lock. */
 void db_series_closed(db_series_entry *e);
 
+/* ---- db_series_check.c ---- */
+
+/* Verify one partition; note is told of each finding. What keeps it from going on is its answer. */
+VV_MUST_CHECK vv_status db_series_check(vv_table *part, void (*note)(void *ctx, const char *text),
+                                        void *ctx, vv_error *err);
+
 /* ---- db_series_plan.c: which bucket a sample goes to ---- */
 
 /* Samples of [first, last] are about to be written: choose the class at first, and another one for
