@@ -572,7 +572,7 @@ VV_API VV_MUST_CHECK vv_status vv_archive_drop(vv_db *db, const char *name, vv_e
  *
  * @param changed  keys that were written or deleted; may be NULL
  * @return VV_NOT_FOUND when there is no such archive, or the table is younger; VV_UNSUPPORTED when
- *         it is not of the engine btree.
+ *         it is not of the engine btree, or holds series: restore a backup of the store for those.
  */
 VV_API VV_MUST_CHECK vv_status vv_archive_restore(vv_table *table, const char *name,
                                                   uint64_t *changed, vv_error *err);

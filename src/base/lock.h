@@ -36,8 +36,9 @@ typedef enum vv_lock_rank {
     VV_RANK_LSM = 65,     /* manifest and level state */
     VV_RANK_CACHE = 70,
     VV_RANK_WAL = 80,
-    VV_RANK_WATCH = 90, /* who waits for messages of a shard */
-    VV_RANK_LEAF = 100, /* files of a vio, log sink, counters: calls nothing while held */
+    VV_RANK_WATCH = 90,         /* who waits for messages of a shard */
+    VV_RANK_SERIES_TABLES = 95, /* the tables of series that are in memory */
+    VV_RANK_LEAF = 100,         /* files of a vio, log sink, counters: calls nothing while held */
 } vv_lock_rank;
 
 typedef struct VV_CAPABILITY vv_mutex {

@@ -363,6 +363,9 @@ vv_status vv_archive_restore(vv_table *table, const char *name, uint64_t *change
         st = vv_fail(err, VV_UNSUPPORTED,
                      "messages are not taken back: read them from the archive (%s)",
                      "vv_stream_read_options.archive");
+    if (st == VV_OK && table->cat->kind == VV_TABLE_SERIES) /* writers know its series by heart */
+        st = vv_fail(err, VV_UNSUPPORTED,
+                     "it holds series: they come back from a backup of the store");
     for (uint32_t p = 0; st == VV_OK && p < table->partition_count; p++) {
         vv_table part = db_part_at(table, p);
         st = restore_part(&part, name, &all, err);

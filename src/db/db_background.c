@@ -341,6 +341,7 @@ vv_status db_step(vv_db *db, vv_error *err)
     if (!db->opt.read_only) {
         relieve_log(db);
         relieve_memory(db);
+        db_series_count_step(db);
     }
     st = work_of_any(db, ENGINE_WORK_ANY, db->bg.next_shard++, &why);
     if (st == VV_NOT_FOUND && !db->opt.read_only)
@@ -401,6 +402,8 @@ static void run_worker(vv_db *db, engine_work kind)
         vv_status st = VV_NOT_FOUND;
         relieve_log(db);
         relieve_memory(db);
+        if (kind != ENGINE_WORK_FLUSH)
+            db_series_count_step(db);
         if (failure_of(db, NULL) == VV_OK) {
             begin_piece(bg);
             st = work_of_any(db, kind, first++, &why);

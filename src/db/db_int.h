@@ -325,7 +325,12 @@ struct vv_db {
     uint32_t shard_count;
     db_shard *shards;
 
-    vv_mutex series_lock;  /* rank VV_RANK_SERIES: series that come and go, of all tables */
+    vv_mutex series_lock;        /* rank VV_RANK_SERIES: series that come and go, of all tables */
+    vv_mutex series_tables_lock; /* rank VV_RANK_SERIES_TABLES */
+    struct db_series *series_tables; /* ring, under it: the next to lose some of its cache */
+    uint32_t series_table_count;     /* under it */
+    _Atomic uint64_t series_cached;  /* bytes of series in memory, of all tables */
+    _Atomic bool series_uncounted;   /* some table's number of series may be due */
     vv_mutex commit_lock;  /* rank VV_RANK_TXN: order of the log, engine prepare and apply */
     uint64_t bulk_count;   /* under commit_lock: bulk loads that were logged */
     vv_mutex publish_lock; /* rank VV_RANK_PUBLISH: engine publish */
@@ -694,6 +699,11 @@ VV_MUST_CHECK vv_status db_background_run(vv_db *db, db_shard *shard,
                                           vv_error *err);
 /* The engine's hooks for a shard. */
 engine_hooks db_hooks(db_shard *shard);
+
+/* ---- db_series_count.c ---- */
+
+/* Write down how many series a table has, where that is due. It never waits for room. */
+void db_series_count_step(vv_db *db);
 
 /* ---- db_series_roll.c ---- */
 

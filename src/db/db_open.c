@@ -456,6 +456,7 @@ static vv_status open_parts(vv_db *db, vv_error *err)
 static void init(vv_db *db)
 {
     vv_mutex_init(&db->series_lock, VV_RANK_SERIES);
+    vv_mutex_init(&db->series_tables_lock, VV_RANK_SERIES_TABLES);
     vv_mutex_init(&db->commit_lock, VV_RANK_TXN);
     vv_mutex_init(&db->publish_lock, VV_RANK_PUBLISH);
     vv_mutex_init(&db->error_lock, VV_RANK_LEAF);
@@ -497,6 +498,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     vv_mutex_fini(&db->error_lock);
     vv_mutex_fini(&db->publish_lock);
     vv_mutex_fini(&db->commit_lock);
+    vv_mutex_fini(&db->series_tables_lock);
     vv_mutex_fini(&db->series_lock);
     vv_free(db->shards);
     vv_free(db);
@@ -561,6 +563,8 @@ vv_status db_close(vv_db *db, vv_error *err)
     else if (atomic_load_explicit(&db->bg.failed, memory_order_acquire))
         first = db->bg.error;
     failed = first.status;
+    if (failed == VV_OK)
+        db_series_count_step(db);
     vv_status st = destroy(db, false, err);
     if (failed == VV_OK)
         return st;

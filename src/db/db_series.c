@@ -1,11 +1,8 @@
 /*
- * db_series.c - the series of a table in memory: a cache of records, bounded, and their number.
+ * db_series.c - the series of a table: from the cache, else read; the table's memory.
  *
- *     canonical labels --hash--> entry <--hash-- id        ring of all, a clock hand evicts
- *
- * What is not cached is read from the table: 'H' leads from labels to an id, 'S' and 'C' tell the
- * rest. An entry stays while somebody uses it, appends in flight among them: until one of those is
- * logged, the series is nowhere else, and when none is, there is no such series.
+ * What is not cached (db_series_cache.c) is read from the table: 'H' leads from labels to an id,
+ * 'S' and 'C' tell the rest.
  *
  * A look-up that finds nothing in the cache goes on under series_lock: so two writers of a new
  * series agree on its id, and nobody finds one that is being dropped.
@@ -15,205 +12,10 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/util.h"
 #include "db/db_series_rollup.h"
 
-#define BUCKETS_MIN 1024u
-#define CACHE_PART 8u /* of memory_limit, for all series of a table */
-#define EVICT_LOOKS 64u
 #define COUNT_EVERY 4096u                    /* series: as many are walked over at first use */
 #define FILL_MAX (SERIES_SET_WEIGHT_MAX / 3) /* weight of a bucket: about 170,000 numbers */
-
-/* ---- entries ---- */
-
-static size_t entry_bytes(const db_series_entry *e)
-{
-    return sizeof *e + e->canonical_len + 32;
-}
-
-/* Every entry counts, also those that are not cached, or not any more. */
-db_series_entry *db_series_entry_new(vv_db *db, vv_slice canonical, vv_sample_type type,
-                                     uint64_t id)
-{
-    db_series_entry *e = vv_alloc(sizeof *e + canonical.len);
-    if (e == NULL)
-        return NULL;
-    *e = (db_series_entry){.id = id,
-                           .hash = vv_hash64(canonical.data, canonical.len),
-                           .type = type,
-                           .canonical_len = (uint32_t)canonical.len,
-                           .newest = INT64_MIN,
-                           .rolled = INT64_MIN,
-                           .roll_done = INT64_MIN,
-                           .refs = 1};
-    memcpy(e->canonical, canonical.data, canonical.len);
-    vv_budget_take(&db->budget, VV_BUDGET_INDEX, entry_bytes(e));
-    return e;
-}
-
-static void entry_free(vv_db *db, db_series_entry *e)
-{
-    db_series_closed(e);
-    vv_budget_release(&db->budget, VV_BUDGET_INDEX, entry_bytes(e));
-    vv_free(e);
-}
-
-void db_series_unref_locked(db_series *s, db_series_entry *e)
-{
-    assert(e->refs > 0);
-    if (--e->refs == 0)
-        entry_free(s->db, e);
-}
-
-void db_series_unref(db_series *s, db_series_entry *e)
-{
-    if (e == NULL)
-        return;
-    vv_mutex_lock(&s->lock);
-    db_series_unref_locked(s, e);
-    vv_mutex_unlock(&s->lock);
-}
-
-static db_series_entry **hash_bucket(const db_series *s, uint64_t hash)
-{
-    return &s->by_hash[hash & (s->bucket_count - 1)];
-}
-
-static db_series_entry **id_bucket(const db_series *s, uint64_t id)
-{
-    return &s->by_id[(id * UINT64_C(0x9e3779b97f4a7c15)) >> 20 & (s->bucket_count - 1)];
-}
-
-db_series_entry *db_series_find(db_series *s, uint64_t hash, vv_slice canonical)
-{
-    db_series_entry *e = *hash_bucket(s, hash);
-    while (e != NULL && (e->hash != hash || !vv_slice_eq(db_series_labels(e), canonical)))
-        e = e->next_by_hash;
-    if (e != NULL) {
-        e->refs++;
-        e->is_used = true;
-    }
-    return e;
-}
-
-db_series_entry *db_series_find_id(db_series *s, uint64_t id)
-{
-    db_series_entry *e = *id_bucket(s, id);
-    while (e != NULL && e->id != id)
-        e = e->next_by_id;
-    return e;
-}
-
-void db_series_uncache(db_series *s, db_series_entry *e)
-{
-    db_series_entry **at = hash_bucket(s, e->hash);
-    while (*at != e)
-        at = &(*at)->next_by_hash;
-    *at = e->next_by_hash;
-    at = id_bucket(s, e->id);
-    while (*at != e)
-        at = &(*at)->next_by_id;
-    *at = e->next_by_id;
-    s->hand = s->hand == e ? e->newer : s->hand;
-    if (e->newer == e)
-        s->hand = NULL;
-    e->newer->older = e->older;
-    e->older->newer = e->newer;
-    s->cached--;
-    s->cache_bytes -= entry_bytes(e);
-    e->is_cached = false;
-    db_series_unref_locked(s, e);
-}
-
-/* No append of it was logged, and none may be: there is no such series. */
-static void forget_unwritten(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock)
-{
-    s->series_count--;
-    s->unlogged--;
-    s->tally[e->id % s->partition_count].count--;
-    db_series_uncache(s, e);
-}
-
-/* Drop what was not used since the hand came by last, until the cache fits its bound. */
-void db_series_trim(db_series *s, size_t looks)
-{
-    for (; s->cache_bytes > s->cache_max && looks > 0 && s->hand != NULL; looks--) {
-        db_series_entry *e = s->hand;
-        s->hand = e->newer;
-        bool is_idle = e->refs == 1 && !e->is_used;
-        e->is_used = false;
-        if (!is_idle)
-            continue;
-        if (e->is_logged)
-            db_series_uncache(s, e);
-        else
-            forget_unwritten(s, e);
-    }
-}
-
-void db_series_unwritten(db_series *s, db_series_entry *e)
-{
-    if (e->is_logged || !e->is_cached || e->in_flight > 0 || e->refs != 2)
-        return;
-    forget_unwritten(s, e);
-}
-
-/* Twice the buckets; the old ones do where there is no memory. */
-static void grow(db_series *s)
-{
-    size_t count = s->bucket_count * 2;
-    db_series_entry **by_hash = vv_calloc(count, sizeof(db_series_entry *));
-    db_series_entry **by_id = vv_calloc(count, sizeof(db_series_entry *));
-    if (by_hash == NULL || by_id == NULL) {
-        vv_free(by_hash);
-        vv_free(by_id);
-        return;
-    }
-    vv_free(s->by_hash);
-    vv_free(s->by_id);
-    s->by_hash = by_hash;
-    s->by_id = by_id;
-    s->bucket_count = count;
-    db_series_entry *e = s->hand;
-    for (size_t i = 0; i < s->cached; i++, e = e->newer) {
-        db_series_entry **h = hash_bucket(s, e->hash);
-        db_series_entry **d = id_bucket(s, e->id);
-        e->next_by_hash = *h;
-        *h = e;
-        e->next_by_id = *d;
-        *d = e;
-    }
-}
-
-db_series_entry *db_series_cache(db_series *s, db_series_entry *e)
-{
-    db_series_entry *there = db_series_find_id(s, e->id);
-    if (there != NULL)
-        return there;
-    if (s->cached >= s->bucket_count)
-        grow(s);
-    db_series_entry **h = hash_bucket(s, e->hash);
-    db_series_entry **d = id_bucket(s, e->id);
-    e->next_by_hash = *h;
-    *h = e;
-    e->next_by_id = *d;
-    *d = e;
-    if (s->hand == NULL) {
-        s->hand = e->newer = e->older = e;
-    } else { /* behind the hand: it comes by here last */
-        e->newer = s->hand;
-        e->older = s->hand->older;
-        e->older->newer = e;
-        s->hand->older = e;
-    }
-    e->refs++;
-    e->is_cached = true;
-    e->is_used = true;
-    s->cached++;
-    s->cache_bytes += entry_bytes(e);
-    db_series_trim(s, EVICT_LOOKS);
-    return e;
-}
 
 /* ---- from the store ---- */
 
@@ -314,31 +116,48 @@ static vv_status read_parts(vv_table *table, const vv_snapshot *at, db_series_en
     return st;
 }
 
+static vv_status read_record(vv_table *part, const vv_snapshot *at, uint64_t id,
+                             db_series_entry **out, vv_error *err)
+{
+    uint8_t key[9];
+    vv_value value = {0};
+    (void)db_series_id_key(DB_SERIES_RECORD, id, key);
+    vv_status st = vv_get(part, at, vv_slice_of(key, sizeof key), &value, err);
+    if (st != VV_OK)
+        return st;
+    st = parse_record(part->db, id, value.data, out, err);
+    vv_value_release(&value);
+    return st;
+}
+
+/* The record is read again: a drop between two reads took the rest of the series away. */
+static bool is_gone(vv_table *part, uint64_t id)
+{
+    uint8_t key[9];
+    vv_value value = {0};
+    (void)db_series_id_key(DB_SERIES_RECORD, id, key);
+    vv_status st = vv_get(part, NULL, vv_slice_of(key, sizeof key), &value, NULL);
+    vv_value_release(&value);
+    return st == VV_NOT_FOUND;
+}
+
 static vv_status read_entry(vv_table *whole, const vv_snapshot *at, uint64_t id,
                             db_series_entry **out, vv_error *err)
 {
     vv_table part = db_series_part_at(whole, id);
-    vv_table *table = &part;
-    uint8_t key[9];
-    vv_value value = {0};
     db_series_entry *e = NULL;
-    (void)db_series_id_key(DB_SERIES_RECORD, id, key);
-    vv_status st = vv_get(table, at, vv_slice_of(key, sizeof key), &value, err);
-    if (st != VV_OK)
-        return st;
-    st = parse_record(table->db, id, value.data, &e, err);
-    vv_value_release(&value);
+    vv_status st = read_record(&part, at, id, &e, err);
     if (st == VV_OK)
-        st = read_parts(table, at, e, err);
+        st = read_parts(&part, at, e, err);
     if (st == VV_OK)
-        st = db_series_rolled_read(table, at, e, err);
-    if (st != VV_OK) {
-        if (e != NULL)
-            entry_free(table->db, e);
+        st = db_series_rolled_read(&part, at, e, err);
+    if (st == VV_OK) {
+        *out = e;
         return st;
     }
-    *out = e;
-    return VV_OK;
+    if (e != NULL)
+        db_series_entry_free(part.db, e);
+    return st == VV_CORRUPT && at == NULL && is_gone(&part, id) ? VV_NOT_FOUND : st;
 }
 
 vv_status db_series_load(db_series *s, vv_table *table, const vv_snapshot *at, uint64_t id,
@@ -357,17 +176,22 @@ vv_status db_series_load(db_series *s, vv_table *table, const vv_snapshot *at, u
     *out = there;
     if (there != NULL)
         return VV_OK;
-    vv_status st = read_entry(table, at, id, &e, err);
+    vv_status st = read_entry(table, NULL, id, &e, err); /* as it is now it does for then, too */
+    bool is_now = st != VV_NOT_FOUND;
+    if (!is_now && at != NULL)
+        st = read_entry(table, at, id, &e, err); /* it was dropped since */
     if (st != VV_OK)
         return st;
     vv_mutex_lock(&s->lock);
-    bool is_true = s->drops == drops && s->roll.claims == claims && at == NULL;
+    bool is_true = s->drops == drops && s->roll.claims == claims && is_now;
     db_series_entry *best = is_true ? db_series_cache(s, e) : e;
     if (best != e) {
         best->refs++;
         db_series_unref_locked(s, e);
     }
     vv_mutex_unlock(&s->lock);
+    if (is_true)
+        db_series_cache_trim(s->db);
     *out = best;
     return VV_OK;
 }
@@ -405,28 +229,15 @@ vv_status db_series_look_up(db_series *s, vv_table *table, uint64_t hash, vv_sli
 static void destroy(cat_extra *extra)
 {
     db_series *s = (db_series *)extra;
-    vv_mutex_lock(&s->lock);
-    while (s->hand != NULL)
-        db_series_uncache(s, s->hand);
-    vv_mutex_unlock(&s->lock);
+    db_series_cache_fini(s);
     db_series_dirty_fini(&s->roll.dirty);
     vv_cond_fini(&s->idle);
     vv_mutex_fini(&s->lock);
-    vv_free(s->by_hash);
-    vv_free(s->by_id);
     vv_free(s);
 }
 
-/* What series may take: their part, but where the limit is small no more than the share of indexes
- * and half of what nobody has a share of, which requests and queries live on. */
-static uint64_t cache_max_of(const vv_db *db)
-{
-    return vv_min_u64(db->opt.memory_limit / CACHE_PART,
-                      db->budget.share[VV_BUDGET_INDEX] + db_memory_free(&db->opt) / 2);
-}
-
+/* Under series_lock. */
 static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
-    VV_REQUIRES(table->db->series_lock)
 {
     vv_db *db = table->db;
     uint32_t count = table->partition_count;
@@ -435,19 +246,15 @@ static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
         return vv_fail(err, VV_NO_MEMORY, "no memory for the series of a table");
     *s = (db_series){.extra = {destroy},
                      .db = db,
-                     .bucket_count = BUCKETS_MIN,
                      .partition_count = count,
                      .fill_max = FILL_MAX,
-                     .count_every = COUNT_EVERY,
-                     .cache_max = cache_max_of(db)};
+                     .count_every = COUNT_EVERY};
     db_series_dirty_init(&s->roll.dirty, &db->budget);
     vv_mutex_init(&s->lock, VV_RANK_LEAF);
     vv_cond_init(&s->idle);
-    s->by_hash = vv_calloc(BUCKETS_MIN, sizeof(db_series_entry *));
-    s->by_id = vv_calloc(BUCKETS_MIN, sizeof(db_series_entry *));
-    vv_status st = s->by_hash == NULL || s->by_id == NULL
-                       ? vv_fail(err, VV_NO_MEMORY, "no memory for the series of a table")
-                       : db_series_count_open(s, table, err);
+    vv_status st = db_series_cache_init(s, err);
+    if (st == VV_OK)
+        st = db_series_count_open(s, table, err);
     if (st != VV_OK) {
         destroy(&s->extra);
         return st;
@@ -472,6 +279,7 @@ static vv_status attach(vv_db *db, vv_table *table, db_series **out, vv_error *e
         return st;
     atomic_store_explicit(&table->cat->extra, &(*out)->extra, memory_order_release);
     atomic_store_explicit(&db->rollup.wanted, true, memory_order_release);
+    atomic_store_explicit(&db->series_uncounted, true, memory_order_release);
     return VV_OK;
 }
 

@@ -163,9 +163,10 @@ static vv_status create(vv_samples *s, db_series_slot *slot, vv_error *err)
     series->unlogged++;
     y->count++;
     vv_mutex_unlock(&series->lock);
+    db_series_cache_trim(s->table.db);
     y->next_id += series->partition_count;
-    if (++series->uncounted == series->count_every)
-        atomic_store_explicit(&s->table.db->rollup.wanted, true, memory_order_release);
+    if (++series->uncounted >= series->count_every)
+        atomic_store_explicit(&s->table.db->series_uncounted, true, memory_order_release);
     s->result.series_created++;
     return VV_OK;
 }
@@ -190,8 +191,9 @@ static void refuse_new(vv_samples *s, db_series_slot *slot, uint64_t has, uint64
                       "after a pause");
     else
         (void)vv_fail(&s->refusal, VV_BUSY,
-                      "tenant '%s' has %llu series and series_max is %llu: samples of new series "
-                      "are refused, those of the others are written",
+                      "tenant '%s' has %llu series and series_max (varved: "
+                      "series.max_per_tenant) is %llu: samples of new series are refused, those "
+                      "of the others are written. Raise it, or drop series",
                       s->table.cat->tenant, (unsigned long long)has, (unsigned long long)max);
 }
 
@@ -649,7 +651,7 @@ static vv_status finish(vv_samples *s, vv_error *err)
             db_series_unwritten(s->series, slot->entry);
         slot->is_in_flight = false;
     }
-    s->wants_forget = s->series->cache_bytes > s->series->cache_max;
+    s->wants_forget = db_series_cache_is_over(s->table.db);
     vv_mutex_unlock(&s->series->lock);
     for (uint32_t p = s->table.partition_count; p-- > 0;) {
         const db_series_share *share = &s->share[p];

@@ -460,6 +460,18 @@ static void the_newest_sample_is_known(void **state)
     vv_table_close(t);
 }
 
+/* Writers know the series of a table: they would go on with some that are not there any more. */
+static void an_archive_is_not_put_in_place_of_series(void **state)
+{
+    sim_world *w = *state;
+    vv_table *t = any_time_table(w->db);
+    vv_error err = {0};
+    append_one(t, "a", 1, 1);
+    assert_int_equal(vv_archive_restore(t, "any", NULL, &err), VV_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "backup"));
+    vv_table_close(t);
+}
+
 static void windows_of_series_and_groups(void **state)
 {
     sim_world *w = *state;
@@ -594,6 +606,7 @@ int main(void)
         TP(new_series_wait_for_memory),
         TP(deletions_take_effect_at_once),
         TP(the_newest_sample_is_known),
+        TP(an_archive_is_not_put_in_place_of_series),
         TP(windows_of_series_and_groups),
         TP(repeats_change_nothing),
         TP(a_position_is_in_the_entry),

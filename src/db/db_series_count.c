@@ -149,31 +149,60 @@ static vv_status keep_one(vv_db *db, vv_table *table, db_series_tally *y, uint32
     return st;
 }
 
-vv_status db_series_count_keep(vv_db *db, vv_table *table, db_series *s)
+static vv_status keep_all(vv_db *db, vv_table *table, db_series *s, uint64_t *need)
+    VV_REQUIRES(db->series_lock)
+{
+    vv_status st = VV_OK;
+    for (uint32_t p = 0; st == VV_OK && p < s->partition_count; p++)
+        if (s->tally[p].below != s->tally[p].next_id)
+            st = keep_one(db, table, &s->tally[p], p, need);
+    if (st == VV_OK)
+        s->uncounted = 0;
+    return st;
+}
+
+/* False: it has to be tried again. */
+static bool keep(vv_db *db, vv_table *table, db_series *s)
 {
     uint64_t need = 0;
-    vv_status st = VV_NOT_FOUND;
+    vv_status st = VV_OK;
     vv_mutex_lock(&db->series_lock);
     vv_mutex_lock(&s->lock);
     bool is_settled = s->unlogged == 0;
     vv_mutex_unlock(&s->lock);
-    if (is_settled && s->uncounted >= s->count_every) {
-        st = VV_OK;
-        for (uint32_t p = 0; st == VV_OK && p < s->partition_count; p++)
-            if (s->tally[p].below != s->tally[p].next_id)
-                st = keep_one(db, table, &s->tally[p], p, &need);
-        if (st == VV_OK)
-            s->uncounted = 0;
-    }
+    bool is_due = s->uncounted >= s->count_every;
+    if (is_due && is_settled)
+        st = keep_all(db, table, s, &need);
     vv_mutex_unlock(&db->series_lock);
-    vv_status shown = db_await(db, need, NULL);
-    return st == VV_OK ? shown : st;
+    return db_await(db, need, NULL) == VV_OK && st == VV_OK && (is_settled || !is_due);
+}
+
+void db_series_count_step(vv_db *db)
+{
+    cat_table **tables = NULL;
+    size_t count = 0;
+    bool is_done = true;
+    if (!atomic_exchange_explicit(&db->series_uncounted, false, memory_order_acquire) ||
+        db_check_writable(db, NULL) != VV_OK)
+        return;
+    if (cat_list(db->cat, NULL, &tables, &count, NULL) != VV_OK)
+        is_done = false;
+    for (size_t i = 0; i < count; i++) {
+        vv_table table = db_table_of(db, tables[i]);
+        db_series *s = tables[i]->kind == VV_TABLE_SERIES ? db_series_attached(tables[i]) : NULL;
+        if (s != NULL && !atomic_load_explicit(&tables[i]->is_dropping, memory_order_acquire))
+            is_done &= keep(db, &table, s);
+    }
+    if (tables != NULL)
+        cat_list_free(tables, count);
+    if (!is_done)
+        atomic_store_explicit(&db->series_uncounted, true, memory_order_release);
 }
 
 /* ---- drops ---- */
 
-vv_status db_series_count_add_drop(db_series *s, vv_batch *batch, const cat_table *cat, uint32_t p,
-                                   uint64_t below, vv_error *err)
+vv_status db_series_count_add_drop(const db_series *s, vv_batch *batch, const cat_table *cat,
+                                   uint32_t p, uint64_t below, vv_error *err)
 {
     db_series_tally now = s->tally[p];
     if (below == 0)

@@ -220,9 +220,22 @@ static void expect_same_words(const word_list *a, const word_list *b)
 static vv_matcher any_matcher(model *m)
 {
     static const char *const expressions[] = {
-        "x.*",  ".*",   ".+",     "",       "x|1",    "[^x]*", "(?i)x", "u[0-9]*1",
-        "u1.*", "x?",   "1|2|10", "(x|)",   "u.",     "10?",   "x\\.",  ".*\n?",
-        "y",    ".*y?", "u(1|2)", "[\x01]", "(?s).*", "u9+",   "x{1}",  "\\xFF*",
+        "x.*",      ".*",
+        ".+",       "",
+        "x|1",      "[^x]*",
+        "(?i)x",    "u[0-9]*1",
+        "u1.*",     "x?",
+        "1|2|10",   "(x|)",
+        "u.",       "10?",
+        "x\\.",     ".*\n?",
+        "y",        ".*y?",
+        "u(1|2)",   "[\x01]",
+        "(?s).*",   "u9+",
+        "x{1}",     "\\xFF*",
+        "u1|u2|u3", "(u17|u18|nobody)",
+        "x\\.|X",   "(x|1|10)",
+        "(x)|(1)",  "u7|",
+        "|x",       "x||1",
     };
     static const char *const prefixes[] = {"", "x", "1", "u", "u1", "u12", "\xff", "z", "x\x01"};
     vv_matcher h = {.op = (vv_match)vv_rng_below(&m->rng, VV_MATCH_PREFIX + 1)};
@@ -321,6 +334,39 @@ static void prop_the_index_agrees_with_a_list(void **state)
     }
     vv_table_close(t);
     free(m);
+}
+
+static void expressions_that_are_texts(void **state)
+{
+    static const struct {
+        const char *pattern;
+        size_t count;
+        const char *first;
+        const char *last;
+    } cases[] = {
+        {"a", 1, "a", "a"},         {"a|bc", 2, "a", "bc"}, {"(a|b|c)", 3, "a", "c"},
+        {"a\\.b", 1, "a.b", "a.b"}, {"\\(|x", 2, "(", "x"}, {"a b-c_d:e/f", 1, "a b-c_d:e/f", NULL},
+        {"", 0, NULL, NULL},        {"a|", 0, NULL, NULL},  {"|a", 0, NULL, NULL},
+        {"a||b", 0, NULL, NULL},    {"a.b", 0, NULL, NULL}, {"a*", 0, NULL, NULL},
+        {"(a)|(b)", 0, NULL, NULL}, {"\\d", 0, NULL, NULL}, {"a\\", 0, NULL, NULL},
+        {"(?i)a", 0, NULL, NULL},   {"()", 0, NULL, NULL},  {"\xff", 0, NULL, NULL},
+        {"a\n", 0, NULL, NULL},     {"(a", 0, NULL, NULL},  {"(a\\)", 0, NULL, NULL},
+        {"^a$", 0, NULL, NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        uint8_t out[64];
+        size_t count = db_match_literals(S(cases[i].pattern), out);
+        const char *text = (const char *)out;
+        if (count != cases[i].count)
+            fail_msg("%s: %zu texts", cases[i].pattern, count);
+        if (count > 0)
+            assert_string_equal(text, cases[i].first);
+        for (size_t k = 1; k < count; k++)
+            text += strlen(text) + 1;
+        if (cases[i].last != NULL)
+            assert_string_equal(text, cases[i].last);
+    }
 }
 
 /* ---- hostile questions ---- */
@@ -562,9 +608,10 @@ static void walk_every_read_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TP(prop_the_index_agrees_with_a_list), TP(a_zero_byte_finds_nothing),
-        TP(longest_names_and_values),          TP(a_bomb_of_an_expression_is_refused),
-        TP(walk_every_allocation_may_fail),    TP(walk_every_read_may_fail),
+        TP(prop_the_index_agrees_with_a_list),  cmocka_unit_test(expressions_that_are_texts),
+        TP(a_zero_byte_finds_nothing),          TP(longest_names_and_values),
+        TP(a_bomb_of_an_expression_is_refused), TP(walk_every_allocation_may_fail),
+        TP(walk_every_read_may_fail),
     };
     return run_on_each(tests, ARRAY_LEN(tests));
 }

@@ -223,7 +223,8 @@ typedef struct db_series {
     size_t cached;
     db_series_entry *hand; /* of the clock that evicts */
     uint64_t cache_bytes;
-    uint64_t cache_max;
+    struct db_series *next_table; /* ring of all tables; under vv_db.series_tables_lock */
+    struct db_series *last_table;
     uint64_t series_count; /* logged or to be logged; changes under series_lock too */
     uint64_t unlogged;     /* of those cached, records that may not be in the log */
     uint32_t fill_max;     /* weight from which a bucket is full */
@@ -255,6 +256,13 @@ VV_MUST_CHECK vv_status db_series_of(vv_table *table, db_series **out, vv_error 
 VV_MUST_CHECK vv_status db_series_tenant_count(vv_db *db, const char *tenant, uint64_t *out,
                                                vv_error *err) VV_REQUIRES(db->series_lock);
 
+/* ---- db_series_cache.c ---- */
+
+VV_MUST_CHECK vv_status db_series_cache_init(db_series *s, vv_error *err);
+void db_series_cache_fini(db_series *s); /* accepts one whose init failed */
+/* Bring the entries of all tables back to their bound. Without db_series.lock. */
+void db_series_cache_trim(vv_db *db);
+bool db_series_cache_is_over(vv_db *db);
 db_series_entry *db_series_entry_new(vv_db *db, vv_slice canonical, vv_sample_type type,
                                      uint64_t id);
 /* From the cache, with a reference; NULL. */
@@ -263,16 +271,19 @@ db_series_entry *db_series_find(db_series *s, uint64_t hash, vv_slice canonical)
 /* The same by its id, without a reference. */
 db_series_entry *db_series_find_id(db_series *s, uint64_t id) VV_REQUIRES(s->lock);
 /* Put e into the cache, which takes a reference; what is there already under its id stays, and is
- * what is returned. May evict others. */
+ * what is returned. db_series_cache_trim follows when the lock is released. */
 db_series_entry *db_series_cache(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);
 void db_series_uncache(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);
-/* Let go what the cache has over its bound and nobody uses; after references were given back. */
+/* Let go of this table what is over the bound and nobody uses; after references were given back. */
 void db_series_trim(db_series *s, size_t looks) VV_REQUIRES(s->lock);
 /* An append of it is over, and the caller has a reference: forget it if none was logged, or may yet
  * be, and nobody else has it. */
 void db_series_unwritten(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);
 void db_series_unref_locked(db_series *s, db_series_entry *e) VV_REQUIRES(s->lock);
-void db_series_unref(db_series *s, db_series_entry *e); /* accepts NULL */
+void db_series_unref(db_series *s, db_series_entry *e);   /* accepts NULL */
+void db_series_entry_free(vv_db *db, db_series_entry *e); /* that nobody else ever saw */
+
+/* ---- db_series.c ---- */
 
 /* The series of an id at a snapshot, with a reference: from the cache, else read. VV_NOT_FOUND.
  * at: NULL for now. */
@@ -289,18 +300,15 @@ VV_MUST_CHECK vv_status db_series_look_up(db_series *s, vv_table *table, uint64_
 
 /* ---- db_series_count.c ---- */
 
-/* At first use. */
-VV_MUST_CHECK vv_status db_series_count_open(db_series *s, vv_table *table, vv_error *err)
-    VV_REQUIRES(s->db->series_lock);
-/* Write 'N' where it is due. VV_NOT_FOUND: it is not. */
-vv_status db_series_count_keep(vv_db *db, vv_table *table, db_series *s);
-/* Series of a partition are dropped in this batch, `below` of them below what 'N' counts. */
-VV_MUST_CHECK vv_status db_series_count_add_drop(db_series *s, vv_batch *batch,
+/* At first use. Under series_lock. */
+VV_MUST_CHECK vv_status db_series_count_open(db_series *s, vv_table *table, vv_error *err);
+/* Series of a partition are dropped in this batch, `below` of them below what 'N' counts. Under
+ * series_lock. */
+VV_MUST_CHECK vv_status db_series_count_add_drop(const db_series *s, vv_batch *batch,
                                                  const cat_table *cat, uint32_t p, uint64_t below,
-                                                 vv_error *err) VV_REQUIRES(s->db->series_lock);
-/* They are. Under db_series.lock, too. */
-void db_series_count_dropped(db_series *s, uint32_t p, uint64_t dropped, uint64_t below)
-    VV_REQUIRES(s->db->series_lock);
+                                                 vv_error *err);
+/* They are. Under series_lock and db_series.lock. */
+void db_series_count_dropped(db_series *s, uint32_t p, uint64_t dropped, uint64_t below);
 
 /* ---- db_series_index.c ---- */
 

@@ -50,8 +50,12 @@ static vv_status match_init(db_match *h, uint64_t *steps, vv_error *err)
     if (m->name.len == 0)
         return vv_fail(err, VV_INVALID, "a matcher without the name of a label");
     vv_status st = VV_OK;
-    if (m->op == VV_MATCH_RE || m->op == VV_MATCH_NRE)
+    if (m->op == VV_MATCH_RE || m->op == VV_MATCH_NRE) {
         st = vv_regex_create(m->value, &h->regex, err);
+        h->literals = st == VV_OK ? vv_alloc(m->value.len + 1) : NULL;
+        if (h->literals != NULL)
+            h->literal_count = db_match_literals(m->value, h->literals);
+    }
     if (st == VV_OK)
         st = fits(h, vv_slice_of(NULL, 0), steps, &h->fits_empty, err);
     h->is_done = m->op == VV_MATCH_PREFIX && m->value.len == 0; /* everything fits */
@@ -79,8 +83,10 @@ vv_status db_selection_init(db_selection *sel, vv_table *table, const vv_snapsho
 
 void db_selection_fini(db_selection *sel)
 {
-    for (size_t i = 0; i < sel->count; i++)
+    for (size_t i = 0; i < sel->count; i++) {
         vv_regex_destroy(sel->match[i].regex);
+        vv_free(sel->match[i].literals);
+    }
     vv_free(sel->match);
     db_ids_fini(&sel->ids);
     sel->match = NULL;
@@ -128,11 +134,12 @@ static vv_status open_values(const db_selection *sel, const db_match *h, db_post
     return db_postings_open(p, sel->table, sel->at, m->name, begin, is_whole, err);
 }
 
-/* Walk the values whose postings say something: each id goes to take(). VV_TIMEOUT: there are more
- * than limit. */
-static vv_status walk(db_selection *sel, const db_match *h, uint64_t limit,
-                      vv_status (*take)(db_selection *sel, db_ids *to, uint64_t id, vv_error *err),
-                      db_ids *to, vv_error *err)
+typedef vv_status (*on_id)(db_selection *sel, db_ids *to, uint64_t id, vv_error *err);
+
+/* Walk the values that decide, each id of which goes to take(). VV_TIMEOUT: there are more than
+ * limit. */
+static vv_status walk_values(db_selection *sel, const db_match *h, uint64_t limit, on_id take,
+                             db_ids *to, vv_error *err)
 {
     db_postings p;
     bool wants = false;
@@ -151,6 +158,33 @@ static vv_status walk(db_selection *sel, const db_match *h, uint64_t limit,
     }
     db_postings_close(&p);
     return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+/* Likewise of a choice of texts: they are what fits, or what does not. */
+static vv_status walk_literals(db_selection *sel, const db_match *h, uint64_t limit, on_id take,
+                               db_ids *to, vv_error *err)
+{
+    const char *text = (const char *)h->literals;
+    vv_status st = VV_OK;
+    for (size_t i = 0; st == VV_OK && i < h->literal_count; i++, text += strlen(text) + 1) {
+        db_postings p;
+        st = db_postings_open(&p, sel->table, sel->at, h->m.name, vv_slice_str(text), true, err);
+        while (st == VV_OK) {
+            st = limit-- == 0 ? VV_TIMEOUT : take(sel, to, p.id, err);
+            if (st == VV_OK)
+                st = db_postings_next(&p, err);
+        }
+        db_postings_close(&p);
+        st = st == VV_NOT_FOUND ? VV_OK : st;
+    }
+    return st;
+}
+
+static vv_status walk(db_selection *sel, const db_match *h, uint64_t limit, on_id take, db_ids *to,
+                      vv_error *err)
+{
+    return h->literal_count > 0 ? walk_literals(sel, h, limit, take, to, err)
+                                : walk_values(sel, h, limit, take, to, err);
 }
 
 static vv_status take_any(db_selection *sel, db_ids *to, uint64_t id, vv_error *err)
@@ -216,9 +250,10 @@ static vv_status begin_by_equality(db_selection *sel, bool *found, vv_error *err
 static vv_status begin_by_values(db_selection *sel, bool *found, vv_error *err)
 {
     vv_status st = VV_OK;
-    for (size_t i = 0; st == VV_OK && !*found && i < sel->count; i++)
-        if (!sel->match[i].fits_empty)
-            st = keep(sel, &sel->match[i], UINT64_MAX, found, err);
+    for (int any = 0; any <= 1; any++) /* at first those that need no walk over values */
+        for (size_t i = 0; st == VV_OK && !*found && i < sel->count; i++)
+            if (!sel->match[i].fits_empty && (any != 0 || sel->match[i].literal_count > 0))
+                st = keep(sel, &sel->match[i], UINT64_MAX, found, err);
     return st;
 }
 

@@ -45,7 +45,9 @@ VV_MUST_CHECK vv_status db_postings_names(vv_table *table, int (*each)(void *ctx
 
 typedef struct db_match {
     vv_matcher m;
-    vv_regex *regex; /* NULL where it has none */
+    vv_regex *regex;   /* NULL where it has none */
+    uint8_t *literals; /* the expression is a choice of these; NULL where it is not */
+    size_t literal_count;
     bool fits_empty; /* a series without the label fits */
     bool is_done;    /* every id of the selection fits it */
 } db_match;
@@ -70,6 +72,12 @@ bool db_selection_is_done(const db_selection *sel);
 /* Do the labels of one of them fit what is not done? */
 VV_MUST_CHECK vv_status db_selection_fits(db_selection *sel, vv_slice canonical, bool *out,
                                           vv_error *err);
+
+/* ---- db_series_literals.c ---- */
+
+/* The texts that an expression is a choice of, none of them empty, each with a zero behind it: into
+ * out, [pattern.len + 1]. Returns their number; 0: it is something else. */
+size_t db_match_literals(vv_slice pattern, uint8_t *out);
 
 /* ---- db_series_listing.c: series by name, without what a query or an append needs of them ---- */
 

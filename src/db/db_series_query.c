@@ -166,7 +166,8 @@ vv_status db_series_query_hold(vv_series_cursor *c, const series_window *w, vv_e
     points += grown(out->count, out->cap);
     uint64_t need = points * POINT_BYTES + c->columns.text.used +
                     (uint64_t)c->quality_cap * sizeof *c->quality +
-                    (uint64_t)c->columns.cap * SERIES_SAMPLE_WEIGHT;
+                    (uint64_t)c->columns.cap * SERIES_SAMPLE_WEIGHT + c->reader.joined.text.used +
+                    (uint64_t)c->reader.joined.cap * SERIES_SAMPLE_WEIGHT;
     if (w != NULL)
         need += grown(w->value_count, w->value_cap) * sizeof *w->value;
     if (need <= c->held)

@@ -341,11 +341,8 @@ static vv_status step_table(vv_db *db, cat_table *cat)
     vv_table table = db_table_of(db, cat);
     db_roll_job j = {
         .db = db, .series = db_series_attached(cat), .table = &table, .work = db->rollup.work};
-    if (j.series == NULL || atomic_load_explicit(&cat->is_dropping, memory_order_acquire))
-        return VV_NOT_FOUND;
-    if (db_series_count_keep(db, &table, j.series) == VV_OK)
-        return VV_OK;
-    if (!cat_has_rollups(cat))
+    if (j.series == NULL || !cat_has_rollups(cat) ||
+        atomic_load_explicit(&cat->is_dropping, memory_order_acquire))
         return VV_NOT_FOUND;
     if (!begin_step(&j)) { /* erase_end says when to look again */
         return VV_NOT_FOUND;

@@ -12,6 +12,7 @@
 #include "engine/operand.h"
 
 #define SLOTS_KEPT 100000u              /* remembered over a clear */
+#define STRANGERS_KEPT 1000u            /* of them, such as the table has not */
 #define LABELS_KEPT (32u * 1024 * 1024) /* bytes of theirs */
 #define SAMPLE_BYTES 20u
 #define SLOT_BYTES 160u /* of the log for a series with a few samples */
@@ -58,6 +59,7 @@ static void forget_series(vv_samples *s)
     db_series_trim(s->series, 2 * (size_t)s->slot_count);
     vv_mutex_unlock(&s->series->lock);
     s->slot_count = 0;
+    s->stranger_count = 0;
     if (s->index != NULL)
         memset(s->index, 0xff, s->index_cap * sizeof *s->index);
     vv_arena_reset(&s->labels);
@@ -93,6 +95,7 @@ void vv_samples_clear(vv_samples *s)
 {
     for (uint32_t i = 0; i < s->used_count; i++) {
         db_series_slot *slot = &s->slot[s->used[i]];
+        s->stranger_count += slot->entry == NULL;
         slot->first_run = slot->last_run = DB_SLOT_NONE;
         slot->count = 0;
         slot->text = 0;
@@ -106,7 +109,8 @@ void vv_samples_clear(vv_samples *s)
     vv_buf_reset(&s->text);
     s->source = vv_slice_of(NULL, 0);
     vv_arena_reset(&s->source_bytes);
-    if (s->slot_count > SLOTS_KEPT || s->labels.used > LABELS_KEPT || s->wants_forget)
+    if (s->slot_count > SLOTS_KEPT || s->labels.used > LABELS_KEPT || s->wants_forget ||
+        s->stranger_count > STRANGERS_KEPT)
         forget_series(s);
     s->wants_forget = false;
 }

@@ -69,7 +69,8 @@ struct vv_samples {
     db_series_slot *slot; /* [slot_count] */
     uint32_t slot_count;
     uint32_t slot_cap;
-    uint32_t *index; /* [index_cap] of slots by hash, a power of two */
+    uint32_t stranger_count; /* slots that were cleared without having a series; counted again */
+    uint32_t *index;         /* [index_cap] of slots by hash, a power of two */
     uint32_t index_cap;
     uint32_t *used; /* [used_count] slots that have samples */
     uint32_t used_count;
