@@ -542,6 +542,7 @@ int main(void)
         T(test_a_chunk_that_begins_before_the_range_is_read),
         T(test_what_nothing_touches_is_passed_on),
         T(test_small_neighbours_are_joined),
+        T(test_neighbours_that_fit_are_one_chunk_in_a_file),
         T(test_of_two_types_the_newer_stays),
         T(test_the_limit_of_a_set),
         T(test_what_one_append_may_not_bring),
