@@ -6,6 +6,7 @@
  *     'I' label --> 'S' id, which has that label
  *     'D' bucket -> 'S' id; chunks of its type, sorted, inside of the bucket
  *     'R' day ----> 'S' id; rows that can be read
+ *     'N' --------> as many records as it says
  *
  * The sums of blocks say that bytes are as they were written; this says that they were written as
  * they should be.
@@ -33,6 +34,9 @@ typedef struct series_check {
     uint8_t labels[VV_LABELS_BYTES_MAX];
     size_t labels_len;
     bool is_there;
+    uint64_t below; /* 'N': of the ids below it, ... */
+    uint64_t counted;
+    uint64_t seen; /* ... and records there are of those */
 } series_check;
 
 static void VV_PRINTF(3, 4) finding(series_check *k, uint64_t id, const char *fmt, ...)
@@ -95,6 +99,7 @@ static vv_status check_record(series_check *k, uint64_t id, vv_error *err)
     bool found = false;
     vv_label l;
     vv_status st = look(k, id, err);
+    k->seen += id < k->below;
     if (st == VV_OK && !k->is_there)
         finding(k, id, "its record is malformed");
     if (st != VV_OK || !k->is_there)
@@ -211,6 +216,17 @@ static vv_status check_rows(series_check *k, vv_slice key, vv_slice value, vv_er
     return st;
 }
 
+/* It sorts before the records that it counts. */
+static void take_count(series_check *k, vv_slice value)
+{
+    db_series_tally y = {.next_id = 0};
+    vv_error why = {0};
+    if (db_series_count_parse(&y, value, &why) != VV_OK)
+        finding(k, 0, "%s", why.msg);
+    k->below = y.below;
+    k->counted = y.counted;
+}
+
 static vv_status check_key(series_check *k, vv_slice key, vv_slice value, vv_error *err)
 {
     switch (key.len > 0 ? key.data[0] : 0) {
@@ -224,11 +240,13 @@ static vv_status check_key(series_check *k, vv_slice key, vv_slice value, vv_err
         return check_bucket(k, key, value, err);
     case DB_SERIES_ROWS:
         return check_rows(k, key, value, err);
+    case DB_SERIES_COUNT:
+        take_count(k, value);
+        return VV_OK;
     case DB_SERIES_CLASS:
     case DB_SERIES_FULL:
     case DB_SERIES_POSITION:
     case DB_SERIES_COUNTER:
-    case DB_SERIES_COUNT:
     case DB_SERIES_ROLLED:
     case DB_SERIES_DIRTY:
         return VV_OK;
@@ -264,6 +282,10 @@ vv_status db_series_check(vv_table *part, void (*note)(void *ctx, const char *te
         if (st == VV_OK)
             st = vv_cursor_next(c, err);
     }
+    if (st == VV_OK && k->seen != k->counted)
+        finding(k, k->below,
+                "%" PRIu64 " series lie below it, and their number is written as %" PRIu64, k->seen,
+                k->counted);
     vv_cursor_close(c);
     vv_snapshot_release(at);
     series_columns_fini(&k->columns);

@@ -37,8 +37,7 @@ static vv_status read_next_id(db_series_tally *y, vv_table *part, uint32_t p, ui
     return VV_OK;
 }
 
-static vv_status parse_count(db_series_tally *y, vv_slice value, uint32_t p, uint32_t count,
-                             vv_error *err)
+vv_status db_series_count_parse(db_series_tally *y, vv_slice value, vv_error *err)
 {
     if (value.len > 0 && value.data[0] > FORMAT)
         return vv_fail(err, VV_UNSUPPORTED, "a newer varve wrote the count of series");
@@ -46,8 +45,19 @@ static vv_status parse_count(db_series_tally *y, vv_slice value, uint32_t p, uin
         return vv_fail(err, VV_CORRUPT, "the count of series is malformed");
     y->below = vv_get_le64(value.data + 1);
     y->counted = vv_get_le64(value.data + 9);
-    if (y->below == 0 || y->below % count != p || y->counted > y->below)
-        return vv_fail(err, VV_CORRUPT, "the count of series is malformed");
+    return y->below == 0 || y->counted > y->below
+               ? vv_fail(err, VV_CORRUPT, "the count of series is malformed")
+               : VV_OK;
+}
+
+static vv_status parse_count(db_series_tally *y, vv_slice value, uint32_t p, uint32_t count,
+                             vv_error *err)
+{
+    vv_status st = db_series_count_parse(y, value, err);
+    if (st == VV_OK && y->below % count != p)
+        st = vv_fail(err, VV_CORRUPT, "the count of series is malformed");
+    if (st != VV_OK)
+        return st;
     y->next_id = y->below > y->next_id ? y->below : y->next_id;
     y->count = y->counted;
     return VV_OK;

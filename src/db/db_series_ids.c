@@ -144,6 +144,7 @@ static vv_status widen(db_ids *ids, db_ids_page *p, vv_error *err)
     vv_status st = resize(ids, &block, 0, BITS_SIZE, err);
     if (st != VV_OK)
         return st;
+    assert(block != NULL);
     uint64_t *bits = block;
     memset(bits, 0, BITS_SIZE);
     for (uint32_t i = 0; i < p->count; i++)

@@ -60,7 +60,7 @@ static vv_status add(db_series *s, db_series_set *set, size_t *cap, db_series_en
 {
     if (set->count == *cap) {
         size_t more = *cap == 0 ? 64 : *cap * 2;
-        db_series_entry **entry = vv_realloc(set->entry, more * sizeof *entry);
+        db_series_entry **entry = vv_realloc(set->entry, more * sizeof(db_series_entry *));
         if (entry == NULL) {
             db_series_unref(s, e);
             return vv_fail(err, VV_NO_MEMORY, "no memory for a selection of series");

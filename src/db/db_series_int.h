@@ -302,6 +302,8 @@ VV_MUST_CHECK vv_status db_series_look_up(db_series *s, vv_table *table, uint64_
 
 /* At first use. Under series_lock. */
 VV_MUST_CHECK vv_status db_series_count_open(db_series *s, vv_table *table, vv_error *err);
+/* What 'N' says, into y->below and y->counted. */
+VV_MUST_CHECK vv_status db_series_count_parse(db_series_tally *y, vv_slice value, vv_error *err);
 /* Series of a partition are dropped in this batch, `below` of them below what 'N' counts. Under
  * series_lock. */
 VV_MUST_CHECK vv_status db_series_count_add_drop(const db_series *s, vv_batch *batch,
