@@ -28,7 +28,8 @@ vv_status objs_read_text(const char *path, char **out, vv_error *err)
     vv_status st = env_absolute_path(path, absolute, err);
     if (st == VV_OK)
         st = vio_posix_create("/", &io, err);
-    if (st == VV_OK)
+    assert(st != VV_OK || io != NULL);
+    if (st == VV_OK && io != NULL)
         st = vio_read_file(io, absolute, OBJS_CRED_FILE_MAX, &data, &len, err);
     vio_destroy(io);
     if (st == VV_OK && memchr(data, 0, len) != NULL) {
@@ -54,7 +55,8 @@ static bool copy(char *to, size_t size, vv_slice from)
 {
     if (from.len >= size)
         return false;
-    memcpy(to, from.data, from.len);
+    if (from.len > 0)
+        memcpy(to, from.data, from.len);
     to[from.len] = '\0';
     return true;
 }

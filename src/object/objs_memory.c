@@ -633,14 +633,14 @@ static vv_status memory_complete(void *self, const char *name, const char *id, v
         st = missing(oc, "NoSuchUpload", err);
     if (st == VV_OK && create && look_up(b, name) != NULL)
         st = exists(oc, err);
-    if (st == VV_OK)
+    if (st == VV_OK && at != NULL)
         st = join_parts(*at, tag, count, &data, &len, oc, err);
     if (st == VV_OK) {
         st = store_object(m, name, data, len, crc, info, oc, err);
         if (st != VV_OK)
             vv_free(data);
     }
-    if (st == VV_OK) {
+    if (st == VV_OK && at != NULL) {
         upload *u = *at;
         *at = u->next;
         free_upload(u);
@@ -664,7 +664,7 @@ static vv_status memory_abort(void *self, const char *name, const char *id, void
     upload **at = st == VV_OK ? find_upload(b, id) : NULL;
     if (st == VV_OK && at == NULL)
         st = missing(oc, "NoSuchUpload", err);
-    if (st == VV_OK) {
+    if (st == VV_OK && at != NULL) {
         upload *u = *at;
         *at = u->next;
         free_upload(u);

@@ -192,7 +192,7 @@ void vv_object_store_close(vv_object_store *s)
         return;
     assert(s->in_flight == 0 && s->waiting == 0);
     objs_hedges_destroy(s->hedges);
-    if (s->self != NULL)
+    if (s->self != NULL && s->ops != NULL)
         s->ops->close(s->self);
     if (s->library != NULL)
         (void)dlclose(s->library);
