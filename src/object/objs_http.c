@@ -443,6 +443,8 @@ void objs_http_answer_fini(objs_http_answer *a)
 bool objs_http_header(const objs_http_answer *a, const char *name, char *out, size_t size)
 {
     size_t name_len = strlen(name);
+    if (a->headers.len == 0)
+        return false;
     const char *p = (const char *)a->headers.data;
     const char *end = p + a->headers.len;
     while (p < end) {

@@ -10,6 +10,8 @@
 
 void objs_json_init(objs_json *j, vv_slice document)
 {
+    if (document.len == 0)
+        document = vv_slice_of("", 0);
     *j = (objs_json){.p = document.data, .end = document.data + document.len};
     j->in_array[0] = true; /* the root: one value, without a key */
 }

@@ -32,33 +32,43 @@ const objs_dialect objs_dialect_goog = {.algorithm = "GOOG4-HMAC-SHA256",
                                         .service = "storage",
                                         .header_prefix = "x-goog-"};
 
-void objs_uri_encode(vv_buf *out, const char *text, bool keep_slash)
+/* What a byte is sent as: 1 or 3 bytes in out. */
+static size_t encode_byte(uint8_t c, bool keep_slash, char out[3])
 {
     static const char digits[] = "0123456789ABCDEF";
-    for (const char *p = text; *p != '\0'; p++) {
-        uint8_t c = (uint8_t)*p;
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-            c == '-' || c == '_' || c == '.' || c == '~' || (c == '/' && keep_slash)) {
-            vv_buf_append_u8(out, c);
-        } else {
-            const uint8_t escape[3] = {'%', (uint8_t)digits[c >> 4], (uint8_t)digits[c & 15]};
-            vv_buf_append(out, escape, 3);
-        }
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+        c == '_' || c == '.' || c == '~' || (c == '/' && keep_slash)) {
+        out[0] = (char)c;
+        return 1;
     }
+    out[0] = '%';
+    out[1] = digits[c >> 4];
+    out[2] = digits[c & 15];
+    return 3;
 }
 
+void objs_uri_encode(vv_buf *out, const char *text, bool keep_slash)
+{
+    char one[3];
+    for (; *text != '\0'; text++)
+        vv_buf_append(out, one, encode_byte((uint8_t)*text, keep_slash, one));
+}
+
+/* The order of two encoded texts. No byte is the beginning of how another one is sent, so the first
+ * that differs decides. */
 static int cmp_encoded(const char *a, const char *b)
 {
-    vv_buf ea;
-    vv_buf eb;
-    vv_buf_init(&ea, 8192);
-    vv_buf_init(&eb, 8192);
-    objs_uri_encode(&ea, a, false);
-    objs_uri_encode(&eb, b, false);
-    int c = vv_slice_cmp(vv_buf_slice(&ea), vv_buf_slice(&eb));
-    vv_buf_fini(&ea);
-    vv_buf_fini(&eb);
-    return c;
+    char x[3] = {0};
+    char y[3] = {0};
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    if (*a == '\0' || *b == '\0')
+        return (*a != '\0') - (*b != '\0');
+    (void)encode_byte((uint8_t)*a, false, x);
+    (void)encode_byte((uint8_t)*b, false, y);
+    return memcmp(x, y, sizeof x);
 }
 
 static int by_name_then_value(const void *a, const void *b)

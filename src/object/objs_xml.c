@@ -10,6 +10,8 @@
 
 void objs_xml_init(objs_xml *x, vv_slice document)
 {
+    if (document.len == 0)
+        document = vv_slice_of("", 0);
     *x = (objs_xml){.p = document.data, .end = document.data + document.len};
 }
 

@@ -168,6 +168,13 @@ class Tests:
         expect(self.tool(s, "put", "z", self.file), "IO", fault="request")
         assert "z" not in s.objects
 
+    def every_allocation_fails_once(self, s):
+        middle = self.dir / "middle"  # one chunk, and a rest
+        middle.write_bytes(bytes(264_000))
+        a = self.tool(s, "walk", "x", str(middle), "263000")
+        assert a.status == "OK" and int(a.allocations) > 50, a.line
+        assert "x" not in s.objects
+
     def wrong_answers(self, s):
         wrong = [b"", b"[]", b"{", b'{"items": [{}]}', b'{"items": [{"name": "a"}', b"{}x",
                  b'{"items": ' + b"[" * 50 + b"]" * 50 + b"}", b'{"a": tru}', b'{"a" 1}',

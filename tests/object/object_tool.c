@@ -6,6 +6,7 @@
  *   object_tool SETTINGS... put NAME FILE [create]
  *   object_tool SETTINGS... get NAME [OFFSET LENGTH] | head NAME | list PREFIX | remove NAME
  *   object_tool SETTINGS... upload NAME FILE PART_SIZE [create]
+ *   object_tool SETTINGS... walk NAME FILE PART_SIZE   every call, each allocation failing once
  *   object_tool SETTINGS... hammer COUNT SIZE      puts, as fast as one thread goes
  *
  * A setting is key=value of vv_object_options. Prints what came as one line of key=value, the
@@ -202,6 +203,65 @@ static void do_hammer(void)
     vv_free(data);
 }
 
+/* Every call once. What fails must say that memory is short, or that a store cannot. */
+static void live(const uint8_t *data, size_t len, size_t part)
+{
+    static uint8_t back[4096];
+    size_t got;
+    bool more;
+    vv_buf names;
+    vv_object_upload *u = NULL;
+    vv_slice piece = vv_slice_of(data, len);
+    vv_status st[8] = {VV_OK};
+    vv_buf_init(&names, 1 << 20);
+    st[0] = vv_object_put(store, words[1], &piece, 1, 0, NULL, &oc, &err);
+    st[1] = vv_object_get(store, words[1], 10, back, 100, &got, NULL, &oc, &err);
+    st[2] = vv_object_head(store, words[1], NULL, &oc, &err);
+    st[3] = vv_object_list(store, "", NULL, 10, print_name, &names, &more, &oc, &err);
+    st[4] = vv_object_upload_begin(store, words[1], 0, &u, &oc, &err);
+    if (st[4] == VV_OK) {
+        for (uint32_t i = 0; i < 2 && st[5] == VV_OK; i++) {
+            size_t at = i * part;
+            vv_slice one = vv_slice_of(data + at, len - at < part ? len - at : part);
+            st[5] = vv_object_upload_part(u, i + 1, &one, 1, &oc, &err);
+        }
+        st[6] = st[5] == VV_OK ? vv_object_upload_complete(u, NULL, &oc, &err) : VV_NO_MEMORY;
+        if (st[6] != VV_OK)
+            st[6] = vv_object_upload_abort(u, &oc, &err);
+    }
+    st[7] = vv_object_remove(store, words[1], &oc, &err);
+    vv_buf_fini(&names);
+    for (size_t i = 0; i < ARRAY_LEN(st); i++)
+        if (st[i] != VV_OK && st[i] != VV_NO_MEMORY && st[i] != VV_NOT_FOUND) {
+            printf("call %zu: %s: %s\n", i, vv_status_name(st[i]), err.msg);
+            exit(1);
+        }
+}
+
+static void do_walk(void)
+{
+    size_t len;
+    uint8_t *data = read_file(words[2], &len);
+    int64_t n = 0;
+    for (bool failed = true; failed; n++) {
+        uint64_t before = vv_alloc_count();
+        vv_alloc_fail_after(n, 0);
+        vv_status st = vv_object_store_open(&opt, &store, &err);
+        if (st == VV_OK)
+            live(data, len, strtoull(words[3], NULL, 10));
+        else if (st != VV_NO_MEMORY) {
+            printf("open: %s: %s\n", vv_status_name(st), err.msg);
+            exit(1);
+        }
+        vv_object_store_close(store);
+        store = NULL;
+        failed = (int64_t)(vv_alloc_count() - before) > n;
+        vv_alloc_fail_after(-1, 0);
+    }
+    printf("OK allocations=%lld\n", (long long)n);
+    vv_free(data);
+}
+
 static objs_suite_traits traits = {.keeps_crc = true, .threads = 4, .objects = 30};
 
 static void the_suite(void **state)
@@ -270,6 +330,10 @@ int main(int argc, char **argv)
     }
     words = argv + i;
     word_count = argc - i;
+    if (strcmp(words[0], "walk") == 0 && word_count == 4) {
+        do_walk();
+        return 0;
+    }
     vv_status st = vv_object_store_open(&opt, &store, &err);
     if (st != VV_OK) {
         print_outcome(st, NULL);

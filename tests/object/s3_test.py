@@ -314,6 +314,11 @@ class Tests:
         expect(a, "IO", fault="denied")
         assert "\x1b" not in a.line
 
+    def every_allocation_fails_once(self, s):
+        a = tool(s, "walk", "x", self.large, str(5 << 20))
+        assert a.status == "OK" and int(a.allocations) > 50, a.line
+        assert "x" not in s.objects
+
     # -- the network --
 
     def nobody_there(self, s):
