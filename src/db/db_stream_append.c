@@ -121,6 +121,7 @@ static vv_status take_turn(vv_db *db, vv_batch *batch, int64_t now_ns, db_produc
         st = enter_producer(db, sa, cat, &one, forget_ns, err);
         if (st != VV_OK)
             return st;
+        assert(one != NULL);
         one->at = (stream_producer){sa->sequence, STREAM_NO_OFFSET, now_ns};
     }
     sa->before.producer = one->at;

@@ -50,9 +50,11 @@ vv_status db_stream_load(db_stream_reader *r, uint64_t offset, vv_error *err)
         st = vv_fail(err, VV_CORRUPT, "no block holds offset %llu", (unsigned long long)offset);
     if (st == VV_OK)
         st = take_block(r, begin, err);
-    if (st == VV_OK && offset - begin >= r->block.count)
+    if (st == VV_OK && offset - begin >= r->block.count) {
+        uint64_t end = begin + r->block.count;
         st = vv_fail(err, VV_CORRUPT, "no block holds offset %llu: the one before ends at %llu",
-                     (unsigned long long)offset, (unsigned long long)(begin + r->block.count));
+                     (unsigned long long)offset, (unsigned long long)end);
+    }
     return st;
 }
 

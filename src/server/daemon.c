@@ -184,6 +184,7 @@ static void add_methods(varve_daemon *d)
         svc_http_ingest_methods, svc_http_query_methods, svc_http_kv_methods,
         svc_txn_methods,         svc_metrics_methods,    svc_prom_methods,
         svc_series_methods,      svc_http_feed_methods,  svc_http_series_methods,
+        svc_stream_methods,
     };
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         d->method_count +=

@@ -191,6 +191,7 @@ static const char *kind_text(vv_table_kind kind)
 {
     return kind == VV_TABLE_RECORD   ? "records"
            : kind == VV_TABLE_SERIES ? "series"
+           : kind == VV_TABLE_STREAM ? "messages"
                                      : "keys and values";
 }
 

@@ -72,6 +72,8 @@ size_t svc_txn_methods(node *n, srv_method *out, size_t max);
 size_t svc_http_query_methods(node *n, srv_method *out, size_t max);
 /* varve.v1.Series */
 size_t svc_series_methods(node *n, srv_method *out, size_t max);
+/* varve.v1.Stream */
+size_t svc_stream_methods(node *n, srv_method *out, size_t max);
 /* /api/v1/series/..., /api/v1/query?sensor=, /api/v1/export */
 size_t svc_http_series_methods(node *n, srv_method *out, size_t max);
 /* /write, /api/v2/write, /api/v1/write, /prometheus/api/v1/write */

@@ -1,0 +1,315 @@
+/*
+ * svc_stream.c - the methods of varve.v1.Stream but Read: each reads its request on the pool, where
+ * it may wait, and answers; an append is answered by the commit thread.
+ */
+#include "server/svc_stream.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "ingest/ingest.h"
+
+#define REQUEST_MAX (64u * 1024)
+#define ARENA_MAX (64u * 1024 * 1024)
+#define ANSWER_MAX (4u * 1024 * 1024)
+
+typedef struct ask ask;
+typedef vv_status answer_fn(ask *a, vv_buf *out, vv_error *err);
+
+struct ask {
+    node *n;
+    srv_call *call; /* referenced */
+    srv_message msg;
+    gate_kind kind;
+    answer_fn *answer; /* NULL: an append */
+    vv_table *table;
+    vv_arena arena;
+    /* a PositionRequest */
+    svc_table_ref ref;
+    uint32_t partition;
+    vv_slice name;
+    uint64_t offset;
+    vv_stream_start start;
+    uint32_t durability;
+};
+
+vv_status svc_stream_open(srv_call *call, const svc_table_ref *ref, gate_kind kind, bool creates,
+                          vv_table **out, vv_error *err)
+{
+    node *n = srv_call_ctx(call);
+    gate_identity who = svc_identity(call);
+    gate_grant grant;
+    gate_op op = {.kind = kind,
+                  .tenant = ref->tenant,
+                  .table = ref->table.len > 0 ? ref->table : vv_slice_str(SVC_STREAM_TABLE),
+                  .to_last = true};
+    vv_status st = gate_authorize(n->gate, &who, &op, 1, &grant, err);
+    if (st == VV_OK)
+        st = creates ? gate_open_table(&grant, 0, VV_TABLE_STREAM, out, err)
+                     : gate_find_table(&grant, 0, VV_TABLE_STREAM, out, err);
+    if (st == VV_OK && vv_table_kind_of(*out) != VV_TABLE_STREAM)
+        st = vv_fail(err, VV_INVALID, "table '%.*s' holds no messages", (int)op.table.len,
+                     (const char *)op.table.data);
+    return st;
+}
+
+/* ---- one request ---- */
+
+static void ask_destroy(ask *a)
+{
+    vv_table_close(a->table);
+    srv_message_release(&a->msg);
+    vv_arena_fini(&a->arena);
+    srv_call_unref(a->call);
+    vv_free(a);
+}
+
+static void refuse(ask *a, vv_status st, const vv_error *why)
+{
+    srv_call_finish(a->call, st, why->msg);
+    ask_destroy(a);
+}
+
+static vv_status read_request(ask *a, vv_error *err)
+{
+    wire_reader r = wire_reader_of(a->msg.data);
+    wire_field f = {0};
+    bool ok = true;
+    while (ok && wire_next(&r, &f) > 0) {
+        if (f.number == 1)
+            ok = svc_kv_take_table(&f, &a->ref);
+        else if (f.number == 2)
+            ok = svc_kv_take_u32(&f, &a->partition);
+        else if (f.number == 3)
+            ok = svc_kv_take_bytes(&f, &a->name);
+        else if (f.number == 4)
+            ok = svc_kv_take_uint(&f, &a->offset);
+        else if (f.number == 5)
+            ok = svc_stream_take_start(&f, &a->start);
+        else if (f.number == 6)
+            ok = svc_kv_take_u32(&f, &a->durability);
+    }
+    return ok && r.fault == WIRE_GOOD ? VV_OK : svc_kv_fail_malformed("PositionRequest", err);
+}
+
+static void run_ask(void *arg)
+{
+    ask *a = arg;
+    vv_buf out;
+    vv_error err = {0};
+    vv_buf_init(&out, ANSWER_MAX);
+    vv_status st = read_request(a, &err);
+    if (st == VV_OK)
+        st = svc_stream_open(a->call, &a->ref, a->kind, false, &a->table, &err);
+    if (st == VV_OK)
+        st = a->answer(a, &out, &err);
+    if (st == VV_OK && out.status != VV_OK)
+        st = vv_fail(&err, VV_NO_MEMORY, "no memory for the answer");
+    if (a->kind == GATE_WRITE)
+        node_note_write(a->n, st);
+    if (st != VV_OK) {
+        vv_buf_fini(&out);
+        refuse(a, st, &err);
+        return;
+    }
+    srv_call_send(a->call, &out);
+    srv_call_finish(a->call, VV_OK, NULL);
+    vv_buf_fini(&out);
+    ask_destroy(a);
+}
+
+/* ---- appends ---- */
+
+static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *r,
+                        const vv_error *err)
+{
+    ask *a = ctx;
+    node_note_write(a->n, st);
+    if (st != VV_OK) {
+        refuse(a, st, err);
+        return;
+    }
+    vv_buf out;
+    vv_buf_init(&out, ANSWER_MAX);
+    bool is_gone = r->first_offset == VV_STREAM_OFFSET_GONE;
+    wire_put_uint(&out, 1, r->partition);
+    wire_put_uint(&out, 2, is_gone ? 0 : r->first_offset);
+    wire_put_uint(&out, 3, r->count);
+    wire_put_int(&out, 4, r->receive_time_ns);
+    wire_put_uint(&out, 5, r->duplicate);
+    wire_put_uint(&out, 6, is_gone);
+    wire_put_int(&out, 7, r->write.version);
+    srv_call_trailer(a->call, "varve-durability", ingest_durability_name(r->write.durability));
+    srv_call_send(a->call, &out);
+    srv_call_finish(a->call, VV_OK, NULL);
+    vv_buf_fini(&out);
+    ask_destroy(a);
+}
+
+static void run_append(void *arg)
+{
+    ask *a = arg;
+    vv_error err = {0};
+    vv_message *messages = NULL;
+    size_t count = 0;
+    vv_stream_append_options opt = VV_STREAM_APPEND_OPTIONS_INIT;
+    vv_status st =
+        svc_stream_read_append(a->msg.data, &a->arena, &a->ref, &messages, &count, &opt, &err);
+    if (st == VV_OK)
+        st = svc_stream_open(a->call, &a->ref, GATE_WRITE, true, &a->table, &err);
+    if (st == VV_OK)
+        st = vv_stream_append_async(a->table, messages, count, &opt, on_appended, a, &err);
+    if (st == VV_OK)
+        return;
+    node_note_write(a->n, st);
+    refuse(a, st, &err);
+}
+
+/* ---- what is asked ---- */
+
+static vv_status commit(ask *a, vv_buf *out, vv_error *err)
+{
+    vv_durability durability = VV_DURABLE_DEFAULT;
+    vv_status st = svc_kv_durability(a->durability, &durability, err);
+    if (st == VV_OK)
+        st = vv_stream_commit(a->table, a->partition, a->name, a->offset, durability, err);
+    wire_put_uint(out, 1, a->offset);
+    return st;
+}
+
+static vv_status reset(ask *a, vv_buf *out, vv_error *err)
+{
+    uint64_t offset = 0;
+    vv_status st =
+        vv_stream_position_reset(a->table, a->partition, a->name, &a->start, &offset, err);
+    wire_put_uint(out, 1, offset);
+    return st;
+}
+
+static vv_status delete_position(ask *a, vv_buf *out, vv_error *err)
+{
+    (void)out;
+    return vv_stream_position_delete(a->table, a->name, err);
+}
+
+static int put_position(void *ctx, const vv_stream_position *p)
+{
+    vv_buf *out = ctx;
+    size_t mark = wire_begin(out, 1);
+    wire_put_text(out, 1, vv_slice_str(p->name));
+    wire_put_uint(out, 2, p->partition);
+    wire_put_uint(out, 3, p->offset);
+    wire_put_int(out, 4, p->committed_ns);
+    wire_put_uint(out, 5, p->lag);
+    wire_end(out, mark);
+    return out->status != VV_OK;
+}
+
+static vv_status list_positions(ask *a, vv_buf *out, vv_error *err)
+{
+    return vv_stream_position_list(a->table, put_position, out, err);
+}
+
+static vv_status describe(ask *a, vv_buf *out, vv_error *err)
+{
+    vv_table_info info;
+    vv_status st = vv_table_identify(a->table, &info, err);
+    for (uint32_t p = 0; st == VV_OK && p < info.partitions; p++) {
+        vv_stream_stats s = {.size = sizeof s};
+        st = vv_stream_stats_read(a->table, p, NULL, &s, err);
+        size_t mark = wire_begin(out, 1);
+        wire_put_uint(out, 1, p);
+        wire_put_uint(out, 2, s.first_offset);
+        wire_put_uint(out, 3, s.next_offset);
+        wire_put_uint(out, 4, s.bytes);
+        wire_put_int(out, 5, s.first_receive_ns);
+        wire_put_int(out, 6, s.last_receive_ns);
+        wire_put_uint(out, 7, s.producers);
+        wire_put_uint(out, 8, s.positions);
+        wire_end(out, mark);
+    }
+    return st;
+}
+
+static vv_status next_sequence(ask *a, vv_buf *out, vv_error *err)
+{
+    uint64_t sequence = 0;
+    vv_status st = vv_stream_producer_next(a->table, a->partition, a->name, &sequence, err);
+    wire_put_uint(out, 1, sequence);
+    return st;
+}
+
+static vv_status trim(ask *a, vv_buf *out, vv_error *err)
+{
+    uint64_t removed = 0;
+    vv_status st = vv_stream_trim(a->table, a->partition, a->offset, &removed, err);
+    wire_put_uint(out, 1, removed);
+    return st;
+}
+
+/* ---- methods ---- */
+
+static void begin(srv_call *call, srv_message msg, gate_kind kind, answer_fn *answer)
+{
+    ask *a = vv_calloc(1, sizeof *a);
+    if (a == NULL) {
+        srv_message_release(&msg);
+        srv_call_finish(call, VV_NO_MEMORY, "no memory for a request");
+        return;
+    }
+    a->n = srv_call_ctx(call);
+    a->call = call;
+    a->msg = msg;
+    a->kind = kind;
+    a->answer = answer;
+    vv_arena_init(&a->arena, ARENA_MAX);
+    srv_call_ref(call);
+    vv_error busy = {.msg = "too many requests wait for a thread: retry after a pause"};
+    if (srv_pool_submit_point(a->n->pool, answer == NULL ? run_append : run_ask, a) != VV_OK)
+        refuse(a, VV_BUSY, &busy);
+}
+
+#define METHOD(name, gate, function)                                                               \
+    static void name##_message(srv_call *call, srv_message msg)                                    \
+    {                                                                                              \
+        begin(call, msg, gate, function);                                                          \
+    }
+
+METHOD(append, GATE_WRITE, NULL)
+METHOD(commit, GATE_WRITE, commit)
+METHOD(reset, GATE_WRITE, reset)
+METHOD(delete, GATE_WRITE, delete_position)
+METHOD(list, GATE_READ, list_positions)
+METHOD(describe, GATE_READ, describe)
+METHOD(next, GATE_READ, next_sequence)
+METHOD(trim, GATE_WRITE, trim)
+
+#define UNARY(name, function)                                                                      \
+    {                                                                                              \
+        .kind = SRV_GRPC_UNARY, .path = "/varve.v1.Stream/" name, .message_max = REQUEST_MAX,      \
+        .message = function##_message                                                              \
+    }
+
+size_t svc_stream_methods(node *n, srv_method *out, size_t max)
+{
+    static const srv_method methods[] = {
+        {.kind = SRV_GRPC_UNARY,
+         .path = "/varve.v1.Stream/Append",
+         .copies = 2, /* as messages, as an entry */
+         .message = append_message},
+        {.kind = SRV_GRPC_STREAM,
+         .path = "/varve.v1.Stream/Read",
+         .message_max = REQUEST_MAX,
+         .message = svc_stream_read_message,
+         .drained = svc_stream_read_drained,
+         .closed = svc_stream_read_closed},
+        UNARY("Commit", commit),
+        UNARY("ResetPosition", reset),
+        UNARY("DeletePosition", delete),
+        UNARY("ListPositions", list),
+        UNARY("DescribeStream", describe),
+        UNARY("NextSequence", next),
+        UNARY("Trim", trim),
+    };
+    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
+}
