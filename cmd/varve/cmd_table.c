@@ -14,6 +14,7 @@ typedef struct args {
     uint64_t value_threshold;
     uint64_t partitions;
     int64_t keep_ns;
+    uint64_t keep_bytes;
     int64_t late_ns;
     int64_t future_ns;
     int64_t keep_minutes_ns;
@@ -25,7 +26,8 @@ typedef struct args {
 } args;
 
 static const cmd_opt opts[] = {
-    {"kind", 'k', CMD_CHOICE, offsetof(args, kind), "kv|record|series|stream", "of create; default kv"},
+    {"kind", 'k', CMD_CHOICE, offsetof(args, kind), "kv|record|series|stream",
+     "of create; default kv"},
     {"retention", 0, CMD_DURATION, offsetof(args, retention_ns), "TIME",
      "of create: how long old versions can be read; default 0 for kv, 1h for record"},
     {"no-retention", 0, CMD_FLAG, offsetof(args, no_retention), NULL,
@@ -39,7 +41,9 @@ static const cmd_opt opts[] = {
     {"partitions", 0, CMD_COUNT, offsetof(args, partitions), "N",
      "of create: shards that the keys are spread over; default 1: the tenant's alone"},
     {"keep", 0, CMD_DURATION, offsetof(args, keep_ns), "TIME",
-     "of create, series: how old samples get; default: as old as they may"},
+     "of create, series and stream: how old samples and messages get; default: as old as they may"},
+    {"keep-size", 0, CMD_SIZE, offsetof(args, keep_bytes), "SIZE",
+     "of create, stream: bytes of messages that each partition keeps; default: all"},
     {"late", 0, CMD_DURATION, offsetof(args, late_ns), "TIME",
      "of create, series: samples behind the newest by more count as late; default 1h"},
     {"future", 0, CMD_DURATION, offsetof(args, future_ns), "TIME",
@@ -147,6 +151,7 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
                              .retention_ms = a->no_retention               ? 0
                                              : cmd_given(ctx, "retention") ? retention_ms
                                                                            : -1,
+                             .keep_bytes = a->keep_bytes,
                              .value_threshold = a->value_threshold,
                              .partitions = (uint32_t)vv_min_u64(a->partitions, UINT32_MAX),
                              .if_not_exists = a->if_not_exists};
@@ -209,14 +214,20 @@ static int drop(cmd_ctx *ctx, store *s, const char *name)
     return CMD_OK;
 }
 
-/* False when a table of another kind was to have an option of series: the sentence was printed. */
+/* False when a table of another kind was to have an option of series or of streams: the sentence
+ * was printed. */
 static bool check_series_options(const cmd_ctx *ctx, const args *a)
 {
-    static const char *const names[] = {"keep",         "late",       "future",
-                                        "keep-minutes", "keep-hours", "no-rollups"};
+    static const char *const names[] = {"late",       "future",     "keep-minutes",
+                                        "keep-hours", "no-rollups", "keep"};
+    bool is_stream = a->kind != NULL && strcmp(a->kind, "stream") == 0;
+    if (!is_stream && cmd_given(ctx, "keep-size")) {
+        (void)cmd_usage(ctx, "--keep-size is of streams: --kind stream is needed");
+        return false;
+    }
     if (a->kind != NULL && strcmp(a->kind, "series") == 0)
         return true;
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+    for (size_t i = 0; i < ARRAY_LEN(names) - is_stream; i++) /* streams have the last one, too */
         if (cmd_given(ctx, names[i])) {
             (void)cmd_usage(ctx, "--%s is of series: --kind series is needed", names[i]);
             return false;
@@ -266,7 +277,8 @@ const cmd_command cmd_table = {
     .synopsis = "create NAME | list | describe NAME | drop NAME",
     .details =
         "A kv table maps bytes to bytes; a record table holds records with fields, indexed by\n"
-        "their time; a series table holds samples of time series. Dropping a table drops its "
+        "their time; a series table holds samples of time series, a stream table messages. "
+        "Dropping a table drops its "
         "data.\n",
     .with = CMD_WITH_STORE,
     .opts = opts,

@@ -49,7 +49,8 @@ typedef struct store_table_spec {
     int engine;           /* vv_engine_kind */
     uint64_t value_threshold;
     uint32_t partitions;      /* 0: 1 */
-    store_series_spec series; /* 0: the default */
+    store_series_spec series; /* 0: the default; of a stream keep_ns alone */
+    uint64_t keep_bytes;      /* of a stream; 0: all */
     bool if_not_exists;
 } store_table_spec;
 

@@ -415,6 +415,7 @@ static vv_status local_table_create(store *s, const char *name, const store_tabl
     opt.value_threshold = spec->value_threshold;
     opt.partitions = spec->partitions;
     opt.retention_ns = spec->series.keep_ns;
+    opt.retention_bytes = spec->keep_bytes;
     opt.out_of_order_ns = spec->series.late_ns;
     opt.future_ns = spec->series.future_ns;
     opt.no_rollups = spec->series.no_rollups;

@@ -28,6 +28,14 @@ static void put_series(remote *r, const store_series_spec *spec)
     wire_end(&r->request, mark);
 }
 
+static void put_stream(remote *r, const store_table_spec *spec)
+{
+    size_t mark = wire_begin(&r->request, 11);
+    wire_put_int(&r->request, 1, spec->series.keep_ns);
+    wire_put_uint(&r->request, 3, spec->keep_bytes);
+    wire_end(&r->request, mark);
+}
+
 static void read_table(vv_slice m, store_table_info *out)
 {
     vv_slice ref = bytes_of(m, 1);
@@ -62,6 +70,8 @@ vv_status remote_table_create(store *s, const char *name, const store_table_spec
     wire_put_uint(&r->request, 9, spec->partitions);
     if (spec->kind == VV_TABLE_SERIES)
         put_series(r, &spec->series);
+    if (spec->kind == VV_TABLE_STREAM)
+        put_stream(r, spec);
     vv_status st = remote_unary(r, "/varve.v1.Admin/CreateTable", err);
     if (st == VV_OK)
         read_table(vv_buf_slice(&r->reply), out);

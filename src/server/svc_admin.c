@@ -83,6 +83,17 @@ static void put_series_options(vv_buf *out, const vv_table_info *info)
     wire_end(out, mark);
 }
 
+static void put_stream_options(vv_buf *out, const vv_table_info *info)
+{
+    size_t mark = wire_begin(out, 13);
+    wire_put_int(out, 1, info->retention_ns);
+    wire_put_int(out, 2, info->producer_retention_ns);
+    wire_put_uint(out, 3, info->retention_bytes);
+    wire_put_uint(out, 4, info->message_size_max);
+    wire_put_uint(out, 5, info->producers_max);
+    wire_end(out, mark);
+}
+
 static void put_info(vv_buf *out, const vv_table_info *info)
 {
     size_t mark = wire_begin(out, 1);
@@ -101,6 +112,8 @@ static void put_info(vv_buf *out, const vv_table_info *info)
     wire_put_varint(out, 11, info->partitions);
     if (info->kind == VV_TABLE_SERIES)
         put_series_options(out, info);
+    if (info->kind == VV_TABLE_STREAM)
+        put_stream_options(out, info);
 }
 
 static vv_status describe(vv_table *table, vv_buf *out, vv_error *err)
@@ -157,6 +170,52 @@ static vv_status take_series_options(const series_options *from, vv_table_option
     return VV_OK;
 }
 
+typedef struct stream_options {
+    bool is_given;
+    int64_t retention_ns;
+    int64_t producer_retention_ns;
+    uint64_t retention_bytes;
+    uint64_t message_size_max;
+    uint32_t producers_max;
+} stream_options;
+
+static bool read_stream_options(const wire_field *field, stream_options *out)
+{
+    wire_reader r = wire_reader_of(field->bytes);
+    wire_field f = {0};
+    bool ok = field->type == WIRE_BYTES;
+    out->is_given = true;
+    while (ok && wire_next(&r, &f) > 0) {
+        if (f.number == 1)
+            ok = svc_kv_take_int(&f, &out->retention_ns);
+        else if (f.number == 2)
+            ok = svc_kv_take_int(&f, &out->producer_retention_ns);
+        else if (f.number == 3)
+            ok = svc_kv_take_uint(&f, &out->retention_bytes);
+        else if (f.number == 4)
+            ok = svc_kv_take_uint(&f, &out->message_size_max);
+        else if (f.number == 5)
+            ok = svc_kv_take_u32(&f, &out->producers_max);
+    }
+    return ok && r.fault == WIRE_GOOD;
+}
+
+/* The store looks at their values. */
+static vv_status take_stream_options(const stream_options *from, vv_table_options *out,
+                                     vv_error *err)
+{
+    if (!from->is_given)
+        return VV_OK;
+    if (out->kind != VV_TABLE_STREAM)
+        return vv_fail(err, VV_INVALID, "stream: the options are of tables of kind 4 (stream)");
+    out->retention_ns = from->retention_ns;
+    out->producer_retention_ns = from->producer_retention_ns;
+    out->retention_bytes = from->retention_bytes;
+    out->message_size_max = from->message_size_max;
+    out->producers_max = from->producers_max;
+    return VV_OK;
+}
+
 typedef struct create_request {
     svc_table_ref table;
     uint32_t kind;
@@ -168,6 +227,7 @@ typedef struct create_request {
     uint64_t value_threshold;
     uint32_t partitions;
     series_options series;
+    stream_options stream;
 } create_request;
 
 static bool read_create(vv_slice message, create_request *out)
@@ -197,6 +257,8 @@ static bool read_create(vv_slice message, create_request *out)
             ok = svc_kv_take_u32(&f, &out->partitions);
         else if (f.number == 10)
             ok = read_series_options(&f, &out->series);
+        else if (f.number == 11)
+            ok = read_stream_options(&f, &out->stream);
     }
     return ok && r.fault == WIRE_GOOD;
 }
@@ -205,9 +267,10 @@ static vv_status table_options(const create_request *req, vv_table_options *out,
 {
     int64_t ms = req->retention_ms;
     *out = (vv_table_options)VV_TABLE_OPTIONS_INIT;
-    if (req->kind > VV_TABLE_SERIES)
+    if (req->kind > VV_TABLE_STREAM)
         return vv_fail(err, VV_INVALID,
-                       "kind %u is none: 1 (kv), 2 (record) and 3 (series) are allowed", req->kind);
+                       "kind %u is none: 1 (kv), 2 (record), 3 (series) and 4 (stream) are allowed",
+                       req->kind);
     if (req->kind != 0)
         out->kind = (vv_table_kind)req->kind;
     if (req->compression > VV_COMPRESSION_ZSTD)
@@ -228,7 +291,8 @@ static vv_status table_options(const create_request *req, vv_table_options *out,
     if (req->retention_is_set && ms >= 0)
         out->version_retention_ns = ms * VV_NS_PER_MS;
     out->if_not_exists = req->if_not_exists;
-    return take_series_options(&req->series, out, err);
+    vv_status st = take_series_options(&req->series, out, err);
+    return st == VV_OK ? take_stream_options(&req->stream, out, err) : st;
 }
 
 static vv_status create_table(admin_job *job, vv_buf *out, vv_error *err)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "server/svc_suite.h"
+#include "varve/stream.h"
 #include "varve/v1/stream.pb-c.h"
 
 #define TEXT(literal) ((char *)(uintptr_t)(literal))
@@ -277,6 +278,35 @@ static void test_positions_and_figures(void **state)
     svc_suite_stop(&s);
 }
 
+static void test_a_table_is_created_with_options(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    SUITE_REF(ref, "", "messages");
+    Varve__V1__CreateTableRequest q = VARVE__V1__CREATE_TABLE_REQUEST__INIT;
+    Varve__V1__StreamOptions o = VARVE__V1__STREAM_OPTIONS__INIT;
+    q.table = &ref;
+    q.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_STREAM;
+    q.stream = &o;
+    o.retention_bytes = 1000;
+    o.retention_ns = 5;
+    o.producers_max = 7;
+    assert_ok(svc_suite_call(&s, "Admin/CreateTable", &q), s.err);
+    Varve__V1__TableInfo *t = svc_suite_reply(&s, &varve__v1__table_info__descriptor);
+    assert_int_equal(t->kind, VARVE__V1__TABLE_KIND__TABLE_KIND_STREAM);
+    assert_non_null(t->stream);
+    assert_true(t->stream->retention_bytes == 1000 && t->stream->retention_ns == 5);
+    assert_true(t->stream->producers_max == 7);
+    assert_int_equal(t->stream->message_size_max, VV_STREAM_MESSAGE_MAX);
+    protobuf_c_message_free_unpacked(&t->base, NULL);
+    ref.table = TEXT("keys");
+    q.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_KV;
+    assert_status(VV_INVALID, svc_suite_call(&s, "Admin/CreateTable", &q));
+    assert_non_null(strstr(s.err.msg, "tables of kind 4 (stream)"));
+    svc_suite_stop(&s);
+}
+
 static void test_what_is_refused(void **state)
 {
     (void)state;
@@ -314,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_who_follows_sees_what_comes),
         cmocka_unit_test(test_a_repeated_append_is_known),
         cmocka_unit_test(test_positions_and_figures),
+        cmocka_unit_test(test_a_table_is_created_with_options),
         cmocka_unit_test(test_what_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -544,7 +544,9 @@ def streams_of_a_directory(tmp):
     as_json = [*where, "-o", "json"]
     lines = tmp / "lines.txt"
     lines.write_text("".join(f"line {i}\n" for i in range(1200)))
-    ok("table", "create", *where, "--kind", "stream", "messages")
+    fails(2, "table", "create", *where, "--kind", "stream", "--late", "1h", "x", words=["--late is of series"])
+    fails(2, "table", "create", *where, "--keep-size", "1M", "x", words=["--keep-size is of streams"])
+    ok("table", "create", *where, "--kind", "stream", "--keep", "30d", "--keep-size", "1G", "messages")
     fails(2, "stream", *where, words=["append, read, tail"])
     fails(2, "stream", *where, "read", "--from", "soon", words=["'soon' is no offset"])
     fails(2, "stream", "read", words=["--data"])
