@@ -459,7 +459,7 @@ vv_status vv_stream_append(vv_table *table, const vv_message *messages, size_t c
     st = prepare(table, messages, count, &full, &batch, err);
     if (st == VV_OK)
         st = vv_write(table->db, &batch, full.durability, &written, err);
-    vv_stream_append_result out;
+    vv_stream_append_result out = {.count = 0};
     if (st == VV_OK)
         st = answer(table, &sa, &written, &out, err);
     if (st == VV_OK && result != NULL)
@@ -492,7 +492,7 @@ static void written(void *ctx, vv_status status, const vv_write_result *result, 
 {
     job *j = ctx;
     vv_error why = {0};
-    vv_stream_append_result out;
+    vv_stream_append_result out = {.count = 0};
     if (status == VV_OK)
         status = answer(&j->table, &j->append, result, &out, &why);
     else if (err != NULL)

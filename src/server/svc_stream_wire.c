@@ -58,6 +58,7 @@ static bool read_attribute(vv_slice bytes, vv_attribute *out)
     wire_reader r = wire_reader_of(bytes);
     wire_field f = {0};
     bool ok = true;
+    assert(out != NULL);
     *out = (vv_attribute){.type = VV_ATTRIBUTE_STRING};
     while (ok && wire_next(&r, &f) > 0)
         ok = take_value(&f, out);
@@ -74,6 +75,7 @@ static size_t count_field(vv_slice bytes, uint32_t number)
     return n;
 }
 
+/* attributes: as many as there are fields 6. */
 static bool take_message(const wire_field *f, vv_message *m, vv_attribute *attributes)
 {
     switch (f->number) {
