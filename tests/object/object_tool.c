@@ -220,7 +220,7 @@ static void live(const uint8_t *data, size_t len, size_t part)
     st[3] = vv_object_list(store, "", NULL, 10, print_name, &names, &more, &oc, &err);
     st[4] = vv_object_upload_begin(store, words[1], 0, &u, &oc, &err);
     if (st[4] == VV_OK) {
-        for (uint32_t i = 0; i < 2 && st[5] == VV_OK; i++) {
+        for (uint32_t i = 0; i * part < len && st[5] == VV_OK; i++) {
             size_t at = i * part;
             vv_slice one = vv_slice_of(data + at, len - at < part ? len - at : part);
             st[5] = vv_object_upload_part(u, i + 1, &one, 1, &oc, &err);

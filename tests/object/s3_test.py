@@ -315,7 +315,7 @@ class Tests:
         assert "\x1b" not in a.line
 
     def every_allocation_fails_once(self, s):
-        a = tool(s, "walk", "x", self.large, str(5 << 20))
+        a = tool(s, "walk", "x", self.file, "1000")
         assert a.status == "OK" and int(a.allocations) > 50, a.line
         assert "x" not in s.objects
 

@@ -4,6 +4,7 @@ It checks the service account's signature with OpenSSL, gives tokens that run ou
 what a script says, as scripted.py does for S3.
 """
 import base64
+import functools
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ import urllib.parse
 import scripted
 
 
+@functools.lru_cache(maxsize=64)  # a walk sends the same bytes again and again
 def crc32c(data):
     crc = 0xffffffff
     for byte in data:
