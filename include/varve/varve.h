@@ -7,6 +7,7 @@
 #include "varve/async.h"
 #include "varve/bulk.h"
 #include "varve/db.h"
+#include "varve/object.h"
 #include "varve/record.h"
 #include "varve/series.h"
 #include "varve/slice.h"
