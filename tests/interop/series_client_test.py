@@ -27,8 +27,9 @@ def over_kills(data, rng):
     """The client begins, then varved goes and comes, three times."""
     ports = [f"server.port={free_port()}", f"query.port={free_port()}"]
     server = Varved(data, ports)
-    with subprocess.Popen(["node", str(CLIENT), server.ingest, server.query, "influx_over_kills"],
-                          stdout=subprocess.PIPE, text=True) as client:
+    client = subprocess.Popen(["node", str(CLIENT), server.ingest, server.query,
+                               "influx_over_kills"], stdout=subprocess.PIPE, text=True)
+    try:
         assert client.stdout.readline() == "begun\n"
         for _ in range(3):
             time.sleep(rng.uniform(0.1, 0.5))
@@ -37,7 +38,11 @@ def over_kills(data, rng):
             server = Varved(data, ports)
         client.communicate(timeout=120)
         assert client.returncode == 0, "the client failed"
-    assert server.stop() == 0
+        assert server.stop() == 0
+    finally:
+        client.kill()
+        client.communicate()
+        server.__exit__(None, None, None)
 
 
 def main():
