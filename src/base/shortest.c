@@ -131,6 +131,7 @@ bool vv_shortest(double value, vv_digits *out)
 
 size_t vv_digits_text(const vv_digits *d, bool is_negative, char *out)
 {
+    static const char zeros[] = {'0', '.', '0', '0', '0', '0'};
     size_t at = 0;
     int count = (int)d->count;
     int point = d->exponent + 1; /* digits in front of it */
@@ -138,7 +139,7 @@ size_t vv_digits_text(const vv_digits *d, bool is_negative, char *out)
     if (is_negative)
         out[at++] = '-';
     if (point <= 0) {
-        memcpy(out + at, "0.0000", 6);
+        memcpy(out + at, zeros, sizeof zeros);
         at += (size_t)(2 - point);
         memcpy(out + at, d->digit, d->count);
         return at + d->count;

@@ -64,7 +64,7 @@ typedef struct lsm_engine {
     _Atomic uint64_t compactions, compaction_read_bytes, compaction_write_bytes;
     _Atomic uint64_t level_read_bytes[LSM_LEVELS], level_write_bytes[LSM_LEVELS];
     _Atomic uint64_t bulk_loads, bulk_bytes;
-    _Atomic bool settles; /* nobody writes: level 0 may go down */
+    _Atomic bool settles;          /* nobody writes: level 0 may go down */
     _Atomic uint64_t level0_seeks; /* cursors over several sets since those were merged */
 } lsm_engine;
 

@@ -221,8 +221,8 @@ static vv_status emit_block(lsm_writer *w, vv_slice raw, vv_error *err)
     assert(stored.len <= STORED_MAX);
     uint64_t in_page = position(w) % VV_BLOCK;
     bool straddles = in_page > 0 && in_page + stored.len > VV_BLOCK;
-    /* A page's worth is read as one page; of more, a page more or less matters little. */
-    if (st == VV_OK && codec == CODEC_NONE && straddles && stored.len <= VV_BLOCK)
+    /* Where nothing is compressed a block is a page, and read as one; else bytes count for more. */
+    if (st == VV_OK && w->pack.codec == CODEC_NONE && straddles && stored.len <= VV_BLOCK)
         st = pad_to(w, VV_BLOCK, err);
     if (st != VV_OK)
         return st;
