@@ -42,7 +42,7 @@ if [ "$what" = all ] || [ "$what" = asan ]; then
     configure build-asan clang "" -Dtest_hooks=true --buildtype=debugoptimized \
         -Db_sanitize=address,undefined -Db_lundef=false
     if [ "$what" = all ]; then # the plain build has run the whole sizes; make asan does here
-        export VV_CRASH_SEEDS=1 VV_FAULT_STEP=16 VV_ALLOC_STEP=29 VV_SUITE_PERCENT=8
+        export VV_CRASH_SEEDS=1 VV_CRASH_STEP=5 VV_FAULT_STEP=32 VV_ALLOC_STEP=61 VV_FLIP_STEP=37 VV_QUESTIONS=8 VV_SUITE_PERCENT=8
     fi
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
         ASAN_OPTIONS=detect_stack_use_after_return=1 \

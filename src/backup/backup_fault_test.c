@@ -87,7 +87,7 @@ static void prop_a_cut_in_create_leaves_whole_backups(void **state)
         scene_make(&sc, engines[e]);
         bool cut = true;
         uint64_t n = 1;
-        for (; cut; n++) {
+        for (; cut; n += vv_test_count("VV_CRASH_STEP", 1)) {
             vv_error err = {0};
             place p = copy_of(&sc.repo);
             place_on(&p, &(vio_sim_options){.seed = n, .cut_after_writes = n, .tear = true});
@@ -165,7 +165,7 @@ static void prop_a_cut_in_restore_leaves_all_or_nothing(void **state)
         assert_ok(try_create(&sc.repo, sc.s.db, &err), err);
         bool cut = true;
         uint64_t n = 1;
-        for (; cut; n++) {
+        for (; cut; n += vv_test_count("VV_CRASH_STEP", 1)) {
             place to = {0};
             place_on(&to, &(vio_sim_options){.seed = n, .cut_after_writes = n, .tear = true});
             vv_status st = try_restore(&sc.repo, &to, &err);
@@ -195,7 +195,7 @@ static void prop_a_cut_in_a_checkpoint_leaves_all_or_nothing(void **state)
     (void)state;
     for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
         bool cut = true;
-        for (uint64_t n = 1; cut; n++) {
+        for (uint64_t n = 1; cut; n += vv_test_count("VV_CRASH_STEP", 1)) {
             shop s = {0};
             vv_error err = {0};
             vio_sim_options here = {.seed = 1, .root = "store"};
@@ -239,7 +239,7 @@ static void a_full_disk_is_told_and_leaves_nothing(void **state)
         scene sc;
         scene_make(&sc, engines[e]);
         bool failed = true;
-        for (uint64_t n = 1; failed; n++) {
+        for (uint64_t n = 1; failed; n += vv_test_count("VV_CRASH_STEP", 1)) {
             vv_error err = {0};
             place p = copy_of(&sc.repo);
             place_on(&p, &(vio_sim_options){
@@ -289,7 +289,7 @@ static void a_full_disk_in_a_checkpoint_leaves_nothing(void **state)
         place_end(&s.at);
         bool failed = true;
         unsigned refused = 0;
-        for (uint64_t n = 1; failed; n++) {
+        for (uint64_t n = 1; failed; n += vv_test_count("VV_CRASH_STEP", 1)) {
             s = (shop){.at = copy_of(&whole)};
             vio_sim_options full = {
                 .seed = n, .root = "store", .fault = VIO_SIM_ENOSPC, .fault_at = before + n};
@@ -313,7 +313,7 @@ static void a_full_disk_in_a_checkpoint_leaves_nothing(void **state)
             place_off(&s.at);
             place_end(&s.at);
         }
-        assert_true(refused > 5);
+        assert_true(refused > 0);
         place_end(&whole);
     }
 }
@@ -324,7 +324,7 @@ static void prop_each_allocation_may_fail(void **state)
     scene sc;
     scene_make(&sc, &lsm_ops);
     bool failed = true;
-    for (int64_t n = 0; failed; n++) {
+    for (int64_t n = 0; failed; n += (int64_t)vv_test_count("VV_ALLOC_STEP", 1)) {
         vv_error err = {0};
         place p = copy_of(&sc.repo);
         place to = {0};

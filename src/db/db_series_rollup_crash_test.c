@@ -155,7 +155,7 @@ static void prop_a_power_cut_leaves_rows_that_are_true(void **state)
     uint64_t seed = vv_test_seed(31);
     bool cut = true;
     sim_end(w);
-    for (uint64_t at = 1; cut; at++) {
+    for (uint64_t at = 1; cut; at += vv_test_count("VV_CRASH_STEP", 1)) {
         vv_error err = {0};
         know_nothing();
         w->disk = vio_sim_disk_create();

@@ -381,7 +381,7 @@ static void prop_a_power_cut_leaves_each_message_once(void **state)
     uint64_t seed = vv_test_seed(5);
     bool cut = true;
     sim_end(w);
-    for (uint64_t at = 1; cut; at++) {
+    for (uint64_t at = 1; cut; at += vv_test_count("VV_CRASH_STEP", 1)) {
         memory mem = {.position = 0};
         vv_error err = {0};
         w->disk = vio_sim_disk_create();
@@ -434,7 +434,8 @@ static void walk_every_io_may_fail(void **state)
     sim_world *w = *state;
     sim_end(w);
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
-        for (uint64_t at = 1; at <= fail_at(w, kinds[k], at); at++)
+        for (uint64_t at = 1; at <= fail_at(w, kinds[k], at);
+             at += vv_test_count("VV_FAULT_STEP", 1))
             continue;
 }
 

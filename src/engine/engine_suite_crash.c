@@ -160,10 +160,11 @@ static void prop_no_cut_loses_anything(void **state)
 {
     const tw_subject *subject = *state;
     uint64_t seeds = vv_test_count("VV_CRASH_SEEDS", 6);
+    uint64_t step = vv_test_count("VV_CRASH_STEP", 1);
     uint64_t seed = vv_test_seed(100);
     uint64_t cuts = 0;
     for (uint64_t s = 0; s < seeds; s++)
-        for (uint64_t n = 1; run_with_cut(subject, seed + s, n, n % 4 == 0); n++)
+        for (uint64_t n = 1; run_with_cut(subject, seed + s, n, cuts % 4 == 0); n += step)
             cuts++;
     print_message("  %llu cuts\n", (unsigned long long)cuts);
 }
@@ -173,7 +174,7 @@ static void prop_no_kill_loses_anything(void **state)
 {
     const tw_subject *subject = *state;
     uint64_t seed = vv_test_seed(200);
-    for (uint64_t n = 1;; n += 3) {
+    for (uint64_t n = 1;; n += 3 * vv_test_count("VV_CRASH_STEP", 1)) {
         vv_error err;
         tw w;
         tw_init(&w, subject, seed);

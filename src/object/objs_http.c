@@ -479,5 +479,6 @@ int64_t objs_http_date(const char *text)
         tm = (struct tm){0};
         rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm); /* of lists */
     }
-    return rest == NULL ? 0 : (int64_t)timegm(&tm) * VV_NS_PER_S;
+    int64_t seconds = rest == NULL ? 0 : (int64_t)timegm(&tm);
+    return seconds < 0 || seconds > INT64_MAX / VV_NS_PER_S ? 0 : seconds * VV_NS_PER_S;
 }

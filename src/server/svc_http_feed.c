@@ -100,7 +100,6 @@ static vv_status open_lines(svc_series_write *w, vv_error *err)
 {
     const bool v2 = is_v2(w->call);
     vv_slice precision;
-    w->tenant = vv_slice_str(GATE_NAME_DEFAULT);
     vv_status st = take_param(w, v2 ? "bucket" : "db", &w->table, err);
     if (st == VV_OK && w->table.len == 0)
         return vv_fail(err, VV_INVALID,
@@ -108,6 +107,10 @@ static vv_status open_lines(svc_series_write *w, vv_error *err)
     const uint8_t *slash = st == VV_OK ? memchr(w->table.data, '/', w->table.len) : NULL;
     if (slash != NULL) /* "db/policy": there are no policies */
         w->table.len = (size_t)(slash - w->table.data);
+    if (st == VV_OK)
+        st = take_param(w, "tenant", &w->tenant, err);
+    if (st == VV_OK)
+        svc_series_names(w->n, &w->tenant, &w->table);
     if (st == VV_OK)
         st = take_durability(w, err);
     if (st == VV_OK)

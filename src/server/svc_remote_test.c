@@ -94,6 +94,7 @@ static vv_slice request_of(const char *path)
         {"/varve.v1.Kv/CompareAndSwap", 2, {0x18, 1}}, /* absent */
         {"/varve.v1.Kv/Batch", 4, {0x0a, 2, 0x0a, 0}}, /* one put */
         {"/varve.v1.Kv/GetMany", 3, {0x12, 1, 'k'}},
+        {"/varve.v1.Stream/Append", 2, {0x12, 0}}, /* one message */
         {"/historian.v1.HistorianQuery/Query", 3, {0x0a, 1, 'e'}},
         {"/storage.QueryService/GetRecord", 7, {0x0a, 5, 0x12, 3, 0x0a, 1, 'e'}},
         {"/storage.QueryService/GetRecords", 7, {0x0a, 5, 0x12, 3, 0x0a, 1, 'e'}},

@@ -338,15 +338,15 @@ def samples_go_where_asked(tmp):
         assert ask("GET", "/api/v1/series/latest")[1] == text
         # That of the sensors.
         assert ask("GET", "/api/v1/query?sensor=s7&start=0&end=9")[0] == 404
-        assert ask("POST", "/write?db=tags&precision=ms", "x,sensor=s7 v=1.5 5")[0] == 204
+        assert ask("POST", "/write?tenant=plant&db=tags&precision=ms", "x,sensor=s7 v=1.5 5")[0] == 204
         status, text = ask("GET", "/api/v1/query?sensor=s7&start=0&end=9")
         assert status == 200 and '"value":1.5' in text, text
         # Series of a tenant: of four the first is its third, the others are refused by name.
         body = "".join(f"m,n={n} v=1 5\n" for n in range(4))
-        status, text = ask("POST", "/write?db=many", body)
+        status, text = ask("POST", "/write?tenant=plant&db=many", body)
         assert status != 204 and "series_max" in text, (status, text)
         assert ask("GET", "/api/v1/series/list?tenant=plant&table=many")[1].count('"id"') == 1
-        assert ask("POST", "/write?db=many", "m,n=0 v=2 6")[0] == 204  # there already
+        assert ask("POST", "/write?tenant=plant&db=many", "m,n=0 v=2 6")[0] == 204  # there already
         conn.close()
         assert server.stop() == 0
 
