@@ -163,6 +163,8 @@ typedef enum vv_compression {
     VV_COMPRESSION_ZSTD = 3, /* with a dictionary where it pays; lz4 on level 0 */
 } vv_compression;
 
+struct vv_keep_rule; /* series.h */
+
 typedef struct vv_table_options {
     size_t size;
     vv_table_kind kind;           /* default VV_TABLE_KV */
@@ -192,6 +194,9 @@ typedef struct vv_table_options {
     int64_t producer_retention_ns; /* a producer that was silent for so long is forgotten, and what
                                       it sends again then is new; 0: 1 day */
     uint32_t producers_max;        /* remembered in each partition; 0: 10,000 */
+    /* Of series tables alone: which series are kept for how long, in series.h. Copied. */
+    const struct vv_keep_rule *keep_rules; /* [keep_rule_count] NULL: retention_ns is of all */
+    size_t keep_rule_count;                /* up to VV_KEEP_RULES_MAX */
 } vv_table_options;
 
 #define VV_VALUES_INLINE UINT64_MAX
@@ -235,6 +240,9 @@ typedef struct vv_table_info {
     uint64_t message_size_max;
     int64_t producer_retention_ns;
     uint32_t producers_max;
+    const struct vv_keep_rule *keep_rules; /* [keep_rule_count] of series tables: borrowed of the
+                                              handle, and in a list during each() */
+    size_t keep_rule_count;
 } vv_table_info;
 
 /**

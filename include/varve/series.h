@@ -161,6 +161,7 @@ VV_API VV_MUST_CHECK vv_status vv_series_append_async(vv_samples *samples, vv_du
 
 /* ---- which series ------------------------------------------------------------------------- */
 
+/* Frozen: on disk, in rules of tables. */
 typedef enum vv_match {
     VV_MATCH_EQ,
     VV_MATCH_NE,
@@ -175,6 +176,19 @@ typedef struct vv_matcher {
     vv_slice name;
     vv_slice value;
 } vv_matcher;
+
+#define VV_KEEP_RULES_MAX 16u
+
+/**
+ * How long samples of the series that fit a matcher are kept: vv_table_options.keep_rules. Of the
+ * rules of a table the first that fits a series counts, and where none does, retention_ns of the
+ * table. Fixed when the table is made. VV_INVALID for a matcher that is malformed, for rules of
+ * more than 4,096 bytes and for a retention that is not above out_of_order_ns.
+ */
+typedef struct vv_keep_rule {
+    vv_matcher match;
+    int64_t retention_ns; /* 0: for ever */
+} vv_keep_rule;
 
 /** A series as lists show it. Valid during the call. */
 typedef struct vv_series_info {

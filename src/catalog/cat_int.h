@@ -7,20 +7,34 @@
 #include "base/lock.h"
 #include "catalog/catalog.h"
 
-#define CAT_RECORD_MAX 464u /* bytes of an encoded record at most */
+#define CAT_RECORD_MAX (464u + CAT_KEEP_MAX) /* bytes of an encoded record at most */
 #define CAT_KEY_MAX (1u + VV_NAME_MAX + 1u + VV_NAME_MAX)
 
 /* ---- cat_record.c: bytes -------------------------------------------------------------------- */
 
 /* The record of table, for the catalog and as OPEN record. Returns the bytes written to out. */
 size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX]);
-/* VV_CORRUPT on bytes that are no record; VV_UNSUPPORTED on a newer format. Fills the fixed fields.
- */
+/* VV_CORRUPT on bytes that are no record; VV_UNSUPPORTED on a newer format. Fills the fixed fields;
+ * keep_bytes of out lies in bytes. */
 VV_MUST_CHECK vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err);
 /* The key of a table's record in the catalog table, without the table prefix. */
 size_t cat_record_key(const char *tenant, const char *name, uint8_t out[CAT_KEY_MAX]);
 /* VV_INVALID unless text is a legal tenant or table name. */
 VV_MUST_CHECK vv_status cat_name_check(const char *what, const char *text, vv_error *err);
+
+/* ---- cat_keep.c: rules of how long series are kept ------------------------------------------- */
+
+/* VV_INVALID names the rule of a series table that cannot be, where late_ns is its out_of_order_ns.
+ */
+VV_MUST_CHECK vv_status cat_keep_check(const vv_table_options *opt, int64_t late_ns, vv_error *err);
+/* Copies checked rules. Gives *out: vv_free; NULL where there are none. */
+VV_MUST_CHECK vv_status cat_keep_make(const vv_keep_rule *rules, size_t count, cat_keep **out,
+                                      vv_error *err);
+/* Likewise what keep_bytes of a decoded record holds. */
+VV_MUST_CHECK vv_status cat_keep_read(vv_slice bytes, cat_keep **out, vv_error *err);
+/* Are these the bytes of rules? */
+bool cat_keep_is_well_formed(vv_slice bytes);
+size_t cat_keep_size(const cat_table *table); /* of table->keep in memory */
 
 /* ---- cat_map.c: what is in memory ----------------------------------------------------------- */
 
@@ -48,10 +62,18 @@ vv_status cat_fail_not_found(const cat_map *map, const char *tenant, const char 
 
 struct catalog {
     cat_options opt;
-    vv_mutex ddl_lock; /* rank VV_RANK_CATALOG: one create or drop at a time */
-    vv_mutex map_lock; /* rank VV_RANK_LEAF */
-    cat_map map;       /* under map_lock */
-    uint32_t next_id;  /* under ddl_lock */
+    vv_mutex ddl_lock;  /* rank VV_RANK_CATALOG: one create or drop at a time */
+    vv_mutex map_lock;  /* rank VV_RANK_LEAF */
+    cat_map map;        /* under map_lock */
+    uint32_t next_id;   /* under ddl_lock */
+    uint64_t keep_size; /* of the rules of all tables; under map_lock */
 };
+
+/* The rules of a table that is added are memory of the catalog. Under map_lock. */
+static inline void cat_count_keep(catalog *cat, const cat_table *table)
+{
+    cat->keep_size += cat_keep_size(table);
+    vv_budget_take(cat->opt.budget, VV_BUDGET_INDEX, cat_keep_size(table));
+}
 
 #endif

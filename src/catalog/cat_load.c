@@ -50,6 +50,10 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
     }
     vv_status st = cat_record_decode(value, table, err);
     table->shard_count = cat->opt.shard_count;
+    if (st == VV_OK)
+        st = cat_keep_read(table->keep_bytes, &table->keep, err);
+    table->keep_bytes = table->keep == NULL ? vv_slice_of(NULL, 0)
+                                            : vv_slice_of(table->keep->bytes, table->keep->len);
     if (st == VV_OK && table->shard >= cat->opt.shard_count)
         st = vv_fail(err, VV_CORRUPT, "table '%s' lies on shard %u of %u", table->name,
                      table->shard, cat->opt.shard_count);
@@ -69,10 +73,12 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
                      table->name, table->tenant, table->id);
     if (st != VV_OK) {
         vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table));
+        vv_free(table->keep);
         vv_free(table);
         return st;
     }
     atomic_init(&table->refs, 1);
+    cat_count_keep(cat, table);
     cat_map_add(&cat->map, table);
     return VV_OK;
 }

@@ -40,7 +40,8 @@ void cat_close(catalog *cat)
 {
     if (cat == NULL)
         return;
-    vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, cat->map.count * sizeof(cat_table));
+    vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX,
+                      cat->map.count * sizeof(cat_table) + cat->keep_size);
     cat_map_fini(&cat->map);
     vv_mutex_fini(&cat->ddl_lock);
     vv_mutex_fini(&cat->map_lock);
@@ -59,6 +60,7 @@ void cat_table_unref(cat_table *table)
     cat_extra *extra = atomic_load_explicit(&table->extra, memory_order_acquire);
     if (extra != NULL)
         extra->destroy(extra);
+    vv_free(table->keep);
     vv_free(table);
 }
 
@@ -118,6 +120,7 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
         .future_ns = table->future_ns,
         .no_rollups = table->no_rollups,
         .rollup_retention_ns = {table->rollup_retention_ns[0], table->rollup_retention_ns[1]},
+        .keep_bytes = table->keep_bytes,
         .retention_bytes = table->retention_bytes,
         .message_size_max = table->message_size_max,
         .producer_retention_ns = table->producer_retention_ns,
@@ -224,8 +227,9 @@ static void forget(catalog *cat, cat_table *table)
 {
     vv_mutex_lock(&cat->map_lock);
     cat_map_remove(&cat->map, table);
+    cat->keep_size -= cat_keep_size(table);
     vv_mutex_unlock(&cat->map_lock);
-    vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table));
+    vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table) + cat_keep_size(table));
     cat_table_unref(table);
 }
 
@@ -289,7 +293,7 @@ static vv_status check_series(const vv_table_options *opt, vv_error *err)
                            "than out_of_order_ns, which is %lld",
                            tiers[i], (long long)late);
     }
-    return VV_OK;
+    return cat_keep_check(opt, late, err);
 }
 
 static vv_status check_stream_options(const vv_table_options *opt, vv_error *err)
@@ -338,7 +342,7 @@ static vv_status check_options(const catalog *cat, const vv_table_options *opt, 
         return vv_fail(err, VV_INVALID,
                        "%u partitions: each lies on a shard of its own, and the store has %u",
                        opt->partitions, cat->opt.shard_count);
-    return opt->kind == VV_TABLE_SERIES ? check_series(opt, err) : VV_OK;
+    return opt->kind == VV_TABLE_SERIES ? check_series(opt, err) : cat_keep_check(opt, 0, err);
 }
 
 /* All tables of a tenant share a shard, so that its transactions span them. */
@@ -434,6 +438,10 @@ static vv_status create_new(catalog *cat, const char *tenant, const char *name,
         return vv_fail(err, VV_BUSY, "memory_limit is reached: no room for another table");
     cat_table *table = new_table(cat, tenant, name, opt, slot);
     vv_status st = table == NULL ? vv_fail(err, VV_NO_MEMORY, "no memory") : VV_OK;
+    if (st == VV_OK)
+        st = cat_keep_make(opt->keep_rules, opt->keep_rule_count, &table->keep, err);
+    if (st == VV_OK && table->keep != NULL)
+        table->keep_bytes = vv_slice_of(table->keep->bytes, table->keep->len);
     vv_mutex_lock(&cat->map_lock);
     if (st == VV_OK)
         st = cat_map_reserve(&cat->map, err);
@@ -447,6 +455,7 @@ static vv_status create_new(catalog *cat, const char *tenant, const char *name,
     VV_POINT("catalog.after_create_entry");
     table->state = is_beside_catalog(table) ? CAT_READY : CAT_CREATING;
     vv_mutex_lock(&cat->map_lock);
+    cat_count_keep(cat, table);
     cat_map_add(&cat->map, table);
     vv_mutex_unlock(&cat->map_lock);
     if (table->state == CAT_CREATING)

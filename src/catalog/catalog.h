@@ -26,7 +26,7 @@
 #include "base/budget.h"
 #include "base/clock.h"
 #include "engine/engine.h"
-#include "varve/db.h"
+#include "varve/series.h"
 
 /* Table ids that no user's table gets. Frozen: on disk. */
 #define CAT_TABLE_SYSTEM 1u        /* of every shard: OPEN records, producers, time marks */
@@ -65,6 +65,16 @@ typedef struct cat_extra {
     void (*destroy)(struct cat_extra *extra);
 } cat_extra;
 
+#define CAT_KEEP_MAX 4096u /* bytes of the rules of a table */
+
+/* Which series of a table are kept for how long: cat_keep.c. One block. */
+typedef struct cat_keep {
+    uint32_t count;
+    vv_keep_rule rule[VV_KEEP_RULES_MAX]; /* their texts lie in bytes */
+    size_t len;
+    uint8_t bytes[]; /* as in the record */
+} cat_keep;
+
 #define CAT_OUT_OF_ORDER_DEFAULT_NS (INT64_C(3600) * 1000000000)
 #define CAT_FUTURE_DEFAULT_NS (INT64_C(86400) * 1000000000)
 #define CAT_MESSAGE_DEFAULT (12u * 1024 * 1024) /* VV_STREAM_MESSAGE_MAX */
@@ -95,6 +105,8 @@ typedef struct cat_table {
     int64_t future_ns;
     bool no_rollups;
     int64_t rollup_retention_ns[2]; /* as in the options */
+    vv_slice keep_bytes;            /* rules as in the record; of len 0: there are none */
+    cat_keep *keep;                 /* the same, in the table's own memory; NULL: none */
     uint64_t retention_bytes;       /* of a stream table, like the next three; 0: none */
     uint64_t message_size_max;
     int64_t producer_retention_ns;
@@ -130,14 +142,27 @@ static inline bool cat_table_is_on(const cat_table *table, uint32_t shard)
     return partition < table->partition_count;
 }
 
-/* How long a series table keeps its minutes (0) and hours (1); 0: for ever. */
-static inline int64_t cat_rollup_retention(const cat_table *table, unsigned tier)
+/* How long a series table keeps minutes (0) and hours (1) of a series whose samples it keeps for
+ * samples_ns; 0: for ever. */
+static inline int64_t cat_rollup_retention_of(const cat_table *table, unsigned tier,
+                                              int64_t samples_ns)
 {
     int64_t ns = table->rollup_retention_ns[tier];
     if (ns == 0)
-        return table->retention_ns;
+        return samples_ns;
     return ns == INT64_MAX ? 0 : ns;
 }
+
+/* The same of series that no rule fits. */
+static inline int64_t cat_rollup_retention(const cat_table *table, unsigned tier)
+{
+    return cat_rollup_retention_of(table, tier, table->retention_ns);
+}
+
+/* Of all series of the table, the longest that samples are kept; 0: for ever. */
+int64_t cat_keep_longest(const cat_table *table);
+/* Likewise the shortest; 0: all of them for ever. */
+int64_t cat_keep_shortest(const cat_table *table);
 
 /** Whether a series table keeps rollups. */
 static inline bool cat_has_rollups(const cat_table *table)

@@ -48,8 +48,8 @@ vv_status db_series_parse_record(uint64_t id, vv_slice value, vv_sample_type *ty
 }
 
 /* An entry of its record; its parts are still to come. */
-static vv_status parse_record(vv_db *db, uint64_t id, vv_slice value, db_series_entry **out,
-                              vv_error *err)
+static vv_status parse_record(db_series *s, const cat_table *cat, uint64_t id, vv_slice value,
+                              db_series_entry **out, vv_error *err)
 {
     vv_sample_type type = VV_F64;
     int64_t created_ns = 0;
@@ -57,7 +57,8 @@ static vv_status parse_record(vv_db *db, uint64_t id, vv_slice value, db_series_
     vv_status st = db_series_parse_record(id, value, &type, &created_ns, &canonical, err);
     if (st != VV_OK)
         return st;
-    db_series_entry *e = db_series_entry_new(db, canonical, type, id);
+    int64_t keep_ns = db_series_keep_of(s->keep, cat, canonical);
+    db_series_entry *e = db_series_entry_new(s->db, canonical, type, id, keep_ns);
     if (e == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
     e->created_ns = created_ns;
@@ -116,7 +117,7 @@ static vv_status read_parts(vv_table *table, const vv_snapshot *at, db_series_en
     return st;
 }
 
-static vv_status read_record(vv_table *part, const vv_snapshot *at, uint64_t id,
+static vv_status read_record(db_series *s, vv_table *part, const vv_snapshot *at, uint64_t id,
                              db_series_entry **out, vv_error *err)
 {
     uint8_t key[9];
@@ -125,7 +126,7 @@ static vv_status read_record(vv_table *part, const vv_snapshot *at, uint64_t id,
     vv_status st = vv_get(part, at, vv_slice_of(key, sizeof key), &value, err);
     if (st != VV_OK)
         return st;
-    st = parse_record(part->db, id, value.data, out, err);
+    st = parse_record(s, part->cat, id, value.data, out, err);
     vv_value_release(&value);
     return st;
 }
@@ -141,12 +142,12 @@ static bool is_gone(vv_table *part, uint64_t id)
     return st == VV_NOT_FOUND;
 }
 
-static vv_status read_entry(vv_table *whole, const vv_snapshot *at, uint64_t id,
+static vv_status read_entry(db_series *s, vv_table *whole, const vv_snapshot *at, uint64_t id,
                             db_series_entry **out, vv_error *err)
 {
     vv_table part = db_series_part_at(whole, id);
     db_series_entry *e = NULL;
-    vv_status st = read_record(&part, at, id, &e, err);
+    vv_status st = read_record(s, &part, at, id, &e, err);
     if (st == VV_OK)
         st = read_parts(&part, at, e, err);
     if (st == VV_OK)
@@ -176,10 +177,10 @@ vv_status db_series_load(db_series *s, vv_table *table, const vv_snapshot *at, u
     *out = there;
     if (there != NULL)
         return VV_OK;
-    vv_status st = read_entry(table, NULL, id, &e, err); /* as it is now it does for then, too */
+    vv_status st = read_entry(s, table, NULL, id, &e, err); /* as it is now it does for then, too */
     bool is_now = st != VV_NOT_FOUND;
     if (!is_now && at != NULL)
-        st = read_entry(table, at, id, &e, err); /* it was dropped since */
+        st = read_entry(s, table, at, id, &e, err); /* it was dropped since */
     if (st != VV_OK)
         return st;
     vv_mutex_lock(&s->lock);
@@ -231,6 +232,7 @@ static void destroy(cat_extra *extra)
     db_series *s = (db_series *)extra;
     db_series_cache_fini(s);
     db_series_dirty_fini(&s->roll.dirty);
+    db_series_keep_close(s->keep);
     vv_cond_fini(&s->idle);
     vv_mutex_fini(&s->lock);
     vv_free(s);
@@ -253,6 +255,8 @@ static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
     vv_mutex_init(&s->lock, VV_RANK_LEAF);
     vv_cond_init(&s->idle);
     vv_status st = db_series_cache_init(s, err);
+    if (st == VV_OK)
+        st = db_series_keep_open(table->cat, &s->keep, err);
     if (st == VV_OK)
         st = db_series_count_open(s, table, err);
     if (st != VV_OK) {

@@ -22,17 +22,21 @@
 
 /* Times that the table takes now. */
 typedef struct bounds {
-    int64_t low;
+    int64_t now;
     int64_t high;
 } bounds;
 
 static bounds bounds_now(const vv_table *table)
 {
-    int64_t now = vv_clock_wall(table->db->env->clock);
-    bounds b = {.low = db_series_oldest(table, now)};
-    if (__builtin_add_overflow(now, table->cat->future_ns, &b.high))
+    bounds b = {.now = vv_clock_wall(table->db->env->clock)};
+    if (__builtin_add_overflow(b.now, table->cat->future_ns, &b.high))
         b.high = INT64_MAX;
     return b;
+}
+
+static int64_t low_of(const bounds *b, const db_series_slot *slot)
+{
+    return db_series_oldest(slot->retention_ns, b->now);
 }
 
 static void refuse(vv_samples *s, uint64_t count, const char *why, vv_slice canonical)
@@ -84,7 +88,8 @@ static void plan_slot(vv_samples *s, db_series_slot *slot, const bounds *b)
     VV_REQUIRES(s->series->lock)
 {
     db_series_entry *e = slot->entry;
-    int64_t first = slot->first > b->low ? slot->first : b->low;
+    int64_t low = low_of(b, slot);
+    int64_t first = slot->first > low ? slot->first : low;
     int64_t last = slot->last < b->high ? slot->last : b->high;
     slot->place =
         (db_series_place){.own = slot->count * (uint64_t)SERIES_SAMPLE_WEIGHT + slot->text,
@@ -106,7 +111,7 @@ static void plan_slot(vv_samples *s, db_series_slot *slot, const bounds *b)
 
 static bool is_wanted(const db_series_slot *slot, const bounds *b)
 {
-    return !slot->is_refused && slot->last >= b->low && slot->first <= b->high;
+    return !slot->is_refused && slot->last >= low_of(b, slot) && slot->first <= b->high;
 }
 
 /* All slots at once from the cache; false when one is not there or is being dropped. */
@@ -151,7 +156,8 @@ static vv_status create(vv_samples *s, db_series_slot *slot, vv_error *err)
 {
     db_series *series = s->series;
     db_series_tally *y = &series->tally[db_series_partition(&s->table, slot->hash)];
-    db_series_entry *e = db_series_entry_new(s->table.db, slot->canonical, slot->type, y->next_id);
+    db_series_entry *e = db_series_entry_new(s->table.db, slot->canonical, slot->type, y->next_id,
+                                             slot->retention_ns);
     if (e == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
     e->created_ns = vv_clock_wall(s->table.db->env->clock);
@@ -319,7 +325,7 @@ static vv_status add_bucket(vv_samples *s, const db_series_slot *slot, const ser
         return st;
     size_t len = db_series_data_key(slot->entry->id, class, bucket, key);
     return add_merge(s, key, len, ENGINE_SAMPLES, vv_buf_slice(&s->operand),
-                     db_series_expiry(class, bucket, s->table.cat->retention_ns), err);
+                     db_series_expiry(class, bucket, slot->retention_ns), err);
 }
 
 /* Up to which index the samples from `from` on lie in one bucket of a class, within a part. */
@@ -354,7 +360,8 @@ static void note_newest(db_series_slot *slot, const series_samples *in)
 /* Leave out what the table's bounds refuse. */
 static void clip(vv_samples *s, const db_series_slot *slot, const bounds *b, series_samples *in)
 {
-    uint32_t from = in->time[0] >= b->low ? 0 : series_samples_find(in, b->low);
+    int64_t low = low_of(b, slot);
+    uint32_t from = in->time[0] >= low ? 0 : series_samples_find(in, low);
     uint32_t to = in->count;
     if (in->time[to - 1] > b->high)
         to = b->high == INT64_MAX ? to : series_samples_find(in, b->high + 1);
@@ -397,7 +404,7 @@ static vv_status add_full(vv_samples *s, db_series_slot *slot, uint32_t part, un
     unsigned finer = db_series_finer[class];
     size_t len = db_series_bucket_key(DB_SERIES_FULL, e->id, class, bucket, key);
     vv_status st = add(s, ENGINE_PUT, key, len, vv_slice_of(NULL, 0),
-                       db_series_expiry(class, bucket, s->table.cat->retention_ns), err);
+                       db_series_expiry(class, bucket, slot->retention_ns), err);
     vv_mutex_lock(&s->series->lock);
     bool is_logged = (e->logged_overflow >> finer & 1) != 0;
     vv_mutex_unlock(&s->series->lock);
@@ -553,8 +560,8 @@ static vv_status encode(vv_samples *s, const bounds *b, vv_error *err)
             st = encode_slot(s, slot, b, err);
         else if (!slot->is_refused)
             refuse(s, slot->count,
-                   slot->last < b->low ? "a sample is older than the retention"
-                                       : "a sample lies too far in the future",
+                   slot->last < low_of(b, slot) ? "a sample is older than the retention"
+                                                : "a sample lies too far in the future",
                    slot->canonical);
     }
     return st == VV_OK ? end_shares(s, err) : st;

@@ -31,13 +31,14 @@ static size_t entry_bytes(const db_series_entry *e)
 
 /* Every entry counts, also those that are not cached, or not any more. */
 db_series_entry *db_series_entry_new(vv_db *db, vv_slice canonical, vv_sample_type type,
-                                     uint64_t id)
+                                     uint64_t id, int64_t retention_ns)
 {
     db_series_entry *e = vv_alloc(sizeof *e + canonical.len);
     if (e == NULL)
         return NULL;
     *e = (db_series_entry){.id = id,
                            .hash = vv_hash64(canonical.data, canonical.len),
+                           .retention_ns = retention_ns,
                            .type = type,
                            .canonical_len = (uint32_t)canonical.len,
                            .newest = INT64_MIN,

@@ -90,7 +90,7 @@ static vv_status erase_part(deletion *d, const db_series_entry *e, unsigned clas
     if (b->status != VV_OK || d->operand.status != VV_OK)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a deletion");
     return add(d, ENGINE_MERGE, key, len, vv_buf_slice(b),
-               db_series_expiry(class, bucket, d->table->cat->retention_ns), err);
+               db_series_expiry(class, bucket, e->retention_ns), err);
 }
 
 /* The buckets of one part of a series. */

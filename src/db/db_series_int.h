@@ -122,12 +122,13 @@ typedef struct db_series_latest {
     uint32_t quality;
 } db_series_latest;
 
-/* One series. Labels and type are fixed; the rest is under db_series.lock, but that a part once
- * there does not change. */
+/* One series. Labels, type and retention are fixed; the rest is under db_series.lock, but that a
+ * part once there does not change. */
 typedef struct db_series_entry {
     uint64_t id;
     uint64_t hash;
     int64_t created_ns;
+    int64_t retention_ns; /* of its samples; 0: for ever */
     vv_sample_type type;
     uint32_t canonical_len;
     uint32_t refs;      /* one of the cache while is_cached */
@@ -211,10 +212,13 @@ typedef struct db_series_tally {
     uint64_t counted; /* ... so many are series */
 } db_series_tally;
 
+typedef struct db_series_keep db_series_keep;
+
 /* Of one table. */
 typedef struct db_series {
     cat_extra extra; /* first: the catalog destroys it */
     vv_db *db;
+    db_series_keep *keep;      /* rules of retention; NULL: there are none */
     vv_mutex lock;             /* rank VV_RANK_LEAF */
     vv_cond idle;              /* an append of a series that is dropped was done */
     db_series_entry **by_hash; /* bucket_count chains; under lock, like all below */
@@ -256,6 +260,17 @@ VV_MUST_CHECK vv_status db_series_of(vv_table *table, db_series **out, vv_error 
 VV_MUST_CHECK vv_status db_series_tenant_count(vv_db *db, const char *tenant, uint64_t *out,
                                                vv_error *err) VV_REQUIRES(db->series_lock);
 
+/* ---- db_series_keep.c: how long samples are kept ---- */
+
+/* The table's rules, borrowed. Gives *out: db_series_keep_close; NULL where there are none. */
+VV_MUST_CHECK vv_status db_series_keep_open(const cat_table *cat, db_series_keep **out,
+                                            vv_error *err);
+void db_series_keep_close(db_series_keep *k); /* accepts NULL */
+/* Of a series with these labels; 0: for ever. No lock of rank VV_RANK_LEAF is held. */
+int64_t db_series_keep_of(db_series_keep *k, const cat_table *cat, vv_slice canonical);
+/* The first time within a retention; the lowest there is without one. */
+int64_t db_series_oldest(int64_t retention_ns, int64_t now_ns);
+
 /* ---- db_series_cache.c ---- */
 
 VV_MUST_CHECK vv_status db_series_cache_init(db_series *s, vv_error *err);
@@ -264,7 +279,7 @@ void db_series_cache_fini(db_series *s); /* accepts one whose init failed */
 void db_series_cache_trim(vv_db *db);
 bool db_series_cache_is_over(vv_db *db);
 db_series_entry *db_series_entry_new(vv_db *db, vv_slice canonical, vv_sample_type type,
-                                     uint64_t id);
+                                     uint64_t id, int64_t retention_ns);
 /* From the cache, with a reference; NULL. */
 db_series_entry *db_series_find(db_series *s, uint64_t hash, vv_slice canonical)
     VV_REQUIRES(s->lock);
@@ -393,8 +408,6 @@ VV_MUST_CHECK vv_status db_series_reader_take(const db_series_reader *r,
 VV_MUST_CHECK vv_status db_series_reader_last(db_series_reader *r, const db_series_entry *e,
                                               int64_t first, int64_t last, series_columns *out,
                                               vv_error *err);
-/* The first time within the retention; the lowest there is without one. */
-int64_t db_series_oldest(const vv_table *table, int64_t now_ns);
 
 /* Inside the reader: the levels of the part entered, if it has several. */
 void db_series_levels_enter(db_series_reader *r);

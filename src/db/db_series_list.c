@@ -69,8 +69,8 @@ typedef struct seeker {
     series_columns columns;
     int (*each)(void *ctx, const vv_series_info *series, const vv_sample *sample);
     void *ctx;
-    int64_t oldest; /* older ones have passed the retention */
-    bool is_over;   /* each() wants no more */
+    int64_t now_ns;
+    bool is_over; /* each() wants no more */
 } seeker;
 
 static void sample_of(const db_series_entry *e, int64_t time_ns, uint64_t bits, uint32_t quality,
@@ -172,7 +172,7 @@ static vv_status tell_latest(seeker *k, db_series_entry *e, vv_error *err)
     vv_status st = VV_OK;
     if (!recall(k, e, &sample, &is_empty))
         st = read_latest(k, e, &sample, &is_empty, err);
-    if (st != VV_OK || is_empty || sample.time_ns < k->oldest)
+    if (st != VV_OK || is_empty || sample.time_ns < db_series_oldest(e->retention_ns, k->now_ns))
         return st;
     info_of(e, labels, &info);
     k->is_over = k->each(k->ctx, &info, &sample) != 0;
@@ -224,7 +224,7 @@ vv_status vv_series_latest(vv_table *table, const vv_matcher *matchers, size_t c
     if (st == VV_OK)
         st = db_selection_find(&sel, err);
     series_columns_init(&k.columns);
-    k.oldest = db_series_oldest(table, vv_clock_wall(table->db->env->clock));
+    k.now_ns = vv_clock_wall(table->db->env->clock);
     if (st == VV_OK)
         st = tell_all(&k, &sel, err);
     db_series_reader_close(&k.reader);

@@ -29,18 +29,34 @@ static vv_status check(const vv_series_query *q, vv_error *err)
     return db_series_window_check(q, err);
 }
 
-/* The range with both ends inside it, within the retention. */
+/* Where the range begins of series whose samples are kept for so long. */
+static void clip(vv_series_cursor *c, int64_t keep_ns)
+{
+    int64_t oldest = db_series_oldest(keep_ns, c->now_ns);
+    c->raw_first = oldest;
+    if (c->has_tier) {
+        int64_t rows_ns = cat_rollup_retention_of(c->table.cat, c->tier, keep_ns);
+        c->tier_first = db_series_oldest(rows_ns, c->now_ns);
+        oldest = c->tier_first < oldest ? c->tier_first : oldest;
+    }
+    c->first = c->q.start_ns > oldest ? c->q.start_ns : oldest;
+}
+
+void db_series_query_enter(vv_series_cursor *c, const db_series_entry *e)
+{
+    c->entry = e;
+    clip(c, e->retention_ns);
+}
+
+/* The range with both ends inside it, within the longest retention. */
 static void set_range(vv_series_cursor *c, vv_table *table)
 {
-    int64_t now =
+    c->now_ns =
         c->q.snapshot != NULL ? c->q.snapshot->time_ns : vv_clock_wall(table->db->env->clock);
-    int64_t oldest = db_series_oldest(table, now);
-    c->raw_first = oldest;
-    db_series_tier_choose(c, now);
-    if (c->has_tier && c->tier_first < oldest)
-        oldest = c->tier_first;
-    c->is_empty = c->q.end_ns <= c->q.start_ns || c->q.end_ns <= oldest;
-    c->first = c->q.start_ns > oldest ? c->q.start_ns : oldest;
+    db_series_tier_choose(c);
+    clip(c, cat_keep_longest(table->cat));
+    c->range_first = c->first;
+    c->is_empty = c->q.end_ns <= c->first;
     c->last = c->is_empty ? c->first : c->q.end_ns - 1;
     if (VV_BUG(83) && !c->is_empty) /* the end of a range is in it */
         c->last = c->q.end_ns;
@@ -323,7 +339,7 @@ static vv_status count_down(vv_series_cursor *c, size_t n, vv_error *err)
 
 static void begin_series(vv_series_cursor *c)
 {
-    c->entry = c->set.entry[c->next++];
+    db_series_query_enter(c, c->set.entry[c->next++]);
     db_series_query_labels(c, db_series_labels(c->entry));
     db_series_reader_begin(&c->reader, c->entry, c->first, c->last);
     c->has_piece = false;

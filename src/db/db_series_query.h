@@ -25,9 +25,11 @@ struct vv_series_cursor {
     db_series *series;
     vv_snapshot *own; /* NULL: the caller's is read */
     const vv_snapshot *at;
-    vv_series_query q; /* without what it borrows */
-    vv_arena names;    /* of group_by */
-    int64_t first;     /* the range, both ends inside, clipped to the retention */
+    vv_series_query q;   /* without what it borrows */
+    vv_arena names;      /* of group_by */
+    int64_t now_ns;      /* at the moment that is read */
+    int64_t range_first; /* the range begins here, clipped to the longest retention */
+    int64_t first;       /* of the series being read: both ends inside, first behind last: empty */
     int64_t last;
     bool is_empty;
     uint64_t samples_left;
@@ -60,7 +62,7 @@ struct vv_series_cursor {
     /* Of rollups: db_series_tier.c. */
     bool has_tier; /* rows of `tier` may answer */
     unsigned tier;
-    int64_t tier_first;         /* they are kept from here on */
+    int64_t tier_first;         /* of the series being read they are kept from here on */
     int64_t raw_first;          /* samples are */
     db_series_tier_at *tier_at; /* [partition_count]; NULL until a series needs it */
     vv_cursor *rows_at;         /* those of the series' partition */
@@ -75,6 +77,8 @@ VV_MUST_CHECK vv_status db_series_query_hold(vv_series_cursor *c, const series_w
                                              vv_error *err);
 /* Leave out what is not good of columns from an index on. */
 void db_series_keep_good(series_columns *c, uint32_t from);
+/* Begin with a series: c->entry, and what of the range lies in its retention. */
+void db_series_query_enter(vv_series_cursor *c, const db_series_entry *e);
 /* Labels of an entry into c->labels. */
 void db_series_query_labels(vv_series_cursor *c, vv_slice canonical);
 
@@ -94,7 +98,7 @@ void db_series_group_sort(vv_series_cursor *c);
 /* ---- db_series_tier.c ---- */
 
 /* Can rows answer the query, and which? */
-void db_series_tier_choose(vv_series_cursor *c, int64_t now_ns);
+void db_series_tier_choose(vv_series_cursor *c);
 void db_series_tier_close(vv_series_cursor *c);
 /* As db_series_read_raw of the whole range, by rows where there are some. */
 VV_MUST_CHECK vv_status db_series_tier_read(vv_series_cursor *c, series_window *w, vv_error *err);

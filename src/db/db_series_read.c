@@ -13,15 +13,6 @@
 #include "base/point.h"
 #include "db/db_series_int.h"
 
-int64_t db_series_oldest(const vv_table *table, int64_t now_ns)
-{
-    int64_t at;
-    if (table->cat->retention_ns == 0 ||
-        __builtin_sub_overflow(now_ns, table->cat->retention_ns, &at))
-        return INT64_MIN;
-    return at;
-}
-
 vv_status db_series_open_cursor(const db_series_reader *r, vv_cursor **at, vv_error *err)
 {
     static const uint8_t kind = DB_SERIES_DATA;

@@ -117,7 +117,7 @@ static vv_status advance_entry(db_roll_job *j, db_series_entry *e, vv_error *err
         st = find_newest(j, e, err);
     vv_mutex_lock(&j->series->lock);
     j->now_ns = vv_clock_wall(j->db->env->clock);
-    int64_t bound = db_series_roll_bound(j->table->cat, e->newest, j->now_ns);
+    int64_t bound = db_series_roll_bound(j->table->cat, e->retention_ns, e->newest, j->now_ns);
     bool is_done = bound <= e->roll_done;
     vv_mutex_unlock(&j->series->lock);
     if (st != VV_OK || is_done)
@@ -290,8 +290,9 @@ static void time_pass(db_roll_job *j)
     int64_t every = PASS_NS;
     if (r->pass_at_ns != 0 && now < r->pass_at_ns)
         return;
-    if (j->table->cat->retention_ns > 0 && j->table->cat->retention_ns / 8 < every)
-        every = j->table->cat->retention_ns / 8;
+    int64_t keep_ns = cat_keep_shortest(j->table->cat);
+    if (keep_ns > 0 && keep_ns / 8 < every)
+        every = keep_ns / 8;
     r->wants_pass = true;
     r->wants_walk |= r->pass_at_ns == 0;
     r->pass_at_ns = now + (every > LOOK_NS ? every : LOOK_NS);

@@ -81,16 +81,16 @@ vv_status db_series_rolled_read(vv_table *table, const vv_snapshot *at, db_serie
     return st;
 }
 
-int64_t db_series_roll_bound(const cat_table *cat, int64_t newest, int64_t now_ns)
+int64_t db_series_roll_bound(const cat_table *cat, int64_t keep_ns, int64_t newest, int64_t now_ns)
 {
-    int64_t unit = cat->retention_ns > 0 && cat->retention_ns < SHORT_RETENTION ? HOUR : SERIES_DAY;
+    int64_t unit = keep_ns > 0 && keep_ns < SHORT_RETENTION ? HOUR : SERIES_DAY;
     int64_t t;
     int64_t old;
     if (newest == INT64_MIN || __builtin_sub_overflow(newest, cat->out_of_order_ns, &t))
         t = INT64_MIN;
     /* Of a series that gets no samples any more the last go before they expire. */
-    if (newest != INT64_MIN && now_ns != INT64_MIN && cat->retention_ns > 0 &&
-        !__builtin_sub_overflow(now_ns, cat->retention_ns / 2, &old) && old > t)
+    if (newest != INT64_MIN && now_ns != INT64_MIN && keep_ns > 0 &&
+        !__builtin_sub_overflow(now_ns, keep_ns / 2, &old) && old > t)
         t = old;
     if (!cat_has_rollups(cat) || t < DB_SERIES_ROLL_MIN)
         return INT64_MIN;
@@ -124,7 +124,7 @@ void db_series_rollup_plan(db_series *s, const cat_table *cat, db_series_slot *s
         return;
     if (slot->rolled == INT64_MIN && e->roll_done == INT64_MIN && e->newest_known)
         e->roll_done = db_series_round_down(first, SERIES_DAY);
-    int64_t bound = db_series_roll_bound(cat, e->newest, INT64_MIN);
+    int64_t bound = db_series_roll_bound(cat, e->retention_ns, e->newest, INT64_MIN);
     if (!e->is_queued && bound > slot->rolled && bound > e->roll_done)
         db_series_roll_queue(s, e);
 }
@@ -289,7 +289,7 @@ static vv_status erase_part(vv_batch *batch, vv_table *table, const db_series_en
                             int64_t first, int64_t last, vv_error *err)
 {
     uint8_t key[DB_SERIES_DIRTY_KEY];
-    int64_t oldest = db_series_oldest(table, vv_clock_wall(table->db->env->clock));
+    int64_t oldest = db_series_oldest(e->retention_ns, vv_clock_wall(table->db->env->clock));
     size_t len = db_series_dirty_key(e->id, day, key);
     vv_status st = add(batch, ENGINE_PUT, table, key, len, vv_slice_of(NULL, 0), 0, err);
     if (st != VV_OK || db_series_bucket_begin(DB_SERIES_DAY_CLASS, day) >= oldest)

@@ -51,9 +51,9 @@ VV_MUST_CHECK vv_status db_series_rolled_get(vv_table *table, const vv_snapshot 
 /* The same into a new entry. */
 VV_MUST_CHECK vv_status db_series_rolled_read(vv_table *table, const vv_snapshot *at,
                                               db_series_entry *e, vv_error *err);
-/* Up to where a series may be rolled up whose newest sample is this. now_ns INT64_MIN: by the
- * samples alone. */
-int64_t db_series_roll_bound(const cat_table *cat, int64_t newest, int64_t now_ns);
+/* Up to where a series may be rolled up whose newest sample is this, and whose samples are kept for
+ * keep_ns. now_ns INT64_MIN: by the samples alone. */
+int64_t db_series_roll_bound(const cat_table *cat, int64_t keep_ns, int64_t newest, int64_t now_ns);
 
 /* ---- appends ---- */
 

@@ -104,7 +104,7 @@ static vv_status make_rows(db_roll_job *j, const db_series_entry *e, int64_t beg
                            vv_error *err)
 {
     struct db_rollup_work *w = j->work;
-    int64_t oldest = db_series_oldest(j->table, j->now_ns);
+    int64_t oldest = db_series_oldest(e->retention_ns, j->now_ns);
     vv_status st = read_samples(j, e, begin, end, err);
     if (st == VV_OK)
         st = keep_old(j, e, &w->minutes, oldest, err);
@@ -139,14 +139,16 @@ static vv_status add_rows(db_roll_job *j, vv_batch *batch, const db_series_entry
     if (rows == 0)
         return add(j, batch, ENGINE_DELETE, key, len, vv_slice_of(NULL, 0), 0, err);
     vv_buf_reset(&j->work->out);
-    if (cat->retention_ns == 0 && (samples < DAY_MIN || samples < (uint64_t)RAW_BELOW * rows))
+    if (e->retention_ns == 0 && (samples < DAY_MIN || samples < (uint64_t)RAW_BELOW * rows))
         series_day_encode_raw(d, &j->work->out);
     else
         series_day_encode(d, j->work->codec, &j->work->out);
     if (j->work->out.status != VV_OK)
         return no_memory(err);
     return add(j, batch, ENGINE_PUT, key, len, vv_buf_slice(&j->work->out),
-               db_series_expiry(DB_SERIES_DAY_CLASS, day, cat_rollup_retention(cat, d->tier)), err);
+               db_series_expiry(DB_SERIES_DAY_CLASS, day,
+                                cat_rollup_retention_of(cat, d->tier, e->retention_ns)),
+               err);
 }
 
 /* Take the day's mark away if it is as it was. *was_marked: it was there. */

@@ -200,9 +200,11 @@ static vv_status add_slot(vv_samples *s, uint64_t hash, vv_slice canonical, vv_s
     vv_slice copy = vv_arena_dup(&s->labels, canonical);
     if (copy.data == NULL)
         return no_memory(err);
+    int64_t keep_ns = db_series_keep_of(s->series->keep, s->table.cat, copy);
     *out = s->slot_count++;
     s->slot[*out] = (db_series_slot){.hash = hash,
                                      .canonical = copy,
+                                     .retention_ns = keep_ns,
                                      .type = type,
                                      .first_run = DB_SLOT_NONE,
                                      .last_run = DB_SLOT_NONE};

@@ -21,6 +21,7 @@ typedef struct db_series_run {
 struct db_series_slot {
     uint64_t hash;
     vv_slice canonical;     /* in vv_samples.labels */
+    int64_t retention_ns;   /* of the series; 0: for ever */
     db_series_entry *entry; /* a reference; NULL: not looked up yet */
     vv_sample_type type;
     uint32_t first_run; /* DB_SLOT_NONE: it has no samples */

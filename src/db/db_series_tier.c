@@ -40,7 +40,7 @@ static bool takes(vv_aggregate a)
     return false;
 }
 
-void db_series_tier_choose(vv_series_cursor *c, int64_t now_ns)
+void db_series_tier_choose(vv_series_cursor *c)
 {
     const vv_series_query *q = &c->q;
     const cat_table *cat = c->table.cat;
@@ -53,9 +53,6 @@ void db_series_tier_choose(vv_series_cursor *c, int64_t now_ns)
         c->has_tier = q->step_ns % span == 0 && (q->step_ns == 0 || q->offset_ns % span == 0);
         c->tier = tier;
     }
-    int64_t keep = cat_rollup_retention(cat, c->tier);
-    if (keep == 0 || __builtin_sub_overflow(now_ns, keep, &c->tier_first))
-        c->tier_first = INT64_MIN;
 }
 
 void db_series_tier_close(vv_series_cursor *c)

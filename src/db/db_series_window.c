@@ -22,12 +22,18 @@ static bool leans_back(const vv_series_query *q)
            q->aggregate == VV_AGG_TIME_AVG_STEP || q->aggregate == VV_AGG_TIME_AVG_LINEAR;
 }
 
+/* Where windows begin: for the series of a group at one time, so that their points meet. */
+static int64_t windows_start(const vv_series_cursor *c)
+{
+    return c->q.is_grouped ? c->range_first : c->first;
+}
+
 static series_window_options window_options(const vv_series_cursor *c)
 {
     const vv_series_query *q = &c->q;
     return (series_window_options){.aggregate = (series_aggregate)q->aggregate,
                                    .percentile = q->percentile,
-                                   .start = c->first,
+                                   .start = windows_start(c),
                                    .end = q->end_ns,
                                    .step = q->step_ns,
                                    .offset = q->offset_ns,
@@ -79,7 +85,7 @@ static vv_status read_before(vv_series_cursor *c, vv_error *err)
 {
     series_columns_clear(&c->columns);
     int64_t last = c->first;
-    int64_t oldest = db_series_oldest(&c->table, c->at->time_ns);
+    int64_t oldest = db_series_oldest(c->entry->retention_ns, c->at->time_ns);
     while (last > oldest) {
         uint32_t from = c->columns.count;
         vv_status st =
@@ -175,7 +181,7 @@ static vv_status make_windows(vv_series_cursor *c, series_points *out, vv_error 
     series_window w;
     series_window_options opt = window_options(c);
     vv_status st = check_type(c, err);
-    if (st != VV_OK)
+    if (st != VV_OK || c->first > c->last) /* all of the range has expired */
         return st;
     series_window_init(&w, &opt, out);
     w.columns = c->decoded; /* the memory of the series before */
@@ -279,7 +285,7 @@ static vv_status fill(vv_series_cursor *c, vv_error *err)
     series_fill_options opt = {.fill = (series_fill)q->fill,
                                .value = q->fill_value,
                                .max_gap = q->max_gap_ns,
-                               .start = c->first,
+                               .start = windows_start(c),
                                .end = q->end_ns,
                                .step = q->step_ns,
                                .offset = q->offset_ns,
@@ -377,7 +383,7 @@ static vv_status next_group(vv_series_cursor *c, vv_error *err)
     series_across_init(&across, (series_aggregate)c->q.across);
     while (st == VV_OK && c->next < c->set.count &&
            compare_groups(c, first, c->set.entry[c->next]) == 0) {
-        c->entry = c->set.entry[c->next++];
+        db_series_query_enter(c, c->set.entry[c->next++]);
         series_points_clear(&c->single);
         st = make_windows(c, &c->single, err);
         if (st == VV_OK)
@@ -402,7 +408,7 @@ vv_status db_series_window_next(vv_series_cursor *c, vv_error *err)
         if (c->q.is_grouped) {
             st = next_group(c, err);
         } else {
-            c->entry = c->set.entry[c->next++];
+            db_series_query_enter(c, c->set.entry[c->next++]);
             db_series_query_labels(c, db_series_labels(c->entry));
             st = c->q.aggregate == VV_AGG_NONE ? make_points(c, &c->points, err)
                                                : make_windows(c, &c->points, err);

@@ -108,7 +108,9 @@ static void identify(const cat_table *cat, vv_table_info *out)
         .retention_bytes = cat->retention_bytes,
         .message_size_max = cat->message_size_max,
         .producer_retention_ns = cat->producer_retention_ns,
-        .producers_max = cat->producers_max};
+        .producers_max = cat->producers_max,
+        .keep_rules = cat->keep == NULL ? NULL : cat->keep->rule,
+        .keep_rule_count = cat->keep == NULL ? 0 : cat->keep->count};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);
