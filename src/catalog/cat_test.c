@@ -151,6 +151,49 @@ static void a_record_with_partitions_says_so(void **state)
     assert_int_equal(back.partition_count, 1);
 }
 
+/* Rules stand behind the options, up to the end. */
+static void a_record_with_rules_has_these_bytes(void **state)
+{
+    (void)state;
+    static const uint8_t tail[] = {'c', 2, 0, 7, 1, 'x', 1, 'y', 4, 0, 1, 'z', 0};
+    const vv_keep_rule rules[] = {
+        {{VV_MATCH_EQ, vv_slice_str("x"), vv_slice_str("y")}, 7},
+        {{VV_MATCH_PREFIX, vv_slice_str("z"), vv_slice_str("")}, 0},
+    };
+    uint8_t bytes[CAT_RECORD_MAX];
+    static cat_table back;
+    vv_error err = {0};
+    cat_table t = sample();
+    t.kind = VV_TABLE_SERIES;
+    t.index_id = 0;
+    t.out_of_order_ns = CAT_OUT_OF_ORDER_DEFAULT_NS;
+    t.future_ns = CAT_FUTURE_DEFAULT_NS;
+    assert_ok(cat_keep_make(rules, 2, &t.keep, &err), err);
+    t.keep_bytes = vv_slice_of(t.keep->bytes, t.keep->len);
+    size_t len = cat_record_encode(&t, bytes);
+    assert_int_equal(bytes[3], 2);
+    assert_memory_equal(bytes + len - sizeof tail, tail, sizeof tail);
+    assert_ok(cat_record_decode(vv_slice_of(bytes, len), &back, &err), err);
+    assert_true(vv_slice_eq(back.keep_bytes, t.keep_bytes));
+    vv_free(t.keep);
+    cat_keep *keep = NULL;
+    assert_ok(cat_keep_read(back.keep_bytes, &keep, &err), err);
+    assert_int_equal(keep->count, 2);
+    assert_true(keep->rule[0].retention_ns == 7 && keep->rule[1].match.op == VV_MATCH_PREFIX);
+    vv_free(keep);
+    for (size_t cut = 1; cut < sizeof tail; cut++)
+        assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len - cut), &back, NULL));
+    uint8_t *rule = bytes + len - sizeof tail + 1;
+    rule[0] = 17;
+    assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+    rule[0] = 2;
+    rule[1] = 5; /* no matcher */
+    assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+    rule[1] = 0;
+    bytes[2] = VV_TABLE_KV;
+    assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+}
+
 static void prop_no_changed_byte_is_taken_for_another_table(void **state)
 {
     (void)state;
@@ -186,7 +229,7 @@ static void what_a_newer_version_wrote_is_refused(void **state)
     bytes[0] = 2;
     assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
     bytes[0] = 1;
-    bytes[3] = 2;
+    bytes[3] = 4;
     assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
 }
 
@@ -429,6 +472,7 @@ int main(void)
         cmocka_unit_test(a_record_of_series_says_what_rollups_it_has),
         cmocka_unit_test(a_record_of_a_stream_says_what_it_keeps),
         cmocka_unit_test(a_record_with_partitions_says_so),
+        cmocka_unit_test(a_record_with_rules_has_these_bytes),
         cmocka_unit_test(prop_no_changed_byte_is_taken_for_another_table),
         cmocka_unit_test(what_a_newer_version_wrote_is_refused),
         cmocka_unit_test(names_are_checked),

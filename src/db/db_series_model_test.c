@@ -312,6 +312,9 @@ static vv_status work(vv_db *db, bool *acked, vv_error *err)
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     opt.kind = VV_TABLE_SERIES;
     opt.future_ns = INT64_MAX;
+    const vv_keep_rule rule = {{VV_MATCH_PREFIX, S("host"), S("b")}, INT64_MAX};
+    opt.keep_rules = &rule; /* so long that nothing goes */
+    opt.keep_rule_count = 1;
     opt.partitions = test_partitions;
     opt.if_not_exists = true;
     vv_status st = vv_table_create(db, "plant", "sensors", &opt, &t, err);

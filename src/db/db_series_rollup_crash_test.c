@@ -103,6 +103,9 @@ static vv_status work_a_little(vv_db *db, vv_error *err)
     opt.future_ns = INT64_MAX;
     opt.retention_ns = 50000 * DAY; /* kept for ever, so few samples would get no rows */
     opt.out_of_order_ns = MIN;
+    const vv_keep_rule rule = {{VV_MATCH_RE, S("host"), S("[b-d]")}, 40000 * DAY};
+    opt.keep_rules = &rule;
+    opt.keep_rule_count = 1;
     opt.partitions = test_partitions;
     opt.if_not_exists = true;
     vv_status st = vv_table_create(db, "plant", "sensors", &opt, &t, err);
