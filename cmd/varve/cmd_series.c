@@ -47,7 +47,7 @@ static const cmd_opt opts[] = {
 
 /* ---- what the options say ---- */
 
-static bool parse_matcher(const char *text, vv_matcher *out)
+bool series_parse_matcher(const char *text, vv_matcher *out)
 {
     static const struct {
         const char *sign;
@@ -106,7 +106,7 @@ static int read_options(series_job *j)
     j->type = VV_F64;
     j->match = (store_match){j->matchers, a->match.count};
     for (size_t i = 0; i < a->match.count; i++)
-        if (!parse_matcher(a->match.item[i], &j->matchers[i]))
+        if (!series_parse_matcher(a->match.item[i], &j->matchers[i]))
             return cmd_usage(j->ctx, "'%s' is no matcher: LABEL=VALUE", a->match.item[i]);
     if (a->from != NULL && !series_parse_time(vv_slice_str(a->from), &j->from))
         return cmd_usage(j->ctx, "'%s' is no time", a->from);

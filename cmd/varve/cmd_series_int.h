@@ -42,6 +42,8 @@ typedef struct series_job {
 
 /** The place of a word among those of a choice "a|b|c", from 0. */
 int series_place_of(const char *word, const char *choice);
+/** LABEL=VALUE, or with another sign; out borrows the text. False: it is none. */
+bool series_parse_matcher(const char *text, vv_matcher *out);
 /** A date, or nanoseconds since 1970. */
 bool series_parse_time(vv_slice text, int64_t *out);
 bool series_parse_number(vv_slice text, double *out);

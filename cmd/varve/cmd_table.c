@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "out.h"
+#include "cmd_series_int.h"
 #include "query/time_text.h"
 #include "store.h"
 
@@ -19,6 +19,7 @@ typedef struct args {
     int64_t future_ns;
     int64_t keep_minutes_ns;
     int64_t keep_hours_ns;
+    cmd_list keep_where;
     bool no_rollups;
     bool no_retention;
     bool if_not_exists;
@@ -42,6 +43,9 @@ static const cmd_opt opts[] = {
      "of create: shards that the keys are spread over; default 1: the tenant's alone"},
     {"keep", 0, CMD_DURATION, offsetof(args, keep_ns), "TIME",
      "of create, series and stream: how old samples and messages get; default: as old as they may"},
+    {"keep-where", 0, CMD_LIST, offsetof(args, keep_where), "MATCHER:TIME",
+     "of create, series: the same of series that fit, as LABEL=VALUE:7d; the first counts; 0: for "
+     "ever; may be repeated"},
     {"keep-size", 0, CMD_SIZE, offsetof(args, keep_bytes), "SIZE",
      "of create, stream: bytes of messages that each partition keeps; default: all"},
     {"late", 0, CMD_DURATION, offsetof(args, late_ns), "TIME",
@@ -60,13 +64,13 @@ static const cmd_opt opts[] = {
 };
 
 static const char *const columns[] = {
-    "tenant",          "table",           "kind",         "engine",  "id",
-    "shard",           "retention_ms",    "created",      "bytes",   "compression",
-    "value_threshold", "partitions",      "keep_ms",      "late_ms", "future_ms",
-    "rollups",         "keep_minutes_ms", "keep_hours_ms"};
+    "tenant",          "table",           "kind",          "engine",    "id",
+    "shard",           "retention_ms",    "created",       "bytes",     "compression",
+    "value_threshold", "partitions",      "keep_ms",       "late_ms",   "future_ms",
+    "rollups",         "keep_minutes_ms", "keep_hours_ms", "keep_where"};
 
 /* Those of series alone; nothing in tables of other kinds. */
-#define SERIES_COLUMNS 6
+#define SERIES_COLUMNS 7
 
 static void series_cells(const store_table_info *t, out_cell out[SERIES_COLUMNS])
 {
@@ -77,7 +81,8 @@ static void series_cells(const store_table_info *t, out_cell out[SERIES_COLUMNS]
                                             out_int(s->future_ns / VV_NS_PER_MS),
                                             out_bool(!s->no_rollups),
                                             out_int(s->keep_rollups_ns[0] / VV_NS_PER_MS),
-                                            out_int(s->keep_rollups_ns[1] / VV_NS_PER_MS)};
+                                            out_int(s->keep_rollups_ns[1] / VV_NS_PER_MS),
+                                            out_text(t->rules)};
     for (size_t i = 0; i < SERIES_COLUMNS; i++)
         out[i] = is_series ? cells[i] : (out_cell){.type = OUT_NULL};
 }
@@ -114,7 +119,7 @@ static int print_table(void *ctx, const store_table_info *t)
                                out_int(t->retention_ms), out_text(created), out_uint(t->bytes),
                                out_text(name_of_compression(t->compression)),
                                out_uint(t->value_threshold), out_uint(t->partitions), series[0],
-                               series[1], series[2], series[3], series[4], series[5]});
+                               series[1], series[2], series[3], series[4], series[5], series[6]});
     return 0;
 }
 
@@ -130,8 +135,25 @@ static int print_one(const cmd_ctx *ctx, vv_status st, const store_table_info *i
     return CMD_OK;
 }
 
+/* MATCHER:TIME. The value of the label may hold colons, so the last one counts. */
+static bool parse_rule(const char *text, vv_keep_rule *out)
+{
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL || !series_parse_matcher(text, &out->match))
+        return false;
+    const char *value = (const char *)out->match.value.data;
+    if (value > colon || !cmd_parse_duration(colon + 1, &out->retention_ns))
+        return false;
+    out->match.value.len = (size_t)(colon - value);
+    return true;
+}
+
 static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
 {
+    vv_keep_rule rules[CMD_LIST_MAX];
+    for (size_t i = 0; i < a->keep_where.count; i++)
+        if (!parse_rule(a->keep_where.item[i], &rules[i]))
+            return cmd_usage(ctx, "'%s' is no rule: LABEL=VALUE:TIME", a->keep_where.item[i]);
     vv_error err = {0};
     store_table_info info;
     int64_t retention_ms = a->retention_ns / VV_NS_PER_MS;
@@ -152,6 +174,8 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
                                              : cmd_given(ctx, "retention") ? retention_ms
                                                                            : -1,
                              .keep_bytes = a->keep_bytes,
+                             .rules = rules,
+                             .rule_count = a->keep_where.count,
                              .value_threshold = a->value_threshold,
                              .partitions = (uint32_t)vv_min_u64(a->partitions, UINT32_MAX),
                              .if_not_exists = a->if_not_exists};
@@ -218,8 +242,8 @@ static int drop(cmd_ctx *ctx, store *s, const char *name)
  * was printed. */
 static bool check_series_options(const cmd_ctx *ctx, const args *a)
 {
-    static const char *const names[] = {"late",       "future",     "keep-minutes",
-                                        "keep-hours", "no-rollups", "keep"};
+    static const char *const names[] = {"late",       "future",     "keep-minutes", "keep-hours",
+                                        "no-rollups", "keep-where", "keep"};
     bool is_stream = a->kind != NULL && strcmp(a->kind, "stream") == 0;
     if (!is_stream && cmd_given(ctx, "keep-size")) {
         (void)cmd_usage(ctx, "--keep-size is of streams: --kind stream is needed");

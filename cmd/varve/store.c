@@ -149,3 +149,36 @@ void record_put(vv_buf *out, vv_slice tenant, vv_slice table, const store_record
         wire_end(out, begin);
     }
 }
+
+/* A span in the largest unit that it is whole in. */
+static int print_span(char *out, size_t size, int64_t ns)
+{
+    static const struct {
+        const char *unit;
+        int64_t ns;
+    } units[] = {{"d", 86400 * VV_NS_PER_S}, {"h", 3600 * VV_NS_PER_S}, {"m", 60 * VV_NS_PER_S},
+                 {"s", VV_NS_PER_S},         {"ms", VV_NS_PER_MS},      {"ns", 1}};
+    size_t i = 0;
+    if (ns == 0)
+        return snprintf(out, size, "0");
+    while (ns % units[i].ns != 0)
+        i++;
+    return snprintf(out, size, "%lld%s", (long long)(ns / units[i].ns), units[i].unit);
+}
+
+void store_rules_text(const vv_keep_rule *rules, size_t count, char out[STORE_RULES_TEXT])
+{
+    static const char *const signs[] = {"=", "!=", "=~", "!~", "^="}; /* by vv_match */
+    size_t at = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        const vv_matcher *m = &rules[i].match;
+        char span[32];
+        (void)print_span(span, sizeof span, rules[i].retention_ns);
+        if ((unsigned)m->op >= ARRAY_LEN(signs) || at >= STORE_RULES_TEXT)
+            return;
+        at += (size_t)snprintf(out + at, STORE_RULES_TEXT - at, "%s%.*s%s%.*s:%s",
+                               i == 0 ? "" : ", ", (int)m->name.len, (const char *)m->name.data,
+                               signs[m->op], (int)m->value.len, (const char *)m->value.data, span);
+    }
+}

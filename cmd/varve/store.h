@@ -48,11 +48,15 @@ typedef struct store_table_spec {
     int compression;      /* vv_compression */
     int engine;           /* vv_engine_kind */
     uint64_t value_threshold;
-    uint32_t partitions;      /* 0: 1 */
-    store_series_spec series; /* 0: the default; of a stream keep_ns alone */
-    uint64_t keep_bytes;      /* of a stream; 0: all */
+    uint32_t partitions;       /* 0: 1 */
+    store_series_spec series;  /* 0: the default; of a stream keep_ns alone */
+    uint64_t keep_bytes;       /* of a stream; 0: all */
+    const vv_keep_rule *rules; /* [rule_count] of series */
+    size_t rule_count;
     bool if_not_exists;
 } store_table_spec;
+
+#define STORE_RULES_TEXT 5120u
 
 typedef struct store_table_info {
     char tenant[VV_NAME_MAX + 1];
@@ -67,8 +71,12 @@ typedef struct store_table_info {
     int compression; /* vv_compression */
     uint64_t value_threshold;
     uint32_t partitions;
-    store_series_spec series; /* in force; 0 of what is kept: for ever */
+    store_series_spec series;     /* in force; 0 of what is kept: for ever */
+    char rules[STORE_RULES_TEXT]; /* of series: "env=dev:7d, host^=a:0" */
 } store_table_info;
+
+/** Rules as --keep-where has them, one behind the other. */
+void store_rules_text(const vv_keep_rule *rules, size_t count, char out[STORE_RULES_TEXT]);
 
 typedef struct store_archive_info {
     char name[64];

@@ -16,8 +16,39 @@ static store_series_spec read_series(vv_slice m)
         .keep_rollups_ns = {(int64_t)varint_of(m, 5), (int64_t)varint_of(m, 6)}};
 }
 
-static void put_series(remote *r, const store_series_spec *spec)
+/* The rules that a SeriesOptions tells; more than there can be are left out. */
+static void read_rules(vv_slice m, char out[STORE_RULES_TEXT])
 {
+    vv_keep_rule rules[VV_KEEP_RULES_MAX];
+    size_t count = 0;
+    wire_reader at = wire_reader_of(m);
+    wire_field f = {0};
+    while (count < VV_KEEP_RULES_MAX && wire_next(&at, &f) > 0) {
+        if (f.number != 7 || f.type != WIRE_BYTES)
+            continue;
+        vv_slice match = bytes_of(f.bytes, 1);
+        rules[count++] =
+            (vv_keep_rule){{(vv_match)varint_of(match, 2), bytes_of(match, 1), bytes_of(match, 3)},
+                           (int64_t)varint_of(f.bytes, 2)};
+    }
+    store_rules_text(rules, count, out);
+}
+
+static void put_rule(remote *r, const vv_keep_rule *rule)
+{
+    size_t mark = wire_begin(&r->request, 7);
+    size_t inner = wire_begin(&r->request, 1);
+    wire_put_string(&r->request, 1, rule->match.name);
+    wire_put_uint(&r->request, 2, (uint64_t)rule->match.op);
+    wire_put_string(&r->request, 3, rule->match.value);
+    wire_end(&r->request, inner);
+    wire_put_int(&r->request, 2, rule->retention_ns);
+    wire_end(&r->request, mark);
+}
+
+static void put_series(remote *r, const store_table_spec *table)
+{
+    const store_series_spec *spec = &table->series;
     size_t mark = wire_begin(&r->request, 10);
     wire_put_int(&r->request, 1, spec->keep_ns);
     wire_put_int(&r->request, 2, spec->late_ns);
@@ -25,6 +56,8 @@ static void put_series(remote *r, const store_series_spec *spec)
     wire_put_uint(&r->request, 4, spec->no_rollups);
     wire_put_int(&r->request, 5, spec->keep_rollups_ns[0]);
     wire_put_int(&r->request, 6, spec->keep_rollups_ns[1]);
+    for (size_t i = 0; i < table->rule_count; i++)
+        put_rule(r, &table->rules[i]);
     wire_end(&r->request, mark);
 }
 
@@ -52,6 +85,7 @@ static void read_table(vv_slice m, store_table_info *out)
     copy_text(out->tenant, sizeof out->tenant, bytes_of(ref, 1));
     copy_text(out->name, sizeof out->name, bytes_of(ref, 2));
     copy_text(out->engine, sizeof out->engine, bytes_of(m, 3));
+    read_rules(bytes_of(m, 12), out->rules);
 }
 
 vv_status remote_table_create(store *s, const char *name, const store_table_spec *spec,
@@ -69,7 +103,7 @@ vv_status remote_table_create(store *s, const char *name, const store_table_spec
     wire_put_uint(&r->request, 8, spec->value_threshold);
     wire_put_uint(&r->request, 9, spec->partitions);
     if (spec->kind == VV_TABLE_SERIES)
-        put_series(r, &spec->series);
+        put_series(r, spec);
     if (spec->kind == VV_TABLE_STREAM)
         put_stream(r, spec);
     vv_status st = remote_unary(r, "/varve.v1.Admin/CreateTable", err);

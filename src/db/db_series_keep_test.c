@@ -227,7 +227,7 @@ static void prop_each_series_keeps_what_its_labels_say(void **state)
     assert_non_null(m);
     m->base = db_series_round_down(wall(w), DAY) - 20 * DAY;
     vv_table *t = ruled_table(w->db);
-    for (int step = 0; step < 200; step++) {
+    for (int step = 0; step < 500; step++) {
         unsigned what = (unsigned)vv_rng_below(&rng, 40);
         if (what < 24) {
             write_hours(w, t, m, &rng);

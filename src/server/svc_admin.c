@@ -11,6 +11,7 @@
 #include "server/svc_backup.h"
 #include "server/svc_ingest.h"
 #include "server/svc_kv.h"
+#include "server/svc_series_ask.h"
 #include "server/svc_util.h"
 
 #define REQUEST_MAX (64u * 1024u)
@@ -71,6 +72,18 @@ static vv_status authorize(const admin_job *job, const gate_op *op, gate_grant *
 
 /* ---- tables ---- */
 
+static void put_keep_rule(vv_buf *out, const vv_keep_rule *rule)
+{
+    size_t mark = wire_begin(out, 7);
+    size_t inner = wire_begin(out, 1);
+    wire_put_string(out, 1, rule->match.name);
+    wire_put_uint(out, 2, (uint64_t)rule->match.op);
+    wire_put_string(out, 3, rule->match.value);
+    wire_end(out, inner);
+    wire_put_int(out, 2, rule->retention_ns);
+    wire_end(out, mark);
+}
+
 static void put_series_options(vv_buf *out, const vv_table_info *info)
 {
     size_t mark = wire_begin(out, 12);
@@ -80,6 +93,8 @@ static void put_series_options(vv_buf *out, const vv_table_info *info)
     wire_put_uint(out, 4, info->no_rollups);
     wire_put_int(out, 5, info->rollup_retention_ns[0]);
     wire_put_int(out, 6, info->rollup_retention_ns[1]);
+    for (size_t i = 0; i < info->keep_rule_count; i++)
+        put_keep_rule(out, &info->keep_rules[i]);
     wire_end(out, mark);
 }
 
@@ -130,12 +145,37 @@ typedef struct series_options {
     bool is_given;
     int64_t span[6]; /* by field; of 4, no_rollups, nothing */
     bool no_rollups;
+    vv_keep_rule rule[VV_KEEP_RULES_MAX]; /* borrowed of the message */
+    size_t rule_count;                    /* that came */
 } series_options;
 
 /* Fields of SeriesOptions that are spans of time, by number less 1. */
 static const char *const span_names[6] = {
     "retention_ns", "out_of_order_ns",      "future_ns",
     NULL,           "minutes_retention_ns", "hours_retention_ns"};
+
+static bool read_keep_rule(vv_slice bytes, vv_keep_rule *out)
+{
+    wire_reader r = wire_reader_of(bytes);
+    wire_field f = {0};
+    bool ok = true;
+    *out = (vv_keep_rule){.match = {.op = VV_MATCH_EQ}};
+    while (ok && wire_next(&r, &f) > 0) {
+        if (f.number == 1)
+            ok = f.type == WIRE_BYTES && svc_series_read_matcher(f.bytes, &out->match);
+        else if (f.number == 2)
+            ok = svc_kv_take_int(&f, &out->retention_ns);
+    }
+    return ok && r.fault == WIRE_GOOD;
+}
+
+/* The store refuses more than it takes. */
+static bool take_keep_rule(const wire_field *f, series_options *out)
+{
+    size_t at = out->rule_count++;
+    return f->type == WIRE_BYTES &&
+           (at >= ARRAY_LEN(out->rule) || read_keep_rule(f->bytes, &out->rule[at]));
+}
 
 static bool read_series_options(const wire_field *field, series_options *out)
 {
@@ -146,6 +186,8 @@ static bool read_series_options(const wire_field *field, series_options *out)
     while (ok && wire_next(&r, &f) > 0) {
         if (f.number == 4)
             ok = svc_kv_take_bool(&f, &out->no_rollups);
+        else if (f.number == 7)
+            ok = take_keep_rule(&f, out);
         else if (f.number <= ARRAY_LEN(out->span))
             ok = svc_kv_take_int(&f, &out->span[f.number - 1]);
     }
@@ -167,6 +209,8 @@ static vv_status take_series_options(const series_options *from, vv_table_option
     out->no_rollups = from->no_rollups;
     out->rollup_retention_ns[0] = from->span[4];
     out->rollup_retention_ns[1] = from->span[5];
+    out->keep_rules = from->rule;
+    out->keep_rule_count = from->rule_count;
     return VV_OK;
 }
 

@@ -83,6 +83,16 @@ static void test_a_table_of_series(void **state)
     opt.out_of_order_ns = 1;
     opt.minutes_retention_ns = 90 * day;
     opt.hours_retention_ns = INT64_MAX;
+    Varve__V1__Matcher match = VARVE__V1__MATCHER__INIT;
+    match.name = "env";
+    match.op = VARVE__V1__MATCH_OP__MATCH_PREFIX;
+    match.value = "d";
+    Varve__V1__KeepRule rule = VARVE__V1__KEEP_RULE__INIT;
+    rule.match = &match;
+    rule.retention_ns = 7 * day;
+    Varve__V1__KeepRule *rules[17] = {&rule};
+    opt.keep_rules = rules;
+    opt.n_keep_rules = 1;
     assert_ok(create(&s, "t", "x",
                      CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_SERIES, .series = &opt,
                             .partitions = 2)),
@@ -97,6 +107,11 @@ static void test_a_table_of_series(void **state)
     assert_false(info->series->no_rollups);
     assert_int_equal(info->series->minutes_retention_ns, 90 * day);
     assert_int_equal(info->series->hours_retention_ns, 0); /* for ever */
+    assert_int_equal(info->series->n_keep_rules, 1);
+    assert_string_equal(info->series->keep_rules[0]->match->name, "env");
+    assert_string_equal(info->series->keep_rules[0]->match->value, "d");
+    assert_int_equal(info->series->keep_rules[0]->match->op, match.op);
+    assert_int_equal(info->series->keep_rules[0]->retention_ns, 7 * day);
     varve__v1__table_info__free_unpacked(info, NULL);
 
     assert_ok(create(&s, "t", "kv", CREATE(.if_not_exists = false)), s.err);
@@ -107,6 +122,7 @@ static void test_a_table_of_series(void **state)
     assert_int_equal(list->n_tables, 2);
     assert_null(list->tables[0]->series);
     assert_int_equal(list->tables[1]->series->retention_ns, 30 * day);
+    assert_int_equal(list->tables[1]->series->n_keep_rules, 1);
     varve__v1__list_tables_response__free_unpacked(list, NULL);
     svc_suite_stop(&s);
 }
@@ -141,6 +157,27 @@ static void test_options_of_series_are_refused_by_name(void **state)
     expect_code(&s, 3, "kind 99 is none");
     SUITE_REF(ref, "t", "x");
     assert_status(VV_NOT_FOUND, svc_suite_call(&s, "Admin/DescribeTable", &ref));
+    Varve__V1__SeriesOptions many = VARVE__V1__SERIES_OPTIONS__INIT;
+    Varve__V1__Matcher match = VARVE__V1__MATCHER__INIT;
+    Varve__V1__KeepRule rule = VARVE__V1__KEEP_RULE__INIT;
+    Varve__V1__KeepRule *rules[17];
+    match.name = "env";
+    match.op = VARVE__V1__MATCH_OP__MATCH_REGEX;
+    match.value = "(";
+    rule.match = &match;
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+        rules[i] = &rule;
+    many.keep_rules = rules;
+    many.n_keep_rules = ARRAY_LEN(rules);
+    assert_status(VV_INVALID, create(&s, "t", "x",
+                                     CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_SERIES,
+                                            .series = &many)));
+    expect_code(&s, 3, "17 keep_rules");
+    many.n_keep_rules = 1;
+    assert_status(VV_INVALID, create(&s, "t", "x",
+                                     CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_SERIES,
+                                            .series = &many)));
+    expect_code(&s, 3, "rule 1 of keep_rules");
     svc_suite_stop(&s);
 }
 

@@ -107,5 +107,7 @@ VV_MUST_CHECK vv_status svc_series_read(svc_series_ask *a, svc_series_kind kind,
 VV_MUST_CHECK vv_status svc_series_cut(svc_series_ask *a, vv_error *err);
 /** Memory of the question, until it is answered. NULL: there is none left. */
 void *svc_series_alloc(svc_series_ask *a, size_t size);
+/* A message Matcher, which out borrows. */
+bool svc_series_read_matcher(vv_slice bytes, vv_matcher *out);
 
 #endif

@@ -24,7 +24,7 @@ static bool take_double(const wire_field *f, double *out)
     return true;
 }
 
-static bool read_matcher(vv_slice bytes, vv_matcher *out)
+bool svc_series_read_matcher(vv_slice bytes, vv_matcher *out)
 {
     wire_reader r = wire_reader_of(bytes);
     wire_field f = {0};
@@ -67,7 +67,7 @@ static bool take_matcher(svc_series_ask *a, const wire_field *f)
         a->matchers = svc_series_alloc(a, MATCHERS_MAX * sizeof *a->matchers);
     if (a->matchers == NULL)
         return refuse_memory(a);
-    return read_matcher(f->bytes, &a->matchers[a->matcher_count++]);
+    return svc_series_read_matcher(f->bytes, &a->matchers[a->matcher_count++]);
 }
 
 static bool take_group(svc_series_ask *a, const wire_field *f)

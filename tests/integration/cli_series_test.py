@@ -195,6 +195,11 @@ def tables(both):
     assert full["partitions"] == 2, full
     bare = told("table", "create", "bare", "--kind", "series", "--no-rollups", "--keep", "1h")
     assert (bare["rollups"], bare["keep_ms"]) == (False, hour), bare
+    ruled = told("table", "create", "ruled", "--kind", "series", "--keep", "30d",
+                 "--keep-where", "env=dev:7d", "--keep-where", "url=~http://x.*:0",
+                 "--keep-where", "host^=a:90m")
+    assert ruled["keep_where"] == "env=dev:7d, url=~http://x.*:0, host^=a:90m", ruled
+    assert full["keep_where"] == "", full
     other = told("table", "create", "other", "--kind", "kv")
     assert all(other[n] is None for n in names[1:]), other
     for way in both.ways:
@@ -202,6 +207,13 @@ def tables(both):
         assert listed["full"]["keep_ms"] == 30 * day and listed["other"]["keep_ms"] is None, listed
     both(2, "table", "create", "x", "--keep", "1h", says=["--keep is of series"])
     both(2, "table", "create", "x", "--kind", "record", "--no-rollups", says=["--no-rollups"])
+    both(2, "table", "create", "x", "--keep-where", "a=b:1d", says=["--keep-where is of series"])
+    for bad in ("a:1d", "a=b", "a=b:1w", "=b:1d"):
+        both(2, "table", "create", "x", "--kind", "series", "--keep-where", bad, says=["is no rule"])
+    for bad, why in (("a=~(:1d", "label 'a'"), ("a=b:1h", "out_of_order_ns")):
+        both(1, "table", "create", "x", "--kind", "series", "--keep-where", bad, says=[why])
+    both(1, "table", "create", "x", "--kind", "series",
+         *(a for i in range(17) for a in ("--keep-where", f"a={i}:1d")), says=["17 keep_rules"])
     both(1, "table", "create", "x", "--kind", "series", "--partitions", "9", says=["9 partitions"])
     # The bounds hold: two hours ahead are refused over the network as in the directory.
     ahead = int((time.time() + 3 * 3600) * 1e9)

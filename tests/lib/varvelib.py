@@ -107,6 +107,7 @@ class Messages:
 
     FILES = ["storage/common.proto", "storage/ingestion.proto", "storage/query.proto",
              "varve/v1/kv.proto", "varve/v1/txn.proto", "varve/v1/admin.proto",
+             "varve/v1/series.proto",
              "grpc/health/v1/health.proto", "grpc/reflection/v1/reflection.proto"]
 
     def __init__(self):
