@@ -5,6 +5,7 @@
 #include "out.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -158,6 +159,8 @@ static void put_plain(vv_buf *to, const out_cell *c)
         vv_buf_append_slice(to, c->bytes);
     else if (c->type == OUT_BYTES)
         out_escape(to, c->bytes);
+    else if (c->type == OUT_DOUBLE && !isfinite(c->d)) /* JSON has them as texts */
+        vv_buf_append_str(to, isnan(c->d) ? "NaN" : c->d > 0 ? "Infinity" : "-Infinity");
     else
         put_json(to, c);
 }

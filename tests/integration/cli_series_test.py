@@ -20,7 +20,7 @@ PLANT = "".join(line + "\n" for line in (
 TYPED = {"int64": ["-9223372036854775808", "0", "9223372036854775807"],
          "bool": ["true", "0", "1"],
          "string": ["", "plain", "a \"b\", c\nd"],
-         "float64": ["0.1", "-1e-300", "12345678.25"]}
+         "float64": ["0.1", "-1e-300", "12345678.25", "NaN", "-Infinity"]}
 
 
 def run(code, *args, says=(), **kwargs):
