@@ -176,7 +176,7 @@ static void law_holds_over_many_lives(void **state)
     (void)state;
     uint64_t seed = vv_test_seed(0xc4a5) + part * (UINT64_C(1) << 32);
     uint64_t want = vv_test_share("VV_CUTS", 100000) / parts;
-    double end = seconds() + (double)vv_test_count("VV_CRASH_SECONDS", 45);
+    double end = seconds() + (double)vv_test_count("VV_CRASH_SECONDS", 30);
     while (cuts + kills + recovery_cuts < want && seconds() < end) {
         print_message("\rchain: VV_SEED=0x%llx, %llu cuts ", (unsigned long long)seed,
                       (unsigned long long)(cuts + recovery_cuts));
