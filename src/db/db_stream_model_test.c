@@ -538,12 +538,5 @@ int main(void)
         TP(walk_every_allocation_may_fail),
         TP(walk_every_io_may_fail),
     };
-    engine_under_test = &lsm_ops;
-    int failed = cmocka_run_group_tests_name("lsm", tests, NULL, NULL);
-    test_partitions = 2;
-    failed += cmocka_run_group_tests_name("lsm, 2 partitions", tests, NULL, NULL);
-    test_partitions = 1;
-    engine_under_test = &btree_ops;
-    failed += cmocka_run_group_tests_name("btree", tests, NULL, NULL);
-    return failed;
+    return run_on_each(tests, ARRAY_LEN(tests));
 }

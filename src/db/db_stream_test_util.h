@@ -4,29 +4,9 @@
 #ifndef VARVE_DB_DB_STREAM_TEST_UTIL_H
 #define VARVE_DB_DB_STREAM_TEST_UTIL_H
 
-#include "db/db_test_bed.h"
+#include "db/db_partition_bed.h"
 
 #include "db/db_stream_int.h"
-
-#define SEC INT64_C(1000000000)
-#define S(text) vv_slice_str(text)
-
-static uint32_t test_partitions = 1; /* of the tables made here */
-
-static inline int setup_partitions(void **state)
-{
-    sim_world *w = calloc(1, sizeof *w);
-    assert_non_null(w);
-    w->ops = engine_under_test;
-    w->opt = (vv_options)SIM_TINY_OPTIONS;
-    w->opt.shard_count = test_partitions;
-    sim_start(w);
-    *state = w;
-    return 0;
-}
-
-/* A test of a store with a shard for each of test_partitions. */
-#define TP(f) cmocka_unit_test_setup_teardown(f, setup_partitions, teardown)
 
 static inline vv_table_options stream_options(void)
 {
@@ -106,12 +86,6 @@ static inline vv_stream_stats stats_of(vv_table *table, uint32_t partition)
     return s;
 }
 
-static inline void flush_all(vv_db *db)
-{
-    vv_error err = {0};
-    assert_ok(vv_checkpoint(db, &err), err);
-}
-
 static inline void print_finding(void *ctx, const char *text)
 {
     (void)ctx;
@@ -127,19 +101,6 @@ static inline void sim_check_and_reopen(sim_world *w)
     assert_ok(db_check_env(&w->env, print_finding, NULL, &err), err);
     sim_off(w);
     sim_start(w);
-}
-
-/* On lsm, on lsm with three partitions, on the tree: main's answer. */
-static inline int run_on_each(const struct CMUnitTest *tests, size_t count)
-{
-    engine_under_test = &lsm_ops;
-    int failed = _cmocka_run_group_tests("lsm", tests, count, NULL, NULL);
-    test_partitions = 3;
-    failed += _cmocka_run_group_tests("lsm, 3 partitions", tests, count, NULL, NULL);
-    test_partitions = 1;
-    engine_under_test = &btree_ops;
-    failed += _cmocka_run_group_tests("btree", tests, count, NULL, NULL);
-    return failed;
 }
 
 #endif
