@@ -4,7 +4,7 @@
 #ifndef VARVE_DB_DB_SERIES_TEST_UTIL_H
 #define VARVE_DB_DB_SERIES_TEST_UTIL_H
 
-#include "db/db_partition_bed.h"
+#include "db/db_partition_test_bed.h"
 
 static inline vv_table *series_table(vv_db *db, int64_t retention_ns, int64_t future_ns)
 {

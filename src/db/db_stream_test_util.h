@@ -4,7 +4,7 @@
 #ifndef VARVE_DB_DB_STREAM_TEST_UTIL_H
 #define VARVE_DB_DB_STREAM_TEST_UTIL_H
 
-#include "db/db_partition_bed.h"
+#include "db/db_partition_test_bed.h"
 
 #include "db/db_stream_int.h"
 

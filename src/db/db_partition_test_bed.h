@@ -1,9 +1,9 @@
 /*
- * db_partition_bed.h - tests of tables that lie on one shard or on several: a store with a shard
+ * db_partition_test_bed.h - tests of tables that lie on one shard or on several: a store with a shard
  * for each partition as *state, and main over each engine.
  */
-#ifndef VARVE_DB_DB_PARTITION_BED_H
-#define VARVE_DB_DB_PARTITION_BED_H
+#ifndef VARVE_DB_DB_PARTITION_TEST_BED_H
+#define VARVE_DB_DB_PARTITION_TEST_BED_H
 
 #include "db/db_test_bed.h"
 
