@@ -34,7 +34,7 @@ PEERS = ["rocksdb", "lmdb", "leveldb", "wiredtiger"]
 FORMS = {
     "short": {"keys": 200_000, "row_s": 0.25, "cap_s": 1.5, "k4": 10_000, "k64": 1_000, "cache": GIB},
     "middle": {"keys": 2_000_000, "row_s": 1.0, "cap_s": 5, "k4": 60_000, "k64": 4_000, "cache": GIB},
-    "full": {"keys": 5_000_000, "row_s": 5.0, "cap_s": 12, "k4": 150_000, "k64": 10_000, "cache": GIB},
+    "full": {"keys": 5_000_000, "row_s": 1.5, "cap_s": 6, "k4": 150_000, "k64": 10_000, "cache": GIB},
 }
 # What a short look at one engine leaves out.
 SHORT_GROUPS = ["fillseq", "fillseq1000", "main", "sync1", "sync8", "sync64", "4k"]
