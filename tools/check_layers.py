@@ -15,11 +15,11 @@ ROWS = [
     ["wal", "page", "series"],
     ["engine", "object"],
     ["lsm", "btree", "rocks", "stream"],
-    ["catalog", "txn"],
+    ["catalog", "txn", "archive", "extract"],
     ["db"],
-    ["archive", "backup", "replica", "eloqstore"],
+    ["backup", "replica", "eloqstore"],
     ["query", "promql"],
-    ["ingest", "feeds"],
+    ["ingest", "feeds", "otlp"],
     ["server", "client"],
 ]
 ROW = {m: i for i, row in enumerate(ROWS) for m in row}

@@ -11,6 +11,8 @@
 #ifndef VARVE_STREAM_STREAM_H
 #define VARVE_STREAM_STREAM_H
 
+#include <assert.h>
+
 #include "base/buf.h"
 #include "varve/stream.h"
 

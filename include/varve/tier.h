@@ -1,0 +1,152 @@
+/*
+ * tier.h - what is old lies in an object store: batches of messages of stream tables, and runs of
+ * kv, record and series tables. Written in the background, read through the same calls as what is
+ * fresh.
+ *
+ * The way of a batch: it is cut by output bytes, count or age; an INTENT with its name is committed
+ * to the table's log; the object is stored, create-once where the store can; DONE is committed with
+ * its checksum. Whoever takes over after a crash executes the same intent, and a name that is taken
+ * is accepted only when the object under it is this intent's, by its footer. So each message lies
+ * in exactly one object. Messages leave the local files only after DONE.
+ *
+ * Threads: every function may be called from any thread.
+ */
+#ifndef VARVE_TIER_H
+#define VARVE_TIER_H
+
+#include "varve/db.h"
+#include "varve/object.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Frozen: on disk. */
+typedef enum vv_tier_codec {
+    VV_TIER_ZSTD = 1, /* with a dictionary where it pays */
+    VV_TIER_LZ4 = 2,
+    VV_TIER_PLAIN = 3,
+} vv_tier_codec;
+
+/* Written beside each object for other tools to read. Frozen: on disk. */
+typedef enum vv_tier_form {
+    VV_TIER_ALONE = 0,
+    VV_TIER_JSONL = 1, /* JSON lines, zstd */
+    VV_TIER_PARQUET = 2,
+} vv_tier_form;
+
+/* How a table is archived. All zero: as the store's default says. */
+typedef struct vv_archive_rule {
+    bool off;            /* messages of this table stay local */
+    vv_tier_codec codec; /* 0: VV_TIER_ZSTD */
+    vv_tier_form also;
+    uint64_t batch_bytes;    /* of an object, as stored; 0: 64 MiB */
+    uint64_t batch_messages; /* 0: no bound */
+    int64_t batch_age_ns;    /* of the oldest message that waits; 0: 5 minutes */
+    int64_t local_ns;        /* archived messages stay in local files too for so long; 0: 1 hour;
+                                -1: they leave at once */
+    uint64_t local_bytes;    /* of each partition, likewise; 0: no bound */
+    const char *key;         /* template of names; NULL:
+                                "{tenant}/{table}/{yyyy}/{mm}/{dd}/{hh}/{partition}-{first}-{intent}" */
+} vv_archive_rule;
+
+/* Of a store, in vv_options.tier. */
+typedef struct vv_tier_options {
+    size_t size;              /* sizeof(vv_tier_options) */
+    vv_object_store *objects; /* borrowed until vv_db_close; NULL: nothing is archived, and what is
+                                 can not be read */
+    vv_archive_rule rule;     /* for tables that leave it to the store */
+    uint32_t uploads;         /* at once; 0: 2 */
+    uint64_t cache_bytes;     /* of the disk, for blocks that were read; 0: 1 GiB */
+    int64_t grace_ns; /* objects that nothing refers to any more stay for so long; 0: 1 hour */
+    uint32_t
+        failures_max;   /* uploads failed in a row after which vv_tier_stats says unhealthy; 0: 5 */
+    int64_t run_age_ns; /* lsm: runs older than this go to the store; 0: none by age */
+    uint64_t run_local_bytes; /* lsm: the oldest runs beyond go; 0: none by size */
+} vv_tier_options;
+
+/** Archive what waits, now and whatever its size, and wait for it. table NULL: every one. Also
+ * merges small objects, removes what nothing refers to, lets local copies go as the rules say.
+ * VV_UNSUPPORTED without a store; else the first failure, after all was tried. */
+VV_API VV_MUST_CHECK vv_status vv_tier_run(vv_db *db, vv_table *table, vv_error *err);
+
+typedef enum vv_tier_state {
+    VV_TIER_INTENT = 1, /* announced; the store may have it or not */
+    VV_TIER_STORED = 2,
+    VV_TIER_DYING = 3, /* replaced or out of retention; removed after the grace period */
+} vv_tier_state;
+
+typedef struct vv_tier_object {
+    const char *name; /* borrowed during each() */
+    uint32_t partition;
+    vv_tier_state state;
+    vv_tier_codec codec;
+    vv_tier_form also;
+    uint64_t first; /* offsets */
+    uint64_t next;
+    uint64_t bytes; /* stored; 0: not yet */
+    uint64_t raw_bytes;
+    uint32_t crc32c;
+    int64_t made_ns;
+    int64_t receive_first_ns;
+    int64_t receive_last_ns;
+} vv_tier_object;
+
+/** The objects of a stream table by partition and offset; a nonzero return ends the walk. */
+VV_API VV_MUST_CHECK vv_status vv_tier_list(vv_table *table,
+                                            int (*each)(void *ctx, const vv_tier_object *object),
+                                            void *ctx, vv_error *err);
+
+/** Hold every object of a table against what the table knows of it: there, its size and footer;
+ * `whole`: every byte. finding() gets a sentence each. VV_CORRUPT when there was one. */
+VV_API VV_MUST_CHECK vv_status vv_tier_verify(vv_table *table, bool whole,
+                                              void (*finding)(void *ctx, const char *text),
+                                              void *ctx, vv_error *err);
+
+/** Bring archived messages [first, next) of a partition back into local files. They count as local
+ * from now on for the table's rule. */
+VV_API VV_MUST_CHECK vv_status vv_tier_restore(vv_table *table, uint32_t partition, uint64_t first,
+                                               uint64_t next, uint64_t *restored, vv_error *err);
+
+/** Make a store in an empty directory out of the objects alone: its stream tables with what is
+ * archived of them, to be read. */
+VV_API VV_MUST_CHECK vv_status vv_tier_attach(const char *dir, vv_object_store *objects,
+                                              vv_error *err);
+
+typedef struct vv_tier_stats {
+    size_t size; /* sizeof(vv_tier_stats): set before the call */
+    bool has_store;
+    bool healthy; /* fewer than failures_max uploads failed in a row */
+    uint32_t consecutive_failures;
+    char last_error[256]; /* "" */
+    int64_t last_error_ns;
+    int64_t last_success_ns;   /* 0: none yet */
+    uint64_t waiting_messages; /* appended, not archived */
+    uint64_t waiting_bytes;
+    int64_t oldest_waiting_ns; /* receive time; 0: none */
+    uint32_t uploading;        /* now */
+    uint64_t intents;          /* since the open, like what follows */
+    uint64_t stored;
+    uint64_t stored_messages;
+    uint64_t stored_bytes;
+    uint64_t raw_bytes;
+    uint64_t failed; /* tries */
+    uint64_t merged; /* objects that became part of a larger one */
+    uint64_t removed;
+    uint64_t upload_p50_ns;
+    uint64_t upload_p99_ns;
+    uint64_t batch_age_p99_ns; /* of the oldest message when its batch was stored */
+    uint64_t cache_hits;
+    uint64_t cache_misses;
+    uint64_t cache_bytes;
+    uint64_t remote_runs;
+    uint64_t remote_run_bytes;
+} vv_tier_stats;
+
+VV_API void vv_tier_stats_read(vv_db *db, vv_tier_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
