@@ -1,7 +1,7 @@
 /*
  * db_limits_test.c - keys and values of no bytes, of one, of as many as may be and of one more, on
  * every engine and on real files: refused by a sentence, or kept whole through flush, compaction
- * and reopening.
+ * and reopening. And a store that was larger than the memory it is opened with.
  */
 #include "vv_test.h"
 
@@ -200,6 +200,42 @@ static void limits_hold_on_rocksdb(void **state)
 }
 #endif
 
+/* Indexes of runs take all that is free of memory_limit: a store that is there opens all the same.
+ */
+static void indexes_do_not_shut_the_catalog_out(void **state)
+{
+    (void)state;
+    store s = {.engine = VV_ENGINE_LSM};
+    vv_error err = {0};
+    open_store(&s);
+    vv_batch *batch = vv_batch_create(s.db);
+    assert_non_null(batch);
+    for (uint64_t i = 0; i < 400000; i++) {
+        vv_slice key = vv_slice_of(&i, sizeof i);
+        assert_ok(vv_batch_put(batch, s.table, key, vv_slice_of(NULL, 0), 0, &err), err);
+        if (i % 4000 == 3999) {
+            assert_ok(vv_write(s.db, batch, VV_DURABLE_OS, NULL, &err), err);
+            vv_batch_clear(batch);
+        }
+    }
+    vv_batch_destroy(batch);
+    assert_ok(vv_checkpoint(s.db, &err), err);
+    close_store(&s);
+
+    vv_options opt = VV_OPTIONS_INIT;
+    opt.memory_limit = UINT64_C(16) << 20;
+    opt.log_ring_size = UINT32_C(512) << 10;
+    opt.cache_size = UINT64_C(8640)
+                     << 10; /* with its eighth and the ring: all that is not shared */
+    assert_ok(vv_db_open(root, &opt, &s.db, &err), err);
+    assert_ok(vv_table_open(s.db, "t", "limits", &s.table, &err), err);
+    const uint64_t some = 123456;
+    vv_value value;
+    assert_ok(vv_get(s.table, NULL, vv_slice_of(&some, sizeof some), &value, &err), err);
+    vv_value_release(&value);
+    close_store(&s);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -209,6 +245,7 @@ int main(void)
 #ifdef VV_HAS_ROCKSDB
         T(limits_hold_on_rocksdb),
 #endif
+        T(indexes_do_not_shut_the_catalog_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
