@@ -210,7 +210,7 @@ static void indexes_do_not_shut_the_catalog_out(void **state)
     open_store(&s);
     vv_batch *batch = vv_batch_create(s.db);
     assert_non_null(batch);
-    for (uint64_t i = 0; i < 400000; i++) {
+    for (uint64_t i = 0; i < 800000; i++) {
         vv_slice key = vv_slice_of(&i, sizeof i);
         assert_ok(vv_batch_put(batch, s.table, key, vv_slice_of(NULL, 0), 0, &err), err);
         if (i % 4000 == 3999) {
