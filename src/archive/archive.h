@@ -1,15 +1,15 @@
 /*
  * archive.h - batches of messages as objects, and the records by which a table knows them.
  *
- *   arch_writer    messages in, the bytes of an object out, piece by piece
- * (docs/format/archive-object.md) arch_reader    an object by ranges: its index once, then block by
- * block arch_intent    what a partition is about to store, committed before the first byte is sent
+ *   arch_writer    messages in, the bytes of an object out (docs/format/archive-object.md)
+ *   arch_reader    an object by ranges: its index once, then block by block
+ *   arch_intent    what a partition is about to store, committed before the first byte is sent
  *   arch_entry     what it has stored, committed when the store has it
  *
- * An object: header, blocks of compressed messages, attribute columns, block index, footer, each
- * with a checksum. Whoever knows index_at and index_len (an arch_entry does) reads a message of it
- * with two range reads, one of the index and one of the block; whoever knows only the object's size
- * needs a third, of the footer.
+ * An object: header, blocks of compressed messages, dictionary, attribute columns, block index,
+ * footer, each with a checksum. Whoever knows index_at and index_len (an arch_entry does) reads a
+ * message of it with two range reads, one of the index and one of the block; whoever knows only the
+ * object's size needs a third, of the footer.
  *
  * Pure functions over bytes and two callbacks: no files, no store, no table. Everything that
  * decodes takes bytes from anywhere; sizes that bytes claim are bounded before memory is taken for
@@ -29,6 +29,8 @@
 #define ARCH_BLOCK_MAX (16u * 1024 * 1024) /* what a block may claim to unpack to */
 #define ARCH_INDEX_MAX (64u * 1024 * 1024) /* bytes of index and footer */
 #define ARCH_FOOTER_SIZE 128u              /* the last bytes of an object */
+#define ARCH_DICTIONARY_MAX (64u * 1024)   /* bytes of a dictionary */
+#define ARCH_COLUMNS_MAX 128u              /* attributes of which an object keeps ranges */
 
 /* Where the bytes of an object go. A failure ends the writer. */
 typedef struct arch_sink {
@@ -77,8 +79,10 @@ typedef struct arch_writer arch_writer;
 typedef struct arch_writer_options {
     arch_identity who;
     vv_tier_codec codec;
-    int level;            /* of zstd; 0: 1 */
-    uint32_t block_bytes; /* 0: ARCH_BLOCK_TARGET */
+    int level; /* of zstd; 0: 1 */
+    uint32_t
+        block_bytes;     /* 0: ARCH_BLOCK_TARGET. The first blocks are smaller: what waits for its
+                            block is small beside what is written, so that arch_writer_size holds */
     vv_slice dictionary; /* for zstd, in the object then; empty: trained on the first messages where
                             it pays */
 } arch_writer_options;
@@ -87,8 +91,8 @@ VV_MUST_CHECK vv_status arch_writer_open(const arch_writer_options *opt, arch_si
                                          arch_writer **out, vv_error *err);
 /* The next message: its offset is the one before it plus one, its receive time not less. */
 VV_MUST_CHECK vv_status arch_writer_add(arch_writer *w, const vv_message *m, vv_error *err);
-/* Bytes the object would have if it were finished now, within a hundredth of a block's worth: what
- * batches are cut by. */
+/* Bytes the object would have if it were finished now: exact but for the messages of the block that
+ * is not full yet, which count by the ratio of the one before. What batches are cut by. */
 uint64_t arch_writer_size(const arch_writer *w);
 uint64_t arch_writer_count(const arch_writer *w);
 VV_MUST_CHECK vv_status arch_writer_finish(arch_writer *w, arch_summary *out, vv_error *err);
@@ -133,6 +137,12 @@ VV_MUST_CHECK vv_status arch_reader_unpack(arch_reader *r, uint32_t block, const
 VV_MUST_CHECK vv_status arch_reader_next(arch_reader *r, vv_message *out, vv_error *err);
 /** Go to a message of the loaded block; offsets outside of it: VV_NOT_FOUND. */
 VV_MUST_CHECK vv_status arch_reader_seek(arch_reader *r, uint64_t offset, vv_error *err);
+/** May a message of the block have an attribute of this name and type with a value in [low, high]?
+ * false is sure, by the ranges that the index has of each block. low and high are of one name and
+ * type; NULL: no bound. */
+bool arch_reader_may_hold(const arch_reader *r, uint32_t block, vv_slice name,
+                          vv_attribute_type type, const vv_attribute *low,
+                          const vv_attribute *high);
 /** Read all of it and compare with every checksum; finding() gets a sentence each. */
 VV_MUST_CHECK vv_status arch_reader_verify(arch_reader *r,
                                            void (*finding)(void *ctx, const char *text), void *ctx,
@@ -157,6 +167,7 @@ VV_MUST_CHECK vv_status arch_name_make(const char *text, const arch_identity *wh
 typedef struct arch_form arch_form;
 VV_MUST_CHECK vv_status arch_form_open(vv_tier_form form, const arch_identity *who, int level,
                                        arch_sink sink, arch_form **out, vv_error *err);
+/* Messages in the order of their offsets, as to a writer. */
 VV_MUST_CHECK vv_status arch_form_add(arch_form *f, const vv_message *m, vv_error *err);
 VV_MUST_CHECK vv_status arch_form_finish(arch_form *f, uint64_t *size, vv_error *err);
 void arch_form_close(arch_form *f);              /* accepts NULL */
