@@ -128,6 +128,53 @@ bool arch_columns_may_hold(const arch_column_set *s, uint32_t block, vv_slice na
                            vv_attribute_type type, const vv_attribute *low,
                            const vv_attribute *high);
 
+/* ---- text (arch_text.c) ------------------------------------------------------------------------
+ */
+
+/* A moment in UTC, by the civil calendar. An int64 of nanoseconds reaches from 1677 to 2262. */
+typedef struct arch_date {
+    unsigned year;
+    unsigned month; /* 1..12 */
+    unsigned day;   /* 1..31 */
+    unsigned hour;
+    unsigned minute;
+    unsigned second;
+    unsigned ns;
+} arch_date;
+
+#define ARCH_TIME_TEXT 32u /* bytes of the longest one, with its NUL */
+
+void arch_date_of(int64_t ns, arch_date *out);
+/** RFC 3339 in UTC, with 0, 3, 6 or 9 digits of a second's fraction: as many as it has. */
+void arch_time_text(int64_t ns, char out[ARCH_TIME_TEXT]);
+
+/** A JSON string; bytes that are not UTF-8 become U+FFFD. */
+void arch_json_string(vv_buf *out, vv_slice text);
+/** Shortest digits that read back the same; NaN and infinities as strings. */
+void arch_json_number(vv_buf *out, double number);
+/** A JSON string of standard base64 with padding. */
+void arch_json_base64(vv_buf *out, vv_slice bytes);
+/** An attribute's value: what is no UTF-8 as {"base64":".."}, a time as RFC 3339. */
+void arch_json_attribute(vv_buf *out, const vv_attribute *a);
+
+/* ---- other forms of a batch (arch_form.c dispatches) -------------------------------------------
+ */
+
+typedef struct arch_jsonl arch_jsonl;
+typedef struct arch_parquet arch_parquet;
+
+VV_MUST_CHECK vv_status arch_jsonl_open(int level, arch_sink sink, arch_jsonl **out, vv_error *err);
+VV_MUST_CHECK vv_status arch_jsonl_add(arch_jsonl *j, const vv_message *m, vv_error *err);
+VV_MUST_CHECK vv_status arch_jsonl_finish(arch_jsonl *j, vv_error *err);
+void arch_jsonl_close(arch_jsonl *j); /* accepts NULL */
+
+/** level -1: uncompressed. */
+VV_MUST_CHECK vv_status arch_parquet_open(const arch_identity *who, int level, arch_sink sink,
+                                          arch_parquet **out, vv_error *err);
+VV_MUST_CHECK vv_status arch_parquet_add(arch_parquet *p, const vv_message *m, vv_error *err);
+VV_MUST_CHECK vv_status arch_parquet_finish(arch_parquet *p, vv_error *err);
+void arch_parquet_close(arch_parquet *p); /* accepts NULL */
+
 /* ---- an object that is being read (arch_reader.c, arch_verify.c) ------------------------------
  */
 

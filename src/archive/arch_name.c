@@ -23,7 +23,6 @@
 #define VALUE_KEPT 48u  /* of a longer one, before its hash */
 #define SUFFIX_MAX 16u  /* of the forms that lie beside an object */
 #define NAME_ROOM 1024u /* while a name is made; what is over VV_OBJECT_NAME_MAX is refused */
-#define NS_PER_HOUR (INT64_C(3600) * VV_NS_PER_S)
 
 typedef struct maker {
     char out[NAME_ROOM];
@@ -143,39 +142,21 @@ static void put_named(maker *k, vv_slice name)
     put_text(k, "=-"); /* no value is written so */
 }
 
-/* Year, month and day of a day since 1970 (H. Hinnant, chrono-compatible date algorithms). */
-static void civil(int64_t days, int64_t *year, unsigned *month, unsigned *day)
-{
-    days += 719468;
-    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
-    unsigned doe = (unsigned)(days - era * 146097);
-    unsigned yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    unsigned doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    unsigned mp = (5 * doy + 2) / 153;
-    *day = doy - (153 * mp + 2) / 5 + 1;
-    *month = mp < 10 ? mp + 3 : mp - 9;
-    *year = (int64_t)yoe + era * 400 + (*month <= 2);
-}
-
 /* false: it is no part of a time. */
 static bool put_time(maker *k, vv_slice word)
 {
     char number[24];
     int64_t ns = k->first == NULL ? 0 : k->first->receive_time_ns;
-    int64_t hours = ns / NS_PER_HOUR - (ns % NS_PER_HOUR < 0);
-    int64_t days = hours / 24 - (hours % 24 < 0);
-    int64_t year = 0;
-    unsigned month = 0;
-    unsigned day = 0;
-    civil(days, &year, &month, &day);
+    arch_date date;
+    arch_date_of(ns, &date);
     if (vv_slice_eq(word, vv_slice_str("yyyy")))
-        (void)snprintf(number, sizeof number, "%04" PRId64, year);
+        (void)snprintf(number, sizeof number, "%04u", date.year);
     else if (vv_slice_eq(word, vv_slice_str("mm")))
-        (void)snprintf(number, sizeof number, "%02u", month);
+        (void)snprintf(number, sizeof number, "%02u", date.month);
     else if (vv_slice_eq(word, vv_slice_str("dd")))
-        (void)snprintf(number, sizeof number, "%02u", day);
+        (void)snprintf(number, sizeof number, "%02u", date.day);
     else if (vv_slice_eq(word, vv_slice_str("hh")))
-        (void)snprintf(number, sizeof number, "%02u", (unsigned)(hours - days * 24));
+        (void)snprintf(number, sizeof number, "%02u", date.hour);
     else
         return false;
     put_text(k, number);

@@ -134,7 +134,7 @@ static vv_status pack_zstd(arch_pack *p, vv_slice raw, bool with_dictionary, uin
 vv_status arch_pack_block(arch_pack *p, vv_slice raw, bool with_dictionary, vv_buf *out,
                           arch_stored *stored, vv_error *err)
 {
-    assert(raw.len > 1 && raw.len <= ARCH_BLOCK_MAX && (!with_dictionary || p->dict != NULL));
+    assert(raw.len > 1 && raw.len <= CODEC_BLOCK_MAX && (!with_dictionary || p->dict != NULL));
     vv_buf_reset(out);
     uint8_t *to = vv_buf_reserve(out, raw.len);
     if (to == NULL)

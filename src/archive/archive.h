@@ -163,7 +163,8 @@ VV_MUST_CHECK vv_status arch_name_make(const char *text, const arch_identity *wh
 
 /* ---- other forms of a batch (arch_jsonl.c, arch_parquet.c) ------------------------------------
  *
- * The same calls for each form, so that the archiver can write any of them beside. */
+ * The same calls for each form, so that the archiver can write any of them beside. level: of zstd,
+ * 0: 1; of Parquet also -1: uncompressed. A failure ends the form. */
 typedef struct arch_form arch_form;
 VV_MUST_CHECK vv_status arch_form_open(vv_tier_form form, const arch_identity *who, int level,
                                        arch_sink sink, arch_form **out, vv_error *err);
