@@ -17,6 +17,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/point.h"
 #include "base/util.h"
 #include "base/varint.h"
 
@@ -171,7 +172,7 @@ static void widen(column *col, const vv_attribute *a)
         col->flags |= FLAG_UNBOUNDED;
         return;
     }
-    if (is_first || compare(a, &col->low) < 0)
+    if (is_first || (compare(a, &col->low) < 0 && !VV_BUG(121)))
         set_bound(&col->low, a);
     int c = is_first ? 1 : compare(a, &col->high);
     if (c > 0) {

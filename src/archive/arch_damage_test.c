@@ -9,12 +9,12 @@
 #include "base/bytes.h"
 #include "base/crc32c.h"
 
-#define COUNT 60u
+#define COUNT 16u
 #define SEED 21u
 
 static arch_summary make_object(arch_bytes *b, vv_tier_codec codec)
 {
-    arch_writer_options opt = {.who = arch_test_who(), .codec = codec, .block_bytes = 2048};
+    arch_writer_options opt = {.who = arch_test_who(), .codec = codec, .block_bytes = 512};
     return arch_test_write(&opt, SEED, COUNT, b);
 }
 
@@ -256,10 +256,6 @@ static void lie_column_name(parts *p)
 {
     p->columns[9] = 255;
 }
-static void lie_block_bytes(parts *p)
-{
-    p->block[9] ^= 0x55;
-}
 
 static const struct {
     const char *name;
@@ -299,7 +295,6 @@ static const struct {
     {"columns of more blocks", lie_column_blocks, VV_CORRUPT},
     {"type of a column", lie_column_type, VV_CORRUPT},
     {"name of a column", lie_column_name, VV_CORRUPT},
-    {"bytes of a block", lie_block_bytes, VV_CORRUPT},
 };
 
 static void lies_are_refused_though_their_checksums_are_right(void **state)

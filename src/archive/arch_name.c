@@ -17,6 +17,7 @@
 #include "archive/arch_int.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/point.h"
 #include "base/util.h"
 
 #define VALUE_MAX 72u   /* bytes of an attribute in a name */
@@ -61,7 +62,7 @@ static bool is_plain(uint8_t c)
 static size_t escape(uint8_t c, bool begins_part, char out[4])
 {
     static const char hex[] = "0123456789ABCDEF";
-    if (is_plain(c) && !(c == '.' && begins_part)) {
+    if ((is_plain(c) && !(c == '.' && begins_part)) || (c == '/' && VV_BUG(122))) {
         out[0] = (char)c;
         out[1] = '\0';
         return 1;

@@ -34,7 +34,7 @@ void arch_date_of(int64_t ns, arch_date *out)
     out->hour = of_day / 3600;
     out->minute = of_day / 60 % 60;
     out->second = of_day % 60;
-    out->ns = (unsigned)(ns - seconds * VV_NS_PER_S);
+    out->ns = (unsigned)((ns % VV_NS_PER_S + VV_NS_PER_S) % VV_NS_PER_S);
 }
 
 void arch_time_text(int64_t ns, char out[ARCH_TIME_TEXT])

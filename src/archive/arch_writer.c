@@ -11,7 +11,7 @@
  * small beside what is written already, or objects are cut at the wrong size. A block is at most an
  * eighth of the object so far, at least 16 KiB. Why a dictionary is tried before it is used: what
  * it saves depends on the data; it is trained on the first messages, the next block is packed both
- * ways, and it stays where it saves a fiftieth and its own size within sixteen such blocks.
+ * ways, and it stays where it saves a fiftieth, and its own size within 4 MiB of such messages.
  *
  * Memory: one block, raw and packed, the index so far, the ranges; at first 128 KiB of samples.
  */
@@ -38,7 +38,7 @@
 #define SAMPLE_LEN_MAX (8u * 1024) /* of one message */
 #define DICTIONARY_LEN (16u * 1024)
 #define PAYS_PART 50u
-#define PAYS_BLOCKS 16u
+#define PAYS_RAW (4u * 1024 * 1024)
 #define ENTRIES_MAX                                                                                \
     (ARCH_INDEX_MAX - 2 * ARCH_COLUMN_BYTES_MAX - ARCH_DICTIONARY_MAX - ARCH_HEADER_MAX)
 
@@ -220,6 +220,11 @@ static void drop_samples(arch_writer *w, dict_state next)
     w->dict = next;
 }
 
+static bool has_samples(const arch_writer *w)
+{
+    return w->sample_count == SAMPLES_MAX || w->samples.len >= SAMPLES_LEN;
+}
+
 /* The samples are enough: a dictionary, to be tried on the next block. */
 static vv_status train(arch_writer *w, vv_error *err)
 {
@@ -240,7 +245,7 @@ static bool pays(const arch_writer *w, size_t without, size_t with)
 {
     size_t saved = without > with ? without - with : 0;
     return saved > without / PAYS_PART &&
-           saved * PAYS_BLOCKS > arch_pack_dictionary_bytes(w->pack).len;
+           (uint64_t)saved * PAYS_RAW / w->raw.len > arch_pack_dictionary_bytes(w->pack).len;
 }
 
 /* Pack the block; *out is where it is then. */
@@ -296,7 +301,7 @@ static vv_status end_block(arch_writer *w, vv_error *err)
         st = index_block(w, vv_buf_slice(packed), err);
     if (st == VV_OK)
         st = put(w, vv_buf_slice(packed), err);
-    if (st == VV_OK && w->dict == DICT_SAMPLING && w->samples.len >= SAMPLES_LEN)
+    if (st == VV_OK && w->dict == DICT_SAMPLING && has_samples(w))
         st = train(w, err);
     if (st != VV_OK)
         return latch(w, st);
@@ -311,12 +316,12 @@ static vv_status end_block(arch_writer *w, vv_error *err)
 
 static void sample(arch_writer *w, vv_slice message)
 {
-    if (w->sample_count == SAMPLES_MAX || w->samples.len >= SAMPLES_LEN)
+    if (has_samples(w))
         return;
     size_t len = vv_min_u64(message.len, SAMPLE_LEN_MAX);
     size_t before = w->samples.len;
     vv_buf_append(&w->samples, message.data, len);
-    if (w->samples.len > before)
+    if (w->samples.len > before) /* else memory is short: seen by arch_writer_add */
         w->sample_size[w->sample_count++] = len;
 }
 
@@ -406,6 +411,8 @@ vv_status arch_writer_add(arch_writer *w, const vv_message *m, vv_error *err)
             w, vv_fail(err, w->raw.status, "no memory for a message of %" PRIu64 " bytes", total));
     if (w->dict == DICT_SAMPLING)
         sample(w, vv_slice_of(w->raw.data + before, w->raw.len - before));
+    if (w->samples.status != VV_OK)
+        return latch(w, vv_fail(err, w->samples.status, "no memory for samples of messages"));
     note_times(w, m);
     arch_columns_add(w->columns, m);
     w->block.count++;
