@@ -59,6 +59,8 @@ typedef enum vv_engine_kind {
     VV_ENGINE_ROCKSDB,     /* RocksDB, in builds that have it; VV_UNSUPPORTED in others */
 } vv_engine_kind;
 
+struct vv_tier_options; /* tier.h */
+
 typedef struct vv_options {
     size_t size;              /* sizeof(vv_options): set by VV_OPTIONS_INIT */
     bool create_if_missing;   /* default true; otherwise VV_NOT_FOUND */
@@ -108,6 +110,8 @@ typedef struct vv_options {
     uint32_t apply_threads;  /* that a group of writes to several shards is applied by, that of its
                                 committer included; default: one a shard, as far as there are
                                 cores */
+    const struct vv_tier_options *tier; /* tier.h: where what is old lies. Copied, but for the store
+                                           of objects in it. Default NULL: here */
 } vv_options;
 
 #ifndef __cplusplus
@@ -163,7 +167,8 @@ typedef enum vv_compression {
     VV_COMPRESSION_ZSTD = 3, /* with a dictionary where it pays; lz4 on level 0 */
 } vv_compression;
 
-struct vv_keep_rule; /* series.h */
+struct vv_keep_rule;    /* series.h */
+struct vv_archive_rule; /* tier.h */
 
 typedef struct vv_table_options {
     size_t size;
@@ -197,6 +202,8 @@ typedef struct vv_table_options {
     /* Of series tables alone: which series are kept for how long, in series.h. Copied. */
     const struct vv_keep_rule *keep_rules; /* [keep_rule_count] NULL: retention_ns is of all */
     size_t keep_rule_count;                /* up to VV_KEEP_RULES_MAX */
+    /* Of stream tables alone: how its messages are archived, in tier.h. Copied. */
+    const struct vv_archive_rule *archive; /* NULL: as vv_tier_options.rule says */
 } vv_table_options;
 
 #define VV_VALUES_INLINE UINT64_MAX
@@ -243,6 +250,8 @@ typedef struct vv_table_info {
     const struct vv_keep_rule *keep_rules; /* [keep_rule_count] of series tables: borrowed of the
                                               handle, and in a list during each() */
     size_t keep_rule_count;
+    const struct vv_archive_rule *archive; /* of stream tables: as it was created, NULL: left to the
+                                              store; borrowed as keep_rules */
 } vv_table_info;
 
 /**

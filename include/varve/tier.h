@@ -63,6 +63,9 @@ typedef struct vv_tier_options {
         failures_max;   /* uploads failed in a row after which vv_tier_stats says unhealthy; 0: 5 */
     int64_t run_age_ns; /* lsm: runs older than this go to the store; 0: none by age */
     uint64_t run_local_bytes; /* lsm: the oldest runs beyond go; 0: none by size */
+    uint64_t waiting_max; /* bytes of messages that wait for the store, over all tables, from which
+                             appends are refused with VV_BUSY; those that wait for their answer are
+                             slowed from seven eighths on. 0: the disk is the bound */
 } vv_tier_options;
 
 /** Archive what waits, now and whatever its size, and wait for it. table NULL: every one. Also

@@ -7,7 +7,9 @@
 #include "base/lock.h"
 #include "catalog/catalog.h"
 
-#define CAT_RECORD_MAX (464u + CAT_KEEP_MAX) /* bytes of an encoded record at most */
+#define CAT_ARCHIVE_BYTES_MAX (54u + CAT_ARCHIVE_KEY_MAX)
+/* bytes of an encoded record at most */
+#define CAT_RECORD_MAX (464u + CAT_KEEP_MAX + CAT_ARCHIVE_BYTES_MAX)
 #define CAT_KEY_MAX (1u + VV_NAME_MAX + 1u + VV_NAME_MAX)
 
 /* ---- cat_record.c: bytes -------------------------------------------------------------------- */
@@ -15,7 +17,7 @@
 /* The record of table, for the catalog and as OPEN record. Returns the bytes written to out. */
 size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX]);
 /* VV_CORRUPT on bytes that are no record; VV_UNSUPPORTED on a newer format. Fills the fixed fields;
- * keep_bytes of out lies in bytes. */
+ * keep_bytes and archive_bytes of out lie in bytes. */
 VV_MUST_CHECK vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err);
 /* The key of a table's record in the catalog table, without the table prefix. */
 size_t cat_record_key(const char *tenant, const char *name, uint8_t out[CAT_KEY_MAX]);
@@ -35,6 +37,22 @@ VV_MUST_CHECK vv_status cat_keep_read(vv_slice bytes, cat_keep **out, vv_error *
 /* Are these the bytes of rules? */
 bool cat_keep_is_well_formed(vv_slice bytes);
 size_t cat_keep_size(const cat_table *table); /* of table->keep in memory */
+
+/* ---- cat_archive.c: how a stream table is archived ------------------------------------------- */
+
+/* VV_INVALID names what cannot be. The template of names is the caller's to check. */
+VV_MUST_CHECK vv_status cat_archive_check(const vv_table_options *opt, vv_error *err);
+/* A copy. Gives *out: vv_free; NULL of NULL. */
+VV_MUST_CHECK vv_status cat_archive_make(const vv_archive_rule *rule, cat_archive **out,
+                                         vv_error *err);
+/* Likewise of archive_bytes of a decoded record. */
+VV_MUST_CHECK vv_status cat_archive_read(vv_slice bytes, cat_archive **out, vv_error *err);
+/* Returns the bytes written to p, at most CAT_ARCHIVE_BYTES_MAX. */
+size_t cat_archive_put(uint8_t *p, const vv_archive_rule *rule);
+/* Behind the rule that begins at p; NULL: it is malformed. */
+const uint8_t *cat_archive_get(const uint8_t *p, const uint8_t *end, vv_archive_rule *out,
+                               vv_slice *key);
+size_t cat_archive_size(const cat_table *table); /* of table->archive in memory */
 
 /* ---- cat_map.c: what is in memory ----------------------------------------------------------- */
 
@@ -72,8 +90,9 @@ struct catalog {
 /* The rules of a table that is added are memory of the catalog. Under map_lock. */
 static inline void cat_count_keep(catalog *cat, const cat_table *table)
 {
-    cat->keep_size += cat_keep_size(table);
-    vv_budget_take(cat->opt.budget, VV_BUDGET_INDEX, cat_keep_size(table));
+    uint64_t bytes = cat_keep_size(table) + cat_archive_size(table);
+    cat->keep_size += bytes;
+    vv_budget_take(cat->opt.budget, VV_BUDGET_INDEX, bytes);
 }
 
 #endif

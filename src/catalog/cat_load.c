@@ -68,6 +68,9 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
         st = cat_keep_read(table->keep_bytes, &table->keep, err);
     table->keep_bytes = table->keep == NULL ? vv_slice_of(NULL, 0)
                                             : vv_slice_of(table->keep->bytes, table->keep->len);
+    if (st == VV_OK)
+        st = cat_archive_read(table->archive_bytes, &table->archive, err);
+    table->archive_bytes = vv_slice_of(NULL, 0);
     if (st == VV_OK && table->shard >= cat->opt.shard_count)
         st = vv_fail(err, VV_CORRUPT, "table '%s' lies on shard %u of %u", table->name,
                      table->shard, cat->opt.shard_count);
@@ -88,6 +91,7 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
     if (st != VV_OK) {
         vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table));
         vv_free(table->keep);
+        vv_free(table->archive);
         vv_free(table);
         return st;
     }

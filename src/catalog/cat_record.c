@@ -4,8 +4,8 @@
  *
  *   u8 format (1) | u8 state | u8 kind | u8 flags | varint id | varint index id | varint shard
  * | i64 version_retention_ns | i64 created_ns | three texts: u8 length, bytes (engine, tenant,
- * name) | with flag 1: u8 count of options, each u8 tag, varint value | with flag 2: rules
- * (cat_keep.c)
+ * name) | with flag 1: u8 count of options, each u8 tag, varint value | with flag 4: how it is
+ * archived (cat_archive.c) | with flag 2: rules (cat_keep.c)
  *
  * The names are in the value too, so that the OPEN record of a shard tells on its own what its data
  * is. Unknown flags and tags are refused: a later version can give them a meaning. An option that
@@ -22,6 +22,8 @@
 #define RECORD_KEY 'T' /* first byte of the key */
 #define FLAG_OPTIONS 1u
 #define FLAG_KEEP 2u
+#define FLAG_ARCHIVE 4u
+#define FLAGS (FLAG_OPTIONS | FLAG_KEEP | FLAG_ARCHIVE)
 
 /* Tags of options, ascending in a record. Frozen. */
 enum {
@@ -44,7 +46,7 @@ enum {
 #define OPTION_LEN_MAX 11u
 
 static_assert(4 + 3 * 5 + 16 + 3 + CAT_ENGINE_NAME_MAX + 2 * VV_NAME_MAX + 1 +
-                      OPTIONS_MAX * OPTION_LEN_MAX + CAT_KEEP_MAX <=
+                      OPTIONS_MAX * OPTION_LEN_MAX + CAT_KEEP_MAX + CAT_ARCHIVE_BYTES_MAX <=
                   CAT_RECORD_MAX,
               "a record fits");
 
@@ -120,7 +122,8 @@ size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX])
     *p++ = (uint8_t)table->state;
     *p++ = (uint8_t)table->kind;
     *p++ = (uint8_t)((option_count > 0 ? FLAG_OPTIONS : 0) |
-                     (table->keep_bytes.len > 0 ? FLAG_KEEP : 0));
+                     (table->keep_bytes.len > 0 ? FLAG_KEEP : 0) |
+                     (table->archive != NULL ? FLAG_ARCHIVE : 0));
     p += vv_varint_put(p, table->id);
     p += vv_varint_put(p, table->index_id);
     p += vv_varint_put(p, table->shard);
@@ -132,6 +135,8 @@ size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX])
     p += put_text(p, table->name);
     if (option_count > 0)
         p += put_options(p, options, option_count);
+    if (table->archive != NULL)
+        p += cat_archive_put(p, &table->archive->rule);
     if (table->keep_bytes.len > 0) {
         memcpy(p, table->keep_bytes.data, table->keep_bytes.len);
         p += table->keep_bytes.len;
@@ -256,6 +261,19 @@ static const uint8_t *get_keep(const uint8_t *p, const uint8_t *end, cat_table *
     return cat_keep_is_well_formed(t->keep_bytes) ? end : NULL;
 }
 
+/* How it is archived, behind the options. */
+static const uint8_t *get_archive(const uint8_t *p, const uint8_t *end, cat_table *t)
+{
+    vv_archive_rule rule;
+    vv_slice key;
+    if (p == NULL || t->kind != VV_TABLE_STREAM)
+        return NULL;
+    const uint8_t *next = cat_archive_get(p, end, &rule, &key);
+    if (next != NULL)
+        t->archive_bytes = vv_slice_of(p, (size_t)(next - p));
+    return next;
+}
+
 static bool fields_make_sense(const cat_table *t)
 {
     return (t->state == CAT_CREATING || t->state == CAT_READY || t->state == CAT_DROPPING) &&
@@ -273,7 +291,7 @@ vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
     const uint8_t *end = bytes.data + bytes.len;
     if (bytes.len < 4)
         return vv_fail(err, VV_CORRUPT, "table record of %zu bytes: too short", bytes.len);
-    if (p[0] > RECORD_FORMAT || (p[3] & ~(FLAG_OPTIONS | FLAG_KEEP)) != 0)
+    if (p[0] > RECORD_FORMAT || (p[3] & ~FLAGS) != 0)
         return vv_fail(err, VV_UNSUPPORTED,
                        "table record of format %u with flags %u: a newer varve wrote it", p[0],
                        p[3]);
@@ -290,6 +308,7 @@ vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
     bool is_format = p[0] == RECORD_FORMAT;
     bool has_options = (p[3] & FLAG_OPTIONS) != 0;
     bool has_keep = (p[3] & FLAG_KEEP) != 0;
+    bool has_archive = (p[3] & FLAG_ARCHIVE) != 0;
     bool newer = false;
     p = get_u32(p + 4, end, &t.id);
     p = get_u32(p, end, &t.index_id);
@@ -306,9 +325,11 @@ vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
     p = get_text(p, end, t.name, VV_NAME_MAX);
     if (has_options)
         p = get_options(p, end, &t, &newer);
+    if (has_archive && !newer)
+        p = get_archive(p, end, &t);
     if (has_keep && !newer)
         p = get_keep(p, end, &t);
-    if (p != NULL && is_format && newer && (p == end || has_keep))
+    if (p != NULL && is_format && newer && (p == end || has_keep || has_archive))
         return vv_fail(
             err, VV_UNSUPPORTED,
             "table record with an option that is not known here: a newer varve wrote it");

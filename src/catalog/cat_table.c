@@ -61,6 +61,7 @@ void cat_table_unref(cat_table *table)
     if (extra != NULL)
         extra->destroy(extra);
     vv_free(table->keep);
+    vv_free(table->archive);
     vv_free(table);
 }
 
@@ -121,6 +122,7 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
         .no_rollups = table->no_rollups,
         .rollup_retention_ns = {table->rollup_retention_ns[0], table->rollup_retention_ns[1]},
         .keep_bytes = table->keep_bytes,
+        .archive = table->archive,
         .retention_bytes = table->retention_bytes,
         .message_size_max = table->message_size_max,
         .producer_retention_ns = table->producer_retention_ns,
@@ -227,9 +229,10 @@ static void forget(catalog *cat, cat_table *table)
 {
     vv_mutex_lock(&cat->map_lock);
     cat_map_remove(&cat->map, table);
-    cat->keep_size -= cat_keep_size(table);
+    uint64_t rules = cat_keep_size(table) + cat_archive_size(table);
+    cat->keep_size -= rules;
     vv_mutex_unlock(&cat->map_lock);
-    vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table) + cat_keep_size(table));
+    vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table) + rules);
     cat_table_unref(table);
 }
 
@@ -310,7 +313,7 @@ static vv_status check_stream_options(const vv_table_options *opt, vv_error *err
         return vv_fail(err, VV_INVALID,
                        "retention_bytes, message_size_max and those of producers are of stream "
                        "tables alone");
-    return VV_OK;
+    return cat_archive_check(opt, err);
 }
 
 static vv_status check_options(const catalog *cat, const vv_table_options *opt, vv_error *err)
@@ -442,6 +445,8 @@ static vv_status create_new(catalog *cat, const char *tenant, const char *name,
         st = cat_keep_make(opt->keep_rules, opt->keep_rule_count, &table->keep, err);
     if (st == VV_OK && table->keep != NULL)
         table->keep_bytes = vv_slice_of(table->keep->bytes, table->keep->len);
+    if (st == VV_OK)
+        st = cat_archive_make(opt->archive, &table->archive, err);
     vv_mutex_lock(&cat->map_lock);
     if (st == VV_OK)
         st = cat_map_reserve(&cat->map, err);

@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "varve/series.h"
+#include "varve/tier.h"
 
 /* Table ids that no user's table gets. Frozen: on disk. */
 #define CAT_TABLE_SYSTEM 1u        /* of every shard: OPEN records, producers, time marks */
@@ -75,6 +76,14 @@ typedef struct cat_keep {
     uint8_t bytes[]; /* as in the record */
 } cat_keep;
 
+#define CAT_ARCHIVE_KEY_MAX 255u /* bytes of a template of names */
+
+/* How the messages of a stream table are archived, as it was made: cat_archive.c. One block. */
+typedef struct cat_archive {
+    vv_archive_rule rule; /* its key is NULL or the one below */
+    char key[];
+} cat_archive;
+
 #define CAT_OUT_OF_ORDER_DEFAULT_NS (INT64_C(3600) * 1000000000)
 #define CAT_FUTURE_DEFAULT_NS (INT64_C(86400) * 1000000000)
 #define CAT_MESSAGE_DEFAULT (12u * 1024 * 1024) /* VV_STREAM_MESSAGE_MAX */
@@ -111,6 +120,8 @@ typedef struct cat_table {
     uint64_t message_size_max;
     int64_t producer_retention_ns;
     uint32_t producers_max;
+    vv_slice archive_bytes;          /* of a record that was decoded; of len 0: there is no rule */
+    cat_archive *archive;            /* the same, in the table's own memory; NULL: none */
     struct cat_extra *_Atomic extra; /* what the layer above keeps with the table; see cat_extra */
     char engine[CAT_ENGINE_NAME_MAX + 1];
     char tenant[VV_NAME_MAX + 1];

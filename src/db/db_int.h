@@ -28,6 +28,8 @@
 #include "txn/txn.h"
 #include "wal/wal.h"
 
+struct db_tier; /* db_tier_int.h */
+
 #define DB_LOG_DIR "wal"
 #define DB_LOG_KEPT 4u /* times log_limit, for a backup that is to archive it */
 #define DB_LOCK_FILE "LOCK"
@@ -347,6 +349,7 @@ struct vv_db {
     db_counters counters;
     db_kept kept;
     db_rollup rollup;
+    struct db_tier *tier;           /* NULL: no store of objects; fixed while open */
     _Atomic bool retain_busy;       /* by who sets it: one look at streams at a time */
     _Atomic int64_t retain_look_ns; /* monotonic: when to look next */
     uint64_t work_size;             /* a shard's part of the buffers of background work */
@@ -403,12 +406,33 @@ struct vv_batch {
     vv_batch *next; /* in the queue */
 };
 
+/* ---- db_tier_hold.c: who may still read objects ------------------------------------------------
+ */
+
+/* Somebody reads a shard, or all, at a version or later. In a ring while it does. */
+typedef struct db_tier_hold {
+    struct db_tier_hold *next; /* NULL: not held. Under db_tier.lock, like all of it */
+    struct db_tier_hold *previous;
+    const db_shard *shard;   /* NULL: all of them */
+    int64_t version;         /* with a shard */
+    const int64_t *versions; /* [shard_count] without; NULL: any version at all */
+} db_tier_hold;
+
 struct vv_snapshot {
     vv_db *db;
     int64_t time_ns;
     uint32_t shard_count;
+    db_tier_hold hold; /* objects that may be read at it stay */
     int64_t version[]; /* of each shard */
 };
+
+/* From before the moment that is read at. Nothing where no store of objects is. */
+void db_tier_hold_begin(vv_db *db, db_tier_hold *hold, const db_shard *shard);
+/* The same of all shards, at versions from then on; until that is called at any. */
+void db_tier_hold_at(vv_db *db, db_tier_hold *hold, const int64_t *versions);
+void db_tier_hold_end(vv_db *db, db_tier_hold *hold); /* also of one that did not begin */
+/* Nobody reads the shard at a version below this one, and nobody will. */
+int64_t db_tier_held(vv_db *db, const db_shard *shard);
 
 /* ---- db_open.c ---- */
 

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "db/db_int.h"
+#include "db/db_tier_int.h"
 
 #define DB_STRANGER_SIZE 100u
 
@@ -57,8 +58,8 @@ static void on_durable(void *ctx, uint64_t position)
 
 static void note_stranger(void *ctx, const char *name)
 {
-    static const char *const own[] = {DB_LOCK_FILE, DB_LOG_DIR, DB_LOAD_DIR, DB_IDENTITY_FILE,
-                                      "lost+found"};
+    static const char *const own[] = {DB_LOCK_FILE, DB_LOG_DIR,       DB_LOAD_DIR,
+                                      DB_TIER_DIR,  DB_IDENTITY_FILE, "lost+found"};
     char *found = ctx;
     bool is_own = strncmp(name, "shard-", 6) == 0 ||
                   strncmp(name, DB_IDENTITY_NEW, sizeof DB_IDENTITY_NEW - 1) == 0;
@@ -425,6 +426,8 @@ static vv_status open_parts(vv_db *db, vv_error *err)
         st = check_dirs(db, err);
     int64_t start = vv_clock_mono(db->env->clock);
     if (st == VV_OK)
+        st = db_tier_open(db, err);
+    if (st == VV_OK)
         st = open_log(db, is_new, err); /* reads the end of the log: a part of the recovery */
     for (uint32_t i = 0; st == VV_OK && i < db->shard_count; i++)
         st = open_shard(db, i, err);
@@ -487,6 +490,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
         txn_recent_fini(&db->shards[i].recent);
     }
     cat_close(db->cat);
+    db_tier_close(db);
     vio_close(db->log_lock_file);
     vio_close(db->lock_file);
     db_fifo_fini(&db->fifo);

@@ -34,11 +34,14 @@ vv_status vv_snapshot_create(vv_db *db, vv_snapshot **out, vv_error *err)
     snap->db = db;
     snap->shard_count = db->shard_count;
     snap->time_ns = db_read_time(db);
+    db_tier_hold_begin(db, &snap->hold, NULL);
     vv_status st = pin_all(db, snap, err);
     if (st != VV_OK) {
+        db_tier_hold_end(db, &snap->hold);
         vv_free(snap);
         return vv_wrap(err, st, "snapshot");
     }
+    db_tier_hold_at(db, &snap->hold, snap->version);
     *out = snap;
     return VV_OK;
 }
@@ -48,6 +51,7 @@ void vv_snapshot_release(vv_snapshot *snapshot)
     if (snapshot == NULL)
         return;
     vv_db *db = snapshot->db;
+    db_tier_hold_end(db, &snapshot->hold);
     for (uint32_t i = 0; i < snapshot->shard_count; i++)
         db->ops->unpin(db->shards[i].eng, snapshot->version[i], snapshot->time_ns);
     vv_free(snapshot);

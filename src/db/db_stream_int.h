@@ -16,6 +16,7 @@
 #define VARVE_DB_DB_STREAM_INT_H
 
 #include "db/db_int.h"
+#include "db/db_tier_int.h"
 #include "stream/stream.h"
 
 /* ---- db_stream_producer.c: who sends to a partition. All under the commit lock. ---------------
@@ -134,14 +135,18 @@ typedef struct db_stream_reader {
     vv_table part;
     vv_cursor *at;
     bool has_head;
-    stream_head head;   /* all zero without one */
-    uint64_t first;     /* offset; `next` when there is nothing */
-    uint64_t next;      /* offset behind the last message */
-    stream_place sums;  /* at the end: of the last block, with its own bytes */
-    uint64_t bytes;     /* of all blocks that are kept */
-    uint64_t begin;     /* offset of the block that was loaded last */
-    uint64_t block_len; /* bytes */
+    bool has_local;
+    stream_head head;       /* all zero without one */
+    stream_head local_head; /* where the blocks begin: as head, or behind what is archived alone */
+    uint64_t first;         /* offset; `next` when there is nothing */
+    uint64_t local;         /* from `first` to here messages lie in objects alone */
+    uint64_t next;          /* offset behind the last message */
+    stream_place sums;      /* at the end: of the last block, with its own bytes */
+    uint64_t bytes;         /* of all blocks that are kept */
+    uint64_t begin;         /* offset of the block that was loaded last */
+    uint64_t block_len;     /* bytes */
     stream_block block;
+    db_tier_hold hold; /* objects that it may still read stay */
 } db_stream_reader;
 
 /* archive NULL: none. */
@@ -149,9 +154,10 @@ VV_MUST_CHECK vv_status db_stream_reader_open(db_stream_reader *r, const vv_tabl
                                               uint32_t partition, const vv_snapshot *snapshot,
                                               const char *archive, vv_error *err);
 void db_stream_reader_close(db_stream_reader *r); /* also of one that failed to open */
-/* The block that holds offset, which is below next and not below first. */
+/* The block that holds offset, which is below next and not below local. */
 VV_MUST_CHECK vv_status db_stream_load(db_stream_reader *r, uint64_t offset, vv_error *err);
-/* The offset where what is_there() says of blocks becomes true; it stays so from then on. */
+/* The offset where what is_there() says of blocks becomes true; it stays so from then on. Looks at
+ * blocks alone, from local on. */
 VV_MUST_CHECK vv_status db_stream_search(db_stream_reader *r,
                                          bool (*is_there)(const db_stream_reader *r, int64_t arg),
                                          int64_t arg, uint64_t *out, vv_error *err);

@@ -58,15 +58,25 @@ vv_status db_stream_load(db_stream_reader *r, uint64_t offset, vv_error *err)
     return st;
 }
 
+static vv_status read_one_head(db_stream_reader *r, uint8_t kind, bool *is_there, stream_head *out,
+                               vv_error *err)
+{
+    vv_slice key = vv_slice_of(&kind, 1);
+    *out = (stream_head){.receive_ns = 0, .event_max = STREAM_NO_TIME};
+    vv_status st = vv_cursor_seek(r->at, key, err);
+    *is_there = st == VV_OK && vv_cursor_valid(r->at) && vv_slice_eq(vv_cursor_key(r->at), key);
+    if (*is_there)
+        st = stream_head_decode(vv_cursor_value(r->at), out, err);
+    return st;
+}
+
 static vv_status read_head(db_stream_reader *r, vv_error *err)
 {
-    static const uint8_t kind = STREAM_KEY_HEAD;
-    vv_slice key = vv_slice_of(&kind, 1);
-    r->head = (stream_head){.receive_ns = 0, .event_max = STREAM_NO_TIME};
-    vv_status st = vv_cursor_seek(r->at, key, err);
-    r->has_head = st == VV_OK && vv_cursor_valid(r->at) && vv_slice_eq(vv_cursor_key(r->at), key);
-    if (r->has_head)
-        st = stream_head_decode(vv_cursor_value(r->at), &r->head, err);
+    vv_status st = read_one_head(r, STREAM_KEY_HEAD, &r->has_head, &r->head, err);
+    if (st == VV_OK)
+        st = read_one_head(r, STREAM_KEY_LOCAL, &r->has_local, &r->local_head, err);
+    if (!r->has_local || r->local_head.first < r->head.first)
+        r->local_head = r->head;
     return st;
 }
 
@@ -74,9 +84,9 @@ static vv_status read_end(db_stream_reader *r, vv_error *err)
 {
     static const uint8_t behind = STREAM_KEY_BLOCK + 1;
     uint64_t begin = 0;
-    r->next = r->head.first;
-    r->sums = (stream_place){r->head.receive_ns, r->head.bytes_before, r->head.event_max,
-                             STREAM_NO_OFFSET};
+    r->next = r->local_head.first;
+    r->sums = (stream_place){r->local_head.receive_ns, r->local_head.bytes_before,
+                             r->local_head.event_max, STREAM_NO_OFFSET};
     vv_status st = vv_cursor_seek_below(r->at, vv_slice_of(&behind, 1), err);
     if (st != VV_OK || !stands_on_block(r->at, &begin))
         return st;
@@ -86,9 +96,9 @@ static vv_status read_end(db_stream_reader *r, vv_error *err)
     r->sums = r->block.place;
     r->sums.bytes_before += r->block_len;
     r->next = begin + r->block.count;
-    if (r->next < r->head.first || r->sums.bytes_before < r->head.bytes_before)
+    if (r->next < r->local_head.first || r->sums.bytes_before < r->local_head.bytes_before)
         return vv_fail(err, VV_CORRUPT, "it begins at offset %llu and ends at %llu",
-                       (unsigned long long)r->head.first, (unsigned long long)r->next);
+                       (unsigned long long)r->local_head.first, (unsigned long long)r->next);
     return VV_OK;
 }
 
@@ -99,12 +109,14 @@ vv_status db_stream_reader_open(db_stream_reader *r, const vv_table *table, uint
     *r = (db_stream_reader){.part = db_part_at(table, partition)};
     opt.snapshot = snapshot;
     opt.archive = archive;
+    db_tier_hold_begin(table->db, &r->hold, r->part.shard);
     vv_status st = vv_cursor_open(&r->part, &opt, &r->at, err);
     if (st == VV_OK)
         st = read_head(r, err);
     if (st == VV_OK)
         st = read_end(r, err);
     r->first = r->head.first;
+    r->local = r->local_head.first;
     r->bytes = r->sums.bytes_before - r->head.bytes_before;
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "partition %u", partition);
 }
@@ -113,6 +125,8 @@ void db_stream_reader_close(db_stream_reader *r)
 {
     vv_cursor_close(r->at);
     r->at = NULL;
+    if (r->part.db != NULL)
+        db_tier_hold_end(r->part.db, &r->hold);
 }
 
 /* ---- places ---- */
@@ -121,7 +135,7 @@ vv_status db_stream_search(db_stream_reader *r,
                            bool (*is_there)(const db_stream_reader *r, int64_t arg), int64_t arg,
                            uint64_t *out, vv_error *err)
 {
-    uint64_t low = r->first;
+    uint64_t low = r->local;
     uint64_t high = r->next;
     while (low < high) {
         vv_status st = db_stream_load(r, low + (high - low) / 2, err);

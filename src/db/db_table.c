@@ -110,7 +110,8 @@ static void identify(const cat_table *cat, vv_table_info *out)
         .producer_retention_ns = cat->producer_retention_ns,
         .producers_max = cat->producers_max,
         .keep_rules = cat->keep == NULL ? NULL : cat->keep->rule,
-        .keep_rule_count = cat->keep == NULL ? 0 : cat->keep->count};
+        .keep_rule_count = cat->keep == NULL ? 0 : cat->keep->count,
+        .archive = cat->archive == NULL ? NULL : &cat->archive->rule};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);

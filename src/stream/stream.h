@@ -24,7 +24,8 @@
 /* First byte of a key. Frozen: on disk. */
 #define STREAM_KEY_POSITION 'C' /* then the name */
 #define STREAM_KEY_HEAD 'H'
-#define STREAM_KEY_BLOCK 'M'    /* then the offset of its first message, big-endian */
+#define STREAM_KEY_LOCAL 'L' /* a head too: where the blocks begin, once archived messages left */
+#define STREAM_KEY_BLOCK 'M' /* then the offset of its first message, big-endian */
 #define STREAM_KEY_PRODUCER 'P' /* then the id */
 #define STREAM_BLOCK_KEY 9u     /* bytes of a block's key */
 #define STREAM_NAMED_KEY_MAX 129u

@@ -1,0 +1,139 @@
+/*
+ * cat_archive.c - how the messages of a stream table are archived: checked, as bytes, in memory.
+ * The byte-level page is docs/format/catalog.md.
+ *
+ *   u8 flags | u8 codec | u8 form beside | varints: batch_bytes, batch_messages, batch_age_ns,
+ *   local_ns + 1 (0: not given; 1: at once), local_bytes | u8 length, bytes of the template of
+ * names
+ *
+ * A field of 0 is left to the store, whose rule may change from one opening to the next.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/util.h"
+#include "base/varint.h"
+#include "catalog/cat_int.h"
+
+#define FLAG_OFF 1u
+
+vv_status cat_archive_check(const vv_table_options *opt, vv_error *err)
+{
+    const vv_archive_rule *rule = opt->archive;
+    if (rule == NULL)
+        return VV_OK;
+    if (opt->kind != VV_TABLE_STREAM)
+        return vv_fail(err, VV_INVALID, "archive is of stream tables alone");
+    if ((unsigned)rule->codec > VV_TIER_PLAIN || (unsigned)rule->also > VV_TIER_PARQUET)
+        return vv_fail(err, VV_INVALID, "archive: codec %d, form %d: not known", (int)rule->codec,
+                       (int)rule->also);
+    if (rule->batch_age_ns < 0 || rule->local_ns < -1)
+        return vv_fail(err, VV_INVALID,
+                       "archive: batch_age_ns is 0 or more, and local_ns too, or -1");
+    if (rule->local_ns == INT64_MAX || rule->batch_age_ns == INT64_MAX)
+        return vv_fail(err, VV_INVALID, "archive: a time of %lld", (long long)INT64_MAX);
+    if (rule->key != NULL && (rule->key[0] == '\0' || strlen(rule->key) > CAT_ARCHIVE_KEY_MAX))
+        return vv_fail(err, VV_INVALID, "archive: the template of names has 1 to %u bytes",
+                       CAT_ARCHIVE_KEY_MAX);
+    return VV_OK;
+}
+
+/* ---- bytes ---- */
+
+size_t cat_archive_put(uint8_t *p, const vv_archive_rule *rule)
+{
+    uint8_t *from = p;
+    size_t key_len = rule->key == NULL ? 0 : strlen(rule->key);
+    assert(key_len <= CAT_ARCHIVE_KEY_MAX && rule->local_ns >= -1);
+    *p++ = rule->off ? FLAG_OFF : 0;
+    *p++ = (uint8_t)rule->codec;
+    *p++ = (uint8_t)rule->also;
+    p += vv_varint_put(p, rule->batch_bytes);
+    p += vv_varint_put(p, rule->batch_messages);
+    p += vv_varint_put(p, (uint64_t)rule->batch_age_ns);
+    p += vv_varint_put(p, rule->local_ns == 0  ? 0
+                          : rule->local_ns < 0 ? 1
+                                               : (uint64_t)rule->local_ns + 1);
+    p += vv_varint_put(p, rule->local_bytes);
+    *p++ = (uint8_t)key_len;
+    if (key_len > 0)
+        memcpy(p, rule->key, key_len);
+    return (size_t)(p + key_len - from);
+}
+
+/* A varint in its shortest form, up to max. NULL: it is none. */
+static const uint8_t *get_number(const uint8_t *p, const uint8_t *end, uint64_t max, uint64_t *out)
+{
+    const uint8_t *next = p == NULL ? NULL : vv_varint_get(p, end, out);
+    if (next == NULL || *out > max || (size_t)(next - p) != vv_varint_len(*out))
+        return NULL;
+    return next;
+}
+
+const uint8_t *cat_archive_get(const uint8_t *p, const uint8_t *end, vv_archive_rule *out,
+                               vv_slice *key)
+{
+    uint64_t age = 0;
+    uint64_t local = 0;
+    if (end - p < 3 || p[0] > FLAG_OFF || p[1] > VV_TIER_PLAIN || p[2] > VV_TIER_PARQUET)
+        return NULL;
+    *out = (vv_archive_rule){
+        .off = p[0] == FLAG_OFF, .codec = (vv_tier_codec)p[1], .also = (vv_tier_form)p[2]};
+    p = get_number(p + 3, end, UINT64_MAX, &out->batch_bytes);
+    p = get_number(p, end, UINT64_MAX, &out->batch_messages);
+    p = get_number(p, end, INT64_MAX - 1, &age);
+    p = get_number(p, end, INT64_MAX, &local);
+    p = get_number(p, end, UINT64_MAX, &out->local_bytes);
+    if (p == NULL || p == end || *p > end - p - 1 || memchr(p + 1, '\0', *p) != NULL)
+        return NULL;
+    out->batch_age_ns = (int64_t)age;
+    out->local_ns = local == 1 ? -1 : (int64_t)(local - (local > 0));
+    *key = vv_slice_of(p + 1, *p);
+    return p + 1 + *p;
+}
+
+/* ---- in memory ---- */
+
+static vv_status copy(const vv_archive_rule *rule, vv_slice key, cat_archive **out, vv_error *err)
+{
+    cat_archive *a = vv_alloc(sizeof *a + key.len + 1);
+    if (a == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for how a table is archived");
+    a->rule = *rule;
+    a->rule.key = key.len == 0 ? NULL : a->key;
+    if (key.len > 0)
+        memcpy(a->key, key.data, key.len);
+    a->key[key.len] = '\0';
+    *out = a;
+    return VV_OK;
+}
+
+vv_status cat_archive_make(const vv_archive_rule *rule, cat_archive **out, vv_error *err)
+{
+    *out = NULL;
+    if (rule == NULL)
+        return VV_OK;
+    return copy(rule, rule->key == NULL ? vv_slice_of(NULL, 0) : vv_slice_str(rule->key), out, err);
+}
+
+vv_status cat_archive_read(vv_slice bytes, cat_archive **out, vv_error *err)
+{
+    vv_archive_rule rule;
+    vv_slice key;
+    *out = NULL;
+    if (bytes.len == 0)
+        return VV_OK;
+    const uint8_t *end = bytes.data + bytes.len;
+    if (cat_archive_get(bytes.data, end, &rule, &key) != end)
+        return vv_fail(err, VV_CORRUPT, "how a table is archived is malformed");
+    return copy(&rule, key, out, err);
+}
+
+size_t cat_archive_size(const cat_table *table)
+{
+    const cat_archive *a = table->archive;
+    if (a == NULL)
+        return 0;
+    return sizeof *a + (a->rule.key == NULL ? 0 : strlen(a->key)) + 1;
+}

@@ -1,0 +1,133 @@
+/*
+ * db_tier_int.h - the tier of object stores inside db/: which messages of a stream table lie in
+ * objects, who puts them there, who may still read them.
+ *
+ * The truth is in each partition's keys (docs/format/stream.md), so log, snapshots and backups have
+ * it as they have the messages:
+ *
+ *      first            local              archived                next
+ *        |-- objects only --|-- objects and blocks --|-- blocks only --|
+ *        'H'               'L'                 end of the last 'A'
+ *
+ *   'A' first offset   an object that holds [first, next): entries follow each other without a gap
+ *   'I' intent         an object that is being made
+ *   'D' intent         an object that nothing refers to any more
+ *
+ * Entries below `first` are gone for readers; the background takes them away. One partition is
+ * worked on by one thread at a time (db_tier_claim), so nobody but trims changes what it read.
+ */
+#ifndef VARVE_DB_DB_TIER_INT_H
+#define VARVE_DB_DB_TIER_INT_H
+
+#include "archive/archive.h"
+#include "base/rng.h"
+#include "db/db_int.h"
+
+struct db_stream_reader;
+struct db_tier_cache; /* db_tier_cache.c */
+
+#define DB_TIER_DIR "tier" /* part files, and what the cache keeps */
+#define DB_TIER_UPLOADS_MAX 16u
+
+/* ---- db_tier.c: the state ----------------------------------------------------------------------
+ */
+
+/* One partition that a thread works on. */
+typedef struct db_tier_claim {
+    uint32_t table;
+    uint32_t partition;
+} db_tier_claim;
+
+/* What failed last: for stats and for sentences. */
+typedef struct db_tier_health {
+    uint32_t failures_in_row;
+    int64_t since_ns; /* wall time of the first of them */
+    int64_t last_error_ns;
+    int64_t last_success_ns;
+    char last_error[256];
+} db_tier_health;
+
+typedef struct db_tier_counters {
+    _Atomic uint64_t intents;
+    _Atomic uint64_t stored;
+    _Atomic uint64_t stored_messages;
+    _Atomic uint64_t stored_bytes;
+    _Atomic uint64_t raw_bytes;
+    _Atomic uint64_t failed;
+    _Atomic uint64_t merged;
+    _Atomic uint64_t removed;
+    _Atomic uint64_t conflicts; /* a name was taken by something else */
+    _Atomic uint64_t settled;   /* the object was there already, and it was ours */
+    _Atomic uint64_t cache_hits;
+    _Atomic uint64_t cache_misses;
+    _Atomic uint64_t cache_bytes;
+    _Atomic uint32_t uploading;
+    vv_hist upload_ns;    /* under db_tier.lock, like the next */
+    vv_hist batch_age_ns; /* of the oldest message when its batch was stored */
+} db_tier_counters;
+
+typedef struct db_tier {
+    vv_db *db;
+    vv_object_store *objects; /* borrowed until the close */
+    vv_tier_options opt;      /* with every default filled in; opt.rule too */
+    char key[ARCH_TEMPLATE_MAX + 1];
+    vv_object_limits limits;
+    _Atomic bool no_condition; /* the store answered that it has no conditional put */
+    uint64_t buffer;           /* bytes of an upload that are in memory at once */
+
+    vv_mutex lock; /* rank VV_RANK_LEAF: guards what follows */
+    vv_cond work;  /* something may be due */
+    vv_cond done;  /* a claim was given back */
+    db_tier_hold holds;
+    db_tier_claim claim[DB_TIER_UPLOADS_MAX + 2];
+    uint32_t claim_count;
+    vv_rng rng;
+    db_tier_health health;
+    uint64_t requests; /* counts wakes */
+    bool stop;
+    uint32_t next_table; /* to look at */
+
+    _Atomic uint64_t waiting_bytes; /* of blocks whose messages are in no object; about */
+    _Atomic bool wanted;            /* a batch may be due */
+    _Atomic int64_t look_ns;        /* monotonic: look all the same */
+    db_tier_counters counters;
+    struct db_tier_cache *cache; /* NULL: none was opened */
+    uint32_t thread_count;
+    vv_thread *thread[DB_TIER_UPLOADS_MAX];
+} db_tier;
+
+/* opt->tier, if there is one, after the shards are counted and before anything is read. */
+VV_MUST_CHECK vv_status db_tier_open(vv_db *db, vv_error *err);
+/* The background ended before. */
+void db_tier_close(vv_db *db);
+/* The rule that a table is archived by: its own, the store's, the defaults. key is never NULL;
+ * `off` also without a store. */
+void db_tier_rule(const vv_db *db, const cat_table *cat, vv_archive_rule *out);
+
+/* ---- db_tier_entry.c: a partition's entries at a reader's moment -------------------------------
+ *
+ * All of them move the reader's cursor: who walks blocks seeks again (db_stream_load).
+ */
+
+/* The entry whose object holds offset. VV_NOT_FOUND: none does, it lies in blocks or nowhere. */
+VV_MUST_CHECK vv_status db_tier_entry_of(struct db_stream_reader *r, uint64_t offset,
+                                         arch_entry *out, vv_error *err);
+/* The first entry that ends behind offset. VV_NOT_FOUND: there is none. */
+VV_MUST_CHECK vv_status db_tier_entry_from(struct db_stream_reader *r, uint64_t offset,
+                                           arch_entry *out, vv_error *err);
+/* The last one. VV_NOT_FOUND: nothing is archived. */
+VV_MUST_CHECK vv_status db_tier_entry_last(struct db_stream_reader *r, arch_entry *out,
+                                           vv_error *err);
+
+/* ---- db_tier_store.c: an object at its store ----------------------------------------------------
+ */
+
+/* Range by range, with nothing kept. For merges and for proofs that an object is ours. */
+typedef struct db_tier_source {
+    vv_object_store *objects;
+    const char *name;
+} db_tier_source;
+
+arch_source db_tier_source_of(db_tier_source *s, uint64_t size);
+
+#endif
