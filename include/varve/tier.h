@@ -144,6 +144,8 @@ typedef struct vv_tier_stats {
     uint64_t cache_bytes;
     uint64_t remote_runs;
     uint64_t remote_run_bytes;
+    uint64_t conflicts; /* names that something else had: the batch got another one */
+    uint64_t settled;   /* objects that were there already, and were proved to be ours */
 } vv_tier_stats;
 
 VV_API void vv_tier_stats_read(vv_db *db, vv_tier_stats *out);

@@ -52,7 +52,8 @@ static inline uint32_t cat_sequence(uint32_t table_id)
 #define CAT_SYSTEM_OPEN 'O'
 #define CAT_SYSTEM_PRODUCER 'P'
 #define CAT_SYSTEM_TIME 'T'
-#define CAT_SYSTEM_BULK 'B' /* only ever deleted: the entry of a bulk load */
+#define CAT_SYSTEM_DYING 'D' /* an object of a dropped table, by db_tier_drop.c */
+#define CAT_SYSTEM_BULK 'B'  /* only ever deleted: the entry of a bulk load */
 
 /* Frozen: on disk. */
 typedef enum cat_state {

@@ -30,6 +30,7 @@
 #include "base/epoch.h"
 #include "base/error.h"
 #include "db/db_int.h"
+#include "db/db_tier_int.h"
 
 #define TICK_NS (200 * VV_NS_PER_MS)
 #define RETRY_PAUSE_NS (500 * VV_NS_PER_MS)
@@ -350,6 +351,8 @@ vv_status db_step(vv_db *db, vv_error *err)
         st = db_rollup_step(db);
     if (st == VV_NOT_FOUND && !db->opt.read_only)
         st = db_stream_step(db);
+    if (st == VV_NOT_FOUND && db->env->threads == NULL)
+        st = db_tier_step(db); /* else the tier has threads of its own */
     if (st == VV_OK)
         db_kept_trim(db);
     if (st != VV_OK && st != VV_NOT_FOUND) {

@@ -451,6 +451,8 @@ static vv_status open_parts(vv_db *db, vv_error *err)
         st = db_queue_start(db, err);
     if (st == VV_OK)
         st = cat_resume(db->cat, err);
+    if (st == VV_OK)
+        st = db_tier_start(db, err);
     return st;
 }
 
@@ -475,6 +477,7 @@ static void init(vv_db *db)
 static vv_status destroy(vv_db *db, bool crash, vv_error *err)
 {
     vv_status st = VV_OK;
+    db_tier_stop(db);
     db_queue_stop(db);
     db_background_stop(db);
     db_apply_stop(db);

@@ -181,6 +181,9 @@ vv_status db_stream_reserve(vv_db *db, vv_batch *batch, bool *duplicate, vv_erro
     if (batch->payload.len < CRC_WHOLE_BELOW)
         batch->crc = vv_crc32c(0, batch->payload.data, batch->payload.len);
     atomic_store_explicit(&part->next, next, memory_order_release);
+    if (db->tier != NULL)
+        db_tier_note_append(db, batch->tables[0], &part->tier, part->bytes - sa->before.bytes,
+                            next - sa->first, now);
     return VV_OK;
 }
 
@@ -382,10 +385,13 @@ static vv_status check_messages(const vv_table *table, const vv_message *message
 
 /* Everything before the commit path: the batch is ready, or not. */
 static vv_status prepare(vv_table *table, const vv_message *messages, size_t count,
-                         const vv_stream_append_options *opt, vv_batch *batch, vv_error *err)
+                         const vv_stream_append_options *opt, bool may_wait, vv_batch *batch,
+                         vv_error *err)
 {
     db_stream_append *sa = batch->stream;
     vv_status st = db_stream_of(table, &sa->stream, err);
+    if (st == VV_OK)
+        st = db_tier_admit(table, may_wait, err);
     if (st == VV_OK)
         st = check_options(opt, count, err);
     if (st == VV_OK)
@@ -456,7 +462,7 @@ vv_status vv_stream_append(vv_table *table, const vv_message *messages, size_t c
     db_batch_init(&batch, table->db, scratch, sizeof scratch);
     sa.producer = full.producer;
     batch.stream = &sa;
-    st = prepare(table, messages, count, &full, &batch, err);
+    st = prepare(table, messages, count, &full, true, &batch, err);
     if (st == VV_OK)
         st = vv_write(table->db, &batch, full.durability, &written, err);
     vv_stream_append_result out = {.count = 0};
@@ -523,7 +529,7 @@ vv_status vv_stream_append_async(vv_table *table, const vv_message *messages, si
     if (full.producer.len > 0 && full.producer.len <= VV_STREAM_PRODUCER_MAX)
         memcpy(j->producer, full.producer.data, full.producer.len);
     j->append.producer = vv_slice_of(j->producer, full.producer.len);
-    st = prepare(table, messages, count, &full, &j->batch, err);
+    st = prepare(table, messages, count, &full, false, &j->batch, err);
     if (st == VV_OK)
         st = vv_write_async(table->db, &j->batch, full.durability, written, j, err);
     if (st == VV_OK)

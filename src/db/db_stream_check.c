@@ -18,6 +18,7 @@ typedef struct checker {
     bool has_block; /* one was seen */
     uint64_t next;  /* offset that the next block is to begin at */
     stream_place sums;
+    db_tier_checker tier;
 } checker;
 
 static void VV_PRINTF(2, 3) find(checker *c, const char *fmt, ...)
@@ -33,18 +34,24 @@ static void VV_PRINTF(2, 3) find(checker *c, const char *fmt, ...)
     c->finding(c->ctx, full);
 }
 
+static void find_text(void *ctx, const char *text)
+{
+    find(ctx, "%s", text);
+}
+
 static void check_sums(checker *c, uint64_t offset, const stream_block *b)
 {
     unsigned long long at = offset;
     if (!c->has_block) {
-        if (c->r.has_head && (offset > c->r.first || offset + b->count <= c->r.first))
+        bool moved = c->r.has_head || c->r.has_local;
+        const stream_head *head = &c->r.local_head;
+        if (moved && (offset > head->first || offset + b->count <= head->first))
             find(c, "it begins at offset %llu, and its first block at %llu",
-                 (unsigned long long)c->r.first, at);
-        if (c->r.has_head && b->place.bytes_before != c->r.head.bytes_before)
+                 (unsigned long long)head->first, at);
+        if (moved && b->place.bytes_before != head->bytes_before)
             find(c, "%llu bytes were trimmed, and the first block tells of %llu before it",
-                 (unsigned long long)c->r.head.bytes_before,
-                 (unsigned long long)b->place.bytes_before);
-        if (!c->r.has_head && (offset != 0 || b->place.bytes_before != 0))
+                 (unsigned long long)head->bytes_before, (unsigned long long)b->place.bytes_before);
+        if (!moved && (offset != 0 || b->place.bytes_before != 0))
             find(c, "the first block begins at offset %llu, and nothing was trimmed", at);
         return;
     }
@@ -138,7 +145,13 @@ static vv_status check_key(checker *c, vv_error *err)
     case STREAM_KEY_POSITION:
         check_position(c, key, value);
         break;
-    case STREAM_KEY_HEAD: /* the reader has read it */
+    case ARCH_KEY_ENTRY:
+    case ARCH_KEY_INTENT:
+    case ARCH_KEY_DYING:
+        db_tier_check_key(&c->tier, key, value, find_text, c);
+        break;
+    case STREAM_KEY_HEAD: /* the reader has read them */
+    case STREAM_KEY_LOCAL:
         if (key.len != 1)
             find(c, "the key of the head has %zu bytes", key.len);
         break;
@@ -161,6 +174,7 @@ vv_status db_stream_check(const vv_table *table, uint32_t partition,
     } else if (st != VV_OK && err != NULL) {
         *err = why;
     }
+    c.tier.first = c.r.first;
     if (st == VV_OK && c.r.at != NULL)
         st = vv_cursor_seek(c.r.at, vv_slice_of(NULL, 0), err);
     while (st == VV_OK && c.r.at != NULL && vv_cursor_valid(c.r.at)) {
@@ -168,6 +182,8 @@ vv_status db_stream_check(const vv_table *table, uint32_t partition,
         if (st == VV_OK)
             st = vv_cursor_next(c.r.at, err);
     }
+    if (st == VV_OK)
+        db_tier_check_end(&c.tier, c.r.local, c.r.next, find_text, &c);
     db_stream_reader_close(&c.r);
     stream_scratch_fini(&c.scratch);
     return st;

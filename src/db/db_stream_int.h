@@ -59,6 +59,7 @@ typedef struct db_stream_part {
     int64_t receive_ns;    /* newest */
     int64_t event_max;     /* highest; STREAM_NO_TIME: none */
     db_producers producers;
+    db_tier_part tier;
 } db_stream_part;
 
 typedef struct db_stream {
@@ -137,6 +138,7 @@ typedef struct db_stream_reader {
     bool has_head;
     bool has_local;
     stream_head head;       /* all zero without one */
+    stream_head stored_local; /* as it is in the table; with has_local */
     stream_head local_head; /* where the blocks begin: as head, or behind what is archived alone */
     uint64_t first;         /* offset; `next` when there is nothing */
     uint64_t local;         /* from `first` to here messages lie in objects alone */

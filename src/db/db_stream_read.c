@@ -74,9 +74,9 @@ static vv_status read_head(db_stream_reader *r, vv_error *err)
 {
     vv_status st = read_one_head(r, STREAM_KEY_HEAD, &r->has_head, &r->head, err);
     if (st == VV_OK)
-        st = read_one_head(r, STREAM_KEY_LOCAL, &r->has_local, &r->local_head, err);
-    if (!r->has_local || r->local_head.first < r->head.first)
-        r->local_head = r->head;
+        st = read_one_head(r, STREAM_KEY_LOCAL, &r->has_local, &r->stored_local, err);
+    r->local_head =
+        !r->has_local || r->stored_local.first < r->head.first ? r->head : r->stored_local;
     return st;
 }
 
@@ -274,7 +274,7 @@ vv_status db_stream_find_sequence(const vv_table *table, uint32_t partition, vv_
     vv_status st = db_stream_reader_open(&r, table, partition, NULL, NULL, err);
     *out = VV_STREAM_OFFSET_GONE;
     for (uint32_t i = 0; st == VV_OK && i < CHAIN_MAX; i++) {
-        if (from < r.first || from >= r.next)
+        if (from < r.local || from >= r.next) /* objects keep no chain */
             break;
         st = db_stream_load(&r, from, err);
         if (st != VV_OK || r.begin != from || !vv_slice_eq(r.block.producer, producer))

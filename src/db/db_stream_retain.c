@@ -25,10 +25,18 @@
 static vv_status make_head(db_stream_reader *r, uint64_t offset, stream_head *head, uint64_t *begin,
                            vv_error *err)
 {
+    arch_entry e;
     *begin = offset;
     *head = (stream_head){offset, r->sums.bytes_before, r->sums.receive_ns, r->sums.event_max};
     if (offset == r->next)
         return VV_OK;
+    if (offset < r->local) { /* of the object that holds it; no block goes */
+        vv_status found = db_tier_entry_of(r, offset, &e, err);
+        if (found == VV_OK)
+            *head = (stream_head){offset, e.bytes_before, e.holds.receive_first_ns,
+                                  e.holds.event_max_ns};
+        return found == VV_NOT_FOUND ? VV_CORRUPT : found;
+    }
     vv_status st = db_stream_load(r, offset, err);
     *begin = r->begin;
     *head = (stream_head){offset, r->block.place.bytes_before, r->block.place.receive_ns,
@@ -36,41 +44,67 @@ static vv_status make_head(db_stream_reader *r, uint64_t offset, stream_head *he
     return st;
 }
 
+/* The partition's own head, or that of its blocks, is as it was read. */
+static vv_status add_condition(vv_batch *batch, uint32_t id, uint8_t kind, bool is_there,
+                               const stream_head *head, vv_error *err)
+{
+    uint8_t old[STREAM_HEAD_SIZE];
+    txn_condition *cond = NULL;
+    stream_head_encode(head, old);
+    vv_status st = db_batch_add_condition(
+        batch, TXN_VALUE, id, vv_slice_of(&kind, 1),
+        is_there ? vv_slice_of(old, sizeof old) : vv_slice_of(NULL, 0), &cond, err);
+    if (cond != NULL)
+        cond->present = is_there;
+    return st;
+}
+
+/* The blocks that hold nothing any more, up to the one at begin, and where blocks began. */
+static vv_status add_blocks(vv_batch *batch, db_stream_reader *r, uint64_t begin, vv_error *err)
+{
+    static const uint8_t kind = STREAM_KEY_LOCAL;
+    uint8_t lower[STREAM_BLOCK_KEY];
+    uint8_t upper[ENGINE_TABLE_PREFIX + STREAM_BLOCK_KEY];
+    uint32_t id = r->part.cat->id;
+    vv_status st = VV_OK;
+    uint64_t from = r->local;
+    if (r->local < r->next) {
+        st = db_stream_load(r, r->local, err);
+        from = r->begin;
+    }
+    stream_block_key(from, lower);
+    vv_put_be32(upper, id);
+    stream_block_key(begin, upper + ENGINE_TABLE_PREFIX);
+    if (st == VV_OK && from < begin)
+        st = db_batch_add(batch, ENGINE_RANGE_DELETE, id, vv_slice_of(lower, sizeof lower),
+                          vv_slice_of(upper, sizeof upper), 0, err);
+    if (st == VV_OK && r->has_local)
+        st = db_batch_add(batch, ENGINE_DELETE, id, vv_slice_of(&kind, 1), vv_slice_of(NULL, 0), 0,
+                          err);
+    return st;
+}
+
 static vv_status add_trim(vv_batch *batch, db_stream_reader *r, uint64_t offset, vv_error *err)
 {
     static const uint8_t kind = STREAM_KEY_HEAD;
-    uint8_t old[STREAM_HEAD_SIZE];
     uint8_t new[STREAM_HEAD_SIZE];
-    uint8_t lower[STREAM_BLOCK_KEY];
-    uint8_t upper[ENGINE_TABLE_PREFIX + STREAM_BLOCK_KEY];
     stream_head head;
     uint64_t begin = 0;
     uint32_t id = r->part.cat->id;
-    txn_condition *cond = NULL;
-    vv_slice key = vv_slice_of(&kind, 1);
-    vv_status st = db_stream_load(r, r->first, err);
-    stream_block_key(r->begin, lower);
-    if (st == VV_OK)
-        st = make_head(r, offset, &head, &begin, err);
+    vv_status st = make_head(r, offset, &head, &begin, err);
     if (st == VV_OK)
         st = db_batch_bind(batch, &r->part, err);
-    stream_head_encode(&r->head, old);
     if (st == VV_OK)
-        st = db_batch_add_condition(
-            batch, TXN_VALUE, id, key,
-            r->has_head ? vv_slice_of(old, sizeof old) : vv_slice_of(NULL, 0), &cond, err);
+        st = add_condition(batch, id, kind, r->has_head, &r->head, err);
+    if (st == VV_OK)
+        st = add_condition(batch, id, STREAM_KEY_LOCAL, r->has_local, &r->stored_local, err);
+    if (st == VV_OK && offset >= r->local)
+        st = add_blocks(batch, r, begin, err);
     if (st != VV_OK)
         return st;
-    cond->present = r->has_head;
-    vv_put_be32(upper, id);
-    stream_block_key(begin, upper + ENGINE_TABLE_PREFIX);
-    if (memcmp(lower, upper + ENGINE_TABLE_PREFIX, sizeof lower) < 0)
-        st = db_batch_add(batch, ENGINE_RANGE_DELETE, id, vv_slice_of(lower, sizeof lower),
-                          vv_slice_of(upper, sizeof upper), 0, err);
     stream_head_encode(&head, new);
-    if (st == VV_OK)
-        st = db_batch_add(batch, ENGINE_PUT, id, key, vv_slice_of(new, sizeof new), 0, err);
-    return st;
+    return db_batch_add(batch, ENGINE_PUT, id, vv_slice_of(&kind, 1), vv_slice_of(new, sizeof new),
+                        0, err);
 }
 
 /* Everything below offset goes. The reader is closed meanwhile. */
@@ -131,9 +165,12 @@ static vv_status find_kept(db_stream_reader *r, int64_t now_ns, uint64_t *out, v
     const cat_table *cat = r->part.cat;
     uint64_t at = 0;
     int64_t oldest;
-    vv_status st = VV_OK;
-    *out = r->first;
-    if (cat->retention_bytes != 0 && r->bytes > cat->retention_bytes) {
+    bool all = false;
+    vv_status st = db_tier_find_kept(r, now_ns, out, &all, err);
+    if (st != VV_OK || !all) /* of what lies in objects, some is kept: all that follows too */
+        return st;
+    uint64_t bytes = r->sums.bytes_before - r->local_head.bytes_before;
+    if (cat->retention_bytes != 0 && bytes > cat->retention_bytes) {
         st = db_stream_search(r, is_needed, (int64_t)vv_min_u64(cat->retention_bytes, INT64_MAX),
                               &at, err);
         *out = at > *out ? at : *out;

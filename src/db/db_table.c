@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "db/db_int.h"
+#include "db/db_tier_int.h"
 
 /* Takes the reference cat, also on failure. */
 static vv_status make_handle(vv_db *db, cat_table *cat, vv_table **out, vv_error *err)
@@ -37,6 +38,8 @@ static vv_status choose_engine(vv_db *db, const char *tenant, const char *name,
         return VV_OK;
     }
     st = db_engine_check_form(db, *out, &full, err);
+    if (st == VV_OK && full.archive != NULL && full.archive->key != NULL)
+        st = arch_template_check(full.archive->key, err);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "create table '%s'", name);
 }
 
@@ -80,9 +83,14 @@ void vv_table_close(vv_table *table)
 
 vv_status vv_table_drop(vv_db *db, const char *tenant, const char *name, vv_error *err)
 {
+    uint32_t id = 0;
     vv_status st = db_check_writable(db, err);
     if (st == VV_OK)
-        st = cat_table_drop(db->cat, tenant, name, err);
+        st = db_tier_drop_begin(db, tenant, name, &id, err);
+    if (st != VV_OK)
+        return st;
+    st = cat_table_drop(db->cat, tenant, name, err);
+    db_tier_drop_end(db, id);
     if (st == VV_OK)
         for (uint32_t i = 0; i < db->shard_count; i++)
             db_marks_retune(db, &db->shards[i]);

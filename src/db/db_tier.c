@@ -90,6 +90,10 @@ static vv_status take_options(db_tier *t, const vv_tier_options *given, vv_error
         st = vv_fail(err, VV_INVALID, "grace_ns and run_age_ns are 0 or more");
     if (st != VV_OK)
         return vv_wrap(err, st, "options of the tier");
+    if (o.rule.key != NULL)
+        st = arch_template_check(o.rule.key, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "options of the tier");
     lay_over(&o.rule, &rule);
     (void)snprintf(t->key, sizeof t->key, "%s", rule.key);
     rule.key = t->key;

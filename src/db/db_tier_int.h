@@ -28,9 +28,24 @@ struct db_tier_cache; /* db_tier_cache.c */
 
 #define DB_TIER_DIR "tier" /* part files, and what the cache keeps */
 #define DB_TIER_UPLOADS_MAX 16u
+#define DB_TIER_CLAIMS 64u
+#define DB_TIER_WHOLE UINT32_MAX /* all partitions of a table */
 
 /* ---- db_tier.c: the state ----------------------------------------------------------------------
  */
+
+/* Of a partition of a stream: what an append tells the archiver, and the other way. */
+typedef struct db_tier_part {
+    _Atomic uint64_t waiting;          /* bytes of blocks whose messages are in no object; about */
+    _Atomic uint64_t waiting_messages; /* as of the last look */
+    _Atomic uint64_t cut_at;           /* so many are an object, by those before; 0: not known */
+    _Atomic int64_t oldest_ns;         /* receive time of the first that waits; 0: none does */
+    _Atomic bool wanted;               /* look at it, whatever look_ns says */
+    _Atomic int64_t look_ns;           /* monotonic: something may be due then */
+    int64_t retry_ns;                  /* monotonic; by who claims the partition, like the next */
+    uint32_t failures;                 /* in a row */
+    uint64_t merged_to;                /* objects below this offset are as large as they will be */
+} db_tier_part;
 
 /* One partition that a thread works on. */
 typedef struct db_tier_claim {
@@ -79,7 +94,7 @@ typedef struct db_tier {
     vv_cond work;  /* something may be due */
     vv_cond done;  /* a claim was given back */
     db_tier_hold holds;
-    db_tier_claim claim[DB_TIER_UPLOADS_MAX + 2];
+    db_tier_claim claim[DB_TIER_CLAIMS];
     uint32_t claim_count;
     vv_rng rng;
     db_tier_health health;
@@ -87,9 +102,10 @@ typedef struct db_tier {
     bool stop;
     uint32_t next_table; /* to look at */
 
-    _Atomic uint64_t waiting_bytes; /* of blocks whose messages are in no object; about */
-    _Atomic bool wanted;            /* a batch may be due */
-    _Atomic int64_t look_ns;        /* monotonic: look all the same */
+    _Atomic uint64_t waiting_bytes;  /* of blocks whose messages are in no object; about */
+    _Atomic bool wanted;             /* a batch may be due */
+    _Atomic int64_t look_ns;         /* monotonic: look all the same */
+    _Atomic int64_t dropped_look_ns; /* likewise for objects of dropped tables */
     db_tier_counters counters;
     struct db_tier_cache *cache; /* NULL: none was opened */
     uint32_t thread_count;
@@ -103,6 +119,65 @@ void db_tier_close(vv_db *db);
 /* The rule that a table is archived by: its own, the store's, the defaults. key is never NULL;
  * `off` also without a store. */
 void db_tier_rule(const vv_db *db, const cat_table *cat, vv_archive_rule *out);
+
+/* ---- db_tier_run.c ------------------------------------------------------------------------------
+ */
+
+VV_MUST_CHECK vv_status db_tier_start(vv_db *db, vv_error *err);
+void db_tier_stop(vv_db *db);
+/* Something may be due. Takes only a leaf lock. */
+void db_tier_wake(vv_db *db);
+/* A pass over what is due. VV_NOT_FOUND: nothing was. */
+vv_status db_tier_step(vv_db *db);
+bool db_tier_claim_try(db_tier *t, uint32_t table, uint32_t partition);
+void db_tier_claim_wait(db_tier *t, uint32_t table, uint32_t partition);
+void db_tier_unclaim(db_tier *t, uint32_t table, uint32_t partition);
+
+/* ---- db_tier_drop.c -----------------------------------------------------------------------------
+ */
+
+/* Before a table is dropped, and after, whether it was or not. */
+VV_MUST_CHECK vv_status db_tier_drop_begin(vv_db *db, const char *tenant, const char *name,
+                                           uint32_t *id, vv_error *err);
+void db_tier_drop_end(vv_db *db, uint32_t id);
+/* Remove an object of a dropped table. VV_NOT_FOUND: none is due. */
+vv_status db_tier_dig_dropped(db_tier *t, db_shard *shard, bool *store_failed, vv_error *err);
+
+/* ---- db_tier_admit.c ----------------------------------------------------------------------------
+ */
+
+/* May messages of a table be appended? VV_BUSY when too many wait for the store. may_wait: slow the
+ * caller down before. No lock held. */
+VV_MUST_CHECK vv_status db_tier_admit(const vv_table *table, bool may_wait, vv_error *err);
+/* Blocks of so many bytes were reserved in a partition. Under the commit lock. */
+void db_tier_note_append(vv_db *db, const cat_table *cat, db_tier_part *part, uint64_t bytes,
+                         uint64_t count, int64_t receive_ns);
+
+/* ---- db_tier_retain.c ---------------------------------------------------------------------------
+ */
+
+/* What of the archived messages of a partition is to be kept: from *out on. *all: what follows is
+ * for the blocks to say. */
+VV_MUST_CHECK vv_status db_tier_find_kept(struct db_stream_reader *r, int64_t now_ns, uint64_t *out,
+                                          bool *all, vv_error *err);
+
+/* ---- db_tier_check.c ----------------------------------------------------------------------------
+ */
+
+/* Of db_stream_check: keys as they come. */
+typedef struct db_tier_checker {
+    uint64_t first; /* of the partition */
+    bool has_entry;
+    uint64_t next; /* where the next entry is to begin */
+    uint64_t begin;
+} db_tier_checker;
+
+/* One of the kinds of archive.h. find() gets a sentence. */
+void db_tier_check_key(db_tier_checker *c, vv_slice key, vv_slice value,
+                       void (*find)(void *ctx, const char *text), void *ctx);
+/* All keys were seen. */
+void db_tier_check_end(const db_tier_checker *c, uint64_t local, uint64_t next,
+                       void (*find)(void *ctx, const char *text), void *ctx);
 
 /* ---- db_tier_entry.c: a partition's entries at a reader's moment -------------------------------
  *

@@ -1,0 +1,125 @@
+/*
+ * db_tier_build.c - messages become an object in a part file, with its name and its number; where
+ * the rule asks for it, another form of them beside.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "db/db_tier_job.h"
+
+/* Of a writer and a form: a block as it comes and as it goes, a dictionary, columns. */
+#define WRITER_MEMORY (6u * ARCH_BLOCK_TARGET)
+
+/* Random and never 0: it is in the name, so two tries of different batches never meet. */
+static uint64_t new_intent(db_tier *t)
+{
+    uint64_t id = 0;
+    vv_mutex_lock(&t->lock);
+    while (id == 0)
+        id = vv_rng_next(&t->rng);
+    vv_mutex_unlock(&t->lock);
+    return id;
+}
+
+static void identify(const db_tier_job *j, const arch_intent *in, arch_identity *out)
+{
+    const cat_table *cat = j->table->cat;
+    *out = (arch_identity){.intent = in->intent,
+                           .partition = j->partition,
+                           .partition_count = cat->partition_count,
+                           .made_ns = in->made_ns};
+    memcpy(out->store_id, j->t->db->identity.uuid, sizeof out->store_id);
+    (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
+    (void)snprintf(out->table, sizeof out->table, "%s", cat->name);
+}
+
+static vv_status hold_memory(db_tier_build *b, uint64_t bytes, vv_error *err)
+{
+    if (!vv_budget_reserve(&b->t->db->budget, VV_BUDGET_WORK, bytes))
+        return vv_fail(err, VV_BUSY, "memory_limit leaves no %llu bytes to make an object in",
+                       (unsigned long long)bytes);
+    b->held = bytes;
+    return VV_OK;
+}
+
+vv_status db_tier_build_open(db_tier_job *j, const arch_intent *in, bool is_known, db_tier_build *b,
+                             vv_error *err)
+{
+    *b = (db_tier_build){.t = j->t, .intent = *in, .is_known = is_known};
+    if (!is_known)
+        b->intent.intent = new_intent(j->t);
+    identify(j, &b->intent, &b->who);
+    arch_writer_options opt = {.who = b->who, .codec = b->intent.codec};
+    vv_status st = hold_memory(b, WRITER_MEMORY, err);
+    if (st == VV_OK)
+        st = db_tier_file_open(j->t, b->intent.intent, 'o', &b->file, err);
+    if (st == VV_OK)
+        st = arch_writer_open(&opt, db_tier_file_sink(&b->file), &b->writer, err);
+    if (st == VV_OK && in->also != VV_TIER_ALONE) {
+        st = db_tier_file_open(j->t, b->intent.intent, 'f', &b->also_file, err);
+        if (st == VV_OK)
+            st = arch_form_open(in->also, &b->who, 0, db_tier_file_sink(&b->also_file), &b->form,
+                                err);
+    }
+    if (st != VV_OK)
+        db_tier_build_close(b);
+    return st;
+}
+
+vv_status db_tier_build_add(db_tier_job *j, db_tier_build *b, const vv_message *m, vv_error *err)
+{
+    vv_status st = VV_OK;
+    if (!b->is_known && arch_writer_count(b->writer) == 0)
+        st = arch_name_make(j->rule.key, &b->who, m, DB_TIER_SUFFIX, b->intent.name, err);
+    if (st == VV_OK)
+        st = arch_writer_add(b->writer, m, err);
+    if (st == VV_OK && b->form != NULL)
+        st = arch_form_add(b->form, m, err);
+    return st;
+}
+
+vv_status db_tier_build_finish(db_tier_build *b, vv_error *err)
+{
+    uint64_t size = 0;
+    vv_status st = arch_writer_finish(b->writer, &b->holds, err);
+    if (st == VV_OK)
+        st = db_tier_file_flush(&b->file, err);
+    if (st == VV_OK && b->form != NULL)
+        st = arch_form_finish(b->form, &size, err);
+    if (st == VV_OK && b->form != NULL)
+        st = db_tier_file_flush(&b->also_file, err);
+    if (st != VV_OK)
+        return st;
+    if (b->holds.size != b->file.at || (b->form != NULL && size != b->also_file.at))
+        return vv_fail(err, VV_CORRUPT,
+                       "an object of %" PRIu64 " bytes has %" PRIu64 " in its file", b->holds.size,
+                       b->file.at);
+    if (b->is_known && (b->holds.first != b->intent.first || b->holds.next != b->intent.next))
+        return vv_fail(err, VV_CORRUPT,
+                       "the intent of offsets %" PRIu64 " to %" PRIu64 " was built from %" PRIu64
+                       " to %" PRIu64,
+                       b->intent.first, b->intent.next, b->holds.first, b->holds.next);
+    b->intent.next = b->holds.next;
+    arch_writer_close(b->writer); /* its memory is the upload's from here on */
+    arch_form_close(b->form);
+    b->writer = NULL;
+    b->form = NULL;
+    vv_budget_release(&b->t->db->budget, VV_BUDGET_WORK, b->held);
+    b->held = 0;
+    return VV_OK;
+}
+
+void db_tier_build_close(db_tier_build *b)
+{
+    if (b->t == NULL)
+        return;
+    arch_writer_close(b->writer);
+    arch_form_close(b->form);
+    db_tier_file_close(&b->file);
+    db_tier_file_close(&b->also_file);
+    if (b->held > 0)
+        vv_budget_release(&b->t->db->budget, VV_BUDGET_WORK, b->held);
+    *b = (db_tier_build){.held = 0};
+}
