@@ -20,6 +20,7 @@ typedef struct args {
     int64_t keep_minutes_ns;
     int64_t keep_hours_ns;
     cmd_list keep_where;
+    const char *archive;
     bool no_rollups;
     bool no_retention;
     bool if_not_exists;
@@ -48,6 +49,9 @@ static const cmd_opt opts[] = {
      "ever; may be repeated"},
     {"keep-size", 0, CMD_SIZE, offsetof(args, keep_bytes), "SIZE",
      "of create, stream: bytes of messages that each partition keeps; default: all"},
+    {"archive", 0, CMD_TEXT, offsetof(args, archive), "RULE",
+     "of create, stream: how it goes to the node's object store, as 'size=64M,age=5m,local=1h'; "
+     "'off': not at all; default: as the node's rule says"},
     {"late", 0, CMD_DURATION, offsetof(args, late_ns), "TIME",
      "of create, series: samples behind the newest by more count as late; default 1h"},
     {"future", 0, CMD_DURATION, offsetof(args, future_ns), "TIME",
@@ -64,10 +68,10 @@ static const cmd_opt opts[] = {
 };
 
 static const char *const columns[] = {
-    "tenant",          "table",           "kind",          "engine",    "id",
-    "shard",           "retention_ms",    "created",       "bytes",     "compression",
-    "value_threshold", "partitions",      "keep_ms",       "late_ms",   "future_ms",
-    "rollups",         "keep_minutes_ms", "keep_hours_ms", "keep_where"};
+    "tenant",          "table",           "kind",          "engine",     "id",
+    "shard",           "retention_ms",    "created",       "bytes",      "compression",
+    "value_threshold", "partitions",      "keep_ms",       "late_ms",    "future_ms",
+    "rollups",         "keep_minutes_ms", "keep_hours_ms", "keep_where", "archive"};
 
 /* Those of series alone; nothing in tables of other kinds. */
 #define SERIES_COLUMNS 7
@@ -113,13 +117,27 @@ static int print_table(void *ctx, const store_table_info *t)
                                                 : "unknown");
     out_cell series[SERIES_COLUMNS];
     series_cells(t, series);
-    out_row(ctx,
-            (const out_cell[]){out_text(t->tenant), out_text(t->name), out_text(kind),
-                               out_text(t->engine), out_uint(t->id), out_uint(t->shard),
-                               out_int(t->retention_ms), out_text(created), out_uint(t->bytes),
-                               out_text(name_of_compression(t->compression)),
-                               out_uint(t->value_threshold), out_uint(t->partitions), series[0],
-                               series[1], series[2], series[3], series[4], series[5], series[6]});
+    out_row(ctx, (const out_cell[]){out_text(t->tenant),
+                                    out_text(t->name),
+                                    out_text(kind),
+                                    out_text(t->engine),
+                                    out_uint(t->id),
+                                    out_uint(t->shard),
+                                    out_int(t->retention_ms),
+                                    out_text(created),
+                                    out_uint(t->bytes),
+                                    out_text(name_of_compression(t->compression)),
+                                    out_uint(t->value_threshold),
+                                    out_uint(t->partitions),
+                                    series[0],
+                                    series[1],
+                                    series[2],
+                                    series[3],
+                                    series[4],
+                                    series[5],
+                                    series[6],
+                                    t->kind == VV_TABLE_STREAM ? out_text(t->archive)
+                                                               : (out_cell){.type = OUT_NULL}});
     return 0;
 }
 
@@ -154,6 +172,12 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
     for (size_t i = 0; i < a->keep_where.count; i++)
         if (!parse_rule(a->keep_where.item[i], &rules[i]))
             return cmd_usage(ctx, "'%s' is no rule: LABEL=VALUE:TIME", a->keep_where.item[i]);
+    vv_archive_rule archive;
+    if (a->archive != NULL && !store_rule_parse(a->archive, &archive))
+        return cmd_usage(ctx,
+                         "'%s' does not say how to archive: off, codec=, also=, size=, count=, "
+                         "age=, local=, local-size= and key=, with commas between",
+                         a->archive);
     vv_error err = {0};
     store_table_info info;
     int64_t retention_ms = a->retention_ns / VV_NS_PER_MS;
@@ -174,6 +198,7 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
                                              : cmd_given(ctx, "retention") ? retention_ms
                                                                            : -1,
                              .keep_bytes = a->keep_bytes,
+                             .archive = a->archive != NULL ? &archive : NULL,
                              .rules = rules,
                              .rule_count = a->keep_where.count,
                              .value_threshold = a->value_threshold,
@@ -245,8 +270,9 @@ static bool check_series_options(const cmd_ctx *ctx, const args *a)
     static const char *const names[] = {"late",       "future",     "keep-minutes", "keep-hours",
                                         "no-rollups", "keep-where", "keep"};
     bool is_stream = a->kind != NULL && strcmp(a->kind, "stream") == 0;
-    if (!is_stream && cmd_given(ctx, "keep-size")) {
-        (void)cmd_usage(ctx, "--keep-size is of streams: --kind stream is needed");
+    if (!is_stream && (cmd_given(ctx, "keep-size") || a->archive != NULL)) {
+        (void)cmd_usage(ctx, "--%s is of streams: --kind stream is needed",
+                        a->archive != NULL ? "archive" : "keep-size");
         return false;
     }
     if (a->kind != NULL && strcmp(a->kind, "series") == 0)

@@ -9,6 +9,7 @@
 #include "cmd.h"
 #include "query/query.h"
 #include "store_series.h"
+#include "varve/tier.h"
 
 typedef struct store store;
 
@@ -48,15 +49,17 @@ typedef struct store_table_spec {
     int compression;      /* vv_compression */
     int engine;           /* vv_engine_kind */
     uint64_t value_threshold;
-    uint32_t partitions;       /* 0: 1 */
-    store_series_spec series;  /* 0: the default; of a stream keep_ns alone */
-    uint64_t keep_bytes;       /* of a stream; 0: all */
-    const vv_keep_rule *rules; /* [rule_count] of series */
+    uint32_t partitions;            /* 0: 1 */
+    store_series_spec series;       /* 0: the default; of a stream keep_ns alone */
+    uint64_t keep_bytes;            /* of a stream; 0: all */
+    const vv_archive_rule *archive; /* of a stream; NULL: left to the store */
+    const vv_keep_rule *rules;      /* [rule_count] of series */
     size_t rule_count;
     bool if_not_exists;
 } store_table_spec;
 
 #define STORE_RULES_TEXT 5120u
+#define STORE_RULE_TEXT 600u
 
 typedef struct store_table_info {
     char tenant[VV_NAME_MAX + 1];
@@ -71,9 +74,14 @@ typedef struct store_table_info {
     int compression; /* vv_compression */
     uint64_t value_threshold;
     uint32_t partitions;
-    store_series_spec series;     /* in force; 0 of what is kept: for ever */
-    char rules[STORE_RULES_TEXT]; /* of series: "env=dev:7d, host^=a:0" */
+    store_series_spec series;      /* in force; 0 of what is kept: for ever */
+    char archive[STORE_RULE_TEXT]; /* of streams: as --archive takes it; "": left to the store */
+    char rules[STORE_RULES_TEXT];  /* of series: "env=dev:7d, host^=a:0" */
 } store_table_info;
+
+/* How a stream is archived: store_rule.c. False: the text says none. The key borrows it. */
+bool store_rule_parse(const char *text, vv_archive_rule *out);
+void store_rule_text(const vv_archive_rule *rule, char out[STORE_RULE_TEXT]);
 
 /** Rules as --keep-where has them, one behind the other. */
 void store_rules_text(const vv_keep_rule *rules, size_t count, char out[STORE_RULES_TEXT]);

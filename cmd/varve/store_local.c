@@ -388,6 +388,7 @@ static void fill_info(const vv_table_info *from, store_table_info *out)
                    .keep_rollups_ns = {from->rollup_retention_ns[0], from->rollup_retention_ns[1]},
                    .no_rollups = from->no_rollups}};
     store_rules_text(from->keep_rules, from->keep_rule_count, out->rules);
+    store_rule_text(from->archive, out->archive);
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", from->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", from->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", from->engine);
@@ -423,6 +424,7 @@ static vv_status local_table_create(store *s, const char *name, const store_tabl
     memcpy(opt.rollup_retention_ns, spec->series.keep_rollups_ns, sizeof opt.rollup_retention_ns);
     opt.keep_rules = spec->rules;
     opt.keep_rule_count = spec->rule_count;
+    opt.archive = spec->archive;
     vv_status st = vv_table_create(l->db, s->tenant, name, &opt, &table, err);
     if (st == VV_OK)
         st = describe(table, out, err);

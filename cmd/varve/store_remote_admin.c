@@ -61,11 +61,47 @@ static void put_series(remote *r, const store_table_spec *table)
     wire_end(&r->request, mark);
 }
 
+static void put_archive(remote *r, const vv_archive_rule *rule)
+{
+    size_t mark = wire_begin(&r->request, 6);
+    wire_put_uint(&r->request, 1, rule->off);
+    wire_put_uint(&r->request, 2, (uint64_t)rule->codec);
+    wire_put_uint(&r->request, 3, (uint64_t)rule->also);
+    wire_put_uint(&r->request, 4, rule->batch_bytes);
+    wire_put_uint(&r->request, 5, rule->batch_messages);
+    wire_put_int(&r->request, 6, rule->batch_age_ns);
+    wire_put_int(&r->request, 7, rule->local_ns);
+    wire_put_uint(&r->request, 8, rule->local_bytes);
+    if (rule->key != NULL)
+        wire_put_string(&r->request, 9, vv_slice_str(rule->key));
+    wire_end(&r->request, mark);
+}
+
+/* What an ArchiveOptions tells. */
+static void read_archive(vv_slice m, char out[STORE_RULE_TEXT])
+{
+    char key[STORE_RULE_TEXT];
+    vv_slice name = bytes_of(m, 9);
+    vv_archive_rule rule = {.off = varint_of(m, 1) != 0,
+                            .codec = (vv_tier_codec)(varint_of(m, 2) & 0xff),
+                            .also = (vv_tier_form)(varint_of(m, 3) & 0xff),
+                            .batch_bytes = varint_of(m, 4),
+                            .batch_messages = varint_of(m, 5),
+                            .batch_age_ns = (int64_t)varint_of(m, 6),
+                            .local_ns = (int64_t)varint_of(m, 7),
+                            .local_bytes = varint_of(m, 8)};
+    copy_text(key, sizeof key, name);
+    rule.key = name.len > 0 ? key : NULL;
+    store_rule_text(&rule, out);
+}
+
 static void put_stream(remote *r, const store_table_spec *spec)
 {
     size_t mark = wire_begin(&r->request, 11);
     wire_put_int(&r->request, 1, spec->series.keep_ns);
     wire_put_uint(&r->request, 3, spec->keep_bytes);
+    if (spec->archive != NULL)
+        put_archive(r, spec->archive);
     wire_end(&r->request, mark);
 }
 
@@ -86,6 +122,7 @@ static void read_table(vv_slice m, store_table_info *out)
     copy_text(out->name, sizeof out->name, bytes_of(ref, 2));
     copy_text(out->engine, sizeof out->engine, bytes_of(m, 3));
     read_rules(bytes_of(m, 12), out->rules);
+    read_archive(bytes_of(bytes_of(m, 13), 6), out->archive);
 }
 
 vv_status remote_table_create(store *s, const char *name, const store_table_spec *spec,

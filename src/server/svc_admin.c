@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
+#include "server/svc_admin_rule.h"
 #include "server/svc_backup.h"
 #include "server/svc_ingest.h"
 #include "server/svc_kv.h"
@@ -106,6 +107,7 @@ static void put_stream_options(vv_buf *out, const vv_table_info *info)
     wire_put_uint(out, 3, info->retention_bytes);
     wire_put_uint(out, 4, info->message_size_max);
     wire_put_uint(out, 5, info->producers_max);
+    svc_admin_rule_put(out, 6, info->archive);
     wire_end(out, mark);
 }
 
@@ -221,6 +223,7 @@ typedef struct stream_options {
     uint64_t retention_bytes;
     uint64_t message_size_max;
     uint32_t producers_max;
+    svc_admin_rule archive;
 } stream_options;
 
 static bool read_stream_options(const wire_field *field, stream_options *out)
@@ -240,6 +243,8 @@ static bool read_stream_options(const wire_field *field, stream_options *out)
             ok = svc_kv_take_uint(&f, &out->message_size_max);
         else if (f.number == 5)
             ok = svc_kv_take_u32(&f, &out->producers_max);
+        else if (f.number == 6)
+            ok = svc_admin_rule_read(&f, &out->archive);
     }
     return ok && r.fault == WIRE_GOOD;
 }
@@ -257,6 +262,8 @@ static vv_status take_stream_options(const stream_options *from, vv_table_option
     out->retention_bytes = from->retention_bytes;
     out->message_size_max = from->message_size_max;
     out->producers_max = from->producers_max;
+    if (from->archive.is_given)
+        out->archive = &from->archive.rule;
     return VV_OK;
 }
 

@@ -546,6 +546,10 @@ def streams_of_a_directory(tmp):
     lines.write_text("".join(f"line {i}\n" for i in range(1200)))
     fails(2, "table", "create", *where, "--kind", "stream", "--late", "1h", "x", words=["--late is of series"])
     fails(2, "table", "create", *where, "--keep-size", "1M", "x", words=["--keep-size is of streams"])
+    fails(2, "table", "create", *where, "--archive", "off", "x", words=["--archive is of streams"])
+    for rule in ("size", "size=0", "codec=gzip", "age=5x", "key=", "what=1"):
+        fails(2, "table", "create", *where, "--kind", "stream", "--archive", rule, "x", words=["does not say"])
+    fails(1, "table", "create", *where, "--kind", "stream", "--archive", "key=one-name", "x", words=["{first}"])
     ok("table", "create", *where, "--kind", "stream", "--keep", "30d", "--keep-size", "1G", "messages")
     fails(2, "stream", *where, words=["append, read, tail"])
     fails(2, "stream", *where, "read", "--from", "soon", words=["'soon' is no offset"])
