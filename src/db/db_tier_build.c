@@ -9,8 +9,10 @@
 #include "base/error.h"
 #include "db/db_tier_job.h"
 
-/* Of a writer and a form: a block as it comes and as it goes, a dictionary, columns. */
+/* Of a writer: a block as it comes and as it goes, a dictionary, ranges of attributes. */
 #define WRITER_MEMORY (6u * ARCH_BLOCK_TARGET)
+#define JSONL_MEMORY (256u * 1024)
+#define PARQUET_MEMORY (9u * 1024 * 1024) /* its rows, and a page of them */
 
 /* Random and never 0: it is in the name, so two tries of different batches never meet. */
 static uint64_t new_intent(db_tier *t)
@@ -52,7 +54,10 @@ vv_status db_tier_build_open(db_tier_job *j, const arch_intent *in, bool is_know
         b->intent.intent = new_intent(j->t);
     identify(j, &b->intent, &b->who);
     arch_writer_options opt = {.who = b->who, .codec = b->intent.codec};
-    vv_status st = hold_memory(b, WRITER_MEMORY, err);
+    uint64_t beside = in->also == VV_TIER_PARQUET ? PARQUET_MEMORY
+                      : in->also == VV_TIER_JSONL ? JSONL_MEMORY
+                                                  : 0;
+    vv_status st = hold_memory(b, WRITER_MEMORY + beside, err);
     if (st == VV_OK)
         st = db_tier_file_open(j->t, b->intent.intent, 'o', &b->file, err);
     if (st == VV_OK)

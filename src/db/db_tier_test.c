@@ -422,6 +422,9 @@ static void test_another_form_lies_beside(void **state)
     tier_world *tw = *state;
     vv_error err = {0};
     uint64_t removed = 0;
+    sim_close(&tw->w);
+    tw->w.opt.memory_limit = 64u << 20;
+    sim_start(&tw->w);
     for (vv_tier_form form = VV_TIER_JSONL; form <= VV_TIER_PARQUET; form++) {
         char name[16];
         vv_table *t = NULL;
