@@ -35,7 +35,8 @@ static vv_status trim_some(vv_table *t, vv_error *err)
     return st;
 }
 
-/* Appends, cuts, merges, trims, removals, a position: from append to the commit of what was read. */
+/* Appends, cuts, merges, trims, removals, a position: from append to the commit of what was read.
+ */
 static vv_status live(tier_world *tw, vv_error *err)
 {
     vv_table *t = NULL;
@@ -114,7 +115,7 @@ static void begin_life(tier_world *tw, const vio_sim_options *sim)
     tw->w.disk = vio_sim_disk_create();
     tw->bucket = objs_bucket_create();
     assert_non_null(tw->bucket);
-    tier_open_objects(tw);
+    tier_open_objects(tw, vio_sim_clock(tw->w.disk));
     tw->tier.objects = tw->objects;
     assert_ok(sim_on(&tw->w, sim, &err), err);
 }
@@ -135,8 +136,8 @@ static void cut_everywhere(tier_world *tw, const objs_memory_options *bucket, ui
             assert_ok(st, err);
         db_abandon(tw->w.db);
         sim_off(&tw->w);
-        objs_bucket_set(tw->bucket, &(objs_memory_options){.no_conditional_put =
-                                                               bucket->no_conditional_put});
+        objs_bucket_set(tw->bucket,
+                        &(objs_memory_options){.no_conditional_put = bucket->no_conditional_put});
         assert_ok(sim_on(&tw->w, &(vio_sim_options){.seed = seed}, &err), err);
         assert_ok(sim_open_db(&tw->w, &err), err);
         check_after(tw);

@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* ---- every fault at every request ------------------------------------------------------------- */
+/* ---- every fault at every request -------------------------------------------------------------
+ */
 
 static const objs_memory_fault faults[] = {
     OBJS_MEMORY_ERROR,         OBJS_MEMORY_THROTTLE,    OBJS_MEMORY_TIMEOUT,
@@ -128,7 +129,8 @@ static void prop_a_bad_day_loses_nothing(void **state)
     vv_table_close(t);
 }
 
-/* ---- names that are taken --------------------------------------------------------------------- */
+/* ---- names that are taken ---------------------------------------------------------------------
+ */
 
 /* The first upload fails, so that its intent lies open. Its name. */
 static void leave_an_intent(tier_world *tw, vv_table *t, char name[VV_OBJECT_NAME_MAX + 1])
@@ -167,7 +169,8 @@ static void check_taken(tier_world *tw, vv_slice bytes, bool no_condition)
     tier_census c = census_of(t);
     assert_true(c.stored == test_partitions && c.intents == 0);
     assert_ok(vv_object_get(tw->objects, name, 0, got, sizeof got, &len, NULL, &oc, &err), err);
-    assert_true(vv_slice_eq(vv_slice_of(got, len), vv_slice_of(bytes.data, vv_min_u64(bytes.len, sizeof got))));
+    assert_true(vv_slice_eq(vv_slice_of(got, len),
+                            vv_slice_of(bytes.data, vv_min_u64(bytes.len, sizeof got))));
     for (uint32_t p = 0; p < test_partitions; p++)
         assert_true(expect_all(tw, t, p, 0) == 10);
     vv_table_close(t);
@@ -175,9 +178,10 @@ static void check_taken(tier_world *tw, vv_slice bytes, bool no_condition)
 
 static void test_a_name_with_junk_under_it(void **state)
 {
-    check_taken(*state, vv_slice_str("not an object of ours, and long enough to have a footer or "
-                                     "something like it at its end: ......................."
-                                     "........................................"),
+    check_taken(*state,
+                vv_slice_str("not an object of ours, and long enough to have a footer or "
+                             "something like it at its end: ......................."
+                             "........................................"),
                 false);
 }
 
@@ -200,7 +204,8 @@ static void test_a_name_with_another_object_under_it(void **state)
     tier_append_some(other, 0, 10ull * test_partitions);
     assert_ok(vv_tier_run(tw->w.db, other, &err), err);
     tier_census c = census_of(other);
-    assert_ok(vv_object_get(tw->objects, c.name, 0, bytes, sizeof bytes, &len, NULL, &oc, &err), err);
+    assert_ok(vv_object_get(tw->objects, c.name, 0, bytes, sizeof bytes, &len, NULL, &oc, &err),
+              err);
     vv_table_close(other);
     check_taken(tw, vv_slice_of(bytes, len), false);
 }
@@ -212,8 +217,8 @@ static void test_an_object_of_before_the_crash_is_accepted(void **state)
     vv_error err = {0};
     vv_table *t = archived_table(tw->w.db, NULL);
     tier_append_some(t, 0, 10ull * test_partitions);
-    objs_bucket_set(tw->bucket, &(objs_memory_options){.fault_at = 1,
-                                                       .fault = OBJS_MEMORY_TIMEOUT_AFTER});
+    objs_bucket_set(tw->bucket,
+                    &(objs_memory_options){.fault_at = 1, .fault = OBJS_MEMORY_TIMEOUT_AFTER});
     /* what follows the lost answer fails too */
     assert_ok(vv_tier_run(tw->w.db, t, &err), err);
     assert_true(tier_stats(tw->w.db).settled == 1);
@@ -223,7 +228,8 @@ static void test_an_object_of_before_the_crash_is_accepted(void **state)
     vv_table_close(t);
 }
 
-/* ---- a store that is away --------------------------------------------------------------------- */
+/* ---- a store that is away ---------------------------------------------------------------------
+ */
 
 /* Appends until they are refused; how many were taken. */
 static uint64_t append_until_refused(tier_world *tw, vv_table *t, uint64_t first, vv_error *err)

@@ -19,6 +19,8 @@
 #include "base/error.h"
 #include "db/db_tier_job.h"
 
+#define TRIES 3
+
 /* ---- by ranges --------------------------------------------------------------------------------
  */
 
@@ -65,6 +67,17 @@ static proof compare(const db_tier_build *b, const arch_reader *r)
                : PROOF_OURS;
 }
 
+/* Bytes that were damaged on their way are whole at another try. */
+static vv_status read_end(const db_tier_build *b, uint64_t size, arch_reader **out, vv_error *err)
+{
+    db_tier_source source = {b->t->objects, b->intent.name};
+    vv_status st = VV_CORRUPT;
+    *out = NULL;
+    for (int i = 0; st == VV_CORRUPT && i < TRIES; i++)
+        st = arch_reader_open(db_tier_source_of(&source, size), 0, 0, out, err);
+    return st;
+}
+
 /* What lies under the name. Bytes that are no object of ours are somebody's; an answer that did not
  * come is a failure. */
 static vv_status prove(const db_tier_build *b, proof *out, vv_error *err)
@@ -73,13 +86,12 @@ static vv_status prove(const db_tier_build *b, proof *out, vv_error *err)
     vv_object_outcome oc = {.attempts = 0};
     arch_reader *r = NULL;
     vv_error why = {0};
-    db_tier_source source = {b->t->objects, b->intent.name};
     vv_status st = vv_object_head(b->t->objects, b->intent.name, &info, &oc, &why);
     *out = PROOF_ABSENT;
     if (st == VV_NOT_FOUND)
         return VV_OK;
     if (st == VV_OK)
-        st = arch_reader_open(db_tier_source_of(&source, info.size), 0, 0, &r, &why);
+        st = read_end(b, info.size, &r, &why);
     *out = st == VV_OK ? compare(b, r) : PROOF_FOREIGN;
     arch_reader_close(r);
     if (st == VV_OK || st == VV_CORRUPT || st == VV_UNSUPPORTED)

@@ -1,12 +1,13 @@
 /*
- * db_tier_test.c - the archiver on a good day: when a batch is cut, what it becomes, what leaves the
- * blocks, what is merged, kept and removed; what a table says of it.
+ * db_tier_test.c - the archiver on a good day: when a batch is cut, what it becomes, what leaves
+ * the blocks, what is merged, kept and removed; what a table says of it.
  */
 #include "db/db_tier_test_util.h"
 
 #include <string.h>
 
-/* ---- cutting ---------------------------------------------------------------------------------- */
+/* ---- cutting ----------------------------------------------------------------------------------
+ */
 
 static void test_objects_are_as_large_as_was_asked(void **state)
 {
@@ -131,7 +132,8 @@ static void test_without_a_store_nothing_is_archived(void **state)
     vv_table_close(t);
 }
 
-/* ---- the rule of a table ---------------------------------------------------------------------- */
+/* ---- the rule of a table ----------------------------------------------------------------------
+ */
 
 static void test_the_rule_is_kept_in_the_catalog(void **state)
 {
@@ -184,7 +186,8 @@ static void test_rules_that_cannot_be_are_refused(void **state)
     assert_status(VV_INVALID, vv_table_create(tw->w.db, "plant", "kv", &opt, NULL, &err));
 }
 
-/* ---- local copies ----------------------------------------------------------------------------- */
+/* ---- local copies -----------------------------------------------------------------------------
+ */
 
 static void test_blocks_leave_at_once(void **state)
 {
@@ -249,14 +252,15 @@ static void test_blocks_beyond_local_bytes_leave(void **state)
     vv_table_close(t);
 }
 
-/* ---- merging ---------------------------------------------------------------------------------- */
+/* ---- merging ----------------------------------------------------------------------------------
+ */
 
 static void test_small_objects_become_one(void **state)
 {
     tier_world *tw = *state;
     vv_error err = {0};
-    vv_table *t = archived_table(
-        tw->w.db, &(vv_archive_rule){.local_ns = -1, .batch_age_ns = MIN_NS});
+    vv_table *t =
+        archived_table(tw->w.db, &(vv_archive_rule){.local_ns = -1, .batch_age_ns = MIN_NS});
     for (uint64_t n = 0; n < 40; n++) {
         tier_append_some(t, n * 5 * test_partitions, 5ull * test_partitions);
         pass_time(tw, 2 * MIN_NS);
@@ -277,7 +281,8 @@ static void test_small_objects_become_one(void **state)
     tier_check_and_reopen(tw);
 }
 
-/* ---- retention, trims, drops ------------------------------------------------------------------ */
+/* ---- retention, trims, drops ------------------------------------------------------------------
+ */
 
 static void test_retention_covers_what_is_archived(void **state)
 {
@@ -415,7 +420,8 @@ static void test_a_drop_removes_the_objects(void **state)
     vv_table_close(t);
 }
 
-/* ---- forms beside ----------------------------------------------------------------------------- */
+/* ---- forms beside -----------------------------------------------------------------------------
+ */
 
 static void test_another_form_lies_beside(void **state)
 {

@@ -22,10 +22,10 @@ typedef struct tier_world {
     vv_tier_options tier;
 } tier_world;
 
-static inline void tier_open_objects(tier_world *tw)
+static inline void tier_open_objects(tier_world *tw, vv_clock *clock)
 {
     vv_error err = {0};
-    vv_env env = {.clock = vio_sim_clock(tw->w.disk), .seed = 7};
+    vv_env env = {.clock = clock, .seed = 7};
     vv_object_options opt = VV_OBJECT_OPTIONS_INIT;
     opt.backend = "memory";
     opt.max_retries = 0; /* the archiver's own are to be seen */
@@ -44,7 +44,7 @@ static inline int tier_begin(void **state)
     assert_non_null(tw->w.disk);
     tw->bucket = objs_bucket_create();
     assert_non_null(tw->bucket);
-    tier_open_objects(tw);
+    tier_open_objects(tw, vio_sim_clock(tw->w.disk));
     tw->tier = (vv_tier_options){.size = sizeof tw->tier,
                                  .objects = tw->objects,
                                  .rule = {.batch_bytes = 16u << 10, .codec = VV_TIER_LZ4},
@@ -138,7 +138,7 @@ typedef struct tier_census {
     size_t dying;
     uint64_t smallest;
     uint64_t largest;
-    uint64_t next[4]; /* of the last stored one, by partition */
+    uint64_t next[4];                  /* of the last stored one, by partition */
     char name[VV_OBJECT_NAME_MAX + 1]; /* of the last one seen */
 } tier_census;
 
@@ -181,8 +181,7 @@ static inline void expect_message(const vv_message *m, uint64_t offset, uint32_t
     if (m->offset != offset || !vv_slice_eq(m->value, want))
         fail_msg("offset %llu of partition %u: '%.*s' at %llu instead of message %llu",
                  (unsigned long long)offset, partition, (int)vv_min_u64(m->value.len, 30),
-                 (const char *)m->value.data, (unsigned long long)m->offset,
-                 (unsigned long long)n);
+                 (const char *)m->value.data, (unsigned long long)m->offset, (unsigned long long)n);
 }
 
 /* Every message of an object, by what lies at the store. */
