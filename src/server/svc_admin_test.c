@@ -181,6 +181,55 @@ static void test_options_of_series_are_refused_by_name(void **state)
     svc_suite_stop(&s);
 }
 
+static void test_how_a_stream_is_archived(void **state)
+{
+    (void)state;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    const int64_t hour = 3600 * VV_NS_PER_S;
+    Varve__V1__StreamOptions opt = VARVE__V1__STREAM_OPTIONS__INIT;
+    Varve__V1__ArchiveOptions rule = VARVE__V1__ARCHIVE_OPTIONS__INIT;
+    opt.archive = &rule;
+    rule.codec = 2;
+    rule.also = 1;
+    rule.batch_bytes = 1 << 20;
+    rule.batch_messages = 7;
+    rule.batch_age_ns = hour;
+    rule.local_ns = -1;
+    rule.local_bytes = 99;
+    rule.key = "a/{first}-{intent}";
+    assert_ok(create(&s, "t", "ruled",
+                     CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_STREAM, .stream = &opt)),
+              s.err);
+    Varve__V1__TableInfo *info = svc_suite_reply(&s, &varve__v1__table_info__descriptor);
+    const Varve__V1__ArchiveOptions *got = info->stream->archive;
+    assert_non_null(got);
+    assert_true(got->codec == 2 && got->also == 1 && got->batch_bytes == 1 << 20 &&
+                got->batch_messages == 7 && got->batch_age_ns == hour && got->local_ns == -1 &&
+                got->local_bytes == 99 && !got->off);
+    assert_string_equal(got->key, rule.key);
+    varve__v1__table_info__free_unpacked(info, NULL);
+    opt.archive = NULL;
+    assert_ok(create(&s, "t", "plain",
+                     CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_STREAM, .stream = &opt)),
+              s.err);
+    info = svc_suite_reply(&s, &varve__v1__table_info__descriptor);
+    assert_null(info->stream->archive);
+    varve__v1__table_info__free_unpacked(info, NULL);
+    opt.archive = &rule;
+    rule.key = "every-batch-the-same";
+    assert_status(VV_INVALID,
+                  create(&s, "t", "bad",
+                         CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_STREAM, .stream = &opt)));
+    rule.key = "";
+    rule.codec = 77;
+    assert_status(VV_INVALID,
+                  create(&s, "t", "bad",
+                         CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_STREAM, .stream = &opt)));
+    expect_code(&s, 3, "codec 77");
+    svc_suite_stop(&s);
+}
+
 /* A batch, and a transaction that writes, stay on one shard; a key may be read from any. */
 static void expect_one_shard_each(svc_suite *s, Varve__V1__TableRef *ref)
 {
@@ -573,6 +622,7 @@ int main(void)
         cmocka_unit_test(test_tables_come_and_go),
         cmocka_unit_test(test_a_table_of_series),
         cmocka_unit_test(test_options_of_series_are_refused_by_name),
+        cmocka_unit_test(test_how_a_stream_is_archived),
         cmocka_unit_test(test_a_table_with_partitions),
         cmocka_unit_test(test_retention),
         cmocka_unit_test(test_lists_are_sorted_and_by_tenant),
