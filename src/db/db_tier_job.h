@@ -90,7 +90,7 @@ void db_tier_build_close(db_tier_build *b);
 /* Store a finished object, and its other form. VV_CONFLICT: something else has its name; *is_ours:
  * but it is of this store, from a try whose bytes were others. VV_CLOSED: the store is closing. */
 VV_MUST_CHECK vv_status db_tier_put(db_tier_job *j, db_tier_build *b, bool *is_ours, vv_error *err);
-/* Remove an object and its other form. */
+/* Remove an object and its other form, if this store made it; else it is left. */
 VV_MUST_CHECK vv_status db_tier_remove(db_tier *t, const char *name, vv_tier_form also,
                                        vv_error *err);
 /* Of its other form. VV_INVALID: too long. */

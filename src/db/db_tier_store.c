@@ -67,14 +67,19 @@ static proof compare(const db_tier_build *b, const arch_reader *r)
                : PROOF_OURS;
 }
 
-/* Bytes that were damaged on their way are whole at another try. */
-static vv_status read_end(const db_tier_build *b, uint64_t size, arch_reader **out, vv_error *err)
+/* The end of what has a name. VV_NOT_FOUND: nothing has. Bytes that were damaged on their way are
+ * whole at another try. */
+static vv_status read_end(db_tier_source *source, arch_reader **out, vv_error *err)
 {
-    db_tier_source source = {b->t->objects, b->intent.name};
-    vv_status st = VV_CORRUPT;
+    vv_object_info info = {.size = 0};
+    vv_object_outcome oc = {.attempts = 0};
     *out = NULL;
+    vv_status st = vv_object_head(source->objects, source->name, &info, &oc, err);
+    if (st != VV_OK)
+        return st;
+    st = VV_CORRUPT;
     for (int i = 0; st == VV_CORRUPT && i < TRIES; i++)
-        st = arch_reader_open(db_tier_source_of(&source, size), 0, 0, out, err);
+        st = arch_reader_open(db_tier_source_of(source, info.size), 0, 0, out, err);
     return st;
 }
 
@@ -82,16 +87,13 @@ static vv_status read_end(const db_tier_build *b, uint64_t size, arch_reader **o
  * come is a failure. */
 static vv_status prove(const db_tier_build *b, proof *out, vv_error *err)
 {
-    vv_object_info info = {.size = 0};
-    vv_object_outcome oc = {.attempts = 0};
     arch_reader *r = NULL;
     vv_error why = {0};
-    vv_status st = vv_object_head(b->t->objects, b->intent.name, &info, &oc, &why);
+    db_tier_source source = {b->t->objects, b->intent.name};
+    vv_status st = read_end(&source, &r, &why);
     *out = PROOF_ABSENT;
     if (st == VV_NOT_FOUND)
         return VV_OK;
-    if (st == VV_OK)
-        st = read_end(b, info.size, &r, &why);
     *out = st == VV_OK ? compare(b, r) : PROOF_FOREIGN;
     arch_reader_close(r);
     if (st == VV_OK || st == VV_CORRUPT || st == VV_UNSUPPORTED)
@@ -357,11 +359,40 @@ vv_status db_tier_also_name(const char *name, vv_tier_form also, char out[VV_OBJ
         "the name of the form beside '%s' is too long: give the table a shorter template", name);
 }
 
+/* Did this store make it? Not so of what an original store made whose copy, restored from a backup,
+ * this is: they share objects, and each removes its own. */
+static vv_status is_own(db_tier *t, const char *name, bool *out, vv_error *err)
+{
+    arch_reader *r = NULL;
+    vv_error why = {0};
+    db_tier_source source = {t->objects, name};
+    const uint8_t *id = t->db->identity.uuid;
+    vv_status st = read_end(&source, &r, &why);
+    *out = st == VV_NOT_FOUND || (st == VV_OK && memcmp(arch_reader_who(r)->store_id, id,
+                                                        sizeof t->db->identity.uuid) == 0);
+    arch_reader_close(r);
+    if (st == VV_OK || st == VV_NOT_FOUND)
+        return VV_OK;
+    if (st == VV_CORRUPT || st == VV_UNSUPPORTED) {
+        vv_log_to(t->db->env->log, VV_LOG_WARN, "tier",
+                  "an object that nothing refers to is left: whose it is cannot be read",
+                  VV_KV_S("object", name), VV_KV_S("error", why.msg));
+        return VV_OK;
+    }
+    if (err != NULL)
+        *err = why;
+    return st;
+}
+
 vv_status db_tier_remove(db_tier *t, const char *name, vv_tier_form also, vv_error *err)
 {
     char beside[VV_OBJECT_NAME_MAX + 1];
     vv_object_outcome oc = {.attempts = 0};
-    vv_status st = vv_object_remove(t->objects, name, &oc, err);
+    bool own = false;
+    vv_status st = is_own(t, name, &own, err);
+    if (st != VV_OK || !own)
+        return st;
+    st = vv_object_remove(t->objects, name, &oc, err);
     if (st != VV_OK || also == VV_TIER_ALONE)
         return st;
     st = db_tier_also_name(name, also, beside, err);

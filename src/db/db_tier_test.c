@@ -397,6 +397,29 @@ static void test_a_snapshot_keeps_what_it_reads(void **state)
     vv_table_close(t);
 }
 
+/* A copy, restored from a backup, has the records of objects that its original made. */
+static void test_a_copy_leaves_the_objects_of_its_original(void **state)
+{
+    tier_world *tw = *state;
+    vv_error err = {0};
+    uint64_t removed = 0;
+    vv_table *t = archived_table(tw->w.db, &(vv_archive_rule){.local_ns = -1});
+    tier_append_some(t, 0, 10ull * test_partitions);
+    assert_ok(vv_tier_run(tw->w.db, t, &err), err);
+    tw->w.db->identity.uuid[3] ^= 1;
+    tier_append_some(t, 10ull * test_partitions, 10ull * test_partitions);
+    assert_ok(vv_tier_run(tw->w.db, t, &err), err);
+    for (uint32_t p = 0; p < test_partitions; p++)
+        assert_ok(vv_stream_trim(t, p, UINT64_MAX, &removed, &err), err);
+    assert_ok(vv_tier_run(tw->w.db, t, &err), err);
+    pass_time(tw, 2 * HOUR_NS);
+    assert_ok(vv_tier_run(tw->w.db, t, &err), err);
+    assert_int_equal(census_of(t).dying, 0);
+    assert_int_equal(objs_bucket_objects(tw->bucket), test_partitions);
+    tw->w.db->identity.uuid[3] ^= 1;
+    vv_table_close(t);
+}
+
 static void test_a_drop_removes_the_objects(void **state)
 {
     tier_world *tw = *state;
@@ -471,6 +494,7 @@ int main(void)
         TA(test_retention_by_bytes_covers_what_is_archived),
         TA(test_a_trim_in_the_middle_of_an_object),
         TA(test_a_snapshot_keeps_what_it_reads),
+        TA(test_a_copy_leaves_the_objects_of_its_original),
         TA(test_a_drop_removes_the_objects),
         TA(test_another_form_lies_beside),
     };

@@ -201,7 +201,7 @@ static void test_how_a_stream_is_archived(void **state)
     assert_ok(create(&s, "t", "ruled",
                      CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_STREAM, .stream = &opt)),
               s.err);
-    Varve__V1__TableInfo *info = svc_suite_reply(&s, &varve__v1__table_info__descriptor);
+    Varve__V1__TableInfo *info = info_of(&s);
     const Varve__V1__ArchiveOptions *got = info->stream->archive;
     assert_non_null(got);
     assert_true(got->codec == 2 && got->also == 1 && got->batch_bytes == 1 << 20 &&
@@ -213,7 +213,7 @@ static void test_how_a_stream_is_archived(void **state)
     assert_ok(create(&s, "t", "plain",
                      CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_STREAM, .stream = &opt)),
               s.err);
-    info = svc_suite_reply(&s, &varve__v1__table_info__descriptor);
+    info = info_of(&s);
     assert_null(info->stream->archive);
     varve__v1__table_info__free_unpacked(info, NULL);
     opt.archive = &rule;
