@@ -41,7 +41,7 @@ vv_status cat_archive_check(const vv_table_options *opt, vv_error *err)
 
 /* ---- bytes ---- */
 
-size_t cat_archive_put(uint8_t *p, const vv_archive_rule *rule)
+static size_t put(uint8_t p[CAT_ARCHIVE_BYTES_MAX], const vv_archive_rule *rule)
 {
     uint8_t *from = p;
     size_t key_len = rule->key == NULL ? 0 : strlen(rule->key);
@@ -95,45 +95,38 @@ const uint8_t *cat_archive_get(const uint8_t *p, const uint8_t *end, vv_archive_
 
 /* ---- in memory ---- */
 
-static vv_status copy(const vv_archive_rule *rule, vv_slice key, cat_archive **out, vv_error *err)
+vv_status cat_archive_read(vv_slice bytes, cat_archive **out, vv_error *err)
 {
-    cat_archive *a = vv_alloc(sizeof *a + key.len + 1);
+    vv_slice key;
+    *out = NULL;
+    if (bytes.len == 0)
+        return VV_OK;
+    cat_archive *a = vv_alloc(sizeof *a + bytes.len + 1);
     if (a == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for how a table is archived");
-    a->rule = *rule;
-    a->rule.key = key.len == 0 ? NULL : a->key;
-    if (key.len > 0)
-        memcpy(a->key, key.data, key.len);
-    a->key[key.len] = '\0';
+    const uint8_t *end = a->bytes + bytes.len;
+    memcpy(a->bytes, bytes.data, bytes.len);
+    a->bytes[bytes.len] = '\0';
+    a->len = bytes.len;
+    if (cat_archive_get(a->bytes, end, &a->rule, &key) != end) {
+        vv_free(a);
+        return vv_fail(err, VV_CORRUPT, "how a table is archived is malformed");
+    }
+    a->rule.key = key.len == 0 ? NULL : (const char *)key.data; /* the last of the bytes */
     *out = a;
     return VV_OK;
 }
 
 vv_status cat_archive_make(const vv_archive_rule *rule, cat_archive **out, vv_error *err)
 {
+    uint8_t bytes[CAT_ARCHIVE_BYTES_MAX];
     *out = NULL;
     if (rule == NULL)
         return VV_OK;
-    return copy(rule, rule->key == NULL ? vv_slice_of(NULL, 0) : vv_slice_str(rule->key), out, err);
-}
-
-vv_status cat_archive_read(vv_slice bytes, cat_archive **out, vv_error *err)
-{
-    vv_archive_rule rule;
-    vv_slice key;
-    *out = NULL;
-    if (bytes.len == 0)
-        return VV_OK;
-    const uint8_t *end = bytes.data + bytes.len;
-    if (cat_archive_get(bytes.data, end, &rule, &key) != end)
-        return vv_fail(err, VV_CORRUPT, "how a table is archived is malformed");
-    return copy(&rule, key, out, err);
+    return cat_archive_read(vv_slice_of(bytes, put(bytes, rule)), out, err);
 }
 
 size_t cat_archive_size(const cat_table *table)
 {
-    const cat_archive *a = table->archive;
-    if (a == NULL)
-        return 0;
-    return sizeof *a + (a->rule.key == NULL ? 0 : strlen(a->key)) + 1;
+    return table->archive == NULL ? 0 : sizeof *table->archive + table->archive->len + 1;
 }

@@ -45,10 +45,8 @@ VV_MUST_CHECK vv_status cat_archive_check(const vv_table_options *opt, vv_error 
 /* A copy. Gives *out: vv_free; NULL of NULL. */
 VV_MUST_CHECK vv_status cat_archive_make(const vv_archive_rule *rule, cat_archive **out,
                                          vv_error *err);
-/* Likewise of archive_bytes of a decoded record. */
+/* Likewise of what archive_bytes of a decoded record holds. */
 VV_MUST_CHECK vv_status cat_archive_read(vv_slice bytes, cat_archive **out, vv_error *err);
-/* Returns the bytes written to p, at most CAT_ARCHIVE_BYTES_MAX. */
-size_t cat_archive_put(uint8_t *p, const vv_archive_rule *rule);
 /* Behind the rule that begins at p; NULL: it is malformed. */
 const uint8_t *cat_archive_get(const uint8_t *p, const uint8_t *end, vv_archive_rule *out,
                                vv_slice *key);

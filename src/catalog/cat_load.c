@@ -70,7 +70,9 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
                                             : vv_slice_of(table->keep->bytes, table->keep->len);
     if (st == VV_OK)
         st = cat_archive_read(table->archive_bytes, &table->archive, err);
-    table->archive_bytes = vv_slice_of(NULL, 0);
+    table->archive_bytes = table->archive == NULL
+                               ? vv_slice_of(NULL, 0)
+                               : vv_slice_of(table->archive->bytes, table->archive->len);
     if (st == VV_OK && table->shard >= cat->opt.shard_count)
         st = vv_fail(err, VV_CORRUPT, "table '%s' lies on shard %u of %u", table->name,
                      table->shard, cat->opt.shard_count);

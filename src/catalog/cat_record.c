@@ -123,7 +123,7 @@ size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX])
     *p++ = (uint8_t)table->kind;
     *p++ = (uint8_t)((option_count > 0 ? FLAG_OPTIONS : 0) |
                      (table->keep_bytes.len > 0 ? FLAG_KEEP : 0) |
-                     (table->archive != NULL ? FLAG_ARCHIVE : 0));
+                     (table->archive_bytes.len > 0 ? FLAG_ARCHIVE : 0));
     p += vv_varint_put(p, table->id);
     p += vv_varint_put(p, table->index_id);
     p += vv_varint_put(p, table->shard);
@@ -135,8 +135,10 @@ size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX])
     p += put_text(p, table->name);
     if (option_count > 0)
         p += put_options(p, options, option_count);
-    if (table->archive != NULL)
-        p += cat_archive_put(p, &table->archive->rule);
+    if (table->archive_bytes.len > 0) {
+        memcpy(p, table->archive_bytes.data, table->archive_bytes.len);
+        p += table->archive_bytes.len;
+    }
     if (table->keep_bytes.len > 0) {
         memcpy(p, table->keep_bytes.data, table->keep_bytes.len);
         p += table->keep_bytes.len;

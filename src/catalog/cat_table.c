@@ -122,7 +122,7 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
         .no_rollups = table->no_rollups,
         .rollup_retention_ns = {table->rollup_retention_ns[0], table->rollup_retention_ns[1]},
         .keep_bytes = table->keep_bytes,
-        .archive = table->archive,
+        .archive_bytes = table->archive_bytes,
         .retention_bytes = table->retention_bytes,
         .message_size_max = table->message_size_max,
         .producer_retention_ns = table->producer_retention_ns,
@@ -447,6 +447,8 @@ static vv_status create_new(catalog *cat, const char *tenant, const char *name,
         table->keep_bytes = vv_slice_of(table->keep->bytes, table->keep->len);
     if (st == VV_OK)
         st = cat_archive_make(opt->archive, &table->archive, err);
+    if (st == VV_OK && table->archive != NULL)
+        table->archive_bytes = vv_slice_of(table->archive->bytes, table->archive->len);
     vv_mutex_lock(&cat->map_lock);
     if (st == VV_OK)
         st = cat_map_reserve(&cat->map, err);

@@ -81,8 +81,9 @@ typedef struct cat_keep {
 
 /* How the messages of a stream table are archived, as it was made: cat_archive.c. One block. */
 typedef struct cat_archive {
-    vv_archive_rule rule; /* its key is NULL or the one below */
-    char key[];
+    vv_archive_rule rule; /* its key is NULL or the end of bytes */
+    size_t len;
+    uint8_t bytes[]; /* as in the record, and a NUL */
 } cat_archive;
 
 #define CAT_OUT_OF_ORDER_DEFAULT_NS (INT64_C(3600) * 1000000000)
@@ -121,8 +122,8 @@ typedef struct cat_table {
     uint64_t message_size_max;
     int64_t producer_retention_ns;
     uint32_t producers_max;
-    vv_slice archive_bytes;          /* of a record that was decoded; of len 0: there is no rule */
-    cat_archive *archive;            /* the same, in the table's own memory; NULL: none */
+    vv_slice archive_bytes; /* how it is archived, as in the record; of len 0: left to the store */
+    cat_archive *archive;   /* the same, in the table's own memory; NULL: none */
     struct cat_extra *_Atomic extra; /* what the layer above keeps with the table; see cat_extra */
     char engine[CAT_ENGINE_NAME_MAX + 1];
     char tenant[VV_NAME_MAX + 1];

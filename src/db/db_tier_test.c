@@ -57,12 +57,14 @@ static void test_a_batch_is_cut_by_age(void **state)
 static void test_a_batch_is_cut_by_count(void **state)
 {
     tier_world *tw = *state;
-    vv_table *t = archived_table(tw->w.db, &(vv_archive_rule){.batch_messages = 10});
+    vv_table *t =
+        archived_table(tw->w.db, &(vv_archive_rule){.batch_messages = 10, .local_ns = -1});
     tier_append_some(t, 0, 25ull * test_partitions);
     work_now(tw->w.db);
     tier_census c = census_of(t);
     assert_int_equal(c.stored, 2 * test_partitions);
     assert_true(c.next[0] == 20);
+    assert_true(expect_all(tw, t, 0, 0) == 25); /* what waits is in its blocks */
     vv_table_close(t);
 }
 
