@@ -159,7 +159,12 @@ static bool is_needed(const db_stream_reader *r, int64_t keep)
     return left - vv_min_u64(left, r->block_len) < (uint64_t)keep;
 }
 
-/* From where on the partition is kept. */
+static bool is_young(const db_stream_reader *r, int64_t time_ns)
+{
+    return r->block.place.receive_ns >= time_ns;
+}
+
+/* From where on the partition is kept. What lies in objects alone is told by their entries. */
 static vv_status find_kept(db_stream_reader *r, int64_t now_ns, uint64_t *out, vv_error *err)
 {
     const cat_table *cat = r->part.cat;
@@ -178,7 +183,7 @@ static vv_status find_kept(db_stream_reader *r, int64_t now_ns, uint64_t *out, v
     if (st != VV_OK || cat->retention_ns == 0 ||
         __builtin_sub_overflow(now_ns, cat->retention_ns, &oldest))
         return st;
-    st = db_stream_search_received(r, oldest, &at, err);
+    st = db_stream_search(r, is_young, oldest, &at, err);
     *out = at > *out ? at : *out;
     return st;
 }

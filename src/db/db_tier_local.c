@@ -16,6 +16,11 @@ static bool is_kept(const db_stream_reader *r, int64_t keep)
     return left <= (uint64_t)keep;
 }
 
+static bool is_young(const db_stream_reader *r, int64_t time_ns)
+{
+    return r->block.place.receive_ns >= time_ns;
+}
+
 /* From where on messages stay in blocks, and when the next of them may leave. */
 static vv_status find_stay(db_tier_job *j, db_stream_reader *r, uint64_t archived, uint64_t *out,
                            vv_error *err)
@@ -28,7 +33,7 @@ static vv_status find_stay(db_tier_job *j, db_stream_reader *r, uint64_t archive
         *out = archived;
         return VV_OK;
     }
-    st = db_stream_search_received(r, j->now_ns - rule->local_ns, &at, err);
+    st = db_stream_search(r, is_young, j->now_ns - rule->local_ns, &at, err);
     if (st == VV_OK)
         *out = vv_max_u64(*out, vv_min_u64(at, archived));
     if (st != VV_OK || rule->local_bytes == 0)
