@@ -230,6 +230,9 @@ vv_status db_tier_cut(db_tier_job *j, db_stream_reader *r, vv_error *err)
     if (st != VV_OK)
         return st;
     set_waiting(j, &w);
+    if (atomic_load_explicit(j->next, memory_order_relaxed) != r->next)
+        db_tier_look_in(j, (int64_t)vv_min_u64((uint64_t)j->rule.batch_age_ns / 8,
+                                               VV_NS_PER_S)); /* more has come */
     reason why = why_due(j, &w);
     if (why == NOT_DUE)
         return VV_NOT_FOUND;

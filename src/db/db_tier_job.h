@@ -24,6 +24,7 @@ typedef struct db_tier_job {
     const vv_table *table;
     uint32_t partition;
     db_tier_part *part;
+    const _Atomic uint64_t *next; /* offset that was given out last, and one */
     vv_archive_rule rule;
     bool forced; /* whatever its size */
     int64_t now_ns;

@@ -178,7 +178,8 @@ static vv_status pass_part(db_tier *t, vv_table *table, db_stream *s, uint32_t p
 {
     vv_error why = {0};
     int64_t now = vv_clock_mono(t->db->env->clock);
-    db_tier_job j = {.t = t, .table = table, .partition = p, .part = &s->part[p].tier};
+    db_tier_job j = {
+        .t = t, .table = table, .partition = p, .part = &s->part[p].tier, .next = &s->part[p].next};
     j.look_ns = now + LOOK_NS;
     if (!db_tier_claim_try(t, table->cat->id, p))
         return VV_NOT_FOUND; /* who has it looks again */
@@ -353,7 +354,8 @@ void db_tier_stop(vv_db *db)
 static vv_status run_part(db_tier *t, vv_table *table, db_stream *s, uint32_t p, vv_error *err)
 {
     vv_error why = {0};
-    db_tier_job j = {.t = t, .table = table, .partition = p, .part = &s->part[p].tier};
+    db_tier_job j = {
+        .t = t, .table = table, .partition = p, .part = &s->part[p].tier, .next = &s->part[p].next};
     j.forced = true;
     j.look_ns = INT64_MAX;
     db_tier_rule(t->db, table->cat, &j.rule);

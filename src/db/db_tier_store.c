@@ -326,7 +326,7 @@ vv_status db_tier_put(db_tier_job *j, db_tier_build *b, bool *is_ours, vv_error 
         !t->limits.conditional_put || atomic_load_explicit(&t->no_condition, memory_order_relaxed);
     *is_ours = false;
     j->store_failed = true;
-    if (t->thread_count > 1)
+    if (t->opt.uploads > 1)
         db_tier_wake(t->db); /* another thread looks at the other partitions meanwhile */
     atomic_fetch_add_explicit(&t->counters.uploading, 1, memory_order_relaxed);
     vv_status st = is_stopping(t) ? vv_fail(err, VV_CLOSED, "the store is closing") : VV_OK;
