@@ -209,6 +209,19 @@ static int dump_position(void *ctx, const vv_stream_position *p)
     return 0;
 }
 
+static int dump_object(void *ctx, const vv_tier_object *o)
+{
+    static const char *const states[] = {"", "announced", "stored", "dying"};
+    const dumper *d = ctx;
+    char text[320 + VV_OBJECT_NAME_MAX];
+    (void)snprintf(text, sizeof text,
+                   "  object %s: partition %u, %s, offsets %llu to %llu, bytes %llu", o->name,
+                   o->partition, states[o->state], (unsigned long long)o->first,
+                   (unsigned long long)o->next, (unsigned long long)o->bytes);
+    d->line(d->ctx, text);
+    return 0;
+}
+
 vv_status db_stream_dump(vv_table *table, void (*line)(void *ctx, const char *text), void *ctx,
                          vv_error *err)
 {
@@ -228,5 +241,7 @@ vv_status db_stream_dump(vv_table *table, void (*line)(void *ctx, const char *te
                        (long long)s.last_receive_ns, (unsigned long long)s.producers);
         line(ctx, text);
     }
-    return st == VV_OK ? vv_stream_position_list(table, dump_position, &d, err) : st;
+    if (st == VV_OK)
+        st = vv_stream_position_list(table, dump_position, &d, err);
+    return st == VV_OK ? vv_tier_list(table, dump_object, &d, err) : st;
 }
