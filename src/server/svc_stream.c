@@ -33,26 +33,6 @@ struct ask {
     uint32_t durability;
 };
 
-vv_status svc_stream_open(srv_call *call, const svc_table_ref *ref, gate_kind kind, bool creates,
-                          vv_table **out, vv_error *err)
-{
-    node *n = srv_call_ctx(call);
-    gate_identity who = svc_identity(call);
-    gate_grant grant;
-    gate_op op = {.kind = kind,
-                  .tenant = ref->tenant,
-                  .table = ref->table.len > 0 ? ref->table : vv_slice_str(SVC_STREAM_TABLE),
-                  .to_last = true};
-    vv_status st = gate_authorize(n->gate, &who, &op, 1, &grant, err);
-    if (st == VV_OK)
-        st = creates ? gate_open_table(&grant, 0, VV_TABLE_STREAM, out, err)
-                     : gate_find_table(&grant, 0, VV_TABLE_STREAM, out, err);
-    if (st == VV_OK && vv_table_kind_of(*out) != VV_TABLE_STREAM)
-        st = vv_fail(err, VV_INVALID, "table '%.*s' holds no messages", (int)op.table.len,
-                     (const char *)op.table.data);
-    return st;
-}
-
 /* ---- one request ---- */
 
 static void ask_destroy(ask *a)
@@ -100,7 +80,7 @@ static void run_ask(void *arg)
     vv_buf_init(&out, ANSWER_MAX);
     vv_status st = read_request(a, &err);
     if (st == VV_OK)
-        st = svc_stream_open(a->call, &a->ref, a->kind, false, &a->table, &err);
+        st = svc_message_open(a->call, &a->ref, a->kind, false, &a->table, &err);
     if (st == VV_OK)
         st = a->answer(a, &out, &err);
     if (st == VV_OK && out.status != VV_OK)
@@ -124,7 +104,6 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
                         const vv_error *err)
 {
     ask *a = ctx;
-    node_note_write(a->n, st);
     if (st != VV_OK) {
         refuse(a, st, err);
         return;
@@ -151,18 +130,14 @@ static void run_append(void *arg)
     ask *a = arg;
     vv_error err = {0};
     vv_message *messages = NULL;
-    size_t count = 0;
-    vv_stream_append_options opt = VV_STREAM_APPEND_OPTIONS_INIT;
-    vv_status st =
-        svc_stream_read_append(a->msg.data, &a->arena, &a->ref, &messages, &count, &opt, &err);
+    svc_messages what = {.options = VV_STREAM_APPEND_OPTIONS_INIT};
+    vv_status st = svc_stream_read_append(a->msg.data, &a->arena, &what.table, &messages,
+                                          &what.count, &what.options, &err);
+    what.messages = messages;
     if (st == VV_OK)
-        st = svc_stream_open(a->call, &a->ref, GATE_WRITE, true, &a->table, &err);
-    if (st == VV_OK)
-        st = vv_stream_append_async(a->table, messages, count, &opt, on_appended, a, &err);
-    if (st == VV_OK)
-        return;
-    node_note_write(a->n, st);
-    refuse(a, st, &err);
+        st = svc_message_append(a->call, &what, on_appended, a, &err);
+    if (st != VV_OK)
+        refuse(a, st, &err);
 }
 
 /* ---- what is asked ---- */

@@ -1,6 +1,5 @@
 /*
- * svc_stream.h - what the files of varve.v1.Stream share: messages on the wire, and the table that
- * a request names.
+ * svc_stream.h - what the files of varve.v1.Stream share: messages on the wire.
  */
 #ifndef VARVE_SERVER_SVC_STREAM_H
 #define VARVE_SERVER_SVC_STREAM_H
@@ -8,9 +7,8 @@
 #include "base/arena.h"
 #include "server/node.h"
 #include "server/svc_kv.h"
+#include "server/svc_message.h"
 #include "varve/stream.h"
-
-#define SVC_STREAM_TABLE "messages" /* of a request that names none */
 
 /** The messages of an AppendRequest, in arena; borrows the bytes. VV_INVALID; VV_NO_MEMORY. */
 VV_MUST_CHECK vv_status svc_stream_read_append(vv_slice bytes, vv_arena *arena, svc_table_ref *ref,
@@ -20,11 +18,6 @@ VV_MUST_CHECK vv_status svc_stream_read_append(vv_slice bytes, vv_arena *arena, 
 bool svc_stream_take_start(const wire_field *f, vv_stream_start *out);
 /** Add field 1 of a page. */
 void svc_stream_put_message(vv_buf *out, const vv_message *m);
-
-/** The table of a request out of the gate. Made when it is missing and creates is set. May wait.
- * Gives *out: vv_table_close. */
-VV_MUST_CHECK vv_status svc_stream_open(srv_call *call, const svc_table_ref *ref, gate_kind kind,
-                                        bool creates, vv_table **out, vv_error *err);
 
 /* svc_stream_read.c */
 void svc_stream_read_message(srv_call *call, srv_message msg);

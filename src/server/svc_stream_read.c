@@ -201,7 +201,7 @@ static vv_status read_request(reader *r, vv_error *err)
 static vv_status begin_reading(reader *r, vv_error *err)
 {
     vv_status st = read_request(r, err);
-    return st == VV_OK ? svc_stream_open(r->call, &r->ref, GATE_READ, false, &r->table, err) : st;
+    return st == VV_OK ? svc_message_open(r->call, &r->ref, GATE_READ, false, &r->table, err) : st;
 }
 
 /* After a page. True: the turn ends, another will come. */

@@ -1,0 +1,81 @@
+/*
+ * svc_message.c - see svc_message.h.
+ */
+#include "server/svc_message.h"
+
+#include <assert.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "server/svc_util.h"
+
+/* An append on its way. */
+typedef struct append {
+    node *n;
+    srv_call *call; /* referenced */
+    vv_table *table;
+    svc_message_done *done;
+    void *ctx;
+} append;
+
+vv_status svc_message_open(srv_call *call, const svc_table_ref *ref, gate_kind kind, bool creates,
+                           vv_table **out, vv_error *err)
+{
+    node *n = srv_call_ctx(call);
+    gate_identity who = svc_identity(call);
+    gate_grant grant;
+    vv_table *table = NULL;
+    gate_op op = {.kind = kind,
+                  .tenant = ref->tenant,
+                  .table = ref->table.len > 0 ? ref->table : vv_slice_str(SVC_MESSAGE_TABLE),
+                  .to_last = true};
+    assert(out != NULL);
+    vv_status st = gate_authorize(n->gate, &who, &op, 1, &grant, err);
+    if (st == VV_OK)
+        st = creates ? gate_open_table(&grant, 0, VV_TABLE_STREAM, &table, err)
+                     : gate_find_table(&grant, 0, VV_TABLE_STREAM, &table, err);
+    if (st == VV_OK && vv_table_kind_of(table) != VV_TABLE_STREAM) {
+        st = vv_fail(err, VV_INVALID, "table '%.*s' holds no messages", (int)op.table.len,
+                     (const char *)op.table.data);
+        vv_table_close(table);
+        table = NULL;
+    }
+    *out = table;
+    return st;
+}
+
+static void append_destroy(append *a)
+{
+    vv_table_close(a->table);
+    srv_call_unref(a->call);
+    vv_free(a);
+}
+
+static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *result,
+                        const vv_error *err)
+{
+    append *a = ctx;
+    node_note_write(a->n, st);
+    a->done(a->ctx, st, result, err);
+    append_destroy(a);
+}
+
+vv_status svc_message_append(srv_call *call, const svc_messages *what, svc_message_done *done,
+                             void *ctx, vv_error *err)
+{
+    node *n = srv_call_ctx(call);
+    append *a = vv_calloc(1, sizeof *a);
+    if (a == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for an append");
+    *a = (append){.n = n, .call = call, .done = done, .ctx = ctx};
+    srv_call_ref(call);
+    vv_status st = svc_message_open(call, &what->table, GATE_WRITE, true, &a->table, err);
+    if (st == VV_OK)
+        st = vv_stream_append_async(a->table, what->messages, what->count, &what->options,
+                                    on_appended, a, err);
+    if (st == VV_OK)
+        return VV_OK; /* a may be gone */
+    node_note_write(n, st);
+    append_destroy(a);
+    return st;
+}

@@ -1,0 +1,48 @@
+/*
+ * svc_message.h - the one way of messages into stream tables: whatever protocol brought them
+ * (varve.v1.Stream, HTTP, StorageEngine, OTLP), they are appended here.
+ *
+ *   a protocol: decoded --> svc_message_append --> gate, table --> append ... commit thread: done
+ *
+ * One way, so that what is promised of an append holds for all of them: who may write, when a
+ * missing table is made, that done tells of messages that are as durable as was asked, and that a
+ * full disk is noted.
+ */
+#ifndef VARVE_SERVER_SVC_MESSAGE_H
+#define VARVE_SERVER_SVC_MESSAGE_H
+
+#include "server/node.h"
+#include "server/svc_kv_request.h"
+#include "varve/stream.h"
+
+#define SVC_MESSAGE_TABLE "messages" /* of a request that names none */
+
+/* What is appended: all of it or nothing. Borrowed until done ran, or the call failed. */
+typedef struct svc_messages {
+    svc_table_ref table; /* empty names: the defaults */
+    const vv_message *messages;
+    size_t count;
+    vv_stream_append_options options;
+} svc_messages;
+
+/** How an append ended; any thread, also before svc_message_append returns. err is NULL with VV_OK,
+ * as is result otherwise. */
+typedef void svc_message_done(void *ctx, vv_status st, const vv_stream_append_result *result,
+                              const vv_error *err);
+
+/**
+ * Append messages in the name of a call, which is referenced meanwhile. A missing table is made
+ * where the gate lets it: this may wait, so it is called on the pool. Appends of one thread to one
+ * partition get their offsets in the order of the calls.
+ *
+ * @return VV_OK: done runs exactly once. Anything else: it does not run, and nothing was written.
+ */
+VV_MUST_CHECK vv_status svc_message_append(srv_call *call, const svc_messages *what,
+                                           svc_message_done *done, void *ctx, vv_error *err);
+
+/** The stream table of a request out of the gate, to read it or to change positions. Made when it
+ * is missing and creates is set. May wait. Gives *out: vv_table_close. */
+VV_MUST_CHECK vv_status svc_message_open(srv_call *call, const svc_table_ref *ref, gate_kind kind,
+                                         bool creates, vv_table **out, vv_error *err);
+
+#endif
