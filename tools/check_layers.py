@@ -19,7 +19,8 @@ ROWS = [
     ["db"],
     ["backup", "replica", "eloqstore"],
     ["query", "promql"],
-    ["ingest", "feeds", "otlp"],
+    ["ingest", "feeds"],
+    ["otlp"],
     ["server", "client"],
 ]
 ROW = {m: i for i, row in enumerate(ROWS) for m in row}

@@ -27,7 +27,7 @@
 #include "server/svc_ingest.h"
 #include "server/svc_nats.h"
 
-#define METHODS_MAX 128
+#define METHODS_MAX 192
 #define POOL_QUEUE_MAX 4096u
 
 struct varve_daemon {
@@ -179,12 +179,13 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
 static void add_methods(varve_daemon *d)
 {
     static size_t (*const services[])(node * n, srv_method * out, size_t max) = {
-        svc_ingestion_methods,   svc_query_methods,      svc_kv_methods,
-        svc_admin_methods,       svc_health_methods,     svc_reflection_methods,
-        svc_http_ingest_methods, svc_http_query_methods, svc_http_kv_methods,
-        svc_txn_methods,         svc_metrics_methods,    svc_prom_methods,
-        svc_series_methods,      svc_http_feed_methods,  svc_http_series_methods,
-        svc_stream_methods,
+        svc_ingestion_methods,   svc_query_methods,       svc_kv_methods,
+        svc_admin_methods,       svc_health_methods,      svc_reflection_methods,
+        svc_http_ingest_methods, svc_http_query_methods,  svc_http_kv_methods,
+        svc_txn_methods,         svc_metrics_methods,     svc_prom_methods,
+        svc_series_methods,      svc_http_feed_methods,   svc_http_series_methods,
+        svc_stream_methods,      svc_http_stream_methods, svc_engine_methods,
+        svc_otlp_methods,
     };
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         d->method_count +=
@@ -238,6 +239,8 @@ static vv_status start_parts(varve_daemon *d, vv_error *err)
                              &n->pool, err);
     if (st == VV_OK)
         st = svc_series_start(n, err);
+    if (st == VV_OK)
+        st = svc_engine_start(n, err);
     (void)svc_kv_start(n);
     svc_txn_limits txn_limits = {.open_max = (uint32_t)c->transactions_max_open,
                                  .connection_max = (uint32_t)c->transactions_max_per_connection,
@@ -325,6 +328,7 @@ vv_status daemon_stop(varve_daemon *d, vv_error *err)
     ingest_destroy(n->pipeline);
     gate_destroy(n->gate);
     vv_status st = vv_db_close(n->db, err);
+    svc_engine_stop(n);
     svc_kv_stop(n); /* the commit thread ended the last write */
     vv_free(d);
     return st;

@@ -14,6 +14,7 @@ struct svc_kv_lanes;
 struct svc_nats;
 struct svc_series_state;
 struct svc_txn_table;
+struct svc_window;
 
 /* Of transactions that clients hold open; a 0 is the default. */
 typedef struct svc_txn_limits {
@@ -41,6 +42,7 @@ typedef struct node {
     struct svc_series_state *series;   /* svc_series_write.c */
     struct svc_txn_table *txns;        /* svc_txn_session.c; NULL: Txn is not served */
     svc_txn_limits txn_limits;
+    struct svc_window *ids;            /* svc_engine.c */
     struct svc_nats *nats;     /* svc_nats.c; NULL: no feed */
     const char *series_tenant; /* of questions and samples that name no table */
     const char *series_table;
@@ -74,6 +76,12 @@ size_t svc_http_query_methods(node *n, srv_method *out, size_t max);
 size_t svc_series_methods(node *n, srv_method *out, size_t max);
 /* varve.v1.Stream */
 size_t svc_stream_methods(node *n, srv_method *out, size_t max);
+/* storage_engine.StorageEngine */
+size_t svc_engine_methods(node *n, srv_method *out, size_t max);
+/* OTLP: Export over gRPC, /v1/traces, /v1/logs, /v1/metrics */
+size_t svc_otlp_methods(node *n, srv_method *out, size_t max);
+/* /api/v1/stream/... */
+size_t svc_http_stream_methods(node *n, srv_method *out, size_t max);
 /* /api/v1/series/..., /api/v1/query?sensor=, /api/v1/export */
 size_t svc_http_series_methods(node *n, srv_method *out, size_t max);
 /* /write, /api/v2/write, /api/v1/write, /prometheus/api/v1/write */
@@ -93,6 +101,11 @@ void svc_kv_stop(node *n);
  * writes that are under way are waited for. */
 VV_MUST_CHECK vv_status svc_series_start(node *n, vv_error *err);
 void svc_series_stop(node *n);
+
+/** Let StorageEngine know messages by their ids. Stop it when the store is closed, for its commit
+ * thread ends the last. */
+VV_MUST_CHECK vv_status svc_engine_start(node *n, vv_error *err);
+void svc_engine_stop(node *n);
 
 /** Keep transactions of clients. Stop it after the listeners and before the pool: what is open is
  * aborted, what is on its way is waited for. */

@@ -26,6 +26,7 @@ typedef struct reader {
     vv_buf *out;
     vv_buf scratch; /* the last string with escapes, or number */
     unsigned values, depth;
+    bool is_otlp;
     vv_error *err;
 } reader;
 
@@ -361,12 +362,35 @@ static int base64_digit(uint8_t c)
     return c == '/' || c == '_' ? 63 : -1;
 }
 
+static bool is_hex_field(const reader *r, const ProtobufCFieldDescriptor *fd)
+{
+    return r->is_otlp && (strcmp(fd->name, "trace_id") == 0 || strcmp(fd->name, "span_id") == 0 ||
+                          strcmp(fd->name, "parent_span_id") == 0);
+}
+
+static vv_status put_hex_field(reader *r, const ProtobufCFieldDescriptor *fd, vv_slice text)
+{
+    if (text.len % 2 != 0)
+        return bad_field(r, fd, "is not hexadecimal");
+    wire_put_head(r->out, fd->id, text.len / 2);
+    for (size_t i = 0; i < text.len; i += 2) {
+        const uint8_t pair[4] = {'0', '0', text.data[i], text.data[i + 1]};
+        int byte = hex4(pair);
+        if (byte < 0)
+            return bad_field(r, fd, "is not hexadecimal");
+        vv_buf_append_u8(r->out, (uint8_t)byte);
+    }
+    return VV_OK;
+}
+
 static vv_status read_bytes(reader *r, const ProtobufCFieldDescriptor *fd)
 {
     vv_slice text = vv_slice_of(NULL, 0);
     vv_status st = read_string(r, &text);
     if (st != VV_OK)
         return st;
+    if (is_hex_field(r, fd))
+        return put_hex_field(r, fd, text);
     for (unsigned pads = 0; pads < 2 && text.len > 0 && text.data[text.len - 1] == '='; pads++)
         text.len--;
     if (text.len % 4 == 1)
@@ -582,6 +606,53 @@ static bool is_value_field(const ProtobufCFieldDescriptor *fd)
            svc_known_of(fd->descriptor) == SVC_VALUE;
 }
 
+static vv_status skip_value(reader *r);
+
+/* The members of an object or an array that nobody knows. */
+static vv_status skip_members(reader *r, char close)
+{
+    bool first = true, more = false;
+    vv_status st;
+    r->next++;
+    while ((st = next_member(r, close, &first, &more)) == VV_OK && more) {
+        vv_slice name;
+        if (close == '}') {
+            st = read_string(r, &name);
+            if (st == VV_OK && !take(r, ':'))
+                st = bad(r, "':' is expected");
+        }
+        if (st == VV_OK)
+            st = skip_value(r);
+        if (st != VV_OK)
+            return st;
+    }
+    return st;
+}
+
+static vv_status skip_value(reader *r)
+{
+    vv_slice text;
+    bool integral;
+    int c = peek(r);
+    vv_status st = VV_OK;
+    if (r->depth == SVC_JSON_DEPTH_MAX)
+        return bad(r, "objects nest too deep");
+    r->depth++;
+    if (c == '{' || c == '[')
+        st = skip_members(r, c == '{' ? '}' : ']');
+    else if (c == '"')
+        st = read_string(r, &text);
+    else if (!take_word(r, "true") && !take_word(r, "false") && !take_word(r, "null"))
+        st = read_number_text(r, &text, &integral);
+    r->depth--;
+    return st;
+}
+
+static vv_status skip_unknown(reader *r)
+{
+    return take(r, ':') ? skip_value(r) : bad(r, "':' is expected");
+}
+
 static vv_status read_plain(reader *r, const ProtobufCMessageDescriptor *desc)
 {
     bool first = true, more = false;
@@ -596,6 +667,12 @@ static vv_status read_plain(reader *r, const ProtobufCMessageDescriptor *desc)
         if (st != VV_OK)
             return st;
         const ProtobufCFieldDescriptor *fd = find_field(desc, name);
+        if (fd == NULL && r->is_otlp) {
+            st = skip_unknown(r);
+            if (st != VV_OK)
+                return st;
+            continue;
+        }
         if (fd == NULL)
             return vv_fail(r->err, VV_INVALID, "JSON at byte %td: %s has no field \"%.*s\"",
                            r->next - r->begin, desc->name, (int)vv_min_u64(name.len, 64),
@@ -688,12 +765,17 @@ static vv_status read_message(reader *r, const ProtobufCMessageDescriptor *desc)
     return st;
 }
 
-vv_status svc_json_to_wire(const ProtobufCMessageDescriptor *desc, vv_slice text, vv_buf *out,
-                           vv_error *err)
+static vv_status to_wire(const ProtobufCMessageDescriptor *desc, vv_slice text, bool is_otlp,
+                         vv_buf *out, vv_error *err)
 {
     static const uint8_t none[1];
     const uint8_t *begin = text.data == NULL ? none : text.data;
-    reader r = {.begin = begin, .next = begin, .end = begin + text.len, .out = out, .err = err};
+    reader r = {.begin = begin,
+                .next = begin,
+                .end = begin + text.len,
+                .out = out,
+                .is_otlp = is_otlp,
+                .err = err};
     vv_buf_init(&r.scratch, text.len + NUMBER_MAX);
     vv_status st = read_message(&r, desc);
     if (st == VV_OK && peek(&r) >= 0)
@@ -702,4 +784,16 @@ vv_status svc_json_to_wire(const ProtobufCMessageDescriptor *desc, vv_slice text
         st = vv_fail(err, out->status, "%s: needs more than %zu bytes", desc->name, out->max);
     vv_buf_fini(&r.scratch);
     return st;
+}
+
+vv_status svc_json_to_wire(const ProtobufCMessageDescriptor *desc, vv_slice text, vv_buf *out,
+                           vv_error *err)
+{
+    return to_wire(desc, text, false, out, err);
+}
+
+vv_status svc_json_to_wire_otlp(const ProtobufCMessageDescriptor *desc, vv_slice text, vv_buf *out,
+                                vv_error *err)
+{
+    return to_wire(desc, text, true, out, err);
 }

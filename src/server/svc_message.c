@@ -18,19 +18,35 @@ typedef struct append {
     void *ctx;
 } append;
 
-vv_status svc_message_open(srv_call *call, const svc_table_ref *ref, gate_kind kind, bool creates,
-                           vv_table **out, vv_error *err)
+/* The operation of a request, in *op, which the grant borrows. */
+static vv_status authorize(srv_call *call, const svc_table_ref *ref, gate_kind kind, gate_op *op,
+                           gate_grant *grant, vv_error *err)
 {
     node *n = srv_call_ctx(call);
     gate_identity who = svc_identity(call);
+    *op = (gate_op){.kind = kind,
+                    .tenant = ref->tenant,
+                    .table = ref->table.len > 0 ? ref->table : vv_slice_str(SVC_MESSAGE_TABLE),
+                    .to_last = true};
+    return gate_authorize(n->gate, &who, op, 1, grant, err);
+}
+
+vv_status svc_message_authorize(srv_call *call, const svc_table_ref *ref, gate_kind kind,
+                                vv_error *err)
+{
+    gate_op op;
+    gate_grant grant;
+    return authorize(call, ref, kind, &op, &grant, err);
+}
+
+vv_status svc_message_open(srv_call *call, const svc_table_ref *ref, gate_kind kind, bool creates,
+                           vv_table **out, vv_error *err)
+{
+    gate_op op;
     gate_grant grant;
     vv_table *table = NULL;
-    gate_op op = {.kind = kind,
-                  .tenant = ref->tenant,
-                  .table = ref->table.len > 0 ? ref->table : vv_slice_str(SVC_MESSAGE_TABLE),
-                  .to_last = true};
     assert(out != NULL);
-    vv_status st = gate_authorize(n->gate, &who, &op, 1, &grant, err);
+    vv_status st = authorize(call, ref, kind, &op, &grant, err);
     if (st == VV_OK)
         st = creates ? gate_open_table(&grant, 0, VV_TABLE_STREAM, &table, err)
                      : gate_find_table(&grant, 0, VV_TABLE_STREAM, &table, err);

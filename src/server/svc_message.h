@@ -40,6 +40,10 @@ typedef void svc_message_done(void *ctx, vv_status st, const vv_stream_append_re
 VV_MUST_CHECK vv_status svc_message_append(srv_call *call, const svc_messages *what,
                                            svc_message_done *done, void *ctx, vv_error *err);
 
+/** Whether a call may do this with that table; says nothing of whether it is there. */
+VV_MUST_CHECK vv_status svc_message_authorize(srv_call *call, const svc_table_ref *ref,
+                                              gate_kind kind, vv_error *err);
+
 /** The stream table of a request out of the gate, to read it or to change positions. Made when it
  * is missing and creates is set. May wait. Gives *out: vv_table_close. */
 VV_MUST_CHECK vv_status svc_message_open(srv_call *call, const svc_table_ref *ref, gate_kind kind,

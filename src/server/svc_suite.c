@@ -15,12 +15,13 @@
 static void add_methods(svc_suite *s)
 {
     static size_t (*const services[])(node * n, srv_method * out, size_t max) = {
-        svc_kv_methods,          svc_admin_methods,      svc_http_kv_methods,
-        svc_health_methods,      svc_reflection_methods, svc_query_methods,
-        svc_metrics_methods,     svc_http_query_methods, svc_ingestion_methods,
-        svc_http_ingest_methods, svc_txn_methods,        svc_prom_methods,
-        svc_series_methods,      svc_stream_methods,     svc_http_feed_methods,
-        svc_http_series_methods};
+        svc_kv_methods,          svc_admin_methods,       svc_http_kv_methods,
+        svc_health_methods,      svc_reflection_methods,  svc_query_methods,
+        svc_metrics_methods,     svc_http_query_methods,  svc_ingestion_methods,
+        svc_http_ingest_methods, svc_txn_methods,         svc_prom_methods,
+        svc_series_methods,      svc_stream_methods,      svc_http_feed_methods,
+        svc_http_series_methods, svc_http_stream_methods, svc_engine_methods,
+        svc_otlp_methods};
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         s->method_count +=
             services[i](&s->n, s->methods + s->method_count, SUITE_METHODS_MAX - s->method_count);
@@ -76,6 +77,7 @@ void svc_suite_start(svc_suite *s, const svc_suite_options *opt)
     if (!opt->no_recycling)
         assert_true(svc_kv_start(&s->n));
     assert_ok(svc_series_start(&s->n, &s->err), s->err);
+    assert_ok(svc_engine_start(&s->n, &s->err), s->err);
     gate_options gate_opt = {.db = s->n.db, .auto_create = !opt->no_auto_create};
     assert_ok(gate_create(&gate_opt, &s->n.gate, &s->err), s->err);
     assert_ok(srv_pool_create(s->n.env.threads, opt->pool_threads == 0 ? 2 : opt->pool_threads, 64,
@@ -113,6 +115,7 @@ void svc_suite_stop(svc_suite *s)
     vv_status st = vv_db_close(s->n.db, &s->err);
     if (!s->may_fail)
         assert_ok(st, s->err);
+    svc_engine_stop(&s->n);
     svc_kv_stop(&s->n);
     vv_buf_fini(&s->reply);
     if (s->dir[0] != '\0')

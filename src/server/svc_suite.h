@@ -18,7 +18,7 @@
 #include "varve/v1/kv.pb-c.h"
 #include "varve/v1/txn.pb-c.h"
 
-#define SUITE_METHODS_MAX 128
+#define SUITE_METHODS_MAX 192
 #define SUITE_TIMEOUT_NS (30 * VV_NS_PER_S)
 
 typedef struct svc_suite_options {
