@@ -19,7 +19,29 @@ bool svc_stream_take_start(const wire_field *f, vv_stream_start *out);
 /** Add field 1 of a page. */
 void svc_stream_put_message(vv_buf *out, const vv_message *m);
 
-/* svc_stream_read.c */
+/* ---- svc_stream_read.c ---- */
+
+/* What a read asks for. */
+typedef struct svc_stream_asked {
+    svc_table_ref table;
+    vv_stream_read_options opt;
+    uint64_t left; /* messages; 0: no limit */
+    bool follows;
+    int64_t timeout_ns; /* of who follows; 0: as long as the call is open */
+    void (*put)(vv_buf *out, const vv_message *m);
+    const char *type; /* HTTP */
+} svc_stream_asked;
+
+/* A protocol. */
+typedef struct svc_stream_form {
+    bool is_http;
+    /* Fill *out; what it borrows is of the call, the message or arena. Pool thread. */
+    vv_status (*read)(srv_call *call, vv_slice message, vv_arena *arena, svc_stream_asked *out,
+                      vv_error *err);
+} svc_stream_form;
+
+/** Begin to read for a call, whose rows have drained and closed below. Takes msg. */
+void svc_stream_read_begin(srv_call *call, srv_message msg, const svc_stream_form *form);
 void svc_stream_read_message(srv_call *call, srv_message msg);
 void svc_stream_read_drained(srv_call *call);
 void svc_stream_read_closed(srv_call *call);

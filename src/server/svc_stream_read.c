@@ -1,5 +1,6 @@
 /*
- * svc_stream_read.c - Stream.Read: pages of messages, and with follow what comes later.
+ * svc_stream_read.c - Stream.Read and its forms over HTTP: pages of messages, and with follow what
+ * comes later.
  *
  *   turn on the pool --> page --> page --> output queue high: parked, drained() begins the next
  * turn ^                          | |                          +--> nothing more, follow: a watch,
@@ -10,30 +11,36 @@
  * it has parked; then nobody would wake it, so it looks at has_fired once it has.
  */
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/util.h"
 #include "server/svc_stream.h"
 #include "server/svc_turn.h"
 
 #define PAGE_BYTES (64u * 1024)
 #define PAGE_MAX (32u * 1024 * 1024)
 #define TURN_PAGES 32u
+#define ARENA_MAX (64u * 1024)
 #define BUSY_PAUSE_NS (20 * VV_NS_PER_MS)
 
 typedef struct reader {
     node *n;
     srv_call *call; /* referenced */
     srv_message msg;
-    svc_table_ref ref;
-    vv_stream_read_options opt;
+    const svc_stream_form *form;
+    svc_stream_asked asked;
+    vv_arena arena;  /* of what was asked */
     vv_table *table; /* NULL until the first turn */
     vv_stream_cursor *cursor;
     vv_stream_watch *watch;
     uint64_t next;
-    uint64_t left; /* messages; UINT64_MAX: no limit */
-    bool follows;
+    uint64_t skipped;     /* not told yet */
+    int64_t deadline_ns;  /* monotonic; 0: none */
+    bool has_begun;       /* HTTP: the head is on its way */
+    _Atomic bool is_over; /* the deadline came */
     _Atomic bool has_fired;
     _Atomic int refs; /* of the call, of a turn, of a post */
     svc_turn turn;
@@ -47,6 +54,7 @@ static void reader_unref(reader *r)
     vv_stream_cursor_close(r->cursor);
     vv_table_close(r->table);
     srv_message_release(&r->msg);
+    vv_arena_fini(&r->arena);
     srv_call_unref(r->call);
     vv_free(r);
 }
@@ -75,11 +83,41 @@ static void wake(reader *r)
     begin_turn(r);
 }
 
+static void expired(srv_call *call, void *arg);
+
+/* A call has one timer: after a pause it is the deadline's again. Loop thread. */
+static void set_deadline(reader *r)
+{
+    if (r->deadline_ns == 0)
+        return;
+    const int64_t left = r->deadline_ns - vv_clock_mono(r->n->env.clock);
+    srv_call_after(r->call, left > 0 ? left : 0, expired, r);
+}
+
 /* The call is open, so its reference is there. */
 static void retry_turn(srv_call *call, void *arg)
 {
     (void)call;
+    set_deadline(arg);
     wake(arg);
+}
+
+/* Who waits has waited long enough: a clean end. A turn that runs sees the flag. */
+static void expired(srv_call *call, void *arg)
+{
+    reader *r = arg;
+    atomic_store(&r->is_over, true);
+    if (!svc_turn_wake(&r->turn))
+        return;
+    svc_turn_end(&r->turn);
+    srv_call_finish(call, VV_OK, NULL);
+}
+
+static void deadline_posted(srv_call *call, void *arg)
+{
+    if (srv_call_is_open(call))
+        set_deadline(arg);
+    reader_unref(arg);
 }
 
 static void posted(srv_call *call, void *arg)
@@ -105,23 +143,35 @@ static bool park_until_more(reader *r, vv_status *st, vv_error *err)
     vv_stream_unwatch(r->watch);
     r->watch = NULL;
     atomic_store(&r->has_fired, false);
-    *st = vv_stream_watch_open(r->table, r->opt.partition, r->next, fired, r, &r->watch, err);
+    *st = vv_stream_watch_open(r->table, r->asked.opt.partition, r->next, fired, r, &r->watch, err);
     if (*st != VV_OK)
         return false;
     atomic_store(&r->turn, SVC_TURN_PARKED);
-    return !(atomic_load(&r->has_fired) && svc_turn_wake(&r->turn));
+    const bool is_due = atomic_load(&r->has_fired) || atomic_load(&r->is_over);
+    return !(is_due && svc_turn_wake(&r->turn));
 }
 
 /* ---- pages ---- */
 
-static vv_status open_cursor(reader *r, uint64_t *skipped, vv_error *err)
+static vv_status open_cursor(reader *r, vv_error *err)
 {
-    vv_status st = vv_stream_cursor_open(r->table, &r->opt, &r->cursor, err);
+    vv_status st = vv_stream_cursor_open(r->table, &r->asked.opt, &r->cursor, err);
     if (st != VV_OK)
         return st;
     r->next = vv_stream_cursor_offset(r->cursor);
-    *skipped = vv_stream_cursor_skipped(r->cursor);
+    r->skipped += vv_stream_cursor_skipped(r->cursor);
     return VV_OK;
+}
+
+/* The head of an answer over HTTP, once. */
+static void begin_answer(reader *r)
+{
+    char skipped[64];
+    if (!r->form->is_http || r->has_begun)
+        return;
+    r->has_begun = true;
+    (void)snprintf(skipped, sizeof skipped, "Varve-Skipped: %llu", (unsigned long long)r->skipped);
+    srv_call_begin(r->call, 200, r->asked.type, skipped);
 }
 
 /* Messages for a page. *at_end: nothing more is there now, or is wanted. */
@@ -129,16 +179,16 @@ static vv_status fill_page(reader *r, vv_buf *out, bool *at_end, vv_error *err)
 {
     vv_message m;
     vv_status st = VV_OK;
-    while (st == VV_OK && r->left > 0 && out->len < PAGE_BYTES) {
+    while (st == VV_OK && r->asked.left > 0 && out->len < PAGE_BYTES) {
         st = vv_stream_cursor_next(r->cursor, &m, err);
         if (st != VV_OK)
             break;
-        svc_stream_put_message(out, &m);
+        r->asked.put(out, &m);
         r->next = m.offset + 1;
-        if (r->left != UINT64_MAX)
-            r->left--;
+        if (r->asked.left != UINT64_MAX)
+            r->asked.left--;
     }
-    *at_end = st == VV_NOT_FOUND || r->left == 0;
+    *at_end = st == VV_NOT_FOUND || r->asked.left == 0;
     if (out->status != VV_OK)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a page of messages");
     return st == VV_NOT_FOUND ? VV_OK : st;
@@ -147,61 +197,76 @@ static vv_status fill_page(reader *r, vv_buf *out, bool *at_end, vv_error *err)
 static vv_status send_page(reader *r, bool *at_end, vv_error *err)
 {
     vv_buf out;
-    uint64_t skipped = 0;
     vv_status st = VV_OK;
     vv_buf_init(&out, PAGE_MAX);
     if (r->cursor == NULL)
-        st = open_cursor(r, &skipped, err);
+        st = open_cursor(r, err);
     if (st == VV_OK)
         st = fill_page(r, &out, at_end, err);
+    if (st == VV_OK)
+        begin_answer(r);
     if (st == VV_OK && out.len > 0) {
-        wire_put_uint(&out, 2, r->next);
-        wire_put_uint(&out, 3, skipped);
+        if (!r->form->is_http) {
+            wire_put_uint(&out, 2, r->next);
+            wire_put_uint(&out, 3, r->skipped);
+            r->skipped = 0;
+        }
         srv_call_send(r->call, &out);
     }
     vv_buf_fini(&out);
     if (*at_end) { /* who waits holds no snapshot */
         vv_stream_cursor_close(r->cursor);
         r->cursor = NULL;
-        r->opt.start = (vv_stream_start){.from = VV_STREAM_OFFSET, .offset = r->next};
+        r->asked.opt.start = (vv_stream_start){.from = VV_STREAM_OFFSET, .offset = r->next};
     }
     return st;
 }
 
-static bool take_field(reader *r, const wire_field *f)
+static bool take_field(svc_stream_asked *a, const wire_field *f)
 {
     switch (f->number) {
     case 1:
-        return svc_kv_take_table(f, &r->ref);
+        return svc_kv_take_table(f, &a->table);
     case 2:
-        return svc_kv_take_u32(f, &r->opt.partition);
+        return svc_kv_take_u32(f, &a->opt.partition);
     case 3:
-        return svc_stream_take_start(f, &r->opt.start);
+        return svc_stream_take_start(f, &a->opt.start);
     case 4:
-        return svc_kv_take_uint(f, &r->left);
+        return svc_kv_take_uint(f, &a->left);
     case 5:
-        return svc_kv_take_bool(f, &r->follows);
+        return svc_kv_take_bool(f, &a->follows);
     default:
         return true;
     }
 }
 
-static vv_status read_request(reader *r, vv_error *err)
+static vv_status read_grpc(srv_call *call, vv_slice message, vv_arena *arena, svc_stream_asked *out,
+                           vv_error *err)
 {
-    wire_reader in = wire_reader_of(r->msg.data);
+    wire_reader in = wire_reader_of(message);
     wire_field f = {0};
     bool ok = true;
+    (void)call;
+    (void)arena;
+    out->put = svc_stream_put_message;
     while (ok && wire_next(&in, &f) > 0)
-        ok = take_field(r, &f);
-    if (r->left == 0)
-        r->left = UINT64_MAX;
+        ok = take_field(out, &f);
     return ok && in.fault == WIRE_GOOD ? VV_OK : svc_kv_fail_malformed("ReadStreamRequest", err);
 }
 
 static vv_status begin_reading(reader *r, vv_error *err)
 {
-    vv_status st = read_request(r, err);
-    return st == VV_OK ? svc_message_open(r->call, &r->ref, GATE_READ, false, &r->table, err) : st;
+    vv_status st = r->form->read(r->call, r->msg.data, &r->arena, &r->asked, err);
+    if (r->asked.left == 0)
+        r->asked.left = UINT64_MAX;
+    if (st == VV_OK)
+        st = svc_message_open(r->call, &r->asked.table, GATE_READ, false, &r->table, err);
+    if (st == VV_OK && r->asked.follows && r->asked.timeout_ns > 0) {
+        r->deadline_ns = vv_clock_mono(r->n->env.clock) + r->asked.timeout_ns;
+        atomic_fetch_add(&r->refs, 1);
+        srv_call_post(r->call, deadline_posted, r);
+    }
+    return st;
 }
 
 /* After a page. True: the turn ends, another will come. */
@@ -218,6 +283,17 @@ static bool park(reader *r, unsigned pages)
     return false;
 }
 
+static void end_answer(reader *r, vv_status st, const vv_error *err)
+{
+    svc_turn_end(&r->turn);
+    if (r->form->is_http && !r->has_begun && st != VV_OK) {
+        svc_reply_error(r->call, st, err->msg);
+        return;
+    }
+    begin_answer(r);
+    srv_call_finish(r->call, st, st == VV_OK ? NULL : err->msg);
+}
+
 /* Owns a reference. */
 static void run_turn(void *arg)
 {
@@ -231,7 +307,7 @@ static void run_turn(void *arg)
         bool at_end = false;
         bool is_parked = false;
         st = send_page(r, &at_end, &err);
-        is_over = at_end && (!r->follows || r->left == 0);
+        is_over = atomic_load(&r->is_over) || (at_end && (!r->asked.follows || r->asked.left == 0));
         if (st == VV_OK && !is_over)
             is_parked = at_end ? park_until_more(r, &st, &err) : park(r, pages);
         if (is_parked) {
@@ -239,31 +315,44 @@ static void run_turn(void *arg)
             return;
         }
     }
-    svc_turn_end(&r->turn);
-    srv_call_finish(r->call, st, st == VV_OK ? NULL : err.msg);
+    end_answer(r, st, &err);
     reader_unref(r);
 }
 
-/* ---- the method ---- */
+/* ---- the methods ---- */
 
-void svc_stream_read_message(srv_call *call, srv_message msg)
+void svc_stream_read_begin(srv_call *call, srv_message msg, const svc_stream_form *form)
 {
-    reader *r = srv_call_user(call) == NULL ? vv_calloc(1, sizeof *r) : NULL;
+    reader *r = vv_calloc(1, sizeof *r);
     if (r == NULL) {
-        bool is_second = srv_call_user(call) != NULL;
         srv_message_release(&msg);
-        srv_call_finish(call, is_second ? VV_INVALID : VV_NO_MEMORY,
-                        is_second ? "one request is enough" : "no memory for a request");
+        if (form->is_http)
+            svc_reply_error(call, VV_NO_MEMORY, "no memory for a request");
+        else
+            srv_call_finish(call, VV_NO_MEMORY, "no memory for a request");
         return;
     }
     r->n = srv_call_ctx(call);
     r->call = call;
     r->msg = msg;
-    r->opt = (vv_stream_read_options)VV_STREAM_READ_OPTIONS_INIT;
+    r->form = form;
+    r->asked.opt = (vv_stream_read_options)VV_STREAM_READ_OPTIONS_INIT;
+    vv_arena_init(&r->arena, ARENA_MAX);
     atomic_store(&r->refs, 2); /* of the call, of the first turn */
     srv_call_ref(call);
     srv_call_set_user(call, r);
     begin_turn(r);
+}
+
+void svc_stream_read_message(srv_call *call, srv_message msg)
+{
+    static const svc_stream_form form = {.read = read_grpc};
+    if (srv_call_user(call) == NULL) {
+        svc_stream_read_begin(call, msg, &form);
+        return;
+    }
+    srv_message_release(&msg);
+    srv_call_finish(call, VV_INVALID, "one request is enough");
 }
 
 void svc_stream_read_drained(srv_call *call)

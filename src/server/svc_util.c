@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/nearest.h"
+#include "base/util.h"
 
 #define ERROR_MAX 8192u
 
@@ -103,6 +105,61 @@ vv_slice svc_query_value(vv_slice query, const char *name)
         at = next;
     }
     return vv_slice_of(NULL, 0);
+}
+
+vv_status svc_check_param(vv_slice name, const char *const names[], vv_error *err)
+{
+    const char *near = names[0];
+    unsigned best = VV_NEAREST_MAX;
+    for (size_t i = 0; names[i] != NULL && best > 0; i++) {
+        unsigned d = vv_name_distance(name, vv_slice_str(names[i]), best);
+        near = d < best ? names[i] : near;
+        best = d < best ? d : best;
+    }
+    if (best == 0)
+        return VV_OK;
+    return vv_fail(err, VV_INVALID, "%.*s: there is no such parameter here; did you mean %s=...?",
+                   (int)vv_min_u64(name.len, 40), (const char *)name.data, near);
+}
+
+/* One "name=value" off a query string; false at its end. */
+static bool next_param(vv_slice *rest, vv_slice *name, bool *has_value)
+{
+    while (rest->len > 0) {
+        const uint8_t *stop = memchr(rest->data, '&', rest->len);
+        size_t len = stop == NULL ? rest->len : (size_t)(stop - rest->data);
+        const uint8_t *equal = memchr(rest->data, '=', len);
+        *name = vv_slice_of(rest->data, equal == NULL ? len : (size_t)(equal - rest->data));
+        *has_value = equal != NULL && equal + 1 < rest->data + len;
+        size_t used = len < rest->len ? len + 1 : len;
+        *rest = vv_slice_of(rest->data + used, rest->len - used);
+        if (len > 0)
+            return true;
+    }
+    return false;
+}
+
+vv_status svc_check_query(vv_slice query, bool may_be_empty, const char *const names[],
+                          vv_error *err)
+{
+    vv_slice name;
+    vv_slice other;
+    bool has_value = false;
+    bool ignored = false;
+    while (next_param(&query, &name, &has_value)) {
+        vv_status st = svc_check_param(name, names, err);
+        if (st != VV_OK)
+            return st;
+        if (!has_value && !may_be_empty)
+            return vv_fail(err, VV_INVALID, "%.*s: it has no value; did you mean %.*s=...?",
+                           (int)name.len, (const char *)name.data, (int)name.len,
+                           (const char *)name.data);
+        for (vv_slice rest = query; next_param(&rest, &other, &ignored);)
+            if (vv_slice_eq(name, other))
+                return vv_fail(err, VV_INVALID, "%.*s is given twice", (int)name.len,
+                               (const char *)name.data);
+    }
+    return VV_OK;
 }
 
 bool svc_parse_uint(vv_slice text, uint64_t *out)

@@ -25,6 +25,13 @@ bool svc_percent_decode(vv_slice text, vv_buf *out);
  * first when it is there twice. */
 vv_slice svc_query_value(vv_slice query, const char *name);
 
+/** VV_INVALID, with the nearest one, when a parameter is none of names, which end with NULL. */
+VV_MUST_CHECK vv_status svc_check_param(vv_slice name, const char *const names[], vv_error *err);
+/** VV_INVALID when a parameter of a query string is none of names or comes twice, or, unless
+ * may_be_empty, has nothing behind its '=': one that is misspelt would change nothing in silence. */
+VV_MUST_CHECK vv_status svc_check_query(vv_slice query, bool may_be_empty,
+                                        const char *const names[], vv_error *err);
+
 /** What a request about series means that leaves names out: without a table `series.table`, with
  * the tenant of that unless it names one; of any other table the tenant "default". */
 void svc_series_names(const node *n, vv_slice *tenant, vv_slice *table);

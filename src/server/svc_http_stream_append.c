@@ -1,0 +1,121 @@
+/*
+ * svc_http_stream_append.c - POST /api/v1/stream/append: the messages of a body, all of them or
+ * none, in one partition.
+ *
+ *   Content-Type   text/plain: each line is a value; anything else is read as JSON or JSON lines
+ *   parameters     tenant, table, partition, producer, sequence, durability
+ *   answer         {"partition":0,"first_offset":7,"count":2,"duplicate":false,"received":"..."}
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "ingest/ingest.h"
+#include "query/time_text.h"
+#include "server/svc_http_stream.h"
+#include "server/svc_util.h"
+
+#define ARENA_MAX (64u * 1024 * 1024)
+#define ANSWER_MAX 1024u
+
+typedef struct append {
+    srv_call *call; /* referenced */
+    srv_message msg;
+    vv_arena arena;
+    svc_messages what;
+} append;
+
+static void append_destroy(append *a)
+{
+    srv_message_release(&a->msg);
+    vv_arena_fini(&a->arena);
+    srv_call_unref(a->call);
+    vv_free(a);
+}
+
+static void refuse(append *a, vv_status st, const char *message)
+{
+    svc_reply_error(a->call, st, message);
+    append_destroy(a);
+}
+
+static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *r,
+                        const vv_error *err)
+{
+    append *a = ctx;
+    char head[64];
+    char time[TIME_TEXT_MAX];
+    vv_buf out;
+    if (st != VV_OK) {
+        refuse(a, st, err->msg);
+        return;
+    }
+    vv_buf_init(&out, ANSWER_MAX);
+    vv_buf_printf(&out, "{\"partition\":%u,\"count\":%zu,\"duplicate\":%s", r->partition, r->count,
+                  r->duplicate ? "true" : "false");
+    if (r->first_offset != VV_STREAM_OFFSET_GONE)
+        vv_buf_printf(&out, ",\"first_offset\":%" PRIu64, r->first_offset);
+    if (!r->duplicate) {
+        time_text_format(r->receive_time_ns, time);
+        vv_buf_printf(&out, ",\"received\":\"%s\"", time);
+    }
+    vv_buf_append_str(&out, "}\n");
+    (void)snprintf(head, sizeof head, "Varve-Durability: %s",
+                   ingest_durability_name(r->write.durability));
+    srv_call_reply(a->call, 200, "application/json", &out, head);
+    vv_buf_fini(&out);
+    append_destroy(a);
+}
+
+static vv_status read_request(append *a, vv_error *err)
+{
+    static const char *const names[] = {"tenant",   "table",      "partition", "producer",
+                                        "sequence", "durability", NULL};
+    svc_stream_query q;
+    vv_message *messages = NULL;
+    const bool is_text =
+        vv_slice_has_prefix(srv_call_header(a->call, "content-type"), vv_slice_str("text/plain"));
+    vv_status st = svc_stream_query_read(a->call, names, &a->arena, &q, err);
+    if (st == VV_OK)
+        st = svc_message_authorize(a->call, &q.table, GATE_WRITE, err);
+    if (st == VV_OK)
+        st = svc_stream_read_body(a->msg.data, is_text, &a->arena, &messages, &a->what.count, err);
+    a->what.table = q.table;
+    a->what.messages = messages;
+    a->what.options.producer = q.producer;
+    a->what.options.sequence = q.sequence;
+    a->what.options.durability = q.durability;
+    if (q.has_partition)
+        a->what.options.partition = q.partition;
+    return st;
+}
+
+static void run_append(void *arg)
+{
+    append *a = arg;
+    vv_error err = {0};
+    vv_status st = read_request(a, &err);
+    if (st == VV_OK)
+        st = svc_message_append(a->call, &a->what, on_appended, a, &err);
+    if (st != VV_OK)
+        refuse(a, st, err.msg);
+}
+
+void svc_http_stream_append_message(srv_call *call, srv_message msg)
+{
+    node *n = srv_call_ctx(call);
+    append *a = vv_calloc(1, sizeof *a);
+    if (a == NULL) {
+        srv_message_release(&msg);
+        svc_reply_error(call, VV_NO_MEMORY, "no memory for a request");
+        return;
+    }
+    a->call = call;
+    a->msg = msg;
+    a->what.options = (vv_stream_append_options)VV_STREAM_APPEND_OPTIONS_INIT;
+    vv_arena_init(&a->arena, ARENA_MAX);
+    srv_call_ref(call);
+    if (srv_pool_submit_point(n->pool, run_append, a) != VV_OK)
+        refuse(a, VV_BUSY, "too many requests wait for a thread: retry after a pause");
+}
