@@ -1,5 +1,6 @@
 /*
- * cmd_stream.c - messages of a store that no server has open: append, read, tail, positions.
+ * cmd_stream.c - messages of a server or of a store that no server has open: append, read, tail,
+ * positions.
  *
  * append takes a message from each line. With --producer the lines are numbered from 0, so a file
  * that was broken off in the middle, or has grown, is simply given again.
@@ -12,7 +13,7 @@
 #include "import.h"
 #include "out.h"
 #include "query/time_text.h"
-#include "varve/stream.h"
+#include "store.h"
 
 #define APPEND_MESSAGES 500u
 #define APPEND_BYTES (1024u * 1024)
@@ -27,6 +28,7 @@ typedef struct args {
     const char *source;
     const char *producer;
     const char *position;
+    bool follow;
 } args;
 
 static const cmd_opt opts[] = {
@@ -42,14 +44,16 @@ static const cmd_opt opts[] = {
      "of append: lines are numbered from 0, and what it sent before is not there twice"},
     {"commit", 0, CMD_TEXT, offsetof(args, position), "NAME",
      "of read: commit how far it read; begins where the position stands"},
+    {"follow", 0, CMD_FLAG, offsetof(args, follow), NULL,
+     "of tail: go on and print what comes, until it is broken off or --limit is reached"},
 };
 
 typedef struct job {
     cmd_ctx *ctx;
     const args *a;
-    vv_db *db;
-    vv_table *table;
+    store *s;
     vv_stream_start start;
+    uint32_t partition;
     out_writer out;
 } job;
 
@@ -127,25 +131,43 @@ static void print_message(job *j, const vv_message *m)
 
 /* ---- reading ---- */
 
-static vv_status print_from(job *j, const vv_stream_start *start, uint64_t limit, uint64_t *end,
-                            vv_error *err)
+static int print_one(void *ctx, const vv_message *m)
 {
-    vv_stream_cursor *c = NULL;
-    vv_message m;
+    job *j = ctx;
+    print_message(j, m);
+    if (j->a->follow)
+        (void)fflush(stdout);
+    return 0;
+}
+
+static vv_status print_from(job *j, const vv_stream_start *start, uint64_t limit, bool follows,
+                            uint64_t *end, vv_error *err)
+{
     vv_stream_read_options opt = VV_STREAM_READ_OPTIONS_INIT;
-    opt.partition = (uint32_t)vv_min_u64(j->a->partition, UINT32_MAX);
+    opt.partition = j->partition;
     opt.start = *start;
     opt.messages_max = limit;
-    vv_status st = vv_stream_cursor_open(j->table, &opt, &c, err);
-    if (st != VV_OK)
-        return st;
     out_init_names(&j->out, j->ctx->common.format, columns, ARRAY_LEN(columns));
-    while ((st = vv_stream_cursor_next(c, &m, err)) == VV_OK)
-        print_message(j, &m);
+    vv_status st = j->s->ops->stream->read(j->s, &opt, follows, print_one, j, end, err);
     out_end(&j->out);
-    *end = vv_stream_cursor_offset(c);
-    vv_stream_cursor_close(c);
-    return st == VV_NOT_FOUND ? VV_OK : st;
+    return st;
+}
+
+typedef struct place {
+    const char *name;
+    uint32_t partition;
+    bool found;
+    uint64_t offset;
+} place;
+
+static int find_position(void *ctx, const vv_stream_position *p)
+{
+    place *at = ctx;
+    if (p->partition != at->partition || strcmp(p->name, at->name) != 0)
+        return 0;
+    at->found = true;
+    at->offset = p->offset;
+    return 1;
 }
 
 /* With --commit from where the position stands, where it does. */
@@ -153,31 +175,54 @@ static vv_status read_some(job *j, vv_error *err)
 {
     const args *a = j->a;
     uint64_t end = 0;
-    uint32_t partition = (uint32_t)vv_min_u64(a->partition, UINT32_MAX);
-    vv_stream_position at;
-    if (a->position != NULL && a->from == NULL &&
-        vv_stream_position_get(j->table, partition, vv_slice_str(a->position), &at, NULL) == VV_OK)
+    place at = {.name = a->position, .partition = j->partition};
+    vv_status st = VV_OK;
+    if (a->position != NULL && a->from == NULL)
+        st = j->s->ops->stream->positions(j->s, find_position, &at, err);
+    if (st != VV_OK)
+        return st;
+    if (at.found)
         j->start = (vv_stream_start){.from = VV_STREAM_OFFSET, .offset = at.offset};
-    vv_status st = print_from(j, &j->start, a->limit, &end, err);
+    st = print_from(j, &j->start, a->limit, false, &end, err);
     if (st == VV_OK && a->position != NULL)
-        st = vv_stream_commit(j->table, partition, vv_slice_str(a->position), end, VV_DURABLE_SYNC,
-                              err);
+        st = j->s->ops->stream->commit(j->s, j->partition, vv_slice_str(a->position), end, err);
     return st;
 }
 
-/* The newest messages. */
+typedef struct newest {
+    uint32_t partition;
+    bool found;
+    vv_stream_stats stats;
+} newest;
+
+static int take_newest(void *ctx, uint32_t partition, const vv_stream_stats *stats)
+{
+    newest *n = ctx;
+    if (partition == n->partition) {
+        n->found = true;
+        n->stats = *stats;
+    }
+    return 0;
+}
+
+/* The newest messages; with --follow also what comes. */
 static vv_status tail(job *j, vv_error *err)
 {
     uint64_t end = 0;
-    uint64_t limit = j->a->limit == 0 ? TAIL_DEFAULT : j->a->limit;
-    vv_stream_stats s = {.size = sizeof s};
-    vv_status st = vv_stream_stats_read(j->table, (uint32_t)vv_min_u64(j->a->partition, UINT32_MAX),
-                                        NULL, &s, err);
+    newest n = {.partition = j->partition};
+    const bool follows = j->a->follow;
+    const uint64_t limit = j->a->limit == 0 ? TAIL_DEFAULT : j->a->limit;
+    vv_status st = j->s->ops->stream->status(j->s, take_newest, &n, err);
+    if (st == VV_OK && !n.found)
+        st = vv_fail(err, VV_INVALID, "there is no partition %u", j->partition);
     if (st != VV_OK)
         return st;
     vv_stream_start from = {.from = VV_STREAM_OFFSET,
-                            .offset = s.messages > limit ? s.next_offset - limit : s.first_offset};
-    return print_from(j, &from, limit, &end, err);
+                            .offset = n.stats.messages > limit ? n.stats.next_offset - limit
+                                                               : n.stats.first_offset};
+    if (j->a->from != NULL)
+        from = j->start;
+    return print_from(j, &from, follows ? j->a->limit : limit, follows, &end, err);
 }
 
 static int print_position(void *ctx, const vv_stream_position *p)
@@ -194,7 +239,7 @@ static vv_status positions(job *j, vv_error *err)
 {
     static const char *const names[] = {"name", "partition", "offset", "lag", "committed"};
     out_init_names(&j->out, j->ctx->common.format, names, ARRAY_LEN(names));
-    vv_status st = vv_stream_position_list(j->table, print_position, j, err);
+    vv_status st = j->s->ops->stream->positions(j->s, print_position, j, err);
     out_end(&j->out);
     return st;
 }
@@ -203,33 +248,31 @@ static vv_status reset(job *j, const char *name, vv_error *err)
 {
     uint64_t offset = 0;
     vv_status st =
-        vv_stream_position_reset(j->table, (uint32_t)vv_min_u64(j->a->partition, UINT32_MAX),
-                                 vv_slice_str(name), &j->start, &offset, err);
+        j->s->ops->stream->reset(j->s, j->partition, vv_slice_str(name), &j->start, &offset, err);
     if (st == VV_OK)
         (void)printf("%s stands at offset %llu\n", name, (unsigned long long)offset);
     return st;
+}
+
+static int print_status(void *ctx, uint32_t partition, const vv_stream_stats *s)
+{
+    job *j = ctx;
+    char last[TIME_TEXT_MAX] = "";
+    if (s->messages > 0)
+        time_text_format(s->last_receive_ns, last);
+    out_row(&j->out,
+            (const out_cell[]){out_uint(partition), out_uint(s->first_offset),
+                               out_uint(s->next_offset), out_uint(s->messages), out_uint(s->bytes),
+                               out_text(last), out_uint(s->producers), out_uint(s->positions)});
+    return 0;
 }
 
 static vv_status status(job *j, vv_error *err)
 {
     static const char *const names[] = {"partition", "first", "next",      "messages",
                                         "bytes",     "last",  "producers", "positions"};
-    vv_table_info info;
-    vv_status st = vv_table_identify(j->table, &info, err);
     out_init_names(&j->out, j->ctx->common.format, names, ARRAY_LEN(names));
-    for (uint32_t p = 0; st == VV_OK && p < info.partitions; p++) {
-        char last[TIME_TEXT_MAX] = "";
-        vv_stream_stats s = {.size = sizeof s};
-        st = vv_stream_stats_read(j->table, p, NULL, &s, err);
-        if (st != VV_OK)
-            break;
-        if (s.messages > 0)
-            time_text_format(s.last_receive_ns, last);
-        out_row(&j->out,
-                (const out_cell[]){out_uint(p), out_uint(s.first_offset), out_uint(s.next_offset),
-                                   out_uint(s.messages), out_uint(s.bytes), out_text(last),
-                                   out_uint(s.producers), out_uint(s.positions)});
-    }
+    vv_status st = j->s->ops->stream->status(j->s, print_status, j, err);
     out_end(&j->out);
     return st;
 }
@@ -256,11 +299,12 @@ static vv_status flush(appender *ap, vv_error *err)
     for (size_t i = 0; i < ap->count; i++)
         ap->message[i].value.data = ap->bytes.data + ap->begin[i];
     if (cmd_given(ap->job->ctx, "partition"))
-        opt.partition = (uint32_t)vv_min_u64(a->partition, UINT32_MAX);
+        opt.partition = ap->job->partition;
     opt.durability = VV_DURABLE_SYNC;
     opt.producer = vv_slice_str(a->producer);
     opt.sequence = ap->sequence;
-    vv_status st = vv_stream_append(ap->job->table, ap->message, ap->count, &opt, NULL, err);
+    store *s = ap->job->s;
+    vv_status st = s->ops->stream->append(s, ap->message, ap->count, &opt, err);
     if (st != VV_OK)
         return st;
     ap->sequence += ap->count;
@@ -289,20 +333,18 @@ static vv_status add_line(appender *ap, const uint8_t *line, size_t len, vv_erro
     return VV_OK;
 }
 
-/* Where the producer goes on: nobody else has the store open. */
+/* Where the producer goes on: it is one, so nobody else numbers its lines meanwhile. */
 static vv_status find_known(appender *ap, vv_error *err)
 {
-    const args *a = ap->job->a;
-    const char *chooses = a->key != NULL ? a->key : a->producer;
-    uint32_t partition = vv_stream_partition_of(ap->job->table, vv_slice_str(chooses));
-    if (cmd_given(ap->job->ctx, "partition"))
-        partition = (uint32_t)vv_min_u64(a->partition, UINT32_MAX);
-    vv_status st = VV_NOT_FOUND;
+    const job *j = ap->job;
+    const args *a = j->a;
+    const uint32_t partition = cmd_given(j->ctx, "partition") ? j->partition : VV_STREAM_BY_KEY;
+    vv_status st = VV_OK;
     if (a->producer != NULL)
-        st = vv_stream_producer_next(ap->job->table, partition, vv_slice_str(a->producer),
-                                     &ap->known, err);
+        st = j->s->ops->stream->producer_next(j->s, partition, vv_slice_str(a->key),
+                                              vv_slice_str(a->producer), &ap->known, err);
     ap->sequence = ap->known;
-    return st == VV_NOT_FOUND ? VV_OK : st;
+    return st;
 }
 
 static vv_status append(job *j, const char *path, vv_error *err)
@@ -342,21 +384,6 @@ static vv_status append(job *j, const char *path, vv_error *err)
 static const char *const words[] = {"append", "read", "tail", "positions", "reset", "status", NULL};
 enum { APPEND, READ, TAIL, POSITIONS, RESET, STATUS };
 
-static vv_status open_table(job *j, bool writes, vv_error *err)
-{
-    const cmd_common *c = &j->ctx->common;
-    vv_options opt = VV_OPTIONS_INIT;
-    opt.create_if_missing = false;
-    opt.read_only = !writes;
-    vv_status st = vv_db_open(c->data, &opt, &j->db, err);
-    if (st == VV_OK)
-        st = vv_table_open(j->db, c->tenant, c->table == NULL ? "messages" : c->table, &j->table,
-                           err);
-    if (st == VV_OK && vv_table_kind_of(j->table) != VV_TABLE_STREAM)
-        st = vv_fail(err, VV_INVALID, "the table is not of kind stream");
-    return st;
-}
-
 static vv_status do_verb(job *j, size_t verb, char **argv, vv_error *err)
 {
     switch (verb) {
@@ -392,23 +419,22 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
                          : verb == RESET ? "the NAME of one position is needed"
                                          : "stream %s takes no arguments",
                          words[verb]);
-    if (ctx->common.data == NULL)
-        return cmd_usage(ctx, "name a store that no server has open with --data");
     if (!parse_place(j.a->from, &j.start))
         return cmd_usage(ctx, "'%s' is no offset, time, earliest, latest or @NAME", j.a->from);
-    bool writes = verb == APPEND || verb == RESET || j.a->position != NULL;
-    vv_status st = open_table(&j, writes, &err);
+    if (j.a->follow && verb != TAIL)
+        return cmd_usage(ctx, "--follow is of tail");
+    j.partition = (uint32_t)vv_min_u64(j.a->partition, UINT32_MAX);
+    const bool writes = verb == APPEND || verb == RESET || j.a->position != NULL;
+    vv_status st = store_open(ctx, "messages", writes ? STORE_CHANGE : STORE_READ, &j.s, &err);
     if (st == VV_OK)
         st = do_verb(&j, verb, argv, &err);
-    vv_table_close(j.table);
-    if (j.db != NULL && vv_db_close(j.db, st == VV_OK ? &err : NULL) != VV_OK && st == VV_OK)
-        st = err.status;
+    store_close(j.s);
     return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
 }
 
 const cmd_command cmd_stream = {
     .name = "stream",
-    .summary = "append and read messages of a store, look at positions",
+    .summary = "append and read messages, look at positions",
     .synopsis = "append FILE | read | tail | positions | reset NAME | status",
     .details =
         "A message is a line of the FILE, without its end and not empty; - is standard input. "
@@ -418,8 +444,10 @@ const cmd_command cmd_stream = {
         "the\n"
         "position stands and commits how far it got; reset puts a position to --from. The table "
         "is\n"
-        "messages unless --table names another; varve table create --kind stream makes one.\n",
-    .with = CMD_WITH_DATA | CMD_WITH_TENANT | CMD_WITH_TABLE | CMD_WITH_OUTPUT,
+        "messages unless --table names another; varve table create --kind stream makes one. "
+        "tail\n"
+        "--follow goes on with what comes to a server.\n",
+    .with = CMD_WITH_STORE | CMD_WITH_TABLE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
     .args_size = sizeof(args),

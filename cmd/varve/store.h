@@ -9,6 +9,7 @@
 #include "cmd.h"
 #include "query/query.h"
 #include "store_series.h"
+#include "store_stream.h"
 #include "varve/tier.h"
 
 typedef struct store store;
@@ -187,6 +188,7 @@ typedef struct store_ops {
      * (vv_bulk_begin). NULL: a server takes none. */
     vv_status (*bulk)(store *s, store_next_pair next, void *ctx, store_written *out, vv_error *err);
     const store_series_ops *series;
+    const store_stream_ops *stream;
 } store_ops;
 
 struct store {

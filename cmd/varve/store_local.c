@@ -718,6 +718,7 @@ static const store_ops local_ops = {
     .load_end = local_load_end,
     .bulk = local_bulk,
     .series = &local_series_ops,
+    .stream = &local_stream_ops,
 };
 
 /* A store that is not there is made only when use says so, and not in silence: the directory may be

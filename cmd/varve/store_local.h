@@ -32,5 +32,7 @@ vv_status local_open_table(local *l, bool create, vv_table_kind kind, vv_error *
 
 /* store_local_series.c */
 extern const store_series_ops local_series_ops;
+/* store_local_stream.c */
+extern const store_stream_ops local_stream_ops;
 
 #endif

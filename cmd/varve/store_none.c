@@ -56,19 +56,3 @@ const cmd_command cmd_backup = {.name = "backup",
                                 .summary = "backups; in a build with the engine",
                                 .synopsis = "",
                                 .run = run_backup};
-
-static int run_stream(cmd_ctx *ctx, const void *args, int argc, char **argv)
-{
-    (void)args;
-    (void)argc;
-    (void)argv;
-    vv_error err = {0};
-    vv_status st = vv_fail(&err, VV_UNSUPPORTED,
-                           "this varve was built without the engine and opens no streams");
-    return cmd_fail(ctx, st, &err);
-}
-
-const cmd_command cmd_stream = {.name = "stream",
-                                .summary = "messages; in a build with the engine",
-                                .synopsis = "",
-                                .run = run_stream};

@@ -103,6 +103,9 @@ vv_status remote_status(store *s, void (*text)(void *ctx, const char *name, vv_s
 vv_status remote_compact(store *s, vv_slice begin, vv_slice end, bool look, store_compaction *out,
                          vv_error *err);
 
+/* store_remote_stream.c */
+extern const store_stream_ops remote_stream_ops;
+
 /* store_remote_series.c */
 extern const store_series_ops remote_series_ops;
 void remote_samples_free(remote *r);
