@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "codec/protowire.h"
+#include "otlp/otlp_test_request.h"
+#include "varve/stream.h"
 
 #define BODY_MAX (1u << 20)
 #define SAMPLES 3000 /* an answer of several pieces */
@@ -149,6 +151,30 @@ static void sensor_body(vv_buf *out, int64_t time_s)
     wire_put_int(out, 3, (FAULT_T0 + 1000) * 1000);
 }
 
+static void spans_body(vv_buf *out, int64_t time_s)
+{
+    otlp_test_spans(out, (uint64_t)(time_s - FAULT_T0) * 4, 4);
+}
+
+static void metrics_body(vv_buf *out, int64_t time_s)
+{
+    otlp_test_metrics(out, (uint64_t)time_s * 1000000000u);
+}
+
+static void process_body(vv_buf *out, int64_t time_s)
+{
+    char id[32];
+    (void)snprintf(id, sizeof id, "id-%lld", (long long)time_s);
+    wire_put_string(out, 1, vv_slice_str(id));
+    wire_put_string(out, 2, vv_slice_str("some text"));
+}
+
+static void json_body(vv_buf *out, int64_t time_s)
+{
+    vv_buf_printf(out, "{\"key\":\"k\",\"value\":{\"n\":%lld},\"attributes\":{\"a\":1}}\n",
+                  (long long)time_s);
+}
+
 #define RANGE "start=1700000000&end=1700000700"
 #define PUT(request_name, request_path, request_body, series_name, ...)                            \
     {                                                                                              \
@@ -160,6 +186,7 @@ static void sensor_body(vv_buf *out, int64_t time_s)
         .name = (request_name), .path = (request_path), .body = (request_body), __VA_ARGS__        \
     }
 #define SERIES "/varve.v1.Series/"
+#define OTLP "/opentelemetry.proto.collector."
 #define ASK(request_name, request_path)                                                            \
     {                                                                                              \
         .name = (request_name), .verb = "GET", .path = (request_path)                              \
@@ -201,6 +228,15 @@ const fault_request fault_requests[] = {
     ASK("prom series", "/prometheus/api/v1/series?match%5B%5D=hits&match%5B%5D=temp"),
     ASK("prom labels", "/prometheus/api/v1/labels"),
     ASK("prom values", "/prometheus/api/v1/label/host/values"),
+    CALL("OTLP traces", OTLP "trace.v1.TraceService/Export", spans_body, .is_any = true),
+    CALL("OTLP metrics", OTLP "metrics.v1.MetricsService/Export", metrics_body, .is_any = true),
+    CALL("ProcessMessage", "/storage_engine.StorageEngine/ProcessMessage", process_body,
+         .is_any = true),
+    CALL("stream/append", "/api/v1/stream/append", json_body, .verb = "POST", .is_any = true),
+    CALL("stream/read", "/api/v1/stream/read?table=steady", NULL, .verb = "GET", .is_any = true),
+    CALL("stream/status", "/api/v1/stream/status?table=steady", NULL, .verb = "GET",
+         .is_any = true),
+    ASK("stream/positions", "/api/v1/stream/positions?table=steady"),
 };
 const size_t fault_request_count = ARRAY_LEN(fault_requests);
 
@@ -229,6 +265,20 @@ static void put_series(svc_suite *s, const char *table, const char *name, const 
     vv_table_close(t);
 }
 
+static void put_messages(svc_suite *s)
+{
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    vv_table *t = NULL;
+    opt.kind = VV_TABLE_STREAM;
+    opt.if_not_exists = true;
+    assert_ok(vv_table_create(s->n.db, "default", "steady", &opt, &t, &s->err), s->err);
+    for (int i = 0; i < 10; i++) {
+        const vv_message m = {.value = vv_slice_str("some text")};
+        assert_ok(vv_stream_append(t, &m, 1, NULL, NULL, &s->err), s->err);
+    }
+    vv_table_close(t);
+}
+
 void fault_start(fault_node *f, const svc_suite_options *opt)
 {
     f->acked_count = 0;
@@ -239,6 +289,7 @@ void fault_start(fault_node *f, const svc_suite_options *opt)
     put_series(&f->s, "metrics", "hits", "host", "b");
     put_series(&f->s, "metrics", "temp", "host", "a");
     put_series(&f->s, "sensors", "sensor", "sensor", "a");
+    put_messages(&f->s);
 }
 
 void fault_stop(fault_node *f)
