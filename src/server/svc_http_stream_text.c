@@ -247,6 +247,23 @@ static vv_status take_integer(body_reader *b, const char *name, const svc_scan_v
     return VV_OK;
 }
 
+static vv_status take_special(body_reader *b, const svc_scan_value *v, double *out)
+{
+    vv_slice text;
+    vv_status st = take_text(b, "an attribute's f64", v, &text);
+    if (st != VV_OK)
+        return st;
+    if (vv_slice_eq(text, vv_slice_str("NaN")))
+        *out = NAN;
+    else if (vv_slice_eq(text, vv_slice_str("Infinity")))
+        *out = INFINITY;
+    else if (vv_slice_eq(text, vv_slice_str("-Infinity")))
+        *out = -INFINITY;
+    else
+        return bad(b, "an attribute's f64", "is NaN, Infinity or -Infinity");
+    return VV_OK;
+}
+
 /* {"base64":...}, {"time":...}, {"f64":"NaN"}: types that JSON has not. */
 static vv_status take_typed(body_reader *b, svc_scan_value *v, vv_attribute *a)
 {
@@ -263,13 +280,8 @@ static vv_status take_typed(body_reader *b, svc_scan_value *v, vv_attribute *a)
         return take_time(b, "an attribute's time", &value, &a->i64);
     }
     if (has_one && vv_slice_eq(name.text, vv_slice_str("\"f64\""))) {
-        vv_slice text;
-        vv_status st = take_text(b, "an attribute's f64", &value, &text);
         a->type = VV_ATTRIBUTE_F64;
-        a->f64 = st == VV_OK && vv_slice_eq(text, vv_slice_str("NaN"))         ? NAN
-                 : st == VV_OK && vv_slice_eq(text, vv_slice_str("-Infinity")) ? -INFINITY
-                                                                               : INFINITY;
-        return st;
+        return take_special(b, &value, &a->f64);
     }
     return bad(b, "an attribute", "that is an object has one member: base64, time or f64");
 }
