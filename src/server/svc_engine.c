@@ -271,6 +271,7 @@ size_t svc_engine_methods(node *n, srv_method *out, size_t max)
     static const srv_method methods[] = {
         {.kind = SRV_GRPC_UNARY,
          .path = "/storage_engine.StorageEngine/ProcessMessage",
+         .ports = 1, /* that takes records */
          .message_max = MESSAGE_MAX,
          .copies = 1, /* as an entry */
          .message = process_message},

@@ -186,13 +186,13 @@ static void records_message(srv_call *call, srv_message msg)
 
 #define OTLP_GRPC(service, on_message)                                                             \
     {                                                                                              \
-        .kind = SRV_GRPC_UNARY, .path = EXPORT(service), .message_max = SVC_OTLP_BODY_MAX,         \
-        .message = (on_message)                                                                    \
+        .kind = SRV_GRPC_UNARY, .path = EXPORT(service), .ports = 1,                               \
+        .message_max = SVC_OTLP_BODY_MAX, .message = (on_message)                                  \
     }
 #define OTLP_HTTP(where, on_message)                                                               \
     {                                                                                              \
-        .kind = SRV_HTTP, .verb = "POST", .path = (where), .message_max = SVC_OTLP_BODY_MAX,       \
-        .message = (on_message)                                                                    \
+        .kind = SRV_HTTP, .verb = "POST", .path = (where), .ports = 1,                             \
+        .message_max = SVC_OTLP_BODY_MAX, .message = (on_message)                                  \
     }
 
 size_t svc_otlp_methods(node *n, srv_method *out, size_t max)
