@@ -18,6 +18,7 @@
 #include "base/hash.h"
 #include "base/util.h"
 #include "codec/protowire.h"
+#include "server/svc_ingest.h"
 #include "server/svc_message.h"
 #include "server/svc_util.h"
 #include "server/svc_window.h"
@@ -271,7 +272,7 @@ size_t svc_engine_methods(node *n, srv_method *out, size_t max)
     static const srv_method methods[] = {
         {.kind = SRV_GRPC_UNARY,
          .path = "/storage_engine.StorageEngine/ProcessMessage",
-         .ports = 1, /* that takes records */
+         .ports = SVC_INGEST_PORTS,
          .message_max = MESSAGE_MAX,
          .copies = 1, /* as an entry */
          .message = process_message},

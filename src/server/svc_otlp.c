@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
+#include "server/svc_ingest.h"
 #include "server/svc_message.h"
 #include "server/svc_util.h"
 
@@ -186,12 +187,12 @@ static void records_message(srv_call *call, srv_message msg)
 
 #define OTLP_GRPC(service, on_message)                                                             \
     {                                                                                              \
-        .kind = SRV_GRPC_UNARY, .path = EXPORT(service), .ports = 1,                               \
+        .kind = SRV_GRPC_UNARY, .path = EXPORT(service), .ports = SVC_INGEST_PORTS,                               \
         .message_max = SVC_OTLP_BODY_MAX, .message = (on_message)                                  \
     }
 #define OTLP_HTTP(where, on_message)                                                               \
     {                                                                                              \
-        .kind = SRV_HTTP, .verb = "POST", .path = (where), .ports = 1,                             \
+        .kind = SRV_HTTP, .verb = "POST", .path = (where), .ports = SVC_INGEST_PORTS,                             \
         .message_max = SVC_OTLP_BODY_MAX, .message = (on_message)                                  \
     }
 

@@ -553,7 +553,8 @@ def streams_of_a_directory(tmp):
     ok("table", "create", *where, "--kind", "stream", "--keep", "30d", "--keep-size", "1G", "messages")
     fails(2, "stream", *where, words=["append, read, tail"])
     fails(2, "stream", *where, "read", "--from", "soon", words=["'soon' is no offset"])
-    fails(2, "stream", "read", words=["--data"])
+    fails(2, "stream", *where, "read", "--follow", words=["--follow is of tail"])
+    fails(1, "stream", *where, "tail", "--follow", words=["nobody else writes to a directory"])
     fails(5, "stream", *where, "read", "--table", "nope", words=["'nope'"])
     assert ok("stream", *where, "append", "--producer", "p", lines) == "appended 1200 messages\n"
     lines.write_text("".join(f"line {i}\n" for i in range(1300)))
@@ -586,6 +587,47 @@ def streams_of_a_directory(tmp):
     fails(1, "put", *where, "--table", "messages", "k", "v", words=["another kind"])
 
 
+def streams_of_a_server(tmp):
+    """The same commands over varve.v1.Stream; the first append makes the table."""
+    lines = tmp / "lines.txt"
+    lines.write_text("".join(f"line {i}\n" for i in range(1200)))
+    with Varved(tmp / "data") as server:
+        where = ["--server", server.ingest]
+        as_json = [*where, "-o", "json"]
+        fails(5, "stream", *where, "read", words=["messages"])
+        assert ok("stream", *where, "append", "--producer", "p", lines) == "appended 1200 messages\n"
+        lines.write_text("".join(f"line {i}\n" for i in range(1300)))
+        done = ok("stream", *where, "append", "--producer", "p", lines)
+        assert done == "appended 100 messages, 1200 were there\n", done
+        done = ok("stream", *where, "append", "--key", "k", "--content-type", "text/plain", "-", input="a\n\nb\n")
+        assert done == "appended 2 messages\n", done
+        got = rows(ok("stream", *as_json, "read"))
+        assert [r["offset"] for r in got] == list(range(1302)), len(got)
+        assert [r["value"] for r in got[:1300]] == [f"line {i}" for i in range(1300)]
+        assert (got[1301]["key"], got[1301]["content_type"]) == ("k", "text/plain"), got[1301]
+        assert [r["value"] for r in rows(ok("stream", *as_json, "tail", "-n", "2"))] == ["a", "b"]
+        got = rows(ok("stream", *as_json, "read", "--commit", "c", "-n", "5"))
+        assert [r["offset"] for r in got] == [0, 1, 2, 3, 4], got
+        got = rows(ok("stream", *as_json, "read", "--commit", "c", "-n", "2"))
+        assert [r["offset"] for r in got] == [5, 6], got
+        got = rows(ok("stream", *as_json, "positions"))
+        assert [(r["name"], r["offset"], r["lag"]) for r in got] == [("c", 7, 1295)], got
+        assert ok("stream", *where, "reset", "c", "--from", "2") == "c stands at offset 2\n"
+        assert rows(ok("stream", *as_json, "read", "--from", "@c", "-n", "1"))[0]["value"] == "line 2"
+        assert rows(ok("stream", *as_json, "read", "--from", "latest", "--commit", "end")) == []
+        got = rows(ok("stream", *as_json, "positions"))
+        assert [(r["name"], r["offset"]) for r in got] == [("c", 2), ("end", 1302)], got
+        got = rows(ok("stream", *as_json, "status"))[0]
+        assert (got["first"], got["next"], got["producers"], got["positions"]) == (0, 1302, 1, 2), got
+        follower = subprocess.Popen([str(BUILD / "varve"), "stream", *as_json, "tail", "--follow", "-n", "4", "--from",
+                                     "1300"], stdout=subprocess.PIPE, text=True)
+        ok("stream", *where, "append", "-", input="c\nd\ne\n")
+        out, _ = follower.communicate(timeout=60)
+        assert [r["value"] for r in rows(out)] == ["a", "b", "c", "d"], out
+        fails(1, "stream", *where, "read", "-p", "3", words=["there is no number 3"])
+        assert server.stop() == 0
+
+
 def completion_is_a_script(tmp):
     script = tmp / "varve.bash"
     script.write_text(ok("completion", "bash"))
@@ -603,7 +645,7 @@ def completion_is_a_script(tmp):
 
 def main():
     cases = [usage_and_help, help_man_and_completion_agree, completion_is_a_script,
-             check_prints_whole_sentences, streams_of_a_directory, against_a_directory, against_a_server]
+             check_prints_whole_sentences, streams_of_a_directory, streams_of_a_server, against_a_directory, against_a_server]
     only = sys.argv[1:]
     with TempDir() as tmp:
         for case in cases:
