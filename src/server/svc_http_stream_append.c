@@ -23,13 +23,16 @@ typedef struct append {
     srv_call *call; /* referenced */
     srv_message msg;
     vv_arena arena;
+    uint64_t charge; /* of arena */
     svc_messages what;
 } append;
 
 static void append_destroy(append *a)
 {
+    node *n = srv_call_ctx(a->call);
     srv_message_release(&a->msg);
     vv_arena_fini(&a->arena);
+    vv_budget_release(n->budget, VV_BUDGET_NETWORK, a->charge);
     srv_call_unref(a->call);
     vv_free(a);
 }
@@ -68,6 +71,18 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
     append_destroy(a);
 }
 
+/* Many small messages are more in memory than in their body, which is counted by itself. */
+static vv_status charge_arena(append *a, vv_error *err)
+{
+    node *n = srv_call_ctx(a->call);
+    if (!vv_budget_reserve(n->budget, VV_BUDGET_NETWORK, a->arena.used))
+        return vv_fail(err, VV_BUSY,
+                       "storage.memory_limit is used up: retry after a pause, or send less at a "
+                       "time");
+    a->charge = a->arena.used;
+    return VV_OK;
+}
+
 static vv_status read_request(append *a, vv_error *err)
 {
     static const char *const names[] = {"tenant",   "table",      "partition", "producer",
@@ -81,6 +96,8 @@ static vv_status read_request(append *a, vv_error *err)
         st = svc_message_authorize(a->call, &q.table, GATE_WRITE, err);
     if (st == VV_OK)
         st = svc_stream_read_body(a->msg.data, is_text, &a->arena, &messages, &a->what.count, err);
+    if (st == VV_OK)
+        st = charge_arena(a, err);
     a->what.table = q.table;
     a->what.messages = messages;
     a->what.options.producer = q.producer;
