@@ -2,9 +2,12 @@
  * bench_otlp.c - OTLP Export of traces: requests of 512 spans, some 170 KiB each.
  *
  *     bench_otlp decode [MILLISECONDS]
+ *     bench_otlp object-a-span DIR [SECONDS]
  *     bench_otlp export INGEST PID [SECONDS] [IN_FLIGHT]
  *
- * decode: check and messages alone, one core, no store. export: closed loop over gRPC on a running
+ * decode: check and messages alone, one core, no store. object-a-span: what a sink does that writes
+ * one object for each span, into a directory, without a sync: the rate at which such a design stays
+ * behind its senders. export: closed loop over gRPC on a running
  * varved whose process is PID, one connection, one thread; an answer counts when it took all spans,
  * which are synced by then. CPU of the server is that of its process over the run. Prints one JSON
  * line; claim: the OTLP rows of docs/PERFORMANCE.md.
@@ -80,7 +83,7 @@ static bool decode_one(vv_slice request, vv_arena *arena, size_t *bytes)
     vv_arena_reset(arena);
     if (otlp_check(OTLP_TRACES, request, &sum, NULL) != VV_OK)
         return false;
-    otlp_walk_begin(&w, OTLP_TRACES, request);
+    otlp_walk_begin(&w, OTLP_TRACES, request, VV_STREAM_MESSAGE_MAX);
     if (otlp_walk_next(&w, arena, sum.records, SIZE_MAX, &messages, &count, &read, NULL) != VV_OK)
         return false;
     *bytes = 0;
@@ -111,6 +114,50 @@ static int run_decode(int64_t milliseconds)
                  "\"cpu_ns_a_span\":%.0f}\n",
                  SPANS, request[0].len, bytes / SPANS, (double)n / seconds,
                  (double)n * SPANS / seconds, (double)used / (double)(n * SPANS));
+    vv_arena_fini(&arena);
+    free_requests(request);
+    return ok ? 0 : 1;
+}
+
+/* ---- one object for each span ---- */
+
+static bool write_object(const char *dir, uint64_t number, vv_slice value)
+{
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/%016" PRIx64, dir, number);
+    FILE *f = fopen(path, "wb");
+    if (f == NULL)
+        return false;
+    const bool ok = fwrite(value.data, 1, value.len, f) == value.len;
+    return fclose(f) == 0 && ok;
+}
+
+static int run_objects(const char *dir, int64_t seconds)
+{
+    vv_buf request[VARIANTS];
+    vv_arena arena;
+    uint64_t spans = 0;
+    uint64_t requests = 0;
+    bool ok = true;
+    make_requests(request);
+    vv_arena_init(&arena, 64u << 20);
+    const int64_t begin = now_ns(CLOCK_MONOTONIC);
+    while (ok && now_ns(CLOCK_MONOTONIC) - begin < seconds * VV_NS_PER_S) {
+        otlp_walk w;
+        feed_result read = {0};
+        vv_message *m = NULL;
+        size_t count = 0;
+        vv_arena_reset(&arena);
+        otlp_walk_begin(&w, OTLP_TRACES, vv_buf_slice(&request[requests++ % VARIANTS]),
+                        VV_STREAM_MESSAGE_MAX);
+        ok = otlp_walk_next(&w, &arena, SPANS, SIZE_MAX, &m, &count, &read, NULL) == VV_OK;
+        for (size_t i = 0; ok && i < count; i++)
+            ok = write_object(dir, spans++, m[i].value);
+    }
+    const double took = (double)(now_ns(CLOCK_MONOTONIC) - begin) / 1e9;
+    (void)printf("{\"bench\":\"otlp_object_a_span\",\"spans_a_request\":%u,\"seconds\":%.2f,"
+                 "\"requests_per_s\":%.0f,\"spans_per_s\":%.0f}\n",
+                 SPANS, took, (double)requests / took, (double)spans / took);
     vv_arena_fini(&arena);
     free_requests(request);
     return ok ? 0 : 1;
@@ -233,10 +280,13 @@ int main(int argc, char **argv)
 {
     if (argc >= 2 && strcmp(argv[1], "decode") == 0)
         return run_decode(argc > 2 ? strtoll(argv[2], NULL, 10) : 500);
+    if (argc >= 3 && strcmp(argv[1], "object-a-span") == 0)
+        return run_objects(argv[2], argc > 3 ? strtoll(argv[3], NULL, 10) : 2);
     if (argc >= 4 && strcmp(argv[1], "export") == 0)
         return run_export(argv[2], argv[3], argc > 4 ? strtoll(argv[4], NULL, 10) : 5,
                           argc > 5 ? (unsigned)strtoul(argv[5], NULL, 10) : 8);
-    (void)fprintf(stderr, "usage: bench_otlp decode [MILLISECONDS] | export INGEST PID [SECONDS] "
+    (void)fprintf(stderr, "usage: bench_otlp decode [MILLISECONDS] | object-a-span DIR [SECONDS] | "
+                          "export INGEST PID [SECONDS] "
                           "[IN_FLIGHT]\n");
     return 2;
 }

@@ -26,7 +26,7 @@ static size_t join(otlp_signal signal, vv_slice request, uint64_t records, vv_bu
     vv_message *m = NULL;
     size_t count = 0;
     vv_arena_init(&arena, 512u << 20);
-    otlp_walk_begin(&w, signal, request);
+    otlp_walk_begin(&w, signal, request, VV_STREAM_MESSAGE_MAX);
     check(otlp_walk_next(&w, &arena, records + 1, SIZE_MAX, &m, &count, &read, NULL) == VV_OK);
     check(read.samples == count && read.samples + read.refused == records);
     for (size_t i = 0; i < count; i++) {

@@ -54,6 +54,7 @@ typedef struct otlp_attributes {
 /* A walk over the records of a checked request: private. */
 typedef struct otlp_walk {
     otlp_signal signal;
+    uint64_t message_max;
     wire_reader groups;  /* ResourceSpans, ResourceLogs */
     wire_reader scopes;  /* ScopeSpans, ScopeLogs of one */
     wire_reader records; /* Spans, LogRecords of one */
@@ -67,8 +68,9 @@ typedef struct otlp_walk {
     otlp_attributes attributes;
 } otlp_walk;
 
-/** signal is OTLP_TRACES or OTLP_LOGS; the request is borrowed, and was checked. */
-void otlp_walk_begin(otlp_walk *w, otlp_signal signal, vv_slice request);
+/** signal is OTLP_TRACES or OTLP_LOGS; the request is borrowed, and was checked. message_max: bytes
+ * of a message, as a table allows them. */
+void otlp_walk_begin(otlp_walk *w, otlp_signal signal, vv_slice request, uint64_t message_max);
 
 /**
  * The next messages, in arena; they borrow from it and from the request. Ends before the message

@@ -9,6 +9,7 @@
  */
 #include "base/error.h"
 #include "otlp/otlp_int.h"
+#include "stream/stream.h"
 
 #define TRACE_ID_LEN 16u
 #define SPAN_ID_LEN 8u
@@ -21,9 +22,10 @@ static const char *const content_types[] = {
 
 /* ---- the walk ---- */
 
-void otlp_walk_begin(otlp_walk *w, otlp_signal signal, vv_slice request)
+void otlp_walk_begin(otlp_walk *w, otlp_signal signal, vv_slice request, uint64_t message_max)
 {
-    *w = (otlp_walk){.signal = signal, .groups = wire_reader_of(request)};
+    *w = (otlp_walk){
+        .signal = signal, .message_max = message_max, .groups = wire_reader_of(request)};
 }
 
 /* The next field `number`, as bytes. */
@@ -415,8 +417,17 @@ static bool take_record(otlp_walk *w, vv_slice raw, vv_arena *arena, size_t room
         w->pending = raw;
         return true;
     }
-    result->samples++;
-    return put_message(w, &r, &size, arena, out);
+    if (!put_message(w, &r, &size, arena, out))
+        return false;
+    if (stream_message_size(out) <= w->message_max) {
+        result->samples++;
+        return true;
+    }
+    feed_refuse(result, 1, "%s '%.*s': it takes %llu bytes as a message, the table allows %llu",
+                names[w->signal], (int)vv_min_u64(r.name.len, 64), (const char *)r.name.data,
+                (unsigned long long)stream_message_size(out), (unsigned long long)w->message_max);
+    *out = (vv_message){0};
+    return true;
 }
 
 vv_status otlp_walk_next(otlp_walk *w, vv_arena *arena, size_t count_max, size_t bytes_max,

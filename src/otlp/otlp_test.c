@@ -81,7 +81,7 @@ static void take_all(taken *t, otlp_signal signal, vv_slice request)
     *t = (taken){.count = 0};
     vv_arena_init(&t->arena, 256u << 20);
     assert_ok(otlp_check(signal, request, &sum, &t->err), t->err);
-    otlp_walk_begin(&w, signal, request);
+    otlp_walk_begin(&w, signal, request, VV_STREAM_MESSAGE_MAX);
     assert_ok(otlp_walk_next(&w, &t->arena, sum.records + 1, SIZE_MAX, &t->messages, &t->count,
                              &t->read, &t->err),
               t->err);
@@ -176,7 +176,7 @@ static void prop_pieces_are_the_whole(void **state)
         otlp_walk w;
         feed_result read = {0};
         size_t n = 0;
-        otlp_walk_begin(&w, OTLP_TRACES, vv_buf_slice(&b));
+        otlp_walk_begin(&w, OTLP_TRACES, vv_buf_slice(&b), VV_STREAM_MESSAGE_MAX);
         for (size_t count = 1; count > 0;) {
             vv_arena arena;
             vv_message *m = NULL;
@@ -237,6 +237,39 @@ static void test_what_cannot_be_kept_is_told(void **state)
         vv_arena_fini(&t.arena);
         vv_buf_fini(&b);
     }
+}
+
+/* The table's own limit costs the one that is over it. */
+static void test_a_large_span_costs_itself(void **state)
+{
+    (void)state;
+    vv_buf b;
+    taken t = {.count = 0};
+    otlp_walk w;
+    char text[1000] = {0};
+    memset(text, 'x', sizeof text - 1);
+    vv_buf_init(&b, 65536);
+    size_t group = wire_begin(&b, 1);
+    size_t scope = wire_begin(&b, 2);
+    otlp_test_span(&b, 1);
+    size_t span = wire_begin(&b, 2);
+    otlp_test_id(&b, 1, 1, 16);
+    otlp_test_id(&b, 2, 1, 8);
+    wire_put_string(&b, 5, vv_slice_str("large"));
+    otlp_test_text(&b, 9, "text", text);
+    wire_end(&b, span);
+    otlp_test_span(&b, 2);
+    wire_end(&b, scope);
+    wire_end(&b, group);
+    vv_arena_init(&t.arena, 1u << 20);
+    otlp_walk_begin(&w, OTLP_TRACES, vv_buf_slice(&b), 1500);
+    assert_ok(otlp_walk_next(&w, &t.arena, 9, SIZE_MAX, &t.messages, &t.count, &t.read, &t.err),
+              t.err);
+    assert_int_equal(t.count, 2);
+    assert_int_equal(t.read.refused, 1);
+    assert_non_null(strstr(t.read.first_refusal, "span 'large': it takes"));
+    vv_arena_fini(&t.arena);
+    vv_buf_fini(&b);
 }
 
 static void test_attributes_are_bounded(void **state)
@@ -681,7 +714,7 @@ static void test_every_allocation_may_fail(void **state)
         feed_test_sink *t = feed_test_sink_create();
         t->is_quiet = true;
         vv_arena_init(&arena, 1u << 20);
-        otlp_walk_begin(&w, OTLP_TRACES, vv_buf_slice(&b));
+        otlp_walk_begin(&w, OTLP_TRACES, vv_buf_slice(&b), VV_STREAM_MESSAGE_MAX);
         vv_alloc_fail_after(n, 1);
         vv_status st = otlp_walk_next(&w, &arena, 50, SIZE_MAX, &messages, &count, &read, &err);
         if (st == VV_OK)
@@ -705,6 +738,7 @@ int main(void)
         cmocka_unit_test(prop_values_joined_are_the_request),
         cmocka_unit_test(prop_pieces_are_the_whole),
         cmocka_unit_test(test_what_cannot_be_kept_is_told),
+        cmocka_unit_test(test_a_large_span_costs_itself),
         cmocka_unit_test(test_attributes_are_bounded),
         cmocka_unit_test(test_log_records_become_messages),
         cmocka_unit_test(test_gauges_and_sums),

@@ -60,6 +60,22 @@ vv_status svc_message_open(srv_call *call, const svc_table_ref *ref, gate_kind k
     return st;
 }
 
+vv_status svc_message_limit(srv_call *call, const svc_table_ref *ref, uint64_t *out, vv_error *err)
+{
+    vv_table *table = NULL;
+    vv_table_info info;
+    *out = VV_STREAM_MESSAGE_MAX;
+    vv_status st = svc_message_open(call, ref, GATE_WRITE, false, &table, err);
+    if (st == VV_OK)
+        st = vv_table_identify(table, &info, err);
+    else if (st == VV_NOT_FOUND)
+        return VV_OK;
+    if (st == VV_OK)
+        *out = info.message_size_max;
+    vv_table_close(table);
+    return st;
+}
+
 static void append_destroy(append *a)
 {
     vv_table_close(a->table);

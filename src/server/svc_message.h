@@ -40,6 +40,12 @@ typedef void svc_message_done(void *ctx, vv_status st, const vv_stream_append_re
 VV_MUST_CHECK vv_status svc_message_append(srv_call *call, const svc_messages *what,
                                            svc_message_done *done, void *ctx, vv_error *err);
 
+/** The bytes that a message of the table may have; of a table that is not there, those of a new
+ * one.
+ */
+VV_MUST_CHECK vv_status svc_message_limit(srv_call *call, const svc_table_ref *ref, uint64_t *out,
+                                          vv_error *err);
+
 /** Whether a call may do this with that table; says nothing of whether it is there. */
 VV_MUST_CHECK vv_status svc_message_authorize(srv_call *call, const svc_table_ref *ref,
                                               gate_kind kind, vv_error *err);

@@ -144,6 +144,7 @@ static void run_export(void *arg)
     static const char *const tables[] = {[OTLP_TRACES] = "traces", [OTLP_LOGS] = "logs"};
     export *e = arg;
     vv_slice request;
+    uint64_t message_max = 0;
     vv_error err = {0};
     e->what.table.tenant = srv_call_header(e->call, SVC_OTLP_TENANT);
     e->what.table.table = vv_slice_str(tables[e->signal]);
@@ -152,11 +153,13 @@ static void run_export(void *arg)
         st = svc_otlp_unwrap(e->call, e->msg.data, &e->plain, &e->charge, &request, &err);
     if (st == VV_OK)
         st = otlp_check(e->signal, request, &e->summary, &err);
+    if (st == VV_OK)
+        st = svc_message_limit(e->call, &e->what.table, &message_max, &err);
     if (st != VV_OK) {
         refuse(e, st, &err);
         return;
     }
-    otlp_walk_begin(&e->walk, e->signal, request);
+    otlp_walk_begin(&e->walk, e->signal, request, message_max);
     if (e->summary.records == 0)
         answer(e);
     else
@@ -187,12 +190,12 @@ static void records_message(srv_call *call, srv_message msg)
 
 #define OTLP_GRPC(service, on_message)                                                             \
     {                                                                                              \
-        .kind = SRV_GRPC_UNARY, .path = EXPORT(service), .ports = SVC_INGEST_PORTS,                               \
+        .kind = SRV_GRPC_UNARY, .path = EXPORT(service), .ports = SVC_INGEST_PORTS,                \
         .message_max = SVC_OTLP_BODY_MAX, .message = (on_message)                                  \
     }
 #define OTLP_HTTP(where, on_message)                                                               \
     {                                                                                              \
-        .kind = SRV_HTTP, .verb = "POST", .path = (where), .ports = SVC_INGEST_PORTS,                             \
+        .kind = SRV_HTTP, .verb = "POST", .path = (where), .ports = SVC_INGEST_PORTS,              \
         .message_max = SVC_OTLP_BODY_MAX, .message = (on_message)                                  \
     }
 
