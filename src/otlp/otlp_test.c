@@ -16,7 +16,7 @@
 #include "vv_test.h"
 
 typedef Opentelemetry__Proto__Collector__Trace__V1__ExportTraceServiceRequest trace_request;
-typedef Opentelemetry__Proto__Trace__V1__Span span;
+typedef Opentelemetry__Proto__Trace__V1__Span otlp_span;
 
 static trace_request *unpack(vv_slice bytes)
 {
@@ -124,7 +124,7 @@ static void test_spans_become_messages(void **state)
     assert_string_equal(r->resource_spans[0]->scope_spans[0]->schema_url,
                         "https://opentelemetry.io/schemas/1.26.0");
     assert_int_equal(r->resource_spans[0]->scope_spans[0]->n_spans, 1);
-    const span *s = r->resource_spans[0]->scope_spans[0]->spans[0];
+    const otlp_span *s = r->resource_spans[0]->scope_spans[0]->spans[0];
     assert_int_equal(s->n_attributes, 6);
     assert_int_equal(s->start_time_unix_nano, OTLP_TEST_T0 + 9000);
     free_request(r);

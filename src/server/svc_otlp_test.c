@@ -2,6 +2,7 @@
  * svc_otlp_test.c - OTLP over a whole node: what exporters send is stored before they are answered,
  * what cannot be kept is told, and what they are to send again says so.
  */
+#include <poll.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -211,8 +212,50 @@ static void test_bodies_may_be_gzip(void **state)
          400, NULL);
     post(&s, "/v1/traces", PROTOBUF "\r\nContent-Encoding: br", body, 400, "gzip or none");
     assert_int_equal(count_messages(&s, "default", "traces"), 100);
-    assert_int_equal(vv_budget_part_used(s.n.budget, VV_BUDGET_NETWORK), 0);
+    while (vv_budget_part_used(s.n.budget, VV_BUDGET_NETWORK) != 0)
+        (void)poll(NULL, 0, 1); /* a moment after the answer */
     vv_buf_fini(&b);
+    svc_suite_stop(&s);
+}
+
+/* A few kilobytes that would be hundreds of megabytes, and a text that nests without end. */
+static void test_bodies_that_explode(void **state)
+{
+    (void)state;
+    enum { ZEROS = 64 << 20, DEPTH = 200000 };
+    svc_suite s;
+    vv_buf packed;
+    vv_buf deep;
+    z_stream z = {0};
+    svc_suite_start(&s, NULL);
+    uint8_t *zeros = calloc(1, ZEROS);
+    assert_non_null(zeros);
+    vv_buf_init(&packed, 1 << 20);
+    vv_buf_init(&deep, 1 << 20);
+    assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    z.next_in = zeros;
+    z.avail_in = ZEROS;
+    z.next_out = vv_buf_reserve(&packed, 1 << 20);
+    z.avail_out = 1 << 20;
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    vv_buf_advance(&packed, z.total_out);
+    (void)deflateEnd(&z);
+    post(&s, "/v1/traces", PROTOBUF "\r\nContent-Encoding: gzip", vv_buf_slice(&packed), 400, NULL);
+    post(&s, "/v1/traces", JSON "\r\nContent-Encoding: gzip", vv_buf_slice(&packed), 400, NULL);
+    vv_buf_append_str(&deep, "{\"resourceSpans\":");
+    for (int i = 0; i < DEPTH; i++)
+        vv_buf_append_u8(&deep, '[');
+    post(&s, "/v1/traces", JSON, vv_buf_slice(&deep), 400, NULL);
+    vv_buf_reset(&deep);
+    vv_buf_append_str(&deep, "{\"unknown\":");
+    for (int i = 0; i < DEPTH; i++)
+        vv_buf_append_u8(&deep, '[');
+    post(&s, "/v1/traces", JSON, vv_buf_slice(&deep), 400, "nest too deep");
+    while (vv_budget_part_used(s.n.budget, VV_BUDGET_NETWORK) != 0)
+        (void)poll(NULL, 0, 1); /* a moment after the answer */
+    free(zeros);
+    vv_buf_fini(&packed);
+    vv_buf_fini(&deep);
     svc_suite_stop(&s);
 }
 
@@ -449,6 +492,7 @@ int main(void)
         cmocka_unit_test(test_partial_success_is_told),
         cmocka_unit_test(test_json_is_read_as_otlp_writes_it),
         cmocka_unit_test(test_bodies_may_be_gzip),
+        cmocka_unit_test(test_bodies_that_explode),
         cmocka_unit_test(test_tenants_by_header),
         cmocka_unit_test(test_metrics_become_series),
         cmocka_unit_test(test_what_is_refused),

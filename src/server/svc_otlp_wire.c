@@ -23,7 +23,7 @@
 #define JSON_TYPE "application/json"
 #define RETRY_HEADER "Retry-After: 1"
 #define GRPC_UNAVAILABLE 14
-#define GROWTH 64u /* a body that grows more when it is unpacked is refused */
+#define GROWTH 200u /* a body that grows more when it is unpacked is refused */
 
 /* google.rpc.Status{code 14, details RetryInfo{retry_delay 1 s}}, without a message: gRPC has it
  * beside. */
