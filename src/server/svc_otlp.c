@@ -190,12 +190,12 @@ static void records_message(srv_call *call, srv_message msg)
 
 #define OTLP_GRPC(service, on_message)                                                             \
     {                                                                                              \
-        .kind = SRV_GRPC_UNARY, .path = EXPORT(service), .ports = SVC_INGEST_PORTS,                \
+        .kind = SRV_GRPC_UNARY, .path = EXPORT(service), .ports = SVC_INGEST_PORTS, .copies = 1,   \
         .message_max = SVC_OTLP_BODY_MAX, .message = (on_message)                                  \
     }
 #define OTLP_HTTP(where, on_message)                                                               \
     {                                                                                              \
-        .kind = SRV_HTTP, .verb = "POST", .path = (where), .ports = SVC_INGEST_PORTS,              \
+        .kind = SRV_HTTP, .verb = "POST", .path = (where), .ports = SVC_INGEST_PORTS, .copies = 1, \
         .message_max = SVC_OTLP_BODY_MAX, .message = (on_message)                                  \
     }
 

@@ -8,6 +8,7 @@
 
 #include "otlp/otlp_test_request.h"
 #include "server/svc_suite_http.h"
+#include "server/svc_window.h"
 #include "varve/series.h"
 #include "varve/stream.h"
 
@@ -453,6 +454,41 @@ static void test_a_refused_message_may_come_again(void **state)
     svc_suite_stop(&s);
 }
 
+static svc_window_id id_of(uint64_t number)
+{
+    return svc_window_id_of(7, vv_slice_of((const uint8_t *)&number, sizeof number));
+}
+
+/* The newest ids are known, and no others, whatever ended without being stored. */
+static void test_the_window_is_bounded(void **state)
+{
+    (void)state;
+    enum { ALL = 3 * SVC_WINDOW_IDS };
+    uint64_t offset = 0;
+    svc_window *w = svc_window_create();
+    assert_non_null(w);
+    for (uint64_t i = 0; i < ALL; i++) {
+        assert_int_equal(svc_window_begin(w, id_of(i), 1, &offset), SVC_WINDOW_NEW);
+        assert_int_equal(svc_window_begin(w, id_of(i), 1, &offset), SVC_WINDOW_PENDING);
+        svc_window_end(w, id_of(i), i % 3 != 0, i);
+    }
+    for (uint64_t i = ALL - SVC_WINDOW_IDS; i < ALL; i++) {
+        if (i % 3 == 0)
+            continue;
+        assert_int_equal(svc_window_begin(w, id_of(i), 1, &offset), SVC_WINDOW_STORED);
+        assert_int_equal(offset, i);
+        assert_int_equal(svc_window_begin(w, id_of(i), 2, &offset), SVC_WINDOW_OTHER);
+    }
+    for (uint64_t i = 1; i < 1000; i++)
+        assert_int_equal(svc_window_begin(w, id_of(i), 1, &offset), SVC_WINDOW_NEW);
+    svc_window_learn(w, id_of(ALL - 1), 9, 9); /* what is known stays */
+    assert_int_equal(svc_window_begin(w, id_of(ALL - 1), 1, &offset), SVC_WINDOW_STORED);
+    svc_window_learn(w, id_of(ALL + 1), 9, 77);
+    assert_int_equal(svc_window_begin(w, id_of(ALL + 1), 9, &offset), SVC_WINDOW_STORED);
+    assert_int_equal(offset, 77);
+    svc_window_destroy(w);
+}
+
 static void test_the_unit_of_a_timestamp(void **state)
 {
     (void)state;
@@ -500,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_a_table_may_not_be_made),
         cmocka_unit_test(test_a_message_is_known_by_its_id),
         cmocka_unit_test(test_a_refused_message_may_come_again),
+        cmocka_unit_test(test_the_window_is_bounded),
         cmocka_unit_test(test_the_unit_of_a_timestamp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
