@@ -499,7 +499,7 @@ static void test_summaries_deltas_and_odd_points(void **state)
                                            "rpc_count{} f64 9000 10 0\n"
                                            "rpc_sum{} f64 9000 99 0\n"
                                            "d{otel.temporality=delta} f64 9000 -3 0\n"
-                                           "odd{list=[\"a\"b\",1.5]} f64 9000 nan 0\n");
+                                           "odd{list=[\"a\\\"b\",1.5]} f64 9000 nan 0\n");
     feed_test_sink_destroy(t);
     vv_buf_fini(&b);
 }
@@ -544,7 +544,7 @@ static void test_metrics_that_are_refused(void **state)
     } cases[] = {
         {10, "exp", put_two_points, 2, "metric 'exp': exponential histograms are not kept"},
         {5, "no value", put_two_points, 2, "has no value"},
-        {5, "", put_summary, 1, "a name has 1 to 512 bytes"},
+        {7, "", put_delta, 1, "a name has 1 to 512 bytes"},
         {9, "h", put_bad_buckets, 1, "not one bucket count more"},
         {9, "h", put_named_le, 1, "as the label of a bucket"},
     };

@@ -193,12 +193,12 @@ vv_status svc_scan_next(svc_scan *s, svc_scan_value *out, vv_error *err)
     s->next = skip_space(s->next, s->end);
     if (s->next == s->end)
         return VV_NOT_FOUND;
-    *out = (svc_scan_value){.kind = SVC_SCAN_NULL};
-    const uint8_t *end = skip_value(s->next, s->end, 0, &out->kind, &at);
+    svc_scan_kind kind = SVC_SCAN_NULL;
+    const uint8_t *end = skip_value(s->next, s->end, 0, &kind, &at);
     if (end == NULL)
         return vv_fail(err, VV_INVALID, "JSON at byte %td: no value can be read here",
                        at - s->begin);
-    out->text = vv_slice_of(s->next, (size_t)(end - s->next));
+    *out = (svc_scan_value){.kind = kind, .text = vv_slice_of(s->next, (size_t)(end - s->next))};
     s->next = end;
     return VV_OK;
 }
