@@ -55,7 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (size_t i = 0; i < count; i++)
             check_message(&first[i], &second[i]);
     }
-    (void)svc_stream_read_body(body, true, &arena, &first, &count, NULL);
+    if (svc_stream_read_body(body, true, &arena, &first, &count, NULL) == VV_OK)
+        check(count > 0 && count <= size);
     vv_buf_fini(&out);
     vv_arena_fini(&arena);
     return 0;
