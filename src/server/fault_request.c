@@ -156,11 +156,6 @@ static void spans_body(vv_buf *out, int64_t time_s)
     otlp_test_spans(out, (uint64_t)(time_s - FAULT_T0) * 4, 4);
 }
 
-static void metrics_body(vv_buf *out, int64_t time_s)
-{
-    otlp_test_metrics(out, (uint64_t)time_s * 1000000000u);
-}
-
 static void process_body(vv_buf *out, int64_t time_s)
 {
     char id[32];
@@ -229,7 +224,6 @@ const fault_request fault_requests[] = {
     ASK("prom labels", "/prometheus/api/v1/labels"),
     ASK("prom values", "/prometheus/api/v1/label/host/values"),
     CALL("OTLP traces", OTLP "trace.v1.TraceService/Export", spans_body, .is_any = true),
-    CALL("OTLP metrics", OTLP "metrics.v1.MetricsService/Export", metrics_body, .is_any = true),
     CALL("ProcessMessage", "/storage_engine.StorageEngine/ProcessMessage", process_body,
          .is_any = true),
     CALL("stream/append", "/api/v1/stream/append", json_body, .verb = "POST", .is_any = true),

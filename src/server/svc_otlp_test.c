@@ -6,6 +6,7 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "base/alloc.h"
 #include "otlp/otlp_test_request.h"
 #include "server/svc_suite_http.h"
 #include "server/svc_window.h"
@@ -304,6 +305,36 @@ static void test_metrics_become_series(void **state)
     svc_suite_stop(&s);
 }
 
+/* Memory that fails once is no fault of the request, and what was answered is there. */
+static void test_metrics_while_memory_fails(void **state)
+{
+    (void)state;
+    svc_suite s;
+    vv_buf b;
+    svc_suite_start(&s, NULL);
+    vv_buf_init(&b, 65536);
+    assert_non_null(vv_buf_reserve(&b, 8192));
+    bool failed = true;
+    for (int n = 0; failed; n++) {
+        vv_buf_reset(&b);
+        otlp_test_metrics(&b, OTLP_TEST_T0 + (uint64_t)n * 1000000);
+        const uint64_t before = vv_alloc_count();
+        vv_alloc_fail_after(n, 0);
+        vv_status st = export(&s, METRICS, &b);
+        vv_alloc_fail_after(-1, 0);
+        failed = vv_alloc_count() - before > (uint64_t)n;
+        if (st == VV_INVALID || st == VV_TIMEOUT || st == VV_UNSUPPORTED)
+            fail_msg("allocation %d: %s", n, s.err.msg);
+        if (st == VV_OK && s.reply.len > 0)
+            fail_msg("allocation %d: a partial success", n);
+        assert_true(n < 2000);
+    }
+    if (export(&s, METRICS, &b) != VV_OK) /* a connection may have been the price */
+        assert_ok(export(&s, METRICS, &b), s.err);
+    vv_buf_fini(&b);
+    svc_suite_stop(&s);
+}
+
 static void test_what_is_refused(void **state)
 {
     (void)state;
@@ -531,6 +562,7 @@ int main(void)
         cmocka_unit_test(test_bodies_that_explode),
         cmocka_unit_test(test_tenants_by_header),
         cmocka_unit_test(test_metrics_become_series),
+        cmocka_unit_test(test_metrics_while_memory_fails),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_what_is_to_be_sent_again),
         cmocka_unit_test(test_a_table_may_not_be_made),
