@@ -53,7 +53,7 @@ async function send(form) {
   await tracing.shutdown();
 
   const logExporter = checked(to.logs, form);
-  const logging = new LoggerProvider({ resource, processors: [batchOf(logExporter)] });
+  const logging = new LoggerProvider({ resource, processors: [new BatchLogRecordProcessor({ exporter: logExporter })] });
   const logger = logging.getLogger('shop');
   for (let i = 0; i < COUNT; i++)
     logger.emit({ severityNumber: 17, severityText: 'ERROR', body: 'it broke', attributes: { i } });
@@ -75,12 +75,6 @@ async function send(form) {
   await metering.shutdown();
   for (const signal of Object.keys(to))
     assert.ok(to[signal].exported > 0, `${form}: nothing of ${signal} was exported`);
-}
-
-// Newer releases take the exporter among options.
-function batchOf(exporter) {
-  return BatchLogRecordProcessor.length === 1 && false ? new BatchLogRecordProcessor({ exporter })
-    : new BatchLogRecordProcessor(exporter);
 }
 
 (async () => {
