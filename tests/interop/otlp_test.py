@@ -125,7 +125,7 @@ def exporters(data):
             got = [m for m in messages(server, "logs") if f"form={form}" in m["attributes"]]
             assert len(got) == 20, (form, len(got))
             assert "severity=ERROR" in got[0]["attributes"] and "body=it broke" in got[0]["attributes"], got[0]
-            done = varve("series", "latest", "--server", server.ingest, "-o", "json", "--match", f"form={form}")
+            done = varve("series", "latest", "--table", "metrics", "--server", server.ingest, "-o", "json", "--match", f"form={form}")
             assert done.returncode == 0, done
             text = done.stdout
             assert "orders.placed" in text and "orders.size_bucket" in text and "orders.size_count" in text, text
