@@ -82,6 +82,7 @@ static void prop_no_prefix_is_an_object(void **state)
 /* Where the parts of an object are, by its footer. */
 typedef struct parts {
     arch_bytes b;
+    uint32_t header_len;
     uint8_t *footer;
     uint8_t *index;
     uint8_t *dictionary;
@@ -93,6 +94,7 @@ typedef struct parts {
 static void find_parts(parts *p)
 {
     p->footer = p->b.data + p->b.len - ARCH_FOOTER_SIZE;
+    p->header_len = vv_get_le32(p->footer + 84);
     p->index = p->b.data + vv_get_le64(p->footer);
     p->dictionary = p->index + vv_get_le32(p->footer + 84);
     p->columns = p->dictionary + vv_get_le32(p->footer + 88);
@@ -102,10 +104,12 @@ static void find_parts(parts *p)
 
 static void mend(parts *p)
 {
-    uint32_t header_len = vv_get_le32(p->footer + 84);
+    uint32_t header_len = p->header_len;
+    uint32_t len = vv_get_le32(p->entry + 4);
     vv_put_le32(p->b.data + header_len - 4, vv_crc32c(0, p->b.data, header_len - 4));
     vv_put_le32(p->index + header_len - 4, vv_crc32c(0, p->index, header_len - 4));
-    vv_put_le32(p->entry + 12, vv_crc32c(0, p->block, vv_get_le32(p->entry + 4)));
+    if (len <= (size_t)(p->index - p->block))
+        vv_put_le32(p->entry + 12, vv_crc32c(0, p->block, len));
     vv_put_le32(p->footer + 12, vv_crc32c(0, p->index, (size_t)(p->footer - p->index)));
     vv_put_le32(p->footer + 96, vv_crc32c(0, p->b.data, (size_t)(p->footer - p->b.data)));
     vv_put_le32(p->footer + 116, vv_crc32c(0, p->footer, 116));

@@ -241,6 +241,7 @@ vv_status arch_template_check(const char *text, vv_error *err)
     arch_identity longest = {.partition_count = 1};
     char suffix[SUFFIX_MAX + 1];
     maker k = {.who = &longest};
+    maker alone = {.who = &longest};
     if (strlen(text) > ARCH_TEMPLATE_MAX)
         return vv_fail(err, VV_INVALID, "key template: %zu bytes, at most %u are allowed",
                        strlen(text), ARCH_TEMPLATE_MAX);
@@ -248,7 +249,9 @@ vv_status arch_template_check(const char *text, vv_error *err)
     memset(longest.table, 'x', VV_NAME_MAX);
     memset(suffix, 'x', SUFFIX_MAX);
     suffix[SUFFIX_MAX] = '\0';
-    vv_status st = make(&k, text, suffix, err);
+    vv_status st = make(&alone, text, "", err);
+    if (st == VV_OK)
+        st = make(&k, text, suffix, err);
     if (st == VV_OK && !(k.has_first && k.has_intent))
         st = vv_fail(err, VV_INVALID,
                      "key template: {first} and {intent} must be in it, or two objects would share "

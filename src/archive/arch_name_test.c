@@ -37,8 +37,10 @@ static void parts_stand_for_what_they_say(void **state)
          "20240229T00-00000000000000000077-1122334455667788.parquet"},
         {-1, "{yyyy}{mm}{dd}T{hh}-{first}-{intent}",
          "19691231T23-00000000000000000077-1122334455667788.parquet"},
-        {0, "{attr:site}/{attr:n}/{attr:x}/{attr:ok}/{attr:none}/{attr:absent}/{first}-{intent}",
-         "north/-5/0.5/true/=_/=-/00000000000000000077-1122334455667788.parquet"},
+        {0, "{attr:site}/{attr:n}/{attr:x}/{first}-{intent}",
+         "north/-5/0.5/00000000000000000077-1122334455667788.parquet"},
+        {0, "{attr:ok}/{attr:none}/{attr:absent}/{first}-{intent}",
+         "true/=_/=-/00000000000000000077-1122334455667788.parquet"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         m.receive_time_ns = cases[i].ns;

@@ -453,13 +453,13 @@ static vv_status put_index(arch_writer *w, arch_footer *f, vv_error *err)
                                                : (vv_slice){.data = NULL, .len = 0};
     vv_buf_init(&columns, 2 * ARCH_COLUMN_BYTES_MAX);
     arch_columns_encode(w->columns, &columns);
-    if (columns.status != VV_OK) {
+    vv_status st = columns.status;
+    if (st != VV_OK) {
         vv_buf_fini(&columns);
-        return latch(w, vv_fail(err, columns.status, "no memory for the columns of an object"));
+        return latch(w, vv_fail(err, st, "no memory for the columns of an object"));
     }
     const vv_slice parts[] = {vv_slice_of(w->header, w->header_len), dictionary,
                               vv_buf_slice(&columns), vv_buf_slice(&w->entries)};
-    vv_status st = VV_OK;
     for (size_t i = 0; i < ARRAY_LEN(parts) && st == VV_OK; i++) {
         f->index_crc = vv_crc32c(f->index_crc, parts[i].data, parts[i].len);
         f->index_len += (uint32_t)parts[i].len;
