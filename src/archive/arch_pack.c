@@ -17,6 +17,8 @@
 #include "base/error.h"
 #include "base/util.h"
 
+#define LARGE (128u * 1024) /* bytes of a block that is packed as a file is */
+#define MATCH_MIN 7
 #define BLOCK_HINT (192u * 1024) /* raw bytes that the tables of a dictionary are sized for */
 
 struct arch_pack {
@@ -42,6 +44,21 @@ static void zstd_free(void *opaque, void *ptr)
     vv_free(ptr);
 }
 
+/* At level 1 zstd looks for matches of 6 bytes in a block of 256 KiB, of 7 in a large file; on
+ * blocks of messages the former costs time and gives nothing. ZSTD_compress2 takes what is set
+ * here, the calls that are given a level do not. */
+static vv_status prepare_zstd(arch_pack *p, vv_error *err)
+{
+    static const ZSTD_customMem memory = {zstd_alloc, zstd_free, NULL};
+    p->zstd = ZSTD_createCCtx_advanced(memory);
+    if (p->zstd == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "zstd: no memory for a context");
+    if (ZSTD_isError(ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_compressionLevel, p->level)) ||
+        ZSTD_isError(ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_minMatch, MATCH_MIN)))
+        return vv_fail(err, VV_INVALID, "zstd: level %d is refused", p->level);
+    return VV_OK;
+}
+
 vv_status arch_pack_create(vv_tier_codec codec, int level, arch_pack **out, vv_error *err)
 {
     assert(out != NULL);
@@ -56,12 +73,8 @@ vv_status arch_pack_create(vv_tier_codec codec, int level, arch_pack **out, vv_e
     p->codec = codec;
     p->level = level == 0 ? 1 : level;
     vv_status st = codec_block_ctx_create(&p->block, err);
-    if (st == VV_OK && codec == VV_TIER_ZSTD) {
-        static const ZSTD_customMem memory = {zstd_alloc, zstd_free, NULL};
-        p->zstd = ZSTD_createCCtx_advanced(memory);
-        if (p->zstd == NULL)
-            st = vv_fail(err, VV_NO_MEMORY, "zstd: no memory for a context");
-    }
+    if (st == VV_OK && codec == VV_TIER_ZSTD)
+        st = prepare_zstd(p, err);
     if (st != VV_OK) {
         arch_pack_destroy(p);
         return st;
@@ -113,13 +126,21 @@ vv_slice arch_pack_dictionary_bytes(const arch_pack *p)
     return vv_slice_of(p->bytes, p->bytes_len);
 }
 
+/* Large blocks at level 1 have parameters of their own: see prepare_zstd. */
+static size_t pack_alone(arch_pack *p, vv_slice raw, uint8_t *out, size_t cap)
+{
+    if (p->level > 1 || raw.len < LARGE)
+        return ZSTD_compressCCtx(p->zstd, out, cap, raw.data, raw.len, p->level);
+    return ZSTD_compress2(p->zstd, out, cap, raw.data, raw.len);
+}
+
 static vv_status pack_zstd(arch_pack *p, vv_slice raw, bool with_dictionary, uint8_t *out,
                            size_t *out_len, vv_error *err)
 {
     size_t cap = raw.len - 1;
     size_t n = with_dictionary
                    ? ZSTD_compress_usingCDict(p->zstd, out, cap, raw.data, raw.len, p->dict)
-                   : ZSTD_compressCCtx(p->zstd, out, cap, raw.data, raw.len, p->level);
+                   : pack_alone(p, raw, out, cap);
     if (!ZSTD_isError(n)) {
         *out_len = n;
         return VV_OK;

@@ -10,8 +10,9 @@
  * Why the first blocks are small: what waits for its block counts by an estimate, so it must stay
  * small beside what is written already, or objects are cut at the wrong size. A block is at most an
  * eighth of the object so far, at least 16 KiB. Why a dictionary is tried before it is used: what
- * it saves depends on the data; it is trained on the first messages, the next block is packed both
- * ways, and it stays where it saves a fiftieth, and its own size within 4 MiB of such messages.
+ * it saves depends on the data, and packing with it is slower. It is trained on the first messages,
+ * the next block is packed both ways, and it stays where it saves a twentieth, and its own size
+ * within 4 MiB of such messages. Blocks of twice that size try again.
  *
  * Memory: one block, raw and packed, the index so far, the ranges; at first 128 KiB of samples.
  */
@@ -37,7 +38,7 @@
 #define SAMPLES_MAX 4096u
 #define SAMPLE_LEN_MAX (8u * 1024) /* of one message */
 #define DICTIONARY_LEN (16u * 1024)
-#define PAYS_PART 50u
+#define PAYS_PART 20u
 #define PAYS_RAW (4u * 1024 * 1024)
 #define ENTRIES_MAX                                                                                \
     (ARCH_INDEX_MAX - 2 * ARCH_COLUMN_BYTES_MAX - ARCH_DICTIONARY_MAX - ARCH_HEADER_MAX)
@@ -45,8 +46,9 @@
 typedef enum dict_state {
     DICT_NEVER,    /* without one */
     DICT_SAMPLING, /* collecting messages to train one */
-    DICT_TRIAL,    /* there is one: does it pay? */
+    DICT_TRIAL,    /* there is one: does it pay for blocks of this size? */
     DICT_USED,
+    DICT_GIVEN, /* used without a question */
 } dict_state;
 
 struct arch_writer {
@@ -76,6 +78,8 @@ struct arch_writer {
     uint64_t run_count;
     /* the dictionary */
     dict_state dict;
+    bool has_dictionary; /* a block is packed with it */
+    size_t tried;        /* bytes of the block it was tried on last */
     vv_buf samples;
     vv_buf trial; /* the block with it */
     size_t *sample_size;
@@ -133,7 +137,8 @@ static vv_status prepare_dictionary(arch_writer *w, const arch_writer_options *o
     if (w->codec != VV_TIER_ZSTD)
         return VV_OK;
     if (opt->dictionary.len > 0) {
-        w->dict = DICT_USED;
+        w->dict = DICT_GIVEN;
+        w->has_dictionary = true;
         return arch_pack_dictionary(w->pack, opt->dictionary, err);
     }
     w->dict = DICT_SAMPLING;
@@ -253,8 +258,10 @@ static vv_status pack_block(arch_writer *w, vv_buf **out, vv_error *err)
 {
     vv_slice raw = vv_buf_slice(&w->raw);
     *out = &w->packed;
-    vv_status st =
-        arch_pack_block(w->pack, raw, w->dict == DICT_USED, &w->packed, &w->block.stored, err);
+    if (w->dict == DICT_USED && raw.len >= 2 * w->tried)
+        w->dict = DICT_TRIAL;
+    bool with = w->dict == DICT_USED || w->dict == DICT_GIVEN;
+    vv_status st = arch_pack_block(w->pack, raw, with, &w->packed, &w->block.stored, err);
     if (st != VV_OK || w->dict != DICT_TRIAL)
         return st;
     arch_stored stored = ARCH_STORED_PLAIN;
@@ -262,8 +269,10 @@ static vv_status pack_block(arch_writer *w, vv_buf **out, vv_error *err)
     if (st != VV_OK)
         return st;
     w->dict = DICT_NEVER;
+    w->tried = raw.len;
     if (pays(w, w->packed.len, w->trial.len)) {
         w->dict = DICT_USED;
+        w->has_dictionary = true;
         w->block.stored = stored;
         *out = &w->trial;
     }
@@ -432,7 +441,7 @@ uint64_t arch_writer_size(const arch_writer *w)
         return 0;
     uint64_t size =
         w->at + w->header_len + arch_columns_size(w->columns) + w->entries.len + ARCH_FOOTER_SIZE;
-    if (w->dict == DICT_USED)
+    if (w->has_dictionary)
         size += arch_pack_dictionary_bytes(w->pack).len;
     if (w->block.count == 0)
         return size;
@@ -449,8 +458,8 @@ uint64_t arch_writer_size(const arch_writer *w)
 static vv_status put_index(arch_writer *w, arch_footer *f, vv_error *err)
 {
     vv_buf columns;
-    vv_slice dictionary = w->dict == DICT_USED ? arch_pack_dictionary_bytes(w->pack)
-                                               : (vv_slice){.data = NULL, .len = 0};
+    vv_slice dictionary = w->has_dictionary ? arch_pack_dictionary_bytes(w->pack)
+                                            : (vv_slice){.data = NULL, .len = 0};
     vv_buf_init(&columns, 2 * ARCH_COLUMN_BYTES_MAX);
     arch_columns_encode(w->columns, &columns);
     vv_status st = columns.status;
