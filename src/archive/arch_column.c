@@ -55,7 +55,8 @@ typedef struct column {
 struct arch_columns {
     column *column[ARCH_COLUMNS_MAX];
     uint32_t count;
-    uint16_t slot[SLOTS]; /* a column's number and 1; 0: free */
+    uint16_t slot[SLOTS];                   /* a column's number and 1; 0: free */
+    uint8_t hint[VV_STREAM_ATTRIBUTES_MAX]; /* the column of the attribute at this place before */
     uint8_t touched[ARCH_COLUMNS_MAX];
     uint32_t touched_count;
     size_t bytes; /* of the section, but its head */
@@ -119,15 +120,24 @@ static column *make_column(arch_columns *c, const vv_attribute *a, uint32_t slot
     return col;
 }
 
-static column *find_column(arch_columns *c, const vv_attribute *a)
+static bool is_of(const column *col, const vv_attribute *a)
 {
+    return col->type == a->type && vv_slice_eq(vv_slice_of(col->name, col->name_len), a->name);
+}
+
+/* Messages of a table mostly have the same attributes in the same order: *hint is where the one at
+ * this place was found last. */
+static column *find_column(arch_columns *c, const vv_attribute *a, uint8_t *hint)
+{
+    if (*hint < c->count && is_of(c->column[*hint], a))
+        return c->column[*hint];
     uint64_t hash = vv_hash64_seed(a->name.data, a->name.len, (uint64_t)a->type);
     for (uint32_t slot = (uint32_t)hash % SLOTS;; slot = (slot + 1) % SLOTS) {
         if (c->slot[slot] == 0)
             return make_column(c, a, slot);
-        column *col = c->column[c->slot[slot] - 1];
-        if (col->type == a->type && vv_slice_eq(vv_slice_of(col->name, col->name_len), a->name)) {
-            return col;
+        if (is_of(c->column[c->slot[slot] - 1], a)) {
+            *hint = (uint8_t)(c->slot[slot] - 1);
+            return c->column[*hint];
         }
     }
 }
@@ -188,7 +198,7 @@ void arch_columns_add(arch_columns *c, const vv_message *m)
     if (c->is_full || c->status != VV_OK)
         return;
     for (size_t i = 0; i < m->attribute_count; i++) {
-        column *col = find_column(c, &m->attributes[i]);
+        column *col = find_column(c, &m->attributes[i], &c->hint[i % VV_STREAM_ATTRIBUTES_MAX]);
         if (col == NULL)
             continue;
         if (col->count == 0) {

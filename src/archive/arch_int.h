@@ -12,7 +12,6 @@
 
 #define ARCH_VERSION 1u
 #define ARCH_FEATURES 0u /* bits that this version knows */
-#define ARCH_MAGIC "VARVEARC"
 #define ARCH_MAGIC_SIZE 8u
 #define ARCH_HEADER_FIXED 128u
 #define ARCH_HEADER_MAX (ARCH_HEADER_FIXED + 2 * VV_NAME_MAX + 4)

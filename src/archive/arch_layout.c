@@ -26,6 +26,8 @@
 #define FOOTER_MAGIC_AT 120u
 #define FLAG_UNTIMED 1u
 
+static const uint8_t magic[ARCH_MAGIC_SIZE] = {'V', 'A', 'R', 'V', 'E', 'A', 'R', 'C'};
+
 /* ---- header ---- */
 
 size_t arch_header_encode(const arch_identity *who, vv_tier_codec codec, uint64_t first,
@@ -36,7 +38,7 @@ size_t arch_header_encode(const arch_identity *who, vv_tier_codec codec, uint64_
     size_t len = ARCH_HEADER_FIXED + tenant_len + table_len + 4;
     assert(tenant_len <= VV_NAME_MAX && table_len <= VV_NAME_MAX);
     memset(out, 0, ARCH_HEADER_FIXED);
-    memcpy(out, ARCH_MAGIC, ARCH_MAGIC_SIZE);
+    memcpy(out, magic, ARCH_MAGIC_SIZE);
     vv_put_le32(out + 8, ARCH_VERSION);
     vv_put_le32(out + 12, ARCH_FEATURES);
     vv_put_le32(out + 16, (uint32_t)len);
@@ -86,7 +88,7 @@ vv_status arch_header_decode(vv_slice bytes, arch_identity *who, uint64_t *first
     const uint8_t *p = bytes.data;
     size_t len = bytes.len;
     if (len < ARCH_HEADER_FIXED + 4 || len > ARCH_HEADER_MAX ||
-        memcmp(p, ARCH_MAGIC, ARCH_MAGIC_SIZE) != 0)
+        memcmp(p, magic, ARCH_MAGIC_SIZE) != 0)
         return vv_fail(err, VV_CORRUPT, "header: %zu bytes are none", len);
     if (vv_get_le32(p + len - 4) != vv_crc32c(0, p, len - 4))
         return vv_fail(err, VV_CORRUPT, "header: its checksum differs");
@@ -192,7 +194,7 @@ void arch_footer_encode(const arch_footer *f, uint8_t out[ARCH_FOOTER_SIZE])
     vv_put_le32(out + 108, ARCH_VERSION);
     vv_put_le32(out + 112, ARCH_FEATURES);
     vv_put_le32(out + FOOTER_CRC_AT, vv_crc32c(0, out, FOOTER_CRC_AT));
-    memcpy(out + FOOTER_MAGIC_AT, ARCH_MAGIC, ARCH_MAGIC_SIZE);
+    memcpy(out + FOOTER_MAGIC_AT, magic, ARCH_MAGIC_SIZE);
 }
 
 /* The lengths fill the index, and the numbers can be those of an object. */
@@ -210,7 +212,7 @@ static bool is_footer(const arch_footer *f, const uint8_t *p)
 
 vv_status arch_footer_decode(const uint8_t bytes[ARCH_FOOTER_SIZE], arch_footer *out, vv_error *err)
 {
-    if (memcmp(bytes + FOOTER_MAGIC_AT, ARCH_MAGIC, ARCH_MAGIC_SIZE) != 0)
+    if (memcmp(bytes + FOOTER_MAGIC_AT, magic, ARCH_MAGIC_SIZE) != 0)
         return vv_fail(err, VV_CORRUPT,
                        "footer: the last bytes are not those of an object: cut off, or another "
                        "program's");
