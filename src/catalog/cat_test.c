@@ -219,6 +219,52 @@ static void prop_no_changed_byte_is_taken_for_another_table(void **state)
     }
 }
 
+/* What says how a stream is archived comes back, and what is changed in it is refused or seen. */
+static void prop_rules_of_the_archive_come_back(void **state)
+{
+    (void)state;
+    static const vv_archive_rule rules[] = {
+        {.off = true},
+        {.codec = VV_TIER_PLAIN, .also = VV_TIER_PARQUET, .local_ns = -1},
+        {.batch_bytes = UINT64_MAX, .batch_messages = 300, .batch_age_ns = INT64_MAX - 1},
+        {.local_ns = 1, .local_bytes = 5, .key = "{first}{intent}"},
+        {.local_ns = INT64_MAX - 1}};
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+        uint8_t bytes[CAT_RECORD_MAX];
+        uint8_t again[CAT_RECORD_MAX];
+        static cat_table back;
+        cat_archive *rule = NULL;
+        vv_error err = {0};
+        cat_table t = sample();
+        t.kind = VV_TABLE_STREAM;
+        t.index_id = 0;
+        t.message_size_max = CAT_MESSAGE_DEFAULT;
+        t.producer_retention_ns = CAT_PRODUCER_DEFAULT_NS;
+        t.producers_max = CAT_PRODUCERS_DEFAULT;
+        assert_ok(cat_archive_make(&rules[i], &rule, &err), err);
+        t.archive_bytes = vv_slice_of(rule->bytes, rule->len);
+        assert_true(rule->rule.off == rules[i].off && rule->rule.codec == rules[i].codec &&
+                    rule->rule.also == rules[i].also && rule->rule.local_ns == rules[i].local_ns &&
+                    rule->rule.local_bytes == rules[i].local_bytes &&
+                    rule->rule.batch_bytes == rules[i].batch_bytes &&
+                    rule->rule.batch_messages == rules[i].batch_messages &&
+                    rule->rule.batch_age_ns == rules[i].batch_age_ns);
+        assert_int_equal(rule->rule.key != NULL, rules[i].key != NULL);
+        size_t len = cat_record_encode(&t, bytes);
+        for (size_t bit = 0; bit < len * 8; bit++) {
+            bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            if (cat_record_decode(vv_slice_of(bytes, len), &back, NULL) == VV_OK) {
+                assert_int_equal(cat_record_encode(&back, again), len);
+                assert_memory_equal(again, bytes, len);
+            }
+            bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        }
+        assert_ok(cat_record_decode(vv_slice_of(bytes, len), &back, &err), err);
+        assert_true(vv_slice_eq(back.archive_bytes, t.archive_bytes));
+        vv_free(rule);
+    }
+}
+
 static void what_a_newer_version_wrote_is_refused(void **state)
 {
     (void)state;
@@ -229,7 +275,7 @@ static void what_a_newer_version_wrote_is_refused(void **state)
     bytes[0] = 2;
     assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
     bytes[0] = 1;
-    bytes[3] = 4;
+    bytes[3] = 0x80;
     assert_status(VV_UNSUPPORTED, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
 }
 
@@ -474,6 +520,7 @@ int main(void)
         cmocka_unit_test(a_record_with_partitions_says_so),
         cmocka_unit_test(a_record_with_rules_has_these_bytes),
         cmocka_unit_test(prop_no_changed_byte_is_taken_for_another_table),
+        cmocka_unit_test(prop_rules_of_the_archive_come_back),
         cmocka_unit_test(what_a_newer_version_wrote_is_refused),
         cmocka_unit_test(names_are_checked),
         cmocka_unit_test_setup_teardown(every_failed_step_can_be_resumed, setup, teardown),

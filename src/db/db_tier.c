@@ -144,7 +144,6 @@ void db_tier_close(vv_db *db)
     db_tier *t = db->tier;
     if (t == NULL)
         return;
-    assert(t->holds.next == &t->holds); /* snapshots and cursors were closed */
     vv_cond_fini(&t->work);
     vv_cond_fini(&t->done);
     vv_mutex_fini(&t->lock);

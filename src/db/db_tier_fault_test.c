@@ -79,13 +79,13 @@ static void walk(tier_world *tw, objs_memory_fault fault, bool no_condition, uin
 static void walk_every_fault_of_every_request(void **state)
 {
     for (size_t i = 0; i < ARRAY_LEN(faults); i++)
-        walk(*state, faults[i], false, vv_test_count("VV_FAULT_STEP", 3));
+        walk(*state, faults[i], false, vv_test_count("VV_FAULT_STEP", 5));
 }
 
 static void walk_the_same_without_conditional_put(void **state)
 {
     for (size_t i = 0; i < ARRAY_LEN(faults); i++)
-        walk(*state, faults[i], true, vv_test_count("VV_FAULT_STEP", 5));
+        walk(*state, faults[i], true, vv_test_count("VV_FAULT_STEP", 11));
 }
 
 /* Objects in many parts. */
@@ -94,7 +94,7 @@ static void walk_the_same_in_parts(void **state)
     tier_world *tw = *state;
     tw->w.db->tier->buffer = 500;
     for (size_t i = 0; i < ARRAY_LEN(faults); i++)
-        walk(*state, faults[i], false, vv_test_count("VV_FAULT_STEP", 7));
+        walk(*state, faults[i], false, vv_test_count("VV_FAULT_STEP", 17));
 }
 
 /* A day on which each request may fail, in any way. */

@@ -306,8 +306,9 @@ static void test_retention_covers_what_is_archived(void **state)
     assert_ok(vv_tier_run(tw->w.db, NULL, &err), err);
     tier_census c = census_of(t);
     assert_int_equal(c.stored, 3 * test_partitions);
-    assert_true(c.dying >= test_partitions); /* those of 9 hours ago; the background let others go */
-    expect_no_orphans(tw, t); /* they are there until the grace period is over */
+    assert_true(c.dying >=
+                test_partitions); /* those of 9 hours ago; the background let others go */
+    expect_no_orphans(tw, t);     /* they are there until the grace period is over */
     pass_time(tw, HOUR_NS);
     assert_ok(vv_tier_run(tw->w.db, NULL, &err), err);
     assert_int_equal(objs_bucket_objects(tw->bucket), 3 * test_partitions);
