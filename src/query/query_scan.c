@@ -30,9 +30,15 @@ static vv_status open_cursor(scan *s, const plan *p, vv_error *err)
 
 vv_status scan_open(scan *s, const plan *p, const query_env *env, vv_error *err)
 {
-    if (vv_table_kind_of(env->table) != VV_TABLE_RECORD)
-        return vv_fail(err, VV_INVALID,
-                       "the table holds keys and values, not records: get or scan them");
+    const vv_table_kind kind = vv_table_kind_of(env->table);
+    if (kind != VV_TABLE_RECORD)
+        return vv_fail(err, VV_INVALID, "the table holds %s",
+                       kind == VV_TABLE_SERIES
+                           ? "samples of time series, not records: ask /api/v1/series/query, "
+                             "varve.v1.Series or varve series query"
+                       : kind == VV_TABLE_STREAM
+                           ? "messages, not records: read it as a stream"
+                           : "keys and values, not records: get or scan them");
     *s = (scan){.plan = p, .env = *env, .countdown = LOOK_UP_EVERY, .pause_at = UINT64_MAX};
     s->stats.index = !p->path.narrowed ? "" : p->path.kind == PATH_TIME ? "time" : "primary";
     if (p->path.kind == PATH_EMPTY)

@@ -7,6 +7,9 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
 
 #define NS_PER_S INT64_C(1000000000)
 #define DAY_S INT64_C(86400)
@@ -259,6 +262,38 @@ bool time_text_parse_number(vv_slice text, int64_t unit_ns, int64_t *out_ns)
         return false;
     *out_ns = negative ? -whole : whole;
     return true;
+}
+
+/* The unit of a number without one, by its size: 1e11 seconds lie in the year 5138, as many
+ * milliseconds in 1973. */
+static int64_t unit_of(vv_slice number)
+{
+    static const struct {
+        size_t digits;
+        int64_t unit_ns;
+    } steps[] = {{11, VV_NS_PER_S}, {14, VV_NS_PER_MS}, {17, VV_NS_PER_US}};
+    size_t digits = 0;
+    for (size_t i = 0; i < number.len && number.data[i] != '.'; i++)
+        digits += number.data[i] >= '0' && number.data[i] <= '9';
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++)
+        if (digits <= steps[i].digits)
+            return steps[i].unit_ns;
+    return 1;
+}
+
+bool time_text_parse_any(vv_slice text, int64_t *out_ns)
+{
+    static const struct {
+        const char *name;
+        int64_t unit_ns;
+    } units[] = {{"ms", VV_NS_PER_MS}, {"us", VV_NS_PER_US}, {"ns", 1}, {"s", VV_NS_PER_S}};
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        size_t len = strlen(units[i].name);
+        if (text.len > len && memcmp(text.data + text.len - len, units[i].name, len) == 0)
+            return time_text_parse_number(vv_slice_of(text.data, text.len - len), units[i].unit_ns,
+                                          out_ns);
+    }
+    return time_text_parse_number(text, unit_of(text), out_ns) || time_text_parse(text, out_ns);
 }
 
 bool time_from_seconds(double seconds, int64_t *out_ns)

@@ -117,6 +117,35 @@ static void test_numbers(void **state)
     assert_int_equal(ns, -1);
 }
 
+/* A number alone is of the unit that its digits tell. */
+static void test_any(void **state)
+{
+    (void)state;
+    const struct {
+        const char *text;
+        int64_t want;
+    } cases[] = {{"1767323045", 1767323045 * INT64_C(1000000000)},
+                 {"1767323045.5", 1767323045500 * INT64_C(1000000)},
+                 {"-5", INT64_C(-5000000000)},
+                 {"1767323045000", 1767323045 * INT64_C(1000000000)},
+                 {"1767323045000000", 1767323045 * INT64_C(1000000000)},
+                 {"1767323045000000007", INT64_C(1767323045000000007)},
+                 {"7ns", 7},
+                 {"7us", 7000},
+                 {"7ms", 7000000},
+                 {"7s", INT64_C(7000000000)},
+                 {"1970-01-01T00:00:07Z", INT64_C(7000000000)}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int64_t ns = 0;
+        assert_true(time_text_parse_any(vv_slice_str(cases[i].text), &ns));
+        assert_int_equal(ns, cases[i].want);
+    }
+    int64_t ns = 0;
+    assert_false(time_text_parse_any(vv_slice_str("soon"), &ns));
+    assert_false(time_text_parse_any(vv_slice_str("ms"), &ns));
+    assert_false(time_text_parse_any(vv_slice_str(""), &ns));
+}
+
 static void prop_format_and_parse_agree(void **state)
 {
     (void)state;
@@ -146,6 +175,7 @@ int main(void)
         cmocka_unit_test(test_parse),
         cmocka_unit_test(test_loose),
         cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_any),
         cmocka_unit_test(prop_format_and_parse_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
