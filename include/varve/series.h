@@ -182,7 +182,7 @@ typedef struct vv_matcher {
 /**
  * How long samples of the series that fit a matcher are kept: vv_table_options.keep_rules. Of the
  * rules of a table the first that fits a series counts, and where none does, retention_ns of the
- * table. Fixed when the table is made. VV_INVALID for a matcher that is malformed, for rules of
+ * table. vv_table_alter replaces them. VV_INVALID for a matcher that is malformed, for rules of
  * more than 4,096 bytes and for a retention that is not above out_of_order_ns.
  */
 typedef struct vv_keep_rule {
@@ -307,11 +307,14 @@ typedef struct vv_series_query {
     double fill_value;
     int64_t max_gap_ns; /* PREVIOUS, LINEAR: farther apart is not filled; 0: no bound */
     vv_reduce reduce;
-    uint32_t points;             /* of each series that reduce leaves; 1, 2: the ends alone */
-    bool all_quality;            /* not the good ones alone */
-    const vv_snapshot *snapshot; /* NULL: now; else must outlive the cursor */
-    uint64_t series_max;         /* more are refused, by name; 0: 100,000 */
-    uint64_t samples_max;        /* samples or points of the whole answer; 0: 100 million */
+    uint32_t points;              /* of each series that reduce leaves; 1, 2: the ends alone */
+    bool all_quality;             /* not the good ones alone */
+    const vv_snapshot *snapshot;  /* NULL: now; else must outlive the cursor */
+    uint64_t series_max;          /* more are refused, by name; 0: 100,000 */
+    uint64_t samples_max;         /* samples or points of the whole answer; 0: 100 million */
+    bool (*cancelled)(void *ctx); /* asked now and then, also within a series: true ends the query
+                                     with VV_CLOSED. NULL: nobody is asked */
+    void *cancelled_ctx;
 } vv_series_query;
 
 #ifndef __cplusplus
@@ -359,7 +362,7 @@ typedef struct vv_series_cursor vv_series_cursor;
  */
 VV_API VV_MUST_CHECK vv_status vv_series_query_open(vv_table *table, const vv_series_query *query,
                                                     vv_series_cursor **out, vv_error *err);
-/** The next block. VV_NOT_FOUND at the end; VV_BUSY naming samples_max. */
+/** The next block. VV_NOT_FOUND at the end; VV_BUSY naming samples_max; VV_CLOSED: cancelled. */
 VV_API VV_MUST_CHECK vv_status vv_series_query_next(vv_series_cursor *cursor, vv_series_block *out,
                                                     vv_error *err);
 VV_API void vv_series_query_close(vv_series_cursor *cursor); /* accepts NULL */

@@ -168,6 +168,13 @@ void vv_series_query_close(vv_series_cursor *c)
 
 /* ---- memory ---- */
 
+vv_status db_series_query_go_on(const vv_series_cursor *c, vv_error *err)
+{
+    if (c->q.cancelled != NULL && c->q.cancelled(c->q.cancelled_ctx))
+        return vv_fail(err, VV_CLOSED, "the query was cancelled");
+    return VV_OK;
+}
+
 /* What an array has when a chunk more is in it. */
 static uint64_t grown(uint32_t count, uint32_t cap)
 {
@@ -232,7 +239,10 @@ static vv_status find_piece(vv_series_cursor *c, bool *ended, vv_error *err)
     *ended = false;
     if (c->has_piece)
         return VV_OK;
-    vv_status st = db_series_reader_next(&c->reader, &c->piece, err);
+    vv_status st = db_series_query_go_on(c, err);
+    if (st != VV_OK)
+        return st;
+    st = db_series_reader_next(&c->reader, &c->piece, err);
     *ended = st == VV_NOT_FOUND;
     c->has_piece = st == VV_OK;
     return st == VV_NOT_FOUND ? VV_OK : st;

@@ -75,6 +75,8 @@ struct vv_series_cursor {
  * more. VV_BUSY where memory_limit has no room for them. */
 VV_MUST_CHECK vv_status db_series_query_hold(vv_series_cursor *c, const series_window *w,
                                              vv_error *err);
+/* Before each piece and each day of rows: VV_CLOSED when nobody wants the answer any more. */
+VV_MUST_CHECK vv_status db_series_query_go_on(const vv_series_cursor *c, vv_error *err);
 /* Leave out what is not good of columns from an index on. */
 void db_series_keep_good(series_columns *c, uint32_t from);
 /* Begin with a series: c->entry, and what of the range lies in its retention. */

@@ -429,9 +429,68 @@ static void what_a_query_gathers_is_counted(void **state)
     free(a);
 }
 
+/* ---- a query that nobody wants any more ---- */
+
+static bool gone_after(void *ctx)
+{
+    int *left = ctx;
+    return (*left)-- <= 0;
+}
+
+/* Within one series, whatever the question: the count of asking is of its pieces. */
+static void a_query_is_cancelled_within_a_series(void **state)
+{
+    enum { MANY = 40000 };
+    sim_world *w = *state;
+    vv_error err = {0};
+    static answer a;
+    static int64_t time[MANY];
+    static double value[MANY];
+    vv_table *t = any_time_table(w->db);
+    for (int i = 0; i < MANY; i++) {
+        time[i] = i * SEC;
+        value[i] = i % 10;
+    }
+    assert_ok(append(t, "t", "a", time, value, NULL, MANY, NULL, &err), err);
+    flush_all(w->db);
+    static const struct {
+        vv_aggregate aggregate;
+        int64_t step_ns;
+        vv_reduce reduce;
+        bool is_grouped;
+    } cases[] = {{VV_AGG_NONE, 0, VV_REDUCE_NONE, false},
+                 {VV_AGG_NONE, 0, VV_REDUCE_LTTB, false},
+                 {VV_AGG_AVG, 0, VV_REDUCE_NONE, false},
+                 {VV_AGG_RATE, 60 * SEC, VV_REDUCE_NONE, false},
+                 {VV_AGG_MAX, 60 * SEC, VV_REDUCE_NONE, true}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        for (int after = 0; after < 4; after++) {
+            int left = after;
+            vv_series_query q = VV_SERIES_QUERY_INIT;
+            q.end_ns = MANY * SEC;
+            q.aggregate = cases[i].aggregate;
+            q.step_ns = cases[i].step_ns;
+            q.reduce = cases[i].reduce;
+            q.points = 10;
+            q.is_grouped = cases[i].is_grouped;
+            q.across = cases[i].is_grouped ? VV_AGG_SUM : VV_AGG_NONE;
+            q.cancelled = gone_after;
+            q.cancelled_ctx = &left;
+            vv_status st = ask(t, &q, &a, &err);
+            if (st != VV_CLOSED || strstr(err.msg, "cancelled") == NULL)
+                fail_msg("case %zu after %d: %s", i, after, vv_status_name(st));
+            left = INT_MAX;
+            assert_ok(ask(t, &q, &a, &err), err);
+            assert_true(INT_MAX - left > 4 && a.count > 0);
+        }
+    }
+    vv_table_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TP(a_query_is_cancelled_within_a_series),
         TP(prop_queries_are_what_one_would_work_out_by_hand),
         TP(texts_come_in_blocks_that_are_not_long),
         TP(what_a_query_gathers_is_counted),

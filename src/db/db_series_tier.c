@@ -199,6 +199,9 @@ static vv_status give_days(vv_series_cursor *c, int64_t lo, int64_t hi, series_w
         int64_t day = rows < mark ? rows : mark;
         if (day > db_series_day(hi - 1))
             break;
+        st = db_series_query_go_on(c, err);
+        if (st != VV_OK)
+            break;
         int64_t t = db_series_bucket_begin(DB_SERIES_DAY_CLASS, day);
         int64_t last = db_series_bucket_last(DB_SERIES_DAY_CLASS, day);
         st = give_day(c, day, t > lo ? t : lo, last < hi - 1 ? last + 1 : hi, w, err);

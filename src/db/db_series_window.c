@@ -54,7 +54,7 @@ vv_status db_series_window_check(const vv_series_query *q, vv_error *err)
     if (q->reduce != VV_REDUCE_NONE && q->points == 0)
         return vv_fail(err, VV_INVALID, "points is 0: a reduction leaves 1 or more");
     if (q->step_ns < 0 || q->max_gap_ns < 0)
-        return vv_fail(err, VV_INVALID, "step_ns and max_gap_ns are 0 or more");
+        return vv_fail(err, VV_INVALID, "a step, and the longest gap to fill, are 0 or more");
     if (q->aggregate == VV_AGG_NONE)
         return VV_OK;
     series_window_options opt = {.aggregate = (series_aggregate)q->aggregate,
@@ -88,8 +88,10 @@ static vv_status read_before(vv_series_cursor *c, vv_error *err)
     int64_t oldest = db_series_oldest(c->entry->retention_ns, c->at->time_ns);
     while (last > oldest) {
         uint32_t from = c->columns.count;
-        vv_status st =
-            db_series_reader_last(&c->reader, c->entry, oldest, last - 1, &c->columns, err);
+        vv_status st = db_series_query_go_on(c, err);
+        if (st != VV_OK)
+            return st;
+        st = db_series_reader_last(&c->reader, c->entry, oldest, last - 1, &c->columns, err);
         if (st != VV_OK)
             return st == VV_NOT_FOUND ? VV_OK : st;
         last = c->columns.time[from];
@@ -110,7 +112,9 @@ static vv_status read_behind(vv_series_cursor *c, vv_error *err)
     vv_status st = VV_OK;
     while (st == VV_OK && c->columns.count == 0) {
         db_series_piece piece;
-        st = db_series_reader_next(&c->reader, &piece, err);
+        st = db_series_query_go_on(c, err);
+        if (st == VV_OK)
+            st = db_series_reader_next(&c->reader, &piece, err);
         if (st == VV_OK)
             st = db_series_reader_take(&c->reader, &piece, &c->columns, err);
         if (st == VV_OK && !c->q.all_quality)
@@ -148,7 +152,9 @@ vv_status db_series_read_raw(vv_series_cursor *c, series_window *w, int64_t firs
     db_series_reader_begin(&c->reader, c->entry, first > c->raw_first ? first : c->raw_first, last);
     while (st == VV_OK) {
         db_series_piece piece;
-        st = db_series_reader_next(&c->reader, &piece, err);
+        st = db_series_query_go_on(c, err);
+        if (st == VV_OK)
+            st = db_series_reader_next(&c->reader, &piece, err);
         if (st == VV_OK)
             st = db_series_query_hold(c, w, err);
         if (st == VV_OK)
@@ -227,7 +233,9 @@ static vv_status make_points(vv_series_cursor *c, series_points *out, vv_error *
     while (st == VV_OK) {
         db_series_piece piece;
         series_columns_clear(&c->columns);
-        st = db_series_reader_next(&c->reader, &piece, err);
+        st = db_series_query_go_on(c, err);
+        if (st == VV_OK)
+            st = db_series_reader_next(&c->reader, &piece, err);
         if (st == VV_OK)
             st = db_series_query_hold(c, NULL, err);
         if (st == VV_OK)
