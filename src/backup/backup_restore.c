@@ -56,8 +56,8 @@ static vv_status refuse_too_old(const backup_restore_options *opt, const backup_
 {
     if (opt->id != 0)
         return vv_fail(err, VV_NOT_FOUND,
-                       "backup %" PRIu64 " lies behind what is asked for, or is of the log alone: "
-                       "leave the id out or name an earlier one",
+                       "backup %" PRIu64 " has more than what is asked for, or is of the log "
+                       "alone: leave the id out or name an earlier one",
                        opt->id);
     if (oldest->id == 0)
         return vv_fail(err, VV_NOT_FOUND, "there is no backup to restore");

@@ -232,6 +232,37 @@ static bool parse_number(const char *text, const unit *units, uint64_t *out)
     return false;
 }
 
+static const unit *units_of(config_type type)
+{
+    return type == CONFIG_SIZE       ? size_units
+           : type == CONFIG_DURATION ? duration_units
+                                     : plain_units;
+}
+
+/* As it is written in a file: by the largest unit that it is a multiple of. */
+static void print_number(const config_key *key, uint64_t n, vv_buf *out)
+{
+    const unit *units = units_of(key->type);
+    const unit *best = &units[0];
+    for (const unit *u = units; u->name != NULL; u++)
+        if (n != 0 && n % u->factor == 0 && u->factor > best->factor)
+            best = u;
+    vv_buf_printf(out, "%" PRIu64 "%s", n / best->factor, best->name);
+}
+
+static vv_status refuse_range(const config_key *key, const char *text, vv_error *err)
+{
+    vv_buf range;
+    vv_buf_init(&range, 64);
+    print_number(key, key->min, &range);
+    vv_buf_append_str(&range, "..");
+    print_number(key, key->max, &range);
+    vv_status st = vv_fail(err, VV_INVALID, "%s: %s is outside %.*s", key->name, text,
+                           (int)range.len, (const char *)range.data);
+    vv_buf_fini(&range);
+    return st;
+}
+
 static vv_status store_number(config *c, const config_key *key, const char *text, vv_error *err)
 {
     static const struct {
@@ -250,8 +281,7 @@ static vv_status store_number(config *c, const config_key *key, const char *text
         return vv_fail(err, VV_INVALID, "%s: '%s' is not %s", key->name, text,
                        forms[key->type].form);
     if (n < key->min || n > key->max)
-        return vv_fail(err, VV_INVALID, "%s: %s is outside %" PRIu64 "..%" PRIu64, key->name, text,
-                       key->min, key->max);
+        return refuse_range(key, text, err);
     memcpy((char *)c + key->offset, &n, sizeof n);
     return VV_OK;
 }
@@ -263,7 +293,12 @@ static vv_status store_choice(config *c, const config_key *key, const char *text
             memcpy((char *)c + key->offset, &choice->value, sizeof choice->value);
             return VV_OK;
         }
-    return vv_fail(err, VV_INVALID, "%s: '%s' is none of: %s", key->name, text, key->doc);
+    char all[160] = "";
+    for (const config_choice *choice = key->choices; choice->name != NULL; choice++) {
+        size_t len = strlen(all);
+        (void)snprintf(all + len, sizeof all - len, "%s%s", len == 0 ? "" : ", ", choice->name);
+    }
+    return vv_fail(err, VV_INVALID, "%s: '%s' is none of: %s", key->name, text, all);
 }
 
 vv_status config_store(config *c, const config_key *key, const char *text, vv_error *err)
@@ -449,18 +484,6 @@ vv_status config_check(const config *c, vv_error *err)
     if (st == VV_OK)
         st = check_table("series.historian_table", c->series_historian_table, err);
     return st == VV_OK ? config_check_nats(c, err) : st;
-}
-
-static void print_number(const config_key *key, uint64_t n, vv_buf *out)
-{
-    const unit *units = key->type == CONFIG_SIZE       ? size_units
-                        : key->type == CONFIG_DURATION ? duration_units
-                                                       : plain_units;
-    const unit *best = &units[0];
-    for (const unit *u = units; u->name != NULL; u++)
-        if (n != 0 && n % u->factor == 0 && u->factor > best->factor)
-            best = u;
-    vv_buf_printf(out, "%" PRIu64 "%s", n / best->factor, best->name);
 }
 
 static void print_value(const config *c, const config_key *key, vv_buf *out)

@@ -61,9 +61,13 @@ void grpc_request_begin(srv_call *call)
     }
     const srv_method *m = srv_route_grpc(s->routes, call->path, call->conn->port_index);
     if (m == NULL) {
-        char text[160];
-        (void)snprintf(text, sizeof text, "unknown method %.*s",
-                       (int)vv_min_u64(call->path.len, 120), (const char *)call->path.data);
+        char text[192];
+        const uint16_t other = srv_other_port(call);
+        int len = snprintf(text, sizeof text, "unknown method %.*s",
+                           (int)vv_min_u64(call->path.len, 120), (const char *)call->path.data);
+        if (other != 0 && len > 0 && (size_t)len < sizeof text)
+            (void)snprintf(text + len, sizeof text - (size_t)len,
+                           " on this port: port %u serves it", other);
         fail(call, GRPC_UNIMPLEMENTED, text);
         return;
     }

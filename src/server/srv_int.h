@@ -499,6 +499,11 @@ const srv_method *srv_route_grpc(const srv_routes *routes, vv_slice path, size_t
 const srv_method *srv_route_http(const srv_routes *routes, vv_slice verb, vv_slice path,
                                  size_t port_index, vv_buf *allow);
 
+/** Whether anything is served at the path on a port, by whatever verb. */
+bool srv_routes_has(const srv_routes *routes, vv_slice path, size_t port_index);
+/** Another port that serves the call's path; 0: none does. (srv_request.c) */
+uint16_t srv_other_port(const srv_call *call);
+
 /* http_text.c */
 const char *http_reason(int status);
 /** The gRPC code in the body of a refusal with this HTTP status. */

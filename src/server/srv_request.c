@@ -41,6 +41,15 @@ static bool parse_length(vv_slice text, uint64_t *out)
     return true;
 }
 
+uint16_t srv_other_port(const srv_call *call)
+{
+    const srv *s = call->conn->server;
+    for (size_t i = 0; i < s->opt.port_count; i++)
+        if (i != call->conn->port_index && srv_routes_has(s->routes, call->path, i))
+            return srv_port_bound(s, i);
+    return 0;
+}
+
 /* No method serves it: 404, 405 with the verbs that would do, or 415 where gRPC lives. */
 static void refuse_http(srv_call *call, vv_buf *allow)
 {
@@ -60,7 +69,13 @@ static void refuse_http(srv_call *call, vv_buf *allow)
         srv_call_abort(call, GRPC_UNIMPLEMENTED, 415,
                        "this path speaks gRPC: HTTP/2 and content-type application/grpc");
     } else {
-        srv_call_abort(call, GRPC_NOT_FOUND, 404, "nothing is served at this path");
+        char text[96];
+        const uint16_t other = srv_other_port(call);
+        if (other == 0)
+            (void)snprintf(text, sizeof text, "nothing is served at this path");
+        else
+            (void)snprintf(text, sizeof text, "this path is served on port %u", other);
+        srv_call_abort(call, GRPC_NOT_FOUND, 404, text);
     }
 }
 

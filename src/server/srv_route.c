@@ -157,3 +157,19 @@ const srv_method *srv_route_http(const srv_routes *r, vv_slice verb, vv_slice pa
     }
     return NULL;
 }
+
+bool srv_routes_has(const srv_routes *r, vv_slice path, size_t port_index)
+{
+    for (size_t i = slot_of(r, path); r->slots[i] != 0; i = (i + 1) & r->mask) {
+        const srv_method *m = &r->methods[r->slots[i] - 1];
+        if (is_served(m, port_index) && vv_slice_eq(path, vv_slice_str(m->path)))
+            return true;
+    }
+    for (size_t i = 0; i < r->prefix_count; i++) {
+        const srv_method *m = &r->methods[r->prefixes[i]];
+        if (is_served(m, port_index) &&
+            vv_slice_has_prefix(path, vv_slice_of(m->path, strlen(m->path) - 1)))
+            return true;
+    }
+    return false;
+}

@@ -74,9 +74,12 @@ static vv_status find_sensor(svc_series_ask *a, vv_error *err)
     if (st == VV_OK && a->only_id == 0)
         return vv_fail(err, VV_NOT_FOUND, "sensor '%.*s' is not known", (int)vv_min_u64(id.len, 80),
                        (const char *)id.data);
-    if (st == VV_OK && a->column == VV_STRING && a->query.reduce != VV_REDUCE_NONE)
+    const bool are_points = a->query.reduce != VV_REDUCE_NONE || a->query.aggregate != VV_AGG_NONE;
+    if (st == VV_OK && a->column == VV_STRING && are_points)
         return vv_fail(err, VV_INVALID, "sensor '%.*s' has texts, no numbers: export them",
                        (int)vv_min_u64(id.len, 80), (const char *)id.data);
+    if (are_points)
+        a->column = VV_F64;
     return st;
 }
 
@@ -149,12 +152,15 @@ void svc_historian_message(srv_call *call, srv_message msg)
 
 /* ---- HTTP ---- */
 
-static vv_status read_sensor(svc_series_ask *a, prom_params *params, vv_error *err)
+static vv_status read_sensor(svc_series_ask *a, const char *const names[], prom_params *params,
+                             vv_error *err)
 {
     int64_t now_ms = vv_clock_wall(a->n->env.clock) / VV_NS_PER_MS;
     int64_t start = now_ms - 3600000;
     int64_t end = now_ms;
     vv_status st = svc_series_params(a, params, err);
+    if (st == VV_OK)
+        st = prom_params_check(params, names, err);
     if (st == VV_OK && prom_param_get(params, "sensor").len == 0)
         return vv_fail(err, VV_INVALID, "parameter sensor is missing");
     if (st == VV_OK)
@@ -164,21 +170,81 @@ static vv_status read_sensor(svc_series_ask *a, prom_params *params, vv_error *e
     return st == VV_OK ? ask_sensor(a, prom_param_get(params, "sensor"), start, end, err) : st;
 }
 
+/* Windows of which so many cover the range: from a minute on whole minutes, from an hour on whole
+ * hours, which are what rollups answer. */
+static int64_t step_of_points(const vv_series_query *q, uint64_t points)
+{
+    static const int64_t units[] = {3600 * VV_NS_PER_S, 60 * VV_NS_PER_S, VV_NS_PER_MS};
+    if (q->end_ns <= q->start_ns)
+        return VV_NS_PER_S;
+    const uint64_t range = (uint64_t)q->end_ns - (uint64_t)q->start_ns;
+    const uint64_t step = range / points + (range % points != 0);
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        const uint64_t unit = (uint64_t)units[i];
+        if (step > unit || i == ARRAY_LEN(units) - 1)
+            return (int64_t)((step + unit - 1) / unit * unit);
+    }
+    return VV_NS_PER_MS;
+}
+
+/* `step`, or `points` windows: values of good samples by window. */
+static vv_status read_windows(svc_series_ask *a, const prom_params *params, vv_error *err)
+{
+    vv_series_query *q = &a->query;
+    uint64_t points = 0;
+    const bool has_step = prom_param_get(params, "step").data != NULL;
+    const bool has_points = prom_param_get(params, "points").data != NULL;
+    if (has_step && has_points)
+        return vv_fail(err, VV_INVALID, "step and points exclude each other");
+    if (!has_step && !has_points && prom_param_get(params, "aggregate").data != NULL)
+        return vv_fail(err, VV_INVALID, "aggregate needs windows: step=1h, or points=1000 of them");
+    if (!has_step && !has_points)
+        return VV_OK;
+    q->aggregate = VV_AGG_AVG;
+    q->all_quality = false;
+    vv_status st = svc_series_duration(params, "step", &q->step_ns, err);
+    if (st == VV_OK)
+        st = svc_series_uint(params, "points", INT32_MAX, &points, err);
+    if (st == VV_OK)
+        st = svc_series_aggregate(params, "aggregate", &q->aggregate, err);
+    if (st != VV_OK)
+        return st;
+    if (q->aggregate == VV_AGG_NONE || q->aggregate == VV_AGG_PERCENTILE)
+        return vv_fail(err, VV_INVALID,
+                       "parameter aggregate: a window of a sensor has one value, as avg or max; "
+                       "/api/v1/series/query has percentiles and samples");
+    if (has_points && points == 0)
+        return vv_fail(err, VV_INVALID, "parameter points: 1 or more");
+    if (has_step && q->step_ns <= 0)
+        return vv_fail(err, VV_INVALID, "parameter step: a duration above 0, as 60 or 1h");
+    if (has_points)
+        q->step_ns = step_of_points(q, points);
+    return VV_OK;
+}
+
 static vv_status read_query(svc_series_ask *a, vv_error *err)
 {
+    static const char *const names[] = {"sensor", "start",     "end",    "max_points", "step",
+                                        "points", "aggregate", "format", NULL};
     prom_params params;
     uint64_t points = POINTS_DEFAULT;
-    vv_status st = read_sensor(a, &params, err);
+    vv_status st = read_sensor(a, names, &params, err);
+    if (st == VV_OK)
+        st = read_windows(a, &params, err);
     if (st == VV_OK)
         st = svc_series_uint(&params, "max_points", INT32_MAX, &points, err);
     reduce_to(a, points == 0 ? POINTS_DEFAULT : (uint32_t)points);
+    if (st == VV_OK && prom_param_get(&params, "points").data != NULL &&
+        prom_param_get(&params, "max_points").data == NULL)
+        a->query.reduce = VV_REDUCE_NONE; /* the windows are the points */
     return st;
 }
 
 static vv_status read_export(svc_series_ask *a, vv_error *err)
 {
+    static const char *const names[] = {"sensor", "start", "end", "format", NULL};
     prom_params params;
-    return read_sensor(a, &params, err);
+    return read_sensor(a, names, &params, err);
 }
 
 /* {"timestamp_ms":1,"value":2.5,"quality":1} */

@@ -96,16 +96,31 @@ static bool is_v2(const srv_call *call)
     return vv_slice_has_prefix(srv_call_path(call), vv_slice_str("/api/v2/"));
 }
 
+/* What clients of InfluxDB send that means nothing here is taken: users, policies, organisations.
+ */
+static vv_status check_lines(srv_call *call, vv_error *err)
+{
+    static const char *const v1[] = {"db", "precision", "tenant",      "durability", "rp",
+                                     "u",  "p",         "consistency", NULL};
+    static const char *const v2[] = {"bucket", "precision", "tenant", "durability",
+                                     "org",    "orgID",     NULL};
+    return svc_check_query(srv_call_query(call), true, is_v2(call) ? v2 : v1, err);
+}
+
 static vv_status open_lines(svc_series_write *w, vv_error *err)
 {
     const bool v2 = is_v2(w->call);
     vv_slice precision;
-    vv_status st = take_param(w, v2 ? "bucket" : "db", &w->table, err);
+    vv_status st = check_lines(w->call, err);
+    if (st == VV_OK)
+        st = take_param(w, v2 ? "bucket" : "db", &w->table, err);
     if (st == VV_OK && w->table.len == 0)
         return vv_fail(err, VV_INVALID,
-                       v2 ? "bucket is required: it names the table" : "database is required");
-    const uint8_t *slash = st == VV_OK ? memchr(w->table.data, '/', w->table.len) : NULL;
-    if (slash != NULL) /* "db/policy": there are no policies */
+                       v2 ? "bucket is required: bucket=TABLE"
+                          : "database is required: db=TABLE names the table");
+    const uint8_t *slash = st == VV_OK && v2 ? memchr(w->table.data, '/', w->table.len) : NULL;
+    if (slash !=
+        NULL) /* "db/policy", as version 2 names what version 1 had: there are no policies */
         w->table.len = (size_t)(slash - w->table.data);
     if (st == VV_OK)
         st = take_param(w, "tenant", &w->tenant, err);
@@ -222,8 +237,11 @@ static bool is_remote_2(const srv_call *call)
 
 static vv_status open_remote(svc_series_write *w, vv_error *err)
 {
+    static const char *const names[] = {"table", "tenant", "durability", NULL};
     vv_slice encoding = srv_call_header(w->call, "content-encoding");
-    vv_status st = take_param(w, "table", &w->table, err);
+    vv_status st = svc_check_query(srv_call_query(w->call), true, names, err);
+    if (st == VV_OK)
+        st = take_param(w, "table", &w->table, err);
     if (st == VV_OK)
         st = take_param(w, "tenant", &w->tenant, err);
     if (st == VV_OK)

@@ -96,8 +96,15 @@ static void test_lines_refused(void **state)
     latest(&s, "p", "other_v", &got);
     assert_true(got.sample[0].f64 == 8);
     post(&s, "/write?db=p", "good v=9 4\n", 204, NULL); /* the right type goes in afterwards */
-    post(&s, "/write", "a v=1", 400, "{\"error\":\"database is required\"}");
+    post(&s, "/write", "a v=1", 400, "{\"error\":\"database is required: db=TABLE names the table");
     post(&s, "/api/v2/write", "a v=1", 400, "\"code\":\"invalid\"");
+    post(&s, "/api/v2/write", "a v=1", 400, "bucket=TABLE");
+    post(&s, "/write?db=bad/name", "a v=1", 400, "table name has byte 0x2f at 3: letters");
+    post(&s, "/write?db=p&presicion=s", "a v=1", 400, "did you mean precision");
+    post(&s, "/write?db=p&db=q", "a v=1", 400, "db is given twice");
+    post(&s, "/api/v2/write?bucket=p&rp=x", "a v=1", 400, "rp: there is no such parameter");
+    post(&s, "/write?db=p&u=me&p=&rp=autogen&consistency=one&precision=s", "good v=10 5\n", 204,
+         NULL);
     post(&s, "/write?db=p&precision=week", "a v=1", 400, "invalid precision");
     post(&s, "/write?db=p&durability=maybe", "a v=1", 400, "durability");
     post(&s, "/write?db=no%20name", "a v=1", 400, "name");
@@ -126,6 +133,36 @@ static void test_a_named_table_is_of_the_default_tenant(void **state)
     for (size_t i = 0; i < ARRAY_LEN(questions); i++)
         svc_suite_expect_http(&s, "GET", questions[i], (vv_slice){0}, 200, "oven_temp");
     svc_suite_expect_http(&s, "GET", "/api/v1/series/list", (vv_slice){0}, 404, "acme");
+    svc_suite_stop(&s);
+}
+
+static void expect_no_table(svc_suite *s, const char *name)
+{
+    vv_table *t = NULL;
+    assert_status(VV_NOT_FOUND, vv_table_open(s->n.db, "default", name, &t, NULL));
+}
+
+/* A body of which nothing is to be written leaves nothing behind, and says what is wrong with it.
+ */
+static void test_a_refused_body_makes_no_table(void **state)
+{
+    (void)state;
+    svc_suite s;
+    seen got;
+    svc_suite_start(&s, NULL);
+    post(&s, "/write?db=fresh", "bad line here\nworse\n", 400, "dropped=2");
+    post(&s, "/write?db=fresh", "", 204, NULL);
+    post(&s, "/write?db=fresh HTTP/1.1\r\nContent-Encoding: gzip\r\nX-A: b", "no gzip", 400,
+         "damaged");
+    expect_no_table(&s, "fresh");
+    post(&s, "/api/v1/write?table=fresh", "\x05\x10hello", 400, "WriteRequest");
+    post(&s, "/api/v1/write?table=fresh", "", 400, "snappy");
+    expect_no_table(&s, "fresh");
+    post(&s, "/write?db=fresh", "a v=1 1\nbad\n", 400, "dropped=1"); /* one is to be written */
+    latest(&s, "fresh", "a_v", &got);
+    assert_int_equal(got.count, 1);
+    while (vv_budget_part_used(s.n.budget, VV_BUDGET_NETWORK) != 0)
+        (void)usleep(1000);
     svc_suite_stop(&s);
 }
 
@@ -219,6 +256,7 @@ int main(void)
         cmocka_unit_test(test_lines_become_series),
         cmocka_unit_test(test_lines_refused),
         cmocka_unit_test(test_a_named_table_is_of_the_default_tenant),
+        cmocka_unit_test(test_a_refused_body_makes_no_table),
         cmocka_unit_test(test_a_table_is_made_only_where_it_may_be),
         cmocka_unit_test(test_remote_write),
         cmocka_unit_test(test_remote_write_refused),

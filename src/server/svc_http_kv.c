@@ -17,7 +17,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/nearest.h"
 #include "base/util.h"
 #include "ingest/ingest.h"
 #include "query/time_text.h"
@@ -86,51 +85,6 @@ static vv_status number(srv_call *call, const char *name, uint64_t *out, vv_erro
                    text.data);
 }
 
-static bool is_repeated(vv_slice rest, vv_slice name)
-{
-    while (rest.len > 0) {
-        const uint8_t *stop = memchr(rest.data, '&', rest.len);
-        size_t len = stop == NULL ? rest.len : (size_t)(stop - rest.data);
-        if (len > name.len && rest.data[name.len] == '=' &&
-            memcmp(rest.data, name.data, name.len) == 0)
-            return true;
-        size_t used = len < rest.len ? len + 1 : len;
-        rest = vv_slice_of(rest.data + used, rest.len - used);
-    }
-    return false;
-}
-
-/* A parameter that is not known is refused, and one that comes twice or has nothing behind its '=':
- * one that is misspelt would change nothing in silence.
- */
-static vv_status check_parameters(srv_call *call, const char *const names[], vv_error *err)
-{
-    vv_slice rest = srv_call_query(call);
-    while (rest.len > 0) {
-        const uint8_t *stop = memchr(rest.data, '&', rest.len);
-        size_t len = stop == NULL ? rest.len : (size_t)(stop - rest.data);
-        const uint8_t *equal = memchr(rest.data, '=', len);
-        vv_slice name = vv_slice_of(rest.data, equal == NULL ? len : (size_t)(equal - rest.data));
-        const char *near = names[0];
-        unsigned best = VV_NEAREST_MAX;
-        for (size_t i = 0; names[i] != NULL && best > 0; i++) {
-            unsigned d = vv_name_distance(name, vv_slice_str(names[i]), best);
-            near = d < best ? names[i] : near;
-            best = d < best ? d : best;
-        }
-        bool has_value = equal != NULL && equal + 1 < rest.data + len;
-        if (len > 0 && (best > 0 || !has_value))
-            return vv_fail(err, VV_INVALID, "%.*s: %s; did you mean %s=...?",
-                           (int)vv_min_u64(name.len, 40), (const char *)name.data,
-                           best > 0 ? "there is no such parameter here" : "it has no value", near);
-        size_t used = len < rest.len ? len + 1 : len;
-        rest = vv_slice_of(rest.data + used, rest.len - used);
-        if (len > 0 && is_repeated(rest, name))
-            return vv_fail(err, VV_INVALID, "%s is given twice", near);
-    }
-    return VV_OK;
-}
-
 /* ---- GET ---- */
 
 /* The parameter, decoded into out; empty without it. */
@@ -178,8 +132,8 @@ static vv_status read_value(srv_call *call, bool may_wait, svc_kv_found *found, 
     vv_buf_init(&name, UINT16_MAX);
     vv_status st = decode_address(call, &buf, &at, err);
     if (st == VV_OK)
-        st =
-            check_parameters(call, (const char *const[]){"version", "archive", "as_of", NULL}, err);
+        st = svc_check_query(srv_call_query(call), false,
+                             (const char *const[]){"version", "archive", "as_of", NULL}, err);
     if (st == VV_OK)
         st = number(call, "version", &version, err);
     if (st == VV_OK && version > INT64_MAX)
@@ -312,8 +266,8 @@ static vv_status fill_put(svc_kv_write *w, bool may_wait, vv_error *err)
     vv_slice key;
     uint64_t ttl_ms = 0;
     int64_t expires_ns = 0;
-    vv_status st =
-        check_parameters(w->call, (const char *const[]){"ttl_ms", "durability", NULL}, err);
+    vv_status st = svc_check_query(srv_call_query(w->call), false,
+                                   (const char *const[]){"ttl_ms", "durability", NULL}, err);
     if (st == VV_OK)
         st = number(w->call, "ttl_ms", &ttl_ms, err);
     if (st == VV_OK)
@@ -332,7 +286,8 @@ static vv_status fill_delete(svc_kv_write *w, bool may_wait, vv_error *err)
 {
     vv_table *table = NULL;
     vv_slice key;
-    vv_status st = check_parameters(w->call, (const char *const[]){"durability", NULL}, err);
+    vv_status st = svc_check_query(srv_call_query(w->call), false,
+                                   (const char *const[]){"durability", NULL}, err);
     if (st == VV_OK)
         st = open_table(w, false, may_wait, &table, &key, err);
     if (st == VV_OK)

@@ -25,6 +25,12 @@ VV_MUST_CHECK vv_status svc_series_int(const prom_params *params, const char *na
 VV_MUST_CHECK vv_status svc_series_choice(const prom_params *params, const char *name,
                                           const char *const *names, size_t count, unsigned *out,
                                           vv_error *err);
+/** Seconds or 1h30m, 0 and below too. */
+VV_MUST_CHECK vv_status svc_series_duration(const prom_params *params, const char *name,
+                                            int64_t *out, vv_error *err);
+/** One of vv_aggregate. */
+VV_MUST_CHECK vv_status svc_series_aggregate(const prom_params *params, const char *name,
+                                             vv_aggregate *out, vv_error *err);
 /** Everything that /api/v1/series/query takes; the kinds of lists take a part of it. Of the node it
  * asks the time. */
 VV_MUST_CHECK vv_status svc_series_take_params(svc_series_ask *a, svc_series_kind kind,

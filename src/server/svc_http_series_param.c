@@ -35,42 +35,10 @@ static vv_status fail_text(const char *name, vv_slice text, const char *wanted, 
                    (int)vv_min_u64(text.len, 60), (const char *)text.data, wanted);
 }
 
-/* The unit of a number without one, by its size: 1e11 seconds lie in the year 5138, as many
- * milliseconds in 1973. */
-static int64_t unit_of(vv_slice number)
-{
-    static const struct {
-        size_t digits;
-        int64_t unit_ns;
-    } steps[] = {{11, VV_NS_PER_S}, {14, VV_NS_PER_MS}, {17, 1000}};
-    size_t digits = 0;
-    for (size_t i = 0; i < number.len && number.data[i] != '.'; i++)
-        digits += number.data[i] >= '0' && number.data[i] <= '9';
-    for (size_t i = 0; i < ARRAY_LEN(steps); i++)
-        if (digits <= steps[i].digits)
-            return steps[i].unit_ns;
-    return 1;
-}
-
-static bool parse_time(vv_slice text, int64_t *out)
-{
-    static const struct {
-        const char *name;
-        int64_t unit_ns;
-    } units[] = {{"ms", VV_NS_PER_MS}, {"us", 1000}, {"ns", 1}, {"s", VV_NS_PER_S}};
-    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
-        size_t len = strlen(units[i].name);
-        if (text.len > len && memcmp(text.data + text.len - len, units[i].name, len) == 0)
-            return time_text_parse_number(vv_slice_of(text.data, text.len - len), units[i].unit_ns,
-                                          out);
-    }
-    return time_text_parse_number(text, unit_of(text), out) || time_text_parse(text, out);
-}
-
 vv_status svc_series_time(const prom_params *params, const char *name, int64_t *out, vv_error *err)
 {
     vv_slice text = prom_param_get(params, name);
-    if (text.data == NULL || parse_time(text, out))
+    if (text.data == NULL || time_text_parse_any(text, out))
         return VV_OK;
     return fail_text(name, text, "a time, as 2026-01-02T03:04:05Z, 1767323045 or 1767323045000ms",
                      err);
@@ -147,8 +115,8 @@ static vv_status take_number(const prom_params *params, const char *name, double
 }
 
 /* A duration that may be 0, and an offset that may be negative. */
-static vv_status take_duration(const prom_params *params, const char *name, int64_t *out,
-                               vv_error *err)
+vv_status svc_series_duration(const prom_params *params, const char *name, int64_t *out,
+                              vv_error *err)
 {
     vv_slice text = prom_param_get(params, name);
     int64_t ns = 0;
@@ -161,6 +129,15 @@ static vv_status take_duration(const prom_params *params, const char *name, int6
         return fail_text(name, text, "a duration, as 15 (seconds) or 1h30m", err);
     *out = is_negative ? -ns : ns;
     return VV_OK;
+}
+
+vv_status svc_series_aggregate(const prom_params *params, const char *name, vv_aggregate *out,
+                               vv_error *err)
+{
+    unsigned i = *out;
+    vv_status st = svc_series_choice(params, name, aggregates, ARRAY_LEN(aggregates), &i, err);
+    *out = (vv_aggregate)i;
+    return st;
 }
 
 /* The matchers of `match`, a selector as Prometheus has it. */
@@ -232,27 +209,27 @@ static vv_status take_range(svc_series_ask *a, const prom_params *params, vv_err
 static vv_status take_windows(svc_series_ask *a, const prom_params *params, vv_error *err)
 {
     vv_series_query *q = &a->query;
-    unsigned aggregate = 0, across = 0, fill = 0;
-    vv_status st = take_duration(params, "step", &q->step_ns, err);
+    unsigned fill = 0;
+    vv_status st = svc_series_duration(params, "step", &q->step_ns, err);
     if (st == VV_OK)
-        st = take_duration(params, "offset", &q->offset_ns, err);
+        st = svc_series_duration(params, "offset", &q->offset_ns, err);
     if (st == VV_OK)
-        st = svc_series_choice(params, "aggregate", aggregates, ARRAY_LEN(aggregates), &aggregate,
-                               err);
+        st = svc_series_aggregate(params, "aggregate", &q->aggregate, err);
     if (st == VV_OK)
         st = take_number(params, "percentile", &q->percentile, err);
+    if (st == VV_OK && q->aggregate == VV_AGG_PERCENTILE &&
+        prom_param_get(params, "percentile").data == NULL)
+        return vv_fail(err, VV_INVALID, "aggregate=percentile needs percentile=P, 0 to 100");
     if (st == VV_OK)
         st = take_groups(a, params, err);
     if (st == VV_OK)
-        st = svc_series_choice(params, "across", aggregates, ARRAY_LEN(aggregates), &across, err);
+        st = svc_series_aggregate(params, "across", &q->across, err);
     if (st == VV_OK)
         st = svc_series_choice(params, "fill", fills, ARRAY_LEN(fills), &fill, err);
     if (st == VV_OK)
         st = take_number(params, "fill_value", &q->fill_value, err);
     if (st == VV_OK)
-        st = take_duration(params, "max_gap", &q->max_gap_ns, err);
-    q->aggregate = (vv_aggregate)aggregate;
-    q->across = (vv_aggregate)across;
+        st = svc_series_duration(params, "max_gap", &q->max_gap_ns, err);
     q->fill = (vv_fill)fill;
     return st;
 }
@@ -292,10 +269,24 @@ static vv_status take_delete(svc_series_ask *a, const prom_params *params, vv_er
 vv_status svc_series_take_params(svc_series_ask *a, svc_series_kind kind, const prom_params *params,
                                  vv_error *err)
 {
+    static const char *const query[] = {
+        "match",      "start",      "end",    "step",   "aggregate", "points",      "group_by",
+        "across",     "percentile", "fill",   "reduce", "offset",    "all_quality", "grouped",
+        "fill_value", "max_gap",    "format", "tenant", "table",     "match[]",     NULL};
+    static const char *const list[] = {"match", "limit",   "format", "tenant",
+                                       "table", "match[]", NULL};
+    static const char *const deletion[] = {"match",  "start", "end",     "drop",
+                                           "tenant", "table", "match[]", NULL};
     a->kind = kind;
     a->ref.tenant = prom_param_get(params, "tenant");
     a->ref.table = prom_param_get(params, "table");
-    vv_status st = take_matchers(a, params, err);
+    vv_status st = prom_params_check(params,
+                                     kind == SVC_SERIES_QUERY    ? query
+                                     : kind == SVC_SERIES_DELETE ? deletion
+                                                                 : list,
+                                     err);
+    if (st == VV_OK)
+        st = take_matchers(a, params, err);
     if (st == VV_OK && kind == SVC_SERIES_QUERY)
         st = take_query(a, params, err);
     if (st == VV_OK && kind == SVC_SERIES_DELETE)

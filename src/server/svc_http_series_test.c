@@ -178,6 +178,22 @@ static void test_refusals(void **state)
         {"/api/v1/export", 400, "sensor is missing"},
         {"/api/v1/query?sensor=a&start=x", 400, "start"},
         {"/api/v1/query?sensor=nobody", 404, "sensors"},
+        {QUERY "&aggregate=percentile&step=1", 400, "percentile=P"},
+        {QUERY "&stat=1", 400, "stat: there is no such parameter here; did you mean start=...?"},
+        {QUERY "&start=1&end=2&start=3", 400, "start is given twice"},
+        {QUERY "&limit=5", 400, "limit: there is no such parameter"},
+        {"/api/v1/series/list?tabel=plant", 400, "did you mean table"},
+        {"/api/v1/series/latest?table=plant&start=1", 400, "start: there is no such parameter"},
+        {"/api/v1/query?sensor=a&maxpoints=3", 400, "did you mean max_points"},
+        {"/api/v1/query?sensor=a&sensor=b", 400, "sensor is given twice"},
+        {"/api/v1/query?sensor=a&table=plant", 400, "table: there is no such parameter"},
+        {"/api/v1/export?sensor=a&max_points=3", 400, "max_points: there is no such parameter"},
+        {"/api/v1/query?sensor=a&step=1h&points=3", 400, "exclude each other"},
+        {"/api/v1/query?sensor=a&aggregate=max", 400, "aggregate needs windows"},
+        {"/api/v1/query?sensor=a&aggregate=percentile&step=1h", 400,
+         "series/query has percentiles"},
+        {"/api/v1/query?sensor=a&step=0", 400, "above 0"},
+        {"/api/v1/query?sensor=a&points=0", 400, "1 or more"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         expect(&s, rows[i].path, rows[i].status, rows[i].words);
@@ -207,6 +223,16 @@ static void test_sensors(void **state)
     expect(&s, "/api/v1/export?sensor=s1&start=5&end=6&format=csv", 200,
            "timestamp_ms,value,quality\n");
     expect(&s, "/api/v1/query?sensor=s2", 404, "sensor 's2' is not known");
+    /* Windows of good samples: the one at 2 s is bad. */
+    expect(&s, "/api/v1/query?sensor=s1&start=1700000000000&end=1700000010000&step=5&aggregate=max",
+           200,
+           "[{\"timestamp_ms\":1700000000000,\"value\":4.5,\"quality\":1},"
+           "{\"timestamp_ms\":1700000005000,\"value\":9.5,\"quality\":1}]");
+    expect(&s, "/api/v1/query?sensor=s1&start=1700000000000&end=1700000010000&points=2", 200,
+           "[{\"timestamp_ms\":1700000000000,\"value\":2.5,\"quality\":1},"
+           "{\"timestamp_ms\":1700000005000,\"value\":7.5,\"quality\":1}]");
+    expect(&s, "/api/v1/query?sensor=s1&start=1700000000000&end=1700000002000&step=1h&format=arrow",
+           200, "application/vnd.apache.arrow.stream");
     svc_suite_answer a;
     size_t count = 0;
     svc_suite_ask(&s, "GET",
@@ -275,6 +301,9 @@ static void test_sensors_of_other_types(void **state)
     expect(&s, EXPORT "text&format=arrow", 200, "application/vnd.apache.arrow.stream");
     expect(&s, EXPORT "switch&format=jsonl", 200, "\"value\":true");
     expect(&s, "/api/v1/query?sensor=text", 400, "has texts, no numbers: export them");
+    expect(&s, "/api/v1/query?sensor=text&points=3", 400, "has texts, no numbers: export them");
+    expect(&s, "/api/v1/query?start=1700000000000&end=1700000001000&sensor=whole&format=arrow", 200,
+           "application/vnd.apache.arrow.stream"); /* points are numbers of float64 */
 #undef EXPORT
     svc_suite_stop(&s);
 }

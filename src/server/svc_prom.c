@@ -28,7 +28,8 @@
 typedef struct prom_ask prom_ask;
 
 typedef struct prom_path {
-    const char *name; /* behind the prefix */
+    const char *name;         /* behind the prefix */
+    const char *const *takes; /* its parameters, NULL at the end; NULL: none are looked at */
     vv_status (*answer)(prom_ask *a, vv_error *err);
 } prom_path;
 
@@ -91,6 +92,11 @@ static promql_source source_of(prom_table *from)
     return (promql_source){.select = no_samples};
 }
 
+static bool call_is_gone(void *ctx)
+{
+    return !srv_call_is_open(ctx);
+}
+
 /* ---- query, query_range ---- */
 
 static vv_status evaluate(prom_ask *a, const promql_options *opt, vv_error *err)
@@ -103,7 +109,10 @@ static vv_status evaluate(prom_ask *a, const promql_options *opt, vv_error *err)
     vv_status st = promql_parse(text, &expr, err);
     if (st != VV_OK)
         return st;
-    prom_table from = {.table = a->table, .budget = a->n->budget};
+    prom_table from = {.table = a->table,
+                       .budget = a->n->budget,
+                       .cancelled = call_is_gone,
+                       .cancelled_ctx = a->call};
     const promql_source source = source_of(&from);
     st = promql_eval(expr, &source, opt, &a->arena, &result, err);
     uint64_t size = st == VV_OK ? prom_result_size(&result) : 0;
@@ -441,6 +450,8 @@ static vv_status run(prom_ask *a, vv_error *err)
         st = prom_params_add(&a->params, srv_call_query(a->call), &a->arena, err);
     if (st == VV_OK && a->form.data.len > 0)
         st = prom_params_add(&a->params, a->form.data, &a->arena, err);
+    if (st == VV_OK && a->path->takes != NULL)
+        st = prom_params_check(&a->params, a->path->takes, err);
     if (st == VV_OK)
         st = open_table(a, err);
     a->is_admitted = st == VV_OK;
@@ -461,13 +472,22 @@ static void run_ask(void *arg)
 
 static const prom_path *path_of(vv_slice path)
 {
+    /* Those of Prometheus that change no answer here are taken, too: timeout, limit, stats. */
+    static const char *const instant[] = {"query",          "time",   "timeout", "limit", "stats",
+                                          "lookback_delta", "tenant", "table",   NULL};
+    static const char *const range[] = {"query",   "start", "end",   "step",
+                                        "timeout", "limit", "stats", "lookback_delta",
+                                        "tenant",  "table", NULL};
+    static const char *const list[] = {"match[]", "start", "end", "limit", "tenant", "table", NULL};
+    static const char *const about[] = {"metric", "limit", "limit_per_metric",
+                                        "tenant", "table", NULL};
     static const prom_path paths[] = {
-        {"query", answer_query},       {"query_range", answer_query_range},
-        {"series", answer_series},     {"labels", answer_labels},
-        {"metadata", answer_metadata}, {"status/buildinfo", answer_buildinfo},
+        {"query", instant, answer_query},     {"query_range", range, answer_query_range},
+        {"series", list, answer_series},      {"labels", list, answer_labels},
+        {"metadata", about, answer_metadata}, {"status/buildinfo", about, answer_buildinfo},
     };
-    static const prom_path values = {"label/", answer_values};
-    static const prom_path unknown = {"", answer_unknown};
+    static const prom_path values = {"label/", list, answer_values};
+    static const prom_path unknown = {"", NULL, answer_unknown};
     size_t skip = strlen(PREFIX);
     vv_slice name = vv_slice_of(path.data + skip, path.len - skip);
     for (size_t i = 0; i < ARRAY_LEN(paths); i++)

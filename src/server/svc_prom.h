@@ -31,6 +31,10 @@ VV_MUST_CHECK vv_status prom_params_add(prom_params *params, vv_slice text, vv_a
                                         vv_error *err);
 /** The first of a name; NULL data when there is none. */
 vv_slice prom_param_get(const prom_params *params, const char *name);
+/** VV_INVALID when one is none of names, which end with NULL, or comes twice, but for those whose
+ * name ends with []. */
+VV_MUST_CHECK vv_status prom_params_check(const prom_params *params, const char *const names[],
+                                          vv_error *err);
 /** A moment: seconds since 1970 with a fraction, or RFC 3339; to the millisecond, as in Prometheus,
  * whose answers have no more. VV_INVALID names the parameter; without it *out stays. */
 VV_MUST_CHECK vv_status prom_param_time(const prom_params *params, const char *name, int64_t *out,
@@ -62,6 +66,8 @@ uint64_t prom_result_size(const promql_result *result);
 typedef struct prom_table {
     vv_table *table;
     vv_budget *budget; /* counts what is held beside the arena while samples are gathered */
+    bool (*cancelled)(void *ctx); /* as in vv_series_query; NULL: nobody is asked */
+    void *cancelled_ctx;
 } prom_table;
 
 /** Samples of good quality of a table, as numbers; series of strings are not seen. Borrows from. */

@@ -92,6 +92,22 @@ vv_slice prom_param_get(const prom_params *params, const char *name)
     return (vv_slice){0};
 }
 
+vv_status prom_params_check(const prom_params *params, const char *const names[], vv_error *err)
+{
+    for (size_t i = 0; i < params->count; i++) {
+        const vv_slice name = params->items[i].name;
+        vv_status st = svc_check_param(name, names, err);
+        if (st != VV_OK)
+            return st;
+        bool may_repeat = name.len > 2 && memcmp(name.data + name.len - 2, "[]", 2) == 0;
+        for (size_t k = 0; !may_repeat && k < i; k++)
+            if (vv_slice_eq(params->items[k].name, name))
+                return vv_fail(err, VV_INVALID, "%.*s is given twice", (int)name.len,
+                               (const char *)name.data);
+    }
+    return VV_OK;
+}
+
 static int64_t floor_ms(int64_t ns)
 {
     int64_t over = ns % VV_NS_PER_MS;

@@ -150,6 +150,8 @@ static vv_status select_series(void *ctx, const vv_matcher *matchers, size_t mat
     q.end_ns = end_ns == INT64_MAX ? INT64_MAX : end_ns + 1;
     q.samples_max = arena->max / (2 * sizeof(int64_t)) + 1;
     const prom_table *from = ctx;
+    q.cancelled = from->cancelled;
+    q.cancelled_ctx = from->cancelled_ctx;
     gathering g = {.arena = arena, .budget = from->budget};
     vv_series_cursor *cursor = NULL;
     vv_status st = vv_series_query_open(from->table, &q, &cursor, err);

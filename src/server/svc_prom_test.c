@@ -195,6 +195,11 @@ static void test_refusals(void **state)
         {"label/host", 404, "label/NAME/values"},
         {"rules", 404, "not served"},
         {"query?query=hits&table=nowhere", 404, "nowhere"},
+        {"query?query=hits&tiem=5", 400,
+         "tiem: there is no such parameter here; did you mean time"},
+        {"query?query=hits&query=temp", 400, "query is given twice"},
+        {"labels?tabel=x", 400, "did you mean table"},
+        {"query?query=hits&match[]=a", 400, "there is no such parameter here"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char path[512];

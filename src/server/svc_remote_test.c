@@ -139,10 +139,11 @@ static void check_http(svc_suite *s, const srv_method *m, vv_buf *answer)
     char path[160];
     size_t len = strlen(m->path);
     bool is_prefix = m->path[len - 1] == '*';
-    const char *body = strstr(m->path, "/record") != NULL  ? record
-                       : strstr(m->path, "/batch") != NULL ? batch
-                       : strcmp(m->verb, "POST") == 0      ? "{}"
-                                                           : "";
+    const char *body = strstr(m->path, "/record") != NULL   ? record
+                       : strstr(m->path, "/batch") != NULL  ? batch
+                       : strstr(m->path, "/series") != NULL ? "" /* a form */
+                       : strcmp(m->verb, "POST") == 0       ? "{}"
+                                                            : "";
     (void)snprintf(path, sizeof path, "%.*s%s", (int)(len - is_prefix), m->path,
                    is_prefix && query[0] == '\0' ? "t/x/k" : query);
     ask(s, m->verb, path, body, answer);

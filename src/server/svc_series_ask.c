@@ -172,6 +172,11 @@ static vv_status walk(svc_series_ask *a, vv_error *err)
     return st;
 }
 
+static bool call_is_gone(void *ctx)
+{
+    return !srv_call_is_open(ctx);
+}
+
 static vv_status ask(svc_series_ask *a, vv_error *err)
 {
     vv_status st = a->form->read(a, err);
@@ -186,6 +191,8 @@ static vv_status ask(svc_series_ask *a, vv_error *err)
         a->form->head(a, &a->out);
     a->query.matchers = a->matchers;
     a->query.matcher_count = a->matcher_count;
+    a->query.cancelled = call_is_gone;
+    a->query.cancelled_ctx = a->call;
     if (a->kind == SVC_SERIES_QUERY)
         return vv_series_query_open(a->table, &a->query, &a->cursor, err);
     return walk(a, err);

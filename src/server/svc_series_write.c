@@ -168,9 +168,10 @@ static void give_room(node *n, svc_series_room *room)
 
 feed_line *svc_series_write_lines(svc_series_write *w)
 {
-    if (w->room->lines == NULL)
-        w->room->lines = feed_line_create();
-    return w->room->lines;
+    feed_line **at = w->room != NULL ? &w->room->lines : &w->lines;
+    if (*at == NULL)
+        *at = feed_line_create();
+    return *at;
 }
 
 /* ---- a write ---- */
@@ -206,6 +207,7 @@ void svc_series_write_destroy(svc_series_write *w)
     vv_buf_fini(&w->text);
     vv_buf_fini(&w->plain);
     vv_free(w->columns);
+    feed_line_destroy(w->lines);
     srv_call_unref(w->call);
     vv_free(w);
     vv_mutex_lock(&s->lock);
@@ -268,15 +270,68 @@ static void on_appended(void *ctx, vv_status st, const vv_append_result *r, cons
     settle(w, st);
 }
 
+/* ---- a table that is not there yet ----
+ *
+ * It is made when there is something to put into it: a body of nothing but faults makes none. */
+
+typedef struct trial {
+    feed_sink sink;
+    uint64_t samples;
+} trial;
+
+static vv_status trial_series(feed_sink *sink, const feed_label *labels, size_t count,
+                              feed_type type, vv_error *err)
+{
+    (void)sink, (void)labels, (void)count, (void)type, (void)err;
+    return VV_OK;
+}
+
+static vv_status trial_samples(feed_sink *sink, const int64_t *time_ns, feed_values values,
+                               const uint32_t *quality, size_t count, vv_error *err)
+{
+    (void)time_ns, (void)values, (void)quality, (void)err;
+    VV_CONTAINER_OF(sink, trial, sink)->samples += count;
+    return VV_OK;
+}
+
+/* Whether the body has samples. Where it has none, w->read says what was wrong with it; otherwise
+ * the write is as if it had not been read. */
+static vv_status look_for_samples(svc_series_write *w, bool *any, vv_error *err)
+{
+    static const feed_sink_ops ops = {trial_series, trial_samples};
+    trial t = {.sink = {&ops}};
+    vv_status st = w->ops->decode(w, &t.sink, err);
+    *any = t.samples > 0;
+    if (st != VV_OK)
+        return st;
+    *err = (vv_error){.status = VV_OK}; /* that there is no table is no fault */
+    if (!*any)
+        return VV_OK;
+    w->read = (feed_result){0};
+    vv_buf_fini(&w->plain);
+    vv_buf_init(&w->plain, PLAIN_MAX);
+    vv_budget_release(w->n->budget, VV_BUDGET_NETWORK, w->charge);
+    w->charge = 0;
+    return VV_OK;
+}
+
 static vv_status open_room(svc_series_write *w, vv_error *err)
 {
+    bool any = true;
     vv_table *table = NULL;
     gate_identity who = svc_identity(w->call);
     gate_op op = {.kind = GATE_WRITE, .tenant = w->tenant, .table = w->table, .to_last = true};
     gate_grant grant;
     vv_status st = gate_authorize(w->n->gate, &who, &op, 1, &grant, err);
     if (st == VV_OK)
-        st = gate_open_table(&grant, 0, VV_TABLE_SERIES, &table, err);
+        st = gate_find_table(&grant, 0, VV_TABLE_SERIES, &table, err);
+    if (st == VV_NOT_FOUND && gate_may_create(&grant, 0)) {
+        st = look_for_samples(w, &any, err);
+        if (st == VV_OK && any)
+            st = gate_open_table(&grant, 0, VV_TABLE_SERIES, &table, err);
+    }
+    if (!any)
+        return st;
     return st == VV_OK ? take_room(w->n, table, &w->room, err) : st;
 }
 
@@ -299,9 +354,9 @@ void svc_series_write_run(svc_series_write *w)
                        : vv_fail(err, VV_CLOSED, "the client is gone"); /* nothing is written */
     if (st == VV_OK)
         st = open_room(w, err);
-    if (st == VV_OK)
+    if (st == VV_OK && w->room != NULL)
         st = read_samples(w, err);
-    if (st == VV_OK && vv_samples_count(w->room->samples) > 0) {
+    if (st == VV_OK && w->room != NULL && vv_samples_count(w->room->samples) > 0) {
         st = vv_series_append_async(w->room->samples, w->durability, on_appended, w, err);
         if (st == VV_OK)
             return;

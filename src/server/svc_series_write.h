@@ -26,7 +26,8 @@ typedef struct svc_series_write_ops {
     /* Read where the samples go: set w->tenant, w->table and w->durability, and what decode
      * needs. Pool thread. */
     vv_status (*open)(svc_series_write *w, vv_error *err);
-    /* Read the samples into sink; w->read tells what it made of them. Pool thread. */
+    /* Read the samples into sink; w->read tells what it made of them. Pool thread. Called twice
+     * where the table is not there yet. */
     vv_status (*decode)(svc_series_write *w, feed_sink *sink, vv_error *err);
     /* Answer by w->status, w->err, w->read and w->total. Any thread, once, the last callback. */
     void (*settled)(svc_series_write *w);
@@ -45,7 +46,8 @@ struct svc_series_write {
     feed_columns *columns; /* of gRPC */
     vv_buf plain;          /* of remote write: the message, without snappy */
     uint64_t charge;       /* bytes in the budget besides msg */
-    svc_series_room *room;
+    svc_series_room *room; /* NULL: there is no table, and nothing to make it for */
+    feed_line *lines;      /* of a write without a room */
     feed_writer writer;
     /* what came of it */
     vv_status status;
@@ -70,7 +72,8 @@ void svc_series_write_begin(svc_series_write *w);
 void svc_series_write_run(svc_series_write *w);
 /** How many bytes more the write takes: VV_BUSY when storage.memory_limit is used up. */
 VV_MUST_CHECK vv_status svc_series_write_charge(svc_series_write *w, uint64_t bytes, vv_error *err);
-/** The decoder of line protocol that comes with the room of w's table. NULL: no memory. */
+/** The decoder of line protocol, which comes with the room of w's table where it has one. NULL: no
+ * memory. */
 feed_line *svc_series_write_lines(svc_series_write *w);
 
 /** Samples that were refused, by the decoder and by the table, and the sentence of the first. */

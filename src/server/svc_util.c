@@ -107,7 +107,7 @@ vv_slice svc_query_value(vv_slice query, const char *name)
     return vv_slice_of(NULL, 0);
 }
 
-vv_status svc_check_param(vv_slice name, const char *const names[], vv_error *err)
+const char *svc_nearest(vv_slice name, const char *const names[], unsigned *distance)
 {
     const char *near = names[0];
     unsigned best = VV_NEAREST_MAX;
@@ -116,7 +116,16 @@ vv_status svc_check_param(vv_slice name, const char *const names[], vv_error *er
         near = d < best ? names[i] : near;
         best = d < best ? d : best;
     }
-    if (best == 0)
+    if (distance != NULL)
+        *distance = best;
+    return near;
+}
+
+vv_status svc_check_param(vv_slice name, const char *const names[], vv_error *err)
+{
+    unsigned distance = 0;
+    const char *near = svc_nearest(name, names, &distance);
+    if (distance == 0)
         return VV_OK;
     return vv_fail(err, VV_INVALID, "%.*s: there is no such parameter here; did you mean %s=...?",
                    (int)vv_min_u64(name.len, 40), (const char *)name.data, near);

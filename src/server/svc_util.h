@@ -25,6 +25,8 @@ bool svc_percent_decode(vv_slice text, vv_buf *out);
  * first when it is there twice. */
 vv_slice svc_query_value(vv_slice query, const char *name);
 
+/** The nearest of names, which end with NULL; *distance (may be NULL) from it. */
+const char *svc_nearest(vv_slice name, const char *const names[], unsigned *distance);
 /** VV_INVALID, with the nearest one, when a parameter is none of names, which end with NULL. */
 VV_MUST_CHECK vv_status svc_check_param(vv_slice name, const char *const names[], vv_error *err);
 /** VV_INVALID when a parameter of a query string is none of names or comes twice, or, unless
