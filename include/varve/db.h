@@ -270,6 +270,44 @@ VV_API VV_MUST_CHECK vv_status vv_table_open(vv_db *db, const char *tenant, cons
                                              vv_table **out, vv_error *err);
 VV_API void vv_table_close(vv_table *table); /* accepts NULL */
 
+/* What vv_table_alter is to change; together with |. The first bits are of what can be changed, those
+ * from 32 on of what is fixed when a table is made, and is refused by name. */
+typedef uint64_t vv_table_change;
+#define VV_CHANGE_VERSION_RETENTION (UINT64_C(1) << 0)  /* kv, record: version_retention_ns */
+#define VV_CHANGE_RETENTION (UINT64_C(1) << 1)          /* series, stream: retention_ns */
+#define VV_CHANGE_KEEP_RULES (UINT64_C(1) << 2)         /* series: all of keep_rules */
+#define VV_CHANGE_ROLLUP_MINUTES (UINT64_C(1) << 3)     /* series: rollup_retention_ns[0] */
+#define VV_CHANGE_ROLLUP_HOURS (UINT64_C(1) << 4)       /* series: rollup_retention_ns[1] */
+#define VV_CHANGE_FUTURE (UINT64_C(1) << 5)             /* series: future_ns */
+#define VV_CHANGE_RETENTION_BYTES (UINT64_C(1) << 6)    /* stream, like those that follow */
+#define VV_CHANGE_MESSAGE_SIZE (UINT64_C(1) << 7)       /* message_size_max */
+#define VV_CHANGE_PRODUCER_RETENTION (UINT64_C(1) << 8) /* producer_retention_ns */
+#define VV_CHANGE_PRODUCERS (UINT64_C(1) << 9)          /* producers_max */
+#define VV_CHANGE_ARCHIVE (UINT64_C(1) << 10)           /* archive, as a whole */
+#define VV_CHANGE_KIND (UINT64_C(1) << 32)
+#define VV_CHANGE_ENGINE (UINT64_C(1) << 33)
+#define VV_CHANGE_PARTITIONS (UINT64_C(1) << 34)
+#define VV_CHANGE_COMPRESSION (UINT64_C(1) << 35)
+#define VV_CHANGE_VALUE_THRESHOLD (UINT64_C(1) << 36)
+#define VV_CHANGE_OUT_OF_ORDER (UINT64_C(1) << 37)
+#define VV_CHANGE_NO_ROLLUPS (UINT64_C(1) << 38)
+
+/**
+ * Change what a table keeps. Of `to` the fields that `changes` names count, and mean what they mean
+ * in vv_table_create, 0 its default included. One entry: durable on return, after a crash all of it
+ * or nothing. Open handles see it at once.
+ *
+ * What is to be kept for less long is not read any more at once; its space comes back with
+ * compaction. What is to be kept for longer is what is there yet: samples that were written before
+ * go no later than was said then, and old versions are read from now, less what was kept so far, on.
+ *
+ * @return VV_NOT_FOUND; VV_INVALID naming a field that is fixed, or that tables of the kind do not
+ *         have, and for values that vv_table_create refuses.
+ */
+VV_API VV_MUST_CHECK vv_status vv_table_alter(vv_db *db, const char *tenant, const char *name,
+                                              const vv_table_options *to, vv_table_change changes,
+                                              vv_error *err);
+
 /** Drop a table and its data; open handles answer VV_NOT_FOUND from then on. */
 VV_API VV_MUST_CHECK vv_status vv_table_drop(vv_db *db, const char *tenant, const char *name,
                                              vv_error *err);

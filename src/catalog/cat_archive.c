@@ -107,6 +107,7 @@ vv_status cat_archive_read(vv_slice bytes, cat_archive **out, vv_error *err)
     const uint8_t *end = a->bytes + bytes.len;
     memcpy(a->bytes, bytes.data, bytes.len);
     a->bytes[bytes.len] = '\0';
+    a->older = NULL;
     a->len = bytes.len;
     if (cat_archive_get(a->bytes, end, &a->rule, &key) != end) {
         vv_free(a);
@@ -126,7 +127,23 @@ vv_status cat_archive_make(const vv_archive_rule *rule, cat_archive **out, vv_er
     return cat_archive_read(vv_slice_of(bytes, put(bytes, rule)), out, err);
 }
 
+void cat_archive_set(cat_table *table, cat_archive *archive)
+{
+    cat_archive *before = table->archive;
+    if (before != NULL) {
+        before->older = table->archive_retired;
+        table->archive_retired = before;
+    }
+    table->archive = archive;
+    table->archive_bytes =
+        archive == NULL ? vv_slice_of(NULL, 0) : vv_slice_of(archive->bytes, archive->len);
+}
+
 size_t cat_archive_size(const cat_table *table)
 {
-    return table->archive == NULL ? 0 : sizeof *table->archive + table->archive->len + 1;
+    const cat_archive *a = table->archive;
+    size_t size = a == NULL ? 0 : sizeof *a + a->len + 1;
+    for (a = table->archive_retired; a != NULL; a = a->older)
+        size += sizeof *a + a->len + 1;
+    return size;
 }

@@ -34,9 +34,25 @@ VV_MUST_CHECK vv_status cat_keep_make(const vv_keep_rule *rules, size_t count, c
                                       vv_error *err);
 /* Likewise what keep_bytes of a decoded record holds. */
 VV_MUST_CHECK vv_status cat_keep_read(vv_slice bytes, cat_keep **out, vv_error *err);
+/* Give a table its rules: takes keep. Those it had are retired. */
+void cat_keep_set(cat_table *table, cat_keep *keep);
 /* Are these the bytes of rules? */
 bool cat_keep_is_well_formed(vv_slice bytes);
-size_t cat_keep_size(const cat_table *table); /* of table->keep in memory */
+/* Of table->keep in memory, and of what it was before. */
+size_t cat_keep_size(const cat_table *table);
+
+/* ---- cat_table.c, for cat_alter.c --------------------------------------------------------------
+ */
+
+/* VV_INVALID for options that cannot be. */
+VV_MUST_CHECK vv_status cat_check_options(const catalog *cat, const vv_table_options *opt,
+                                          vv_error *err);
+/* What the options say that can be changed later, defaults filled in; not the rules. */
+void cat_take_options(cat_table *table, const vv_table_options *opt);
+/* What stands in its record, in a state. */
+cat_table cat_copy(const cat_table *table, cat_state state);
+/* Log the record of a READY table as it is to be. */
+VV_MUST_CHECK vv_status cat_log_record(catalog *cat, const cat_table *table, vv_error *err);
 
 /* ---- cat_archive.c: how a stream table is archived ------------------------------------------- */
 
@@ -50,7 +66,10 @@ VV_MUST_CHECK vv_status cat_archive_read(vv_slice bytes, cat_archive **out, vv_e
 /* Behind the rule that begins at p; NULL: it is malformed. */
 const uint8_t *cat_archive_get(const uint8_t *p, const uint8_t *end, vv_archive_rule *out,
                                vv_slice *key);
-size_t cat_archive_size(const cat_table *table); /* of table->archive in memory */
+/* Give a table its rule: takes archive. The one it had is retired. */
+void cat_archive_set(cat_table *table, cat_archive *archive);
+/* Of table->archive in memory, and of what it was before. */
+size_t cat_archive_size(const cat_table *table);
 
 /* ---- cat_map.c: what is in memory ----------------------------------------------------------- */
 

@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/re.h"
+#include "base/span.h"
 #include "base/util.h"
 #include "base/varint.h"
 #include "catalog/cat_int.h"
@@ -40,11 +41,16 @@ static vv_status check_rule(const vv_keep_rule *rule, int64_t late_ns, vv_error 
     if (rule->retention_ns < 0)
         return vv_fail(err, VV_INVALID, "retention_ns is %lld: 0 or more is allowed",
                        (long long)rule->retention_ns);
-    if (rule->retention_ns != 0 && rule->retention_ns <= late_ns)
+    if (rule->retention_ns != 0 && rule->retention_ns <= late_ns) {
+        char span[VV_SPAN_TEXT];
+        char late[VV_SPAN_TEXT];
+        vv_span_text(rule->retention_ns, span);
+        vv_span_text(late_ns, late);
         return vv_fail(err, VV_INVALID,
-                       "retention_ns is %lld: it has to be more than out_of_order_ns, which is "
-                       "%lld",
-                       (long long)rule->retention_ns, (long long)late_ns);
+                       "it keeps them for %s: that has to be more than samples may be late "
+                       "(out_of_order_ns), which is %s",
+                       span, late);
+    }
     return check_regex(m, err);
 }
 
@@ -154,6 +160,7 @@ vv_status cat_keep_read(vv_slice bytes, cat_keep **out, vv_error *err)
     cat_keep *keep = vv_alloc(sizeof *keep + bytes.len);
     if (keep == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for the rules of a table");
+    keep->older = NULL;
     keep->len = bytes.len;
     memcpy(keep->bytes, bytes.data, bytes.len);
     keep->count = parse(vv_slice_of(keep->bytes, keep->len), keep->rule);
@@ -185,16 +192,32 @@ vv_status cat_keep_make(const vv_keep_rule *rules, size_t count, cat_keep **out,
 
 /* ---- in memory ---- */
 
+void cat_keep_set(cat_table *table, cat_keep *keep)
+{
+    cat_keep *before = table->keep;
+    if (before != NULL) {
+        before->older = table->keep_retired;
+        table->keep_retired = before;
+    }
+    table->keep = keep;
+    table->keep_bytes = keep == NULL ? vv_slice_of(NULL, 0) : vv_slice_of(keep->bytes, keep->len);
+}
+
 size_t cat_keep_size(const cat_table *table)
 {
-    return table->keep == NULL ? 0 : sizeof *table->keep + table->keep->len;
+    const cat_keep *keep = table->keep;
+    size_t size = keep == NULL ? 0 : sizeof *keep + keep->len;
+    for (keep = table->keep_retired; keep != NULL; keep = keep->older)
+        size += sizeof *keep + keep->len;
+    return size;
 }
 
 int64_t cat_keep_longest(const cat_table *table)
 {
+    const cat_keep *keep = table->keep;
     int64_t longest = table->retention_ns;
-    for (uint32_t i = 0; table->keep != NULL && i < table->keep->count; i++) {
-        int64_t ns = table->keep->rule[i].retention_ns;
+    for (uint32_t i = 0; keep != NULL && i < keep->count; i++) {
+        int64_t ns = keep->rule[i].retention_ns;
         if (ns == 0 || longest == 0)
             return 0;
         longest = ns > longest ? ns : longest;
@@ -204,9 +227,10 @@ int64_t cat_keep_longest(const cat_table *table)
 
 int64_t cat_keep_shortest(const cat_table *table)
 {
+    const cat_keep *keep = table->keep;
     int64_t shortest = table->retention_ns;
-    for (uint32_t i = 0; table->keep != NULL && i < table->keep->count; i++) {
-        int64_t ns = table->keep->rule[i].retention_ns;
+    for (uint32_t i = 0; keep != NULL && i < keep->count; i++) {
+        int64_t ns = keep->rule[i].retention_ns;
         if (ns != 0 && (shortest == 0 || ns < shortest))
             shortest = ns;
     }

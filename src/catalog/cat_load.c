@@ -64,15 +64,14 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
     }
     vv_status st = cat_record_decode(value, table, err);
     table->shard_count = cat->opt.shard_count;
+    cat_keep *keep = NULL;
     if (st == VV_OK)
-        st = cat_keep_read(table->keep_bytes, &table->keep, err);
-    table->keep_bytes = table->keep == NULL ? vv_slice_of(NULL, 0)
-                                            : vv_slice_of(table->keep->bytes, table->keep->len);
+        st = cat_keep_read(table->keep_bytes, &keep, err);
+    cat_keep_set(table, keep);
+    cat_archive *archive = NULL;
     if (st == VV_OK)
-        st = cat_archive_read(table->archive_bytes, &table->archive, err);
-    table->archive_bytes = table->archive == NULL
-                               ? vv_slice_of(NULL, 0)
-                               : vv_slice_of(table->archive->bytes, table->archive->len);
+        st = cat_archive_read(table->archive_bytes, &archive, err);
+    cat_archive_set(table, archive);
     if (st == VV_OK && table->shard >= cat->opt.shard_count)
         st = vv_fail(err, VV_CORRUPT, "table '%s' lies on shard %u of %u", table->name,
                      table->shard, cat->opt.shard_count);
@@ -198,6 +197,15 @@ int64_t cat_retention(catalog *cat, uint32_t table_id)
     vv_mutex_lock(&cat->map_lock);
     const cat_table *t = cat_map_find_id(&cat->map, table_id);
     int64_t ns = t == NULL ? 0 : t->version_retention_ns;
+    vv_mutex_unlock(&cat->map_lock);
+    return ns;
+}
+
+int64_t cat_kept_from(catalog *cat, uint32_t table_id)
+{
+    vv_mutex_lock(&cat->map_lock);
+    const cat_table *t = cat_map_find_id(&cat->map, table_id);
+    int64_t ns = t == NULL ? 0 : t->kept_from_ns;
     vv_mutex_unlock(&cat->map_lock);
     return ns;
 }

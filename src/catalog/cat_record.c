@@ -40,9 +40,10 @@ enum {
     OPTION_MESSAGE_MAX = 11,
     OPTION_PRODUCER_RETENTION = 12,
     OPTION_PRODUCERS_MAX = 13,
+    OPTION_KEPT_FROM = 14,
 };
 
-#define OPTIONS_MAX 13u
+#define OPTIONS_MAX 14u
 #define OPTION_LEN_MAX 11u
 
 static_assert(4 + 3 * 5 + 16 + 3 + CAT_ENGINE_NAME_MAX + 2 * VV_NAME_MAX + 1 +
@@ -99,7 +100,11 @@ static unsigned options_of(const cat_table *table, option out[OPTIONS_MAX])
         if (table->rollup_retention_ns[tier] != 0)
             out[n++] = (option){(uint8_t)(OPTION_ROLLUP_MINUTES + tier),
                                 (uint64_t)table->rollup_retention_ns[tier]};
-    return table->kind == VV_TABLE_STREAM ? add_stream_options(table, out, n) : n;
+    if (table->kind == VV_TABLE_STREAM)
+        n = add_stream_options(table, out, n);
+    if (table->kept_from_ns != 0)
+        out[n++] = (option){OPTION_KEPT_FROM, (uint64_t)table->kept_from_ns};
+    return n;
 }
 
 static size_t put_options(uint8_t *p, const option *options, unsigned count)
@@ -169,9 +174,8 @@ static const uint8_t *get_text(const uint8_t *p, const uint8_t *end, char *out, 
     return p + len;
 }
 
-static bool take_span(const cat_table *t, uint64_t value, int64_t *out)
+static bool is_span(const cat_table *t, uint64_t value)
 {
-    *out = (int64_t)value;
     return t->kind == VV_TABLE_SERIES && value != 0 && value <= INT64_MAX;
 }
 
@@ -212,20 +216,26 @@ static bool take_option(cat_table *t, uint8_t tag, uint64_t value)
         return (t->kind == VV_TABLE_SERIES || t->kind == VV_TABLE_STREAM) && value != 0 &&
                value <= INT64_MAX;
     case OPTION_OUT_OF_ORDER:
-        return take_span(t, value, &t->out_of_order_ns);
+        t->out_of_order_ns = (int64_t)value;
+        return is_span(t, value);
     case OPTION_FUTURE:
-        return take_span(t, value, &t->future_ns);
+        t->future_ns = (int64_t)value;
+        return is_span(t, value);
     case OPTION_NO_ROLLUPS:
         t->no_rollups = true;
         return t->kind == VV_TABLE_SERIES && value == 1;
     case OPTION_ROLLUP_MINUTES:
     case OPTION_ROLLUP_HOURS:
-        return take_span(t, value, &t->rollup_retention_ns[tag - OPTION_ROLLUP_MINUTES]);
+        t->rollup_retention_ns[tag - OPTION_ROLLUP_MINUTES] = (int64_t)value;
+        return is_span(t, value);
     case OPTION_RETENTION_BYTES:
     case OPTION_MESSAGE_MAX:
     case OPTION_PRODUCER_RETENTION:
     case OPTION_PRODUCERS_MAX:
         return take_stream_option(t, tag, value);
+    case OPTION_KEPT_FROM:
+        t->kept_from_ns = (int64_t)value;
+        return t->kind != VV_TABLE_STREAM && value != 0 && value <= INT64_MAX;
     default:
         return false;
     }

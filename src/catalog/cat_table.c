@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/options.h"
 #include "base/point.h"
+#include "base/span.h"
 #include "base/util.h"
 #include "catalog/cat_int.h"
 
@@ -60,6 +61,16 @@ void cat_table_unref(cat_table *table)
     cat_extra *extra = atomic_load_explicit(&table->extra, memory_order_acquire);
     if (extra != NULL)
         extra->destroy(extra);
+    while (table->keep_retired != NULL) {
+        cat_keep *older = table->keep_retired;
+        table->keep_retired = older->older;
+        vv_free(older);
+    }
+    while (table->archive_retired != NULL) {
+        cat_archive *older = table->archive_retired;
+        table->archive_retired = older->older;
+        vv_free(older);
+    }
     vv_free(table->keep);
     vv_free(table->archive);
     vv_free(table);
@@ -100,11 +111,8 @@ static vv_status step_commit(step *s, uint32_t shard, cat_table *dropped, vv_err
     return st;
 }
 
-/* The table's record in the catalog, in a given state; the id after it is taken with it. */
-static void add_record(step *s, const cat_table *table, cat_state state, uint32_t next_id)
+cat_table cat_copy(const cat_table *table, cat_state state)
 {
-    uint8_t key[CAT_KEY_MAX];
-    uint8_t value[CAT_RECORD_MAX];
     cat_table as = {
         .state = state,
         .kind = table->kind,
@@ -112,6 +120,7 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
         .index_id = table->index_id,
         .shard = table->shard,
         .partition_count = table->partition_count,
+        .kept_from_ns = table->kept_from_ns,
         .version_retention_ns = table->version_retention_ns,
         .created_ns = table->created_ns,
         .compression = table->compression,
@@ -130,6 +139,15 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
     memcpy(as.engine, table->engine, sizeof as.engine);
     memcpy(as.tenant, table->tenant, sizeof as.tenant);
     memcpy(as.name, table->name, sizeof as.name);
+    return as;
+}
+
+/* The table's record in the catalog, in a given state; the id after it is taken with it. */
+static void add_record(step *s, const cat_table *table, cat_state state, uint32_t next_id)
+{
+    uint8_t key[CAT_KEY_MAX];
+    uint8_t value[CAT_RECORD_MAX];
+    const cat_table as = cat_copy(table, state);
     size_t key_len = cat_record_key(table->tenant, table->name, key);
     size_t value_len = cat_record_encode(&as, value);
     step_add(s, ENGINE_PUT, CAT_TABLE_CATALOG, vv_slice_of(key, key_len),
@@ -139,6 +157,14 @@ static void add_record(step *s, const cat_table *table, cat_state state, uint32_
         vv_put_le32(id, next_id);
         step_add(s, ENGINE_PUT, CAT_TABLE_CATALOG, vv_slice_str("N"), vv_slice_of(id, 4));
     }
+}
+
+vv_status cat_log_record(catalog *cat, const cat_table *table, vv_error *err)
+{
+    step s;
+    step_begin(&s, cat);
+    add_record(&s, table, CAT_READY, 0);
+    return step_commit(&s, 0, NULL, err);
 }
 
 static void add_record_removal(step *s, const cat_table *table)
@@ -281,8 +307,8 @@ static vv_status check_series(const vv_table_options *opt, vv_error *err)
     int64_t late = opt->out_of_order_ns != 0 ? opt->out_of_order_ns : CAT_OUT_OF_ORDER_DEFAULT_NS;
     if (opt->retention_ns != 0 && opt->out_of_order_ns > opt->retention_ns)
         return vv_fail(err, VV_INVALID,
-                       "out_of_order_ns is more than retention_ns: samples are refused before they "
-                       "are late");
+                       "out_of_order_ns (late) is more than retention_ns (keep): samples are "
+                       "refused before they are late");
     for (size_t i = 0; i < ARRAY_LEN(tiers); i++) {
         int64_t keep = opt->rollup_retention_ns[i];
         if (keep != 0 && opt->no_rollups)
@@ -290,11 +316,14 @@ static vv_status check_series(const vv_table_options *opt, vv_error *err)
                            "rollups of %s cannot be kept for long in a table with no_rollups: "
                            "leave one of the two out",
                            tiers[i]);
-        if (keep != 0 && keep <= late)
+        if (keep != 0 && keep <= late) {
+            char span[VV_SPAN_TEXT];
+            vv_span_text(late, span);
             return vv_fail(err, VV_INVALID,
                            "rollups of %s would be gone before they are made: keep them for longer "
-                           "than out_of_order_ns, which is %lld",
-                           tiers[i], (long long)late);
+                           "than samples may be late (out_of_order_ns), which is %s",
+                           tiers[i], span);
+        }
     }
     return cat_keep_check(opt, late, err);
 }
@@ -316,7 +345,7 @@ static vv_status check_stream_options(const vv_table_options *opt, vv_error *err
     return cat_archive_check(opt, err);
 }
 
-static vv_status check_options(const catalog *cat, const vv_table_options *opt, vv_error *err)
+vv_status cat_check_options(const catalog *cat, const vv_table_options *opt, vv_error *err)
 {
     if (opt->kind < VV_TABLE_KV || opt->kind > VV_TABLE_STREAM)
         return vv_fail(err, VV_INVALID, "table kind %d is not known", (int)opt->kind);
@@ -354,6 +383,27 @@ static uint32_t place(const catalog *cat, const char *tenant)
     return (uint32_t)(vv_hash64(tenant, strlen(tenant)) % cat->opt.shard_count);
 }
 
+void cat_take_options(cat_table *t, const vv_table_options *opt)
+{
+    const int64_t versions = opt->kind == VV_TABLE_RECORD ? RECORD_RETENTION_DEFAULT_NS : 0;
+    t->version_retention_ns = opt->version_retention_ns < 0 ? versions : opt->version_retention_ns;
+    if (opt->kind == VV_TABLE_SERIES) {
+        t->retention_ns = opt->retention_ns;
+        t->future_ns = opt->future_ns != 0 ? opt->future_ns : CAT_FUTURE_DEFAULT_NS;
+        for (unsigned tier = 0; tier < 2; tier++)
+            t->rollup_retention_ns[tier] = opt->rollup_retention_ns[tier];
+    }
+    if (opt->kind == VV_TABLE_STREAM) {
+        t->retention_ns = opt->retention_ns;
+        t->retention_bytes = opt->retention_bytes;
+        t->message_size_max =
+            opt->message_size_max != 0 ? opt->message_size_max : CAT_MESSAGE_DEFAULT;
+        t->producer_retention_ns =
+            opt->producer_retention_ns != 0 ? opt->producer_retention_ns : CAT_PRODUCER_DEFAULT_NS;
+        t->producers_max = opt->producers_max != 0 ? opt->producers_max : CAT_PRODUCERS_DEFAULT;
+    }
+}
+
 static cat_table *new_table(const catalog *cat, const char *tenant, const char *name,
                             const vv_table_options *opt, uint32_t slot)
 {
@@ -368,29 +418,15 @@ static cat_table *new_table(const catalog *cat, const char *tenant, const char *
     t->shard = place(cat, tenant);
     t->shard_count = cat->opt.shard_count;
     t->partition_count = opt->partitions > 1 ? opt->partitions : 1;
-    t->version_retention_ns = opt->version_retention_ns;
-    if (t->version_retention_ns < 0)
-        t->version_retention_ns = opt->kind == VV_TABLE_RECORD ? RECORD_RETENTION_DEFAULT_NS : 0;
     t->created_ns = vv_clock_wall(cat->opt.clock);
     t->compression = opt->compression;
     t->value_threshold = opt->value_threshold;
     if (opt->kind == VV_TABLE_SERIES) {
-        t->retention_ns = opt->retention_ns;
         t->out_of_order_ns =
             opt->out_of_order_ns != 0 ? opt->out_of_order_ns : CAT_OUT_OF_ORDER_DEFAULT_NS;
-        t->future_ns = opt->future_ns != 0 ? opt->future_ns : CAT_FUTURE_DEFAULT_NS;
         t->no_rollups = opt->no_rollups;
-        memcpy(t->rollup_retention_ns, opt->rollup_retention_ns, sizeof t->rollup_retention_ns);
     }
-    if (opt->kind == VV_TABLE_STREAM) {
-        t->retention_ns = opt->retention_ns;
-        t->retention_bytes = opt->retention_bytes;
-        t->message_size_max =
-            opt->message_size_max != 0 ? opt->message_size_max : CAT_MESSAGE_DEFAULT;
-        t->producer_retention_ns =
-            opt->producer_retention_ns != 0 ? opt->producer_retention_ns : CAT_PRODUCER_DEFAULT_NS;
-        t->producers_max = opt->producers_max != 0 ? opt->producers_max : CAT_PRODUCERS_DEFAULT;
-    }
+    cat_take_options(t, opt);
     (void)snprintf(t->engine, sizeof t->engine, "%s", cat->opt.engine[slot]);
     (void)snprintf(t->tenant, sizeof t->tenant, "%s", tenant);
     (void)snprintf(t->name, sizeof t->name, "%s", name);
@@ -441,14 +477,16 @@ static vv_status create_new(catalog *cat, const char *tenant, const char *name,
         return vv_fail(err, VV_BUSY, "memory_limit is reached: no room for another table");
     cat_table *table = new_table(cat, tenant, name, opt, slot);
     vv_status st = table == NULL ? vv_fail(err, VV_NO_MEMORY, "no memory") : VV_OK;
+    cat_keep *keep = NULL;
     if (st == VV_OK)
-        st = cat_keep_make(opt->keep_rules, opt->keep_rule_count, &table->keep, err);
-    if (st == VV_OK && table->keep != NULL)
-        table->keep_bytes = vv_slice_of(table->keep->bytes, table->keep->len);
+        st = cat_keep_make(opt->keep_rules, opt->keep_rule_count, &keep, err);
     if (st == VV_OK)
-        st = cat_archive_make(opt->archive, &table->archive, err);
-    if (st == VV_OK && table->archive != NULL)
-        table->archive_bytes = vv_slice_of(table->archive->bytes, table->archive->len);
+        cat_keep_set(table, keep);
+    cat_archive *archive = NULL;
+    if (st == VV_OK)
+        st = cat_archive_make(opt->archive, &archive, err);
+    if (st == VV_OK)
+        cat_archive_set(table, archive);
     vv_mutex_lock(&cat->map_lock);
     if (st == VV_OK)
         st = cat_map_reserve(&cat->map, err);
@@ -521,7 +559,7 @@ vv_status cat_table_create(catalog *cat, const char *tenant, const char *name,
         st = vv_options_take(&full, sizeof full, opt, offsetof(vv_table_options, value_threshold),
                              "vv_table_options", err);
     if (st == VV_OK)
-        st = check_options(cat, &full, err);
+        st = cat_check_options(cat, &full, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "create table");
     cat_table *table = NULL;

@@ -14,7 +14,9 @@
  * A table lies on the shard of its tenant. One with partitions lies on several, a key's shard told
  * by its hash: cat_table_shard. Its id is the same on all of them.
  *
- * Threads: any. One create or drop at a time; look-ups wait for none of it.
+ * An alter is one entry on shard 0: what the table keeps from then on. Memory follows it.
+ *
+ * Threads: any. One create, drop or alter at a time; look-ups wait for none of it.
  */
 #ifndef VARVE_CATALOG_CATALOG_H
 #define VARVE_CATALOG_CATALOG_H
@@ -71,6 +73,7 @@ typedef struct cat_extra {
 
 /* Which series of a table are kept for how long: cat_keep.c. One block. */
 typedef struct cat_keep {
+    struct cat_keep *older; /* rules that the table had before: some may be read yet */
     uint32_t count;
     vv_keep_rule rule[VV_KEEP_RULES_MAX]; /* their texts lie in bytes */
     size_t len;
@@ -81,7 +84,8 @@ typedef struct cat_keep {
 
 /* How the messages of a stream table are archived, as it was made: cat_archive.c. One block. */
 typedef struct cat_archive {
-    vv_archive_rule rule; /* its key is NULL or the end of bytes */
+    struct cat_archive *older; /* as cat_keep.older */
+    vv_archive_rule rule;      /* its key is NULL or the end of bytes */
     size_t len;
     uint8_t bytes[]; /* as in the record, and a NUL */
 } cat_archive;
@@ -93,7 +97,8 @@ typedef struct cat_archive {
 #define CAT_PRODUCERS_DEFAULT 10000u
 #define CAT_PRODUCERS_MAX 1000000u
 
-/* One table. Everything but the atomics is fixed once it is READY. */
+/* One table. Everything but the atomics is fixed once it is READY; those without another word
+ * change when it is altered, each on its own. */
 typedef struct cat_table {
     _Atomic uint32_t refs;
     _Atomic bool is_dropping; /* writes end: set under the commit lock with the entry that removes
@@ -107,23 +112,28 @@ typedef struct cat_table {
     uint32_t shard;           /* of the tenant: the whole table's, or its first partition's */
     uint32_t partition_count; /* 1: placed by tenant; more: hashed by key over as many shards */
     uint32_t shard_count;     /* of the store; not in the record */
-    int64_t version_retention_ns;
+    _Atomic int64_t version_retention_ns;
+    _Atomic int64_t kept_from_ns; /* wall time: what is older may be gone already, though it is to
+                                     be kept for longer now; 0: nothing may */
     int64_t created_ns;
     vv_compression compression;
-    uint64_t value_threshold; /* 0: the default */
-    int64_t retention_ns;     /* of a series or stream table; 0: none */
-    int64_t out_of_order_ns;  /* of a series table, like the next three */
-    int64_t future_ns;
+    uint64_t value_threshold;     /* 0: the default */
+    _Atomic int64_t retention_ns; /* of a series or stream table; 0: none */
+    int64_t out_of_order_ns;      /* of a series table, like the next three */
+    _Atomic int64_t future_ns;
     bool no_rollups;
-    int64_t rollup_retention_ns[2]; /* as in the options */
-    vv_slice keep_bytes;            /* rules as in the record; of len 0: there are none */
-    cat_keep *keep;                 /* the same, in the table's own memory; NULL: none */
-    uint64_t retention_bytes;       /* of a stream table, like the next three; 0: none */
-    uint64_t message_size_max;
-    int64_t producer_retention_ns;
-    uint32_t producers_max;
+    _Atomic int64_t rollup_retention_ns[2]; /* as in the options */
+    vv_slice
+        keep_bytes; /* rules as in the record, under the lock of create and drop; of len 0: none */
+    cat_keep *_Atomic keep;           /* the same, in the table's own memory; NULL: none */
+    cat_keep *keep_retired;           /* those of before, by cat_keep.older; under the map's lock */
+    _Atomic uint64_t retention_bytes; /* of a stream table, like the next three; 0: none */
+    _Atomic uint64_t message_size_max;
+    _Atomic int64_t producer_retention_ns;
+    _Atomic uint32_t producers_max;
     vv_slice archive_bytes; /* how it is archived, as in the record; of len 0: left to the store */
-    cat_archive *archive;   /* the same, in the table's own memory; NULL: none */
+    cat_archive *_Atomic archive;    /* the same, in the table's own memory; NULL: none */
+    cat_archive *archive_retired;    /* as keep_retired */
     struct cat_extra *_Atomic extra; /* what the layer above keeps with the table; see cat_extra */
     char engine[CAT_ENGINE_NAME_MAX + 1];
     char tenant[VV_NAME_MAX + 1];
@@ -223,6 +233,23 @@ VV_MUST_CHECK vv_status cat_table_create(catalog *cat, const char *tenant, const
 /** As vv_table_open. Gives *out, a reference. */
 VV_MUST_CHECK vv_status cat_table_find(catalog *cat, const char *tenant, const char *name,
                                        cat_table **out, vv_error *err);
+/* What vv_table_alter is asked for. */
+typedef struct cat_change {
+    const vv_table_options *to;
+    uint64_t fields; /* of it: vv_table_change, together */
+    /* What is to be is known, and from here on no less is kept: get ready for these rules (NULL:
+     * none), so that nothing can fail later. *from_ns: a wall time that no write before has. Under
+     * the lock of create and drop; NULL: nobody needs it. */
+    vv_status (*ready)(void *ctx, cat_table *table, const cat_keep *keep, int64_t *from_ns,
+                       vv_error *err);
+    /* The table is as it is to be, durable and in memory. Under the same lock; may be NULL. */
+    void (*done)(void *ctx, cat_table *table);
+    void *ctx;
+} cat_change;
+
+/** As vv_table_alter. */
+VV_MUST_CHECK vv_status cat_table_alter(catalog *cat, const char *tenant, const char *name,
+                                        const cat_change *change, vv_error *err);
 /** As vv_table_drop. */
 VV_MUST_CHECK vv_status cat_table_drop(catalog *cat, const char *tenant, const char *name,
                                        vv_error *err);
@@ -241,6 +268,8 @@ size_t cat_count(catalog *cat);
 /** How long old versions of a table (or of its index) are kept; 0 for ids unknown or dropped. Takes
  * only a leaf lock. */
 int64_t cat_retention(catalog *cat, uint32_t table_id);
+/** cat_table.kept_from_ns; likewise. */
+int64_t cat_kept_from(catalog *cat, uint32_t table_id);
 /** The form of a table's files, its index's too; the default for ids unknown. Takes only a leaf
  * lock. */
 engine_form cat_form(catalog *cat, uint32_t table_id);

@@ -684,6 +684,8 @@ void db_marks_note(db_shard *shard, int64_t time_ns, int64_t version, uint64_t p
 bool db_marks_version_at(db_shard *shard, int64_t time_ns, int64_t *out);
 /* The oldest version a table with this retention still answers for. */
 int64_t db_marks_floor(vv_db *db, db_shard *shard, int64_t retention_ns);
+/* A version that has all that was committed before a time; false when none is known. */
+bool db_marks_version_from(db_shard *shard, int64_t time_ns, int64_t *out);
 
 /* ---- db_archive.c ---- */
 

@@ -148,6 +148,18 @@ int64_t db_marks_floor(vv_db *db, db_shard *shard, int64_t retention_ns)
     return floor;
 }
 
+bool db_marks_version_from(db_shard *shard, int64_t time_ns, int64_t *out)
+{
+    db_marks *m = &shard->marks;
+    vv_mutex_lock(&m->lock);
+    size_t before = time_ns == INT64_MIN ? 0 : count_until(m, time_ns - 1);
+    bool found = before < m->count;
+    if (found)
+        *out = m->mark[before].version;
+    vv_mutex_unlock(&m->lock);
+    return found;
+}
+
 bool db_marks_version_at(db_shard *shard, int64_t time_ns, int64_t *out)
 {
     db_marks *m = &shard->marks;

@@ -44,6 +44,12 @@ vv_status db_check_floor(vv_db *db, db_shard *shard, uint32_t table_id, int64_t 
     int64_t retention = cat_retention(db->cat, table_id);
     int64_t floor = retention == 0 ? atomic_load_explicit(&shard->floor_now, memory_order_acquire)
                                    : db_marks_floor(db, shard, retention);
+    int64_t from_ns = retention == 0 ? 0 : cat_kept_from(db->cat, table_id);
+    if (from_ns != 0) { /* what was kept for less long before may be gone behind that time */
+        int64_t least = atomic_load_explicit(&shard->floor_given, memory_order_acquire);
+        (void)db_marks_version_from(shard, from_ns, &least);
+        floor = least > floor ? least : floor;
+    }
     if (version >= floor)
         return VV_OK;
     return vv_fail(err, VV_UNSUPPORTED,

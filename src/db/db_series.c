@@ -57,10 +57,12 @@ static vv_status parse_record(db_series *s, const cat_table *cat, uint64_t id, v
     vv_status st = db_series_parse_record(id, value, &type, &created_ns, &canonical, err);
     if (st != VV_OK)
         return st;
-    int64_t keep_ns = db_series_keep_of(s->keep, cat, canonical);
+    uint32_t turn = 0;
+    int64_t keep_ns = db_series_keep_of(s, cat, canonical, &turn);
     db_series_entry *e = db_series_entry_new(s->db, canonical, type, id, keep_ns);
     if (e == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
+    e->keep_turn = turn;
     e->created_ns = created_ns;
     e->is_logged = true;
     *out = e;
@@ -184,7 +186,8 @@ vv_status db_series_load(db_series *s, vv_table *table, const vv_snapshot *at, u
     if (st != VV_OK)
         return st;
     vv_mutex_lock(&s->lock);
-    bool is_true = s->drops == drops && s->roll.claims == claims && is_now;
+    bool is_true = s->drops == drops && s->roll.claims == claims && is_now &&
+                   e->keep_turn == atomic_load_explicit(&s->keep_turn, memory_order_relaxed);
     db_series_entry *best = is_true ? db_series_cache(s, e) : e;
     if (best != e) {
         best->refs++;
@@ -232,6 +235,7 @@ static void destroy(cat_extra *extra)
     db_series *s = (db_series *)extra;
     db_series_cache_fini(s);
     db_series_dirty_fini(&s->roll.dirty);
+    db_series_keep_close(s->keep_retired);
     db_series_keep_close(s->keep);
     vv_cond_fini(&s->idle);
     vv_mutex_fini(&s->lock);
@@ -251,12 +255,14 @@ static vv_status open_series(vv_table *table, db_series **out, vv_error *err)
                      .partition_count = count,
                      .fill_max = FILL_MAX,
                      .count_every = COUNT_EVERY};
+    db_series_keep *keep = NULL;
     db_series_dirty_init(&s->roll.dirty, &db->budget);
     vv_mutex_init(&s->lock, VV_RANK_LEAF);
     vv_cond_init(&s->idle);
     vv_status st = db_series_cache_init(s, err);
     if (st == VV_OK)
-        st = db_series_keep_open(table->cat, &s->keep, err);
+        st = db_series_keep_open(table->cat, table->cat->keep, &keep, err);
+    atomic_store_explicit(&s->keep, keep, memory_order_relaxed);
     if (st == VV_OK)
         st = db_series_count_open(s, table, err);
     if (st != VV_OK) {

@@ -39,16 +39,6 @@ static int64_t low_of(const bounds *b, const db_series_slot *slot)
     return db_series_oldest(slot->retention_ns, b->now);
 }
 
-static void refuse(vv_samples *s, uint64_t count, const char *why, vv_slice canonical)
-{
-    s->result.refused += count;
-    if (count == 0 || s->result.first_refusal[0] != '\0')
-        return;
-    char text[120];
-    db_series_canonical_text(canonical, text, sizeof text);
-    (void)snprintf(s->result.first_refusal, sizeof s->result.first_refusal, "%s: %s", text, why);
-}
-
 /* ---- resolve ---- */
 
 static vv_status check_type(vv_samples *s, db_series_slot *slot, vv_error *err)
@@ -61,7 +51,7 @@ static vv_status check_type(vv_samples *s, db_series_slot *slot, vv_error *err)
         (void)snprintf(text, sizeof text, "the series is of type %s: it takes no %s",
                        names[slot->entry->type], names[slot->type]);
         slot->is_refused = true;
-        refuse(s, slot->count, text, slot->canonical);
+        db_series_refuse(s, slot->count, text, slot->canonical);
         return VV_OK;
     }
     db_series_canonical_text(slot->canonical, text, sizeof text);
@@ -156,10 +146,13 @@ static vv_status create(vv_samples *s, db_series_slot *slot, vv_error *err)
 {
     db_series *series = s->series;
     db_series_tally *y = &series->tally[db_series_partition(&s->table, slot->hash)];
-    db_series_entry *e = db_series_entry_new(s->table.db, slot->canonical, slot->type, y->next_id,
-                                             slot->retention_ns);
+    uint32_t turn = 0;
+    int64_t keep_ns = db_series_keep_of(series, s->table.cat, slot->canonical, &turn);
+    db_series_entry *e =
+        db_series_entry_new(s->table.db, slot->canonical, slot->type, y->next_id, keep_ns);
     if (e == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a series");
+    e->keep_turn = turn;
     e->created_ns = vv_clock_wall(s->table.db->env->clock);
     e->newest_known = true;
     e->latest = (db_series_latest){.is_known = slot->type != VV_STRING, .is_empty = true};
@@ -187,10 +180,10 @@ static bool has_memory(const vv_samples *s)
 static void refuse_new(vv_samples *s, db_series_slot *slot, uint64_t has, uint64_t max)
 {
     slot->is_refused = true;
-    refuse(s, slot->count,
-           has < max ? "no memory for a new series"
-                     : "one series more than series_max of the tenant",
-           slot->canonical);
+    db_series_refuse(s, slot->count,
+                     has < max ? "no memory for a new series"
+                               : "one series more than series_max of the tenant",
+                     slot->canonical);
     if (has < max)
         (void)vv_fail(&s->refusal, VV_NO_MEMORY,
                       "memory_limit has no room for new series: those of others are written, retry "
@@ -231,6 +224,7 @@ static vv_status create_missing(vv_samples *s, const bounds *b, vv_error *err)
 
 static vv_status resolve(vv_samples *s, const bounds *b, vv_error *err)
 {
+    db_samples_refresh(s);
     if (resolve_cached(s, b))
         return VV_OK;
     vv_mutex_lock(&s->table.db->series_lock);
@@ -365,8 +359,10 @@ static void clip(vv_samples *s, const db_series_slot *slot, const bounds *b, ser
     uint32_t to = in->count;
     if (in->time[to - 1] > b->high)
         to = b->high == INT64_MAX ? to : series_samples_find(in, b->high + 1);
-    refuse(s, from, "a sample is older than the retention", slot->canonical);
-    refuse(s, in->count - to, "a sample lies too far in the future", slot->canonical);
+    if (from > 0)
+        db_series_refuse_old(s, from, slot, in->time[0]);
+    if (to < in->count)
+        db_series_refuse_future(s, in->count - to, slot, in->time[to]);
     *in = series_samples_part(in, from, to > from ? to - from : 0);
 }
 
@@ -434,8 +430,8 @@ static vv_status add_piece(vv_samples *s, db_series_slot *slot, const series_sam
             st = db_series_find_room(s->series, &s->table, e, &slot->place, class, bucket,
                                      piece.time[piece.count - 1], weight_of(&piece), &is_full, err);
         if (st == VV_OK && is_full && db_series_finer[class] == DB_SERIES_NO_CLASS) {
-            refuse(s, piece.count, "over 12 MiB of its strings lie in one microsecond",
-                   slot->canonical);
+            db_series_refuse(s, piece.count, "over 12 MiB of its strings lie in one microsecond",
+                             slot->canonical);
             s->result.accepted -= piece.count;
             slot->lost_newest |= to == in->count;
             *from = to;
@@ -558,11 +554,10 @@ static vv_status encode(vv_samples *s, const bounds *b, vv_error *err)
         db_series_slot *slot = &s->slot[s->used[i]];
         if (slot->is_in_flight && !slot->is_refused)
             st = encode_slot(s, slot, b, err);
+        else if (!slot->is_refused && slot->last < low_of(b, slot))
+            db_series_refuse_old(s, slot->count, slot, slot->first);
         else if (!slot->is_refused)
-            refuse(s, slot->count,
-                   slot->last < low_of(b, slot) ? "a sample is older than the retention"
-                                                : "a sample lies too far in the future",
-                   slot->canonical);
+            db_series_refuse_future(s, slot->count, slot, slot->first);
     }
     return st == VV_OK ? end_shares(s, err) : st;
 }

@@ -122,13 +122,14 @@ typedef struct db_series_latest {
     uint32_t quality;
 } db_series_latest;
 
-/* One series. Labels, type and retention are fixed; the rest is under db_series.lock, but that a
- * part once there does not change. */
+/* One series. Labels and type are fixed; the rest is under db_series.lock, but that a part once
+ * there does not change. */
 typedef struct db_series_entry {
     uint64_t id;
     uint64_t hash;
     int64_t created_ns;
-    int64_t retention_ns; /* of its samples; 0: for ever */
+    _Atomic int64_t retention_ns; /* of its samples; 0: for ever. Changes with the table's */
+    uint32_t keep_turn;           /* that it is of */
     vv_sample_type type;
     uint32_t canonical_len;
     uint32_t refs;      /* one of the cache while is_cached */
@@ -218,10 +219,12 @@ typedef struct db_series_keep db_series_keep;
 typedef struct db_series {
     cat_extra extra; /* first: the catalog destroys it */
     vv_db *db;
-    db_series_keep *keep;      /* rules of retention; NULL: there are none */
-    vv_mutex lock;             /* rank VV_RANK_LEAF */
-    vv_cond idle;              /* an append of a series that is dropped was done */
-    db_series_entry **by_hash; /* bucket_count chains; under lock, like all below */
+    db_series_keep *_Atomic keep; /* rules of retention; NULL: there are none */
+    db_series_keep *keep_retired; /* those before; under lock */
+    _Atomic uint32_t keep_turn;   /* counts changes of how long samples are kept; under lock too */
+    vv_mutex lock;                /* rank VV_RANK_LEAF */
+    vv_cond idle;                 /* an append of a series that is dropped was done */
+    db_series_entry **by_hash;    /* bucket_count chains; under lock, like all below */
     db_series_entry **by_id;
     size_t bucket_count;
     size_t cached;
@@ -262,12 +265,18 @@ VV_MUST_CHECK vv_status db_series_tenant_count(vv_db *db, const char *tenant, ui
 
 /* ---- db_series_keep.c: how long samples are kept ---- */
 
-/* The table's rules, borrowed. Gives *out: db_series_keep_close; NULL where there are none. */
-VV_MUST_CHECK vv_status db_series_keep_open(const cat_table *cat, db_series_keep **out,
-                                            vv_error *err);
-void db_series_keep_close(db_series_keep *k); /* accepts NULL */
-/* Of a series with these labels; 0: for ever. No lock of rank VV_RANK_LEAF is held. */
-int64_t db_series_keep_of(db_series_keep *k, const cat_table *cat, vv_slice canonical);
+/* Rules of the table, borrowed. Gives *out: db_series_keep_close; NULL where there are none. */
+VV_MUST_CHECK vv_status db_series_keep_open(const cat_table *cat, const cat_keep *rules,
+                                            db_series_keep **out, vv_error *err);
+void db_series_keep_close(db_series_keep *k); /* and those that are older; accepts NULL */
+/* Of a series with these labels, and the turn that this is of; 0: for ever. No lock of rank
+ * VV_RANK_LEAF is held. */
+int64_t db_series_keep_of(db_series *s, const cat_table *cat, vv_slice canonical, uint32_t *turn);
+/* The table keeps its series by other rules (takes `to`, which may be the same), or by another
+ * retention: bring what is remembered of it up to date. One thread at a time. */
+void db_series_keep_change(db_series *s, const cat_table *cat, db_series_keep *to);
+/* From when on no sample of a series with this retention has expired. */
+int64_t db_series_sure_from(const cat_table *cat, int64_t retention_ns, int64_t now_ns);
 /* The first time within a retention; the lowest there is without one. */
 int64_t db_series_oldest(int64_t retention_ns, int64_t now_ns);
 

@@ -289,7 +289,8 @@ static vv_status erase_part(vv_batch *batch, vv_table *table, const db_series_en
                             int64_t first, int64_t last, vv_error *err)
 {
     uint8_t key[DB_SERIES_DIRTY_KEY];
-    int64_t oldest = db_series_oldest(e->retention_ns, vv_clock_wall(table->db->env->clock));
+    int64_t oldest =
+        db_series_sure_from(table->cat, e->retention_ns, vv_clock_wall(table->db->env->clock));
     size_t len = db_series_dirty_key(e->id, day, key);
     vv_status st = add(batch, ENGINE_PUT, table, key, len, vv_slice_of(NULL, 0), 0, err);
     if (st != VV_OK || db_series_bucket_begin(DB_SERIES_DAY_CLASS, day) >= oldest)

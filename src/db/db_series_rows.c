@@ -104,7 +104,7 @@ static vv_status make_rows(db_roll_job *j, const db_series_entry *e, int64_t beg
                            vv_error *err)
 {
     struct db_rollup_work *w = j->work;
-    int64_t oldest = db_series_oldest(e->retention_ns, j->now_ns);
+    int64_t oldest = db_series_sure_from(j->table->cat, e->retention_ns, j->now_ns);
     vv_status st = read_samples(j, e, begin, end, err);
     if (st == VV_OK)
         st = keep_old(j, e, &w->minutes, oldest, err);

@@ -200,7 +200,8 @@ static vv_status add_slot(vv_samples *s, uint64_t hash, vv_slice canonical, vv_s
     vv_slice copy = vv_arena_dup(&s->labels, canonical);
     if (copy.data == NULL)
         return no_memory(err);
-    int64_t keep_ns = db_series_keep_of(s->series->keep, s->table.cat, copy);
+    uint32_t turn = 0; /* of an older one: db_samples_refresh */
+    int64_t keep_ns = db_series_keep_of(s->series, s->table.cat, copy, &turn);
     *out = s->slot_count++;
     s->slot[*out] = (db_series_slot){.hash = hash,
                                      .canonical = copy,
@@ -210,6 +211,18 @@ static vv_status add_slot(vv_samples *s, uint64_t hash, vv_slice canonical, vv_s
                                      .last_run = DB_SLOT_NONE};
     index_slot(s, *out);
     return VV_OK;
+}
+
+void db_samples_refresh(vv_samples *s)
+{
+    uint32_t turn = atomic_load_explicit(&s->series->keep_turn, memory_order_acquire);
+    if (VV_LIKELY(s->keep_turn == turn))
+        return;
+    for (uint32_t i = 0; i < s->slot_count; i++) {
+        db_series_slot *slot = &s->slot[i];
+        slot->retention_ns = db_series_keep_of(s->series, s->table.cat, slot->canonical, &turn);
+    }
+    s->keep_turn = turn;
 }
 
 static vv_status fail_type(const db_series_slot *slot, vv_error *err)

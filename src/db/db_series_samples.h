@@ -21,7 +21,7 @@ typedef struct db_series_run {
 struct db_series_slot {
     uint64_t hash;
     vv_slice canonical;     /* in vv_samples.labels */
-    int64_t retention_ns;   /* of the series; 0: for ever */
+    int64_t retention_ns;   /* of the series, of vv_samples.keep_turn; 0: for ever */
     db_series_entry *entry; /* a reference; NULL: not looked up yet */
     vv_sample_type type;
     uint32_t first_run; /* DB_SLOT_NONE: it has no samples */
@@ -70,6 +70,7 @@ struct vv_samples {
     db_series_slot *slot; /* [slot_count] */
     uint32_t slot_count;
     uint32_t slot_cap;
+    uint32_t keep_turn;      /* that slots know how long samples are kept of */
     uint32_t stranger_count; /* slots that were cleared without having a series; counted again */
     uint32_t *index;         /* [index_cap] of slots by hash, a power of two */
     uint32_t index_cap;
@@ -107,6 +108,14 @@ struct vv_samples {
 /* Are these, ascending, in the store as they are? False where nobody knows. */
 bool db_series_is_repeat(vv_samples *samples, const db_series_slot *slot, const series_samples *in);
 
+/* Count samples that are left out, and keep the sentence of the first (db_series_refuse.c). */
+void db_series_refuse(vv_samples *samples, uint64_t count, const char *why, vv_slice canonical);
+void db_series_refuse_old(vv_samples *samples, uint64_t count, const db_series_slot *slot,
+                          int64_t time);
+void db_series_refuse_future(vv_samples *samples, uint64_t count, const db_series_slot *slot,
+                             int64_t time);
+/* Bring what slots know of how long samples are kept up to date. */
+void db_samples_refresh(vv_samples *samples);
 /* The samples of a slot in time order, each time once; valid until the next call. */
 VV_MUST_CHECK vv_status db_samples_of(vv_samples *samples, const db_series_slot *slot,
                                       series_samples *out, vv_error *err);

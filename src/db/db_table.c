@@ -99,6 +99,8 @@ vv_status vv_table_drop(vv_db *db, const char *tenant, const char *name, vv_erro
 
 static void identify(const cat_table *cat, vv_table_info *out)
 {
+    const cat_keep *keep = cat->keep;
+    const cat_archive *archive = cat->archive;
     *out = (vv_table_info){
         .id = cat->id,
         .shard = cat->shard,
@@ -117,9 +119,9 @@ static void identify(const cat_table *cat, vv_table_info *out)
         .message_size_max = cat->message_size_max,
         .producer_retention_ns = cat->producer_retention_ns,
         .producers_max = cat->producers_max,
-        .keep_rules = cat->keep == NULL ? NULL : cat->keep->rule,
-        .keep_rule_count = cat->keep == NULL ? 0 : cat->keep->count,
-        .archive = cat->archive == NULL ? NULL : &cat->archive->rule};
+        .keep_rules = keep == NULL ? NULL : keep->rule,
+        .keep_rule_count = keep == NULL ? 0 : keep->count,
+        .archive = archive == NULL ? NULL : &archive->rule};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);

@@ -57,8 +57,9 @@ static const vv_archive_rule defaults = {.codec = VV_TIER_ZSTD,
 void db_tier_rule(const vv_db *db, const cat_table *cat, vv_archive_rule *out)
 {
     *out = db->tier == NULL ? defaults : db->tier->opt.rule;
-    if (cat->archive != NULL)
-        lay_over(&cat->archive->rule, out);
+    const cat_archive *archive = cat->archive; /* it may be altered meanwhile */
+    if (archive != NULL)
+        lay_over(&archive->rule, out);
     if (out->batch_bytes < BATCH_BYTES_MIN)
         out->batch_bytes = BATCH_BYTES_MIN;
     out->off |= db->tier == NULL || db->tier->objects == NULL || cat->kind != VV_TABLE_STREAM;

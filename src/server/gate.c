@@ -271,6 +271,14 @@ vv_status gate_create_table(const gate_grant *grant, size_t index, const vv_tabl
     return st == VV_OK ? vv_table_create(grant->gate->db, n.tenant, n.table, opt, out, err) : st;
 }
 
+vv_status gate_alter_table(const gate_grant *grant, size_t index, const vv_table_options *to,
+                           vv_table_change changes, vv_error *err)
+{
+    names n;
+    vv_status st = name_managed(grant, index, &n, err);
+    return st == VV_OK ? vv_table_alter(grant->gate->db, n.tenant, n.table, to, changes, err) : st;
+}
+
 vv_status gate_drop_table(const gate_grant *grant, size_t index, vv_error *err)
 {
     names n;

@@ -80,11 +80,14 @@ VV_MUST_CHECK vv_status gate_find_table(const gate_grant *grant, size_t index, v
 /** Whether gate_open_table would create a table that gate_find_table did not find. */
 bool gate_may_create(const gate_grant *grant, size_t index);
 
-/** Create, or drop, the table of operation index, a GATE_TABLE. As vv_table_create and
- * vv_table_drop. */
+/** Create, alter, or drop, the table of operation index, a GATE_TABLE. As vv_table_create,
+ * vv_table_alter and vv_table_drop. */
 VV_MUST_CHECK vv_status gate_create_table(const gate_grant *grant, size_t index,
                                           const vv_table_options *opt, vv_table **out,
                                           vv_error *err);
+VV_MUST_CHECK vv_status gate_alter_table(const gate_grant *grant, size_t index,
+                                         const vv_table_options *to, vv_table_change changes,
+                                         vv_error *err);
 VV_MUST_CHECK vv_status gate_drop_table(const gate_grant *grant, size_t index, vv_error *err);
 
 /** The key range that operation index covers, as a cursor takes it: [*begin, *end), an empty *end

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
+#include "server/svc_admin_alter.h"
 #include "server/svc_admin_rule.h"
 #include "server/svc_backup.h"
 #include "server/svc_ingest.h"
@@ -363,6 +364,43 @@ static vv_status create_table(admin_job *job, vv_buf *out, vv_error *err)
     return st == VV_OK ? describe(table, out, err) : st;
 }
 
+/* Which kind a table is: it says which options there are. */
+static vv_status kind_of(const gate_grant *grant, uint32_t *out, vv_error *err)
+{
+    vv_table *table = NULL;
+    vv_status st = gate_find_table(grant, 0, VV_TABLE_KV, &table, err);
+    if (st != VV_OK)
+        return st;
+    *out = (uint32_t)vv_table_kind_of(table);
+    vv_table_close(table);
+    return VV_OK;
+}
+
+static vv_status alter_table(admin_job *job, vv_buf *out, vv_error *err)
+{
+    create_request req = {.kind = 0};
+    vv_slice to = {0};
+    vv_table_change changes = 0;
+    vv_table_options opt;
+    gate_grant grant;
+    vv_table *table = NULL;
+    vv_status st = svc_admin_read_alter(job->msg.data, &to, &changes, err);
+    if (st == VV_OK && !read_create(to, &req))
+        st = svc_kv_fail_malformed("AlterTableRequest", err);
+    gate_op op = {.kind = GATE_TABLE, .tenant = req.table.tenant, .table = req.table.table};
+    if (st == VV_OK)
+        st = authorize(job, &op, &grant, err);
+    if (st == VV_OK)
+        st = kind_of(&grant, &req.kind, err);
+    if (st == VV_OK)
+        st = table_options(&req, &opt, err);
+    if (st == VV_OK)
+        st = gate_alter_table(&grant, 0, &opt, changes, err);
+    if (st == VV_OK)
+        st = gate_find_table(&grant, 0, VV_TABLE_KV, &table, err);
+    return st == VV_OK ? describe(table, out, err) : st;
+}
+
 /* The grant for the table that the message, a TableRef, names. op is borrowed by it. */
 static vv_status manage(const admin_job *job, gate_op *op, gate_grant *out, vv_error *err)
 {
@@ -656,6 +694,7 @@ static vv_status restore_archive(admin_job *job, vv_buf *out, vv_error *err)
 ADMIN_CALL(create_table)
 ADMIN_CALL(list_tables)
 ADMIN_CALL(describe_table)
+ADMIN_CALL(alter_table)
 ADMIN_CALL(drop_table)
 ADMIN_CALL(compact_table)
 ADMIN_CALL(status)
@@ -697,6 +736,7 @@ size_t svc_admin_methods(node *n, srv_method *out, size_t max)
         ADMIN_METHOD("CreateTable", SVC_INGEST_PORTS, create_table_message),
         ADMIN_METHOD("ListTables", ALL_PORTS, list_tables_message),
         ADMIN_METHOD("DescribeTable", ALL_PORTS, describe_table_message),
+        ADMIN_METHOD("AlterTable", SVC_INGEST_PORTS, alter_table_message),
         ADMIN_METHOD("DropTable", SVC_INGEST_PORTS, drop_table_message),
         ADMIN_METHOD("CompactTable", SVC_INGEST_PORTS, compact_table_message),
         ADMIN_METHOD("Status", ALL_PORTS, status_message),

@@ -276,6 +276,58 @@ static void expect_one_shard_each(svc_suite *s, Varve__V1__TableRef *ref)
 }
 
 /* Over the wire as over the library: keys are spread, and what spans shards is refused by name. */
+static void expect_alter(svc_suite *s, Varve__V1__CreateTableRequest *to, char *field,
+                         vv_status want, const char *words)
+{
+    Varve__V1__AlterTableRequest req = VARVE__V1__ALTER_TABLE_REQUEST__INIT;
+    req.table = to;
+    req.fields = &field;
+    req.n_fields = 1;
+    vv_status st = svc_suite_call(s, "Admin/AlterTable", &req);
+    if (st != want || (words != NULL && strstr(s->result.message, words) == NULL))
+        fail_msg("%s: %s", field, s->result.message);
+}
+
+static void test_a_table_is_altered(void **state)
+{
+    (void)state;
+    const int64_t day = 86400 * VV_NS_PER_S;
+    svc_suite s;
+    svc_suite_start(&s, NULL);
+    assert_ok(create(&s, "t", "m", CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_SERIES)),
+              s.err);
+    assert_ok(create(&s, "t", "e", CREATE(.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_STREAM)),
+              s.err);
+    SUITE_REF(ref, "t", "m");
+    Varve__V1__CreateTableRequest to = VARVE__V1__CREATE_TABLE_REQUEST__INIT;
+    Varve__V1__SeriesOptions series = VARVE__V1__SERIES_OPTIONS__INIT;
+    Varve__V1__StreamOptions stream = VARVE__V1__STREAM_OPTIONS__INIT;
+    to.table = &ref;
+    to.series = &series;
+    series.retention_ns = 30 * day;
+    series.minutes_retention_ns = 60 * day;
+    expect_alter(&s, &to, "series.retention_ns", VV_OK, NULL);
+    Varve__V1__TableInfo *info = info_of(&s);
+    assert_int_equal(info->series->retention_ns, 30 * day);
+    assert_int_equal(info->series->minutes_retention_ns, 30 * day); /* it was not named */
+    varve__v1__table_info__free_unpacked(info, NULL);
+    expect_alter(&s, &to, "series.retention", VV_INVALID, "did you mean 'series.retention_ns'");
+    expect_alter(&s, &to, "engine", VV_INVALID, "engine is fixed when a table is made");
+    expect_alter(&s, &to, "stream.retention_bytes", VV_INVALID, "kind series");
+    to.series = NULL;
+    to.stream = &stream;
+    stream.retention_bytes = 5000;
+    expect_alter(&s, &to, "stream.retention_bytes", VV_INVALID, "kind 4 (stream)");
+    ref.table = "e";
+    expect_alter(&s, &to, "stream.retention_bytes", VV_OK, NULL);
+    info = info_of(&s);
+    assert_int_equal(info->stream->retention_bytes, 5000);
+    varve__v1__table_info__free_unpacked(info, NULL);
+    ref.table = "none";
+    expect_alter(&s, &to, "stream.retention_bytes", VV_NOT_FOUND, "none");
+    svc_suite_stop(&s);
+}
+
 static void test_a_table_with_partitions(void **state)
 {
     (void)state;
@@ -602,8 +654,8 @@ static void test_malformed_requests(void **state)
 {
     (void)state;
     static const char *const methods[] = {"Admin/CreateTable", "Admin/DescribeTable",
-                                          "Admin/DropTable", "Admin/ListTables",
-                                          "Admin/CompactTable"};
+                                          "Admin/DropTable",   "Admin/ListTables",
+                                          "Admin/AlterTable",  "Admin/CompactTable"};
     svc_suite s;
     svc_suite_start(&s, NULL);
     for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
@@ -622,6 +674,7 @@ int main(void)
         cmocka_unit_test(test_tables_come_and_go),
         cmocka_unit_test(test_a_table_of_series),
         cmocka_unit_test(test_options_of_series_are_refused_by_name),
+        cmocka_unit_test(test_a_table_is_altered),
         cmocka_unit_test(test_how_a_stream_is_archived),
         cmocka_unit_test(test_a_table_with_partitions),
         cmocka_unit_test(test_retention),
