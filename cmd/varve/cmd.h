@@ -113,6 +113,10 @@ bool cmd_given(const cmd_ctx *ctx, const char *name);
 /** A wrong argument: the sentence, where to read more, CMD_USAGE. */
 int cmd_usage(const cmd_ctx *ctx, const char *fmt, ...) VV_PRINTF(2, 3);
 
+/** Which of the command's words this is. -1, and the sentence with the nearest was printed: none.
+ */
+int cmd_word_of(const cmd_ctx *ctx, const char *word);
+
 /** Where the command stands in argv: behind common options with their values. argc: nowhere. */
 int cmd_word_index(int argc, char **argv);
 

@@ -64,14 +64,11 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     (void)opaque;
     vv_error err = {0};
     store *s = NULL;
-    size_t verb = 0;
     if (argc == 0)
         return cmd_usage(ctx, "one of create, list, drop and restore is needed");
-    while (words[verb] != NULL && strcmp(words[verb], argv[0]) != 0)
-        verb++;
-    if (words[verb] == NULL)
-        return cmd_usage(ctx, "there is no 'archive %s'; it is create, list, drop or restore",
-                         argv[0]);
+    int verb = cmd_word_of(ctx, argv[0]);
+    if (verb < 0)
+        return CMD_USAGE;
     if (argc != (verb == LIST ? 1 : 2))
         return cmd_usage(ctx, verb == LIST ? "archive list takes no name" : "one NAME is needed");
     if (verb == RESTORE && ctx->common.table == NULL)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/nearest.h"
 #include "base/util.h"
 #include "client/client.h"
 #include "cmd.h"
@@ -64,15 +65,14 @@ void cmd_help(const cmd_command *command, FILE *to)
     bool common;
     const cmd_opt *o;
     for (size_t i = 0; (o = cmd_option_at(command, i, &common)) != NULL; i++) {
-        char left[80];
         char letter[8] = "    ";
         if (o->letter != 0)
             (void)snprintf(letter, sizeof letter, "-%c, ", o->letter);
-        (void)snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->meta == NULL ? "" : " ",
-                       o->meta == NULL ? "" : o->meta);
-        (void)fprintf(to, "  %-30s %s%s", left,
-                      strlen(left) > 30 ? "\n                                 " : "", o->help);
-        (void)fputc('\n', to);
+        int left = fprintf(to, "  %s--%s%s%s", letter, o->name, o->meta == NULL ? "" : " ",
+                           o->meta == NULL ? "" : o->meta);
+        if (left > 32)
+            (void)fputc('\n', to);
+        (void)fprintf(to, "%*s%s\n", left > 32 || left < 0 ? 33 : 33 - left, "", o->help);
     }
 }
 
@@ -85,6 +85,30 @@ int cmd_usage(const cmd_ctx *ctx, const char *fmt, ...)
     va_end(args);
     (void)fprintf(stderr, "; see varve %s --help\n", ctx->command->name);
     return CMD_USAGE;
+}
+
+int cmd_word_of(const cmd_ctx *ctx, const char *word)
+{
+    char all[256] = "";
+    const char *near = NULL;
+    unsigned best = 3; /* farther is another word */
+    const char *const *words = ctx->command->words;
+    for (size_t i = 0; words[i] != NULL; i++) {
+        unsigned d = vv_name_distance(vv_slice_str(word), vv_slice_str(words[i]), best);
+        if (d == 0)
+            return (int)i;
+        near = d < best ? words[i] : near;
+        best = d < best ? d : best;
+        size_t len = strlen(all);
+        const char *before = i == 0 ? "" : words[i + 1] == NULL ? " or " : ", ";
+        (void)snprintf(all + len, sizeof all - len, "%s%s", before, words[i]);
+    }
+    if (near != NULL)
+        (void)cmd_usage(ctx, "there is no '%s %s', did you mean '%s'? It is %s", ctx->command->name,
+                        word, near, all);
+    else
+        (void)cmd_usage(ctx, "there is no '%s %s'; it is %s", ctx->command->name, word, all);
+    return -1;
 }
 
 int cmd_fail(const cmd_ctx *ctx, vv_status st, const vv_error *err)

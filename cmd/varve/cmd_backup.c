@@ -542,13 +542,11 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 {
     const args *a = opaque;
     uint64_t id = 0;
-    size_t verb = 0;
     if (argc == 0)
         return cmd_usage(ctx, "one of create, list, verify, restore, drop and prune is needed");
-    while (words[verb] != NULL && strcmp(words[verb], argv[0]) != 0)
-        verb++;
-    if (words[verb] == NULL)
-        return cmd_usage(ctx, "there is no 'backup %s'", argv[0]);
+    int verb = cmd_word_of(ctx, argv[0]);
+    if (verb < 0)
+        return CMD_USAGE;
     bool takes_id = verb == VERIFY || verb == RESTORE || verb == DROP;
     if (argc > (takes_id ? 2 : 1))
         return cmd_usage(ctx, "'%s' is one argument too many", argv[takes_id ? 2 : 1]);

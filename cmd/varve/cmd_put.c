@@ -25,7 +25,8 @@ static const cmd_opt opts[] = {
     {"durability", 0, CMD_CHOICE, offsetof(args, durability), "sync|os|none",
      "what must have happened before it is done; default sync"},
     {"merge", 'm', CMD_CHOICE, offsetof(args, merge), "add|max|append",
-     "change the value by VALUE instead: a number to add, or to compare with; bytes to append"},
+     "change the value by VALUE instead: a number to add, or to compare with; bytes to append. A "
+     "number takes the place of what is none, which has other than 8 bytes"},
     {"hex", 'x', CMD_FLAG, offsetof(args, hex), NULL, "KEY and VALUE are hexadecimal"},
     {"quiet", 'q', CMD_FLAG, offsetof(args, quiet), NULL, "print nothing"},
 };
@@ -124,7 +125,9 @@ const cmd_command cmd_put = {
     .synopsis = "KEY VALUE | KEY --file FILE",
     .details =
         "With --merge the value that is there is changed without being read: a counter by add,\n"
-        "a high-water mark by max, a list by append.\n",
+        "a high-water mark by max, a list by append. A number is 8 bytes in the store: add and "
+        "max\n"
+        "on a value of any other length, as a text, put VALUE in its place.\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

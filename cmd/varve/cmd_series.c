@@ -19,14 +19,14 @@ static const cmd_opt opts[] = {
     {"match", 'm', CMD_LIST, offsetof(series_args, match), "MATCHER",
      "LABEL=VALUE, !=, =~ and !~ with a regular expression, ^= with a prefix; may be repeated"},
     {"from", 0, CMD_TEXT, offsetof(series_args, from), "TIME",
-     "the first time; default the first of all"},
+     "the first time, of query, export and delete; default the first of all"},
     {"to", 0, CMD_TEXT, offsetof(series_args, to), "TIME", "stop before this time"},
     {"agg", 'a', CMD_CHOICE, offsetof(series_args, agg), AGGREGATES,
      "of query: windows, not samples"},
     {"percentile", 0, CMD_TEXT, offsetof(series_args, percentile), "P",
-     "of query --agg percentile: which, 0 to 100"},
+     "of query --agg percentile, which needs it: 0 to 100"},
     {"step", 0, CMD_DURATION, offsetof(series_args, step_ns), "TIME",
-     "of query: how long a window is; default: one for all"},
+     "of query --agg: how long a window is; default: one for all"},
     {"fill", 0, CMD_CHOICE, offsetof(series_args, fill), FILLS,
      "of query: windows without samples"},
     {"by", 0, CMD_LIST, offsetof(series_args, by), "LABEL",
@@ -40,7 +40,7 @@ static const cmd_opt opts[] = {
     {"name", 0, CMD_TEXT, offsetof(series_args, name), "NAME",
      "of append: the series' name, where no column __name__ has it"},
     {"type", 0, CMD_CHOICE, offsetof(series_args, type), SERIES_TYPES,
-     "of append: of the values; default float64"},
+     "of append: of the values, where no column " SERIES_TYPE_COLUMN " has it; default float64"},
     {"durability", 0, CMD_CHOICE, offsetof(series_args, durability), "sync|os|none",
      "of append: what must have happened before samples count; default sync"},
 };
@@ -70,7 +70,7 @@ bool series_parse_matcher(const char *text, vv_matcher *out)
 
 bool series_parse_time(vv_slice text, int64_t *out)
 {
-    return time_text_parse_loose(text, out) || time_text_parse_number(text, 1, out);
+    return time_text_parse_loose(text, out) || time_text_parse_any(text, out);
 }
 
 bool series_parse_number(vv_slice text, double *out)
@@ -150,16 +150,20 @@ static vv_status end_rows(series_job *j, vv_status st)
 
 static int print_series(void *ctx, const vv_series_info *info)
 {
-    static const char *const types[] = {"", "float64", "int64", "bool", "string"};
     series_job *j = ctx;
     vv_buf b;
     vv_buf_init(&b, 4 * VV_LABELS_BYTES_MAX);
     put_series(&b, info->labels, info->label_count);
-    const char *type = (size_t)info->type < ARRAY_LEN(types) ? types[info->type] : "";
-    out_row(&j->out,
-            (const out_cell[]){out_uint(info->id), out_bytes(vv_buf_slice(&b)), out_text(type)});
+    out_row(&j->out, (const out_cell[]){out_uint(info->id), out_bytes(vv_buf_slice(&b)),
+                                        out_text(series_type_name(info->type))});
     vv_buf_fini(&b);
     return 0;
+}
+
+const char *series_type_name(vv_sample_type type)
+{
+    static const char *const names[] = {"", "float64", "int64", "bool", "string"};
+    return (size_t)type < ARRAY_LEN(names) ? names[type] : "";
 }
 
 out_cell series_value_cell(const vv_sample *s)
@@ -194,10 +198,13 @@ bool series_sample_at(const vv_series_block *block, size_t at, vv_sample *out)
 static void print_sample(series_job *j, vv_slice series, const vv_sample *s, bool has_value)
 {
     char time[TIME_TEXT_MAX];
+    /* One window of all there is begins nowhere. */
+    const bool has_time = j->args->agg == NULL || s->time_ns != INT64_MIN;
     time_text_format(s->time_ns, time);
-    const out_cell value = has_value ? series_value_cell(s) : (out_cell){.type = OUT_NULL};
-    out_row(&j->out,
-            (const out_cell[]){out_bytes(series), out_text(time), value, out_uint(s->quality)});
+    const out_cell none = {.type = OUT_NULL};
+    const out_cell value = has_value ? series_value_cell(s) : none;
+    out_row(&j->out, (const out_cell[]){out_bytes(series), has_time ? out_text(time) : none, value,
+                                        out_uint(s->quality)});
 }
 
 static int print_latest(void *ctx, const vv_series_info *info, const vv_sample *sample)
@@ -353,6 +360,54 @@ static vv_status do_verb(series_job *j, size_t verb, int argc, char **argv, uint
     }
 }
 
+#define OF(verb) (1u << (verb))
+
+/* False when an option says something that the verb does not ask: the sentence was printed. */
+static bool check_options(const cmd_ctx *ctx, unsigned verb)
+{
+    static const struct {
+        const char *name;
+        unsigned verbs;
+    } options[] = {
+        {"match", ~OF(APPEND)},
+        {"from", OF(QUERY) | OF(EXPORT) | OF(DELETE)},
+        {"to", OF(QUERY) | OF(EXPORT) | OF(DELETE)},
+        {"agg", OF(QUERY)},
+        {"percentile", OF(QUERY)},
+        {"step", OF(QUERY)},
+        {"fill", OF(QUERY)},
+        {"by", OF(QUERY)},
+        {"across", OF(QUERY)},
+        {"points", OF(QUERY)},
+        {"all-quality", OF(QUERY)},
+        {"name", OF(APPEND)},
+        {"type", OF(APPEND)},
+        {"durability", OF(APPEND)},
+    };
+    static_assert(ARRAY_LEN(options) == ARRAY_LEN(opts), "each option is of some verbs");
+    for (size_t i = 0; i < ARRAY_LEN(options); i++)
+        if ((options[i].verbs & OF(verb)) == 0 && cmd_given(ctx, options[i].name)) {
+            (void)cmd_usage(ctx, "--%s is nothing that 'series %s' asks for", options[i].name,
+                            words[verb]);
+            return false;
+        }
+    return true;
+}
+
+/* What a query's options need of each other. */
+static int check_query(const cmd_ctx *ctx, const series_args *a)
+{
+    const bool is_percentile = a->agg != NULL && strcmp(a->agg, "percentile") == 0;
+    if (is_percentile && a->percentile == NULL)
+        return cmd_usage(ctx, "--agg percentile needs --percentile P, 0 to 100");
+    if (!is_percentile && a->percentile != NULL)
+        return cmd_usage(ctx, "--percentile is of --agg percentile");
+    if (a->agg == NULL && (cmd_given(ctx, "step") || a->fill != NULL))
+        return cmd_usage(ctx, "--%s is of windows: --agg says what of each",
+                         a->fill != NULL ? "fill" : "step");
+    return CMD_OK;
+}
+
 /* Whether the number of arguments fits the verb; CMD_OK, or the sentence was printed. */
 static int check_arguments(const cmd_ctx *ctx, size_t verb, int argc)
 {
@@ -367,16 +422,18 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 {
     series_job j = {.ctx = ctx, .args = opaque};
     vv_error err = {0};
-    size_t verb = 0;
     uint64_t refused = 0;
     if (argc == 0)
         return cmd_usage(
             ctx, "one of list, query, latest, labels, export, append, delete and drop is needed");
-    while (words[verb] != NULL && strcmp(words[verb], argv[0]) != 0)
-        verb++;
-    if (words[verb] == NULL)
-        return cmd_usage(ctx, "there is no 'series %s'", argv[0]);
-    int code = check_arguments(ctx, verb, argc);
+    int verb = cmd_word_of(ctx, argv[0]);
+    if (verb < 0)
+        return CMD_USAGE;
+    int code = check_arguments(ctx, (size_t)verb, argc);
+    if (code == CMD_OK && !check_options(ctx, (unsigned)verb))
+        code = CMD_USAGE;
+    if (code == CMD_OK && verb == QUERY)
+        code = check_query(ctx, j.args);
     if (code == CMD_OK && (verb == DELETE || verb == DROP) && j.args->match.count == 0)
         code = cmd_usage(ctx, "--match is needed");
     if (code == CMD_OK)
@@ -386,7 +443,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     const store_use use = verb < APPEND ? STORE_READ : verb == APPEND ? STORE_CREATE : STORE_CHANGE;
     vv_status st = store_open(ctx, "sensors", use, &j.store, &err);
     if (st == VV_OK)
-        st = do_verb(&j, verb, argc, argv, &refused, &err);
+        st = do_verb(&j, (size_t)verb, argc, argv, &refused, &err);
     store_close(j.store);
     if (st != VV_OK)
         return cmd_fail(ctx, st, &err);
@@ -399,8 +456,12 @@ const cmd_command cmd_series = {
     .synopsis = "list | query | latest | labels [NAME] | export | append FILE | delete | drop",
     .details =
         "A CSV file has a header with time and value, perhaps quality; all other columns are\n"
-        "labels, an empty one is none. Times are dates or nanoseconds since 1970. The table is\n"
-        "sensors unless --table names another, and append makes it when it is not there.\n",
+        "labels, an empty one is none. A time is a date, a number with s, ms, us or ns behind it,\n"
+        "or a number whose digits tell: up to 11 are seconds since 1970, up to 14 milliseconds, "
+        "up\n"
+        "to 17 microseconds, more nanoseconds. export writes a column " SERIES_TYPE_COLUMN "\n"
+        "where not all values are float64, and append reads it. The table is sensors unless\n"
+        "--table names another, and append makes it when it is not there.\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

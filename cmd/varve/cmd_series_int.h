@@ -39,14 +39,17 @@ typedef struct series_job {
 } series_job;
 
 #define SERIES_TYPES "float64|int64|bool|string"
+#define SERIES_TYPE_COLUMN "__value_type__" /* of CSV: one of them */
 
 /** The place of a word among those of a choice "a|b|c", from 0. */
 int series_place_of(const char *word, const char *choice);
 /** LABEL=VALUE, or with another sign; out borrows the text. False: it is none. */
 bool series_parse_matcher(const char *text, vv_matcher *out);
-/** A date, or nanoseconds since 1970. */
+/** A date, or a number as time_text_parse_any reads it. */
 bool series_parse_time(vv_slice text, int64_t *out);
 bool series_parse_number(vv_slice text, double *out);
+/** As SERIES_TYPES have it. */
+const char *series_type_name(vv_sample_type type);
 /** The value of a sample, of any type. */
 out_cell series_value_cell(const vv_sample *s);
 /** The sample at a place of a block; whether it has a value. */
@@ -54,8 +57,9 @@ bool series_sample_at(const vv_series_block *block, size_t at, vv_sample *out);
 
 /* ---- series_csv.c ---- */
 
-/** CSV in: `time` and `value`, perhaps `quality`, every other column a label. Prints what became of
- * it, also on failure. *refused: samples that the table did not take. */
+/** CSV in: `time` and `value`, perhaps `quality` and SERIES_TYPE_COLUMN, every other column a
+ * label. Prints what became of it, also on failure. *refused: samples that the table did not take.
+ */
 VV_MUST_CHECK vv_status series_append(series_job *j, const char *path, uint64_t *refused,
                                       vv_error *err);
 /** The samples of a range, of any quality, in the form that append reads. */

@@ -41,7 +41,7 @@ static const cmd_opt opts[] = {
     {"content-type", 0, CMD_TEXT, offsetof(args, content_type), "TYPE", "of append: likewise"},
     {"source", 0, CMD_TEXT, offsetof(args, source), "NAME", "of append: likewise"},
     {"producer", 0, CMD_TEXT, offsetof(args, producer), "ID",
-     "of append: lines are numbered from 0, and what it sent before is not there twice"},
+     "of append: lines are numbered from 0, and as many as it sent before are left out"},
     {"commit", 0, CMD_TEXT, offsetof(args, position), "NAME",
      "of read: commit how far it read; begins where the position stands"},
     {"follow", 0, CMD_FLAG, offsetof(args, follow), NULL,
@@ -370,8 +370,12 @@ static vv_status append(job *j, const char *path, vv_error *err)
     if (st == VV_NOT_FOUND)
         st = flush(ap, err);
     (void)printf("appended %llu messages", (unsigned long long)ap->appended);
-    if (ap->known > 0)
-        (void)printf(", %llu were there", (unsigned long long)vv_min_u64(ap->known, lines));
+    if (ap->known > 0) /* what they hold is not compared */
+        (void)printf(
+            "; left out the first %llu lines: producer '%s' has sent %llu before, and they are "
+            "known by their number",
+            (unsigned long long)vv_min_u64(ap->known, lines), j->a->producer,
+            (unsigned long long)ap->known);
     (void)printf("\n");
     import_input_close(&in);
     vv_buf_fini(&ap->bytes);
@@ -402,17 +406,24 @@ static vv_status do_verb(job *j, size_t verb, char **argv, vv_error *err)
     }
 }
 
+/* What makes the table that is not there. */
+static void add_hint(const cmd_ctx *ctx, vv_error *err)
+{
+    char why[sizeof err->msg];
+    (void)snprintf(why, sizeof why, "%s", err->msg);
+    (void)vv_fail(err, VV_NOT_FOUND, "%s; varve table create %s --kind stream makes it", why,
+                  ctx->common.table == NULL ? "messages" : ctx->common.table);
+}
+
 static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 {
     job j = {.ctx = ctx, .a = opaque};
     vv_error err = {0};
-    size_t verb = 0;
     if (argc == 0)
         return cmd_usage(ctx, "one of append, read, tail, positions, reset and status is needed");
-    while (words[verb] != NULL && strcmp(words[verb], argv[0]) != 0)
-        verb++;
-    if (words[verb] == NULL)
-        return cmd_usage(ctx, "there is no 'stream %s'", argv[0]);
+    int verb = cmd_word_of(ctx, argv[0]);
+    if (verb < 0)
+        return CMD_USAGE;
     if (argc != (verb == APPEND || verb == RESET ? 2 : 1))
         return cmd_usage(ctx,
                          verb == APPEND  ? "one FILE is needed; - is standard input"
@@ -427,8 +438,10 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     const bool writes = verb == APPEND || verb == RESET || j.a->position != NULL;
     vv_status st = store_open(ctx, "messages", writes ? STORE_CHANGE : STORE_READ, &j.s, &err);
     if (st == VV_OK)
-        st = do_verb(&j, verb, argv, &err);
+        st = do_verb(&j, (size_t)verb, argv, &err);
     store_close(j.s);
+    if (st == VV_NOT_FOUND && strstr(err.msg, "does not exist") != NULL)
+        add_hint(ctx, &err);
     return st == VV_OK ? CMD_OK : cmd_fail(ctx, st, &err);
 }
 
@@ -439,7 +452,8 @@ const cmd_command cmd_stream = {
     .details =
         "A message is a line of the FILE, without its end and not empty; - is standard input. "
         "With\n"
-        "--producer, lines that it sent before are left out: a file may be given again, longer.\n"
+        "--producer, as many lines as it sent before are left out: a file may be given again,\n"
+        "longer. Lines are known by their number: another file needs another producer.\n"
         "read gives messages from --from on, tail the newest. With --commit, read goes on where "
         "the\n"
         "position stands and commits how far it got; reset puts a position to --from. The table "

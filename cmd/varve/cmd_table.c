@@ -1,4 +1,4 @@
-/* cmd_table.c - create, list, describe and drop tables. */
+/* cmd_table.c - create, list, describe, alter and drop tables. */
 #include <string.h>
 
 #include "base/util.h"
@@ -15,11 +15,15 @@ typedef struct args {
     uint64_t partitions;
     int64_t keep_ns;
     uint64_t keep_bytes;
+    uint64_t message_max;
+    int64_t producer_keep_ns;
+    uint64_t producers_max;
     int64_t late_ns;
     int64_t future_ns;
     int64_t keep_minutes_ns;
     int64_t keep_hours_ns;
     cmd_list keep_where;
+    bool no_keep_where;
     const char *archive;
     bool no_rollups;
     bool no_retention;
@@ -31,9 +35,9 @@ static const cmd_opt opts[] = {
     {"kind", 'k', CMD_CHOICE, offsetof(args, kind), "kv|record|series|stream",
      "of create; default kv"},
     {"retention", 0, CMD_DURATION, offsetof(args, retention_ns), "TIME",
-     "of create: how long old versions can be read; default 0 for kv, 1h for record"},
+     "kv and record: how long old versions can be read; default 0 for kv, 1h for record"},
     {"no-retention", 0, CMD_FLAG, offsetof(args, no_retention), NULL,
-     "of create: keep no old versions of records"},
+     "record: keep no old versions"},
     {"compression", 0, CMD_CHOICE, offsetof(args, compression), "auto|none|lz4|zstd",
      "of create: of the table's files; default auto: lz4 on levels 0 and 1, zstd below"},
     {"engine", 'e', CMD_CHOICE, offsetof(args, engine), "auto|lsm|btree|rocksdb",
@@ -43,23 +47,32 @@ static const cmd_opt opts[] = {
     {"partitions", 0, CMD_COUNT, offsetof(args, partitions), "N",
      "of create: shards that the keys are spread over; default 1: the tenant's alone"},
     {"keep", 0, CMD_DURATION, offsetof(args, keep_ns), "TIME",
-     "of create, series and stream: how old samples and messages get; default: as old as they may"},
+     "series and stream: how old samples and messages get; default, and 0: as old as they may"},
     {"keep-where", 0, CMD_LIST, offsetof(args, keep_where), "MATCHER:TIME",
-     "of create, series: the same of series that fit, as LABEL=VALUE:7d; the first counts; 0: for "
-     "ever; may be repeated"},
+     "series: the same of series that fit, as LABEL=VALUE:7d; the first counts; 0: for ever; may "
+     "be "
+     "repeated; alter puts these in the place of all that were"},
+    {"no-keep-where", 0, CMD_FLAG, offsetof(args, no_keep_where), NULL,
+     "of alter, series: --keep is of all of them again"},
     {"keep-size", 0, CMD_SIZE, offsetof(args, keep_bytes), "SIZE",
-     "of create, stream: bytes of messages that each partition keeps; default: all"},
+     "stream: bytes of messages that each partition keeps; default, and 0: all"},
+    {"message-max", 0, CMD_SIZE, offsetof(args, message_max), "SIZE",
+     "stream: bytes of a message; default 12M"},
+    {"keep-producers", 0, CMD_DURATION, offsetof(args, producer_keep_ns), "TIME",
+     "stream: a producer silent for so long is forgotten; default 1d"},
+    {"producers", 0, CMD_COUNT, offsetof(args, producers_max), "N",
+     "stream: producers that each partition remembers; default 10000"},
     {"archive", 0, CMD_TEXT, offsetof(args, archive), "RULE",
-     "of create, stream: how it goes to the node's object store, as 'size=64M,age=5m,local=1h'; "
-     "'off': not at all; default: as the node's rule says"},
+     "stream: how it goes to the node's object store, as 'size=64M,age=5m,local=1h'; 'off': not at "
+     "all; default: as the node's rule says"},
     {"late", 0, CMD_DURATION, offsetof(args, late_ns), "TIME",
      "of create, series: samples behind the newest by more count as late; default 1h"},
     {"future", 0, CMD_DURATION, offsetof(args, future_ns), "TIME",
-     "of create, series: samples ahead of now by more are refused; default 1d"},
+     "series: samples ahead of now by more are refused; default 1d"},
     {"keep-minutes", 0, CMD_DURATION, offsetof(args, keep_minutes_ns), "TIME",
-     "of create, series: how old rollups of minutes get; default: as samples"},
+     "series: how old rollups of minutes get; default, and 0: as samples"},
     {"keep-hours", 0, CMD_DURATION, offsetof(args, keep_hours_ns), "TIME",
-     "of create, series: likewise those of hours"},
+     "series: likewise those of hours"},
     {"no-rollups", 0, CMD_FLAG, offsetof(args, no_rollups), NULL,
      "of create, series: aggregates are worked out of samples alone"},
     {"if-not-exists", 0, CMD_FLAG, offsetof(args, if_not_exists), NULL,
@@ -67,28 +80,57 @@ static const cmd_opt opts[] = {
     {"all", 'a', CMD_FLAG, offsetof(args, all_tenants), NULL, "of list: the tables of all tenants"},
 };
 
-static const char *const columns[] = {
-    "tenant",          "table",           "kind",          "engine",     "id",
-    "shard",           "retention_ms",    "created",       "bytes",      "compression",
-    "value_threshold", "partitions",      "keep_ms",       "late_ms",    "future_ms",
-    "rollups",         "keep_minutes_ms", "keep_hours_ms", "keep_where", "archive"};
+static const char *const columns[] = {"tenant",
+                                      "table",
+                                      "kind",
+                                      "engine",
+                                      "id",
+                                      "shard",
+                                      "retention_ms",
+                                      "created",
+                                      "bytes",
+                                      "compression",
+                                      "value_threshold",
+                                      "partitions",
+                                      "keep_ms",
+                                      "late_ms",
+                                      "future_ms",
+                                      "rollups",
+                                      "keep_minutes_ms",
+                                      "keep_hours_ms",
+                                      "keep_where",
+                                      "keep_bytes",
+                                      "message_max",
+                                      "keep_producers_ms",
+                                      "producers",
+                                      "archive"};
 
-/* Those of series alone; nothing in tables of other kinds. */
-#define SERIES_COLUMNS 7
+/* Those of series and streams alone; nothing in tables of other kinds. */
+#define OWN_COLUMNS 12
 
-static void series_cells(const store_table_info *t, out_cell out[SERIES_COLUMNS])
+static void own_cells(const store_table_info *t, out_cell out[OWN_COLUMNS])
 {
+    enum { KEEP, SERIES_FIRST, STREAM_FIRST = SERIES_FIRST + 6 };
     const store_series_spec *s = &t->series;
-    const bool is_series = t->kind == VV_TABLE_SERIES;
-    const out_cell cells[SERIES_COLUMNS] = {out_int(s->keep_ns / VV_NS_PER_MS),
-                                            out_int(s->late_ns / VV_NS_PER_MS),
-                                            out_int(s->future_ns / VV_NS_PER_MS),
-                                            out_bool(!s->no_rollups),
-                                            out_int(s->keep_rollups_ns[0] / VV_NS_PER_MS),
-                                            out_int(s->keep_rollups_ns[1] / VV_NS_PER_MS),
-                                            out_text(t->rules)};
-    for (size_t i = 0; i < SERIES_COLUMNS; i++)
-        out[i] = is_series ? cells[i] : (out_cell){.type = OUT_NULL};
+    const store_stream_spec *m = &t->stream;
+    const out_cell cells[OWN_COLUMNS] = {[KEEP] = out_int(s->keep_ns / VV_NS_PER_MS),
+                                         out_int(s->late_ns / VV_NS_PER_MS),
+                                         out_int(s->future_ns / VV_NS_PER_MS),
+                                         out_bool(!s->no_rollups),
+                                         out_int(s->keep_rollups_ns[0] / VV_NS_PER_MS),
+                                         out_int(s->keep_rollups_ns[1] / VV_NS_PER_MS),
+                                         out_text(t->rules),
+                                         out_uint(m->keep_bytes),
+                                         out_uint(m->message_max),
+                                         out_int(m->producer_keep_ns / VV_NS_PER_MS),
+                                         out_uint(m->producers_max),
+                                         out_text(t->archive)};
+    for (size_t i = 0; i < OWN_COLUMNS; i++) {
+        const bool is_there = t->kind == VV_TABLE_SERIES   ? i < STREAM_FIRST
+                              : t->kind == VV_TABLE_STREAM ? i == KEEP || i >= STREAM_FIRST
+                                                           : false;
+        out[i] = is_there ? cells[i] : (out_cell){.type = OUT_NULL};
+    }
 }
 
 /* Indexed by vv_compression. */
@@ -115,29 +157,23 @@ static int print_table(void *ctx, const store_table_info *t)
                    : t->kind == VV_TABLE_SERIES ? "series"
                    : t->kind == VV_TABLE_STREAM ? "stream"
                                                 : "unknown");
-    out_cell series[SERIES_COLUMNS];
-    series_cells(t, series);
-    out_row(ctx, (const out_cell[]){out_text(t->tenant),
-                                    out_text(t->name),
-                                    out_text(kind),
-                                    out_text(t->engine),
-                                    out_uint(t->id),
-                                    out_uint(t->shard),
-                                    out_int(t->retention_ms),
-                                    out_text(created),
-                                    out_uint(t->bytes),
-                                    out_text(name_of_compression(t->compression)),
-                                    out_uint(t->value_threshold),
-                                    out_uint(t->partitions),
-                                    series[0],
-                                    series[1],
-                                    series[2],
-                                    series[3],
-                                    series[4],
-                                    series[5],
-                                    series[6],
-                                    t->kind == VV_TABLE_STREAM ? out_text(t->archive)
-                                                               : (out_cell){.type = OUT_NULL}});
+    const out_cell cells[] = {out_text(t->tenant),
+                              out_text(t->name),
+                              out_text(kind),
+                              out_text(t->engine),
+                              out_uint(t->id),
+                              out_uint(t->shard),
+                              out_int(t->retention_ms),
+                              out_text(created),
+                              out_uint(t->bytes),
+                              out_text(name_of_compression(t->compression)),
+                              out_uint(t->value_threshold),
+                              out_uint(t->partitions)};
+    out_cell row[ARRAY_LEN(columns)];
+    static_assert(ARRAY_LEN(cells) + OWN_COLUMNS == ARRAY_LEN(columns), "a cell for each");
+    memcpy(row, cells, sizeof cells);
+    own_cells(t, row + ARRAY_LEN(cells));
+    out_row(ctx, row);
     return 0;
 }
 
@@ -166,44 +202,62 @@ static bool parse_rule(const char *text, vv_keep_rule *out)
     return true;
 }
 
-static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
+/* What the options say of a table, but for its kind; CMD_OK, or the sentence was printed. rules and
+ * archive are borrowed by *out. */
+static int read_spec(cmd_ctx *ctx, const args *a, vv_keep_rule rules[CMD_LIST_MAX],
+                     vv_archive_rule *archive, store_table_spec *out)
 {
-    vv_keep_rule rules[CMD_LIST_MAX];
     for (size_t i = 0; i < a->keep_where.count; i++)
         if (!parse_rule(a->keep_where.item[i], &rules[i]))
             return cmd_usage(ctx, "'%s' is no rule: LABEL=VALUE:TIME", a->keep_where.item[i]);
-    vv_archive_rule archive;
-    if (a->archive != NULL && !store_rule_parse(a->archive, &archive))
+    if (a->archive != NULL && !store_rule_parse(a->archive, archive))
         return cmd_usage(ctx,
                          "'%s' does not say how to archive: off, codec=, also=, size=, count=, "
                          "age=, local=, local-size= and key=, with commas between",
                          a->archive);
+    int64_t retention_ms = a->retention_ns / VV_NS_PER_MS;
+    *out = (store_table_spec){
+        .series = {.keep_ns = a->keep_ns,
+                   .late_ns = a->late_ns,
+                   .future_ns = a->future_ns,
+                   .keep_rollups_ns = {a->keep_minutes_ns, a->keep_hours_ns},
+                   .no_rollups = a->no_rollups},
+        .stream = {.keep_bytes = a->keep_bytes,
+                   .message_max = a->message_max,
+                   .producer_keep_ns = a->producer_keep_ns,
+                   .producers_max = (uint32_t)vv_min_u64(a->producers_max, UINT32_MAX)},
+        .retention_ms = a->no_retention               ? 0
+                        : cmd_given(ctx, "retention") ? retention_ms
+                                                      : -1,
+        .rules = rules,
+        .archive = a->archive != NULL ? archive : NULL,
+        .rule_count = a->keep_where.count,
+        .value_threshold = a->value_threshold,
+        .partitions = (uint32_t)vv_min_u64(a->partitions, UINT32_MAX),
+        .if_not_exists = a->if_not_exists};
+    return CMD_OK;
+}
+
+static vv_table_kind kind_of(const args *a)
+{
+    static const char *const kinds[] = {"kv", "record", "series", "stream"};
+    for (size_t i = 0; a->kind != NULL && i < ARRAY_LEN(kinds); i++)
+        if (strcmp(a->kind, kinds[i]) == 0)
+            return (vv_table_kind)(VV_TABLE_KV + i);
+    return VV_TABLE_KV;
+}
+
+static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
+{
+    vv_keep_rule rules[CMD_LIST_MAX];
+    vv_archive_rule archive;
     vv_error err = {0};
     store_table_info info;
-    int64_t retention_ms = a->retention_ns / VV_NS_PER_MS;
-    vv_table_kind kind = VV_TABLE_KV;
-    if (a->kind != NULL && strcmp(a->kind, "record") == 0)
-        kind = VV_TABLE_RECORD;
-    else if (a->kind != NULL && strcmp(a->kind, "series") == 0)
-        kind = VV_TABLE_SERIES;
-    else if (a->kind != NULL && strcmp(a->kind, "stream") == 0)
-        kind = VV_TABLE_STREAM;
-    store_table_spec spec = {.kind = (int)kind,
-                             .series = {.keep_ns = a->keep_ns,
-                                        .late_ns = a->late_ns,
-                                        .future_ns = a->future_ns,
-                                        .keep_rollups_ns = {a->keep_minutes_ns, a->keep_hours_ns},
-                                        .no_rollups = a->no_rollups},
-                             .retention_ms = a->no_retention               ? 0
-                                             : cmd_given(ctx, "retention") ? retention_ms
-                                                                           : -1,
-                             .keep_bytes = a->keep_bytes,
-                             .archive = a->archive != NULL ? &archive : NULL,
-                             .rules = rules,
-                             .rule_count = a->keep_where.count,
-                             .value_threshold = a->value_threshold,
-                             .partitions = (uint32_t)vv_min_u64(a->partitions, UINT32_MAX),
-                             .if_not_exists = a->if_not_exists};
+    store_table_spec spec;
+    int code = read_spec(ctx, a, rules, &archive, &spec);
+    if (code != CMD_OK)
+        return code;
+    spec.kind = (int)kind_of(a);
     for (size_t i = 0; a->compression != NULL && i < ARRAY_LEN(compressions); i++)
         if (strcmp(a->compression, compressions[i]) == 0)
             spec.compression = (int)i;
@@ -211,6 +265,65 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
         if (strcmp(a->engine, engines[i]) == 0)
             spec.engine = (int)i;
     vv_status st = s->ops->table_create(s, name, &spec, &info, &err);
+    return print_one(ctx, st, &info, &err);
+}
+
+/* What of a table each option changes; 0: it is fixed when a table is made. */
+static const struct {
+    const char *option;
+    uint64_t change;
+} changes[] = {
+    {"retention", VV_CHANGE_VERSION_RETENTION},
+    {"no-retention", VV_CHANGE_VERSION_RETENTION},
+    {"keep", VV_CHANGE_RETENTION},
+    {"keep-where", VV_CHANGE_KEEP_RULES},
+    {"no-keep-where", VV_CHANGE_KEEP_RULES},
+    {"keep-minutes", VV_CHANGE_ROLLUP_MINUTES},
+    {"keep-hours", VV_CHANGE_ROLLUP_HOURS},
+    {"future", VV_CHANGE_FUTURE},
+    {"keep-size", VV_CHANGE_RETENTION_BYTES},
+    {"message-max", VV_CHANGE_MESSAGE_SIZE},
+    {"keep-producers", VV_CHANGE_PRODUCER_RETENTION},
+    {"producers", VV_CHANGE_PRODUCERS},
+    {"archive", VV_CHANGE_ARCHIVE},
+    {"kind", 0},
+    {"engine", 0},
+    {"compression", 0},
+    {"value-threshold", 0},
+    {"partitions", 0},
+    {"late", 0},
+    {"no-rollups", 0},
+};
+
+/* CMD_OK, or the sentence was printed. */
+static int read_changes(const cmd_ctx *ctx, uint64_t *out)
+{
+    *out = 0;
+    for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+        if (!cmd_given(ctx, changes[i].option))
+            continue;
+        if (changes[i].change == 0)
+            return cmd_usage(ctx, "--%s is fixed when a table is made", changes[i].option);
+        *out |= changes[i].change;
+    }
+    return *out != 0 ? CMD_OK
+                     : cmd_usage(ctx, "nothing is to be changed: --keep, --retention, ...");
+}
+
+static int alter(cmd_ctx *ctx, const args *a, store *s, const char *name)
+{
+    vv_keep_rule rules[CMD_LIST_MAX];
+    vv_archive_rule archive;
+    vv_error err = {0};
+    uint64_t change = 0;
+    store_table_info info;
+    store_table_spec spec;
+    int code = read_changes(ctx, &change);
+    if (code == CMD_OK)
+        code = read_spec(ctx, a, rules, &archive, &spec);
+    if (code != CMD_OK)
+        return code;
+    vv_status st = s->ops->table_alter(s, name, &spec, change, &info, &err);
     return print_one(ctx, st, &info, &err);
 }
 
@@ -263,73 +376,105 @@ static int drop(cmd_ctx *ctx, store *s, const char *name)
     return CMD_OK;
 }
 
-/* False when a table of another kind was to have an option of series or of streams: the sentence
- * was printed. */
-static bool check_series_options(const cmd_ctx *ctx, const args *a)
+/* Which kinds of tables have an option: bits. */
+static const struct {
+    const char *option;
+    unsigned kinds;
+    const char *whose;
+} owners[] = {
+    {"retention", 1u << VV_TABLE_KV | 1u << VV_TABLE_RECORD,
+     "old versions, which kv and record tables have: --keep is how old samples and messages get"},
+    {"no-retention", 1u << VV_TABLE_KV | 1u << VV_TABLE_RECORD, "kv and record tables"},
+    {"keep", 1u << VV_TABLE_SERIES | 1u << VV_TABLE_STREAM,
+     "series and streams: --kind series or --kind stream is needed"},
+    {"late", 1u << VV_TABLE_SERIES, "series: --kind series is needed"},
+    {"future", 1u << VV_TABLE_SERIES, "series: --kind series is needed"},
+    {"keep-minutes", 1u << VV_TABLE_SERIES, "series: --kind series is needed"},
+    {"keep-hours", 1u << VV_TABLE_SERIES, "series: --kind series is needed"},
+    {"keep-where", 1u << VV_TABLE_SERIES, "series: --kind series is needed"},
+    {"no-rollups", 1u << VV_TABLE_SERIES, "series: --kind series is needed"},
+    {"keep-size", 1u << VV_TABLE_STREAM, "streams: --kind stream is needed"},
+    {"message-max", 1u << VV_TABLE_STREAM, "streams: --kind stream is needed"},
+    {"keep-producers", 1u << VV_TABLE_STREAM, "streams: --kind stream is needed"},
+    {"producers", 1u << VV_TABLE_STREAM, "streams: --kind stream is needed"},
+    {"archive", 1u << VV_TABLE_STREAM, "streams: --kind stream is needed"},
+    {"no-keep-where", 0, "alter: a new table has no rules"},
+};
+
+/* False when a new table was to have an option of another kind: the sentence was printed. */
+static bool check_kind(const cmd_ctx *ctx, const args *a)
 {
-    static const char *const names[] = {"late",       "future",     "keep-minutes", "keep-hours",
-                                        "no-rollups", "keep-where", "keep"};
-    bool is_stream = a->kind != NULL && strcmp(a->kind, "stream") == 0;
-    if (!is_stream && (cmd_given(ctx, "keep-size") || a->archive != NULL)) {
-        (void)cmd_usage(ctx, "--%s is of streams: --kind stream is needed",
-                        a->archive != NULL ? "archive" : "keep-size");
-        return false;
-    }
-    if (a->kind != NULL && strcmp(a->kind, "series") == 0)
-        return true;
-    for (size_t i = 0; i < ARRAY_LEN(names) - is_stream; i++) /* streams have the last one, too */
-        if (cmd_given(ctx, names[i])) {
-            (void)cmd_usage(ctx, "--%s is of series: --kind series is needed", names[i]);
+    const unsigned kind = 1u << kind_of(a);
+    for (size_t i = 0; i < ARRAY_LEN(owners); i++)
+        if ((owners[i].kinds & kind) == 0 && cmd_given(ctx, owners[i].option)) {
+            (void)cmd_usage(ctx, "--%s is of %s", owners[i].option, owners[i].whose);
             return false;
         }
     return true;
 }
 
-static const char *const words[] = {"create", "list", "describe", "drop", NULL};
+static const char *const words[] = {"create", "list", "describe", "alter", "drop", NULL};
+enum { CREATE, LIST, DESCRIBE, ALTER, DROP };
+
+static int do_verb(cmd_ctx *ctx, const args *a, store *s, int verb, const char *name)
+{
+    switch (verb) {
+    case CREATE:
+        return create(ctx, a, s, name);
+    case LIST:
+        return list(ctx, a, s);
+    case DESCRIBE:
+        return describe(ctx, s, name);
+    case ALTER:
+        return alter(ctx, a, s, name);
+    default:
+        return drop(ctx, s, name);
+    }
+}
 
 static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 {
     const args *a = opaque;
     vv_error err = {0};
     store *s = NULL;
-    size_t verb = 0;
     if (argc == 0)
-        return cmd_usage(ctx, "one of create, list, describe and drop is needed");
-    while (words[verb] != NULL && strcmp(words[verb], argv[0]) != 0)
-        verb++;
-    if (words[verb] == NULL)
-        return cmd_usage(ctx, "there is no 'table %s'; it is create, list, describe or drop",
-                         argv[0]);
-    if (argc != (verb == 1 ? 1 : 2))
-        return cmd_usage(ctx, verb == 1 ? "table list takes no name" : "one table NAME is needed");
+        return cmd_usage(ctx, "one of create, list, describe, alter and drop is needed");
+    int verb = cmd_word_of(ctx, argv[0]);
+    if (verb < 0)
+        return CMD_USAGE;
+    if (argc != (verb == LIST ? 1 : 2))
+        return cmd_usage(ctx,
+                         verb == LIST ? "table list takes no name" : "one table NAME is needed");
     if (a->no_retention && cmd_given(ctx, "retention"))
         return cmd_usage(ctx, "--retention and --no-retention exclude each other");
-    if (verb == 0 && !check_series_options(ctx, a))
+    if (a->no_keep_where && a->keep_where.count > 0)
+        return cmd_usage(ctx, "--keep-where and --no-keep-where exclude each other");
+    if (verb == CREATE && !check_kind(ctx, a))
         return CMD_USAGE;
     vv_status st = store_open(ctx, "",
-                              verb == 0   ? STORE_CREATE
-                              : verb == 3 ? STORE_CHANGE
-                                          : STORE_READ,
+                              verb == CREATE                  ? STORE_CREATE
+                              : verb == DROP || verb == ALTER ? STORE_CHANGE
+                                                              : STORE_READ,
                               &s, &err);
     if (st != VV_OK)
         return cmd_fail(ctx, st, &err);
-    int code = verb == 0   ? create(ctx, a, s, argv[1])
-               : verb == 1 ? list(ctx, a, s)
-               : verb == 2 ? describe(ctx, s, argv[1])
-                           : drop(ctx, s, argv[1]);
+    int code = do_verb(ctx, a, s, verb, argc > 1 ? argv[1] : NULL);
     store_close(s);
     return code;
 }
 
 const cmd_command cmd_table = {
     .name = "table",
-    .summary = "create, list, describe and drop tables",
-    .synopsis = "create NAME | list | describe NAME | drop NAME",
+    .summary = "create, list, describe, alter and drop tables",
+    .synopsis = "create NAME | list | describe NAME | alter NAME | drop NAME",
     .details =
         "A kv table maps bytes to bytes; a record table holds records with fields, indexed by\n"
-        "their time; a series table holds samples of time series, a stream table messages. "
-        "Dropping a table drops its "
-        "data.\n",
+        "their time; a series table holds samples of time series, a stream table messages.\n"
+        "Dropping a table drops its data. alter changes what a table keeps: --retention, --keep "
+        "and\n"
+        "those like it, --future, --message-max, --producers; the rest is fixed when a table is "
+        "made.\n"
+        "What was written before goes no later than was said then.\n",
     .with = CMD_WITH_STORE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

@@ -5,7 +5,8 @@
  *     time,value,quality,__name__,host
  *     2026-01-02T10:00:00Z,21.5,0,temp,oven-3
  *
- * Every column but the first three is a label, and a label with an empty value is none.
+ * Every column but the first three is a label, and a label with an empty value is none. Where not
+ * all series are of float64, a column of their types stands behind them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,9 +22,9 @@
 #define APPEND_AT 50000u /* samples of one entry */
 #define NAME "__name__"
 
-enum { TIME, VALUE, QUALITY, FIXED };
+enum { TIME, VALUE, QUALITY, TYPE, FIXED };
 
-static const char *const fixed[] = {"time", "value", "quality"};
+static const char *const fixed[] = {"time", "value", "quality", SERIES_TYPE_COLUMN};
 
 /* ---- append ---- */
 
@@ -34,6 +35,8 @@ typedef struct loader {
     char *header;     /* holds the names */
     size_t at[FIXED]; /* of the columns that are no labels; SIZE_MAX: not there */
     size_t waiting;
+    const import_input *in;
+    uint64_t first_line; /* of what waits */
     store_appended total;
 } loader;
 
@@ -51,7 +54,10 @@ static vv_status flush(loader *l, vv_error *err)
     l->total.series_created += r.series_created;
     l->waiting = 0;
     if (r.first_refusal[0] != '\0')
-        (void)fprintf(stderr, "varve series: %s\n", r.first_refusal);
+        (void)fprintf(stderr, "varve series: %s, lines %llu to %llu: %llu refused, the first: %s\n",
+                      l->in->name, (unsigned long long)l->first_line,
+                      (unsigned long long)l->in->line, (unsigned long long)r.refused,
+                      r.first_refusal);
     return st;
 }
 
@@ -71,6 +77,9 @@ static vv_status check_column(const loader *l, size_t i, vv_error *err)
     if (is_twice(l, i))
         return vv_fail(err, VV_INVALID, "the header has column '%.*s' twice", (int)name.len,
                        (const char *)name.data);
+    if (l->job->args->type != NULL && vv_slice_eq(name, vv_slice_str(SERIES_TYPE_COLUMN)))
+        return vv_fail(err, VV_INVALID,
+                       "the header has column " SERIES_TYPE_COLUMN ": leave --type away");
     if (l->job->args->name != NULL && vv_slice_eq(name, vv_slice_str(NAME)))
         return vv_fail(err, VV_INVALID, "the header has column " NAME ": leave --name away");
     return VV_OK;
@@ -137,6 +146,16 @@ static bool read_value(vv_slice text, vv_sample *out)
     }
 }
 
+static bool read_type(vv_slice text, vv_sample_type *out)
+{
+    for (vv_sample_type t = VV_F64; t <= VV_STRING; t++) {
+        *out = t;
+        if (vv_slice_eq(text, vv_slice_str(series_type_name(t))))
+            return true;
+    }
+    return false;
+}
+
 static bool read_quality(vv_slice text, uint32_t *out)
 {
     int64_t v = 0;
@@ -146,17 +165,27 @@ static bool read_quality(vv_slice text, uint32_t *out)
     return true;
 }
 
-/* Which of the three a line has wrong; NULL: none. */
-static const char *read_sample(const loader *l, const vv_slice *field, vv_sample *out)
+/* Which of them a line has wrong; FIXED: none. */
+static int read_sample(const loader *l, const vv_slice *field, vv_sample *out)
 {
     *out = (vv_sample){.type = l->job->type};
     if (!series_parse_time(field[l->at[TIME]], &out->time_ns))
-        return fixed[TIME];
+        return TIME;
+    if (l->at[TYPE] != SIZE_MAX && !read_type(field[l->at[TYPE]], &out->type))
+        return TYPE;
     if (!read_value(field[l->at[VALUE]], out))
-        return fixed[VALUE];
+        return VALUE;
     if (l->at[QUALITY] != SIZE_MAX && !read_quality(field[l->at[QUALITY]], &out->quality))
-        return fixed[QUALITY];
-    return NULL;
+        return QUALITY;
+    return FIXED;
+}
+
+static bool is_label(const loader *l, size_t column)
+{
+    for (size_t k = 0; k < FIXED; k++)
+        if (l->at[k] == column)
+            return false;
+    return true;
 }
 
 static vv_status read_labels(const loader *l, const vv_slice *field, vv_label out[VV_LABELS_MAX],
@@ -167,7 +196,7 @@ static vv_status read_labels(const loader *l, const vv_slice *field, vv_label ou
     if (is_named)
         out[(*count)++] = (vv_label){vv_slice_str(NAME), vv_slice_str(l->job->args->name)};
     for (size_t i = 0; i < l->count; i++) {
-        if (field[i].len == 0 || i == l->at[TIME] || i == l->at[VALUE] || i == l->at[QUALITY])
+        if (field[i].len == 0 || !is_label(l, i))
             continue;
         if (*count == VV_LABELS_MAX)
             return vv_fail(err, VV_INVALID, "over %u labels", VV_LABELS_MAX);
@@ -185,13 +214,13 @@ static vv_status add_line(loader *l, const vv_slice *field, size_t count, vv_err
     store *s = l->job->store;
     if (count != l->count)
         return vv_fail(err, VV_INVALID, "%zu columns instead of %zu", count, l->count);
-    const char *wrong = read_sample(l, field, &sample);
-    if (wrong != NULL) {
-        const vv_slice text = field[l->at[wrong == fixed[TIME]    ? TIME
-                                          : wrong == fixed[VALUE] ? VALUE
-                                                                  : QUALITY]];
-        return vv_fail(err, VV_INVALID, "'%.*s' is no %s", (int)vv_min_u64(text.len, 40),
-                       (const char *)text.data, wrong);
+    const int wrong = read_sample(l, field, &sample);
+    if (wrong != FIXED) {
+        static const char *const names[] = {"time", "value", "quality", "type"};
+        const vv_slice text = field[l->at[wrong]];
+        return vv_fail(err, VV_INVALID, "'%.*s' is no %s%s%s", (int)vv_min_u64(text.len, 40),
+                       (const char *)text.data, names[wrong], wrong == VALUE ? " of type " : "",
+                       wrong == VALUE ? series_type_name(sample.type) : "");
     }
     vv_status st = read_labels(l, field, labels, &n, err);
     if (st == VV_OK)
@@ -201,6 +230,7 @@ static vv_status add_line(loader *l, const vv_slice *field, size_t count, vv_err
         if (st == VV_OK)
             st = s->ops->series->add(s, labels, n, &sample, err);
     }
+    l->first_line = l->waiting == 0 ? l->in->line : l->first_line;
     if (st == VV_OK && ++l->waiting >= APPEND_AT)
         st = flush(l, err);
     return st;
@@ -263,7 +293,7 @@ vv_status series_append(series_job *j, const char *path, uint64_t *refused, vv_e
         import_input_close(&in);
         return vv_fail(err, VV_NO_MEMORY, "no memory");
     }
-    *l = (loader){.job = j, .at = {SIZE_MAX, SIZE_MAX, SIZE_MAX}};
+    *l = (loader){.job = j, .in = &in, .at = {SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX}};
     st = load(l, &in, err);
     import_input_close(&in);
     if (l->count > 0)
@@ -281,9 +311,17 @@ typedef struct exporter {
     vv_arena arena;
     vv_slice column[OUT_COLUMNS_MAX];
     size_t count;
+    size_t fixed; /* of them that are no labels: without TYPE where all series are of float64 */
     vv_status status;
     vv_error why;
 } exporter;
+
+static int see_type(void *ctx, const vv_series_info *series)
+{
+    exporter *e = ctx;
+    e->fixed = series->type == VV_F64 ? e->fixed : FIXED;
+    return e->fixed == FIXED;
+}
 
 static int add_column(void *ctx, vv_slice name)
 {
@@ -296,7 +334,7 @@ static int add_column(void *ctx, vv_slice name)
     if (e->status == VV_OK && e->count == OUT_COLUMNS_MAX)
         e->status = vv_fail(&e->why, VV_UNSUPPORTED,
                             "the series have over %d labels: pick some of them with --match",
-                            OUT_COLUMNS_MAX - FIXED);
+                            OUT_COLUMNS_MAX - (int)e->fixed);
     if (e->status != VV_OK)
         return 1;
     e->column[e->count] = vv_arena_dup(&e->arena, name);
@@ -309,7 +347,7 @@ static int add_column(void *ctx, vv_slice name)
 static bool label_cells(const exporter *e, const vv_series_block *b, out_cell *cell)
 {
     size_t at = 0;
-    for (size_t i = FIXED; i < e->count; i++) {
+    for (size_t i = e->fixed; i < e->count; i++) {
         cell[i] = out_text("");
         if (at < b->label_count && vv_slice_eq(b->labels[at].name, e->column[i]))
             cell[i] = out_bytes(b->labels[at++].value);
@@ -322,12 +360,14 @@ static int export_block(void *ctx, const vv_series_block *b)
     exporter *e = ctx;
     out_cell cell[OUT_COLUMNS_MAX];
     char time[TIME_TEXT_MAX];
-    if (!label_cells(e, b, cell)) {
+    if (!label_cells(e, b, cell) || (b->type != VV_F64 && e->fixed < FIXED)) {
         e->status = vv_fail(&e->why, VV_CONFLICT,
-                            "a series with another label came into being "
+                            "a series with another label or type came into being "
                             "meanwhile: export again");
         return 1;
     }
+    if (e->fixed == FIXED)
+        cell[TYPE] = out_text(series_type_name(b->type));
     for (size_t i = 0; i < b->count; i++) {
         vv_sample s;
         (void)series_sample_at(b, i, &s); /* nothing is filled in */
@@ -349,15 +389,20 @@ vv_status series_export(series_job *j, vv_error *err)
         return vv_fail(err, VV_NO_MEMORY, "no memory");
     e->job = j;
     vv_arena_init(&e->arena, 1u << 20);
-    for (size_t k = 0; k < FIXED; k++)
-        e->column[e->count++] = vv_slice_str(fixed[k]);
+    e->fixed = FIXED - 1;
     q.matchers = j->match.items;
     q.matcher_count = j->match.count;
     q.start_ns = j->from;
     q.end_ns = j->to;
     q.all_quality = true;
     q.samples_max = UINT64_MAX;
-    vv_status st = s->ops->series->labels(s, (vv_slice){0}, j->match, add_column, e, err);
+    vv_status st = s->ops->series->list(s, j->match, see_type, e, err);
+    while (e->count < e->fixed) {
+        e->column[e->count] = vv_slice_str(fixed[e->count]);
+        e->count++;
+    }
+    if (st == VV_OK)
+        st = s->ops->series->labels(s, (vv_slice){0}, j->match, add_column, e, err);
     if (st == VV_OK && e->status == VV_OK) {
         out_init(&j->out, j->ctx->common.output == NULL ? CMD_CSV : j->ctx->common.format,
                  e->column, e->count);

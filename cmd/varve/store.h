@@ -43,6 +43,14 @@ typedef struct store_range {
     int64_t version;
 } store_range;
 
+/* Of tables of messages; 0: the default. */
+typedef struct store_stream_spec {
+    uint64_t keep_bytes; /* of each partition; 0: all */
+    uint64_t message_max;
+    int64_t producer_keep_ns;
+    uint32_t producers_max;
+} store_stream_spec;
+
 /* What a new table is to be. */
 typedef struct store_table_spec {
     int kind;             /* vv_table_kind */
@@ -50,9 +58,9 @@ typedef struct store_table_spec {
     int compression;      /* vv_compression */
     int engine;           /* vv_engine_kind */
     uint64_t value_threshold;
-    uint32_t partitions;            /* 0: 1 */
-    store_series_spec series;       /* 0: the default; of a stream keep_ns alone */
-    uint64_t keep_bytes;            /* of a stream; 0: all */
+    uint32_t partitions;      /* 0: 1 */
+    store_series_spec series; /* 0: the default; of a stream keep_ns alone */
+    store_stream_spec stream;
     const vv_archive_rule *archive; /* of a stream; NULL: left to the store */
     const vv_keep_rule *rules;      /* [rule_count] of series */
     size_t rule_count;
@@ -75,7 +83,8 @@ typedef struct store_table_info {
     int compression; /* vv_compression */
     uint64_t value_threshold;
     uint32_t partitions;
-    store_series_spec series;      /* in force; 0 of what is kept: for ever */
+    store_series_spec series;      /* in force; 0 of what is kept: for ever. Of a stream keep_ns */
+    store_stream_spec stream;      /* likewise */
     char archive[STORE_RULE_TEXT]; /* of streams: as --archive takes it; "": left to the store */
     char rules[STORE_RULES_TEXT];  /* of series: "env=dev:7d, host^=a:0" */
 } store_table_info;
@@ -168,6 +177,9 @@ typedef struct store_ops {
                             vv_error *err);
     vv_status (*table_describe)(store *s, const char *name, store_table_info *out, vv_error *err);
     vv_status (*table_drop)(store *s, const char *name, vv_error *err);
+    /* What of spec changes names: vv_table_change. */
+    vv_status (*table_alter)(store *s, const char *name, const store_table_spec *spec,
+                             uint64_t changes, store_table_info *out, vv_error *err);
     /* Begin the compaction of a range of the command's table, or (look) tell how far it is. */
     vv_status (*compact)(store *s, vv_slice begin, vv_slice end, bool look, store_compaction *out,
                          vv_error *err);

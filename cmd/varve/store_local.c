@@ -386,7 +386,11 @@ static void fill_info(const vv_table_info *from, store_table_info *out)
                    .late_ns = from->out_of_order_ns,
                    .future_ns = from->future_ns,
                    .keep_rollups_ns = {from->rollup_retention_ns[0], from->rollup_retention_ns[1]},
-                   .no_rollups = from->no_rollups}};
+                   .no_rollups = from->no_rollups},
+        .stream = {.keep_bytes = from->retention_bytes,
+                   .message_max = from->message_size_max,
+                   .producer_keep_ns = from->producer_retention_ns,
+                   .producers_max = from->producers_max}};
     store_rules_text(from->keep_rules, from->keep_rule_count, out->rules);
     store_rule_text(from->archive, out->archive);
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", from->tenant);
@@ -417,7 +421,10 @@ static vv_status local_table_create(store *s, const char *name, const store_tabl
     opt.value_threshold = spec->value_threshold;
     opt.partitions = spec->partitions;
     opt.retention_ns = spec->series.keep_ns;
-    opt.retention_bytes = spec->keep_bytes;
+    opt.retention_bytes = spec->stream.keep_bytes;
+    opt.message_size_max = spec->stream.message_max;
+    opt.producer_retention_ns = spec->stream.producer_keep_ns;
+    opt.producers_max = spec->stream.producers_max;
     opt.out_of_order_ns = spec->series.late_ns;
     opt.future_ns = spec->series.future_ns;
     opt.no_rollups = spec->series.no_rollups;
@@ -708,6 +715,7 @@ static const store_ops local_ops = {
     .table_list = local_table_list,
     .table_describe = local_table_describe,
     .table_drop = local_table_drop,
+    .table_alter = local_table_alter,
     .compact = local_compact,
     .archive_create = local_archive_create,
     .archive_list = local_archive_list,

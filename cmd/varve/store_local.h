@@ -30,6 +30,10 @@ static inline local *local_of(store *s)
 /** The command's table into l->table; with create one of the kind is made where none is. */
 vv_status local_open_table(local *l, bool create, vv_table_kind kind, vv_error *err);
 
+/* store_local_alter.c */
+vv_status local_table_alter(store *s, const char *name, const store_table_spec *spec,
+                            uint64_t changes, store_table_info *out, vv_error *err);
+
 /* store_local_series.c */
 extern const store_series_ops local_series_ops;
 /* store_local_stream.c */

@@ -557,6 +557,7 @@ static const store_ops remote_ops = {
     .table_list = remote_table_list,
     .table_describe = remote_table_describe,
     .table_drop = remote_table_drop,
+    .table_alter = remote_table_alter,
     .compact = remote_compact,
     .archive_create = remote_archive_create,
     .archive_list = remote_archive_list,

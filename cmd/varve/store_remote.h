@@ -97,6 +97,8 @@ vv_status remote_archive_list(store *s, int (*each)(void *ctx, const store_archi
                               void *ctx, vv_error *err);
 vv_status remote_archive_restore(store *s, const char *name, uint64_t *changed, vv_error *err);
 vv_status remote_table_drop(store *s, const char *name, vv_error *err);
+vv_status remote_table_alter(store *s, const char *name, const store_table_spec *spec,
+                             uint64_t changes, store_table_info *out, vv_error *err);
 vv_status remote_status(store *s, void (*text)(void *ctx, const char *name, vv_slice value),
                         void (*figure)(void *ctx, const char *name, double value), void *ctx,
                         vv_error *err);

@@ -99,7 +99,10 @@ static void put_stream(remote *r, const store_table_spec *spec)
 {
     size_t mark = wire_begin(&r->request, 11);
     wire_put_int(&r->request, 1, spec->series.keep_ns);
-    wire_put_uint(&r->request, 3, spec->keep_bytes);
+    wire_put_int(&r->request, 2, spec->stream.producer_keep_ns);
+    wire_put_uint(&r->request, 3, spec->stream.keep_bytes);
+    wire_put_uint(&r->request, 4, spec->stream.message_max);
+    wire_put_uint(&r->request, 5, spec->stream.producers_max);
     if (spec->archive != NULL)
         put_archive(r, spec->archive);
     wire_end(&r->request, mark);
@@ -122,14 +125,21 @@ static void read_table(vv_slice m, store_table_info *out)
     copy_text(out->name, sizeof out->name, bytes_of(ref, 2));
     copy_text(out->engine, sizeof out->engine, bytes_of(m, 3));
     read_rules(bytes_of(m, 12), out->rules);
+    if (out->kind == VV_TABLE_STREAM) {
+        vv_slice stream = bytes_of(m, 13);
+        out->series.keep_ns = (int64_t)varint_of(stream, 1);
+        out->stream = (store_stream_spec){.keep_bytes = varint_of(stream, 3),
+                                          .message_max = varint_of(stream, 4),
+                                          .producer_keep_ns = (int64_t)varint_of(stream, 2),
+                                          .producers_max = (uint32_t)varint_of(stream, 5)};
+    }
     read_archive(bytes_of(bytes_of(m, 13), 6), out->archive);
 }
 
-vv_status remote_table_create(store *s, const char *name, const store_table_spec *spec,
-                              store_table_info *out, vv_error *err)
+/* The fields of a CreateTableRequest. */
+static void put_table(store *s, const char *name, const store_table_spec *spec)
 {
     remote *r = remote_of(s);
-    vv_buf_reset(&r->request);
     put_ref(r, 1, s->tenant, name);
     wire_put_uint(&r->request, 2, (uint64_t)spec->kind);
     wire_put_int(&r->request, 3, spec->retention_ms < 0 ? 0 : spec->retention_ms);
@@ -143,7 +153,54 @@ vv_status remote_table_create(store *s, const char *name, const store_table_spec
         put_series(r, spec);
     if (spec->kind == VV_TABLE_STREAM)
         put_stream(r, spec);
+}
+
+vv_status remote_table_create(store *s, const char *name, const store_table_spec *spec,
+                              store_table_info *out, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    put_table(s, name, spec);
     vv_status st = remote_unary(r, "/varve.v1.Admin/CreateTable", err);
+    if (st == VV_OK)
+        read_table(vv_buf_slice(&r->reply), out);
+    return st;
+}
+
+/* Names of what can be changed, by the place of its bit; of retention, that of series. */
+static const char *const field_names[] = {"version_retention_ms",
+                                          "series.retention_ns",
+                                          "series.keep_rules",
+                                          "series.minutes_retention_ns",
+                                          "series.hours_retention_ns",
+                                          "series.future_ns",
+                                          "stream.retention_bytes",
+                                          "stream.message_size_max",
+                                          "stream.producer_retention_ns",
+                                          "stream.producers_max",
+                                          "stream.archive"};
+
+vv_status remote_table_alter(store *s, const char *name, const store_table_spec *spec,
+                             uint64_t changes, store_table_info *out, vv_error *err)
+{
+    store_table_spec to = *spec;
+    vv_status st = s->ops->table_describe(s, name, out, err);
+    if (st != VV_OK)
+        return st;
+    to.kind = out->kind; /* it says which options are sent */
+    remote *r = remote_of(s);
+    vv_buf_reset(&r->request);
+    size_t mark = wire_begin(&r->request, 1);
+    put_table(s, name, &to);
+    wire_end(&r->request, mark);
+    for (size_t i = 0; i < ARRAY_LEN(field_names); i++) {
+        const bool is_retention =
+            UINT64_C(1) << i == VV_CHANGE_RETENTION && to.kind == VV_TABLE_STREAM;
+        if ((changes >> i & 1) != 0)
+            wire_put_string(&r->request, 2,
+                            vv_slice_str(is_retention ? "stream.retention_ns" : field_names[i]));
+    }
+    st = remote_unary(r, "/varve.v1.Admin/AlterTable", err);
     if (st == VV_OK)
         read_table(vv_buf_slice(&r->reply), out);
     return st;

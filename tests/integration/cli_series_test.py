@@ -97,6 +97,17 @@ def questions(both, tmp):
                     ["--agg", "rate", "--step", "1h", "--across", "max"]):
         assert both(0, *ask, *options).count("\n") > 1, options
     both(1, *ask, "--agg", "percentile", "--percentile", "101", says=["percentile"])
+    both(2, *ask, "--agg", "percentile", says=["--agg percentile needs --percentile P"])
+    both(2, *ask, "--agg", "avg", "--percentile", "5", says=["--percentile is of --agg percentile"])
+    both(2, *ask, "--step", "1h", says=["--step is of windows"])
+    # A window of all there is begins nowhere; one that is told where it begins says so.
+    assert {r["time"] for r in rows(both(0, *ask[:-1], "json", "--agg", "count"))} == {None}
+    begun = rows(both(0, *ask[:-1], "json", "--agg", "count", *span))
+    assert {r["time"] for r in begun} == {"2023-11-14T22:13:20Z"}, begun
+    # The digits of a number tell its unit.
+    for span in (("1700000000", "1700000100"), ("1700000000000", "1700000100000ms"),
+                 ("1700000000000000us", "2023-11-14T22:15:00Z"), ("1700000000000000000ns", "1700000100.0")):
+        assert both(0, *ask, "--from", span[0], "--to", span[1]).count("\n") == 11, span
     both(1, *ask, "-m", "host=~(", says=["host"])
     assert both(0, *ask, "-m", "host=nobody") == "series,time,value,quality\n"
     count = rows(both(0, "series", "query", "-T", "many", "--agg", "count", "-o", "json"))
@@ -109,17 +120,33 @@ def there_and_back(both, tmp):
         first = tmp / f"{kind}.csv"
         quoted = ['"' + v.replace('"', '""') + '"' for v in values]
         first.write_text("time,value,__name__,part\n" + "".join(
-            f"{i * 1_000_000_007},{v},x,{kind}\n" for i, v in enumerate(quoted)))
+            f"{i * 1_000_000_007}ns,{v},x,{kind}\n" for i, v in enumerate(quoted)))
         assert "appended" in both(0, "series", "append", first, "-T", f"{kind}1", "--type", kind)
         listed = both(0, "series", "list", "-T", f"{kind}1", "-o", "csv", same=False)
         assert listed.rstrip().endswith(kind), listed
         exported = both(0, "series", "export", "-T", f"{kind}1")
         again = tmp / f"{kind}2.csv"
         again.write_text(exported)
-        both(0, "series", "append", again, "-T", f"{kind}2", "--type", kind)
+        assert ("__value_type__" in exported) == (kind != "float64"), exported
+        both(0, "series", "append", again, "-T", f"{kind}2")
+        both(0, "series", "append", first, "-T", "mixed", "--type", kind)
         assert both(0, "series", "export", "-T", f"{kind}2") == exported, kind
         both(0, "series", "query", "-T", f"{kind}1", "-o", "json")
         both(0, "series", "latest", "-T", f"{kind}1", "-o", "json")
+    # All four types in one table, and in one file.
+    exported = both(0, "series", "export", "-T", "mixed")
+    assert exported.startswith("time,value,quality,__value_type__,__name__,part\n"), exported
+    again = tmp / "mixed.csv"
+    again.write_text(exported)
+    done = rows(both(0, "series", "append", again, "-T", "mixed2", "-o", "json"))
+    assert (done[0]["refused"], done[0]["new_series"]) == (0, 4), done
+    assert both(0, "series", "export", "-T", "mixed2") == exported
+    listed = [[(r["series"], r["type"]) for r in rows(both(0, "series", "list", "-T", t, "-o", "json", same=False))]
+              for t in ("mixed", "mixed2")]
+    assert listed[0] == listed[1] and {t for _, t in listed[0]} == set(TYPED), listed
+    both(1, "series", "append", again, "-T", "mixed3", "--type", "bool", says=["leave --type away"])
+    again.write_text(exported.replace("int64", "int65"))
+    both(1, "series", "append", again, "-T", "mixed3", says=["'int65' is no type"])
     # The reverse of the order they came in, and of what they were.
     wrong = tmp / "int64.csv"
     refused = rows(both(1, "series", "append", wrong, "-T", "int642", "-o", "json",
@@ -165,11 +192,20 @@ def bad_input(both, tmp):
     both(2, "series", "query", "-m", "host", says=["is no matcher"])
     both(2, "series", "query", "--from", "noon", says=["is no time"])
     both(2, "series", "append", says=["one FILE is needed"])
+    both(2, "series", "lits", says=["there is no 'series lits', did you mean 'list'?", "append, delete or drop"])
+    both(2, "series", "foobar", says=["there is no 'series foobar'; it is list, query"])
+    for verb, option in (("list", ("--step", "1h")), ("latest", ("--from", "1")), ("export", ("--agg", "avg")),
+                         ("labels", ("--type", "bool")), ("delete", ("-m", "a=b", "--points", "3")),
+                         ("query", ("--name", "x"))):
+        both(2, "series", verb, *option, says=[f"is nothing that 'series {verb}' asks for"])
+    both(2, "series", "append", "-", "-m", "a=b", says=["--match is nothing that 'series append' asks for"])
+    assert "percent-good" in varve("series", "--help").stdout
     # Samples that the table refuses are counted, the rest is there.
     both(0, "table", "create", "tight", "--kind", "series", "--future", "1h", same=False)
     far = tmp / "far.csv"
     far.write_text("time,value\n1700000000000000000,1\n4000000000000000000,2\n")
-    done = rows(both(1, "series", "append", far, "-T", "tight", "--name", "x", "-o", "json"))
+    done = rows(both(1, "series", "append", far, "-T", "tight", "--name", "x", "-o", "json",
+                     says=["far.csv, lines 2 to 3: 1 refused", "2096-10-02T07:06:40Z", "1h ahead is taken (future)"]))
     assert (done[0]["appended"], done[0]["refused"]) == (1, 1), done
 
 
@@ -215,10 +251,50 @@ def tables(both):
     both(1, "table", "create", "x", "--kind", "series",
          *(a for i in range(17) for a in ("--keep-where", f"a={i}:1d")), says=["17 keep_rules"])
     both(1, "table", "create", "x", "--kind", "series", "--partitions", "9", says=["9 partitions"])
+    for kind in ("series", "stream"):
+        both(2, "table", "create", "x", "--kind", kind, "--retention", "1h",
+             says=["--retention is of old versions", "--keep is how old"])
+    both(2, "table", "create", "x", "--no-keep-where", says=["of alter"])
+    alters(both, told)
     # The bounds hold: two hours ahead are refused over the network as in the directory.
     ahead = int((time.time() + 3 * 3600) * 1e9)
     assert rows(both(1, "series", "append", "-", "-T", "full", "--name", "x", "-o", "json",
                      input=f"time,value\n{ahead},1\n", says=["future"]))[0]["refused"] == 1
+
+
+def alters(both, told):
+    """What a table keeps, changed by the command that says it."""
+    hour, day = 3_600_000, 86_400_000
+    altered = told("table", "alter", "ruled", "--keep", "60d", "--keep-minutes", "90d", "--future", "2h")
+    assert (altered["keep_ms"], altered["keep_minutes_ms"], altered["future_ms"]) == (60 * day, 90 * day, 2 * hour)
+    assert altered["keep_where"].startswith("env=dev:7d"), altered
+    altered = told("table", "alter", "ruled", "--keep-where", "host=b:2d")
+    assert (altered["keep_where"], altered["keep_ms"]) == ("host=b:2d", 60 * day), altered
+    assert told("table", "alter", "ruled", "--no-keep-where")["keep_where"] == ""
+    assert told("table", "alter", "ruled", "--keep", "0")["keep_ms"] == 0
+    told("table", "create", "events", "--kind", "stream", "--keep", "30d", "--keep-size", "1M")
+    altered = told("table", "alter", "events", "--keep", "7d", "--message-max", "1K", "--producers", "5",
+                   "--keep-producers", "2h")
+    names = ("keep_ms", "keep_bytes", "message_max", "producers", "keep_producers_ms", "late_ms")
+    assert [altered[n] for n in names] == [7 * day, 1 << 20, 1024, 5, 2 * hour, None], altered
+    assert told("table", "alter", "events", "--keep-size", "2M")["keep_bytes"] == 2 << 20
+    assert told("table", "alter", "other", "--retention", "3h")["retention_ms"] == 3 * hour
+    both(1, "table", "alter", "other", "--keep", "1h", says=["retention_ns is nothing that a table of kind kv has"])
+    both(1, "table", "alter", "events", "--keep-where", "a=b:1d", says=["keep_rules is nothing"])
+    both(2, "table", "alter", "other", "--engine", "lsm", says=["--engine is fixed when a table is made"])
+    both(2, "table", "alter", "other", says=["nothing is to be changed"])
+    both(5, "table", "alter", "othr", "--retention", "3h", says=["did you mean 'other'"])
+    both(2, "table", "altr", "other", says=["did you mean 'alter'"])
+
+
+def dumped(data):
+    """Samples in the runs of a store, readable."""
+    run(0, "compact", "--data", data, "sensors")
+    runs = sorted(data.glob("**/run-*"))
+    text = "".join(varve("dump", r).stdout for r in runs)
+    assert "chunk of 3 float64" in text, text
+    assert "\n      1767348060000000000 22.25\n" in text, text
+    assert "1767348120000000000 -0.5 quality 0x80000000" in text
 
 
 def main():
@@ -228,11 +304,15 @@ def main():
         assert maker.stop() == 0  # what it made is the directory
         both = Both(server.ingest, tmp / "local")
         samples(both, tmp)
+        dumped(tmp / "local")
         questions(both, tmp)
         there_and_back(both, tmp)
         deletions(both)
         bad_input(both, tmp)
         tables(both)
+        # What is served on the other port alone says so.
+        run(1, "table", "--server", server.query, "create", "x",
+            says=["unknown method", f"port {server.ingest.split(':')[1]} serves it"])
         assert server.stop() == 0
 
 

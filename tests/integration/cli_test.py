@@ -559,7 +559,10 @@ def streams_of_a_directory(tmp):
     assert ok("stream", *where, "append", "--producer", "p", lines) == "appended 1200 messages\n"
     lines.write_text("".join(f"line {i}\n" for i in range(1300)))
     done = ok("stream", *where, "append", "--producer", "p", lines)
-    assert done == "appended 100 messages, 1200 were there\n", done
+    assert done == ("appended 100 messages; left out the first 1200 lines: producer 'p' has sent 1200 before, and "
+                    "they are known by their number\n"), done
+    fails(5, "stream", *where, "append", "--table", "nope", lines,
+          words=["varve table create nope --kind stream makes it"])
     done = ok("stream", *where, "append", "--key", "k", "--content-type", "text/plain", "-", input="a\n\nb\n")
     assert done == "appended 2 messages\n", done
     got = rows(ok("stream", *as_json, "read"))
