@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/point.h"
 #include "db/db_stream_int.h"
 
 #define LOOK_MAX_NS (60 * VV_NS_PER_S)
@@ -184,6 +185,7 @@ static vv_status find_kept(db_stream_reader *r, int64_t now_ns, uint64_t *out, v
         __builtin_sub_overflow(now_ns, cat->retention_ns, &oldest))
         return st;
     st = db_stream_search(r, is_young, oldest, &at, err);
+    at += VV_BUG(104) && at < r->next; /* the first that is to be kept goes, too */
     *out = at > *out ? at : *out;
     return st;
 }

@@ -8,9 +8,10 @@
  * VV_IO names the I/O backend: posix, threads, io_uring; the best there is without it.
  *
  * Each of two threads numbers its batches and writes slots in turn, so that what a slot holds
- * follows from the number of the last batch alone. After each acknowledgement a line "thread
- * number" goes to standard output, which is a pipe of another process: what was written there
- * survives.
+ * follows from the number of the last batch alone. In front of each batch go a sample and a message
+ * with its number: they are there at least as far as the batches are, without a gap. After each
+ * acknowledgement a line "thread number" goes to standard output, which is a pipe of another
+ * process: what was written there survives.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -29,6 +30,8 @@
 typedef struct store {
     vv_db *db;
     vv_table *table;
+    vv_table *samples;
+    vv_table *messages;
     vv_durability durability;
 } store;
 
@@ -86,6 +89,14 @@ static void open_store(store *s, const char *dir, const char *engine)
     if (st != VV_OK)
         die("open", st, &err);
     st = vv_table_create(s->db, "cut", "t", &table, &s->table, &err);
+    table.value_threshold = 0;
+    table.engine = opt.engine == VV_ENGINE_ROCKSDB ? VV_ENGINE_LSM : VV_ENGINE_DEFAULT;
+    table.kind = VV_TABLE_SERIES;
+    if (st == VV_OK)
+        st = vv_table_create(s->db, "cut", "samples", &table, &s->samples, &err);
+    table.kind = VV_TABLE_STREAM;
+    if (st == VV_OK)
+        st = vv_table_create(s->db, "cut", "messages", &table, &s->messages, &err);
     if (st != VV_OK)
         die("table", st, &err);
 }
@@ -94,6 +105,8 @@ static void close_store(store *s)
 {
     vv_error err = {0};
     vv_table_close(s->table);
+    vv_table_close(s->samples);
+    vv_table_close(s->messages);
     vv_status st = vv_db_close(s->db, &err);
     if (st != VV_OK)
         die("close", st, &err);
@@ -165,9 +178,35 @@ static vv_status add_batch(vv_batch *batch, const store *s, unsigned thread, uin
     return st;
 }
 
+static vv_status add_sample(const writer *w, vv_samples *samples, uint64_t n, vv_error *err)
+{
+    const char name[2] = {(char)('0' + w->thread), '\0'};
+    const vv_label label = {vv_slice_str("thread"), vv_slice_str(name)};
+    const int64_t time_ns = (int64_t)n * 1000000000;
+    const int64_t value = (int64_t)n;
+    vv_samples_clear(samples);
+    vv_status st = vv_samples_series(samples, &label, 1, VV_I64, err);
+    if (st == VV_OK)
+        st = vv_samples_i64(samples, &time_ns, &value, NULL, 1, err);
+    return st == VV_OK ? vv_series_append(samples, w->s->durability, NULL, err) : st;
+}
+
+/* Numbered by its producer, so that it is there once, however often the store comes back to it. */
+static vv_status add_message(const writer *w, uint64_t n, vv_error *err)
+{
+    const char name[2] = {(char)('0' + w->thread), '\0'};
+    const vv_message m = {.key = vv_slice_str(name), .value = vv_slice_of(&n, sizeof n)};
+    vv_stream_append_options opt = VV_STREAM_APPEND_OPTIONS_INIT;
+    opt.durability = w->s->durability;
+    opt.producer = vv_slice_str(name);
+    opt.sequence = n;
+    return vv_stream_append(w->s->messages, &m, 1, &opt, NULL, err);
+}
+
 static void *write_batches(void *arg)
 {
     const writer *w = arg;
+    vv_samples *samples = vv_samples_create(w->s->samples);
     vv_error err = {0};
     vv_batch *batch = vv_batch_create(w->s->db);
     uint64_t n = read_last(w->s, w->thread);
@@ -175,7 +214,11 @@ static void *write_batches(void *arg)
     for (;;) {
         n++;
         vv_batch_clear(batch);
-        vv_status st = add_batch(batch, w->s, w->thread, n, &err);
+        vv_status st = add_sample(w, samples, n, &err);
+        if (st == VV_OK)
+            st = add_message(w, n, &err);
+        if (st == VV_OK)
+            st = add_batch(batch, w->s, w->thread, n, &err);
         if (st == VV_OK)
             st = vv_write(w->s->db, batch, w->s->durability, NULL, &err);
         if (st == VV_BUSY)
@@ -239,6 +282,62 @@ static int check_slot(const store *s, unsigned thread, unsigned slot, uint64_t l
     return 1;
 }
 
+/* Samples 1, 2, ... of a thread, without a gap: up to which. */
+static uint64_t count_samples(const store *s, unsigned thread)
+{
+    const char name[2] = {(char)('0' + thread), '\0'};
+    const vv_matcher match = {VV_MATCH_EQ, vv_slice_str("thread"), vv_slice_str(name)};
+    vv_series_query q = VV_SERIES_QUERY_INIT;
+    vv_series_cursor *c = NULL;
+    vv_series_block b;
+    vv_error err = {0};
+    uint64_t n = 0;
+    q.matchers = &match;
+    q.matcher_count = 1;
+    q.end_ns = INT64_MAX;
+    vv_status st = vv_series_query_open(s->samples, &q, &c, &err);
+    while (st == VV_OK && (st = vv_series_query_next(c, &b, &err)) == VV_OK)
+        for (size_t i = 0; i < b.count; i++)
+            n += b.i64[i] == (int64_t)n + 1 && b.time_ns[i] == b.i64[i] * 1000000000;
+    vv_series_query_close(c);
+    if (st != VV_NOT_FOUND)
+        die("samples", st, &err);
+    return n;
+}
+
+/* The same of messages. */
+static uint64_t count_messages(const store *s, unsigned thread)
+{
+    vv_stream_cursor *c = NULL;
+    vv_message m;
+    vv_error err = {0};
+    uint64_t n = 0;
+    vv_status st = vv_stream_cursor_open(s->messages, NULL, &c, &err);
+    while (st == VV_OK && (st = vv_stream_cursor_next(c, &m, &err)) == VV_OK) {
+        uint64_t number = 0;
+        if (m.key.len != 1 || m.key.data[0] != '0' + thread || m.value.len != sizeof number)
+            continue;
+        memcpy(&number, m.value.data, sizeof number);
+        n += number == n + 1;
+        if (number != n)
+            (void)printf("message %" PRIu64 " of thread %u follows %" PRIu64 "\n", number, thread,
+                         n);
+    }
+    vv_stream_cursor_close(c);
+    if (st != VV_NOT_FOUND)
+        die("messages", st, &err);
+    return n;
+}
+
+static int check_count(const char *what, unsigned thread, uint64_t count, uint64_t last)
+{
+    if (count == last || count == last + 1)
+        return 0;
+    (void)printf("thread %u: %" PRIu64 " %s without a gap beside %" PRIu64 " batches\n", thread,
+                 count, what, last);
+    return 1;
+}
+
 /* Also what a crash left behind and the next open removes: the status alone decides. */
 static void print_finding(void *ctx, const char *text)
 {
@@ -262,6 +361,8 @@ static int run_verify(const char *dir, const char *engine, char **acked)
         }
         for (unsigned slot = 0; slot < SLOTS; slot++)
             wrong += check_slot(&s, t, slot, last);
+        wrong += check_count("samples", t, count_samples(&s, t), last);
+        wrong += check_count("messages", t, count_messages(&s, t), last);
         (void)printf("last %u %" PRIu64 "\n", t, last);
     }
     close_store(&s);
