@@ -108,6 +108,7 @@ static vv_status print_block(const printer *p, lsm_run *run, uint32_t block, vv_
         else
             print(p, "  %s %s @%" PRId64 " value %zu bytes", kind, quote(text, item.key),
                   item.version, item.value.len);
+        lsm_dump_samples(&item, p->line, p->ctx);
     }
     pgc_unpin(frame);
     return VV_OK;

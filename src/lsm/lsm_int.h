@@ -230,4 +230,10 @@ VV_MUST_CHECK vv_status lsm_bulk_settle_doubt(lsm_engine *e, vv_error *err);
 vv_status lsm_check(engine *base, void (*finding)(void *ctx, const char *text), void *ctx,
                     vv_error *err);
 
+/* ---- lsm_dump_samples.c ---- */
+
+/* What an item has of samples of a series, line by line; nothing of any other item. */
+void lsm_dump_samples(const engine_item *item, void (*line)(void *ctx, const char *text),
+                      void *ctx);
+
 #endif
