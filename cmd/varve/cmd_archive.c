@@ -1,9 +1,9 @@
 /* cmd_archive.c - create, list, drop and restore archives. */
 #include <string.h>
 
+#include "base/time_text.h"
 #include "base/util.h"
 #include "out.h"
-#include "query/time_text.h"
 #include "store.h"
 
 static const char *const columns[] = {"archive", "shard", "version", "made", "periodic"};

@@ -9,10 +9,10 @@
 
 #include "base/alloc.h"
 #include "base/nearest.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "client/client.h"
 #include "cmd.h"
-#include "query/time_text.h"
 
 #define OPTIONS_MAX 64
 #define DEFAULT_SERVER "127.0.0.1:8080"

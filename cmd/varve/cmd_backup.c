@@ -8,12 +8,12 @@
 #include "backup/backup.h"
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "client/client.h"
 #include "codec/protowire.h"
 #include "db/db.h"
 #include "out.h"
-#include "query/time_text.h"
 
 #define REPLY_MAX (64u * 1024 * 1024)
 #define BAR_STEP_NS (VV_NS_PER_S / 10)

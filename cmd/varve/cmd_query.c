@@ -8,11 +8,11 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "io/env.h"
 #include "out.h"
 #include "query/struct_json.h"
-#include "query/time_text.h"
 #include "query_text.h"
 #include "record_json.h"
 #include "store.h"

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "cmd_series_int.h"
-#include "query/time_text.h"
 
 /* In the order of vv_aggregate, from VV_AGG_COUNT on. */
 #define AGGREGATES                                                                                 \

@@ -9,10 +9,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "import.h"
 #include "out.h"
-#include "query/time_text.h"
 #include "store.h"
 
 #define APPEND_MESSAGES 500u

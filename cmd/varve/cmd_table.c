@@ -1,9 +1,9 @@
 /* cmd_table.c - create, list, describe, alter and drop tables. */
 #include <string.h>
 
+#include "base/time_text.h"
 #include "base/util.h"
 #include "cmd_series_int.h"
-#include "query/time_text.h"
 #include "store.h"
 
 typedef struct args {

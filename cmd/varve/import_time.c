@@ -8,10 +8,10 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "import.h"
 #include "query/struct_json.h"
-#include "query/time_text.h"
 
 size_t import_time_rank(vv_slice name)
 {

@@ -5,9 +5,9 @@
 #include <strings.h>
 
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "query/struct_json.h"
-#include "query/time_text.h"
 
 static vv_slice trim(vv_slice s)
 {

@@ -3,8 +3,8 @@
 
 #include <inttypes.h>
 
+#include "base/time_text.h"
 #include "query/struct_json.h"
-#include "query/time_text.h"
 
 void record_put_meta_json(vv_buf *out, const record_parts *r)
 {

@@ -14,10 +14,10 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "cmd_series_int.h"
 #include "import.h"
-#include "query/time_text.h"
 
 #define APPEND_AT 50000u /* samples of one entry */
 #define NAME "__name__"

@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "out.h"
-#include "query/time_text.h"
 
 #define TIMEOUT_DEFAULT (30 * VV_NS_PER_S)
 

@@ -9,8 +9,8 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
-#include "query/time_text.h"
 #include "store_remote.h"
 
 #define MESSAGE_MAX (80u * 1024 * 1024)

@@ -5,8 +5,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/time_text.h"
 #include "query/query_int.h"
-#include "query/time_text.h"
 
 static void describe_path(const plan *p, query_plan_step *out)
 {

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "query/query_int.h"
-#include "query/time_text.h"
 
 #define SET_MAX 65536u /* elements of one `in` list */
 

@@ -8,8 +8,8 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/time_text.h"
 #include "query/query_int.h"
-#include "query/time_text.h"
 
 enum {
     REQUEST_TENANT = 1,

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 #include "base/shortest.h"
+#include "base/time_text.h"
 #include "codec/utf8.h"
-#include "query/time_text.h"
 
 static const char *short_escape(uint8_t c)
 {

@@ -8,7 +8,7 @@
  */
 #include "query/struct_view.h"
 
-#include "query/time_text.h"
+#include "base/time_text.h"
 
 /* True when a known field of Value comes with the wire type it must have. */
 static bool read_kind(const wire_field *f, struct_value *out)

@@ -17,9 +17,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "ingest/ingest.h"
-#include "query/time_text.h"
 #include "server/svc_kv.h"
 
 #define PREFIX "/api/v1/kv/"

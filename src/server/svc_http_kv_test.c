@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "query/time_text.h"
+#include "base/time_text.h"
 #include "server/svc_suite_http.h"
 
 #define STR(text) vv_slice_str(text)

@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "promql/promql.h"
-#include "query/time_text.h"
 #include "server/svc_http_series.h"
 
 #define GROUPS_MAX 128u

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
-#include "query/time_text.h"
 #include "server/svc_prom.h"
 #include "server/svc_util.h"
 

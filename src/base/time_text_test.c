@@ -1,7 +1,7 @@
 /*
  * time_text_test.c - times as text, against the C library's calendar.
  */
-#include "query/time_text.h"
+#include "base/time_text.h"
 
 #include "base/rng.h"
 #include "vv_test.h"

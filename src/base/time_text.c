@@ -2,7 +2,7 @@
  * time_text.c - see time_text.h. Days are counted with the civil-date arithmetic of Howard
  * Hinnant's "chrono-compatible low-level date algorithms": eras of 400 years, years from March.
  */
-#include "query/time_text.h"
+#include "base/time_text.h"
 
 #include <math.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /*
- * feed_number.c - see feed_number.h.
+ * decimal.c - see decimal.h.
  */
-#include "feeds/feed_number.h"
+#include "base/decimal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -98,7 +98,7 @@ static bool parse_long(vv_slice text, double *out)
     return true;
 }
 
-bool feed_parse_double(vv_slice text, double *out)
+bool vv_decimal_double(vv_slice text, double *out)
 {
     decimal d;
     if (text.len == 0 || text.len > LONG_MAX_TEXT || !read_decimal(text, &d))
@@ -111,7 +111,7 @@ bool feed_parse_double(vv_slice text, double *out)
     return true;
 }
 
-bool feed_parse_int(vv_slice text, int64_t *out)
+bool vv_decimal_int(vv_slice text, int64_t *out)
 {
     const uint8_t *p = text.data, *end = text.len == 0 ? p : p + text.len;
     bool negative = p < end && *p == '-';

@@ -5,8 +5,8 @@
  * The int64 of nanoseconds reaches from 1677-09-21 to 2262-04-11; what lies outside is refused.
  * Leap seconds (:60) are read as the second that follows.
  */
-#ifndef VARVE_QUERY_TIME_TEXT_H
-#define VARVE_QUERY_TIME_TEXT_H
+#ifndef VARVE_BASE_TIME_TEXT_H
+#define VARVE_BASE_TIME_TEXT_H
 
 #include <stdbool.h>
 #include <stdint.h>
