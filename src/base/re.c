@@ -40,9 +40,9 @@ static bool in_class(const vv_regex *re, uint32_t id, uint32_t code)
     return found != c->is_negated;
 }
 
-static bool list_has(const regex_list *l, uint32_t s)
+bool regex_list_has(const regex_list *l, uint32_t state)
 {
-    return l->sparse[s] < l->count && l->dense[l->sparse[s]] == s;
+    return l->sparse[state] < l->count && l->dense[l->sparse[state]] == state;
 }
 
 /* Add a state and those it leads to without a character. */
@@ -52,12 +52,12 @@ static void add(vv_regex *re, regex_list *l, uint32_t first, bool is_begin, bool
     re->stack[depth++] = first;
     while (depth > 0) {
         uint32_t s = re->stack[--depth];
-        if (list_has(l, s))
+        if (regex_list_has(l, s))
             continue;
         l->sparse[s] = l->count;
         l->dense[l->count++] = s;
         const regex_state *st = &re->state[s];
-        bool goes_on = st->op == REGEX_SPLIT || st->op == REGEX_JUMP ||
+        bool goes_on = st->op == REGEX_SPLIT || st->op == REGEX_JUMP || st->op == REGEX_MARK ||
                        (st->op == REGEX_BEGIN && is_begin) || (st->op == REGEX_END && is_end);
         if (goes_on)
             re->stack[depth++] = st->next;
@@ -66,7 +66,7 @@ static void add(vv_regex *re, regex_list *l, uint32_t first, bool is_begin, bool
     }
 }
 
-static bool accepts(const vv_regex *re, const regex_state *s, uint32_t code, uint64_t *cost)
+bool regex_accepts(const vv_regex *re, const regex_state *s, uint32_t code, uint64_t *cost)
 {
     if (s->op == REGEX_CLASS)
         *cost += re->class[s->a].count;
@@ -94,7 +94,7 @@ vv_status vv_regex_match(vv_regex *re, vv_slice text, uint64_t *steps, bool *out
         re->then.count = 0;
         for (uint32_t i = 0; i < re->now.count; i++) {
             const regex_state *s = &re->state[re->now.dense[i]];
-            if (accepts(re, s, code, &cost))
+            if (regex_accepts(re, s, code, &cost))
                 add(re, &re->then, s->next, false, p == end);
         }
         regex_list swap = re->now;

@@ -21,10 +21,11 @@ typedef struct regex_class {
 typedef enum regex_op {
     REGEX_CHAR,  /* code point a, then next */
     REGEX_CLASS, /* one of class a, then next */
-    REGEX_SPLIT, /* next and also a */
+    REGEX_SPLIT, /* next and also a; what next leads to is preferred */
     REGEX_BEGIN, /* at the beginning of the text: next */
     REGEX_END,
     REGEX_JUMP, /* next */
+    REGEX_MARK, /* the group begins here (a is 0) or ends (1): next */
     REGEX_MATCH,
 } regex_op;
 
@@ -41,6 +42,20 @@ typedef struct regex_list {
     uint32_t count;
 } regex_list;
 
+#define REGEX_UNSET SIZE_MAX
+
+/* Where the group begins and ends in the text; REGEX_UNSET: not seen. */
+typedef struct regex_span {
+    size_t begin;
+    size_t end;
+} regex_span;
+
+/* A state that vv_regex_find has still to add. */
+typedef struct regex_todo {
+    uint32_t state;
+    regex_span span;
+} regex_todo;
+
 struct vv_regex {
     regex_state *state;
     uint32_t state_count;
@@ -49,9 +64,16 @@ struct vv_regex {
     regex_list now;
     regex_list then;
     uint32_t *stack;
+    regex_span *now_span; /* beside the lists' dense; of expressions with a group, like the next */
+    regex_span *then_span;
+    regex_todo *todo;
 };
 
 /* The next code point of [p, end), which is not empty; *used its bytes. */
 uint32_t regex_decode(const uint8_t *p, const uint8_t *end, size_t *used);
+
+/* Does a state take this code point? Adds what it cost to look. */
+bool regex_accepts(const vv_regex *re, const regex_state *s, uint32_t code, uint64_t *cost);
+bool regex_list_has(const regex_list *l, uint32_t state);
 
 #endif

@@ -22,6 +22,7 @@
 #define RANGES_MAX 65536u
 #define EMITS_MAX 100000u
 #define UNBOUNDED UINT32_MAX
+#define NO_GROUP UINT32_MAX
 
 typedef enum node_kind {
     NODE_EMPTY,
@@ -32,6 +33,7 @@ typedef enum node_kind {
     NODE_CAT,
     NODE_ALT,
     NODE_REPEAT,
+    NODE_GROUP, /* the one that is asked for */
 } node_kind;
 
 typedef struct node node;
@@ -40,6 +42,7 @@ struct node {
     uint32_t value; /* code point or class */
     uint32_t min;
     uint32_t max;
+    bool is_lazy;
     node *left;
     node *right;
 };
@@ -57,8 +60,11 @@ typedef struct parser {
     uint32_t state_count, state_cap;
     uint32_t depth;
     uint32_t emits;
+    uint32_t group;       /* that is asked for; NO_GROUP: none is */
+    uint32_t group_count; /* that began */
     bool ignores_case;
     bool dot_is_all;
+    bool is_lazy;    /* (?U): repeats are, and '?' makes them greedy */
     bool is_literal; /* inside \Q...\E */
     vv_error *err;
     vv_status status;
@@ -398,11 +404,12 @@ static node *parse_escape(parser *ps)
 static node *parse_alternation(parser *ps);
 
 /* Behind "(?": flags, or what kind of a group it is. *is_flags: the group is flags alone. */
-static void parse_flags(parser *ps, bool *is_flags)
+static void parse_flags(parser *ps, bool *is_flags, bool *is_counted)
 {
     bool sets = true;
     *is_flags = false;
-    if (take(ps, "P<")) {
+    *is_counted = take(ps, "P<");
+    if (*is_counted) {
         while (ps->p < ps->end && *ps->p != '>')
             ps->p++;
         if (!take(ps, ">"))
@@ -417,7 +424,9 @@ static void parse_flags(parser *ps, bool *is_flags)
             ps->ignores_case = sets;
         else if (c == 's')
             ps->dot_is_all = sets;
-        else if (c != 'U') { /* who is greedy does not matter where all has to match */
+        else if (c == 'U')
+            ps->is_lazy = sets;
+        else {
             (void)refuse(ps, "this kind of a group is not supported");
             return;
         }
@@ -434,9 +443,11 @@ static node *parse_group(parser *ps)
 {
     bool ignores_case = ps->ignores_case;
     bool dot_is_all = ps->dot_is_all;
+    bool is_lazy = ps->is_lazy;
     bool is_flags = false;
+    bool is_counted = true;
     if (take(ps, "?"))
-        parse_flags(ps, &is_flags);
+        parse_flags(ps, &is_flags, &is_counted);
     if (ps->status != VV_OK)
         return NULL;
     if (is_flags) /* they last until the end of the group around */
@@ -445,10 +456,14 @@ static node *parse_group(parser *ps)
         (void)refuse(ps, "groups are nested too deep");
         return NULL;
     }
+    bool is_wanted = is_counted && ++ps->group_count == ps->group;
     node *n = parse_alternation(ps);
+    if (is_wanted && n != NULL)
+        n = new_node(ps, NODE_GROUP, n, NULL);
     ps->depth--;
     ps->ignores_case = ignores_case;
     ps->dot_is_all = dot_is_all;
+    ps->is_lazy = is_lazy;
     if (ps->status == VV_OK && !take(ps, ")"))
         (void)refuse(ps, "the group is not closed");
     return n;
@@ -505,13 +520,13 @@ static bool take_braces(parser *ps, uint32_t *min, uint32_t *max)
     return true;
 }
 
-static bool take_repeat(parser *ps, uint32_t *min, uint32_t *max)
+static bool take_repeat(parser *ps, uint32_t *min, uint32_t *max, bool *is_lazy)
 {
     *min = at(ps, '+') ? 1 : 0;
     *max = at(ps, '?') ? 1 : UNBOUNDED;
     if (!take(ps, "*") && !take(ps, "+") && !take(ps, "?") && !take_braces(ps, min, max))
         return false;
-    (void)take(ps, "?"); /* lazy: it matches the same texts */
+    *is_lazy = take(ps, "?") != ps->is_lazy;
     return true;
 }
 
@@ -520,13 +535,15 @@ static node *parse_repeated(parser *ps)
     node *n = parse_atom(ps);
     uint32_t min;
     uint32_t max;
-    while (ps->status == VV_OK && !ps->is_literal && take_repeat(ps, &min, &max)) {
+    bool is_lazy;
+    while (ps->status == VV_OK && !ps->is_literal && take_repeat(ps, &min, &max, &is_lazy)) {
         if (++ps->depth > DEPTH_MAX) /* each is a level of the tree */
             (void)refuse(ps, "repeats are nested too deep");
         n = new_node(ps, NODE_REPEAT, n, NULL);
         if (n != NULL) {
             n->min = min;
             n->max = max;
+            n->is_lazy = is_lazy;
         }
     }
     return n;
@@ -585,6 +602,13 @@ static uint32_t add_state(parser *ps, regex_op op, uint32_t a, uint32_t next)
 
 static uint32_t emit(parser *ps, const node *n, uint32_t next);
 
+/* Go into the body of a repeat, or past it. */
+static regex_state choose(const node *n, uint32_t body, uint32_t past)
+{
+    return n->is_lazy ? (regex_state){REGEX_SPLIT, body, past}
+                      : (regex_state){REGEX_SPLIT, past, body};
+}
+
 /* x{min,max} in front of next. */
 static uint32_t emit_repeat(parser *ps, const node *n, uint32_t next)
 {
@@ -593,12 +617,14 @@ static uint32_t emit_repeat(parser *ps, const node *n, uint32_t next)
         uint32_t loop = add_state(ps, REGEX_SPLIT, next, next);
         uint32_t body = emit(ps, n->left, loop);
         if (ps->status == VV_OK)
-            ps->state[loop].next = body;
+            ps->state[loop] = choose(n, body, next);
         at_end = n->min > 0 ? body : loop; /* x+ has x once */
     }
     uint32_t copies = n->max == UNBOUNDED && n->min > 0 ? n->min - 1 : n->min;
-    for (uint32_t i = n->min; n->max != UNBOUNDED && i < n->max && ps->status == VV_OK; i++)
-        at_end = add_state(ps, REGEX_SPLIT, next, emit(ps, n->left, at_end));
+    for (uint32_t i = n->min; n->max != UNBOUNDED && i < n->max && ps->status == VV_OK; i++) {
+        regex_state s = choose(n, emit(ps, n->left, at_end), next);
+        at_end = add_state(ps, s.op, s.a, s.next);
+    }
     for (uint32_t i = 0; i < copies && ps->status == VV_OK; i++)
         at_end = emit(ps, n->left, at_end);
     return at_end;
@@ -629,8 +655,14 @@ static uint32_t emit_alternation(parser *ps, const node *n, uint32_t next)
 {
     uint32_t into = emit(ps, n->left, next);
     for (const node *l = n->right; l != NULL && ps->status == VV_OK; l = l->right)
-        into = add_state(ps, REGEX_SPLIT, into, emit(ps, l->left, next));
+        into = add_state(ps, REGEX_SPLIT, emit(ps, l->left, next), into);
     return into;
+}
+
+static uint32_t emit_group(parser *ps, const node *n, uint32_t next)
+{
+    uint32_t end = add_state(ps, REGEX_MARK, 1, next);
+    return add_state(ps, REGEX_MARK, 0, emit(ps, n->left, end));
 }
 
 /* The states of n in front of next; where they begin. */
@@ -653,6 +685,8 @@ static uint32_t emit(parser *ps, const node *n, uint32_t next)
         return add_state(ps, REGEX_END, 0, next);
     case NODE_REPEAT:
         return emit_repeat(ps, n, next);
+    case NODE_GROUP:
+        return emit_group(ps, n, next);
     case NODE_ALT:
         return emit_alternation(ps, n, next);
     case NODE_EMPTY:
@@ -669,11 +703,28 @@ static bool list_init(regex_list *l, uint32_t count)
     return l->dense != NULL && l->sparse != NULL;
 }
 
-static vv_status build(parser *ps, vv_regex **out)
+/* What vv_regex_find needs beside the lists. */
+static bool spans_init(vv_regex *re)
+{
+    re->now_span = vv_calloc(re->state_count, sizeof *re->now_span);
+    re->then_span = vv_calloc(re->state_count, sizeof *re->then_span);
+    re->todo = vv_calloc(2 * (size_t)re->state_count, sizeof *re->todo);
+    return re->now_span != NULL && re->then_span != NULL && re->todo != NULL;
+}
+
+static node *parse_all(parser *ps)
 {
     node *tree = parse_alternation(ps);
     if (ps->status == VV_OK && ps->p < ps->end)
         (void)refuse(ps, "a ')' without its '('");
+    if (ps->status == VV_OK && ps->group != NO_GROUP && ps->group > ps->group_count)
+        (void)refuse(ps, "it has fewer groups than the one that is asked for");
+    return ps->status == VV_OK && ps->group == 0 ? new_node(ps, NODE_GROUP, tree, NULL) : tree;
+}
+
+static vv_status build(parser *ps, vv_regex **out)
+{
+    node *tree = parse_all(ps);
     uint32_t match = add_state(ps, REGEX_MATCH, 0, 0);
     uint32_t begin = emit(ps, tree, match);
     (void)add_state(ps, REGEX_JUMP, 0, begin); /* the last one: where a match begins */
@@ -683,7 +734,7 @@ static vv_status build(parser *ps, vv_regex **out)
     re->state_count = ps->state_count;
     re->stack = vv_calloc(2 * (size_t)ps->state_count, sizeof *re->stack);
     bool ok = list_init(&re->now, ps->state_count) && list_init(&re->then, ps->state_count) &&
-              re->stack != NULL;
+              re->stack != NULL && (ps->group == NO_GROUP || spans_init(re));
     re->state = ps->state;
     re->range = ps->range;
     re->class = ps->class;
@@ -698,14 +749,14 @@ static vv_status build(parser *ps, vv_regex **out)
     return VV_OK;
 }
 
-vv_status vv_regex_create(vv_slice pattern, vv_regex **out, vv_error *err)
+static vv_status create(vv_slice pattern, uint32_t group, vv_regex **out, vv_error *err)
 {
     static const uint8_t nothing[1];
     if (pattern.len > VV_REGEX_PATTERN_MAX)
         return vv_fail(err, VV_INVALID, "regular expression of %zu bytes: %u are allowed",
                        pattern.len, VV_REGEX_PATTERN_MAX);
     const uint8_t *p = pattern.len == 0 ? nothing : pattern.data;
-    parser ps = {.begin = p, .p = p, .end = p + pattern.len, .err = err};
+    parser ps = {.begin = p, .p = p, .end = p + pattern.len, .group = group, .err = err};
     vv_arena_init(&ps.nodes, 64u << 20);
     vv_status st = build(&ps, out);
     vv_arena_fini(&ps.nodes);
@@ -713,6 +764,18 @@ vv_status vv_regex_create(vv_slice pattern, vv_regex **out, vv_error *err)
     vv_free(ps.range);
     vv_free(ps.class);
     return st;
+}
+
+vv_status vv_regex_create(vv_slice pattern, vv_regex **out, vv_error *err)
+{
+    return create(pattern, NO_GROUP, out, err);
+}
+
+vv_status vv_regex_create_group(vv_slice pattern, uint32_t group, vv_regex **out, vv_error *err)
+{
+    if (group == NO_GROUP)
+        return vv_fail(err, VV_INVALID, "regular expression: it has fewer groups than %u", group);
+    return create(pattern, group, out, err);
 }
 
 void vv_regex_destroy(vv_regex *re)
@@ -727,5 +790,8 @@ void vv_regex_destroy(vv_regex *re)
     vv_free(re->then.dense);
     vv_free(re->then.sparse);
     vv_free(re->stack);
+    vv_free(re->now_span);
+    vv_free(re->then_span);
+    vv_free(re->todo);
     vv_free(re);
 }
