@@ -35,6 +35,10 @@ extern "C" {
 #define VV_STREAM_POSITION_MAX 128u       /* bytes of a position's name */
 #define VV_STREAM_BY_KEY UINT32_MAX       /* as a partition: chosen by the messages */
 
+#define VV_EXTRACT_RULES_MAX 64u           /* rules of a table, and bytes of them */
+#define VV_EXTRACT_TEXT_MAX (16u * 1024)   /* vv_table_options.extract_rules */
+#define VV_EXTRACT_SCHEMA_MAX (48u * 1024) /* vv_table_options.extract_schema */
+
 /* Frozen: on disk. */
 typedef enum vv_attribute_type {
     VV_ATTRIBUTE_STRING = 1,
