@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/nearest.h"
 #include "base/time_text.h"
 #include "base/util.h"
 #include "client/client.h"

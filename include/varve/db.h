@@ -204,6 +204,11 @@ typedef struct vv_table_options {
     size_t keep_rule_count;                /* up to VV_KEEP_RULES_MAX */
     /* Of stream tables alone: how its messages are archived, in tier.h. Copied. */
     const struct vv_archive_rule *archive; /* NULL: as vv_tier_options.rule says */
+    /* Of stream tables alone: attributes that are made of messages as they are appended, in
+       docs/extract.md. Copied. */
+    const char *extract_rules; /* a rule a line, up to VV_EXTRACT_TEXT_MAX bytes; NULL: none */
+    vv_slice extract_schema;   /* FileDescriptorSet for rules of protobuf, up to
+                                  VV_EXTRACT_SCHEMA_MAX bytes */
 } vv_table_options;
 
 #define VV_VALUES_INLINE UINT64_MAX
@@ -252,6 +257,8 @@ typedef struct vv_table_info {
     size_t keep_rule_count;
     const struct vv_archive_rule *archive; /* of stream tables: as it was created, NULL: left to the
                                               store; borrowed as keep_rules */
+    const char *extract_rules; /* of stream tables, "" without any; borrowed like these */
+    vv_slice extract_schema;
 } vv_table_info;
 
 /**

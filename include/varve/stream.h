@@ -103,11 +103,14 @@ static inline vv_stream_append_options vv_stream_append_options_init()
 typedef struct vv_stream_append_result {
     vv_write_result write; /* its duplicate is the field below */
     uint32_t partition;
-    uint64_t first_offset; /* of the first message; the others follow. VV_STREAM_OFFSET_GONE of a
-                              duplicate whose messages are not kept any more */
-    size_t count;
+    uint64_t first_offset;   /* of the first message; the others follow. VV_STREAM_OFFSET_GONE of a
+                                duplicate whose messages are not kept any more, and where all of them
+                                are dead letters */
+    size_t count;            /* in the table, at offsets in a row */
     int64_t receive_time_ns; /* of all of them; 0 of a duplicate */
     bool duplicate;          /* it was written before: nothing was written now */
+    size_t dead;             /* messages that a required rule of the table refused: they lie in the
+                                table of dead letters, and count is without them */
 } vv_stream_append_result;
 
 #define VV_STREAM_OFFSET_GONE UINT64_MAX
@@ -319,6 +322,55 @@ VV_API VV_MUST_CHECK vv_status vv_stream_position_reset(vv_table *table, uint32_
 VV_API VV_MUST_CHECK vv_status vv_stream_position_delete(vv_table *table, vv_slice name,
                                                          vv_error *err);
 
+/* ---- rules and dead letters --------------------------------------------------------------- */
+
+/*
+ * A table with vv_table_options.extract_rules makes attributes of every message that is appended,
+ * before it gets its place in the log: docs/extract.md. What a rule cannot make is noted in the
+ * attribute "_errors" and counted. Where the rule is `required` the message goes to the table
+ * "NAME.dead" of the same tenant instead, in the same entry of the log, as it came, with attributes
+ * that say why: "_dead_reason", "_dead_producer", "_dead_sequence". The table is made when it is
+ * first needed and is a stream like any other.
+ */
+#define VV_STREAM_DEAD_SUFFIX ".dead"
+
+/** Check rules before a table is made of them: VV_INVALID says which line is wrong, and why. */
+VV_API VV_MUST_CHECK vv_status vv_stream_rules_check(const char *rules, vv_slice schema,
+                                                     vv_error *err);
+
+typedef struct vv_stream_rule_stats {
+    vv_slice name;
+    bool required;
+    uint64_t found;  /* messages since the store was opened */
+    uint64_t absent; /* without what it looks for */
+    uint64_t errors;
+} vv_stream_rule_stats;
+/** The rules of a table in their order; a nonzero return ends the walk. */
+VV_API VV_MUST_CHECK vv_status vv_stream_rules_read(vv_table *table,
+                                                    int (*each)(void *ctx,
+                                                                const vv_stream_rule_stats *rule),
+                                                    void *ctx, vv_error *err);
+
+/** The entity of a message, "namespace:type": what a rule called entity made, else tenant and name
+ * of the table. Returns the length that it has in out, cut off to size. */
+VV_API size_t vv_stream_entity(const vv_table *table, const vv_message *message, char *out,
+                               size_t size);
+
+typedef struct vv_stream_replay_result {
+    uint64_t replayed; /* dead letters that are among the messages now */
+    uint64_t dead;     /* that were refused again: they lie at the end of the dead letters */
+} vv_stream_replay_result;
+
+/**
+ * Append the dead letters of a table to it, as they came, through the rules that it has now: those
+ * there were when the call began, each once, also after a crash in the middle (the position
+ * "replay" of the dead letters goes on with each append, in one entry). @param table  the one that
+ * refused them. @param result  may be NULL. @return VV_OK without dead letters, too; VV_CONFLICT
+ * when another replay is under way.
+ */
+VV_API VV_MUST_CHECK vv_status vv_stream_replay(vv_table *table, vv_durability durability,
+                                                vv_stream_replay_result *result, vv_error *err);
+
 /* ---- retention and figures ---------------------------------------------------------------- */
 
 /** Delete every message below offset, for ever; past the end: all there are. Durable on return.
@@ -341,6 +393,9 @@ typedef struct vv_stream_stats {
     int64_t newest_event_ns; /* the highest event time ever appended; INT64_MIN: none */
     uint64_t producers;      /* that are remembered */
     uint64_t positions;
+    /* Of the table, since the store was opened. */
+    uint64_t rule_errors;  /* rules that could not make of a message what they say */
+    uint64_t dead_letters; /* messages that a required rule refused */
 } vv_stream_stats;
 
 /** Figures of a partition, as of now or of a snapshot (but for the producers: now). */

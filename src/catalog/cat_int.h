@@ -6,10 +6,12 @@
 
 #include "base/lock.h"
 #include "catalog/catalog.h"
+#include "varve/stream.h"
 
 #define CAT_ARCHIVE_BYTES_MAX (54u + CAT_ARCHIVE_KEY_MAX)
-/* bytes of an encoded record at most */
-#define CAT_RECORD_MAX (464u + CAT_KEEP_MAX + CAT_ARCHIVE_BYTES_MAX)
+#define CAT_EXTRACT_MAX (6u + VV_EXTRACT_TEXT_MAX + VV_EXTRACT_SCHEMA_MAX)
+/* bytes of an encoded record at most; CAT_KEEP_MAX is in one of another kind of table */
+#define CAT_RECORD_MAX (464u + CAT_ARCHIVE_BYTES_MAX + CAT_EXTRACT_MAX)
 #define CAT_KEY_MAX (1u + VV_NAME_MAX + 1u + VV_NAME_MAX)
 
 /* ---- cat_record.c: bytes -------------------------------------------------------------------- */
@@ -17,7 +19,7 @@
 /* The record of table, for the catalog and as OPEN record. Returns the bytes written to out. */
 size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX]);
 /* VV_CORRUPT on bytes that are no record; VV_UNSUPPORTED on a newer format. Fills the fixed fields;
- * keep_bytes and archive_bytes of out lie in bytes. */
+ * keep_bytes, archive_bytes and extract_bytes of out lie in bytes. */
 VV_MUST_CHECK vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err);
 /* The key of a table's record in the catalog table, without the table prefix. */
 size_t cat_record_key(const char *tenant, const char *name, uint8_t out[CAT_KEY_MAX]);
@@ -71,6 +73,19 @@ void cat_archive_set(cat_table *table, cat_archive *archive);
 /* Of table->archive in memory, and of what it was before. */
 size_t cat_archive_size(const cat_table *table);
 
+/* ---- cat_extract.c: rules that make attributes of messages ----------------------------------- */
+
+/* VV_INVALID names what is too long. What rules say is the caller's to check. */
+VV_MUST_CHECK vv_status cat_extract_check(const vv_table_options *opt, vv_error *err);
+/* Copies. Gives *out: vv_free; NULL where there are none. */
+VV_MUST_CHECK vv_status cat_extract_make(const vv_table_options *opt, cat_extract **out,
+                                         vv_error *err);
+/* Likewise what extract_bytes of a decoded record holds. */
+VV_MUST_CHECK vv_status cat_extract_read(vv_slice bytes, cat_extract **out, vv_error *err);
+/* Are these the bytes of rules? */
+bool cat_extract_is_well_formed(vv_slice bytes);
+size_t cat_extract_size(const cat_table *table); /* of table->extract in memory */
+
 /* ---- cat_map.c: what is in memory ----------------------------------------------------------- */
 
 typedef struct cat_map {
@@ -107,7 +122,7 @@ struct catalog {
 /* The rules of a table that is added are memory of the catalog. Under map_lock. */
 static inline void cat_count_keep(catalog *cat, const cat_table *table)
 {
-    uint64_t bytes = cat_keep_size(table) + cat_archive_size(table);
+    uint64_t bytes = cat_keep_size(table) + cat_archive_size(table) + cat_extract_size(table);
     cat->keep_size += bytes;
     vv_budget_take(cat->opt.budget, VV_BUDGET_INDEX, bytes);
 }

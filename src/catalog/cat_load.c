@@ -72,6 +72,11 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
     if (st == VV_OK)
         st = cat_archive_read(table->archive_bytes, &archive, err);
     cat_archive_set(table, archive);
+    if (st == VV_OK)
+        st = cat_extract_read(table->extract_bytes, &table->extract, err);
+    table->extract_bytes = table->extract == NULL
+                               ? vv_slice_of(NULL, 0)
+                               : vv_slice_of(table->extract->bytes, table->extract->len);
     if (st == VV_OK && table->shard >= cat->opt.shard_count)
         st = vv_fail(err, VV_CORRUPT, "table '%s' lies on shard %u of %u", table->name,
                      table->shard, cat->opt.shard_count);
@@ -93,6 +98,7 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
         vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table));
         vv_free(table->keep);
         vv_free(table->archive);
+        vv_free(table->extract);
         vv_free(table);
         return st;
     }

@@ -5,7 +5,8 @@
  *   u8 format (1) | u8 state | u8 kind | u8 flags | varint id | varint index id | varint shard
  * | i64 version_retention_ns | i64 created_ns | three texts: u8 length, bytes (engine, tenant,
  * name) | with flag 1: u8 count of options, each u8 tag, varint value | with flag 4: how it is
- * archived (cat_archive.c) | with flag 2: rules (cat_keep.c)
+ * archived (cat_archive.c) | with flag 2: rules (cat_keep.c) | with flag 8: rules of messages
+ * (cat_extract.c)
  *
  * The names are in the value too, so that the OPEN record of a shard tells on its own what its data
  * is. Unknown flags and tags are refused: a later version can give them a meaning. An option that
@@ -23,7 +24,8 @@
 #define FLAG_OPTIONS 1u
 #define FLAG_KEEP 2u
 #define FLAG_ARCHIVE 4u
-#define FLAGS (FLAG_OPTIONS | FLAG_KEEP | FLAG_ARCHIVE)
+#define FLAG_EXTRACT 8u
+#define FLAGS (FLAG_OPTIONS | FLAG_KEEP | FLAG_ARCHIVE | FLAG_EXTRACT)
 
 /* Tags of options, ascending in a record. Frozen. */
 enum {
@@ -47,9 +49,10 @@ enum {
 #define OPTION_LEN_MAX 11u
 
 static_assert(4 + 3 * 5 + 16 + 3 + CAT_ENGINE_NAME_MAX + 2 * VV_NAME_MAX + 1 +
-                      OPTIONS_MAX * OPTION_LEN_MAX + CAT_KEEP_MAX + CAT_ARCHIVE_BYTES_MAX <=
+                      OPTIONS_MAX * OPTION_LEN_MAX + CAT_ARCHIVE_BYTES_MAX + CAT_EXTRACT_MAX <=
                   CAT_RECORD_MAX,
               "a record fits");
+static_assert(CAT_KEEP_MAX <= CAT_EXTRACT_MAX, "a record has one of the two");
 
 static size_t put_text(uint8_t *p, const char *text)
 {
@@ -128,7 +131,8 @@ size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX])
     *p++ = (uint8_t)table->kind;
     *p++ = (uint8_t)((option_count > 0 ? FLAG_OPTIONS : 0) |
                      (table->keep_bytes.len > 0 ? FLAG_KEEP : 0) |
-                     (table->archive_bytes.len > 0 ? FLAG_ARCHIVE : 0));
+                     (table->archive_bytes.len > 0 ? FLAG_ARCHIVE : 0) |
+                     (table->extract_bytes.len > 0 ? FLAG_EXTRACT : 0));
     p += vv_varint_put(p, table->id);
     p += vv_varint_put(p, table->index_id);
     p += vv_varint_put(p, table->shard);
@@ -147,6 +151,10 @@ size_t cat_record_encode(const cat_table *table, uint8_t out[CAT_RECORD_MAX])
     if (table->keep_bytes.len > 0) {
         memcpy(p, table->keep_bytes.data, table->keep_bytes.len);
         p += table->keep_bytes.len;
+    }
+    if (table->extract_bytes.len > 0) {
+        memcpy(p, table->extract_bytes.data, table->extract_bytes.len);
+        p += table->extract_bytes.len;
     }
     assert((size_t)(p - out) <= CAT_RECORD_MAX);
     return (size_t)(p - out);
@@ -286,6 +294,15 @@ static const uint8_t *get_archive(const uint8_t *p, const uint8_t *end, cat_tabl
     return next;
 }
 
+/* The rules of messages, up to the end. */
+static const uint8_t *get_extract(const uint8_t *p, const uint8_t *end, cat_table *t)
+{
+    if (p == NULL || t->kind != VV_TABLE_STREAM)
+        return NULL;
+    t->extract_bytes = vv_slice_of(p, (size_t)(end - p));
+    return cat_extract_is_well_formed(t->extract_bytes) ? end : NULL;
+}
+
 static bool fields_make_sense(const cat_table *t)
 {
     return (t->state == CAT_CREATING || t->state == CAT_READY || t->state == CAT_DROPPING) &&
@@ -321,6 +338,7 @@ vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
     bool has_options = (p[3] & FLAG_OPTIONS) != 0;
     bool has_keep = (p[3] & FLAG_KEEP) != 0;
     bool has_archive = (p[3] & FLAG_ARCHIVE) != 0;
+    bool has_extract = (p[3] & FLAG_EXTRACT) != 0;
     bool newer = false;
     p = get_u32(p + 4, end, &t.id);
     p = get_u32(p, end, &t.index_id);
@@ -341,7 +359,9 @@ vv_status cat_record_decode(vv_slice bytes, cat_table *out, vv_error *err)
         p = get_archive(p, end, &t);
     if (has_keep && !newer)
         p = get_keep(p, end, &t);
-    if (p != NULL && is_format && newer && (p == end || has_keep || has_archive))
+    if (has_extract && !newer)
+        p = get_extract(p, end, &t);
+    if (p != NULL && is_format && newer && (p == end || has_keep || has_archive || has_extract))
         return vv_fail(
             err, VV_UNSUPPORTED,
             "table record with an option that is not known here: a newer varve wrote it");

@@ -73,6 +73,7 @@ void cat_table_unref(cat_table *table)
     }
     vv_free(table->keep);
     vv_free(table->archive);
+    vv_free(table->extract);
     vv_free(table);
 }
 
@@ -132,6 +133,7 @@ cat_table cat_copy(const cat_table *table, cat_state state)
         .rollup_retention_ns = {table->rollup_retention_ns[0], table->rollup_retention_ns[1]},
         .keep_bytes = table->keep_bytes,
         .archive_bytes = table->archive_bytes,
+        .extract_bytes = table->extract_bytes,
         .retention_bytes = table->retention_bytes,
         .message_size_max = table->message_size_max,
         .producer_retention_ns = table->producer_retention_ns,
@@ -255,7 +257,7 @@ static void forget(catalog *cat, cat_table *table)
 {
     vv_mutex_lock(&cat->map_lock);
     cat_map_remove(&cat->map, table);
-    uint64_t rules = cat_keep_size(table) + cat_archive_size(table);
+    uint64_t rules = cat_keep_size(table) + cat_archive_size(table) + cat_extract_size(table);
     cat->keep_size -= rules;
     vv_mutex_unlock(&cat->map_lock);
     vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table) + rules);
@@ -342,7 +344,8 @@ static vv_status check_stream_options(const vv_table_options *opt, vv_error *err
         return vv_fail(err, VV_INVALID,
                        "retention_bytes, message_size_max and those of producers are of stream "
                        "tables alone");
-    return cat_archive_check(opt, err);
+    vv_status st = cat_archive_check(opt, err);
+    return st == VV_OK ? cat_extract_check(opt, err) : st;
 }
 
 vv_status cat_check_options(const catalog *cat, const vv_table_options *opt, vv_error *err)
@@ -487,6 +490,10 @@ static vv_status create_new(catalog *cat, const char *tenant, const char *name,
         st = cat_archive_make(opt->archive, &archive, err);
     if (st == VV_OK)
         cat_archive_set(table, archive);
+    if (st == VV_OK)
+        st = cat_extract_make(opt, &table->extract, err);
+    if (st == VV_OK && table->extract != NULL)
+        table->extract_bytes = vv_slice_of(table->extract->bytes, table->extract->len);
     vv_mutex_lock(&cat->map_lock);
     if (st == VV_OK)
         st = cat_map_reserve(&cat->map, err);

@@ -194,6 +194,47 @@ static void a_record_with_rules_has_these_bytes(void **state)
     assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
 }
 
+/* Likewise those of messages. */
+static void a_record_with_rules_of_messages_has_these_bytes(void **state)
+{
+    (void)state;
+    static const uint8_t tail[] = {'c', 3, 'x', '=', 'y', 2, 7, 8};
+    static const uint8_t schema[] = {7, 8};
+    uint8_t bytes[CAT_RECORD_MAX];
+    static cat_table back;
+    vv_error err = {0};
+    cat_table t = sample();
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    t.kind = opt.kind = VV_TABLE_STREAM;
+    t.index_id = 0;
+    t.message_size_max = CAT_MESSAGE_DEFAULT;
+    t.producer_retention_ns = CAT_PRODUCER_DEFAULT_NS;
+    t.producers_max = CAT_PRODUCERS_DEFAULT;
+    opt.extract_rules = "x=y";
+    opt.extract_schema = vv_slice_of(schema, sizeof schema);
+    assert_ok(cat_extract_check(&opt, &err), err);
+    assert_ok(cat_extract_make(&opt, &t.extract, &err), err);
+    t.extract_bytes = vv_slice_of(t.extract->bytes, t.extract->len);
+    size_t len = cat_record_encode(&t, bytes);
+    assert_int_equal(bytes[3], 8);
+    assert_memory_equal(bytes + len - sizeof tail, tail, sizeof tail);
+    assert_ok(cat_record_decode(vv_slice_of(bytes, len), &back, &err), err);
+    assert_true(vv_slice_eq(back.extract_bytes, t.extract_bytes));
+    cat_extract *read = NULL;
+    assert_ok(cat_extract_read(back.extract_bytes, &read, &err), err);
+    assert_string_equal(read->rules, "x=y");
+    assert_true(vv_slice_eq(read->schema, opt.extract_schema));
+    vv_free(read);
+    vv_free(t.extract);
+    for (size_t cut = 1; cut < sizeof tail; cut++)
+        assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len - cut), &back, NULL));
+    bytes[len - sizeof tail + 2] = 0; /* a NUL in the rules */
+    assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+    bytes[len - sizeof tail + 2] = 'x';
+    bytes[2] = VV_TABLE_KV;
+    assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len), &back, NULL));
+}
+
 static void prop_no_changed_byte_is_taken_for_another_table(void **state)
 {
     (void)state;
@@ -519,6 +560,7 @@ int main(void)
         cmocka_unit_test(a_record_of_a_stream_says_what_it_keeps),
         cmocka_unit_test(a_record_with_partitions_says_so),
         cmocka_unit_test(a_record_with_rules_has_these_bytes),
+        cmocka_unit_test(a_record_with_rules_of_messages_has_these_bytes),
         cmocka_unit_test(prop_no_changed_byte_is_taken_for_another_table),
         cmocka_unit_test(prop_rules_of_the_archive_come_back),
         cmocka_unit_test(what_a_newer_version_wrote_is_refused),

@@ -90,6 +90,14 @@ typedef struct cat_archive {
     uint8_t bytes[]; /* as in the record, and a NUL */
 } cat_archive;
 
+/* Rules by which a stream table makes attributes, as they were given. One block. */
+typedef struct cat_extract {
+    const char *rules; /* in bytes, like the next */
+    vv_slice schema;
+    size_t len;      /* of the record's part */
+    uint8_t bytes[]; /* that, then the rules again, with a NUL */
+} cat_extract;
+
 #define CAT_OUT_OF_ORDER_DEFAULT_NS (INT64_C(3600) * 1000000000)
 #define CAT_FUTURE_DEFAULT_NS (INT64_C(86400) * 1000000000)
 #define CAT_MESSAGE_DEFAULT (12u * 1024 * 1024) /* VV_STREAM_MESSAGE_MAX */
@@ -127,6 +135,8 @@ typedef struct cat_table {
         keep_bytes; /* rules as in the record, under the lock of create and drop; of len 0: none */
     cat_keep *_Atomic keep;           /* the same, in the table's own memory; NULL: none */
     cat_keep *keep_retired;           /* those of before, by cat_keep.older; under the map's lock */
+    vv_slice extract_bytes;           /* of a stream table: its rules of messages, likewise */
+    cat_extract *extract;             /* fixed when the table is made */
     _Atomic uint64_t retention_bytes; /* of a stream table, like the next three; 0: none */
     _Atomic uint64_t message_size_max;
     _Atomic int64_t producer_retention_ns;

@@ -38,6 +38,7 @@ static void destroy(cat_extra *extra)
     db_stream *s = (db_stream *)extra;
     for (uint32_t p = 0; p < s->partition_count; p++)
         db_producers_fini(s->db, &s->part[p].producers);
+    db_stream_rules_close(s->db, s->rules);
     vv_free(s);
 }
 
@@ -132,7 +133,7 @@ static vv_status open_stream(const vv_table *table, db_stream **out, vv_error *e
     s->extra.destroy = destroy;
     s->db = table->db;
     s->partition_count = count;
-    vv_status st = VV_OK;
+    vv_status st = db_stream_rules_open(table->db, table->cat, &s->rules, err);
     for (uint32_t p = 0; st == VV_OK && p < count; p++)
         st = load_part(s, table, p, err);
     if (st != VV_OK) {

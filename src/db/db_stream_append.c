@@ -139,21 +139,17 @@ static void fill_producer(vv_batch *batch, db_producer *one)
     change(batch, batch->stream->producer_at, bytes, sizeof bytes);
 }
 
-vv_status db_stream_reserve(vv_db *db, vv_batch *batch, bool *duplicate, vv_error *err)
+/* Receive times of a partition never fall. */
+static int64_t receive_time(const db_stream_append *sa, int64_t now_ns)
 {
-    db_stream_append *sa = batch->stream;
+    int64_t newest = sa->stream->part[sa->partition].receive_ns;
+    return now_ns < newest ? newest : now_ns;
+}
+
+/* The blocks get their places; one: their producer, NULL: they have none. */
+static void reserve_blocks(vv_batch *batch, db_stream_append *sa, int64_t now, db_producer *one)
+{
     db_stream_part *part = &sa->stream->part[sa->partition];
-    db_producer *one = NULL;
-    int64_t now = vv_clock_wall(db->env->clock);
-    if (now < part->receive_ns)
-        now = part->receive_ns;
-    *duplicate = false;
-    vv_status st = VV_OK;
-    if (sa->producer.len > 0)
-        st = take_turn(db, batch, now, &one, duplicate, err);
-    sa->is_duplicate = *duplicate;
-    if (st != VV_OK || *duplicate)
-        return st;
     uint64_t next = atomic_load_explicit(&part->next, memory_order_relaxed);
     sa->before.next = next;
     sa->before.bytes = part->bytes;
@@ -170,33 +166,59 @@ vv_status db_stream_reserve(vv_db *db, vv_batch *batch, bool *duplicate, vv_erro
         fill_block(batch, piece, VV_BUG(101) ? sa->first : next, /* all blocks begin at the first */
                    &(stream_place){now, part->bytes, part->event_max,
                                    one == NULL ? STREAM_NO_OFFSET : one->at.previous});
-        if (one != NULL) {
+        if (one != NULL)
             one->at.previous = next;
-            one->at.next += piece->count;
-            one->at.used_ns = now;
-        }
         next += piece->count;
         part->bytes += piece->value_len;
     }
-    if (one != NULL)
+    atomic_store_explicit(&part->next, next, memory_order_release);
+    if (batch->db->tier != NULL && sa->piece_count > 0)
+        db_tier_note_append(batch->db, sa->cat, &part->tier, part->bytes - sa->before.bytes,
+                            next - sa->first, now);
+}
+
+vv_status db_stream_reserve(vv_db *db, vv_batch *batch, bool *duplicate, vv_error *err)
+{
+    db_stream_append *sa = batch->stream;
+    db_producer *one = NULL;
+    int64_t wall = vv_clock_wall(db->env->clock);
+    int64_t now = receive_time(sa, wall);
+    *duplicate = false;
+    vv_status st = VV_OK;
+    if (sa->producer.len > 0)
+        st = take_turn(db, batch, now, &one, duplicate, err);
+    sa->is_duplicate = *duplicate;
+    if (st != VV_OK || *duplicate)
+        return st;
+    reserve_blocks(batch, sa, now, one);
+    if (sa->dead != NULL)
+        reserve_blocks(batch, sa->dead, receive_time(sa->dead, wall), NULL);
+    if (one != NULL) {
+        one->at.next = sa->sequence + sa->count; /* dead letters are written, too */
+        one->at.used_ns = now;
         fill_producer(batch, one);
+    }
     if (batch->payload.len < CRC_WHOLE_BELOW)
         batch->crc = vv_crc32c(0, batch->payload.data, batch->payload.len);
-    atomic_store_explicit(&part->next, next, memory_order_release);
-    if (db->tier != NULL)
-        db_tier_note_append(db, batch->tables[0], &part->tier, part->bytes - sa->before.bytes,
-                            next - sa->first, now);
     return VV_OK;
+}
+
+static void cancel_blocks(const db_stream_append *sa)
+{
+    db_stream_part *part = &sa->stream->part[sa->partition];
+    part->bytes = sa->before.bytes;
+    part->receive_ns = sa->before.receive_ns;
+    part->event_max = sa->before.event_max;
+    atomic_store_explicit(&part->next, sa->before.next, memory_order_release);
 }
 
 void db_stream_cancel(vv_db *db, vv_batch *batch)
 {
     db_stream_append *sa = batch->stream;
     db_stream_part *part = &sa->stream->part[sa->partition];
-    part->bytes = sa->before.bytes;
-    part->receive_ns = sa->before.receive_ns;
-    part->event_max = sa->before.event_max;
-    atomic_store_explicit(&part->next, sa->before.next, memory_order_release);
+    if (sa->dead != NULL)
+        cancel_blocks(sa->dead);
+    cancel_blocks(sa);
     if (sa->producer.len == 0)
         return;
     db_producer *one = db_producers_find(&part->producers, sa->producer, sa->hash);
@@ -247,18 +269,17 @@ static vv_status fail_large(vv_status st, vv_error *err)
     return vv_fail(err, st, "no memory for the messages of an append");
 }
 
-static vv_status add_block(vv_batch *batch, const stream_writer *w, vv_error *err)
+static vv_status add_block(vv_batch *batch, db_stream_append *sa, const stream_writer *w,
+                           vv_error *err)
 {
     static const uint8_t key[STREAM_BLOCK_KEY] = {STREAM_KEY_BLOCK};
-    db_stream_append *sa = batch->stream;
     if (w->out->status != VV_OK)
         return fail_large(w->out->status, err);
     vv_status st = add_piece_slot(sa, err);
     if (st != VV_OK)
         return st;
     vv_slice value = vv_buf_slice(w->out);
-    st = db_batch_add(batch, ENGINE_PUT, batch->tables[0]->id, vv_slice_of(key, sizeof key), value,
-                      0, NULL);
+    st = db_batch_add(batch, ENGINE_PUT, sa->cat->id, vv_slice_of(key, sizeof key), value, 0, NULL);
     if (st != VV_OK)
         return fail_large(st, err);
     sa->piece[sa->piece_count++] = (db_stream_piece){.value_at = batch->payload.len - value.len,
@@ -289,25 +310,37 @@ static vv_status add_producer(vv_batch *batch, vv_error *err)
     return VV_OK;
 }
 
-static vv_status encode(vv_batch *batch, const vv_message *messages, size_t count, vv_error *err)
+/* Messages [begin, end), whose sequences follow each other. */
+static vv_status encode_row(vv_batch *batch, db_stream_append *sa, const vv_message *messages,
+                            size_t begin, size_t end, vv_buf *block, vv_error *err)
 {
-    db_stream_append *sa = batch->stream;
     stream_writer w;
+    vv_status st = VV_OK;
+    for (size_t i = begin; st == VV_OK && i < end;) {
+        vv_buf_reset(block);
+        stream_block_begin(&w, block, sa->producer, sa->sequence + i);
+        do
+            stream_block_add(&w, &messages[i++]);
+        while (i < end && block->len + stream_message_size(&messages[i]) <= STREAM_BLOCK_TARGET);
+        stream_block_end(&w);
+        st = add_block(batch, sa, &w, err);
+    }
+    return st;
+}
+
+/* The messages but for those that are dead (NULL: none is), which leave a gap in the sequences. */
+static vv_status encode(vv_batch *batch, db_stream_append *sa, const vv_message *messages,
+                        size_t count, const uint8_t *is_dead, vv_error *err)
+{
     vv_buf block;
     vv_buf_init(&block, VV_VALUE_MAX);
     vv_status st = VV_OK;
-    for (size_t i = 0; st == VV_OK && i < count;) {
-        vv_buf_reset(&block);
-        stream_block_begin(&w, &block, sa->producer, sa->sequence + i);
-        do
-            stream_block_add(&w, &messages[i++]);
-        while (i < count && block.len + stream_message_size(&messages[i]) <= STREAM_BLOCK_TARGET);
-        stream_block_end(&w);
-        st = add_block(batch, &w, err);
+    for (size_t i = 0, end; st == VV_OK && i < count; i = end + 1) {
+        for (end = i; end < count && (is_dead == NULL || is_dead[end] == 0); end++)
+            ;
+        st = encode_row(batch, sa, messages, i, end, &block, err);
     }
     vv_buf_fini(&block);
-    if (st == VV_OK && sa->producer.len > 0)
-        st = add_producer(batch, err);
     return st;
 }
 
@@ -385,6 +418,62 @@ static vv_status check_messages(const vv_table *table, const vv_message *message
     return VV_OK;
 }
 
+static void init_pieces(db_stream_append *sa)
+{
+    sa->piece = sa->few;
+    sa->piece_cap = DB_STREAM_PIECES;
+}
+
+/* What rules refused becomes blocks of the dead letters, in the same entry. */
+static vv_status encode_dead(const vv_table *table, vv_batch *batch,
+                             const db_stream_applied *applied, vv_error *err)
+{
+    vv_table *letters = NULL;
+    db_stream_append *sa = batch->stream;
+    vv_status st = db_stream_open_dead(table, true, &letters, err);
+    if (st != VV_OK)
+        return st;
+    db_stream_append *dead = vv_calloc(1, sizeof *dead);
+    sa->dead = dead; /* append_fini frees it */
+    if (dead == NULL) {
+        vv_table_close(letters);
+        return vv_fail(err, VV_NO_MEMORY, "no memory for dead letters");
+    }
+    init_pieces(dead);
+    dead->partition = sa->partition;
+    dead->count = applied->dead_count;
+    dead->cat = letters->cat;
+    st = db_stream_of(letters, &dead->stream, err);
+    if (st == VV_OK) {
+        vv_table part = db_part_at(letters, sa->partition);
+        st = db_batch_bind(batch, &part, err); /* refers to the table from here on */
+    }
+    if (st == VV_OK)
+        st = encode(batch, dead, applied->dead, applied->dead_count, NULL, err);
+    vv_table_close(letters);
+    return st;
+}
+
+/* The messages of a table with rules. */
+static vv_status encode_applied(const vv_table *table, vv_batch *batch, const vv_message *messages,
+                                vv_error *err)
+{
+    db_stream_applied applied;
+    db_stream_append *sa = batch->stream;
+    vv_status st = db_stream_apply(table, sa, messages, &applied, err);
+    if (st == VV_OK) {
+        sa->dead_count = applied.dead_count;
+        while (applied.is_dead != NULL && sa->first_alive < sa->count &&
+               applied.is_dead[sa->first_alive] != 0)
+            sa->first_alive++;
+        st = encode(batch, sa, applied.message, sa->count, applied.is_dead, err);
+    }
+    if (st == VV_OK && applied.dead_count > 0)
+        st = encode_dead(table, batch, &applied, err);
+    db_stream_applied_fini(sa->stream->rules, &applied);
+    return st;
+}
+
 /* Everything before the commit path: the batch is ready, or not. */
 static vv_status prepare(vv_table *table, const vv_message *messages, size_t count,
                          const vv_stream_append_options *opt, bool may_wait, vv_batch *batch,
@@ -405,12 +494,15 @@ static vv_status prepare(vv_table *table, const vv_message *messages, size_t cou
     vv_table part = db_part_at(table, sa->partition);
     sa->count = count;
     sa->sequence = opt->sequence;
-    sa->piece = sa->few;
-    sa->piece_cap = DB_STREAM_PIECES;
+    sa->cat = table->cat;
+    init_pieces(sa);
     sa->hash = sa->producer.len == 0 ? 0 : vv_hash64(sa->producer.data, sa->producer.len);
     st = db_batch_bind(batch, &part, err);
     if (st == VV_OK)
-        st = encode(batch, messages, count, err);
+        st = sa->stream->rules != NULL ? encode_applied(table, batch, messages, err)
+                                       : encode(batch, sa, messages, count, NULL, err);
+    if (st == VV_OK && sa->producer.len > 0)
+        st = add_producer(batch, err);
     for (size_t i = 0; st == VV_OK && i < count; i++)
         batch->user_bytes += messages[i].key.len + messages[i].value.len;
     return st;
@@ -420,6 +512,11 @@ static void append_fini(db_stream_append *sa)
 {
     if (sa->piece != sa->few)
         vv_free(sa->piece);
+    if (sa->dead != NULL) {
+        if (sa->dead->piece != sa->dead->few)
+            vv_free(sa->dead->piece);
+        vv_free(sa->dead);
+    }
 }
 
 /* What the written append is answered. A duplicate is looked up: its first offset may lie far back.
@@ -430,14 +527,21 @@ static vv_status answer(vv_table *table, const db_stream_append *sa, const vv_wr
     *out = (vv_stream_append_result){.write = *write,
                                      .partition = sa->partition,
                                      .first_offset = sa->first,
-                                     .count = sa->count,
+                                     .count = sa->count - sa->dead_count,
                                      .receive_time_ns = sa->receive_ns,
-                                     .duplicate = sa->is_duplicate};
-    if (!sa->is_duplicate)
+                                     .duplicate = sa->is_duplicate,
+                                     .dead = sa->dead_count};
+    if (sa->is_duplicate)
+        out->receive_time_ns = 0;
+    else if (sa->dead_count > 0)
+        db_stream_count_dead(sa->stream, sa->dead_count);
+    if (out->count == 0)
+        out->first_offset = VV_STREAM_OFFSET_GONE;
+    if (!sa->is_duplicate || out->count == 0)
         return VV_OK;
-    out->receive_time_ns = 0;
-    return db_stream_find_sequence(table, sa->partition, sa->producer, sa->sequence,
-                                   sa->duplicate_from, &out->first_offset, err);
+    return db_stream_find_sequence(table, sa->partition, sa->producer,
+                                   sa->sequence + sa->first_alive, sa->duplicate_from,
+                                   &out->first_offset, err);
 }
 
 static vv_status options_take(const vv_stream_append_options *opt, vv_stream_append_options *out,
@@ -475,6 +579,31 @@ vv_status vv_stream_append(vv_table *table, const vv_message *messages, size_t c
     db_batch_fini(&batch);
     append_fini(&sa);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "append to stream '%s'", table->cat->name);
+}
+
+vv_status db_stream_append_replayed(vv_table *table, vv_table *dead, uint32_t partition,
+                                    const vv_message *letters, size_t count, uint64_t next,
+                                    vv_durability durability, vv_stream_append_result *out,
+                                    vv_error *err)
+{
+    vv_batch batch;
+    vv_write_result written = {0};
+    db_stream_append sa = {.piece = sa.few};
+    vv_stream_append_options opt = VV_STREAM_APPEND_OPTIONS_INIT;
+    opt.partition = partition;
+    db_batch_init(&batch, table->db, NULL, 0);
+    batch.stream = &sa;
+    vv_status st = prepare(table, letters, count, &opt, true, &batch, err);
+    if (st == VV_OK)
+        st = vv_batch_stream_commit(&batch, dead, partition, vv_slice_str(DB_STREAM_REPLAY), next,
+                                    err);
+    if (st == VV_OK)
+        st = vv_write(table->db, &batch, durability, &written, err);
+    if (st == VV_OK)
+        st = answer(table, &sa, &written, out, err);
+    db_batch_fini(&batch);
+    append_fini(&sa);
+    return st;
 }
 
 /* ---- without waiting --------------------------------------------------------------------------

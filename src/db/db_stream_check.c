@@ -114,7 +114,7 @@ static void check_producer(checker *c, vv_slice key, vv_slice value)
         find(c, "the key of a producer has %zu bytes", key.len);
     if (stream_producer_decode(value, &p, &why) != VV_OK)
         find(c, "%s", why.msg);
-    else if (p.previous >= c->r.next)
+    else if (p.previous >= c->r.next && p.previous != STREAM_NO_OFFSET)
         find(c, "a producer's newest block is at offset %llu, the partition ends at %llu",
              (unsigned long long)p.previous, (unsigned long long)c->r.next);
 }

@@ -17,6 +17,7 @@
 
 #include "db/db_int.h"
 #include "db/db_tier_int.h"
+#include "extract/extract.h"
 #include "stream/stream.h"
 
 /* ---- db_stream_producer.c: who sends to a partition. All under the commit lock. ---------------
@@ -62,10 +63,13 @@ typedef struct db_stream_part {
     db_tier_part tier;
 } db_stream_part;
 
+typedef struct db_stream_rules db_stream_rules;
+
 typedef struct db_stream {
     cat_extra extra;
     vv_db *db;
-    _Atomic uint32_t turn; /* whose it is among partitions, for messages without a key */
+    db_stream_rules *rules; /* NULL: the table has none */
+    _Atomic uint32_t turn;  /* whose it is among partitions, for messages without a key */
     uint32_t partition_count;
     db_stream_part part[];
 } db_stream;
@@ -96,8 +100,12 @@ typedef struct db_stream_piece {
 
 typedef struct db_stream_append {
     db_stream *stream;
+    struct db_stream_append *dead; /* what rules refused, to the dead letters; NULL: nothing */
+    const cat_table *cat;          /* referenced by the batch */
     uint32_t partition;
-    size_t count;
+    size_t count;       /* messages, those that rules refused among them */
+    size_t dead_count;  /* of those */
+    size_t first_alive; /* place of the first other one; count: there is none */
     uint64_t sequence;
     uint64_t hash; /* of the producer */
     vv_slice producer;
@@ -128,6 +136,61 @@ VV_MUST_CHECK vv_status db_stream_reserve(vv_db *db, vv_batch *batch, bool *dupl
 /* It was not logged. What was reserved after it was cancelled before. */
 void db_stream_cancel(vv_db *db, vv_batch *batch) VV_REQUIRES(db->commit_lock);
 
+/* ---- db_stream_rules.c: attributes made of messages, and dead letters --------------------------
+ */
+
+#define DB_STREAM_APPLIED_FEW 4u
+
+/* Messages with what rules made of them. */
+typedef struct db_stream_applied {
+    const vv_message *message; /* [count of the append] */
+    const uint8_t *is_dead;    /* [the same] NULL: none is */
+    vv_message *dead;          /* [dead_count] as they came, with why */
+    size_t dead_count;
+    size_t dead_cap;
+    extract_runner *runner;
+    uint8_t *flags;   /* owned */
+    vv_message *many; /* owned, where few is too little */
+    vv_arena arena;   /* of dead letters */
+    vv_message few[DB_STREAM_APPLIED_FEW];
+} db_stream_applied;
+
+/* The rules of a table that is opened for writing; *out NULL where it has none. */
+VV_MUST_CHECK vv_status db_stream_rules_open(vv_db *db, const cat_table *cat, db_stream_rules **out,
+                                             vv_error *err);
+void db_stream_rules_close(vv_db *db, db_stream_rules *rules); /* accepts NULL */
+/* The rules that a table is to be made with, and its name. */
+VV_MUST_CHECK vv_status db_stream_check_rules(const char *name, const vv_table_options *opt,
+                                              vv_error *err);
+/* Apply the rules of sa->stream, which has some. Gives *out, also on failure:
+ * db_stream_applied_fini. No lock is held. */
+VV_MUST_CHECK vv_status db_stream_apply(const vv_table *table, const db_stream_append *sa,
+                                        const vv_message *messages, db_stream_applied *out,
+                                        vv_error *err);
+void db_stream_applied_fini(db_stream_rules *rules, db_stream_applied *applied);
+/* The dead letters of a table, made when they are missing and creates is set. Waits for the disk
+ * then. Gives *out: vv_table_close. */
+VV_MUST_CHECK vv_status db_stream_open_dead(const vv_table *table, bool creates, vv_table **out,
+                                            vv_error *err);
+/* Dead letters that are in the log now. */
+void db_stream_count_dead(db_stream *stream, size_t count);
+/* For vv_stream_stats; 0 without rules. */
+uint64_t db_stream_rule_errors(const db_stream *stream);
+uint64_t db_stream_dead_letters(const db_stream *stream);
+
+#define DB_STREAM_REPLAY "replay" /* position of dead letters */
+
+/* ---- db_stream_append.c, for db_stream_replay.c ------------------------------------------------
+ */
+
+/* Append letters to the partition of table that they came from, through its rules, and put the
+ * position of the dead letters to `next`: one entry. */
+VV_MUST_CHECK vv_status db_stream_append_replayed(vv_table *table, vv_table *dead,
+                                                  uint32_t partition, const vv_message *letters,
+                                                  size_t count, uint64_t next,
+                                                  vv_durability durability,
+                                                  vv_stream_append_result *out, vv_error *err);
+
 /* ---- db_stream_read.c --------------------------------------------------------------------------
  */
 
@@ -137,7 +200,7 @@ typedef struct db_stream_reader {
     vv_cursor *at;
     bool has_head;
     bool has_local;
-    stream_head head;       /* all zero without one */
+    stream_head head;         /* all zero without one */
     stream_head stored_local; /* as it is in the table; with has_local */
     stream_head local_head; /* where the blocks begin: as head, or behind what is archived alone */
     uint64_t first;         /* offset; `next` when there is nothing */

@@ -472,6 +472,8 @@ vv_status vv_stream_stats_read(vv_table *table, uint32_t partition, const vv_sna
         all.last_receive_ns = r.first < r.next ? r.sums.receive_ns : 0;
         all.newest_event_ns = r.sums.event_max;
         all.producers = count_producers(table->db, s, partition);
+        all.rule_errors = db_stream_rule_errors(s);
+        all.dead_letters = db_stream_dead_letters(s);
         st = db_stream_count_positions(&r, &all.positions, err);
     }
     db_stream_reader_close(&r);

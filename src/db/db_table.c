@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "db/db_int.h"
+#include "db/db_stream_int.h"
 #include "db/db_tier_int.h"
 
 /* Takes the reference cat, also on failure. */
@@ -53,6 +53,8 @@ vv_status vv_table_create(vv_db *db, const char *tenant, const char *name,
     vv_engine_kind kind = VV_ENGINE_DEFAULT;
     if (st == VV_OK)
         st = choose_engine(db, tenant, name, opt, &kind, err);
+    if (st == VV_OK)
+        st = db_stream_check_rules(name, opt, err);
     if (st == VV_OK)
         st = cat_table_create(db->cat, tenant, name, opt, db_engine_slot(db, kind), &cat, err);
     if (st != VV_OK)
@@ -121,7 +123,9 @@ static void identify(const cat_table *cat, vv_table_info *out)
         .producers_max = cat->producers_max,
         .keep_rules = keep == NULL ? NULL : keep->rule,
         .keep_rule_count = keep == NULL ? 0 : keep->count,
-        .archive = archive == NULL ? NULL : &archive->rule};
+        .archive = archive == NULL ? NULL : &archive->rule,
+        .extract_rules = cat->extract == NULL ? "" : cat->extract->rules,
+        .extract_schema = cat->extract == NULL ? vv_slice_of(NULL, 0) : cat->extract->schema};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);

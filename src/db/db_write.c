@@ -102,6 +102,14 @@ static vv_status judge(vv_db *db, vv_batch *batch, int64_t as_of, txn_verdict *v
     return st;
 }
 
+static vv_status append_locked(vv_db *db, vv_batch *batch, bool *duplicate, vv_error *err)
+    VV_REQUIRES(db->commit_lock)
+{
+    *duplicate = false;
+    return batch->stream != NULL ? db_append_stream(db, batch, duplicate, err)
+                                 : db_append(db, &batch, 1, err);
+}
+
 /* One try to append a batch that has conditions. *again: something moved, judge anew. */
 static vv_status append_judged(vv_db *db, vv_batch *batch, bool judge_locked, bool *again,
                                vv_error *err)
@@ -126,7 +134,7 @@ static vv_status append_judged(vv_db *db, vv_batch *batch, bool judge_locked, bo
     if (is_judged && !verdict.is_duplicate)
         st = db_check_tables(batch, err);
     if (is_judged && st == VV_OK && !verdict.is_duplicate && batch->op_count > 0)
-        st = db_append(db, &batch, 1, err);
+        st = append_locked(db, batch, &verdict.is_duplicate, err);
     vv_mutex_unlock(&db->commit_lock);
     if (is_judged && verdict.is_duplicate)
         answer_duplicate(db, batch, &verdict);
@@ -140,10 +148,8 @@ static vv_status append_plain(vv_db *db, vv_batch *batch, vv_error *err)
     bool is_duplicate = false;
     vv_mutex_lock(&db->commit_lock);
     vv_status st = db_check_tables(batch, err);
-    if (st == VV_OK && batch->stream != NULL)
-        st = db_append_stream(db, batch, &is_duplicate, err);
-    else if (st == VV_OK)
-        st = db_append(db, &batch, 1, err);
+    if (st == VV_OK)
+        st = append_locked(db, batch, &is_duplicate, err);
     vv_mutex_unlock(&db->commit_lock);
     if (VV_UNLIKELY(is_duplicate))
         answer_duplicate(db, batch, &(txn_verdict){.is_duplicate = true});

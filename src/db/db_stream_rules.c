@@ -1,0 +1,328 @@
+/*
+ * db_stream_rules.c - the rules of a stream table at work: runners for whoever appends, what they
+ * refuse as dead letters, and what became of each rule.
+ *
+ * Rules run on the thread of the append, before it has its place and with no lock held, so as many
+ * at once as there are appends. A runner has the scratch of one append; idle ones are kept, a few.
+ *
+ * A dead letter is the message as it came with attributes that say why. It goes into the same entry
+ * of the log as the messages it came with, so that after any crash, and for a producer that sends
+ * again, all of an append is there or none of it. That needs the table of dead letters to have its
+ * partitions on the shards of the table: it is of the same tenant, and has as many.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "db/db_stream_int.h"
+
+#define IDLE_MAX 16u
+#define LETTER_ARENA_MAX (64u << 20)
+#define LETTER_MARKS 3u /* attributes of a letter */
+
+static_assert(LETTER_MARKS <= EXTRACT_OWN_MAX, "a message leaves room for them");
+
+struct db_stream_rules {
+    extract_program *program;
+    _Atomic uint64_t dead; /* letters */
+    vv_mutex lock;         /* rank VV_RANK_LEAF */
+    extract_runner *idle[IDLE_MAX];
+    uint32_t idle_count;
+    uint64_t bytes; /* in the budget */
+};
+
+vv_status db_stream_rules_open(vv_db *db, const cat_table *cat, db_stream_rules **out,
+                               vv_error *err)
+{
+    *out = NULL;
+    if (cat->extract == NULL)
+        return VV_OK;
+    db_stream_rules *rules = vv_calloc(1, sizeof *rules);
+    if (rules == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for the rules of a table");
+    vv_status st = extract_compile(vv_slice_str(cat->extract->rules), cat->extract->schema,
+                                   &rules->program, err);
+    if (st != VV_OK) {
+        vv_free(rules);
+        /* They were compiled when the table was made. */
+        return st == VV_INVALID ? vv_wrap(err, VV_UNSUPPORTED, "rules that a newer varve wrote")
+                                : st;
+    }
+    vv_mutex_init(&rules->lock, VV_RANK_LEAF);
+    rules->bytes = sizeof *rules + extract_program_size(rules->program);
+    vv_budget_take(&db->budget, VV_BUDGET_INDEX, rules->bytes);
+    *out = rules;
+    return VV_OK;
+}
+
+void db_stream_rules_close(vv_db *db, db_stream_rules *rules)
+{
+    if (rules == NULL)
+        return;
+    for (uint32_t i = 0; i < rules->idle_count; i++)
+        extract_runner_destroy(rules->idle[i]);
+    vv_budget_release(&db->budget, VV_BUDGET_INDEX, rules->bytes);
+    extract_program_destroy(rules->program);
+    vv_mutex_fini(&rules->lock);
+    vv_free(rules);
+}
+
+vv_status vv_stream_rules_check(const char *rules, vv_slice schema, vv_error *err)
+{
+    extract_program *program = NULL;
+    vv_status st = extract_compile(vv_slice_str(rules), schema, &program, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "rules");
+    extract_program_destroy(program);
+    return VV_OK;
+}
+
+vv_status db_stream_check_rules(const char *name, const vv_table_options *opt, vv_error *err)
+{
+    extract_program *program = NULL;
+    vv_table_options full = VV_TABLE_OPTIONS_INIT; /* an older header has fewer fields */
+    memcpy(&full, opt, opt->size < sizeof full ? opt->size : sizeof full);
+    if (full.kind != VV_TABLE_STREAM || full.extract_rules == NULL || full.extract_rules[0] == '\0')
+        return VV_OK; /* the catalog refuses what does not go together */
+    vv_status st =
+        extract_compile(vv_slice_str(full.extract_rules), full.extract_schema, &program, err);
+    if (st == VV_OK && extract_has_required(program) &&
+        strlen(name) + strlen(VV_STREAM_DEAD_SUFFIX) > VV_NAME_MAX)
+        st = vv_fail(err, VV_INVALID,
+                     "with required rules the name has at most %zu bytes: dead letters lie in "
+                     "'NAME" VV_STREAM_DEAD_SUFFIX "'",
+                     VV_NAME_MAX - strlen(VV_STREAM_DEAD_SUFFIX));
+    extract_program_destroy(program);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "create table '%s': extract_rules", name);
+}
+
+/* ---- runners ---- */
+
+static vv_status take_runner(db_stream_rules *rules, extract_runner **out, vv_error *err)
+{
+    *out = NULL;
+    vv_mutex_lock(&rules->lock);
+    if (rules->idle_count > 0)
+        *out = rules->idle[--rules->idle_count];
+    vv_mutex_unlock(&rules->lock);
+    return *out != NULL ? VV_OK : extract_runner_create(rules->program, out, err);
+}
+
+static void give_runner(db_stream_rules *rules, extract_runner *runner)
+{
+    if (runner == NULL)
+        return;
+    extract_runner_reset(runner);
+    vv_mutex_lock(&rules->lock);
+    bool is_kept = rules->idle_count < IDLE_MAX;
+    if (is_kept)
+        rules->idle[rules->idle_count++] = runner;
+    vv_mutex_unlock(&rules->lock);
+    if (!is_kept)
+        extract_runner_destroy(runner);
+}
+
+/* ---- dead letters ---- */
+
+/* The message as it came, and why it is here. */
+static vv_status write_letter(const db_stream_append *sa, size_t place, const vv_message *m,
+                              const char *reason, db_stream_applied *out, vv_message *letter,
+                              vv_error *err)
+{
+    size_t n = m->attribute_count;
+    vv_attribute *all = vv_arena_alloc(&out->arena, (n + LETTER_MARKS) * sizeof *all);
+    vv_slice why = vv_arena_dup(&out->arena, vv_slice_str(reason));
+    if (all == NULL || why.data == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for dead letters");
+    if (n > 0)
+        memcpy(all, m->attributes, n * sizeof *all);
+    all[n++] = (vv_attribute){
+        .name = vv_slice_str(EXTRACT_DEAD_REASON), .type = VV_ATTRIBUTE_STRING, .bytes = why};
+    if (sa->producer.len > 0) {
+        all[n++] = (vv_attribute){.name = vv_slice_str(EXTRACT_DEAD_PRODUCER),
+                                  .type = VV_ATTRIBUTE_BYTES,
+                                  .bytes = sa->producer};
+        all[n++] = (vv_attribute){.name = vv_slice_str(EXTRACT_DEAD_SEQUENCE),
+                                  .type = VV_ATTRIBUTE_I64,
+                                  .i64 = (int64_t)(sa->sequence + place)};
+    }
+    *letter = *m;
+    letter->attributes = all;
+    letter->attribute_count = n;
+    return VV_OK;
+}
+
+static vv_status add_letter(const db_stream_append *sa, size_t place, const vv_message *m,
+                            const char *reason, db_stream_applied *out, vv_error *err)
+{
+    if (out->flags == NULL) {
+        out->flags = vv_calloc(sa->count, 1);
+        if (out->flags == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "no memory for dead letters");
+        out->is_dead = out->flags;
+    }
+    if (out->dead_count == out->dead_cap) {
+        size_t cap = out->dead_cap == 0 ? 4 : 2 * out->dead_cap;
+        vv_message *more = vv_realloc(out->dead, cap * sizeof *more);
+        if (more == NULL)
+            return vv_fail(err, VV_NO_MEMORY, "no memory for dead letters");
+        out->dead = more;
+        out->dead_cap = cap;
+    }
+    vv_status st = write_letter(sa, place, m, reason, out, &out->dead[out->dead_count], err);
+    if (st != VV_OK)
+        return st;
+    out->dead_count++;
+    out->flags[place] = 1;
+    return VV_OK;
+}
+
+/* Those that a message brings from elsewhere would say what is not so. */
+static bool has_marks(const vv_message *m)
+{
+    static const char *const names[] = {EXTRACT_DEAD_REASON, EXTRACT_DEAD_PRODUCER,
+                                        EXTRACT_DEAD_SEQUENCE};
+    for (size_t i = 0; i < m->attribute_count; i++)
+        for (size_t k = 0; k < ARRAY_LEN(names); k++)
+            if (vv_slice_eq(m->attributes[i].name, vv_slice_str(names[k])))
+                return true;
+    return false;
+}
+
+vv_status db_stream_apply(const vv_table *table, const db_stream_append *sa,
+                          const vv_message *messages, db_stream_applied *out, vv_error *err)
+{
+    db_stream_rules *rules = sa->stream->rules;
+    const cat_table *cat = table->cat;
+    extract_place place = {vv_slice_str(cat->tenant), vv_slice_str(cat->name),
+                           cat->message_size_max};
+    extract_result result;
+    out->message = NULL;
+    out->is_dead = NULL;
+    out->dead = NULL;
+    out->dead_count = 0;
+    out->dead_cap = 0;
+    out->flags = NULL;
+    out->many = NULL;
+    vv_arena_init(&out->arena, LETTER_ARENA_MAX);
+    vv_status st = take_runner(rules, &out->runner, err);
+    if (st == VV_OK && sa->count > ARRAY_LEN(out->few)) {
+        out->many = vv_alloc(sa->count * sizeof *out->many);
+        if (out->many == NULL)
+            st = vv_fail(err, VV_NO_MEMORY, "no memory for %zu messages", sa->count);
+    }
+    vv_message *all = out->many != NULL ? out->many : out->few;
+    for (size_t i = 0; st == VV_OK && i < sa->count; i++) {
+        st = has_marks(&messages[i])
+                 ? vv_fail(err, VV_INVALID, "attributes called _dead_... are those of dead letters")
+                 : extract_run(out->runner, &place, &messages[i], &result, err);
+        if (st == VV_OK)
+            all[i] = result.message;
+        if (st == VV_OK && result.is_poison)
+            st = add_letter(sa, i, &messages[i], result.reason, out, err);
+        if (st != VV_OK)
+            (void)vv_wrap(err, st, "message %zu", i);
+    }
+    out->message = all;
+    return st;
+}
+
+void db_stream_applied_fini(db_stream_rules *rules, db_stream_applied *applied)
+{
+    give_runner(rules, applied->runner);
+    vv_free(applied->many);
+    vv_free(applied->flags);
+    vv_free(applied->dead);
+    vv_arena_fini(&applied->arena);
+}
+
+vv_status db_stream_open_dead(const vv_table *table, bool creates, vv_table **out, vv_error *err)
+{
+    char name[VV_NAME_MAX + 1];
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    const cat_table *cat = table->cat;
+    int len = snprintf(name, sizeof name, "%s" VV_STREAM_DEAD_SUFFIX, cat->name);
+    if (len < 0 || (size_t)len >= sizeof name)
+        return vv_fail(err, creates ? VV_INVALID : VV_NOT_FOUND,
+                       "the name of the table is too long for dead letters");
+    opt.kind = VV_TABLE_STREAM;
+    opt.partitions = cat->partition_count;
+    opt.if_not_exists = true;
+    vv_status st = vv_table_open(table->db, cat->tenant, name, out, err);
+    if (st == VV_NOT_FOUND && creates)
+        st = vv_table_create(table->db, cat->tenant, name, &opt, out, err);
+    if (st != VV_OK)
+        return st == VV_NOT_FOUND && !creates ? st : vv_wrap(err, st, "dead letters");
+    if ((*out)->cat->kind == VV_TABLE_STREAM &&
+        (*out)->cat->partition_count == cat->partition_count)
+        return VV_OK;
+    vv_table_close(*out);
+    *out = NULL;
+    return vv_fail(err, VV_CONFLICT,
+                   "dead letters: table '%s' is no stream with %u partition%s: drop it", name,
+                   cat->partition_count, cat->partition_count == 1 ? "" : "s");
+}
+
+/* ---- figures ---- */
+
+void db_stream_count_dead(db_stream *stream, size_t count)
+{
+    if (stream->rules != NULL)
+        atomic_fetch_add_explicit(&stream->rules->dead, count, memory_order_relaxed);
+}
+
+uint64_t db_stream_dead_letters(const db_stream *stream)
+{
+    return stream->rules == NULL ? 0
+                                 : atomic_load_explicit(&stream->rules->dead, memory_order_relaxed);
+}
+
+uint64_t db_stream_rule_errors(const db_stream *stream)
+{
+    uint64_t errors = 0;
+    extract_counts one;
+    const extract_program *p = stream->rules == NULL ? NULL : stream->rules->program;
+    for (uint32_t i = 0; p != NULL && i < extract_rule_count(p); i++) {
+        extract_counts_read(p, i, &one);
+        errors += one.errors;
+    }
+    return p == NULL ? 0 : errors + extract_overflows(p);
+}
+
+vv_status vv_stream_rules_read(vv_table *table,
+                               int (*each)(void *ctx, const vv_stream_rule_stats *rule), void *ctx,
+                               vv_error *err)
+{
+    db_stream *s = NULL;
+    extract_counts one;
+    vv_status st = db_stream_of(table, &s, err);
+    if (st != VV_OK || s->rules == NULL)
+        return st;
+    for (uint32_t i = 0; i < extract_rule_count(s->rules->program); i++) {
+        extract_counts_read(s->rules->program, i, &one);
+        vv_stream_rule_stats rule = {.name = one.name,
+                                     .required = one.is_required,
+                                     .found = one.found,
+                                     .absent = one.absent,
+                                     .errors = one.errors};
+        if (each(ctx, &rule) != 0)
+            break;
+    }
+    return VV_OK;
+}
+
+size_t vv_stream_entity(const vv_table *table, const vv_message *message, char *out, size_t size)
+{
+    int len = 0;
+    for (size_t i = 0; i < message->attribute_count; i++) {
+        const vv_attribute *a = &message->attributes[i];
+        if (a->type != VV_ATTRIBUTE_STRING || !vv_slice_eq(a->name, vv_slice_str("entity")) ||
+            !extract_is_entity(a->bytes))
+            continue;
+        len = snprintf(out, size, "%.*s", (int)a->bytes.len, (const char *)a->bytes.data);
+        return len < 0 ? 0 : (size_t)len;
+    }
+    len = snprintf(out, size, "%s:%s", table->cat->tenant, table->cat->name);
+    return len < 0 ? 0 : (size_t)len;
+}
