@@ -277,6 +277,34 @@ static vv_status status(job *j, vv_error *err)
     return st;
 }
 
+static vv_status replay(job *j, vv_error *err)
+{
+    vv_stream_replay_result r = {0};
+    vv_status st = j->s->ops->stream->replay(j->s, &r, err);
+    if (st == VV_OK)
+        (void)printf("replayed %llu messages, %llu were refused again\n",
+                     (unsigned long long)r.replayed, (unsigned long long)r.dead);
+    return st;
+}
+
+static int print_rule(void *ctx, const vv_stream_rule_stats *rule)
+{
+    job *j = ctx;
+    out_row(&j->out, (const out_cell[]){out_bytes(rule->name), out_bool(rule->required),
+                                        out_uint(rule->found), out_uint(rule->absent),
+                                        out_uint(rule->errors)});
+    return 0;
+}
+
+static vv_status print_rules(job *j, vv_error *err)
+{
+    static const char *const names[] = {"rule", "required", "found", "absent", "errors"};
+    out_init_names(&j->out, j->ctx->common.format, names, ARRAY_LEN(names));
+    vv_status st = j->s->ops->stream->rules(j->s, print_rule, j, err);
+    out_end(&j->out);
+    return st;
+}
+
 /* ---- appending ---- */
 
 typedef struct appender {
@@ -288,6 +316,7 @@ typedef struct appender {
     uint64_t sequence; /* of the first of them */
     uint64_t known;    /* lines that the producer sent before */
     uint64_t appended;
+    uint64_t dead; /* refused by rules of the table */
 } appender;
 
 static vv_status flush(appender *ap, vv_error *err)
@@ -304,11 +333,13 @@ static vv_status flush(appender *ap, vv_error *err)
     opt.producer = vv_slice_str(a->producer);
     opt.sequence = ap->sequence;
     store *s = ap->job->s;
-    vv_status st = s->ops->stream->append(s, ap->message, ap->count, &opt, err);
+    uint64_t dead = 0;
+    vv_status st = s->ops->stream->append(s, ap->message, ap->count, &opt, &dead, err);
     if (st != VV_OK)
         return st;
     ap->sequence += ap->count;
-    ap->appended += ap->count;
+    ap->appended += ap->count - dead;
+    ap->dead += dead;
     ap->count = 0;
     vv_buf_reset(&ap->bytes);
     return VV_OK;
@@ -376,6 +407,8 @@ static vv_status append(job *j, const char *path, vv_error *err)
             "known by their number",
             (unsigned long long)vv_min_u64(ap->known, lines), j->a->producer,
             (unsigned long long)ap->known);
+    if (ap->dead > 0)
+        (void)printf("; %llu were refused by rules", (unsigned long long)ap->dead);
     (void)printf("\n");
     import_input_close(&in);
     vv_buf_fini(&ap->bytes);
@@ -385,8 +418,9 @@ static vv_status append(job *j, const char *path, vv_error *err)
 
 /* ---- the command ---- */
 
-static const char *const words[] = {"append", "read", "tail", "positions", "reset", "status", NULL};
-enum { APPEND, READ, TAIL, POSITIONS, RESET, STATUS };
+static const char *const words[] = {"append", "read",   "tail",  "positions", "reset",
+                                    "status", "replay", "rules", NULL};
+enum { APPEND, READ, TAIL, POSITIONS, RESET, STATUS, REPLAY, RULES };
 
 static vv_status do_verb(job *j, size_t verb, char **argv, vv_error *err)
 {
@@ -401,6 +435,10 @@ static vv_status do_verb(job *j, size_t verb, char **argv, vv_error *err)
         return positions(j, err);
     case RESET:
         return reset(j, argv[1], err);
+    case REPLAY:
+        return replay(j, err);
+    case RULES:
+        return print_rules(j, err);
     default:
         return status(j, err);
     }
@@ -420,7 +458,8 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     job j = {.ctx = ctx, .a = opaque};
     vv_error err = {0};
     if (argc == 0)
-        return cmd_usage(ctx, "one of append, read, tail, positions, reset and status is needed");
+        return cmd_usage(ctx, "one of append, read, tail, positions, reset, status, replay and "
+                              "rules is needed");
     int verb = cmd_word_of(ctx, argv[0]);
     if (verb < 0)
         return CMD_USAGE;
@@ -435,7 +474,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     if (j.a->follow && verb != TAIL)
         return cmd_usage(ctx, "--follow is of tail");
     j.partition = (uint32_t)vv_min_u64(j.a->partition, UINT32_MAX);
-    const bool writes = verb == APPEND || verb == RESET || j.a->position != NULL;
+    const bool writes = verb == APPEND || verb == RESET || verb == REPLAY || j.a->position != NULL;
     vv_status st = store_open(ctx, "messages", writes ? STORE_CHANGE : STORE_READ, &j.s, &err);
     if (st == VV_OK)
         st = do_verb(&j, (size_t)verb, argv, &err);
@@ -448,7 +487,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 const cmd_command cmd_stream = {
     .name = "stream",
     .summary = "append and read messages, look at positions",
-    .synopsis = "append FILE | read | tail | positions | reset NAME | status",
+    .synopsis = "append FILE | read | tail | positions | reset NAME | status | replay | rules",
     .details =
         "A message is a line of the FILE, without its end and not empty; - is standard input. "
         "With\n"
@@ -456,7 +495,8 @@ const cmd_command cmd_stream = {
         "longer. Lines are known by their number: another file needs another producer.\n"
         "read gives messages from --from on, tail the newest. With --commit, read goes on where "
         "the\n"
-        "position stands and commits how far it got; reset puts a position to --from. The table "
+        "position stands and commits how far it got; reset puts a position to --from. replay\n"
+        "appends what rules of the table refused, NAME.dead, again. The table "
         "is\n"
         "messages unless --table names another; varve table create --kind stream makes one. "
         "tail\n"

@@ -1,10 +1,14 @@
 /* cmd_table.c - create, list, describe, alter and drop tables. */
 #include <string.h>
 
+#include "base/error.h"
 #include "base/time_text.h"
 #include "base/util.h"
 #include "cmd_series_int.h"
+#include "key_text.h"
 #include "store.h"
+
+#define READ_AT_ONCE 65536u /* room that reading a file wants */
 
 typedef struct args {
     const char *kind;
@@ -25,6 +29,8 @@ typedef struct args {
     cmd_list keep_where;
     bool no_keep_where;
     const char *archive;
+    const char *extract;
+    const char *extract_schema;
     bool no_rollups;
     bool no_retention;
     bool if_not_exists;
@@ -75,6 +81,10 @@ static const cmd_opt opts[] = {
      "series: likewise those of hours"},
     {"no-rollups", 0, CMD_FLAG, offsetof(args, no_rollups), NULL,
      "of create, series: aggregates are worked out of samples alone"},
+    {"extract", 0, CMD_TEXT, offsetof(args, extract), "FILE",
+     "of create, stream: rules, one a line, that make attributes of messages"},
+    {"extract-schema", 0, CMD_TEXT, offsetof(args, extract_schema), "FILE",
+     "of create, stream: descriptors for rules of protobuf, as protoc --descriptor_set_out writes"},
     {"if-not-exists", 0, CMD_FLAG, offsetof(args, if_not_exists), NULL,
      "of create: an existing table is no error"},
     {"all", 'a', CMD_FLAG, offsetof(args, all_tenants), NULL, "of list: the tables of all tenants"},
@@ -103,10 +113,11 @@ static const char *const columns[] = {"tenant",
                                       "message_max",
                                       "keep_producers_ms",
                                       "producers",
-                                      "archive"};
+                                      "archive",
+                                      "extract"};
 
 /* Those of series and streams alone; nothing in tables of other kinds. */
-#define OWN_COLUMNS 12
+#define OWN_COLUMNS 13
 
 static void own_cells(const store_table_info *t, out_cell out[OWN_COLUMNS])
 {
@@ -124,7 +135,8 @@ static void own_cells(const store_table_info *t, out_cell out[OWN_COLUMNS])
                                          out_uint(m->message_max),
                                          out_int(m->producer_keep_ns / VV_NS_PER_MS),
                                          out_uint(m->producers_max),
-                                         out_text(t->archive)};
+                                         out_text(t->archive),
+                                         out_text(t->extract)};
     for (size_t i = 0; i < OWN_COLUMNS; i++) {
         const bool is_there = t->kind == VV_TABLE_SERIES   ? i < STREAM_FIRST
                               : t->kind == VV_TABLE_STREAM ? i == KEEP || i >= STREAM_FIRST
@@ -202,6 +214,25 @@ static bool parse_rule(const char *text, vv_keep_rule *out)
     return true;
 }
 
+/* The files of --extract and --extract-schema, in text and schema. */
+static vv_status read_rules(const args *a, vv_buf *text, vv_buf *schema, store_table_spec *spec,
+                            vv_error *err)
+{
+    vv_status st = VV_OK;
+    if (a->extract != NULL)
+        st = key_text_read_file(a->extract, text, err);
+    if (st == VV_OK && text->len > 0 && memchr(text->data, '\0', text->len) != NULL)
+        st = vv_fail(err, VV_INVALID, "%s: a NUL byte is no text", a->extract);
+    vv_buf_append_u8(text, 0);
+    if (st == VV_OK && text->status != VV_OK)
+        st = vv_fail(err, VV_INVALID, "no memory for rules");
+    if (st == VV_OK && a->extract_schema != NULL)
+        st = key_text_read_file(a->extract_schema, schema, err);
+    spec->extract = (const char *)text->data;
+    spec->extract_schema = vv_buf_slice(schema);
+    return st;
+}
+
 /* What the options say of a table, but for its kind; CMD_OK, or the sentence was printed. rules and
  * archive are borrowed by *out. */
 static int read_spec(cmd_ctx *ctx, const args *a, vv_keep_rule rules[CMD_LIST_MAX],
@@ -264,7 +295,14 @@ static int create(cmd_ctx *ctx, const args *a, store *s, const char *name)
     for (size_t i = 0; a->engine != NULL && i < ARRAY_LEN(engines); i++)
         if (strcmp(a->engine, engines[i]) == 0)
             spec.engine = (int)i;
-    vv_status st = s->ops->table_create(s, name, &spec, &info, &err);
+    vv_buf text, schema;
+    vv_buf_init(&text, VV_EXTRACT_TEXT_MAX + READ_AT_ONCE);
+    vv_buf_init(&schema, VV_EXTRACT_SCHEMA_MAX + READ_AT_ONCE);
+    vv_status st = read_rules(a, &text, &schema, &spec, &err);
+    if (st == VV_OK)
+        st = s->ops->table_create(s, name, &spec, &info, &err);
+    vv_buf_fini(&text);
+    vv_buf_fini(&schema);
     return print_one(ctx, st, &info, &err);
 }
 
@@ -293,6 +331,8 @@ static const struct {
     {"partitions", 0},
     {"late", 0},
     {"no-rollups", 0},
+    {"extract", 0},
+    {"extract-schema", 0},
 };
 
 /* CMD_OK, or the sentence was printed. */
@@ -398,6 +438,7 @@ static const struct {
     {"keep-producers", 1u << VV_TABLE_STREAM, "streams: --kind stream is needed"},
     {"producers", 1u << VV_TABLE_STREAM, "streams: --kind stream is needed"},
     {"archive", 1u << VV_TABLE_STREAM, "streams: --kind stream is needed"},
+    {"extract", 1u << VV_TABLE_STREAM, "streams: --kind stream is needed"},
     {"no-keep-where", 0, "alter: a new table has no rules"},
 };
 
@@ -405,6 +446,10 @@ static const struct {
 static bool check_kind(const cmd_ctx *ctx, const args *a)
 {
     const unsigned kind = 1u << kind_of(a);
+    if (!cmd_given(ctx, "extract") && cmd_given(ctx, "extract-schema")) {
+        (void)cmd_usage(ctx, "--extract-schema is for the rules of --extract");
+        return false;
+    }
     for (size_t i = 0; i < ARRAY_LEN(owners); i++)
         if ((owners[i].kinds & kind) == 0 && cmd_given(ctx, owners[i].option)) {
             (void)cmd_usage(ctx, "--%s is of %s", owners[i].option, owners[i].whose);

@@ -64,6 +64,8 @@ typedef struct store_table_spec {
     const vv_archive_rule *archive; /* of a stream; NULL: left to the store */
     const vv_keep_rule *rules;      /* [rule_count] of series */
     size_t rule_count;
+    const char *extract; /* rules of a stream's messages; NULL: none */
+    vv_slice extract_schema;
     bool if_not_exists;
 } store_table_spec;
 
@@ -87,6 +89,7 @@ typedef struct store_table_info {
     store_stream_spec stream;      /* likewise */
     char archive[STORE_RULE_TEXT]; /* of streams: as --archive takes it; "": left to the store */
     char rules[STORE_RULES_TEXT];  /* of series: "env=dev:7d, host^=a:0" */
+    char extract[VV_EXTRACT_TEXT_MAX + 1]; /* of streams: rules, one a line */
 } store_table_info;
 
 /* How a stream is archived: store_rule.c. False: the text says none. The key borrows it. */

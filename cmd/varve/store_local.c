@@ -393,6 +393,7 @@ static void fill_info(const vv_table_info *from, store_table_info *out)
                    .producers_max = from->producers_max}};
     store_rules_text(from->keep_rules, from->keep_rule_count, out->rules);
     store_rule_text(from->archive, out->archive);
+    (void)snprintf(out->extract, sizeof out->extract, "%s", from->extract_rules);
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", from->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", from->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", from->engine);
@@ -432,6 +433,8 @@ static vv_status local_table_create(store *s, const char *name, const store_tabl
     opt.keep_rules = spec->rules;
     opt.keep_rule_count = spec->rule_count;
     opt.archive = spec->archive;
+    opt.extract_rules = spec->extract;
+    opt.extract_schema = spec->extract_schema;
     vv_status st = vv_table_create(l->db, s->tenant, name, &opt, &table, err);
     if (st == VV_OK)
         st = describe(table, out, err);

@@ -13,11 +13,15 @@ static vv_status open_stream(local *l, vv_error *err)
 }
 
 static vv_status stream_append(store *s, const vv_message *messages, size_t count,
-                               const vv_stream_append_options *opt, vv_error *err)
+                               const vv_stream_append_options *opt, uint64_t *dead, vv_error *err)
 {
     local *l = local_of(s);
+    vv_stream_append_result r = {.dead = 0};
     vv_status st = open_stream(l, err);
-    return st == VV_OK ? vv_stream_append(l->table, messages, count, opt, NULL, err) : st;
+    if (st == VV_OK)
+        st = vv_stream_append(l->table, messages, count, opt, &r, err);
+    *dead = r.dead;
+    return st;
 }
 
 static vv_status stream_producer_next(store *s, uint32_t partition, vv_slice key, vv_slice producer,
@@ -100,6 +104,21 @@ stream_status(store *s, int (*each)(void *ctx, uint32_t partition, const vv_stre
     return st;
 }
 
+static vv_status stream_replay(store *s, vv_stream_replay_result *out, vv_error *err)
+{
+    local *l = local_of(s);
+    vv_status st = open_stream(l, err);
+    return st == VV_OK ? vv_stream_replay(l->table, VV_DURABLE_SYNC, out, err) : st;
+}
+
+static vv_status stream_rules(store *s, int (*each)(void *ctx, const vv_stream_rule_stats *rule),
+                              void *ctx, vv_error *err)
+{
+    local *l = local_of(s);
+    vv_status st = open_stream(l, err);
+    return st == VV_OK ? vv_stream_rules_read(l->table, each, ctx, err) : st;
+}
+
 const store_stream_ops local_stream_ops = {
     .append = stream_append,
     .producer_next = stream_producer_next,
@@ -108,4 +127,6 @@ const store_stream_ops local_stream_ops = {
     .positions = stream_positions,
     .reset = stream_reset,
     .status = stream_status,
+    .replay = stream_replay,
+    .rules = stream_rules,
 };

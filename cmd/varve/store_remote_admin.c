@@ -105,6 +105,8 @@ static void put_stream(remote *r, const store_table_spec *spec)
     wire_put_uint(&r->request, 5, spec->stream.producers_max);
     if (spec->archive != NULL)
         put_archive(r, spec->archive);
+    wire_put_string(&r->request, 8, vv_slice_str(spec->extract));
+    wire_put_string(&r->request, 9, spec->extract_schema);
     wire_end(&r->request, mark);
 }
 
@@ -134,6 +136,7 @@ static void read_table(vv_slice m, store_table_info *out)
                                           .producers_max = (uint32_t)varint_of(stream, 5)};
     }
     read_archive(bytes_of(bytes_of(m, 13), 6), out->archive);
+    copy_text(out->extract, sizeof out->extract, bytes_of(bytes_of(m, 13), 8));
 }
 
 /* The fields of a CreateTableRequest. */

@@ -189,7 +189,7 @@ static vv_status stream_read(store *s, const vv_stream_read_options *opt, bool f
 }
 
 static vv_status stream_append(store *s, const vv_message *messages, size_t count,
-                               const vv_stream_append_options *opt, vv_error *err)
+                               const vv_stream_append_options *opt, uint64_t *dead, vv_error *err)
 {
     remote *r = remote_of(s);
     begin_request(r);
@@ -200,7 +200,10 @@ static vv_status stream_append(store *s, const vv_message *messages, size_t coun
     wire_put_string(&r->request, 4, opt->producer);
     wire_put_uint(&r->request, 5, opt->sequence);
     wire_put_uint(&r->request, 6, (uint64_t)opt->durability);
-    return remote_unary(r, SERVICE "Append", err);
+    vv_status st = remote_unary(r, SERVICE "Append", err);
+    if (st == VV_OK)
+        *dead = varint_of(vv_buf_slice(&r->reply), 8);
+    return st;
 }
 
 /* ---- figures ---- */
@@ -355,6 +358,43 @@ static vv_status stream_positions(store *s, int (*each)(void *ctx, const vv_stre
     return in.fault == WIRE_GOOD ? VV_OK : remote_malformed(err, SERVICE "ListPositions");
 }
 
+/* ---- rules ---- */
+
+static vv_status stream_replay(store *s, vv_stream_replay_result *out, vv_error *err)
+{
+    remote *r = remote_of(s);
+    begin_request(r);
+    vv_status st = remote_unary(r, SERVICE "Replay", err);
+    if (st == VV_OK)
+        *out = (vv_stream_replay_result){varint_of(vv_buf_slice(&r->reply), 1),
+                                         varint_of(vv_buf_slice(&r->reply), 2)};
+    return st;
+}
+
+static vv_status stream_rules(store *s, int (*each)(void *ctx, const vv_stream_rule_stats *rule),
+                              void *ctx, vv_error *err)
+{
+    remote *r = remote_of(s);
+    begin_request(r);
+    vv_status st = remote_unary(r, SERVICE "DescribeStream", err);
+    if (st != VV_OK)
+        return st;
+    wire_reader in = wire_reader_of(vv_buf_slice(&r->reply));
+    wire_field f = {0};
+    while (wire_next(&in, &f) > 0) {
+        if (f.number != 2 || f.type != WIRE_BYTES)
+            continue;
+        vv_stream_rule_stats rule = {.name = bytes_of(f.bytes, 1),
+                                     .required = varint_of(f.bytes, 2) != 0,
+                                     .found = varint_of(f.bytes, 3),
+                                     .absent = varint_of(f.bytes, 4),
+                                     .errors = varint_of(f.bytes, 5)};
+        if (each(ctx, &rule) != 0)
+            return VV_OK;
+    }
+    return in.fault == WIRE_GOOD ? VV_OK : remote_malformed(err, SERVICE "DescribeStream");
+}
+
 const store_stream_ops remote_stream_ops = {
     .append = stream_append,
     .producer_next = stream_producer_next,
@@ -363,4 +403,6 @@ const store_stream_ops remote_stream_ops = {
     .positions = stream_positions,
     .reset = stream_reset,
     .status = stream_status,
+    .replay = stream_replay,
+    .rules = stream_rules,
 };

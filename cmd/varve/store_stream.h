@@ -13,8 +13,9 @@
 struct store;
 
 typedef struct store_stream_ops {
+    /* *dead: messages that rules of the table refused. */
     vv_status (*append)(struct store *s, const vv_message *messages, size_t count,
-                        const vv_stream_append_options *opt, vv_error *err);
+                        const vv_stream_append_options *opt, uint64_t *dead, vv_error *err);
     /* Where a producer goes on whose messages have this key; 0: it is not known. partition as an
      * append has it. */
     vv_status (*producer_next)(struct store *s, uint32_t partition, vv_slice key, vv_slice producer,
@@ -34,6 +35,10 @@ typedef struct store_stream_ops {
     vv_status (*status)(struct store *s,
                         int (*each)(void *ctx, uint32_t partition, const vv_stream_stats *stats),
                         void *ctx, vv_error *err);
+    vv_status (*replay)(struct store *s, vv_stream_replay_result *out, vv_error *err);
+    /* What became of each rule of the table since it was opened. */
+    vv_status (*rules)(struct store *s, int (*each)(void *ctx, const vv_stream_rule_stats *rule),
+                       void *ctx, vv_error *err);
 } store_stream_ops;
 
 #endif

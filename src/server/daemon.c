@@ -23,6 +23,7 @@
 #include "base/util.h"
 #include "db/db.h"
 #include "ingest/ingest.h"
+#include "ingest/ingest_message.h"
 #include "server/node.h"
 #include "server/svc_ingest.h"
 #include "server/svc_nats.h"
@@ -255,6 +256,12 @@ static vv_status start_parts(varve_daemon *d, vv_error *err)
                                  .queue_bytes = c->ingest_queue_size};
     if (st == VV_OK)
         st = ingest_create(&ingest_opt, &n->pipeline, err);
+    ingest_messages_options messages_opt = {.clock = vv_clock_real(),
+                                            .threads = vv_threads_real(),
+                                            .workers = (uint32_t)c->ingest_workers,
+                                            .queue_bytes = c->ingest_queue_size};
+    if (st == VV_OK)
+        st = ingest_messages_create(&messages_opt, &n->messages, err);
     if (st == VV_OK)
         st = svc_nats_start(n, c, err);
     return st == VV_OK ? listen_on_ports(d, err) : st;
@@ -325,6 +332,7 @@ vv_status daemon_stop(varve_daemon *d, vv_error *err)
     svc_txn_stop(n);
     srv_pool_destroy(n->pool); /* its jobs may feed the pipeline */
     svc_series_stop(n);
+    ingest_messages_destroy(n->messages);
     ingest_destroy(n->pipeline);
     gate_destroy(n->gate);
     vv_status st = vv_db_close(n->db, err);

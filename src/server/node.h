@@ -9,6 +9,7 @@
 #include "server/gate.h"
 #include "server/srv.h"
 
+struct ingest_messages;
 struct ingest_pipeline;
 struct svc_kv_lanes;
 struct svc_nats;
@@ -30,6 +31,7 @@ typedef struct node {
     vv_db *db; /* for figures; requests reach it through the gate */
     gate *gate;
     struct ingest_pipeline *pipeline;
+    struct ingest_messages *messages; /* requests that append to streams */
     srv *server;
     srv_pool *pool; /* blocking reads and queries */
     int64_t started_mono_ns;

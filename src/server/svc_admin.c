@@ -16,7 +16,7 @@
 #include "server/svc_series_ask.h"
 #include "server/svc_util.h"
 
-#define REQUEST_MAX (64u * 1024u)
+#define REQUEST_MAX (96u * 1024u) /* rules and descriptors of a table fit */
 #define ANSWER_MAX (64u * 1024u * 1024u)
 #define FIGURES_MAX (256u * 1024u)
 
@@ -109,6 +109,7 @@ static void put_stream_options(vv_buf *out, const vv_table_info *info)
     wire_put_uint(out, 4, info->message_size_max);
     wire_put_uint(out, 5, info->producers_max);
     svc_admin_rule_put(out, 6, info->archive);
+    wire_put_text(out, 8, vv_slice_str(info->extract_rules));
     wire_end(out, mark);
 }
 
@@ -225,6 +226,8 @@ typedef struct stream_options {
     uint64_t message_size_max;
     uint32_t producers_max;
     svc_admin_rule archive;
+    vv_slice extract_rules; /* borrowed of the message, like the next */
+    vv_slice extract_schema;
 } stream_options;
 
 static bool read_stream_options(const wire_field *field, stream_options *out)
@@ -246,6 +249,10 @@ static bool read_stream_options(const wire_field *field, stream_options *out)
             ok = svc_kv_take_u32(&f, &out->producers_max);
         else if (f.number == 6)
             ok = svc_admin_rule_read(&f, &out->archive);
+        else if (f.number == 8)
+            ok = svc_kv_take_bytes(&f, &out->extract_rules);
+        else if (f.number == 9)
+            ok = svc_kv_take_bytes(&f, &out->extract_schema);
     }
     return ok && r.fault == WIRE_GOOD;
 }
@@ -265,6 +272,10 @@ static vv_status take_stream_options(const stream_options *from, vv_table_option
     out->producers_max = from->producers_max;
     if (from->archive.is_given)
         out->archive = &from->archive.rule;
+    if (from->extract_rules.len > 0 &&
+        memchr(from->extract_rules.data, '\0', from->extract_rules.len) != NULL)
+        return vv_fail(err, VV_INVALID, "stream.extract_rules: a NUL byte is no text");
+    out->extract_schema = from->extract_schema;
     return VV_OK;
 }
 
@@ -359,8 +370,16 @@ static vv_status create_table(admin_job *job, vv_buf *out, vv_error *err)
     gate_op op = {.kind = GATE_TABLE, .tenant = req.table.tenant, .table = req.table.table};
     if (st == VV_OK)
         st = authorize(job, &op, &grant, err);
+    char *rules = NULL;
+    if (st == VV_OK && req.stream.extract_rules.len > 0) {
+        rules = vv_slice_strdup(req.stream.extract_rules);
+        opt.extract_rules = rules;
+        if (rules == NULL)
+            st = vv_fail(err, VV_NO_MEMORY, "no memory for the rules of a table");
+    }
     if (st == VV_OK)
         st = gate_create_table(&grant, 0, &opt, &table, err);
+    vv_free(rules);
     return st == VV_OK ? describe(table, out, err) : st;
 }
 

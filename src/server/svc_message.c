@@ -7,10 +7,14 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "server/svc_util.h"
 
 /* An append on its way. */
 typedef struct append {
+    ingest_task task; /* where it is queued */
+    bool is_queued;
+    svc_messages what;
     node *n;
     srv_call *call; /* referenced */
     vv_table *table;
@@ -76,6 +80,13 @@ vv_status svc_message_limit(srv_call *call, const svc_table_ref *ref, uint64_t *
     return st;
 }
 
+uint64_t svc_message_order(const srv_call *call, vv_slice producer)
+{
+    uint64_t connection = srv_call_connection(call);
+    return producer.len > 0 ? vv_hash64(producer.data, producer.len)
+                            : vv_hash64(&connection, sizeof connection);
+}
+
 static void append_destroy(append *a)
 {
     vv_table_close(a->table);
@@ -87,27 +98,85 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
                         const vv_error *err)
 {
     append *a = ctx;
+    if (a->is_queued)
+        ingest_messages_leave(a->n->messages, &a->task);
     node_note_write(a->n, st);
     a->done(a->ctx, st, result, err);
+    append_destroy(a);
+}
+
+/* It may be done when this returns VV_OK. */
+static vv_status append_it(append *a, vv_error *err)
+{
+    return vv_stream_append_async(a->table, a->what.messages, a->what.count, &a->what.options,
+                                  on_appended, a, err);
+}
+
+/* The append of a call, with its table. */
+static vv_status make(srv_call *call, const svc_messages *what, svc_message_done *done, void *ctx,
+                      append **out, vv_error *err)
+{
+    append *a = vv_calloc(1, sizeof *a);
+    assert(out != NULL);
+    if (a == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for an append");
+    *a = (append){.n = srv_call_ctx(call), .call = call, .what = *what, .done = done, .ctx = ctx};
+    srv_call_ref(call);
+    vv_status st = svc_message_open(call, &what->table, GATE_WRITE, true, &a->table, err);
+    if (st != VV_OK) {
+        append_destroy(a);
+        return st;
+    }
+    *out = a;
+    return VV_OK;
+}
+
+vv_status svc_message_append_now(srv_call *call, const svc_messages *what, svc_message_done *done,
+                                 void *ctx, vv_error *err)
+{
+    append *a = NULL;
+    vv_status st = make(call, what, done, ctx, &a, err);
+    if (st == VV_OK) {
+        assert(a != NULL);
+        st = append_it(a, err);
+        if (st != VV_OK)
+            append_destroy(a);
+    }
+    if (st != VV_OK)
+        node_note_write(srv_call_ctx(call), st);
+    return st;
+}
+
+static vv_status run_queued(ingest_task *task, vv_error *err)
+{
+    return append_it(VV_CONTAINER_OF(task, append, task), err);
+}
+
+static void refuse_queued(ingest_task *task, vv_status st, const vv_error *err)
+{
+    append *a = VV_CONTAINER_OF(task, append, task);
+    node_note_write(a->n, st);
+    a->done(a->ctx, st, NULL, err);
     append_destroy(a);
 }
 
 vv_status svc_message_append(srv_call *call, const svc_messages *what, svc_message_done *done,
                              void *ctx, vv_error *err)
 {
-    node *n = srv_call_ctx(call);
-    append *a = vv_calloc(1, sizeof *a);
-    if (a == NULL)
-        return vv_fail(err, VV_NO_MEMORY, "no memory for an append");
-    *a = (append){.n = n, .call = call, .done = done, .ctx = ctx};
-    srv_call_ref(call);
-    vv_status st = svc_message_open(call, &what->table, GATE_WRITE, true, &a->table, err);
-    if (st == VV_OK)
-        st = vv_stream_append_async(a->table, what->messages, what->count, &what->options,
-                                    on_appended, a, err);
-    if (st == VV_OK)
-        return VV_OK; /* a may be gone */
-    node_note_write(n, st);
-    append_destroy(a);
-    return st;
+    append *a = NULL;
+    vv_status st = make(call, what, done, ctx, &a, err);
+    if (st != VV_OK) {
+        node_note_write(srv_call_ctx(call), st);
+        return st;
+    }
+    assert(a != NULL);
+    a->is_queued = true;
+    a->task = (ingest_task){.order = svc_message_order(call, what->options.producer),
+                            .bytes = sizeof *a,
+                            .run = run_queued,
+                            .refuse = refuse_queued};
+    for (size_t i = 0; i < what->count; i++)
+        a->task.bytes += sizeof *what->messages + what->messages[i].value.len;
+    ingest_messages_submit(a->n->messages, &a->task);
+    return VV_OK;
 }

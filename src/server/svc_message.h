@@ -4,6 +4,9 @@
  *
  *   a protocol: decoded --> svc_message_append --> gate, table --> append ... commit thread: done
  *
+ * They go through the node's queues of messages (ingest_message.h): those of a sender in their
+ * order, on workers, as many bytes of them at once as are allowed.
+ *
  * One way, so that what is promised of an append holds for all of them: who may write, when a
  * missing table is made, that done tells of messages that are as durable as was asked, and that a
  * full disk is noted.
@@ -11,6 +14,7 @@
 #ifndef VARVE_SERVER_SVC_MESSAGE_H
 #define VARVE_SERVER_SVC_MESSAGE_H
 
+#include "ingest/ingest_message.h"
 #include "server/node.h"
 #include "server/svc_kv_request.h"
 #include "varve/stream.h"
@@ -49,6 +53,14 @@ VV_MUST_CHECK vv_status svc_message_limit(srv_call *call, const svc_table_ref *r
 /** Whether a call may do this with that table; says nothing of whether it is there. */
 VV_MUST_CHECK vv_status svc_message_authorize(srv_call *call, const svc_table_ref *ref,
                                               gate_kind kind, vv_error *err);
+
+/** The same by a worker of the node's queues of messages, which runs what it is called in: in the
+ * place that the request has there. VV_BUSY: run it again after a pause. */
+VV_MUST_CHECK vv_status svc_message_append_now(srv_call *call, const svc_messages *what,
+                                               svc_message_done *done, void *ctx, vv_error *err);
+
+/** Whose requests are appended in their order: the producer's, or those of the connection. */
+uint64_t svc_message_order(const srv_call *call, vv_slice producer);
 
 /** The stream table of a request out of the gate, to read it or to change positions. Made when it
  * is missing and creates is set. May wait. Gives *out: vv_table_close. */

@@ -1,6 +1,6 @@
 /*
  * svc_stream.c - the methods of varve.v1.Stream but Read: each reads its request on the pool, where
- * it may wait, and answers; an append is answered by the commit thread.
+ * it may wait, and answers; an append is read by a worker and answered by the commit thread.
  */
 #include "server/svc_stream.h"
 
@@ -17,6 +17,7 @@ typedef struct ask ask;
 typedef vv_status answer_fn(ask *a, vv_buf *out, vv_error *err);
 
 struct ask {
+    ingest_task task; /* of an append */
     node *n;
     srv_call *call; /* referenced */
     srv_message msg;
@@ -104,6 +105,7 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
                         const vv_error *err)
 {
     ask *a = ctx;
+    ingest_messages_leave(a->n->messages, &a->task);
     if (st != VV_OK) {
         refuse(a, st, err);
         return;
@@ -118,6 +120,7 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
     wire_put_uint(&out, 5, r->duplicate);
     wire_put_uint(&out, 6, is_gone);
     wire_put_int(&out, 7, r->write.version);
+    wire_put_uint(&out, 8, r->dead);
     srv_call_trailer(a->call, "varve-durability", ingest_durability_name(r->write.durability));
     srv_call_send(a->call, &out);
     srv_call_finish(a->call, VV_OK, NULL);
@@ -125,19 +128,42 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
     ask_destroy(a);
 }
 
-static void run_append(void *arg)
+static vv_status run_append(ingest_task *task, vv_error *err)
 {
-    ask *a = arg;
-    vv_error err = {0};
+    ask *a = VV_CONTAINER_OF(task, ask, task);
     vv_message *messages = NULL;
     svc_messages what = {.options = VV_STREAM_APPEND_OPTIONS_INIT};
+    vv_arena_reset(&a->arena); /* it may be run again */
     vv_status st = svc_stream_read_append(a->msg.data, &a->arena, &what.table, &messages,
-                                          &what.count, &what.options, &err);
+                                          &what.count, &what.options, err);
     what.messages = messages;
-    if (st == VV_OK)
-        st = svc_message_append(a->call, &what, on_appended, a, &err);
-    if (st != VV_OK)
-        refuse(a, st, &err);
+    return st == VV_OK ? svc_message_append_now(a->call, &what, on_appended, a, err) : st;
+}
+
+static void refuse_append(ingest_task *task, vv_status st, const vv_error *err)
+{
+    refuse(VV_CONTAINER_OF(task, ask, task), st, err);
+}
+
+/* Who sends is told by the last field of that number, as it is when the request is read. */
+static vv_slice producer_of(vv_slice request)
+{
+    wire_reader r = wire_reader_of(request);
+    wire_field f = {0};
+    vv_slice producer = {NULL, 0};
+    while (wire_next(&r, &f) > 0)
+        if (f.number == 4 && f.type == WIRE_BYTES)
+            producer = f.bytes;
+    return producer;
+}
+
+static void queue_append(ask *a)
+{
+    a->task.order = svc_message_order(a->call, producer_of(a->msg.data));
+    a->task.bytes = sizeof *a + a->msg.data.len;
+    a->task.run = run_append;
+    a->task.refuse = refuse_append;
+    ingest_messages_submit(a->n->messages, &a->task);
 }
 
 /* ---- what is asked ---- */
@@ -185,8 +211,22 @@ static vv_status list_positions(ask *a, vv_buf *out, vv_error *err)
     return vv_stream_position_list(a->table, put_position, out, err);
 }
 
+static int put_rule(void *ctx, const vv_stream_rule_stats *rule)
+{
+    vv_buf *out = ctx;
+    size_t mark = wire_begin(out, 2);
+    wire_put_text(out, 1, rule->name);
+    wire_put_uint(out, 2, rule->required);
+    wire_put_uint(out, 3, rule->found);
+    wire_put_uint(out, 4, rule->absent);
+    wire_put_uint(out, 5, rule->errors);
+    wire_end(out, mark);
+    return out->status != VV_OK;
+}
+
 static vv_status describe(ask *a, vv_buf *out, vv_error *err)
 {
+    uint64_t dead = 0;
     vv_table_info info;
     vv_status st = vv_table_identify(a->table, &info, err);
     for (uint32_t p = 0; st == VV_OK && p < info.partitions; p++) {
@@ -202,7 +242,23 @@ static vv_status describe(ask *a, vv_buf *out, vv_error *err)
         wire_put_uint(out, 7, s.producers);
         wire_put_uint(out, 8, s.positions);
         wire_end(out, mark);
+        dead = s.dead_letters;
     }
+    if (st == VV_OK)
+        st = vv_stream_rules_read(a->table, put_rule, out, err);
+    wire_put_uint(out, 3, dead);
+    return st;
+}
+
+static vv_status replay(ask *a, vv_buf *out, vv_error *err)
+{
+    vv_durability durability = VV_DURABLE_DEFAULT;
+    vv_stream_replay_result r = {0};
+    vv_status st = svc_kv_durability(a->durability, &durability, err);
+    if (st == VV_OK)
+        st = vv_stream_replay(a->table, durability, &r, err);
+    wire_put_uint(out, 1, r.replayed);
+    wire_put_uint(out, 2, r.dead);
     return st;
 }
 
@@ -240,7 +296,9 @@ static void begin(srv_call *call, srv_message msg, gate_kind kind, answer_fn *an
     vv_arena_init(&a->arena, ARENA_MAX);
     srv_call_ref(call);
     vv_error busy = {.msg = "too many requests wait for a thread: retry after a pause"};
-    if (srv_pool_submit_point(a->n->pool, answer == NULL ? run_append : run_ask, a) != VV_OK)
+    if (answer == NULL)
+        queue_append(a);
+    else if (srv_pool_submit_point(a->n->pool, run_ask, a) != VV_OK)
         refuse(a, VV_BUSY, &busy);
 }
 
@@ -258,6 +316,7 @@ METHOD(list, GATE_READ, list_positions)
 METHOD(describe, GATE_READ, describe)
 METHOD(next, GATE_READ, next_sequence)
 METHOD(trim, GATE_WRITE, trim)
+METHOD(replay, GATE_WRITE, replay)
 
 #define UNARY(name, function)                                                                      \
     {                                                                                              \
@@ -285,6 +344,7 @@ size_t svc_stream_methods(node *n, srv_method *out, size_t max)
         UNARY("DescribeStream", describe),
         UNARY("NextSequence", next),
         UNARY("Trim", trim),
+        UNARY("Replay", replay),
     };
     return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
 }

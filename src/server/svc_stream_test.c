@@ -224,6 +224,59 @@ static void test_a_repeated_append_is_known(void **state)
     svc_suite_stop(&s);
 }
 
+typedef struct answers {
+    unsigned good;
+    unsigned bad;
+    char why[256];
+} answers;
+
+static void on_end(void *ctx, cli_call *call, const cli_result *result)
+{
+    answers *a = ctx;
+    (void)call;
+    if (result->status == VV_OK)
+        a->good++;
+    else if (a->bad++ == 0)
+        (void)snprintf(a->why, sizeof a->why, "%s", result->message);
+}
+
+/* Appends of a producer that does not wait for answers are taken in the order in which it sent
+ * them: none of them leaves a gap. */
+static void test_requests_of_a_producer_keep_their_order(void **state)
+{
+    (void)state;
+    svc_suite s;
+    answers got = {0};
+    uint64_t first = 0;
+    svc_suite_options opt = {.pool_threads = 4};
+    svc_suite_start(&s, &opt);
+    append_count(&s, 0, 1); /* the table is there */
+    for (unsigned i = 0; i < 300; i++) {
+        size_t count = 1 + i / 2 % 3;
+        load *l = make_load(1 + i, count);
+        cli_call *call = NULL;
+        cli_handler handler = {.closed = on_end, .ctx = &got};
+        uint8_t bytes[1024];
+        l->request.producer = bytes_of(i % 2 == 0 ? "p" : "q");
+        l->request.sequence = first;
+        first += i % 2 == 1 ? count : 0; /* both send as many */
+        size_t len = protobuf_c_message_pack(&l->request.base, bytes);
+        assert_true(len <= sizeof bytes);
+        assert_ok(cli_call_start(s.conn, "/varve.v1.Stream/Append", SUITE_TIMEOUT_NS, &handler,
+                                 &call, &s.err),
+                  s.err);
+        assert_ok(cli_call_send(call, vv_slice_of(bytes, len), &s.err), s.err);
+        cli_call_half_close(call);
+        free(l);
+    }
+    while (cli_open_calls(s.conn) > 0)
+        assert_ok(cli_step(s.conn, VV_NS_PER_S, &s.err), s.err);
+    if (got.bad > 0)
+        fail_msg("%u appends were refused: %s", got.bad, got.why);
+    assert_int_equal(got.good, 300);
+    svc_suite_stop(&s);
+}
+
 static uint64_t position_call(svc_suite *s, const char *method, const Varve__V1__PositionRequest *p)
 {
     assert_ok(svc_suite_call(s, method, p), s->err);
@@ -307,11 +360,69 @@ static void test_a_table_is_created_with_options(void **state)
     svc_suite_stop(&s);
 }
 
+static vv_status append_text(svc_suite *s, const char *text, uint64_t *dead)
+{
+    load *l = make_load(0, 1);
+    l->message[0].value = bytes_of(text);
+    vv_status st = svc_suite_call(s, "Stream/Append", &l->request);
+    free(l);
+    if (st != VV_OK)
+        return st;
+    Varve__V1__AppendResponse *r = svc_suite_reply(s, &varve__v1__append_response__descriptor);
+    *dead = r->dead;
+    assert_int_equal(r->count + r->dead, 1);
+    varve__v1__append_response__free_unpacked(r, NULL);
+    return VV_OK;
+}
+
+static void test_rules_and_dead_letters(void **state)
+{
+    (void)state;
+    svc_suite s;
+    uint64_t dead = 0;
+    svc_suite_start(&s, NULL);
+    Varve__V1__CreateTableRequest create = VARVE__V1__CREATE_TABLE_REQUEST__INIT;
+    Varve__V1__StreamOptions options = VARVE__V1__STREAM_OPTIONS__INIT;
+    SUITE_REF(ref, "", "messages");
+    create.table = &ref;
+    create.kind = VARVE__V1__TABLE_KIND__TABLE_KIND_STREAM;
+    create.stream = &options;
+    options.extract_rules = TEXT("id = json $.id itn");
+    assert_status(VV_INVALID, svc_suite_call(&s, "Admin/CreateTable", &create));
+    assert_non_null(strstr(s.err.msg, "'int' is"));
+    options.extract_rules = TEXT("id = json $.id int required");
+    assert_ok(svc_suite_call(&s, "Admin/CreateTable", &create), s.err);
+    Varve__V1__TableInfo *info = svc_suite_reply(&s, &varve__v1__table_info__descriptor);
+    assert_string_equal(info->stream->extract_rules, "id = json $.id int required");
+    varve__v1__table_info__free_unpacked(info, NULL);
+
+    assert_ok(append_text(&s, "{\"id\":5}", &dead), s.err);
+    assert_int_equal(dead, 0);
+    assert_ok(append_text(&s, "{}", &dead), s.err);
+    assert_int_equal(dead, 1);
+    Varve__V1__PositionRequest p = VARVE__V1__POSITION_REQUEST__INIT;
+    assert_ok(svc_suite_call(&s, "Stream/DescribeStream", &p), s.err);
+    Varve__V1__DescribeStreamResponse *d =
+        svc_suite_reply(&s, &varve__v1__describe_stream_response__descriptor);
+    assert_int_equal(d->partitions[0]->next_offset, 1);
+    assert_int_equal(d->n_rules, 1);
+    assert_string_equal(d->rules[0]->name, "id");
+    assert_true(d->rules[0]->required && d->rules[0]->found == 1 && d->rules[0]->absent == 1);
+    assert_int_equal(d->dead_letters, 1);
+    varve__v1__describe_stream_response__free_unpacked(d, NULL);
+    assert_ok(svc_suite_call(&s, "Stream/Replay", &p), s.err);
+    Varve__V1__ReplayResponse *r = svc_suite_reply(&s, &varve__v1__replay_response__descriptor);
+    assert_int_equal(r->replayed, 0);
+    assert_int_equal(r->dead, 1);
+    varve__v1__replay_response__free_unpacked(r, NULL);
+    svc_suite_stop(&s);
+}
+
 static void test_what_is_refused(void **state)
 {
     (void)state;
     static const char *const methods[] = {"Stream/Append", "Stream/Commit", "Stream/Trim",
-                                          "Stream/DescribeStream"};
+                                          "Stream/Replay", "Stream/DescribeStream"};
     svc_suite s;
     uint64_t first = 0;
     svc_suite_start(&s, NULL);
@@ -343,8 +454,10 @@ int main(void)
         cmocka_unit_test(test_messages_go_in_and_come_out),
         cmocka_unit_test(test_who_follows_sees_what_comes),
         cmocka_unit_test(test_a_repeated_append_is_known),
+        cmocka_unit_test(test_requests_of_a_producer_keep_their_order),
         cmocka_unit_test(test_positions_and_figures),
         cmocka_unit_test(test_a_table_is_created_with_options),
+        cmocka_unit_test(test_rules_and_dead_letters),
         cmocka_unit_test(test_what_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 
 #include "db/db.h"
 #include "ingest/ingest.h"
+#include "ingest/ingest_message.h"
 
 #define REPLY_MAX (64u * 1024 * 1024)
 
@@ -87,6 +88,8 @@ void svc_suite_start(svc_suite *s, const svc_suite_options *opt)
     ingest_options ingest_opt = {
         .db = s->n.db, .clock = s->n.env.clock, .threads = s->n.env.threads};
     assert_ok(ingest_create(&ingest_opt, &s->n.pipeline, &s->err), s->err);
+    ingest_messages_options messages_opt = {.clock = s->n.env.clock, .threads = s->n.env.threads};
+    assert_ok(ingest_messages_create(&messages_opt, &s->n.messages, &s->err), s->err);
     start_server(s, opt);
 }
 
@@ -110,6 +113,7 @@ void svc_suite_stop(svc_suite *s)
     svc_txn_stop(&s->n);
     srv_pool_destroy(s->n.pool);
     svc_series_stop(&s->n);
+    ingest_messages_destroy(s->n.messages);
     ingest_destroy(s->n.pipeline);
     gate_destroy(s->n.gate);
     vv_status st = vv_db_close(s->n.db, &s->err);

@@ -538,6 +538,29 @@ def check_prints_whole_sentences(tmp):
     assert " ".join(" ".join(lines).split()).startswith(line), lines
 
 
+def rules_of_a_stream(tmp, where, as_json):
+    rules = tmp / "rules"
+    rules.write_text("id = json $.id itn\n")
+    create = ["table", "create", *where, "--kind", "stream", "--extract"]
+    fails(1, *create, rules, "ruled", words=["line 1: rule 'id'", "'int' is"])
+    fails(2, "table", "create", *where, "--extract", rules, "x", words=["--extract is of streams"])
+    fails(2, "table", "create", *where, "--extract-schema", rules, "x", words=["--extract-schema is for"])
+    rules.write_text("id = json $.id int required\nwho = json $.who\n")
+    ok(*create, rules, "ruled")
+    assert rows(ok("table", "describe", *as_json, "ruled"))[0]["extract"] == rules.read_text()
+    table = ["--table", "ruled"]
+    assert [r["rule"] for r in rows(ok("stream", *as_json, *table, "rules"))] == ["id", "who"]
+    done = ok("stream", *where, *table, "append", "-", input='{"id":1,"who":"a"}\nbad\n{"id":2}\n')
+    assert done == "appended 2 messages, 1 were refused by rules\n", done
+    got = rows(ok("stream", *as_json, *table, "read"))
+    assert [r["attributes"] for r in got] == ["id=1, who=a", "id=2"], got
+    got = rows(ok("stream", *as_json, "--table", "ruled.dead", "read"))
+    assert [(r["value"], r["attributes"]) for r in got] == [("bad", "_dead_reason=rule 'id': not JSON")], got
+    done = ok("stream", *where, *table, "replay")
+    assert done == "replayed 0 messages, 1 were refused again\n", done
+    ok("check", *where)
+
+
 def streams_of_a_directory(tmp):
     store = tmp / "s"
     where = ["--data", store]
@@ -588,6 +611,7 @@ def streams_of_a_directory(tmp):
     assert "kind stream" in text and "offsets 0 to 1302" in text and "position c: partition 0, offset 2" in text, text
     ok("check", *where)
     fails(1, "put", *where, "--table", "messages", "k", "v", words=["another kind"])
+    rules_of_a_stream(tmp, where, as_json)
 
 
 def streams_of_a_server(tmp):
