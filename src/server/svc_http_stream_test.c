@@ -16,7 +16,9 @@
 static void expect(svc_suite *s, const char *verb, const char *path, const char *body, int status,
                    const char *words)
 {
-    vv_slice bytes = body == NULL ? (vv_slice){0} : vv_slice_str(body);
+    vv_slice bytes = {0};
+    if (body != NULL)
+        bytes = vv_slice_str(body);
     svc_suite_expect_http(s, verb, path, bytes, status, words);
 }
 

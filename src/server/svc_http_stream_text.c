@@ -64,6 +64,7 @@ static void put_time(vv_buf *out, int64_t ns)
 /* With a fraction or an exponent always: an integer is of another type. */
 static void put_f64(vv_buf *out, double value)
 {
+    static const char marks[] = {'.', 'e', 'E'};
     const size_t from = out->len;
     if (!isfinite(value)) {
         vv_buf_append_str(out, "{\"f64\":");
@@ -73,7 +74,7 @@ static void put_f64(vv_buf *out, double value)
     }
     json_put_number(out, value);
     for (size_t i = from; i < out->len; i++)
-        if (memchr(".eE", out->data[i], 3) != NULL)
+        if (memchr(marks, out->data[i], sizeof marks) != NULL)
             return;
     vv_buf_append_str(out, ".0");
 }
@@ -249,7 +250,7 @@ static vv_status take_integer(body_reader *b, const char *name, const svc_scan_v
 
 static vv_status take_special(body_reader *b, const svc_scan_value *v, double *out)
 {
-    vv_slice text;
+    vv_slice text = {0};
     vv_status st = take_text(b, "an attribute's f64", v, &text);
     if (st != VV_OK)
         return st;

@@ -51,10 +51,11 @@ static int hex4(const uint8_t *p, const uint8_t *end)
 /* Behind a backslash. */
 static const uint8_t *skip_escape(const uint8_t *p, const uint8_t *end)
 {
+    static const char known[] = {'"', '\\', '/', 'b', 'f', 'n', 'r', 't'};
     if (p == end)
         return NULL;
     if (*p != 'u')
-        return memchr("\"\\/bfnrt", *p, 8) != NULL ? p + 1 : NULL;
+        return memchr(known, *p, sizeof known) != NULL ? p + 1 : NULL;
     int high = hex4(p + 1, end);
     if (high < 0)
         return NULL;
@@ -124,8 +125,8 @@ static const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, unsigned 
                                  svc_scan_kind *kind, const uint8_t **at);
 
 /* Behind the opening bracket. */
-static const uint8_t *skip_members(const uint8_t *p, const uint8_t *end, char close, unsigned depth,
-                                   const uint8_t **at)
+static const uint8_t *skip_members(const uint8_t *p, const uint8_t *end, uint8_t close,
+                                   unsigned depth, const uint8_t **at)
 {
     svc_scan_kind kind;
     p = skip_space(p, end);
