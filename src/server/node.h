@@ -44,7 +44,7 @@ typedef struct node {
     struct svc_series_state *series;   /* svc_series_write.c */
     struct svc_txn_table *txns;        /* svc_txn_session.c; NULL: Txn is not served */
     svc_txn_limits txn_limits;
-    struct svc_window *ids;            /* svc_engine.c */
+    struct svc_window *ids;    /* svc_engine.c */
     struct svc_nats *nats;     /* svc_nats.c; NULL: no feed */
     const char *series_tenant; /* of questions and samples that name no table */
     const char *series_table;

@@ -24,8 +24,8 @@
 VV_MUST_CHECK vv_status svc_json_to_wire(const ProtobufCMessageDescriptor *desc, vv_slice text,
                                          vv_buf *out, vv_error *err);
 
-/** The same as OTLP/HTTP has it: trace_id, span_id and parent_span_id are hexadecimal, and an unknown
- * name is skipped. https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding */
+/** The same as OTLP/HTTP has it: trace_id, span_id and parent_span_id are hexadecimal, and an
+ * unknown name is skipped. https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding */
 VV_MUST_CHECK vv_status svc_json_to_wire_otlp(const ProtobufCMessageDescriptor *desc, vv_slice text,
                                               vv_buf *out, vv_error *err);
 
