@@ -186,6 +186,14 @@ uint32_t arch_reader_block_count(const arch_reader *r)
     return r->footer.block_count;
 }
 
+vv_tier_codec arch_reader_codec(const arch_reader *r)
+{
+    for (uint32_t i = 0; i < r->footer.block_count; i++)
+        if (r->block[i].stored != ARCH_STORED_PLAIN)
+            return r->block[i].stored == ARCH_STORED_LZ4 ? VV_TIER_LZ4 : VV_TIER_ZSTD;
+    return VV_TIER_PLAIN;
+}
+
 void arch_reader_block(const arch_reader *r, uint32_t block, arch_block_info *out)
 {
     assert(block < r->footer.block_count);

@@ -17,6 +17,7 @@
 #define INTENT_SIZE 36u /* before the name's length */
 #define ENTRY_SIZE 116u
 #define DYING_SIZE 12u
+#define RESTORED_SIZE 17u /* all of it */
 
 void arch_key(char kind, uint64_t number, uint8_t out[ARCH_KEY_SIZE])
 {
@@ -81,6 +82,13 @@ void arch_dying_encode(const arch_dying *a, vv_buf *out)
     put_head(out, a->also, 0, 0);
     put_i64(out, a->after_ns);
     put_name(out, a->name);
+}
+
+void arch_restored_encode(const arch_restored *a, vv_buf *out)
+{
+    vv_buf_append_u8(out, FORMAT);
+    vv_buf_append_le64(out, a->next);
+    put_i64(out, a->restored_ns);
 }
 
 /* ---- decoding ---------------------------------------------------------------------------------
@@ -200,5 +208,17 @@ vv_status arch_dying_decode(vv_slice bytes, arch_dying *out, vv_error *err)
     if (!is_form(p[1]) || p[2] != 0 || p[3] != 0)
         return malformed(what, bytes, err);
     *out = a;
+    return VV_OK;
+}
+
+vv_status arch_restored_decode(vv_slice bytes, arch_restored *out, vv_error *err)
+{
+    static const char what[] = "a record of restored messages";
+    if (bytes.len > 0 && bytes.data[0] > FORMAT)
+        return vv_fail(err, VV_UNSUPPORTED, "%s has format %u: a newer varve wrote it", what,
+                       bytes.data[0]);
+    if (bytes.len != RESTORED_SIZE || bytes.data[0] != FORMAT)
+        return malformed(what, bytes, err);
+    *out = (arch_restored){vv_get_le64(bytes.data + 1), get_i64(bytes.data + 9)};
     return VV_OK;
 }

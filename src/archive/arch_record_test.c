@@ -41,6 +41,8 @@ static const arch_entry an_entry = {.intent = UINT64_MAX,
 static const arch_dying a_dying = {
     .also = VV_TIER_ALONE, .after_ns = INT64_MAX, .name = "plant/events/1=2,3"};
 
+static const arch_restored a_restored = {.next = 4711, .restored_ns = -7};
+
 typedef vv_status (*decode_fn)(vv_slice bytes, vv_buf *again);
 
 static vv_status again_intent(vv_slice bytes, vv_buf *again)
@@ -70,7 +72,18 @@ static vv_status again_dying(vv_slice bytes, vv_buf *again)
     return st;
 }
 
-static const decode_fn again_of[] = {again_intent, again_entry, again_dying};
+static vv_status again_restored(vv_slice bytes, vv_buf *again)
+{
+    arch_restored a;
+    vv_status st = arch_restored_decode(bytes, &a, NULL);
+    if (st == VV_OK)
+        arch_restored_encode(&a, again);
+    return st;
+}
+
+#define RECORDS 4u
+
+static const decode_fn again_of[RECORDS] = {again_intent, again_entry, again_dying, again_restored};
 
 static void encode(unsigned what, vv_buf *out)
 {
@@ -79,8 +92,10 @@ static void encode(unsigned what, vv_buf *out)
         arch_intent_encode(&an_intent, out);
     else if (what == 1)
         arch_entry_encode(&an_entry, out);
-    else
+    else if (what == 2)
         arch_dying_encode(&a_dying, out);
+    else
+        arch_restored_encode(&a_restored, out);
     assert_int_equal(out->status, VV_OK);
 }
 
@@ -115,13 +130,18 @@ static void test_what_is_encoded_comes_back(void **state)
     assert_true(d.also == VV_TIER_ALONE && d.after_ns == INT64_MAX);
     assert_string_equal(d.name, a_dying.name);
     vv_buf_fini(&b);
+    arch_restored r;
+    encode(3, &b);
+    assert_ok(arch_restored_decode(vv_buf_slice(&b), &r, &err), err);
+    assert_true(r.next == 4711 && r.restored_ns == -7);
+    vv_buf_fini(&b);
 }
 
 /* Every record cut short, or with a byte more, is refused. */
 static void prop_no_other_length_is_taken(void **state)
 {
     (void)state;
-    for (unsigned what = 0; what < 3; what++) {
+    for (unsigned what = 0; what < RECORDS; what++) {
         vv_buf b;
         vv_buf again;
         vv_buf_init(&again, 4096);
@@ -139,7 +159,7 @@ static void prop_no_other_length_is_taken(void **state)
 static void prop_a_changed_bit_is_refused_or_seen(void **state)
 {
     (void)state;
-    for (unsigned what = 0; what < 3; what++) {
+    for (unsigned what = 0; what < RECORDS; what++) {
         vv_buf b;
         vv_buf again;
         vv_buf_init(&again, 4096);
@@ -213,7 +233,7 @@ static void prop_random_bytes_are_no_records(void **state)
         vv_rng_bytes(&rng, bytes, len);
         if (len > 0 && vv_rng_one_in(&rng, 2))
             bytes[0] = 1;
-        for (unsigned what = 0; what < 3; what++) {
+        for (unsigned what = 0; what < RECORDS; what++) {
             vv_buf_reset(&again);
             if (again_of[what](vv_slice_of(bytes, len), &again) == VV_OK)
                 assert_true(vv_slice_eq(vv_slice_of(bytes, len), vv_buf_slice(&again)));

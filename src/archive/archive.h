@@ -111,6 +111,8 @@ void arch_reader_close(arch_reader *r); /* accepts NULL */
 const arch_identity *arch_reader_who(const arch_reader *r);
 const arch_summary *arch_reader_summary(const arch_reader *r);
 uint32_t arch_reader_block_count(const arch_reader *r);
+/* What its blocks are compressed with; VV_TIER_PLAIN where none became smaller. */
+vv_tier_codec arch_reader_codec(const arch_reader *r);
 /* What the index says of a block. */
 typedef struct arch_block_info {
     uint64_t first;
@@ -181,6 +183,8 @@ const char *arch_form_suffix(vv_tier_form form); /* ".jsonl.zst", ".parquet" */
 #define ARCH_KEY_ENTRY 'A'  /* then the first offset, big-endian */
 #define ARCH_KEY_DYING 'D'  /* then the intent: an object that is to be removed */
 #define ARCH_KEY_INTENT 'I' /* then the intent, big-endian */
+#define ARCH_KEY_RESTORED                                                                          \
+    'R' /* then the first offset of messages that were brought back into blocks */
 #define ARCH_KEY_SIZE 9u
 void arch_key(char kind, uint64_t number, uint8_t out[ARCH_KEY_SIZE]);
 
@@ -217,6 +221,13 @@ typedef struct arch_dying {
     char name[VV_OBJECT_NAME_MAX + 1];
 } arch_dying;
 
+typedef struct arch_restored {
+    uint64_t next;       /* behind the last of them */
+    int64_t restored_ns; /* wall time: they count as local from here on */
+} arch_restored;
+
+void arch_restored_encode(const arch_restored *a, vv_buf *out);
+VV_MUST_CHECK vv_status arch_restored_decode(vv_slice bytes, arch_restored *out, vv_error *err);
 void arch_intent_encode(const arch_intent *a, vv_buf *out);
 void arch_entry_encode(const arch_entry *a, vv_buf *out);
 void arch_dying_encode(const arch_dying *a, vv_buf *out);

@@ -20,6 +20,8 @@
 
 #define MAGIC "VARVEDB\n"
 #define VERSION 1u
+#define FEATURE_ATTACHED 1u /* made of the objects of another store, to be read */
+#define FEATURES FEATURE_ATTACHED
 #define CRC_AT (DB_IDENTITY_SIZE - 4)
 
 void db_shard_dir(uint32_t shard, char out[DB_SHARD_DIR_SIZE])
@@ -34,14 +36,16 @@ vv_status db_identity_decode(const uint8_t *p, size_t len, db_identity *out, vv_
     uint32_t version = vv_get_le32(p + 8);
     uint32_t features = vv_get_le32(p + 12);
     /* Before the checksum: a newer version may have another layout. */
-    if (version > VERSION || features != 0)
-        return vv_fail(err, VV_UNSUPPORTED,
-                       "file '" DB_IDENTITY_FILE "': format version %u with feature bits %#x, this "
-                       "build reads version %u without any: use the version of varve that wrote it",
-                       version, features, VERSION);
+    if (version > VERSION || (features & ~FEATURES) != 0)
+        return vv_fail(
+            err, VV_UNSUPPORTED,
+            "file '" DB_IDENTITY_FILE "': format version %u with feature bits %#x, this "
+            "build reads version %u with bits %#x: use the version of varve that wrote it",
+            version, features, VERSION, FEATURES);
     if (len != DB_IDENTITY_SIZE || vv_get_le32(p + CRC_AT) != vv_crc32c(0, p, CRC_AT))
         return vv_fail(err, VV_CORRUPT, "file '" DB_IDENTITY_FILE "' fails its checksum");
-    db_identity id = {.shard_count = vv_get_le32(p + 36)};
+    db_identity id = {.shard_count = vv_get_le32(p + 36),
+                      .is_attached = (features & FEATURE_ATTACHED) != 0};
     memcpy(id.uuid, p + 20, sizeof id.uuid);
     static const uint8_t zeros[28];
     if (version != VERSION || vv_get_le32(p + 16) != 0 || memcmp(p + 40, zeros, 28) != 0 ||
@@ -68,6 +72,7 @@ void db_identity_encode(const db_identity *id, uint8_t out[DB_IDENTITY_SIZE])
     memset(out, 0, DB_IDENTITY_SIZE);
     memcpy(out, MAGIC, sizeof MAGIC - 1);
     vv_put_le32(out + 8, VERSION);
+    vv_put_le32(out + 12, id->is_attached ? FEATURE_ATTACHED : 0);
     memcpy(out + 20, id->uuid, sizeof id->uuid);
     vv_put_le32(out + 36, id->shard_count);
     vv_put_le32(out + CRC_AT, vv_crc32c(0, out, CRC_AT));

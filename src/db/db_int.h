@@ -42,6 +42,7 @@ struct db_tier; /* db_tier_int.h */
 typedef struct db_identity {
     uint8_t uuid[16];
     uint32_t shard_count;
+    bool is_attached; /* made of the objects of another store: it is read, never written */
 } db_identity;
 
 #define DB_IDENTITY_SIZE 72u

@@ -128,6 +128,10 @@ static vv_status open_identity(vv_db *db, bool *is_new, vv_error *err)
                   VV_KV_U("shards", db->identity.shard_count), VV_KV_U("asked", db->shards_asked));
     }
     db->shard_count = db->identity.shard_count;
+    if (st == VV_OK && db->identity.is_attached && !db->opt.read_only)
+        st = vv_fail(err, VV_UNSUPPORTED,
+                     "the store was made of another one's objects (attach), to be read: open it "
+                     "read-only");
     return st;
 }
 

@@ -98,6 +98,8 @@ static vv_status check_block(checker *c, vv_slice key, vv_slice value, vv_error 
         find(c, "the block at offset %llu: %s", (unsigned long long)offset, why.msg);
         return VV_OK;
     }
+    if ((c->r.has_head || c->r.has_local) && offset + b.count <= c->r.local) /* brought back */
+        return check_messages(c, offset, &b, err);
     check_sums(c, offset, &b);
     c->has_block = true;
     c->next = offset + b.count;
@@ -148,6 +150,7 @@ static vv_status check_key(checker *c, vv_error *err)
     case ARCH_KEY_ENTRY:
     case ARCH_KEY_INTENT:
     case ARCH_KEY_DYING:
+    case ARCH_KEY_RESTORED:
         db_tier_check_key(&c->tier, key, value, find_text, c);
         break;
     case STREAM_KEY_HEAD: /* the reader has read them */

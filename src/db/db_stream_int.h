@@ -194,7 +194,8 @@ VV_MUST_CHECK vv_status db_stream_append_replayed(vv_table *table, vv_table *dea
 /* ---- db_stream_read.c --------------------------------------------------------------------------
  */
 
-/* One partition at one moment. */
+/* One partition at one moment: [first, local) lies in objects alone (db_tier_read.h),
+ * [local, next) in blocks. */
 typedef struct db_stream_reader {
     vv_table part;
     vv_cursor *at;
@@ -207,11 +208,18 @@ typedef struct db_stream_reader {
     uint64_t local;         /* from `first` to here messages lie in objects alone */
     uint64_t next;          /* offset behind the last message */
     stream_place sums;      /* at the end: of the last block, with its own bytes */
-    uint64_t bytes;         /* of all blocks that are kept */
-    uint64_t begin;         /* offset of the block that was loaded last */
-    uint64_t block_len;     /* bytes */
-    stream_block block;
-    db_tier_hold hold; /* objects that it may still read stay */
+    uint64_t bytes;         /* of all blocks that are kept, archived ones as they were */
+    db_tier_hold hold;      /* objects that it may still read stay */
+
+    /* The block that was loaded last. */
+    uint64_t begin; /* offset of its first message */
+    uint64_t end;   /* behind its last one */
+    bool is_archived;
+    bool is_at_block;          /* `at` stands on it */
+    uint64_t block_len;        /* bytes */
+    stream_block block;        /* where it is not archived */
+    struct db_tier_view *view; /* of the object that something was loaded from; NULL: none */
+    stream_scratch scratch;
 } db_stream_reader;
 
 /* archive NULL: none. */
@@ -219,16 +227,27 @@ VV_MUST_CHECK vv_status db_stream_reader_open(db_stream_reader *r, const vv_tabl
                                               uint32_t partition, const vv_snapshot *snapshot,
                                               const char *archive, vv_error *err);
 void db_stream_reader_close(db_stream_reader *r); /* also of one that failed to open */
-/* The block that holds offset, which is below next and not below local. */
+/* The block that holds offset, which is below next and not below first. Below local it may wait for
+ * the object store; what that answers is no VV_NOT_FOUND and no VV_TIMEOUT. */
 VV_MUST_CHECK vv_status db_stream_load(db_stream_reader *r, uint64_t offset, vv_error *err);
-/* The offset where what is_there() says of blocks becomes true; it stays so from then on. Looks at
- * blocks alone, from local on. */
+/* The next message of the loaded block but for its partition, and its bytes as stream_message_size
+ * counts them. VV_NOT_FOUND behind the last. Borrows the reader until it is used again. */
+VV_MUST_CHECK vv_status db_stream_next(db_stream_reader *r, vv_message *out, uint64_t *size,
+                                       vv_error *err);
+/* Go to an offset of the loaded block, of which nothing was taken yet. */
+VV_MUST_CHECK vv_status db_stream_skip_to(db_stream_reader *r, uint64_t offset, vv_error *err);
+/* The offset from local on where what is_there() says of blocks becomes true; it stays so from then
+ * on. */
 VV_MUST_CHECK vv_status db_stream_search(db_stream_reader *r,
                                          bool (*is_there)(const db_stream_reader *r, int64_t arg),
                                          int64_t arg, uint64_t *out, vv_error *err);
-/* The first message received at time or later; of whole blocks. */
+/* The first message from local on that was received at time or later; of whole blocks. */
 VV_MUST_CHECK vv_status db_stream_search_received(db_stream_reader *r, int64_t time_ns,
                                                   uint64_t *out, vv_error *err);
+/* The first message of the loaded block, of which nothing was taken yet, from *offset on with such
+ * an event time; the block's end when there is none. */
+VV_MUST_CHECK vv_status db_stream_search_block(db_stream_reader *r, uint64_t *offset,
+                                               int64_t time_ns, vv_error *err);
 /* What vv_stream_find answers; *asked is the offset before it was put within what is kept. */
 VV_MUST_CHECK vv_status db_stream_resolve(db_stream_reader *r, const vv_stream_start *start,
                                           uint64_t *out, uint64_t *asked, vv_error *err);

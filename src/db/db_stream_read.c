@@ -3,7 +3,8 @@
  * an offset, the offset of a time; and cursors over its messages.
  *
  * Receive times, event times so far and bytes so far only grow from block to block, so a time is
- * found by halving the offsets: some twenty seeks for a million blocks, and no index to keep.
+ * found by halving the offsets: some twenty seeks for a million blocks, and no index to keep. What
+ * lies in objects alone is db_tier_read.c's.
  */
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "db/db_stream_int.h"
+#include "db/db_tier_read.h"
 
 /* ---- the reader ---- */
 
@@ -30,31 +32,70 @@ static bool stands_on_block(const vv_cursor *c, uint64_t *offset)
 static vv_status take_block(db_stream_reader *r, uint64_t offset, vv_error *err)
 {
     vv_slice value = vv_cursor_value(r->at);
+    r->is_archived = false;
+    r->is_at_block = true;
     r->block_len = value.len;
     r->begin = offset;
     vv_status st = stream_block_open(value, &r->block, err);
     if (st == VV_OK && offset > UINT64_MAX - 1 - r->block.count)
         st = vv_fail(err, VV_CORRUPT, "its offsets have no end");
+    r->end = st == VV_OK ? offset + r->block.count : offset;
     return st == VV_OK ? VV_OK
                        : vv_wrap(err, st, "block at offset %llu", (unsigned long long)offset);
 }
 
-vv_status db_stream_load(db_stream_reader *r, uint64_t offset, vv_error *err)
+/* The partition's own block that begins at offset or next before it. *is_there: one does. */
+static vv_status load_own(db_stream_reader *r, uint64_t offset, bool *is_there, vv_error *err)
 {
     uint8_t key[STREAM_BLOCK_KEY];
     uint64_t begin = 0;
-    assert(offset < r->next);
     stream_block_key(offset + 1, key);
+    r->is_at_block = false;
     vv_status st = vv_cursor_seek_below(r->at, vv_slice_of(key, sizeof key), err);
-    if (st == VV_OK && !stands_on_block(r->at, &begin))
-        st = vv_fail(err, VV_CORRUPT, "no block holds offset %llu", (unsigned long long)offset);
+    *is_there = st == VV_OK && stands_on_block(r->at, &begin);
+    return *is_there ? take_block(r, begin, err) : st;
+}
+
+vv_status db_stream_load(db_stream_reader *r, uint64_t offset, vv_error *err)
+{
+    bool is_there = false;
+    assert(offset < r->next);
+    vv_status st = load_own(r, offset, &is_there, err);
+    if (st != VV_OK || (is_there && offset < r->end))
+        return st;
+    if (offset < r->local) /* else it was restored */
+        return db_tier_load(r, offset, err);
+    if (!is_there)
+        return vv_fail(err, VV_CORRUPT, "no block holds offset %llu", (unsigned long long)offset);
+    return vv_fail(err, VV_CORRUPT, "no block holds offset %llu: the one before ends at %llu",
+                   (unsigned long long)offset, (unsigned long long)r->end);
+}
+
+vv_status db_stream_next(db_stream_reader *r, vv_message *out, uint64_t *size, vv_error *err)
+{
+    vv_slice bytes;
+    if (r->is_archived)
+        return db_tier_next(r, out, size, err);
+    vv_status st = stream_block_next(&r->block, &bytes, err);
     if (st == VV_OK)
-        st = take_block(r, begin, err);
-    if (st == VV_OK && offset - begin >= r->block.count) {
-        uint64_t end = begin + r->block.count;
-        st = vv_fail(err, VV_CORRUPT, "no block holds offset %llu: the one before ends at %llu",
-                     (unsigned long long)offset, (unsigned long long)end);
-    }
+        st = stream_message_decode(bytes, &r->scratch, out, err);
+    if (st != VV_OK)
+        return st;
+    out->offset = r->end - r->block.left - 1;
+    out->receive_time_ns = r->block.place.receive_ns;
+    *size = bytes.len;
+    return VV_OK;
+}
+
+vv_status db_stream_skip_to(db_stream_reader *r, uint64_t offset, vv_error *err)
+{
+    vv_slice skipped;
+    vv_status st = VV_OK;
+    assert(offset >= r->begin && offset < r->end);
+    if (r->is_archived)
+        return db_tier_skip_to(r, offset, err);
+    for (uint64_t at = r->begin; st == VV_OK && at < offset; at++)
+        st = stream_block_next(&r->block, &skipped, err);
     return st;
 }
 
@@ -93,9 +134,12 @@ static vv_status read_end(db_stream_reader *r, vv_error *err)
     st = take_block(r, begin, err);
     if (st != VV_OK)
         return st;
+    if ((r->has_head || r->has_local) &&
+        r->end <= r->local_head.first) /* it was restored; nothing else is local */
+        return VV_OK;
     r->sums = r->block.place;
     r->sums.bytes_before += r->block_len;
-    r->next = begin + r->block.count;
+    r->next = r->end;
     if (r->next < r->local_head.first || r->sums.bytes_before < r->local_head.bytes_before)
         return vv_fail(err, VV_CORRUPT, "it begins at offset %llu and ends at %llu",
                        (unsigned long long)r->local_head.first, (unsigned long long)r->next);
@@ -124,7 +168,11 @@ vv_status db_stream_reader_open(db_stream_reader *r, const vv_table *table, uint
 void db_stream_reader_close(db_stream_reader *r)
 {
     vv_cursor_close(r->at);
+    db_tier_view_close(r->view);
+    stream_scratch_fini(&r->scratch);
     r->at = NULL;
+    r->view = NULL;
+    r->is_at_block = false;
     if (r->part.db != NULL)
         db_tier_hold_end(r->part.db, &r->hold);
 }
@@ -144,7 +192,7 @@ vv_status db_stream_search(db_stream_reader *r,
         if (is_there(r, arg))
             high = r->begin > low ? r->begin : low;
         else
-            low = r->begin + r->block.count;
+            low = r->end;
     }
     *out = low;
     return VV_OK;
@@ -161,50 +209,60 @@ vv_status db_stream_search_received(db_stream_reader *r, int64_t time_ns, uint64
     return db_stream_search(r, is_received, time_ns, out, err);
 }
 
+/* The same, archived or not. */
+static vv_status search_received(db_stream_reader *r, int64_t time_ns, uint64_t *out, vv_error *err)
+{
+    vv_status st = db_stream_search_received(r, time_ns, out, err);
+    if (st == VV_OK && *out == r->local && r->first < r->local)
+        st = db_tier_search_received(r, time_ns, out, err);
+    return st;
+}
+
 static bool has_event(const db_stream_reader *r, int64_t time_ns)
 {
     return r->block.place.event_max >= time_ns;
 }
 
-/* The first message of the loaded block from offset on with such an event time; the block's end
- * when there is none. */
-static vv_status search_block(db_stream_reader *r, uint64_t *offset, int64_t time_ns, vv_error *err)
+vv_status db_stream_search_block(db_stream_reader *r, uint64_t *offset, int64_t time_ns,
+                                 vv_error *err)
 {
-    stream_scratch scratch = {0};
-    vv_slice bytes;
     vv_message m = {.attribute_count = 0};
+    uint64_t size = 0;
     vv_status st = VV_OK;
-    uint64_t at = r->begin;
-    while (st == VV_OK && (st = stream_block_next(&r->block, &bytes, err)) == VV_OK) {
-        st = stream_message_decode(bytes, &scratch, &m, err);
-        if (st == VV_OK && at >= *offset &&
-            (m.event_time_ns == 0 ? r->block.place.receive_ns : m.event_time_ns) >= time_ns)
+    while ((st = db_stream_next(r, &m, &size, err)) == VV_OK)
+        if (m.offset >= *offset &&
+            (m.event_time_ns == 0 ? m.receive_time_ns : m.event_time_ns) >= time_ns)
             break;
-        at++;
-    }
-    stream_scratch_fini(&scratch);
-    *offset = at;
+    *offset = st == VV_OK ? m.offset : r->end;
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
 /* What was trimmed may have had the time that the sums tell of, so the first block that has it is
  * perhaps a later one. */
-static vv_status search_event(db_stream_reader *r, int64_t time_ns, uint64_t *out, vv_error *err)
+static vv_status search_own_event(db_stream_reader *r, int64_t time_ns, uint64_t *out,
+                                  vv_error *err)
 {
     vv_status st = db_stream_search(r, has_event, time_ns, out, err);
     while (st == VV_OK && *out < r->next) {
         st = db_stream_load(r, *out, err);
         if (st != VV_OK)
             return st;
-        uint64_t end = r->begin + r->block.count;
+        uint64_t end = r->end;
         if (stream_block_newest(&r->block) < time_ns)
             *out = end;
         else
-            st = search_block(r, out, time_ns, err);
+            st = db_stream_search_block(r, out, time_ns, err);
         if (st == VV_OK && *out < end)
             return VV_OK;
     }
     return st;
+}
+
+static vv_status search_event(db_stream_reader *r, int64_t time_ns, uint64_t *out, vv_error *err)
+{
+    *out = r->local;
+    vv_status st = r->first < r->local ? db_tier_search_event(r, time_ns, out, err) : VV_OK;
+    return st == VV_OK && *out >= r->local ? search_own_event(r, time_ns, out, err) : st;
 }
 
 static vv_status resolve_position(db_stream_reader *r, vv_slice name, uint64_t *out, vv_error *err)
@@ -232,7 +290,7 @@ vv_status db_stream_resolve(db_stream_reader *r, const vv_stream_start *start, u
         at = start->offset;
         break;
     case VV_STREAM_RECEIVED:
-        st = db_stream_search_received(r, start->time_ns, &at, err);
+        st = search_received(r, start->time_ns, &at, err);
         break;
     case VV_STREAM_EVENT:
         st = search_event(r, start->time_ns, &at, err);
@@ -304,7 +362,6 @@ struct vv_stream_cursor {
     uint64_t messages_left; /* UINT64_MAX: no bound */
     uint64_t bytes_left;
     bool has_given;
-    stream_scratch scratch;
 };
 
 vv_status db_stream_read_options_take(const vv_stream_read_options *opt,
@@ -354,68 +411,71 @@ vv_status vv_stream_cursor_open(vv_table *table, const vv_stream_read_options *o
     return VV_OK;
 }
 
+/* The block behind the loaded one, in the order of keys. */
+static vv_status follow_block(db_stream_reader *r, uint64_t offset, vv_error *err)
+{
+    uint64_t begin_at = 0;
+    vv_status st = vv_cursor_next(r->at, err);
+    r->is_at_block = false;
+    if (st == VV_OK && (!stands_on_block(r->at, &begin_at) || begin_at != offset))
+        st = vv_fail(err, VV_CORRUPT, "no block begins at offset %llu", (unsigned long long)offset);
+    return st == VV_OK ? take_block(r, begin_at, err) : st;
+}
+
 /* The block of the next offset, read up to it. */
 static vv_status enter_block(vv_stream_cursor *c, vv_error *err)
 {
-    vv_slice skipped;
-    uint64_t begin_at = 0;
-    vv_status st;
-    if (c->has_given) { /* the next one in the order of keys */
-        st = vv_cursor_next(c->r.at, err);
-        if (st == VV_OK && (!stands_on_block(c->r.at, &begin_at) || begin_at != c->offset))
-            st = vv_fail(err, VV_CORRUPT, "no block begins at offset %llu",
-                         (unsigned long long)c->offset);
-        if (st == VV_OK)
-            st = take_block(&c->r, begin_at, err);
-    } else {
-        st = db_stream_load(&c->r, c->offset, err);
-    }
-    for (uint64_t at = c->r.begin; st == VV_OK && at < c->offset; at++)
-        st = stream_block_next(&c->r.block, &skipped, err);
+    db_stream_reader *r = &c->r;
+    bool follows = r->is_at_block && r->begin >= r->local && r->end == c->offset;
+    vv_status st = follows ? follow_block(r, c->offset, err) : db_stream_load(r, c->offset, err);
+    if (st == VV_OK)
+        st = db_stream_skip_to(r, c->offset, err);
     c->has_block = st == VV_OK;
     return st;
 }
 
-/* The bytes of the next message, to the bounds. VV_NOT_FOUND at the end. */
-static vv_status step(vv_stream_cursor *c, vv_slice *bytes, vv_error *err)
+/* The next message, to the bounds. VV_NOT_FOUND at the end. */
+static vv_status step(vv_stream_cursor *c, vv_message *out, uint64_t *size, vv_error *err)
 {
     vv_status st = VV_NOT_FOUND;
+    if (c->offset >= c->r.next)
+        return VV_NOT_FOUND;
     if (c->has_block)
-        st = stream_block_next(&c->r.block, bytes, err);
+        st = db_stream_next(&c->r, out, size, err);
     if (st == VV_NOT_FOUND) {
-        c->has_block = false;
-        if (c->offset >= c->r.next)
-            return VV_NOT_FOUND;
         st = enter_block(c, err);
         if (st == VV_OK)
-            st = stream_block_next(&c->r.block, bytes, err);
+            st = db_stream_next(&c->r, out, size, err);
+        if (st == VV_NOT_FOUND)
+            st = vv_fail(err, VV_CORRUPT, "the block at offset %llu ends too early",
+                         (unsigned long long)c->r.begin);
     }
+    if (st != VV_OK)
+        c->has_block = false;
     return st;
 }
 
 vv_status vv_stream_cursor_next(vv_stream_cursor *c, vv_message *out, vv_error *err)
 {
     static const vv_error end = {.status = VV_NOT_FOUND, .msg = "no more messages"};
-    vv_slice bytes = {.len = 0};
-    vv_status st = c->is_at_end || c->messages_left == 0 ? VV_NOT_FOUND : step(c, &bytes, err);
-    if (st == VV_OK && bytes.len > c->bytes_left && c->has_given)
+    uint64_t size = 0;
+    vv_status st = c->is_at_end || c->messages_left == 0 ? VV_NOT_FOUND : step(c, out, &size, err);
+    if (st == VV_OK && size > c->bytes_left && c->has_given)
         st = VV_NOT_FOUND;
-    if (st == VV_OK)
-        st = stream_message_decode(bytes, &c->scratch, out, err);
-    if (st != VV_OK) {
-        c->is_at_end = true; /* a failure is told again by a cursor of its own */
-        if (st == VV_NOT_FOUND && err != NULL)
+    if (st == VV_NOT_FOUND) {
+        c->is_at_end = true;
+        if (err != NULL)
             *err = end;
-        return st;
     }
-    out->offset = c->offset++;
-    out->receive_time_ns = c->r.block.place.receive_ns;
+    if (st != VV_OK) /* of another failure the next call tries again */
+        return st;
+    c->offset = out->offset + 1;
     out->partition = c->partition;
     c->has_given = true;
     if (c->messages_left != UINT64_MAX)
         c->messages_left--;
     if (c->bytes_left != UINT64_MAX)
-        c->bytes_left -= bytes.len < c->bytes_left ? bytes.len : c->bytes_left;
+        c->bytes_left -= size < c->bytes_left ? size : c->bytes_left;
     return VV_OK;
 }
 
@@ -434,7 +494,6 @@ void vv_stream_cursor_close(vv_stream_cursor *cursor)
     if (cursor == NULL)
         return;
     db_stream_reader_close(&cursor->r);
-    stream_scratch_fini(&cursor->scratch);
     vv_free(cursor);
 }
 
@@ -448,10 +507,21 @@ static uint64_t count_producers(vv_db *db, const db_stream *s, uint32_t partitio
     return count;
 }
 
+/* Waits for no object store. */
+static vv_status read_first_received(db_stream_reader *r, int64_t *out, vv_error *err)
+{
+    if (r->first < r->local)
+        return db_tier_first_received(r, out, err);
+    vv_status st = db_stream_load(r, r->first, err);
+    *out = r->block.place.receive_ns;
+    return st;
+}
+
 vv_status vv_stream_stats_read(vv_table *table, uint32_t partition, const vv_snapshot *snapshot,
                                vv_stream_stats *out, vv_error *err)
 {
     db_stream_reader r = {.at = NULL};
+    int64_t first_ns = 0;
     db_stream *s = NULL;
     vv_stream_stats all = {.size = out->size};
     vv_status st = db_stream_check_part(table, partition, err);
@@ -462,13 +532,13 @@ vv_status vv_stream_stats_read(vv_table *table, uint32_t partition, const vv_sna
     if (st == VV_OK)
         st = db_stream_reader_open(&r, table, partition, snapshot, NULL, err);
     if (st == VV_OK && r.first < r.next)
-        st = db_stream_load(&r, r.first, err);
+        st = read_first_received(&r, &first_ns, err);
     if (st == VV_OK) {
         all.first_offset = r.first;
         all.next_offset = r.next;
         all.messages = r.next - r.first;
         all.bytes = r.bytes;
-        all.first_receive_ns = r.first < r.next ? r.block.place.receive_ns : 0;
+        all.first_receive_ns = first_ns;
         all.last_receive_ns = r.first < r.next ? r.sums.receive_ns : 0;
         all.newest_event_ns = r.sums.event_max;
         all.producers = count_producers(table->db, s, partition);

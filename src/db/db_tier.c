@@ -10,6 +10,7 @@
 #include "base/options.h"
 #include "db/db_stream_int.h"
 #include "db/db_tier_int.h"
+#include "db/db_tier_read.h"
 
 #define BATCH_BYTES_DEFAULT (64 * VV_MIB)
 #define BATCH_BYTES_MIN (4 * VV_KIB)
@@ -110,6 +111,26 @@ static vv_status take_options(db_tier *t, const vv_tier_options *given, vv_error
 /* ---- life -------------------------------------------------------------------------------------
  */
 
+/* Where a directory cannot be written, in memory. */
+static vv_status open_cache(vv_db *db, vv_error *err)
+{
+    db_tier *t = db->tier;
+    vv_error why = {0};
+    bool in_memory = db->opt.read_only;
+    vv_status st =
+        db_tier_cache_open(db->env, &db->budget, t->opt.cache_bytes, in_memory, &t->cache, &why);
+    if (st == VV_OK)
+        return VV_OK;
+    if (!in_memory && st != VV_NO_MEMORY) {
+        vv_log_to(db->env->log, VV_LOG_WARN, "db", "blocks of objects are cached in memory alone",
+                  VV_KV_S("error", why.msg));
+        return db_tier_cache_open(db->env, &db->budget, t->opt.cache_bytes, true, &t->cache, err);
+    }
+    if (err != NULL)
+        *err = why;
+    return st;
+}
+
 vv_status db_tier_open(vv_db *db, vv_error *err)
 {
     const vv_tier_options *given = db->opt.tier;
@@ -137,7 +158,7 @@ vv_status db_tier_open(vv_db *db, vv_error *err)
     vv_hist_reset(&t->counters.batch_age_ns);
     db->opt.tier = &t->opt; /* what the caller gave may go */
     db->tier = t;
-    return VV_OK;
+    return t->objects == NULL ? VV_OK : open_cache(db, err);
 }
 
 void db_tier_close(vv_db *db)
@@ -145,6 +166,7 @@ void db_tier_close(vv_db *db)
     db_tier *t = db->tier;
     if (t == NULL)
         return;
+    db_tier_cache_close(t->cache);
     vv_cond_fini(&t->work);
     vv_cond_fini(&t->done);
     vv_mutex_fini(&t->lock);

@@ -49,6 +49,7 @@ void db_tier_check_key(db_tier_checker *c, vv_slice key, vv_slice value,
     vv_error why = {0};
     arch_intent intent;
     arch_dying dying;
+    arch_restored restored;
     if (key.len != ARCH_KEY_SIZE) {
         (void)snprintf(text, sizeof text, "the key of an object's record has %zu bytes", key.len);
         find(ctx, text);
@@ -64,6 +65,12 @@ void db_tier_check_key(db_tier_checker *c, vv_slice key, vv_slice value,
             find(ctx, why.msg);
         else if (intent.intent != number)
             find(ctx, "an intent lies under the number of another");
+        break;
+    case ARCH_KEY_RESTORED:
+        if (arch_restored_decode(value, &restored, &why) != VV_OK)
+            find(ctx, why.msg);
+        else if (restored.next <= number)
+            find(ctx, "a record of restored messages ends before it begins");
         break;
     default:
         if (arch_dying_decode(value, &dying, &why) != VV_OK)

@@ -73,9 +73,6 @@ typedef struct db_tier_counters {
     _Atomic uint64_t removed;
     _Atomic uint64_t conflicts; /* a name was taken by something else */
     _Atomic uint64_t settled;   /* the object was there already, and it was ours */
-    _Atomic uint64_t cache_hits;
-    _Atomic uint64_t cache_misses;
-    _Atomic uint64_t cache_bytes;
     _Atomic uint32_t uploading;
     vv_hist upload_ns;    /* under db_tier.lock, like the next */
     vv_hist batch_age_ns; /* of the oldest message when its batch was stored */

@@ -3,7 +3,7 @@
  *
  *   db_tier_cut.c     a batch: due? --> built in a part file --> INTENT --> stored --> DONE
  *   db_tier_merge.c   small objects --> one, by the same way
- *   db_tier_local.c   archived messages leave the blocks
+ *   db_tier_local.c   archived messages leave the blocks; db_tier_restore.c: restored ones again
  *   db_tier_dying.c   entries below the first offset --> dying --> removed, after the grace period
  *   db_tier_store.c   an object to the store, exactly once; proof that what lies there is ours
  *   db_tier_commit.c  the entries of the log that all of them write
@@ -127,6 +127,8 @@ vv_status db_tier_merge(db_tier_job *j, db_stream_reader *r, vv_error *err);
 vv_status db_tier_merge_resume(db_tier_job *j, db_stream_reader *r, const arch_intent *in,
                                vv_error *err);
 vv_status db_tier_local(db_tier_job *j, db_stream_reader *r, vv_error *err);
+/* Restored messages whose time as local ones is over: db_tier_restore.c. */
+vv_status db_tier_leave(db_tier_job *j, db_stream_reader *r, vv_error *err);
 vv_status db_tier_bury(db_tier_job *j, db_stream_reader *r, vv_error *err);
 vv_status db_tier_dig(db_tier_job *j, db_stream_reader *r, vv_error *err);
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "db/db_stream_int.h"
+#include "db/db_tier_read.h"
 
 typedef struct walk {
     int (*each)(void *ctx, const vv_tier_object *object);
@@ -139,6 +140,7 @@ static void add_waiting(vv_db *db, vv_tier_stats *out)
 static void read_counters(db_tier *t, vv_tier_stats *out)
 {
     const db_tier_counters *c = &t->counters;
+    db_tier_cache_figures cache;
     out->uploading = atomic_load_explicit(&c->uploading, memory_order_relaxed);
     out->intents = get(&c->intents);
     out->stored = get(&c->stored);
@@ -150,9 +152,10 @@ static void read_counters(db_tier *t, vv_tier_stats *out)
     out->removed = get(&c->removed);
     out->conflicts = get(&c->conflicts);
     out->settled = get(&c->settled);
-    out->cache_hits = get(&c->cache_hits);
-    out->cache_misses = get(&c->cache_misses);
-    out->cache_bytes = get(&c->cache_bytes);
+    db_tier_cache_read(t->cache, &cache);
+    out->cache_hits = cache.hits;
+    out->cache_misses = cache.misses;
+    out->cache_bytes = cache.bytes;
     out->waiting_bytes = get(&t->waiting_bytes);
     vv_mutex_lock(&t->lock);
     out->consecutive_failures = t->health.failures_in_row;

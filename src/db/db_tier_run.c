@@ -122,7 +122,8 @@ void db_tier_look_in(db_tier_job *j, int64_t ns)
 static vv_status piece(db_tier_job *j, vv_error *err)
 {
     static vv_status (*const all[])(db_tier_job * j, db_stream_reader * r, vv_error * err) = {
-        db_tier_resume, db_tier_cut, db_tier_local, db_tier_bury, db_tier_dig, db_tier_merge};
+        db_tier_resume, db_tier_cut, db_tier_local, db_tier_leave,
+        db_tier_bury,   db_tier_dig, db_tier_merge};
     db_stream_reader r;
     j->now_ns = vv_clock_wall(j->t->db->env->clock);
     vv_status st = db_stream_reader_open(&r, j->table, j->partition, NULL, NULL, err);

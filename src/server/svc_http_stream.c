@@ -285,6 +285,8 @@ static void run_ask(void *arg)
     vv_free(a);
 }
 
+static vv_status reset_position(ask *a, vv_buf *out, vv_error *err);
+
 static void begin(srv_call *call, srv_message msg, const ask_kind *kind)
 {
     ask *a = vv_calloc(1, sizeof *a);
@@ -298,7 +300,9 @@ static void begin(srv_call *call, srv_message msg, const ask_kind *kind)
     a->kind = kind;
     vv_arena_init(&a->arena, ARENA_MAX);
     srv_call_ref(call);
-    if (srv_pool_submit_point(a->n->pool, run_ask, a) == VV_OK)
+    /* What is of a time may have to be fetched from an object store. */
+    if ((kind->answer == reset_position ? srv_pool_submit
+                                        : srv_pool_submit_point)(a->n->pool, run_ask, a) == VV_OK)
         return;
     svc_reply_error(call, VV_BUSY, "too many requests wait for a thread: retry after a pause");
     srv_call_unref(call);

@@ -296,9 +296,11 @@ static void begin(srv_call *call, srv_message msg, gate_kind kind, answer_fn *an
     vv_arena_init(&a->arena, ARENA_MAX);
     srv_call_ref(call);
     vv_error busy = {.msg = "too many requests wait for a thread: retry after a pause"};
+    /* What is of a time may have to be fetched from an object store. */
     if (answer == NULL)
         queue_append(a);
-    else if (srv_pool_submit_point(a->n->pool, run_ask, a) != VV_OK)
+    else if ((answer == reset ? srv_pool_submit(a->n->pool, run_ask, a)
+                              : srv_pool_submit_point(a->n->pool, run_ask, a)) != VV_OK)
         refuse(a, VV_BUSY, &busy);
 }
 

@@ -1,0 +1,357 @@
+/*
+ * db_tier_attach_test.c - verify, restore, and a store made of the objects alone.
+ */
+#include "db/db_tier_test_bed.h"
+
+#define LAST (test_partitions - 1)
+
+/* Sentences, one behind the other. */
+typedef struct told {
+    unsigned count;
+    char text[8000];
+} told;
+
+static void note(void *ctx, const char *text)
+{
+    told *t = ctx;
+    size_t len = strlen(t->text);
+    t->count++;
+    (void)snprintf(t->text + len, sizeof t->text - len, "%s\n", text);
+}
+
+/* ---- verify ---- */
+
+static void verify_finds_what_is_not_so(void **state)
+{
+    tier_bed *b = *state;
+    vv_error err = {0};
+    vv_object_outcome outcome;
+    arch_entry e[3];
+    told t = {.count = 0};
+    vv_table *table = tier_three(b, e);
+    for (int whole = 0; whole < 2; whole++)
+        assert_ok(vv_tier_verify(table, whole, note, &t, &err), err);
+    assert_int_equal(t.count, 0);
+    /* A byte in a block: all of it has to be read. */
+    assert_int_equal(objs_bucket_flip(b->bucket, e[0].name, e[0].holds.index_at * 4), VV_OK);
+    assert_ok(vv_tier_verify(table, false, note, &t, &err), err);
+    assert_status(VV_CORRUPT, vv_tier_verify(table, true, note, &t, &err));
+    assert_true(t.count > 0 && strstr(t.text, e[0].name) != NULL);
+    assert_int_equal(objs_bucket_flip(b->bucket, e[0].name, e[0].holds.index_at * 4), VV_OK);
+    /* One that is missing, one that is another. */
+    t = (told){.count = 0};
+    assert_ok(vv_object_remove(b->store, e[1].name, &outcome, &err), err);
+    assert_status(VV_CORRUPT, vv_tier_verify(table, false, note, &t, &err));
+    assert_true(t.count == 1 && strstr(t.text, e[1].name) != NULL);
+    assert_non_null(strstr(t.text, "no such object"));
+    vv_buf bytes;
+    vv_buf_init(&bytes, 1u << 20);
+    arch_entry other;
+    tier_make(b, table, LAST, 600, 900, &other, &bytes);
+    tier_store(b, &e[1], &bytes);
+    vv_buf_fini(&bytes);
+    t = (told){.count = 0};
+    assert_status(VV_CORRUPT, vv_tier_verify(table, false, note, &t, &err));
+    assert_true(t.count == 1 && strstr(t.text, e[1].name) != NULL);
+    vv_table_close(table);
+}
+
+static void verify_tells_holes_and_a_store_that_is_away(void **state)
+{
+    tier_bed *b = *state;
+    vv_error err = {0};
+    told t = {.count = 0};
+    vv_table *table = stream_table(b->w.db);
+    tier_append(b, table, LAST, 300);
+    (void)tier_archive(b, table, LAST, 0, 100);
+    (void)tier_archive(b, table, LAST, 150, 200);
+    tier_drop_local(table, LAST, 250);
+    assert_status(VV_CORRUPT, vv_tier_verify(table, false, note, &t, &err));
+    assert_non_null(strstr(t.text, "offsets 100 to 150"));
+    assert_non_null(strstr(t.text, "offsets 200 to 250"));
+    assert_int_equal(t.count, 2);
+    assert_status(VV_CORRUPT, tier_read_one(table, LAST, 120, &err));
+    assert_non_null(strstr(err.msg, "go on at 150"));
+    assert_status(VV_CORRUPT, tier_read_one(table, LAST, 230, &err));
+    assert_non_null(strstr(err.msg, "go on at 250"));
+    assert_ok(tier_read_one(table, LAST, 150, &err), err);
+    assert_ok(tier_read_one(table, LAST, 250, &err), err);
+    tier_faults(b, (objs_memory_options){.outage = true});
+    assert_status(VV_IO, vv_tier_verify(table, false, note, &t, &err));
+    assert_non_null(strstr(err.msg, "ServiceUnavailable"));
+    tier_faults(b, (objs_memory_options){0});
+    vv_table_close(table);
+}
+
+/* ---- restore ---- */
+
+static void restored_messages_need_no_store(void **state)
+{
+    tier_bed *b = *state;
+    vv_error err = {0};
+    uint64_t restored = 0;
+    arch_entry e[3];
+    vv_table *table = tier_three(b, e);
+    assert_ok(vv_tier_restore(table, LAST, 250, 700, &restored, &err), err);
+    assert_int_equal(restored, 450);
+    assert_ok(vv_tier_restore(table, LAST, 200, 710, &restored, &err), err);
+    assert_int_equal(restored, 60);
+    assert_ok(vv_tier_restore(table, LAST, 890, 5000, &restored, &err), err);
+    assert_true(restored > 0 && restored <= 10); /* the block that holds 900 begins before it */
+    tier_faults(b, (objs_memory_options){.outage = true});
+    tier_expect(table, LAST, 200, 710, NULL);
+    tier_expect(table, LAST, 890, 1000, NULL);
+    tier_faults(b, (objs_memory_options){0});
+    tier_expect(table, LAST, 0, 1000, NULL);
+    vv_stream_stats s = stats_of(table, LAST);
+    assert_true(s.first_offset == 0 && s.next_offset == 1000);
+    vv_table_close(table);
+    sim_check_and_reopen(&b->w);
+    table = stream_table(b->w.db);
+    tier_append(b, table, LAST, 10);
+    tier_expect(table, LAST, 0, 1010, NULL);
+    assert_status(VV_INVALID, vv_tier_restore(table, test_partitions, 0, 1, &restored, &err));
+    vv_table_close(table);
+}
+
+/* Where nothing but restored blocks is local, the partition still ends where it did. */
+static void restored_blocks_are_not_the_end(void **state)
+{
+    tier_bed *b = *state;
+    vv_error err = {0};
+    uint64_t restored = 0;
+    vv_table *table = stream_table(b->w.db);
+    tier_append(b, table, LAST, 100);
+    (void)tier_archive(b, table, LAST, 0, 100);
+    tier_drop_local(table, LAST, 100);
+    assert_ok(vv_tier_restore(table, LAST, 20, 40, &restored, &err), err);
+    assert_int_equal(restored, 20);
+    assert_int_equal(stats_of(table, LAST).next_offset, 100);
+    vv_table_close(table);
+    sim_reopen(&b->w);
+    table = stream_table(b->w.db);
+    tier_append(b, table, LAST, 5);
+    tier_expect(table, LAST, 0, 105, NULL);
+    vv_table_close(table);
+}
+
+static void a_restore_that_fails_is_tried_again(void **state)
+{
+    tier_bed *b = *state;
+    vv_error err = {0};
+    arch_entry e[3];
+    vv_table *table = tier_three(b, e);
+    bool met = true;
+    for (uint64_t n = 1; met; n++) {
+        uint64_t some = 0;
+        uint64_t rest = 0;
+        tier_faults(b, (objs_memory_options){.fault_at = n, .fault = OBJS_MEMORY_ERROR});
+        db_tier_cache *cache = b->w.db->tier->cache;
+        b->w.db->tier->cache = NULL;
+        vv_status st = vv_tier_restore(table, LAST, n * 100 % 800, n * 100 % 800 + 90, &some, &err);
+        met = tier_requests(b) >= n;
+        if (st != VV_OK)
+            assert_int_equal(st, VV_IO);
+        assert_ok(vv_tier_restore(table, LAST, n * 100 % 800, n * 100 % 800 + 90, &rest, &err),
+                  err);
+        assert_true(some + rest <= 90);
+        b->w.db->tier->cache = cache;
+    }
+    tier_faults(b, (objs_memory_options){0});
+    tier_expect(table, LAST, 0, 1000, NULL);
+    vv_table_close(table);
+}
+
+/* ---- attach ---- */
+
+/* Another machine: its own disk, the same bucket. */
+typedef struct other {
+    sim_world w;
+    vv_object_store *store;
+    vv_tier_options tier;
+} other;
+
+static vv_status attach(tier_bed *b, other *o, const vio_sim_options *sim, told *t, vv_error *err)
+{
+    vv_object_options how = VV_OBJECT_OPTIONS_INIT;
+    *o = (other){.w = {.ops = engine_under_test, .opt = SIM_TINY_OPTIONS}};
+    o->w.disk = vio_sim_disk_create();
+    assert_non_null(o->w.disk);
+    assert_ok(sim_on(&o->w, sim, err), *err);
+    how.backend = "memory";
+    how.max_retries = 0;
+    how.breaker_failures = 0;
+    assert_ok(objs_open_bucket(&o->w.env, b->bucket, &how, &o->store, err), *err);
+    vv_status st = db_tier_attach(&o->w.env, o->store, note, t, err);
+    sim_off(&o->w);
+    o->tier = (vv_tier_options){.size = sizeof o->tier, .objects = o->store};
+    o->w.opt.tier = &o->tier;
+    o->w.opt.create_if_missing = false;
+    o->w.opt.read_only = true;
+    return st;
+}
+
+static void end_other(other *o)
+{
+    if (o->w.db == NULL && o->w.env.io != NULL) /* it did not open */
+        sim_off(&o->w);
+    sim_end(&o->w);
+    vv_object_store_close(o->store);
+}
+
+static vv_table *open_other(other *o)
+{
+    vv_error err = {0};
+    vv_table *table = NULL;
+    assert_ok(sim_on(&o->w, &(vio_sim_options){.seed = 3}, &err), err);
+    assert_ok(db_open_env(&o->w.env, &o->w.opt, &o->w.db, &err), err);
+    assert_ok(vv_table_open(o->w.db, "plant", "events", &table, &err), err);
+    return table;
+}
+
+static void another_machine_reads_the_objects(void **state)
+{
+    tier_bed *b = *state;
+    vv_error err = {0};
+    told t = {.count = 0};
+    other o;
+    arch_entry e[3];
+    vv_table *table = tier_three(b, e);
+    tier_append(b, table, 0, test_partitions > 1 ? 40 : 0);
+    if (test_partitions > 1)
+        (void)tier_archive(b, table, 0, 0, 40);
+    assert_ok(attach(b, &o, &(vio_sim_options){.seed = 2}, &t, &err), err);
+    assert_int_equal(t.count, 0);
+    vv_table *there = open_other(&o);
+    tier_expect(there, LAST, 0, 900, NULL);
+    vv_stream_stats s = stats_of(there, LAST);
+    assert_true(s.first_offset == 0 && s.next_offset == 900);
+    assert_true(s.first_receive_ns == stats_of(table, LAST).first_receive_ns);
+    vv_message m;
+    vv_stream_cursor *c = tier_cursor(there, LAST, 900, NULL);
+    assert_status(VV_NOT_FOUND, vv_stream_cursor_next(c, &m, &err));
+    vv_stream_cursor_close(c);
+    if (test_partitions > 1)
+        tier_expect(there, 0, 0, 40, NULL);
+    vv_stream_start start = {.from = VV_STREAM_RECEIVED, .time_ns = e[1].holds.receive_first_ns};
+    uint64_t here = 0;
+    uint64_t other_place = 0;
+    assert_ok(vv_stream_find(table, LAST, &start, NULL, &here, &err), err);
+    assert_ok(vv_stream_find(there, LAST, &start, NULL, &other_place, &err), err);
+    assert_int_equal(here, other_place);
+    assert_ok(vv_tier_verify(there, true, note, &t, &err), err);
+    assert_int_equal(t.count, 0);
+    vv_message text = text_message("x");
+    assert_status(VV_UNSUPPORTED, vv_stream_append(there, &text, 1, NULL, NULL, &err));
+    vv_table_close(there);
+    sim_close(&o.w);
+    o.w.opt.read_only = false; /* a trim would remove objects of the other one */
+    assert_ok(sim_on(&o.w, &(vio_sim_options){.seed = 3}, &err), err);
+    assert_status(VV_UNSUPPORTED, db_open_env(&o.w.env, &o.w.opt, &o.w.db, &err));
+    assert_non_null(strstr(err.msg, "read-only"));
+    sim_off(&o.w);
+    end_other(&o);
+    vv_table_close(table);
+}
+
+static void strangers_repeats_and_holes(void **state)
+{
+    tier_bed *b = *state;
+    vv_error err = {0};
+    vv_object_outcome outcome;
+    told t = {.count = 0};
+    other o;
+    arch_entry e[3];
+    vv_table *table = tier_three(b, e);
+    tier_merge(b, table, LAST, &e[0], &e[1], false); /* broken off before they were removed */
+    vv_slice text =
+        S("not ours, but of a length that might be, and therefore looked at: a file that "
+          "another program put there, under a name that looks like one of our own..");
+    assert_ok(vv_object_put(b->store, "plant/x.varve", &text, 1, 0, NULL, &outcome, &err), err);
+    assert_ok(vv_object_put(b->store, "readme.txt", &text, 1, 0, NULL, &outcome, &err), err);
+    assert_ok(vv_object_put(b->store, "a.varve", &text, 0, 0, NULL, &outcome, &err), err);
+    assert_ok(attach(b, &o, &(vio_sim_options){.seed = 2}, &t, &err), err);
+    assert_true(t.count == 1 && strstr(t.text, "plant/x.varve") != NULL);
+    vv_table *there = open_other(&o);
+    tier_expect(there, LAST, 0, 900, NULL);
+    vv_table_close(there);
+    end_other(&o);
+    /* Without the middle. */
+    (void)tier_archive(b, table, LAST, 900, 1000);
+    assert_ok(vv_object_remove(b->store, e[2].name, &outcome, &err), err);
+    t = (told){.count = 0};
+    assert_ok(attach(b, &o, &(vio_sim_options){.seed = 2}, &t, &err), err);
+    assert_non_null(strstr(t.text, "offsets 600 to 900 are in no object"));
+    there = open_other(&o);
+    tier_expect(there, LAST, 0, 600, NULL);
+    tier_expect(there, LAST, 900, 1000, NULL);
+    assert_status(VV_CORRUPT, tier_read_one(there, LAST, 700, &err));
+    assert_non_null(strstr(err.msg, "go on at 900"));
+    vv_table_close(there);
+    end_other(&o);
+    vv_table_close(table);
+}
+
+static void a_place_that_is_taken_is_refused(void **state)
+{
+    tier_bed *b = *state;
+    vv_error err = {0};
+    told t = {.count = 0};
+    other o;
+    assert_status(VV_NOT_FOUND, attach(b, &o, &(vio_sim_options){.seed = 2}, &t, &err));
+    assert_non_null(strstr(err.msg, "prefix"));
+    end_other(&o);
+    arch_entry e[3];
+    vv_table *table = tier_three(b, e);
+    vv_table_close(table);
+    assert_status(VV_CONFLICT, db_tier_attach(&b->w.env, b->store, note, &t, &err));
+    assert_non_null(strstr(err.msg, "not empty"));
+    assert_status(VV_INVALID, vv_tier_attach("", b->store, &err));
+}
+
+/* Whatever fails, the directory is a whole store or none. */
+static void a_store_is_whole_or_not_there(void **state)
+{
+    tier_bed *b = *state;
+    arch_entry e[3];
+    vv_table *table = tier_three(b, e);
+    bool met = true;
+    for (uint64_t n = 1; met; n += n < 40 ? 1 : 7) {
+        vv_error err = {0};
+        told t = {.count = 0};
+        other o;
+        bool cuts = n % 2 == 0;
+        vio_sim_options sim = {.seed = n,
+                               .fault = cuts ? VIO_SIM_NONE : VIO_SIM_EIO,
+                               .fault_at = cuts ? 0 : n,
+                               .cut_after_writes = cuts ? n : 0,
+                               .tear = true};
+        vv_status st = attach(b, &o, &sim, &t, &err);
+        met = cuts ? vio_sim_is_off(o.w.disk) : vio_sim_fault_sites(o.w.disk, VIO_SIM_EIO) >= n;
+        met |= n < 40;
+        vv_error why = {0};
+        assert_ok(sim_on(&o.w, &(vio_sim_options){.seed = 3}, &why), why);
+        vv_status opened = db_open_env(&o.w.env, &o.w.opt, &o.w.db, &why);
+        if (st == VV_OK || opened == VV_OK) {
+            vv_table *there = NULL;
+            assert_ok(opened, why);
+            assert_ok(vv_table_open(o.w.db, "plant", "events", &there, &why), why);
+            tier_expect(there, LAST, 0, 900, NULL);
+            vv_table_close(there);
+        }
+        end_other(&o);
+    }
+    vv_table_close(table);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TT(verify_finds_what_is_not_so),         TT(verify_tells_holes_and_a_store_that_is_away),
+        TT(restored_messages_need_no_store),     TT(restored_blocks_are_not_the_end),
+        TT(a_restore_that_fails_is_tried_again), TT(another_machine_reads_the_objects),
+        TT(strangers_repeats_and_holes),         TT(a_place_that_is_taken_is_refused),
+        TT(a_store_is_whole_or_not_there),
+    };
+    return run_on_each(tests, ARRAY_LEN(tests));
+}
