@@ -25,6 +25,8 @@ enum {
 
 typedef enum cmd_format { CMD_TABLE, CMD_JSON, CMD_CSV } cmd_format;
 
+struct tier_args; /* tier_store.h */
+
 /* Options that commands share. */
 typedef struct cmd_common {
     const char *server; /* "HOST:PORT" */
@@ -35,6 +37,7 @@ typedef struct cmd_common {
     cmd_format format;
     int64_t timeout_ns;
     bool archive_log; /* in data: log and bulk loads are kept for a backup; set by a command */
+    const struct tier_args *tier; /* of data: its object store, set by a command; NULL: none */
     bool help;
 } cmd_common;
 

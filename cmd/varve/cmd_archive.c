@@ -1,8 +1,12 @@
-/* cmd_archive.c - create, list, drop and restore archives. */
+/*
+ * cmd_archive.c - create, list, drop and restore archives of btree tables; and, of stream tables,
+ * what cmd_archive_tier.c does with messages in an object store. The table's kind chooses.
+ */
 #include <string.h>
 
 #include "base/time_text.h"
 #include "base/util.h"
+#include "cmd_archive_tier.h"
 #include "out.h"
 #include "store.h"
 
@@ -56,19 +60,40 @@ static int restore(cmd_ctx *ctx, store *s, const char *name)
     return CMD_OK;
 }
 
-static const char *const words[] = {"create", "list", "drop", "restore", NULL};
-enum { CREATE, LIST, DROP, RESTORE };
+static const char *const words[] = {"create", "list",   "drop",   "restore", "run",
+                                    "verify", "export", "attach", NULL};
+enum { CREATE, LIST, DROP, RESTORE, RUN };
 
-static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
+static const cmd_opt opts[] = {
+    {"partition", 'p', CMD_COUNT, offsetof(archive_args, partition), "N",
+     "of restore and export; default 0, of export all"},
+    {"from", 'f', CMD_COUNT, offsetof(archive_args, from), "OFFSET",
+     "of restore and export: the first message; default 0"},
+    {"to", 0, CMD_COUNT, offsetof(archive_args, to), "OFFSET",
+     "of restore and export: behind the last one; default all"},
+    {"parquet", 0, CMD_TEXT, offsetof(archive_args, parquet), "FILE",
+     "of export: one partition, as Parquet into this file"},
+    {"whole", 0, CMD_FLAG, offsetof(archive_args, whole), NULL,
+     "of verify: read every byte, not indexes alone"},
+    {"local", 0, CMD_DURATION, offsetof(archive_args, local_ns), "TIME",
+     "of run: archived messages stay here for so long; default 1h"},
+    TIER_OPTS(archive_args, tier),
+};
+
+/* Does the command mean messages in an object store? With list the table's kind tells, with restore
+ * that no archive is named. */
+static vv_status look_at_kind(const cmd_ctx *ctx, int verb, int argc, bool *out, vv_error *err)
 {
-    (void)opaque;
+    *out = verb >= RUN || (verb == RESTORE && argc == 1);
+    if (verb != LIST || ctx->common.table == NULL || ctx->common.data == NULL)
+        return VV_OK;
+    return archive_tier_is_stream(ctx, out, err);
+}
+
+static int run_btree(cmd_ctx *ctx, int verb, int argc, char **argv)
+{
     vv_error err = {0};
     store *s = NULL;
-    if (argc == 0)
-        return cmd_usage(ctx, "one of create, list, drop and restore is needed");
-    int verb = cmd_word_of(ctx, argv[0]);
-    if (verb < 0)
-        return CMD_USAGE;
     if (argc != (verb == LIST ? 1 : 2))
         return cmd_usage(ctx, verb == LIST ? "archive list takes no name" : "one NAME is needed");
     if (verb == RESTORE && ctx->common.table == NULL)
@@ -83,15 +108,48 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     return code;
 }
 
+static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
+{
+    vv_error err = {0};
+    bool is_stream = false;
+    if (argc == 0)
+        return cmd_usage(
+            ctx, "one of create, list, drop, restore, run, verify, export and attach is needed");
+    int verb = cmd_word_of(ctx, argv[0]);
+    if (verb < 0)
+        return CMD_USAGE;
+    vv_status st = look_at_kind(ctx, verb, argc, &is_stream, &err);
+    if (st != VV_OK)
+        return cmd_fail(ctx, st, &err);
+    if (is_stream && argc != 1)
+        return cmd_usage(ctx, "archive %s of a stream table takes no name", argv[0]);
+    if (is_stream)
+        return archive_tier_run(ctx, opaque, argv[0]);
+    return run_btree(ctx, verb, argc, argv);
+}
+
 const cmd_command cmd_archive = {
     .name = "archive",
-    .summary = "keep states of btree tables under a name, and bring them back",
-    .synopsis = "create NAME | list | drop NAME | restore NAME",
-    .details =
-        "An archive has every table of the engine btree as it was when it was made, and costs\n"
-        "the space of what changed since. 'restore' writes what differs into --table; 'get' and\n"
-        "'scan' read one with --archive. storage.archive_interval makes them by itself.\n",
+    .summary = "states of btree tables under a name; messages in an object store",
+    .synopsis = "create NAME | list | drop NAME | restore NAME | run | list | verify | restore | "
+                "export | attach",
+    .details = "Of btree tables, create NAME, list, drop NAME, restore NAME: an archive has\n"
+               "every table of the engine btree as it was when it was made, and costs the space\n"
+               "of what changed since. 'restore NAME' writes what differs into --table; 'get' and\n"
+               "'scan' read one with --archive. storage.archive_interval makes them by itself.\n"
+               "\n"
+               "Of stream tables, in a directory that no server has open (--data), messages in\n"
+               "the object store of --backend and --bucket: 'run' archives what waits, whatever\n"
+               "its size; 'list --table NAME' shows the objects; 'verify' holds each against what\n"
+               "the table knows of it, with --whole every byte; 'restore' brings the messages\n"
+               "from --from to --to back into the directory; 'export' prints messages, archived\n"
+               "or not, as JSON lines, or with -o csv as CSV; 'attach' makes the directory --data\n"
+               "out of the objects alone, to be read. The table is messages unless --table names\n"
+               "another.\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,
+    .opts = opts,
+    .opt_count = ARRAY_LEN(opts),
+    .args_size = sizeof(archive_args),
     .words = words,
     .run = run,
 };

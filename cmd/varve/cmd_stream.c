@@ -12,8 +12,11 @@
 #include "base/time_text.h"
 #include "base/util.h"
 #include "import.h"
+#include "message_out.h"
 #include "out.h"
+#include "query/time_text.h"
 #include "store.h"
+#include "tier_store.h"
 
 #define APPEND_MESSAGES 500u
 #define APPEND_BYTES (1024u * 1024)
@@ -29,6 +32,7 @@ typedef struct args {
     const char *producer;
     const char *position;
     bool follow;
+    tier_args tier;
 } args;
 
 static const cmd_opt opts[] = {
@@ -46,6 +50,7 @@ static const cmd_opt opts[] = {
      "of read: commit how far it read; begins where the position stands"},
     {"follow", 0, CMD_FLAG, offsetof(args, follow), NULL,
      "of tail: go on and print what comes, until it is broken off or --limit is reached"},
+    TIER_OPTS(args, tier),
 };
 
 typedef struct job {
@@ -80,61 +85,12 @@ static bool parse_place(const char *text, vv_stream_start *out)
     return true;
 }
 
-/* ---- printing ---- */
-
-static const char *const columns[] = {"partition", "offset",       "received", "event",     "key",
-                                      "value",     "content_type", "source",   "attributes"};
-
-static void put_attribute(vv_buf *b, const vv_attribute *a)
-{
-    char time[TIME_TEXT_MAX];
-    vv_buf_append_str(b, b->len == 0 ? "" : ", ");
-    vv_buf_append_slice(b, a->name);
-    vv_buf_append_str(b, "=");
-    switch (a->type) {
-    case VV_ATTRIBUTE_I64:
-        vv_buf_printf(b, "%lld", (long long)a->i64);
-        break;
-    case VV_ATTRIBUTE_F64:
-        vv_buf_printf(b, "%.17g", a->f64);
-        break;
-    case VV_ATTRIBUTE_BOOL:
-        vv_buf_append_str(b, a->i64 != 0 ? "true" : "false");
-        break;
-    case VV_ATTRIBUTE_TIME:
-        time_text_format(a->i64, time);
-        vv_buf_append_str(b, time);
-        break;
-    default:
-        vv_buf_append_slice(b, a->bytes);
-        break;
-    }
-}
-
-static void print_message(job *j, const vv_message *m)
-{
-    char received[TIME_TEXT_MAX];
-    char event[TIME_TEXT_MAX] = "";
-    vv_buf b;
-    vv_buf_init(&b, VV_STREAM_MESSAGE_MAX * 2);
-    for (size_t i = 0; i < m->attribute_count; i++)
-        put_attribute(&b, &m->attributes[i]);
-    time_text_format(m->receive_time_ns, received);
-    if (m->event_time_ns != 0)
-        time_text_format(m->event_time_ns, event);
-    out_row(&j->out, (const out_cell[]){out_uint(m->partition), out_uint(m->offset),
-                                        out_text(received), out_text(event), out_bytes(m->key),
-                                        out_bytes(m->value), out_bytes(m->content_type),
-                                        out_bytes(m->source), out_bytes(vv_buf_slice(&b))});
-    vv_buf_fini(&b);
-}
-
 /* ---- reading ---- */
 
 static int print_one(void *ctx, const vv_message *m)
 {
     job *j = ctx;
-    print_message(j, m);
+    message_out_row(&j->out, m);
     if (j->a->follow)
         (void)fflush(stdout);
     return 0;
@@ -147,7 +103,7 @@ static vv_status print_from(job *j, const vv_stream_start *start, uint64_t limit
     opt.partition = j->partition;
     opt.start = *start;
     opt.messages_max = limit;
-    out_init_names(&j->out, j->ctx->common.format, columns, ARRAY_LEN(columns));
+    message_out_begin(&j->out, j->ctx->common.format);
     vv_status st = j->s->ops->stream->read(j->s, &opt, follows, print_one, j, end, err);
     out_end(&j->out);
     return st;
@@ -473,6 +429,9 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
         return cmd_usage(ctx, "'%s' is no offset, time, earliest, latest or @NAME", j.a->from);
     if (j.a->follow && verb != TAIL)
         return cmd_usage(ctx, "--follow is of tail");
+    if (ctx->common.data == NULL && j.a->tier.backend != NULL)
+        return cmd_usage(ctx, "--backend is of --data: a server has its own");
+    ctx->common.tier = &j.a->tier;
     j.partition = (uint32_t)vv_min_u64(j.a->partition, UINT32_MAX);
     const bool writes = verb == APPEND || verb == RESET || verb == REPLAY || j.a->position != NULL;
     vv_status st = store_open(ctx, "messages", writes ? STORE_CHANGE : STORE_READ, &j.s, &err);
@@ -500,7 +459,8 @@ const cmd_command cmd_stream = {
         "is\n"
         "messages unless --table names another; varve table create --kind stream makes one. "
         "tail\n"
-        "--follow goes on with what comes to a server.\n",
+        "--follow goes on with what comes to a server. What is archived of a directory is\n"
+        "read from the object store of --backend and --bucket.\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

@@ -14,7 +14,9 @@
 #include "files.h"
 #include "io/env.h"
 #include "store_local.h"
+#include "tier_store.h"
 #include "varve/bulk.h"
+#include "varve/tier.h"
 
 #define LOAD_BATCH_BYTES (1024u * 1024) /* of records that become one commit */
 #define LOAD_BATCH_COUNT 1000u
@@ -31,6 +33,7 @@ static void local_close(store *s)
     vv_buf_fini(&l->meta);
     if (l->db != NULL && vv_db_close(l->db, &err) != VV_OK)
         (void)fprintf(stderr, "varve: closing the store: %s\n", err.msg);
+    vv_object_store_close(l->objects);
     vv_free(l);
 }
 
@@ -734,18 +737,24 @@ static const store_ops local_ops = {
 
 /* A store that is not there is made only when use says so, and not in silence: the directory may be
  * mistyped. */
-static vv_status open_db(const cmd_common *c, store_use use, vv_db **out, vv_error *err)
+static vv_status open_db(const cmd_common *c, store_use use, local *l, vv_error *err)
 {
     const char *dir = c->data;
     vv_options opt = VV_OPTIONS_INIT;
     opt.archive_log = c->archive_log;
     opt.read_only = use == STORE_READ;
     opt.create_if_missing = false;
-    vv_status st = vv_db_open(dir, &opt, out, err);
+    vv_tier_options tier = {.size = sizeof tier, .rule = {.off = true}};
+    vv_status st = c->tier == NULL ? VV_OK : tier_store_open(c->tier, &l->objects, err);
+    if (st != VV_OK)
+        return st;
+    tier.objects = l->objects;
+    opt.tier = l->objects == NULL ? NULL : &tier;
+    st = vv_db_open(dir, &opt, &l->db, err);
     if (st != VV_NOT_FOUND || use != STORE_CREATE)
         return st;
     opt.create_if_missing = true;
-    st = vv_db_open(dir, &opt, out, err);
+    st = vv_db_open(dir, &opt, &l->db, err);
     if (st == VV_OK)
         (void)fprintf(stderr, "varve: created a new store in %s\n", dir);
     return st;
@@ -757,7 +766,7 @@ vv_status store_open_local(const cmd_common *c, store_use use, store **out, vv_e
     if (l == NULL)
         return vv_fail(err, VV_NO_MEMORY, "store %s", c->data);
     l->base.ops = &local_ops;
-    vv_status st = open_db(c, use, &l->db, err);
+    vv_status st = open_db(c, use, l, err);
     if (st != VV_OK) {
         l->db = NULL;
         local_close(&l->base);

@@ -9,6 +9,7 @@
 
 typedef struct local {
     store base;
+    vv_object_store *objects; /* NULL: none */
     vv_db *db;
     vv_table *table; /* the command's, once it was needed */
     vv_batch *batch;

@@ -2,6 +2,7 @@
  * store_none.c - --data in a build of the client alone.
  */
 #include "base/error.h"
+#include "cmd_archive_tier.h"
 #include "eloq.h"
 #include "files.h"
 #include "store.h"
@@ -56,3 +57,19 @@ const cmd_command cmd_backup = {.name = "backup",
                                 .summary = "backups; in a build with the engine",
                                 .synopsis = "",
                                 .run = run_backup};
+
+vv_status archive_tier_is_stream(const cmd_ctx *ctx, bool *out, vv_error *err)
+{
+    *out = false;
+    return vv_fail(err, VV_UNSUPPORTED,
+                   "this varve was built without the engine and cannot open %s", ctx->common.data);
+}
+
+int archive_tier_run(cmd_ctx *ctx, const archive_args *a, const char *verb)
+{
+    (void)a;
+    vv_error err = {0};
+    vv_status st = vv_fail(&err, VV_UNSUPPORTED,
+                           "this varve was built without the engine and cannot %s messages", verb);
+    return cmd_fail(ctx, st, &err);
+}
