@@ -412,8 +412,9 @@ struct vv_batch {
 
 /* Somebody reads a shard, or all, at a version or later. In a ring while it does. */
 typedef struct db_tier_hold {
-    struct db_tier_hold *next; /* NULL: not held. Under db_tier.lock, like all of it */
+    struct db_tier_hold *next; /* under db_tier.lock, like all but is_held */
     struct db_tier_hold *previous;
+    bool is_held;            /* its owner's: the neighbours are others' */
     const db_shard *shard;   /* NULL: all of them */
     int64_t version;         /* with a shard */
     const int64_t *versions; /* [shard_count] without; NULL: any version at all */

@@ -19,7 +19,7 @@ static void enter(db_tier *t, db_tier_hold *hold) VV_REQUIRES(t->lock)
 void db_tier_hold_begin(vv_db *db, db_tier_hold *hold, const db_shard *shard)
 {
     db_tier *t = db->tier;
-    *hold = (db_tier_hold){.shard = shard};
+    *hold = (db_tier_hold){.shard = shard, .is_held = t != NULL};
     if (t == NULL)
         return;
     vv_mutex_lock(&t->lock);
@@ -31,7 +31,7 @@ void db_tier_hold_begin(vv_db *db, db_tier_hold *hold, const db_shard *shard)
 
 void db_tier_hold_at(vv_db *db, db_tier_hold *hold, const int64_t *versions)
 {
-    if (hold->next == NULL)
+    if (!hold->is_held)
         return;
     vv_mutex_lock(&db->tier->lock);
     hold->versions = versions;
@@ -40,12 +40,12 @@ void db_tier_hold_at(vv_db *db, db_tier_hold *hold, const int64_t *versions)
 
 void db_tier_hold_end(vv_db *db, db_tier_hold *hold)
 {
-    if (hold->next == NULL)
+    if (!hold->is_held)
         return;
+    hold->is_held = false;
     vv_mutex_lock(&db->tier->lock);
     hold->next->previous = hold->previous;
     hold->previous->next = hold->next;
-    hold->next = NULL;
     vv_mutex_unlock(&db->tier->lock);
 }
 
