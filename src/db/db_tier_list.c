@@ -79,7 +79,7 @@ static vv_status walk_kind(walk *w, db_stream_reader *r, char kind, vv_error *er
     arch_key(kind, 0, key);
     vv_status st = vv_cursor_seek(r->at, vv_slice_of(key, sizeof key), err);
     while (st == VV_OK && !w->ended && vv_cursor_valid(r->at) &&
-           vv_cursor_key(r->at).data[0] == kind) {
+           vv_cursor_key(r->at).data[0] == (uint8_t)kind) {
         st = give(w, r->at, err);
         if (st == VV_OK && !w->ended)
             st = vv_cursor_next(r->at, err);

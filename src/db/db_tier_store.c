@@ -31,8 +31,9 @@ static vv_status read_range(void *ctx, uint64_t offset, void *out, size_t len, v
     size_t got = 0;
     vv_status st = vv_object_get(s->objects, s->name, offset, out, len, &got, NULL, &oc, err);
     if (st == VV_OK && got < len)
-        st = vv_fail(err, VV_CORRUPT, "object '%s' ends at %llu: %zu bytes at %llu were asked for",
-                     s->name, (unsigned long long)(offset + got), len, (unsigned long long)offset);
+        st = vv_fail(err, VV_CORRUPT,
+                     "object '%s' ends at %" PRIu64 ": %zu bytes at %" PRIu64 " were asked for",
+                     s->name, offset + got, len, offset);
     return st;
 }
 
