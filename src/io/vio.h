@@ -45,6 +45,9 @@ typedef enum vio_flags {
 
 typedef struct vio_ops {
     const char *name;
+    /* Of files alone: their reads may take long and are no call to a disk of ours (an object in a
+     * store). Queues run them aside, on threads of their own: vio_aside.c. */
+    bool is_aside;
     vv_status (*open)(vio *io, const char *path, unsigned flags, vio_file **out, vv_error *err);
     vv_status (*rename)(vio *io, const char *from, const char *to, vv_error *err);
     vv_status (*remove)(vio *io, const char *path, vv_error *err);
@@ -73,8 +76,9 @@ typedef struct vio_ops {
 
 struct vio {
     const vio_ops *ops;
-    struct vio_sched *sched;        /* fixed; NULL: transfers are not ranked */
-    struct vio_queue_entry *queues; /* of threads; vio_queue.c */
+    struct vio_sched *sched;         /* fixed; NULL: transfers are not ranked */
+    struct vio_queue_entry *queues;  /* of threads; vio_queue.c */
+    struct vio_aside *_Atomic aside; /* made with the first request that needs it; vio_aside.c */
 };
 
 struct vio_file {

@@ -19,32 +19,12 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
-
-static void list_push(vio_req_list *l, vio_req *req)
-{
-    req->next = NULL;
-    if (l->tail == NULL)
-        l->head = req;
-    else
-        l->tail->next = req;
-    l->tail = req;
-}
-
-static vio_req *list_pop(vio_req_list *l)
-{
-    vio_req *req = l->head;
-    if (req == NULL)
-        return NULL;
-    l->head = req->next;
-    if (l->head == NULL)
-        l->tail = NULL;
-    return req;
-}
+#include "io/vio_aside.h"
 
 void vio_queue_init(vio_queue *q, const vio_queue_ops *ops, vio *io, unsigned depth)
 {
     assert(depth > 0 && depth <= VIO_QUEUE_DEPTH);
-    *q = (vio_queue){.ops = ops, .io = io, .depth = depth};
+    *q = (vio_queue){.ops = ops, .io = io, .depth = depth, .wake_fd = -1};
 }
 
 vv_status vio_submit(vio_queue *q, vio_req *const *reqs, unsigned count, vv_error *err)
@@ -62,7 +42,7 @@ vv_status vio_submit(vio_queue *q, vio_req *const *reqs, unsigned count, vv_erro
         req->moved = 0;
         req->idle = 0;
         req->ran = false;
-        list_push(&q->waiting[req->cls], req);
+        vio_req_push(req->file->ops->is_aside ? &q->aside_waiting : &q->waiting[req->cls], req);
     }
     q->held += count;
     return VV_OK;
@@ -73,16 +53,19 @@ void vio_queue_answer(vio_queue *q, vio_req *req)
     assert(q->started > 0);
     q->started--;
     vio_sched_leave(q->io->sched, req->cls);
-    list_push(&q->answered, req);
+    vio_req_push(&q->answered, req);
 }
 
 /* Start what the schedule admits, higher classes first. */
 static void start_waiting(vio_queue *q)
 {
+    vio_req *req;
+    while ((req = vio_req_pop(&q->aside_waiting)) != NULL)
+        vio_aside_start(q, req);
     for (unsigned cls = 0; cls < VIO_CLASSES; cls++) {
         while (q->waiting[cls].head != NULL && vio_sched_try(q->io->sched, (vio_class)cls)) {
             q->started++;
-            q->ops->start(q, list_pop(&q->waiting[cls]));
+            q->ops->start(q, vio_req_pop(&q->waiting[cls]));
         }
     }
 }
@@ -95,7 +78,7 @@ static void start_one_blocking(vio_queue *q)
             continue;
         vio_sched_enter(q->io->sched, (vio_class)cls);
         q->started++;
-        q->ops->start(q, list_pop(&q->waiting[cls]));
+        q->ops->start(q, vio_req_pop(&q->waiting[cls]));
         return;
     }
 }
@@ -107,7 +90,7 @@ static unsigned run_answered(vio_queue *q)
     vio_req_list list = q->answered;
     q->answered = (vio_req_list){0};
     vio_req *req;
-    while ((req = list_pop(&list)) != NULL) {
+    while ((req = vio_req_pop(&list)) != NULL) {
         q->held--;
         count++;
         req->done(req);
@@ -121,9 +104,12 @@ unsigned vio_poll(vio_queue *q, unsigned wait_count)
     do {
         start_waiting(q);
         bool wait = count < wait_count && q->answered.head == NULL;
-        if (wait && q->started == 0 && q->held > 0)
+        if (wait && q->started == 0 && q->held > q->aside)
             start_one_blocking(q);
+        vio_aside_hush(q);
         q->ops->reap(q, wait && q->started > 0);
+        /* Where the backend has something in flight its next answer is near. */
+        vio_aside_reap(q, wait && q->started == 0 && q->answered.head == NULL);
         count += run_answered(q);
     } while (count < wait_count && q->held > 0);
     return count;
@@ -131,7 +117,11 @@ unsigned vio_poll(vio_queue *q, unsigned wait_count)
 
 int vio_queue_fd(vio_queue *q)
 {
-    return q->ops->fd == NULL ? -1 : q->ops->fd(q);
+    if (q->ops->fd == NULL)
+        return -1;
+    q->wake_fd = q->ops->fd(q);
+    vio_aside_tell_by(q, q->wake_fd);
+    return q->wake_fd;
 }
 
 void vio_drain(vio_queue *q)
@@ -187,15 +177,20 @@ vv_status vio_write_ranked(vio *io, vio_class cls, vio_file *file, uint64_t offs
     return run_one(io, &req, err);
 }
 
+static void cancel_list(vio_queue *q, vio_req_list *list)
+{
+    vio_req *req;
+    while ((req = vio_req_pop(list)) != NULL) {
+        req->status = vv_fail(&req->err, VV_CLOSED, "the I/O queue was closed");
+        vio_req_push(&q->answered, req);
+    }
+}
+
 static void cancel_waiting(vio_queue *q)
 {
-    for (unsigned cls = 0; cls < VIO_CLASSES; cls++) {
-        vio_req *req;
-        while ((req = list_pop(&q->waiting[cls])) != NULL) {
-            req->status = vv_fail(&req->err, VV_CLOSED, "the I/O queue was closed");
-            list_push(&q->answered, req);
-        }
-    }
+    cancel_list(q, &q->aside_waiting);
+    for (unsigned cls = 0; cls < VIO_CLASSES; cls++)
+        cancel_list(q, &q->waiting[cls]);
 }
 
 void vio_queue_close(vio_queue *q)
@@ -205,11 +200,13 @@ void vio_queue_close(vio_queue *q)
     while (q->held > 0) {
         cancel_waiting(q);
         q->ops->reap(q, q->started > 0 && q->answered.head == NULL);
+        vio_aside_reap(q, q->started == 0 && q->answered.head == NULL);
         (void)run_answered(q);
     }
     for (unsigned w = 0; w < VIO_BUFFER_COUNT / 64; w++)
         assert(q->buffers_taken[w] == 0);
     uint8_t *buffers = q->buffers;
+    vio_aside_close(q);
     q->ops->close(q); /* frees q, and lets go of the buffers */
     vv_free(buffers);
 }
@@ -264,14 +261,14 @@ static inline_queue *inline_of(vio_queue *q)
 
 static void inline_start(vio_queue *q, vio_req *req)
 {
-    list_push(&inline_of(q)->ready, req);
+    vio_req_push(&inline_of(q)->ready, req);
 }
 
 static void inline_reap(vio_queue *q, bool wait)
 {
     (void)wait;
     vio_req *req;
-    while ((req = list_pop(&inline_of(q)->ready)) != NULL) {
+    while ((req = vio_req_pop(&inline_of(q)->ready)) != NULL) {
         inline_of(q)->run(req);
         vio_queue_answer(q, req);
     }
@@ -296,8 +293,7 @@ vv_status vio_queue_inline_open(vio *io, unsigned depth, void (*run)(vio_req *re
     return VV_OK;
 }
 
-/* The request as the blocking call it is. */
-static void run_blocking(vio_req *req)
+void vio_req_run(vio_req *req)
 {
     switch (req->op) {
     case VIO_OP_READ:
@@ -315,7 +311,7 @@ static void run_blocking(vio_req *req)
 vv_status vio_queue_open(vio *io, unsigned depth, vio_queue **out, vv_error *err)
 {
     if (io->ops->queue_open == NULL)
-        return vio_queue_inline_open(io, depth, run_blocking, out, err);
+        return vio_queue_inline_open(io, depth, vio_req_run, out, err);
     return io->ops->queue_open(io, depth, out, err);
 }
 
@@ -431,4 +427,5 @@ void vio_queues_close_all(vio *io)
         vio_queue_close(queue);
     }
     drop_dead_entries();
+    vio_aside_destroy(io);
 }

@@ -86,8 +86,12 @@ struct vio_queue {
     const vio_queue_ops *ops;
     vio *io;
     unsigned depth;
-    unsigned held;    /* submitted, done() not yet run */
-    unsigned started; /* begun, not yet answered */
+    unsigned held;              /* submitted, done() not yet run */
+    unsigned started;           /* begun by the backend, not yet answered */
+    unsigned aside;             /* begun on threads of vio_aside.c, not yet answered */
+    int wake_fd;                /* what vio_queue_fd gave; -1: nobody asked */
+    struct vio_aside_box *box;  /* of vio_aside.c; NULL: none yet */
+    vio_req_list aside_waiting; /* on files that no backend knows */
     vio_req_list waiting[VIO_CLASSES];
     vio_req_list answered;
     uint8_t *buffers; /* VIO_BUFFER_COUNT of them, made with the first; NULL: none yet */
@@ -136,7 +140,7 @@ int vio_queue_fd(vio_queue *q);
 /** True when requests wait and none is in flight: only a vio_poll that waits goes on. */
 static inline bool vio_queue_is_stalled(const vio_queue *q)
 {
-    return q->held > 0 && q->started == 0 && q->answered.head == NULL;
+    return q->held > q->aside && q->started == 0 && q->answered.head == NULL;
 }
 
 /** Poll until nothing is held. */
@@ -167,6 +171,30 @@ uint8_t *vio_buffer_take(vio_queue *q);
 void vio_buffer_give(vio_queue *q, uint8_t *buffer);
 
 /* ---- for backends ---- */
+
+static inline void vio_req_push(vio_req_list *l, vio_req *req)
+{
+    req->next = NULL;
+    if (l->tail == NULL)
+        l->head = req;
+    else
+        l->tail->next = req;
+    l->tail = req;
+}
+
+static inline vio_req *vio_req_pop(vio_req_list *l)
+{
+    vio_req *req = l->head;
+    if (req == NULL)
+        return NULL;
+    l->head = req->next;
+    if (l->head == NULL)
+        l->tail = NULL;
+    return req;
+}
+
+/** The request as the blocking call it is. */
+void vio_req_run(vio_req *req);
 
 /** A request has its answer: status, got, err are filled. */
 void vio_queue_answer(vio_queue *q, vio_req *req);
