@@ -54,16 +54,26 @@ static bool same_meta(const lsm_meta *a, const lsm_meta *b)
            a->footer_sum == b->footer_sum && a->entries == b->entries && a->deletes == b->deletes &&
            a->ranges == b->ranges && a->raw_bytes == b->raw_bytes &&
            a->version_min == b->version_min && a->version_max == b->version_max &&
-           a->table_count == b->table_count && vv_slice_eq(a->lower, b->lower) &&
-           vv_slice_eq(a->upper, b->upper);
+           a->table_count == b->table_count && a->born_ns == b->born_ns &&
+           vv_slice_eq(a->lower, b->lower) && vv_slice_eq(a->upper, b->upper);
+}
+
+static bool same_object(const lsm_object *a, const lsm_object *b)
+{
+    return a->id == b->id && a->is_values == b->is_values && a->state == b->state &&
+           a->size == b->size && a->time_ns == b->time_ns && a->crc == b->crc &&
+           strcmp(a->name, b->name) == 0;
 }
 
 static void write_and_read_back(const lsm_state *state, const lsm_manifest_info *info)
 {
     vv_buf out;
     vv_buf_init(&out, LSM_MANIFEST_MAX);
-    lsm_edit whole = {
-        .add = state->runs, .add_count = state->count, .checkpoint = state->checkpoint};
+    lsm_edit whole = {.add = state->runs,
+                      .add_count = state->count,
+                      .objects = state->objects,
+                      .object_count = state->object_count,
+                      .checkpoint = state->checkpoint};
     uint32_t chain = lsm_manifest_put_header(&out, info->number, info->shard);
     (void)lsm_manifest_put_record(&out, LSM_RECORD_STATE, &whole, state->id_limit, chain, 0);
     must(out.status == VV_OK);
@@ -74,6 +84,9 @@ static void write_and_read_back(const lsm_state *state, const lsm_manifest_info 
          again.id_limit == state->id_limit && again_info.number == info->number);
     for (uint32_t i = 0; i < again.count; i++)
         must(same_meta(&again.runs[i], &state->runs[i]));
+    must(again.object_count == state->object_count);
+    for (uint32_t i = 0; i < again.object_count; i++)
+        must(same_object(&again.objects[i], &state->objects[i]));
     lsm_state_fini(&again);
     vv_buf_fini(&out);
 }

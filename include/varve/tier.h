@@ -116,6 +116,13 @@ VV_API VV_MUST_CHECK vv_status vv_tier_restore(vv_table *table, uint32_t partiti
 VV_API VV_MUST_CHECK vv_status vv_tier_attach(const char *dir, vv_object_store *objects,
                                               vv_error *err);
 
+/** As vv_check, with the runs that lie in the object store: each object there, of its size and sum;
+ * `whole`: every byte of them. vv_check itself looks at what of them is local, and fails with VV_IO
+ * where it would have to read one. */
+VV_API VV_MUST_CHECK vv_status vv_check_tier(const char *dir, vv_object_store *objects, bool whole,
+                                             void (*finding)(void *ctx, const char *text),
+                                             void *ctx, vv_error *err);
+
 typedef struct vv_tier_stats {
     size_t size; /* sizeof(vv_tier_stats): set before the call */
     bool has_store;

@@ -76,5 +76,9 @@ VV_MUST_CHECK vv_status db_tier_attach(vv_env *env, vv_object_store *objects,
 /** As vv_check, on an env. */
 VV_MUST_CHECK vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text),
                                      void *ctx, vv_error *err);
+/** As vv_check_tier. objects may be NULL. */
+VV_MUST_CHECK vv_status db_check_env_tier(vv_env *env, vv_object_store *objects, bool whole,
+                                          void (*finding)(void *ctx, const char *text), void *ctx,
+                                          vv_error *err);
 
 #endif

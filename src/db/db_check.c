@@ -17,11 +17,13 @@
 #include "base/error.h"
 #include "db/db_series_int.h"
 #include "db/db_stream_int.h"
+#include "varve/tier.h"
 
 typedef struct checker {
     void (*finding)(void *ctx, const char *text);
     void *ctx;
     uint64_t count;
+    const engine_tier *tier; /* where remote runs are */
 } checker;
 
 static void note(void *ctx, const char *text)
@@ -61,7 +63,7 @@ static vv_status check_log(vv_env *env, checker *chk, uint64_t *log_bytes, vv_er
     vv_error why = {0};
     wal_recovery recovery = {0};
     /* The log tells harmless things too (an unfinished tail): only its status says damage. */
-    checker quiet = {chk->finding, chk->ctx, 0};
+    checker quiet = {chk->finding, chk->ctx, 0, NULL};
     vv_status st = wal_check(env, DB_LOG_DIR, note, &quiet, &recovery, &why);
     *log_bytes = recovery.bytes;
     if (st == VV_CORRUPT)
@@ -166,6 +168,8 @@ static vv_status check_opened(vv_env *env, uint64_t log_bytes, checker *chk, vv_
     /* Few memtables for a long log, no large ones for a short log. */
     opt.memtable_size = vv_max_u64(VV_MIB, vv_min_u64(log_bytes, 64 * VV_MIB));
     opt.cache_size = 32 * VV_MIB;
+    vv_tier_options tier = {.size = sizeof tier, .objects = chk->tier->objects};
+    opt.tier = &tier;
     vv_status st = db_open_env(env, &opt, &db, &why);
     if (st != VV_OK)
         return settle(chk, st, chk->count, &why, err);
@@ -187,7 +191,7 @@ static vv_status check_parts(vv_env *env, uint32_t shard_count, checker *chk, ui
         char dir[DB_SHARD_DIR_SIZE];
         db_shard_dir(i, dir);
         uint64_t before = chk->count;
-        st = db_engine_check_dir(env, dir, i, note, chk, &why);
+        st = db_engine_check_dir(env, dir, i, chk->tier, note, chk, &why);
         st = settle(chk, st, before, &why, err);
         if (st == VV_OK && chk->finding != NULL)
             st = db_engine_list_leftovers(env, dir, i, chk->finding, chk->ctx, err);
@@ -195,10 +199,11 @@ static vv_status check_parts(vv_env *env, uint32_t shard_count, checker *chk, ui
     return st == VV_OK ? db_load_check_dir(env->io, note, chk, err) : st;
 }
 
-vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text), void *ctx,
-                       vv_error *err)
+vv_status db_check_env_tier(vv_env *env, vv_object_store *objects, bool whole,
+                            void (*finding)(void *ctx, const char *text), void *ctx, vv_error *err)
 {
-    checker chk = {finding, ctx, 0};
+    const engine_tier tier = {.objects = objects, .check_whole = whole};
+    checker chk = {finding, ctx, 0, &tier};
     vio_file *lock = NULL;
     db_identity id;
     vv_status st = db_identity_read(env->io, &id, err);
@@ -225,13 +230,25 @@ vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text)
     return VV_OK;
 }
 
+vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text), void *ctx,
+                       vv_error *err)
+{
+    return db_check_env_tier(env, NULL, false, finding, ctx, err);
+}
+
 vv_status vv_check(const char *dir, void (*finding)(void *ctx, const char *text), void *ctx,
                    vv_error *err)
+{
+    return vv_check_tier(dir, NULL, false, finding, ctx, err);
+}
+
+vv_status vv_check_tier(const char *dir, vv_object_store *objects, bool whole,
+                        void (*finding)(void *ctx, const char *text), void *ctx, vv_error *err)
 {
     db_world *world = NULL;
     vv_status st = db_world_create(dir, NULL, &world, err);
     if (st == VV_OK)
-        st = db_check_env(db_world_env(world), finding, ctx, err);
+        st = db_check_env_tier(db_world_env(world), objects, whole, finding, ctx, err);
     db_world_destroy(world);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "'%s'", dir);
 }

@@ -217,7 +217,8 @@ typedef struct dir_check {
     vv_env *env;
     const char *dir;
     uint32_t shard;
-    vv_status (*look)(vv_env *env, const char *dir, uint32_t shard,
+    const engine_tier *tier;
+    vv_status (*look)(vv_env *env, const char *dir, uint32_t shard, const engine_tier *tier,
                       void (*each)(void *ctx, const char *text), void *ctx, vv_error *err);
     void (*each)(void *ctx, const char *text);
     void *ctx;
@@ -225,7 +226,7 @@ typedef struct dir_check {
     vv_error *err;
 } dir_check;
 
-static vv_status check_engine(vv_env *env, const char *dir, uint32_t shard,
+static vv_status check_engine(vv_env *env, const char *dir, uint32_t shard, const engine_tier *tier,
                               void (*finding)(void *ctx, const char *text), void *ctx,
                               vv_error *err)
 {
@@ -239,7 +240,7 @@ static vv_status check_engine(vv_env *env, const char *dir, uint32_t shard,
     if (ops == rocksdb_ops)
         return refuse_unbuilt(ops, err);
 #endif
-    return lsm_check_dir(env, dir, shard, finding, ctx, err);
+    return lsm_check_dir(env, dir, shard, tier, finding, ctx, err);
 }
 
 static void look_at_member(void *ctx, const char *name)
@@ -248,32 +249,40 @@ static void look_at_member(void *ctx, const char *name)
     char dir[VIO_PATH_MAX];
     (void)snprintf(dir, sizeof dir, "%s/%s", c->dir, name);
     if (c->status == VV_OK || c->status == VV_CORRUPT) {
-        vv_status st = c->look(c->env, dir, c->shard, c->each, c->ctx, c->err);
+        vv_status st = c->look(c->env, dir, c->shard, c->tier, c->each, c->ctx, c->err);
         c->status = st == VV_OK ? c->status : st;
     }
 }
 
 static vv_status look_at_all(dir_check *c)
 {
-    c->status = c->look(c->env, c->dir, c->shard, c->each, c->ctx, c->err);
+    c->status = c->look(c->env, c->dir, c->shard, c->tier, c->each, c->ctx, c->err);
     vv_status st = engine_route_list(c->env->io, c->dir, look_at_member, c,
                                      c->status == VV_OK ? c->err : NULL);
     return c->status == VV_OK ? st : c->status;
 }
 
-vv_status db_engine_check_dir(vv_env *env, const char *dir, uint32_t shard,
+vv_status db_engine_check_dir(vv_env *env, const char *dir, uint32_t shard, const engine_tier *tier,
                               void (*finding)(void *ctx, const char *text), void *ctx,
                               vv_error *err)
 {
-    dir_check c = {env, dir, shard, check_engine, finding, ctx, VV_OK, err};
+    dir_check c = {env, dir, shard, tier, check_engine, finding, ctx, VV_OK, err};
     return look_at_all(&c);
+}
+
+static vv_status list_leftovers(vv_env *env, const char *dir, uint32_t shard,
+                                const engine_tier *tier, void (*each)(void *ctx, const char *text),
+                                void *ctx, vv_error *err)
+{
+    (void)tier;
+    return lsm_list_leftovers(env, dir, shard, each, ctx, err);
 }
 
 vv_status db_engine_list_leftovers(vv_env *env, const char *dir, uint32_t shard,
                                    void (*each)(void *ctx, const char *text), void *ctx,
                                    vv_error *err)
 {
-    dir_check c = {env, dir, shard, lsm_list_leftovers, each, ctx, VV_OK, err};
+    dir_check c = {env, dir, shard, NULL, list_leftovers, each, ctx, VV_OK, err};
     vv_status st = look_at_all(&c);
     return st == VV_CORRUPT || st == VV_UNSUPPORTED ? VV_OK : st; /* the check says that */
 }

@@ -227,6 +227,17 @@ typedef struct db_rollup {
     struct db_rollup_work *work; /* NULL: none was done yet */
 } db_rollup;
 
+/* ---- db_tier_runs.c: old runs in the object store ---- */
+
+typedef struct db_tier_runs_state {
+    engine_tier tier; /* fixed while open; the engines have a pointer to it */
+    bool is_given;    /* vv_options.tier was not NULL */
+    vv_mutex lock;    /* rank VV_RANK_LEAF: guards stop */
+    vv_cond wake;
+    bool stop;
+    vv_thread *thread; /* NULL: nothing goes by itself */
+} db_tier_runs_state;
+
 typedef struct db_counters {
     _Atomic uint64_t entries;
     _Atomic uint64_t groups_apart; /* applied by several threads */
@@ -351,6 +362,7 @@ struct vv_db {
     db_kept kept;
     db_rollup rollup;
     struct db_tier *tier;           /* NULL: no store of objects; fixed while open */
+    db_tier_runs_state runs;
     _Atomic bool retain_busy;       /* by who sets it: one look at streams at a time */
     _Atomic int64_t retain_look_ns; /* monotonic: when to look next */
     uint64_t work_size;             /* a shard's part of the buffers of background work */
@@ -436,6 +448,21 @@ void db_tier_hold_end(vv_db *db, db_tier_hold *hold); /* also of one that did no
 /* Nobody reads the shard at a version below this one, and nobody will. */
 int64_t db_tier_held(vv_db *db, const db_shard *shard);
 
+/* ---- db_tier_runs.c ---- */
+
+void db_tier_runs_init(vv_db *db);
+void db_tier_runs_fini(vv_db *db);
+/* vv_options.tier, once the store's identity is known and before an engine is opened. */
+void db_tier_runs_options(vv_db *db);
+/* What the engines are opened with; NULL: no tier was given. */
+const engine_tier *db_tier_runs_of(const vv_db *db);
+VV_MUST_CHECK vv_status db_tier_runs_start(vv_db *db, vv_error *err);
+void db_tier_runs_stop(vv_db *db);
+/* All that is due now, in the caller's thread; the first failure ends it. */
+VV_MUST_CHECK vv_status db_tier_runs(vv_db *db, vv_error *err);
+/* Runs and value files in the object store. */
+void db_tier_runs_count(vv_db *db, uint64_t *files, uint64_t *bytes);
+
 /* ---- db_open.c ---- */
 
 /* Remember that the log failed; the first sentence stays. Returns st. */
@@ -461,6 +488,7 @@ uint32_t db_engine_slot(const vv_db *db, vv_engine_kind kind);
 VV_MUST_CHECK vv_status db_engine_check_tables(vv_db *db, vv_error *err);
 /* lsm_check_dir or btree_check_dir, as the directory is, of each engine of a shard. */
 VV_MUST_CHECK vv_status db_engine_check_dir(vv_env *env, const char *dir, uint32_t shard,
+                                            const engine_tier *tier,
                                             void (*finding)(void *ctx, const char *text), void *ctx,
                                             vv_error *err);
 

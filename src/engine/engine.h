@@ -17,6 +17,7 @@
 #include "engine/entry.h"
 #include "engine/touch.h"
 #include "io/env.h"
+#include "varve/object.h"
 
 typedef struct engine_floor {
     int64_t version; /* reads below it are refused: their versions may be gone */
@@ -39,6 +40,19 @@ typedef struct engine_form {
     uint32_t value_threshold; /* values of so many bytes lie apart; 0: 256 KiB; UINT32_MAX: none */
     bool is_packed; /* values are columns that a fast codec saves nothing of: auto is zstd */
 } engine_form;
+
+/* Where files that are old may lie: an object store, and which ones it is to have. The caller's,
+ * for as long as the engine is open. */
+typedef struct engine_tier {
+    vv_object_store *objects; /* NULL: none is given; what lies in one cannot be read */
+    uint8_t store_id[16];     /* in the names of objects */
+    int64_t run_age_ns;       /* runs whose newest data is older go; 0: none by age */
+    uint64_t run_local_bytes; /* the oldest runs go while there are more bytes; 0: none by size */
+    int64_t grace_ns;         /* objects that nothing names stay for so long */
+    uint64_t part_size;       /* of uploads; larger files go part by part; 0: 8 MiB */
+    uint32_t first_table;     /* tables with lower ids stay: what an open needs */
+    bool check_whole;         /* check reads every byte of every object */
+} engine_tier;
 
 typedef struct engine_hooks {
     void *ctx;
@@ -82,7 +96,8 @@ typedef struct engine_options {
     bool read_only;
     bool direct_io; /* read blocks past the system's page cache; default false */
     vv_budget *budget;
-    engine_hooks hooks; /* any may be NULL */
+    const engine_tier *tier; /* NULL: as one without a store */
+    engine_hooks hooks;      /* any may be NULL */
 } engine_options;
 
 /* A value handed out in place. Valid until engine_value_release. */
@@ -134,19 +149,25 @@ typedef struct engine_stats {
     int64_t checkpoint;       /* version up to which everything is in runs */
     bool failed;              /* background work hit an error and latched it */
     bool range_pending;       /* a range asked for by compact_range is not done yet */
+    uint64_t remote_files;    /* runs and value files in the object store; not in disk_bytes */
+    uint64_t remote_bytes;
+    uint64_t remote_reads; /* range reads of them since the open */
 } engine_stats;
+
+typedef struct engine engine;
 
 /* A file of an engine's durable state, as list_files names it. */
 typedef struct engine_file {
     const char *path;   /* in the store, relative to env->io */
     const char *source; /* where its bytes are until release_files; NULL: at path */
+    /* Not NULL: no local file has its bytes; remote_of->ops->open_remote opens them. */
+    engine *remote_of;
     /* What a copy of it is to hold, for the few that say which files are in force; data NULL: the
      * file's own bytes. Those are never written over, so a link serves as well as a copy; bytes may
      * still be added behind those that the state refers to. */
     vv_slice content;
 } engine_file;
 
-typedef struct engine engine;
 typedef struct engine_get engine_get; /* engine_get.h */
 
 /* Which work a thread is for. */
@@ -266,6 +287,14 @@ typedef struct engine_ops {
     vv_status (*list_files)(engine *e,
                             vv_status (*each)(void *ctx, const engine_file *file, vv_error *err),
                             void *ctx, int64_t *checkpoint, vv_error *err);
+    /* Under the same hold: the bytes of a file that was listed with remote_of. NULL: there are none
+     * such. Gives *out: vio_close, before the release. */
+    vv_status (*open_remote)(engine *e, const char *path, vio_file **out, vv_error *err);
+    /* One piece of what the tier asks for: a file goes to the object store, or an object that
+     * nothing names goes. VV_NOT_FOUND: there is nothing to do; VV_BUSY: not now. A failure is of
+     * the store or the disk and passes with it: call again later. One thread does it at a time;
+     * may take as long as the store does. NULL: everything stays local. */
+    vv_status (*tier_work)(engine *e, vv_error *err);
     /* Bytes between two keys: in memtables those of the tables it touches, on disk estimated from
      * the indexes. No I/O, and no look at entries. */
     uint64_t (*approximate_size)(engine *e, vv_slice lower, vv_slice upper);

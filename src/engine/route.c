@@ -526,6 +526,26 @@ static void route_settle(engine *e)
     }
 }
 
+/* Every engine has its turn until one has something to do; the first failure otherwise. */
+static vv_status route_tier_work(engine *e, vv_error *err)
+{
+    route *r = route_of(e);
+    vv_status first = VV_NOT_FOUND;
+    for (uint32_t slots = route_live(r); slots != 0;) {
+        engine *eng = r->member[next_slot(&slots)].eng;
+        vv_error why = {0};
+        vv_status st = eng->ops->tier_work == NULL ? VV_NOT_FOUND : eng->ops->tier_work(eng, &why);
+        if (st == VV_OK)
+            return VV_OK;
+        if (first == VV_NOT_FOUND && st != VV_NOT_FOUND) {
+            first = st;
+            if (err != NULL)
+                *err = why;
+        }
+    }
+    return first;
+}
+
 static int64_t route_throttle_ns(engine *e, size_t bytes)
 {
     route *r = route_of(e);
@@ -555,6 +575,9 @@ static void add_stats(engine_stats *sum, const engine_stats *s)
         sum->level_compaction_write[i] += s->level_compaction_write[i];
     }
     sum->disk_bytes += s->disk_bytes;
+    sum->remote_files += s->remote_files;
+    sum->remote_bytes += s->remote_bytes;
+    sum->remote_reads += s->remote_reads;
     sum->index_bytes += s->index_bytes;
     sum->flushes += s->flushes;
     sum->flush_bytes += s->flush_bytes;
@@ -637,6 +660,7 @@ const engine_ops engine_route_ops = {
     .work_on = route_work_on,
     .compact_range = route_compact_range,
     .settle = route_settle,
+    .tier_work = route_tier_work,
     .throttle_ns = route_throttle_ns,
     .stats = route_stats,
     .check = route_check,

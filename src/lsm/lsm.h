@@ -14,10 +14,12 @@ extern const engine_ops lsm_ops;
 /**
  * Verify every byte of a closed store: manifest, footers, sections, blocks, order, bounds, filters
  * and the order of the levels. finding() gets a sentence for each fault, also for what keeps the
- * store from being opened at all. Writes nothing.
+ * store from being opened at all. Writes nothing. tier: where its remote runs are; NULL: they are
+ * passed over.
  * @return VV_OK, VV_CORRUPT when there was a finding, VV_IO or VV_NO_MEMORY.
  */
 VV_MUST_CHECK vv_status lsm_check_dir(vv_env *env, const char *dir, uint32_t shard,
+                                      const engine_tier *tier,
                                       void (*finding)(void *ctx, const char *text), void *ctx,
                                       vv_error *err);
 

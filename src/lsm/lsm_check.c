@@ -5,6 +5,10 @@
  *              separators, bounds, counts and filter against the entries
  *   a level    runs are disjoint (lsm_level_create refuses others)
  *   the whole  for each key, versions fall from newer levels to older ones
+ *
+ * A file in an object store is verified as that one knows it (there, its size and sum); its blocks
+ * only where the tier asks for it (engine_tier.check_whole), and then as those of a local run.
+ * Without an object store its side file is all that is looked at.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,6 +21,7 @@
 #include "engine/report.h"
 #include "lsm/lsm_filter.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_remote.h"
 #include "lsm/lsm_run_format.h"
 #include "lsm/lsm_value.h"
 
@@ -72,11 +77,30 @@ static void check_entry(engine_report *r, const lsm_run *run, uint32_t block,
     t->last_version = item->version;
 }
 
+/* Its bytes are to be looked at: it is local, or objects are read too. */
+static bool is_read(lsm_store *s, uint64_t file)
+{
+    return !lsm_remote_find(s, file, NULL) || lsm_remote_checks_whole(s);
+}
+
+/* What the object store says of a file's object. */
+static vv_status check_object(engine_report *r, lsm_store *s, uint64_t file, vv_error *err)
+{
+    vv_error why;
+    lsm_object object;
+    if (lsm_remote_objects(s) == NULL || !lsm_remote_find(s, file, &object))
+        return VV_OK;
+    vv_status st = lsm_upload_verify(s, &object, lsm_remote_checks_whole(s), &why);
+    return engine_report_absorb(r, st, &why, err);
+}
+
 static vv_status check_value(engine_report *r, const lsm_run *run, const engine_item *item,
                              vv_error *err)
 {
     vv_error why;
     vv_buf value;
+    if (!is_read(run->store, lsm_value_ref_of(item->value).file))
+        return VV_OK;
     vv_buf_init(&value, ENGINE_VALUE_MAX + 64u);
     vv_status st = lsm_value_load(run->store, item->value, &value, &why);
     vv_buf_fini(&value);
@@ -157,8 +181,11 @@ static vv_status check_run(engine_report *r, lsm_run *run, vv_error *err)
     st = engine_report_absorb(r, st, &why, err);
     tally t = {.sum = {.version_min = INT64_MAX}};
     if (st == VV_OK)
+        st = check_object(r, run->store, m->id, err);
+    bool is_whole = is_read(run->store, m->id);
+    if (st == VV_OK && is_whole)
         st = check_blocks(r, run, &t, err);
-    if (st != VV_OK || r->count > before)
+    if (st != VV_OK || r->count > before || !is_whole)
         return st; /* counts of a damaged run say nothing new */
     check_ranges(r, run, &t);
     if (t.value_bytes != named_value_bytes(m))
@@ -212,15 +239,34 @@ static vv_status check_order(engine_report *r, lsm_view *view, vv_error *err)
     return st;
 }
 
-static vv_status check_view(engine_report *r, lsm_view *view, vv_error *err)
+/* The objects of value files; *all_read: no file was passed over. */
+static vv_status check_value_objects(engine_report *r, lsm_engine *e, bool *all_read, vv_error *err)
 {
+    lsm_object *objects = NULL;
+    uint32_t count = 0;
+    vv_status st = lsm_manifest_objects(&e->manifest, &objects, &count, err);
+    for (uint32_t i = 0; st == VV_OK && i < count; i++) {
+        *all_read &= is_read(&e->store, objects[i].id);
+        if (objects[i].is_values && objects[i].is_named)
+            st = check_object(r, &e->store, objects[i].id, err);
+    }
+    vv_free(objects);
+    return st;
+}
+
+static vv_status check_view(engine_report *r, lsm_engine *e, lsm_view *view, vv_error *err)
+{
+    bool all_read = true;
+    vv_status checked = check_value_objects(r, e, &all_read, err);
+    if (checked != VV_OK)
+        return checked;
     for (uint32_t i = 0; i < view->level_count; i++)
         for (uint32_t j = 0; j < view->level[i]->run_count; j++) {
             vv_status st = check_run(r, view->level[i]->run[j], err);
             if (st != VV_OK)
                 return st;
         }
-    if (r->count > 0)
+    if (r->count > 0 || !all_read)
         return VV_OK; /* a merge would stop at the damage */
     return check_order(r, view, err);
 }
@@ -238,12 +284,12 @@ vv_status lsm_check(engine *base, void (*finding)(void *ctx, const char *text), 
     lsm_engine *e = lsm_engine_of(base);
     engine_report r = {.finding = finding, .ctx = ctx};
     lsm_view *view = lsm_view_acquire(e);
-    vv_status st = check_view(&r, view, err);
+    vv_status st = check_view(&r, e, view, err);
     lsm_view_release(e, view);
     return verdict(&r, st, err);
 }
 
-vv_status lsm_check_dir(vv_env *env, const char *dir, uint32_t shard,
+vv_status lsm_check_dir(vv_env *env, const char *dir, uint32_t shard, const engine_tier *tier,
                         void (*finding)(void *ctx, const char *text), void *ctx, vv_error *err)
 {
     engine_report r = {.finding = finding, .ctx = ctx};
@@ -252,6 +298,7 @@ vv_status lsm_check_dir(vv_env *env, const char *dir, uint32_t shard,
                           .shard = shard,
                           .memtable_size = VV_MIB,
                           .cache_size = VV_MIB,
+                          .tier = tier,
                           .read_only = true};
     vv_error why;
     engine *e = NULL;

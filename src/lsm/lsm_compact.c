@@ -14,7 +14,10 @@
  *
  *   values      a run that refers to a value file less than half of which is referred to
  *
- * In this order; among sizes the highest score first. Sizes are of files, so compression counts.
+ * In this order; among sizes the highest score first. Runs in an object store cost REMOTE_COST
+ * times their bytes to read, so that of two that could go down the one goes that meets fewer of
+ * them; while the store does not answer, nothing that would read one is begun. Sizes are of files,
+ * so compression counts.
  *
  * With LSM_SETS_MAX times level0_runs_max sets in level 0 flushing itself waits, so that readers
  * never face more. Writers are slowed long before: lsm_pace.c.
@@ -29,6 +32,7 @@
 /* A cursor over several sets is worth the merging of so many bytes, as a seek is to LevelDB. */
 #define SEEK_PAYS (16 * VV_KIB)
 #define SEEKS_MIN 1024u
+#define REMOTE_COST 4u
 #define REST_PAYS 8u /* at rest level 0 is merged with so many times its bytes */
 
 typedef struct selection {
@@ -109,6 +113,24 @@ static vv_status close_level0(selection *s, const lsm_view *view, vv_error *err)
     return VV_OK;
 }
 
+/* False while the object store does not answer and a run would have to be read from there. */
+static bool may_read(const lsm_engine *e, lsm_run *const *runs, uint32_t count)
+{
+    int64_t pause = atomic_load_explicit(&e->remote_pause, memory_order_relaxed);
+    if (pause == 0 || vv_clock_mono(e->opt.env->clock) >= pause)
+        return true;
+    for (uint32_t i = 0; i < count; i++)
+        if (runs[i]->is_remote)
+            return false;
+    return true;
+}
+
+static vv_status compact_in_place(lsm_engine *e, lsm_view *view, lsm_run *run, uint32_t level,
+                                  lsm_job **out, vv_error *err)
+{
+    return may_read(e, &run, 1) ? lsm_job_compact(e, view, &run, 1, level, out, err) : VV_OK;
+}
+
 /* Make the job for the chosen runs of `level` and what they meet in the next. */
 static vv_status start(lsm_engine *e, lsm_view *view, selection *s, uint32_t level, bool may_move,
                        lsm_job **out, vv_error *err)
@@ -120,6 +142,8 @@ static vv_status start(lsm_engine *e, lsm_view *view, selection *s, uint32_t lev
     if (may_move && chosen == 1 && s->count == 1 &&
         (level > 0 || lsm_form_stays(e, s->runs[0], level + 1)))
         return lsm_job_move(e, view, s->runs[0], level + 1, out, err);
+    if (!may_read(e, s->runs, s->count))
+        return VV_OK;
     return lsm_job_compact(e, view, s->runs, s->count, level + 1, out, err);
 }
 
@@ -159,10 +183,26 @@ static uint64_t overlap_bytes(const lsm_run *run, const lsm_level *below)
     return bytes;
 }
 
+/* Bytes that merging a run would read beside those that overlap_bytes counts. */
+static uint64_t remote_cost(const lsm_run *run, const lsm_level *below)
+{
+    uint64_t bytes = 0;
+    bool overlaps = false;
+    if (below != NULL)
+        for (uint32_t i = lsm_level_first(below, run->meta.lower);
+             i < below->run_count &&
+             lsm_meta_overlaps(&below->run[i]->meta, run->meta.lower, run->meta.upper);
+             i++) {
+            overlaps = true;
+            bytes += below->run[i]->is_remote ? below->run[i]->meta.size * (REMOTE_COST - 1) : 0;
+        }
+    return bytes + (overlaps && run->is_remote ? run->meta.size * REMOTE_COST : 0);
+}
+
 /* What a run overlaps of the next level, for each MiB of its own. */
 static uint64_t overlap_cost(const lsm_run *run, const lsm_level *below)
 {
-    double bytes = (double)overlap_bytes(run, below);
+    double bytes = (double)overlap_bytes(run, below) + (double)remote_cost(run, below);
     return (uint64_t)(bytes * (double)VV_MIB / (double)run->meta.size);
 }
 
@@ -293,7 +333,7 @@ static vv_status pick_manual(lsm_engine *e, lsm_view *view, lsm_job **out, vv_er
         if (!is_last)
             return start_run(e, view, run, level->number, false, out, err);
         /* Rewritten where it is: what only its own past kept alive goes. */
-        return lsm_job_compact(e, view, &run, 1, last, out, err);
+        return compact_in_place(e, view, run, last, out, err);
     }
     end_manual(e, m.id);
     return VV_OK;
@@ -473,7 +513,7 @@ static vv_status pick_values(lsm_engine *e, lsm_view *view, lsm_job **out, vv_er
                 continue;
             uint32_t number = view->level[i]->number;
             return number == 0 ? start_level0(e, view, run, false, out, err)
-                               : lsm_job_compact(e, view, &run, 1, number, out, err);
+                               : compact_in_place(e, view, run, number, out, err);
         }
     return VV_OK;
 }

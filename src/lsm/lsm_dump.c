@@ -218,6 +218,17 @@ static vv_status print_record(void *ctx, const lsm_record *record, vv_error *err
         while (lsm_value_use_next(&uses, &use))
             print(p, "    refers to value file %" PRIu64 " with %" PRIu64 " bytes", use.file,
                   use.bytes);
+        if (m->born_ns > 0)
+            print(p, "    born %" PRId64, m->born_ns);
+    }
+    for (uint32_t i = 0; i < record->edit.forget_count; i++)
+        print(p, "  forget object of file %" PRIu64, record->edit.forget[i]);
+    for (uint32_t i = 0; i < record->edit.object_count; i++) {
+        static const char *const states[] = {"?", "intent", "remote", "dying"};
+        const lsm_object *o = &record->edit.objects[i];
+        print(p, "  object of %s %" PRIu64 " %s size %" PRIu64 " crc32c %08x at %" PRId64 " '%s'",
+              o->is_values ? "value file" : "run", o->id, states[o->state], o->size, o->crc,
+              o->time_ns, o->name);
     }
     return VV_OK;
 }

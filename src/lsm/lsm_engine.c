@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_remote.h"
 #include "lsm/lsm_value.h"
 
 #define WORK_MIN (64 * VV_KIB)
@@ -388,6 +389,11 @@ static vv_status open_store(lsm_engine *e, vv_error *err)
     if (st == VV_OK)
         st = lsm_manifest_open(&e->manifest, opt->env, e->store.dir, opt->shard, opt->read_only,
                                err);
+    if (st == VV_OK && lsm_has_policy(e))
+        st = lsm_manifest_note_births(&e->manifest, opt->read_only, err);
+    /* A store that never had a tier has nothing to look up. */
+    if (st == VV_OK && (opt->tier != NULL || e->manifest.state.object_count > 0))
+        st = lsm_remote_init(&e->store, opt->tier, opt->read_only, &e->manifest.state, err);
     if (st == VV_OK)
         st = load_view(e, err);
     return st;
@@ -448,6 +454,20 @@ static void add_read_counters(lsm_engine *e, engine_stats *out)
     }
 }
 
+static void count_remote(lsm_engine *e, const lsm_view *view, engine_stats *out)
+{
+    for (uint32_t i = 0; i < view->level_count; i++)
+        for (uint32_t j = 0; j < view->level[i]->run_count; j++) {
+            const lsm_run *run = view->level[i]->run[j];
+            if (!run->is_remote)
+                continue;
+            out->remote_files++;
+            out->remote_bytes += run->meta.size;
+            out->disk_bytes -= run->meta.size;
+        }
+    out->remote_reads = lsm_remote_reads(&e->store);
+}
+
 static void lsm_stats(engine *base, engine_stats *out)
 {
     lsm_engine *e = lsm_engine_of(base);
@@ -463,13 +483,16 @@ static void lsm_stats(engine *base, engine_stats *out)
         if (level->number + 1 > out->level_count)
             out->level_count = level->number + 1;
     }
+    count_remote(e, view, out);
     lsm_view_release(e, view);
     lsm_value_stats values;
     lsm_value_count(&e->store, &values);
     out->value_files = values.files;
     out->value_bytes = values.bytes;
     out->value_garbage = values.garbage;
-    out->disk_bytes += values.bytes;
+    out->disk_bytes += values.bytes - values.remote_bytes;
+    out->remote_files += values.remote_files;
+    out->remote_bytes += values.remote_bytes;
     pgc_stats cache;
     pgc_cache_stats(e->store.cache, &cache);
     out->cache_hits = cache.hits;
@@ -562,6 +585,8 @@ const engine_ops lsm_ops = {
     .hold_files = lsm_hold_files,
     .release_files = lsm_release_files,
     .list_files = lsm_list_files,
+    .open_remote = lsm_open_remote,
+    .tier_work = lsm_tier_work,
     .approximate_size = lsm_approximate_size,
     .bulk = &lsm_bulk_ops,
 };

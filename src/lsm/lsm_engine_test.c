@@ -610,7 +610,7 @@ static bool is_found(vio_sim_disk *copy, unsigned *findings)
     vv_env env = {.clock = vio_sim_clock(copy)};
     vv_error err;
     assert_ok(vio_sim_open(copy, &(vio_sim_options){.seed = 1}, &env.io, &err), err);
-    vv_status st = lsm_check_dir(&env, "shard-0", 0, count_finding, findings, &err);
+    vv_status st = lsm_check_dir(&env, "shard-0", 0, NULL, count_finding, findings, &err);
     assert_true(st == VV_OK || st == VV_CORRUPT);
     vio_destroy(env.io);
     vio_sim_disk_destroy(copy);

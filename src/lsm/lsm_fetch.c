@@ -27,7 +27,7 @@ vv_status lsm_fetch_prepare(lsm_fetch *f, lsm_run *run, uint32_t block, vio_queu
     uint64_t offset = lsm_run_block_offset(run, block);
     uint64_t end = offset + lsm_run_block_stored(run, block);
     uint64_t from = offset;
-    if (run->store->direct) {
+    if (run->store->direct && !run->is_remote) {
         from = offset & ~(uint64_t)(VV_BLOCK - 1);
         end = vv_align_up(end, VV_BLOCK);
     }

@@ -5,8 +5,12 @@
  * made anew from the state, as an open makes them; they name the runs, and the runs the value
  * files.
  *
+ * What lies in an object store is part of a copy as every other file is: it is fetched, so that a
+ * copy needs no object store and outlives what this one removes from there.
+ *
  * A hold stops lsm_store_sweep, which removes what left the manifest. It is taken before the
  * manifest is read: what the manifest names then is in no trash yet, and stays until the release.
+ * Objects stay too (lsm_tier.c).
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +19,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_remote.h"
 #include "lsm/lsm_value.h"
 
 typedef struct gathering {
@@ -38,6 +43,13 @@ void lsm_release_files(engine *base)
     assert(before > 0);
     if (before == 1 && e->opt.hooks.on_work != NULL) /* it sweeps */
         e->opt.hooks.on_work(e->opt.hooks.ctx);
+}
+
+static vv_status tell(const gathering *g, const char *path, uint64_t id, vv_error *err)
+{
+    bool remote = lsm_remote_find(&g->e->store, id, NULL);
+    const engine_file file = {.path = path, .remote_of = remote ? &g->e->base : NULL};
+    return g->each(g->ctx, &file, err);
 }
 
 static vv_status note_value(gathering *g, uint64_t id, vv_error *err)
@@ -66,7 +78,7 @@ static vv_status see_record(void *ctx, const lsm_record *record, vv_error *err)
         vv_slice uses = meta->values;
         lsm_value_use use;
         lsm_run_path(path, g->e->store.dir, meta->id);
-        st = g->each(g->ctx, &(engine_file){.path = path}, err);
+        st = tell(g, path, meta->id, err);
         while (st == VV_OK && lsm_value_use_next(&uses, &use))
             st = note_value(g, use.file, err);
     }
@@ -90,7 +102,7 @@ static vv_status tell_values(gathering *g, vv_error *err)
         if (i > 0 && g->values[i] == g->values[i - 1])
             continue;
         lsm_value_path(path, g->e->store.dir, g->values[i]);
-        st = g->each(g->ctx, &(engine_file){.path = path}, err);
+        st = tell(g, path, g->values[i], err);
     }
     return st;
 }
@@ -130,4 +142,17 @@ vv_status lsm_list_files(engine *base,
     vv_free(g.values);
     vv_buf_fini(&image);
     return st;
+}
+
+vv_status lsm_open_remote(engine *base, const char *path, vio_file **out, vv_error *err)
+{
+    lsm_engine *e = lsm_engine_of(base);
+    const char *slash = strrchr(path, '/');
+    const char *name = slash == NULL ? path : slash + 1;
+    lsm_object object;
+    uint64_t id = strlen(name) > 4 ? strtoull(name + 4, NULL, 10) : 0; /* "run-" or "val-" */
+    assert(atomic_load(&e->store.holds) > 0);
+    if (!lsm_remote_find(&e->store, id, &object))
+        return vv_fail(err, VV_NOT_FOUND, "'%s' is in no object", path);
+    return lsm_store_open_file(&e->store, object.is_values, id, VIO_READ, out, err);
 }

@@ -58,6 +58,9 @@ typedef struct lsm_engine {
     uint64_t manual_id; /* runs below it have not been rewritten for it yet */
 
     lsm_pace pace;
+    bool tier_busy;               /* a thread is in lsm_tier_work; under lock */
+    bool tier_is_half;            /* by that thread: some file may be remote and still read here */
+    _Atomic int64_t remote_pause; /* monotonic: until then no job reads objects (lsm_work.c) */
 
     /* Statistics: any thread, relaxed. */
     _Atomic uint64_t flushes, flush_bytes;
@@ -67,6 +70,13 @@ typedef struct lsm_engine {
     _Atomic bool settles;          /* nobody writes: level 0 may go down */
     _Atomic uint64_t level0_seeks; /* cursors over several sets since those were merged */
 } lsm_engine;
+
+/* Some runs are to go to an object store: then their age matters. */
+static inline bool lsm_has_policy(const lsm_engine *e)
+{
+    const engine_tier *t = e->opt.tier;
+    return t != NULL && (t->run_age_ns > 0 || t->run_local_bytes > 0);
+}
 
 static inline lsm_engine *lsm_engine_of(engine *e)
 {
@@ -97,6 +107,12 @@ void lsm_release_files(engine *base);
 vv_status lsm_list_files(engine *base,
                          vv_status (*each)(void *ctx, const engine_file *file, vv_error *err),
                          void *ctx, int64_t *checkpoint, vv_error *err);
+
+vv_status lsm_open_remote(engine *base, const char *path, vio_file **out, vv_error *err);
+
+/* ---- lsm_tier.c ---- */
+
+vv_status lsm_tier_work(engine *base, vv_error *err);
 
 /* ---- lsm_form.c ---- */
 
@@ -172,6 +188,8 @@ VV_MUST_CHECK vv_status lsm_job_compact(lsm_engine *e, lsm_view *view, lsm_run *
 /** Change the level of a run without rewriting it. */
 VV_MUST_CHECK vv_status lsm_job_move(lsm_engine *e, lsm_view *view, lsm_run *run, uint32_t output,
                                      lsm_job **out, vv_error *err);
+/** True when a run is among the inputs. */
+bool lsm_job_has_input(const lsm_job *job, const lsm_run *run);
 /** One bounded piece: about a MiB merged, or what follows the last of them. VV_OK and *done when
  * the job has ended and can be destroyed. */
 VV_MUST_CHECK vv_status lsm_job_step(lsm_job *job, bool *done, vv_error *err);

@@ -205,6 +205,14 @@ vv_status lsm_job_bulk(lsm_engine *e, uint32_t output, lsm_job **out, vv_error *
     return VV_OK;
 }
 
+bool lsm_job_has_input(const lsm_job *job, const lsm_run *run)
+{
+    for (uint32_t i = 0; i < job->input_count; i++)
+        if (job->inputs[i] == run)
+            return true;
+    return false;
+}
+
 /* ---- the phases ---- */
 
 vv_status lsm_job_open_runs(lsm_job *job, vv_error *err)

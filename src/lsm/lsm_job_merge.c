@@ -292,6 +292,18 @@ static vv_status grow_files(lsm_job *job, vv_error *err)
     return VV_OK;
 }
 
+/* When its newest data was flushed: a merge makes nothing younger. Of interest only to a tier. */
+static int64_t born_of(const lsm_job *job)
+{
+    if (!lsm_has_policy(job->e))
+        return 0;
+    int64_t born = job->input_count == 0 ? vv_clock_wall(job->e->opt.env->clock) : 0;
+    for (uint32_t i = 0; i < job->input_count; i++)
+        if (job->inputs[i]->meta.born_ns > born)
+            born = job->inputs[i]->meta.born_ns;
+    return born;
+}
+
 vv_status lsm_job_finish_file(lsm_job *job, const vv_slice *end, vv_error *err)
 {
     vv_status st = grow_files(job, err);
@@ -306,6 +318,7 @@ vv_status lsm_job_finish_file(lsm_job *job, const vv_slice *end, vv_error *err)
     if (st != VV_OK)
         return st; /* destroy removes the file */
     lsm_writer_take_prefill(job->writer, &job->prefills[job->file_count]);
+    meta.born_ns = born_of(job);
     job->metas[job->file_count++] = meta;
     job->written_bytes += meta.size;
     if (!VV_BUG(8))
@@ -328,6 +341,9 @@ static bool is_cut(const lsm_job *job, vv_slice key)
     uint32_t table = engine_key_table(key);
     if (table == job->table)
         return false;
+    if (lsm_has_policy(job->e) && job->table < job->e->opt.tier->first_table &&
+        table >= job->e->opt.tier->first_table)
+        return true; /* the one stays, the other may go */
     if (job->mem_count > 0)
         return is_large(job, job->table) || is_large(job, table);
     return lsm_writer_size(job->writer) > LSM_LARGE_TABLE;

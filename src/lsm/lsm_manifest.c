@@ -78,13 +78,19 @@ static vv_status read_current(const lsm_manifest *m, uint64_t *out, vv_error *er
 /* ---- writing ---- */
 
 /* The whole state, with an edit that is about to become part of it, as the edit of a state record.
- * Gives *out, a vv_alloc block of borrowed metas. */
+ * Gives *out, a vv_alloc block of borrowed metas, and whole->objects. */
 static vv_status whole_state(const lsm_state *state, const lsm_edit *edit, lsm_edit *whole,
-                             lsm_meta **out, vv_error *err)
+                             lsm_meta **out, lsm_object **objects, vv_error *err)
 {
+    uint32_t object_count = 0;
     lsm_meta *all = vv_calloc((size_t)state->count + edit->add_count, sizeof *all);
     if (all == NULL)
         return vv_fail(err, VV_NO_MEMORY, "manifest: no memory for %u runs", state->count);
+    vv_status st = lsm_state_merge_objects(state, edit, objects, &object_count, err);
+    if (st != VV_OK) {
+        vv_free(all);
+        return st;
+    }
     uint32_t n = 0;
     for (uint32_t i = 0; i < state->count; i++) {
         bool removed = false;
@@ -97,6 +103,8 @@ static vv_status whole_state(const lsm_state *state, const lsm_edit *edit, lsm_e
         all[n++] = edit->add[i];
     *whole = (lsm_edit){.add = all,
                         .add_count = n,
+                        .objects = *objects,
+                        .object_count = object_count,
                         .checkpoint = edit->checkpoint >= 0 ? edit->checkpoint : state->checkpoint};
     *out = all;
     return VV_OK;
@@ -132,18 +140,22 @@ static void remove_if_not_current(lsm_manifest *m, uint64_t number, const char *
 }
 
 /* The bytes of a manifest file that begins with the state and an edit; *chain is its last sum. */
-static vv_status put_state(lsm_manifest *m, const lsm_edit *edit, uint64_t number,
-                           uint64_t id_limit, vv_buf *out, uint32_t *chain, vv_error *err)
-    VV_REQUIRES(m->lock)
+static vv_status put_state(lsm_manifest *m, const lsm_edit *edit, bool with_objects,
+                           uint64_t number, uint64_t id_limit, vv_buf *out, uint32_t *chain,
+                           vv_error *err) VV_REQUIRES(m->lock)
 {
     lsm_edit whole;
     lsm_meta *all = NULL;
-    vv_status st = whole_state(&m->state, edit, &whole, &all, err);
+    lsm_object *objects = NULL;
+    vv_status st = whole_state(&m->state, edit, &whole, &all, &objects, err);
     if (st != VV_OK)
         return st;
+    if (!with_objects)
+        whole.object_count = 0;
     *chain = lsm_manifest_put_header(out, number, m->shard);
     *chain = lsm_manifest_put_record(out, LSM_RECORD_STATE, &whole, id_limit, *chain, 0);
     vv_free(all);
+    vv_free(objects);
     if (out->status != VV_OK)
         return vv_fail(err, VV_NO_MEMORY, "manifest: no memory for its state");
     return VV_OK;
@@ -155,7 +167,8 @@ vv_status lsm_manifest_image(lsm_manifest *m, vv_buf *out, char current[LSM_CURR
     uint32_t chain = 0;
     vv_mutex_lock(&m->lock);
     (void)format_current(current, m->number);
-    vv_status st = put_state(m, &nothing, m->number, m->next_id + ID_RESERVE, out, &chain, err);
+    vv_status st =
+        put_state(m, &nothing, false, m->number, m->next_id + ID_RESERVE, out, &chain, err);
     vv_mutex_unlock(&m->lock);
     return st;
 }
@@ -170,7 +183,7 @@ static vv_status rotate(lsm_manifest *m, const lsm_edit *edit, vv_error *err) VV
     uint64_t id_limit = m->next_id + ID_RESERVE;
     uint32_t chain = 0;
     vv_buf_reset(&m->scratch);
-    vv_status st = put_state(m, edit, number, id_limit, &m->scratch, &chain, err);
+    vv_status st = put_state(m, edit, true, number, id_limit, &m->scratch, &chain, err);
     if (st != VV_OK)
         return st;
 
@@ -283,6 +296,79 @@ vv_status lsm_manifest_commit(lsm_manifest *m, const lsm_edit *edit, vv_error *e
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "manifest of '%s'", m->dir);
 }
 
+static bool refers_to(const lsm_state *state, uint64_t file)
+{
+    for (uint32_t i = 0; i < state->count; i++) {
+        vv_slice uses = state->runs[i].values;
+        lsm_value_use use;
+        while (lsm_value_use_next(&uses, &use))
+            if (use.file == file)
+                return true;
+    }
+    return false;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Ids of runs and of the value files that they refer to, sorted. Gives *out: vv_free. */
+static vv_status named_ids(const lsm_state *state, uint64_t **out, size_t *count, vv_error *err)
+{
+    size_t n = state->count;
+    for (uint32_t i = 0; i < state->count; i++) {
+        vv_slice uses = state->runs[i].values;
+        lsm_value_use use;
+        while (lsm_value_use_next(&uses, &use))
+            n++;
+    }
+    uint64_t *ids = vv_calloc(n, sizeof *ids);
+    if (ids == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for the names of %zu files", n);
+    n = 0;
+    for (uint32_t i = 0; i < state->count; i++) {
+        vv_slice uses = state->runs[i].values;
+        lsm_value_use use;
+        ids[n++] = state->runs[i].id;
+        while (lsm_value_use_next(&uses, &use))
+            ids[n++] = use.file;
+    }
+    if (n > 0)
+        qsort(ids, n, sizeof *ids, by_id);
+    *out = ids;
+    *count = n;
+    return VV_OK;
+}
+
+static bool has_run(const lsm_state *state, uint64_t id)
+{
+    for (uint32_t i = 0; i < state->count; i++)
+        if (state->runs[i].id == id)
+            return true;
+    return false;
+}
+
+vv_status lsm_manifest_objects(lsm_manifest *m, lsm_object **out, uint32_t *count, vv_error *err)
+{
+    uint64_t *ids = NULL;
+    size_t n = 0;
+    lsm_object *all = NULL;
+    vv_mutex_lock(&m->lock);
+    vv_status st = named_ids(&m->state, &ids, &n, err);
+    if (st == VV_OK)
+        st = lsm_state_merge_objects(&m->state, &nothing, &all, count, err);
+    vv_mutex_unlock(&m->lock);
+    for (uint32_t i = 0; st == VV_OK && i < *count; i++)
+        all[i].is_named = n > 0 && bsearch(&all[i].id, ids, n, sizeof *ids, by_id) != NULL;
+    vv_free(ids);
+    if (st == VV_OK)
+        *out = all;
+    return st;
+}
+
 vv_status lsm_manifest_new_id(lsm_manifest *m, uint64_t *out, vv_error *err)
 {
     vv_status st = VV_OK;
@@ -291,6 +377,27 @@ vv_status lsm_manifest_new_id(lsm_manifest *m, uint64_t *out, vv_error *err)
         st = commit_locked(m, &nothing, err);
     if (st == VV_OK)
         *out = m->next_id++;
+    vv_mutex_unlock(&m->lock);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "manifest of '%s'", m->dir);
+}
+
+vv_status lsm_manifest_note_births(lsm_manifest *m, bool read_only, vv_error *err)
+{
+    vv_status st = VV_OK;
+    bool any = false;
+    int64_t now = vv_clock_wall(m->env->clock);
+    vv_mutex_lock(&m->lock);
+    for (uint32_t i = 0; i < m->state.count; i++) {
+        any |= m->state.runs[i].born_ns == 0;
+        if (m->state.runs[i].born_ns == 0)
+            m->state.runs[i].born_ns = now;
+    }
+    uint64_t old = m->number;
+    if (any && !read_only) {
+        st = rotate(m, &nothing, err);
+        if (st == VV_OK)
+            remove_older(m, old);
+    }
     vv_mutex_unlock(&m->lock);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "manifest of '%s'", m->dir);
 }
@@ -315,29 +422,23 @@ static bool numbered(const char *name, const char *prefix, uint64_t *out)
     return *end == '\0';
 }
 
-static bool refers_to(const lsm_manifest *m, uint64_t file)
+static bool is_remote(const lsm_state *state, uint64_t id)
 {
-    for (uint32_t i = 0; i < m->state.count; i++) {
-        vv_slice uses = m->state.runs[i].values;
-        lsm_value_use use;
-        while (lsm_value_use_next(&uses, &use))
-            if (use.file == file)
-                return true;
-    }
+    for (uint32_t i = 0; i < state->object_count; i++)
+        if (state->objects[i].id == id)
+            return state->objects[i].state == LSM_OBJECT_REMOTE;
     return false;
 }
 
 static bool belongs(const lsm_manifest *m, const char *name)
 {
     uint64_t id = 0;
-    if (numbered(name, "run-", &id)) {
-        for (uint32_t i = 0; i < m->state.count; i++)
-            if (m->state.runs[i].id == id)
-                return true;
-        return false;
-    }
+    if (numbered(name, "run-", &id))
+        return has_run(&m->state, id) && !is_remote(&m->state, id);
     if (numbered(name, "val-", &id))
-        return refers_to(m, id);
+        return refers_to(&m->state, id) && !is_remote(&m->state, id);
+    if (numbered(name, "side-", &id))
+        return has_run(&m->state, id) && is_remote(&m->state, id);
     if (numbered(name, "manifest-", &id))
         return id == m->number;
     return strcmp(name, "CURRENT.tmp") != 0; /* what we do not know we leave alone */

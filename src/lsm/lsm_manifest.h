@@ -18,11 +18,35 @@
 #define LSM_MANIFEST_HEAD 64u
 #define LSM_MANIFEST_MAX (UINT32_C(1) << 30)
 
+/* ---- files in the object store (README.md: "Runs in an object store") ---- */
+
+typedef enum lsm_object_state {
+    LSM_OBJECT_INTENT = 1, /* it is about to be stored; the local file is what counts */
+    LSM_OBJECT_REMOTE = 2, /* it is what counts; a local file beside it is a leftover */
+    LSM_OBJECT_DYING = 3,  /* no run names its file any more; it goes after the grace period */
+} lsm_object_state;
+
+#define LSM_OBJECT_NAME_MAX 95u
+
+/* What the manifest says of one. Ids are those of files: a run and a value file never share one. */
+typedef struct lsm_object {
+    uint64_t id;
+    bool is_values; /* of a value file, else of a run */
+    bool is_named;  /* by a run of the state; not on disk */
+    lsm_object_state state;
+    uint64_t size;
+    int64_t time_ns; /* wall time at which it got its state */
+    uint32_t crc;    /* CRC-32C of all bytes */
+    char name[LSM_OBJECT_NAME_MAX + 1];
+} lsm_object;
+
 /* What the records add up to. */
 typedef struct lsm_state {
     lsm_meta *runs; /* in the order they came */
     uint32_t count;
     uint32_t cap;
+    lsm_object *objects;
+    uint32_t object_count;
     uint64_t id_limit; /* ids below it may be in use: a new one is at or above what was used */
     int64_t checkpoint;
 } lsm_state;
@@ -35,6 +59,10 @@ typedef struct lsm_edit {
     uint32_t remove_count;
     const lsm_meta *add;
     uint32_t add_count;
+    const lsm_object *objects; /* each replaces the one of the same id */
+    uint32_t object_count;
+    const uint64_t *forget; /* ids of objects */
+    uint32_t forget_count;
     int64_t checkpoint; /* -1: as it was */
 } lsm_edit;
 
@@ -69,13 +97,20 @@ void lsm_manifest_close(lsm_manifest *m);
  * keep every file that it names, old and new, until a later commit succeeded. */
 VV_MUST_CHECK vv_status lsm_manifest_commit(lsm_manifest *m, const lsm_edit *edit, vv_error *err);
 
+/** A copy of what is known of objects, with is_named filled in. Gives *out: vv_free. */
+VV_MUST_CHECK vv_status lsm_manifest_objects(lsm_manifest *m, lsm_object **out, uint32_t *count,
+                                             vv_error *err);
+
+/** Runs whose age is not known were born now. Durable unless the store is read-only. */
+VV_MUST_CHECK vv_status lsm_manifest_note_births(lsm_manifest *m, bool read_only, vv_error *err);
+
 /** A file id never used before, not even by a run that a crash took. */
 VV_MUST_CHECK vv_status lsm_manifest_new_id(lsm_manifest *m, uint64_t *out, vv_error *err);
 
 #define LSM_CURRENT_MAX 64u
 
 /** A manifest of the state of this moment, as an open would begin it, appended to out, and the text
- * of the CURRENT that names it. */
+ * of the CURRENT that names it. For copies: it knows of no objects, all files are in the copy. */
 VV_MUST_CHECK vv_status lsm_manifest_image(lsm_manifest *m, vv_buf *out,
                                            char current[LSM_CURRENT_MAX], vv_error *err);
 
@@ -116,6 +151,10 @@ VV_MUST_CHECK vv_status lsm_manifest_parse(vv_slice bytes, lsm_manifest_info *in
                                            vv_status (*each)(void *ctx, const lsm_record *record,
                                                              vv_error *err),
                                            void *ctx, vv_error *err);
+
+/** The objects after an edit. Gives *out: vv_free. */
+VV_MUST_CHECK vv_status lsm_state_merge_objects(const lsm_state *state, const lsm_edit *edit,
+                                                lsm_object **out, uint32_t *count, vv_error *err);
 
 /** Apply an edit (copies what it adds). VV_CORRUPT when it removes what is not there or adds what
  * is; nothing has changed after a failure. */

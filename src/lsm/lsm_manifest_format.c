@@ -25,8 +25,17 @@
 #define RECORD_MAGIC UINT32_C(0x454d534c)              /* "LSME" */
 #define SCAN_WORK_MAX (UINT64_C(4) * LSM_MANIFEST_MAX) /* bytes summed behind damage */
 
-/* Fields of a payload after its kind, each at most once but ADD, REMOVE and VALUES. */
-enum { TAG_ID_LIMIT = 1, TAG_CHECKPOINT = 2, TAG_REMOVE = 3, TAG_ADD = 4, TAG_VALUES = 5 };
+/* Fields of a payload after its kind; ID_LIMIT and CHECKPOINT at most once. */
+enum {
+    TAG_ID_LIMIT = 1,
+    TAG_CHECKPOINT = 2,
+    TAG_REMOVE = 3,
+    TAG_ADD = 4,
+    TAG_VALUES = 5, /* of the run before, as BORN */
+    TAG_OBJECT = 6,
+    TAG_FORGET = 7,
+    TAG_BORN = 8,
+};
 
 uint32_t lsm_manifest_put_header(vv_buf *out, uint64_t number, uint32_t shard)
 {
@@ -70,6 +79,21 @@ static void put_meta(vv_buf *out, const lsm_meta *m)
         vv_buf_append_varint(out, TAG_VALUES);
         put_bytes(out, m->values);
     }
+    if (m->born_ns > 0) {
+        vv_buf_append_varint(out, TAG_BORN);
+        vv_buf_append_varint(out, (uint64_t)m->born_ns);
+    }
+}
+
+static void put_object(vv_buf *out, const lsm_object *o)
+{
+    const uint64_t numbers[] = {o->id, o->is_values, (uint64_t)o->state, o->size,
+                                (uint64_t)o->time_ns};
+    vv_buf_append_varint(out, TAG_OBJECT);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        vv_buf_append_varint(out, numbers[i]);
+    vv_buf_append_le32(out, o->crc);
+    put_bytes(out, vv_slice_str(o->name));
 }
 
 static void put_payload(vv_buf *out, lsm_record_kind kind, const lsm_edit *edit, uint64_t id_limit)
@@ -89,6 +113,12 @@ static void put_payload(vv_buf *out, lsm_record_kind kind, const lsm_edit *edit,
     }
     for (uint32_t i = 0; i < edit->add_count; i++)
         put_meta(out, &edit->add[i]);
+    for (uint32_t i = 0; i < edit->forget_count; i++) {
+        vv_buf_append_varint(out, TAG_FORGET);
+        vv_buf_append_varint(out, edit->forget[i]);
+    }
+    for (uint32_t i = 0; i < edit->object_count; i++)
+        put_object(out, &edit->objects[i]);
 }
 
 uint32_t lsm_manifest_put_record(vv_buf *out, lsm_record_kind kind, const lsm_edit *edit,
@@ -131,8 +161,12 @@ static vv_status check_header(vv_slice bytes, lsm_manifest_info *info, vv_error 
 typedef struct edit_arrays {
     uint64_t *remove;
     lsm_meta *add;
+    lsm_object *objects;
+    uint64_t *forget;
     uint32_t remove_cap;
     uint32_t add_cap;
+    uint32_t object_cap;
+    uint32_t forget_cap;
 } edit_arrays;
 
 static const uint8_t *get_bytes(const uint8_t *p, const uint8_t *end, vv_slice *out)
@@ -185,6 +219,31 @@ static const uint8_t *get_meta(const uint8_t *p, const uint8_t *end, lsm_meta *m
     return p;
 }
 
+static const uint8_t *get_object(const uint8_t *p, const uint8_t *end, lsm_object *o)
+{
+    uint64_t n[5];
+    vv_slice name;
+    for (size_t i = 0; i < ARRAY_LEN(n); i++) {
+        p = vv_varint_get(p, end, &n[i]);
+        if (p == NULL)
+            return NULL;
+    }
+    if (end - p < 4)
+        return NULL;
+    *o = (lsm_object){.id = n[0],
+                      .is_values = n[1] == 1,
+                      .state = (lsm_object_state)vv_min_u64(n[2], LSM_OBJECT_DYING + 1),
+                      .size = n[3],
+                      .time_ns = (int64_t)vv_min_u64(n[4], INT64_MAX),
+                      .crc = vv_get_le32(p)};
+    p = get_bytes(p + 4, end, &name);
+    if (p == NULL || n[1] > 1 || n[2] < LSM_OBJECT_INTENT || n[2] > LSM_OBJECT_DYING ||
+        name.len == 0 || name.len > LSM_OBJECT_NAME_MAX || memchr(name.data, 0, name.len) != NULL)
+        return NULL;
+    memcpy(o->name, name.data, name.len);
+    return p;
+}
+
 /* Room for one more of size bytes; count is a power of two when the array is full. */
 static vv_status make_room(void **array, uint32_t *cap, uint32_t count, size_t size, vv_error *err)
 {
@@ -196,6 +255,24 @@ static vv_status make_room(void **array, uint32_t *cap, uint32_t count, size_t s
         return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", more);
     *array = grown;
     *cap = more;
+    return VV_OK;
+}
+
+/* What is said of objects: TAG_OBJECT and TAG_FORGET. */
+static vv_status decode_object(uint64_t tag, const uint8_t **at, const uint8_t *end,
+                               lsm_record *record, edit_arrays *arrays, vv_error *err)
+{
+    lsm_edit *edit = &record->edit;
+    vv_status st = tag == TAG_OBJECT ? make_room((void **)&arrays->objects, &arrays->object_cap,
+                                                 edit->object_count, sizeof *arrays->objects, err)
+                                     : make_room((void **)&arrays->forget, &arrays->forget_cap,
+                                                 edit->forget_count, sizeof *arrays->forget, err);
+    if (st != VV_OK)
+        return st;
+    if (tag == TAG_OBJECT)
+        *at = get_object(*at, end, &arrays->objects[edit->object_count++]);
+    else
+        *at = vv_varint_get(*at, end, &arrays->forget[edit->forget_count++]);
     return VV_OK;
 }
 
@@ -229,6 +306,21 @@ static vv_status decode_field(uint64_t tag, const uint8_t **at, const uint8_t *e
         p = m == NULL || m->values.len > 0 ? NULL : get_uses(p, end, &m->values);
         break;
     }
+    case TAG_BORN: {
+        lsm_meta *m = record->edit.add_count == 0 ? NULL : &arrays->add[record->edit.add_count - 1];
+        p = m == NULL || m->born_ns > 0 ? NULL : vv_varint_get(p, end, &number);
+        if (p != NULL && (number == 0 || number > INT64_MAX))
+            p = NULL;
+        if (p != NULL)
+            m->born_ns = (int64_t)number;
+        break;
+    }
+    case TAG_OBJECT:
+    case TAG_FORGET:
+        st = decode_object(tag, &p, end, record, arrays, err);
+        if (st != VV_OK)
+            return st;
+        break;
     case TAG_ADD:
         st = make_room((void **)&arrays->add, &arrays->add_cap, record->edit.add_count,
                        sizeof *arrays->add, err);
@@ -271,6 +363,8 @@ static vv_status decode_payload(vv_slice payload, lsm_record *record, edit_array
     }
     record->edit.remove = arrays->remove;
     record->edit.add = arrays->add;
+    record->edit.objects = arrays->objects;
+    record->edit.forget = arrays->forget;
     return VV_OK;
 }
 
@@ -317,6 +411,8 @@ vv_status lsm_manifest_parse(vv_slice bytes, lsm_manifest_info *info,
     }
     vv_free(arrays.remove);
     vv_free(arrays.add);
+    vv_free(arrays.objects);
+    vv_free(arrays.forget);
     if (st == VV_OK && info->end == LSM_MANIFEST_HEAD)
         return vv_fail(err, VV_CORRUPT, "it has no state record");
     return st;
@@ -329,6 +425,7 @@ void lsm_state_fini(lsm_state *state)
     for (uint32_t i = 0; i < state->count; i++)
         lsm_meta_fini(&state->runs[i]);
     vv_free(state->runs);
+    vv_free(state->objects);
     *state = (lsm_state){0};
 }
 
@@ -362,6 +459,40 @@ static vv_status check_edit(const lsm_state *state, const lsm_edit *edit, vv_err
         if (there)
             return vv_fail(err, VV_CORRUPT, "run %" PRIu64 " is added twice", id);
     }
+    for (uint32_t i = 0; i < edit->object_count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (edit->objects[i].id == edit->objects[j].id)
+                return vv_fail(err, VV_CORRUPT, "file %" PRIu64 " has two objects",
+                               edit->objects[i].id);
+    return VV_OK;
+}
+
+static bool is_replaced(const lsm_edit *edit, uint64_t id)
+{
+    for (uint32_t i = 0; i < edit->forget_count; i++)
+        if (edit->forget[i] == id)
+            return true;
+    for (uint32_t i = 0; i < edit->object_count; i++)
+        if (edit->objects[i].id == id)
+            return true;
+    return false;
+}
+
+vv_status lsm_state_merge_objects(const lsm_state *state, const lsm_edit *edit, lsm_object **out,
+                                  uint32_t *count, vv_error *err)
+{
+    size_t total = (size_t)state->object_count + edit->object_count;
+    lsm_object *all = vv_calloc(total, sizeof *all);
+    if (all == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "no memory for %zu objects", total);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < state->object_count; i++)
+        if (!is_replaced(edit, state->objects[i].id))
+            all[n++] = state->objects[i];
+    for (uint32_t i = 0; i < edit->object_count; i++)
+        all[n++] = edit->objects[i];
+    *out = all;
+    *count = n;
     return VV_OK;
 }
 
@@ -370,11 +501,16 @@ vv_status lsm_state_apply(lsm_state *state, const lsm_edit *edit, vv_error *err)
     vv_status st = check_edit(state, edit, err);
     uint32_t total = state->count + edit->add_count;
     lsm_meta *copies = NULL;
+    lsm_object *objects = NULL;
+    uint32_t object_count = 0;
+    bool has_objects = edit->object_count + edit->forget_count > 0;
     if (st == VV_OK && edit->add_count > 0) {
         copies = vv_calloc(edit->add_count, sizeof *copies);
         if (copies == NULL)
             return vv_fail(err, VV_NO_MEMORY, "no memory for %u runs", edit->add_count);
     }
+    if (st == VV_OK && has_objects)
+        st = lsm_state_merge_objects(state, edit, &objects, &object_count, err);
     for (uint32_t i = 0; st == VV_OK && i < edit->add_count; i++)
         st = lsm_meta_copy(&edit->add[i], &copies[i], err);
     if (st == VV_OK && total > state->cap) {
@@ -390,7 +526,13 @@ vv_status lsm_state_apply(lsm_state *state, const lsm_edit *edit, vv_error *err)
         for (uint32_t i = 0; copies != NULL && i < edit->add_count; i++)
             lsm_meta_fini(&copies[i]);
         vv_free(copies);
+        vv_free(objects);
         return st;
+    }
+    if (has_objects) {
+        vv_free(state->objects);
+        state->objects = objects;
+        state->object_count = object_count;
     }
     uint32_t kept = 0;
     for (uint32_t i = 0; i < state->count; i++) {

@@ -215,7 +215,13 @@ static void make_bytes(vv_buf *out, size_t ends[4])
     ends[0] = out->len;
     for (uint64_t id = 1; id <= 3; id++) {
         lsm_meta meta = sample_meta(id);
-        lsm_edit edit = {.add = &meta, .add_count = 1, .checkpoint = (int64_t)id};
+        lsm_object object = {.id = id, .state = LSM_OBJECT_INTENT, .name = "runs/x"};
+        meta.born_ns = (int64_t)id;
+        lsm_edit edit = {.add = &meta,
+                         .add_count = 1,
+                         .objects = &object,
+                         .object_count = 1,
+                         .checkpoint = (int64_t)id};
         chain = lsm_manifest_put_record(out, LSM_RECORD_EDIT, &edit, 100, chain, ends[id - 1]);
         ends[id] = out->len;
         chain = lsm_manifest_put_record(out, LSM_RECORD_SEAL, &nothing, 0, chain, out->len);
@@ -403,6 +409,105 @@ static void golden_bytes_of_a_manifest(void **state)
     vv_buf_fini(&out);
 }
 
+/* Frozen: docs/format/manifest.md shows these. */
+static void golden_bytes_of_objects(void **state)
+{
+    (void)state;
+    vv_buf out;
+    vv_buf_init(&out, 4096);
+    uint32_t chain = lsm_manifest_put_header(&out, 7, 2);
+    const lsm_object object = {.id = 300,
+                               .state = LSM_OBJECT_REMOTE,
+                               .size = 8192,
+                               .time_ns = 1000,
+                               .crc = 0x11223344,
+                               .name = "runs/a"};
+    const uint64_t forget = 2;
+    lsm_meta meta = {.id = 1,
+                     .level = 1,
+                     .born_ns = 500,
+                     .lower = vv_slice_str("a"),
+                     .upper = vv_slice_str("b")};
+    lsm_edit edit = {.add = &meta,
+                     .add_count = 1,
+                     .objects = &object,
+                     .object_count = 1,
+                     .forget = &forget,
+                     .forget_count = 1,
+                     .checkpoint = -1};
+    (void)lsm_manifest_put_record(&out, LSM_RECORD_EDIT, &edit, 500, chain, 64);
+    static const uint8_t tail[] = {
+        8,    0xf4, 0x03,                                  /* run 1 was born at 500 */
+        7,    2,                                           /* the object of 2 goes */
+        6,    0xac, 0x02, 0,    2, 0x80, 0x40, 0xe8, 0x07, /* of run 300: remote */
+        0x44, 0x33, 0x22, 0x11, 6, 'r',  'u',  'n',  's',  '/', 'a',
+    };
+    uint32_t len = vv_get_le32(out.data + LSM_MANIFEST_HEAD + 8);
+    assert_memory_equal(out.data + LSM_MANIFEST_HEAD + 24 + len - sizeof tail, tail, sizeof tail);
+    vv_buf_fini(&out);
+}
+
+static lsm_object sample_object(uint64_t id, lsm_object_state state)
+{
+    lsm_object o = {.id = id,
+                    .is_values = id % 2 == 0,
+                    .state = state,
+                    .size = 1000 * id,
+                    .time_ns = (int64_t)id,
+                    .crc = (uint32_t)id};
+    (void)snprintf(o.name, sizeof o.name, "runs/%llu", (unsigned long long)id);
+    return o;
+}
+
+static void expect_objects(bed *b, uint64_t id, lsm_object_state state, bool is_named)
+{
+    vv_error err;
+    lsm_object *objects = NULL;
+    uint32_t count = 0;
+    assert_ok(lsm_manifest_objects(&b->m, &objects, &count, &err), err);
+    assert_int_equal(count, id != 0);
+    if (count > 0) {
+        lsm_object want = sample_object(id, state);
+        assert_true(objects[0].id == id && objects[0].state == state &&
+                    objects[0].is_values == want.is_values && objects[0].size == want.size &&
+                    objects[0].crc == want.crc && objects[0].time_ns == want.time_ns &&
+                    objects[0].is_named == is_named);
+        assert_string_equal(objects[0].name, want.name);
+    }
+    vv_free(objects);
+}
+
+static void what_is_known_of_objects_survives(void **state)
+{
+    (void)state;
+    bed b;
+    bed_open(&b);
+    vv_error err;
+    assert_ok(open_manifest(&b, &err), err);
+    assert_ok(commit(&b.m, 3, 0, 10, &err), err);
+    static const lsm_object_state states[] = {LSM_OBJECT_INTENT, LSM_OBJECT_REMOTE};
+    for (size_t i = 0; i < 2; i++) {
+        lsm_object o = sample_object(3, states[i]);
+        lsm_edit edit = {.objects = &o, .object_count = 1, .checkpoint = -1};
+        assert_ok(lsm_manifest_commit(&b.m, &edit, &err), err);
+        expect_objects(&b, 3, states[i], true);
+        lsm_manifest_close(&b.m);
+        assert_ok(open_manifest(&b, &err), err);
+        expect_objects(&b, 3, states[i], true);
+    }
+    assert_ok(commit(&b.m, 0, 3, -1, &err), err);
+    expect_objects(&b, 3, LSM_OBJECT_REMOTE, false);
+    uint64_t id = 3;
+    lsm_edit forget = {.forget = &id, .forget_count = 1, .checkpoint = -1};
+    assert_ok(lsm_manifest_commit(&b.m, &forget, &err), err);
+    expect_objects(&b, 0, 0, false);
+    lsm_object twice[2] = {sample_object(4, LSM_OBJECT_INTENT),
+                           sample_object(4, LSM_OBJECT_REMOTE)};
+    lsm_edit wrong = {.objects = twice, .object_count = 2, .checkpoint = -1};
+    assert_status(VV_CORRUPT, lsm_manifest_commit(&b.m, &wrong, &err));
+    bed_close(&b);
+}
+
 static void a_damaged_or_missing_current_is_told(void **state)
 {
     (void)state;
@@ -494,6 +599,8 @@ int main(void)
         cmocka_unit_test(prop_random_bytes_never_crash_the_parser),
         cmocka_unit_test(a_newer_format_is_refused_by_name),
         cmocka_unit_test(golden_bytes_of_a_manifest),
+        cmocka_unit_test(golden_bytes_of_objects),
+        cmocka_unit_test(what_is_known_of_objects_survives),
         cmocka_unit_test(a_damaged_or_missing_current_is_told),
         cmocka_unit_test(a_manifest_shows_as_text),
         cmocka_unit_test(leftovers_are_told_and_removed),

@@ -276,7 +276,8 @@ static vv_status make_sources(const lsm_view *view, const engine_cursor_options 
         if (!lsm_level_overlaps(view->level[i], opt->lower, opt->upper))
             continue;
         st = lsm_source_create(view->level[i], 0, &sources[n], err);
-        n += st == VV_OK;
+        if (st == VV_OK)
+            lsm_source_bound(sources[n++], opt->lower, opt->upper);
     }
     *count = n;
     return st;

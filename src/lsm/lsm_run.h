@@ -42,6 +42,8 @@ typedef struct lsm_meta {
     int64_t version_max;
     uint64_t merges;    /* of the entries; from here on known from the footer alone */
     int64_t merge_time; /* the earliest commit time of one; INT64_MAX: none */
+    int64_t born_ns;    /* wall time at which its newest data was flushed; 0: not known. Known from
+                           the manifest alone */
     vv_slice lower;     /* inclusive */
     vv_slice upper;     /* exclusive */
     vv_slice values; /* uses of value files (lsm_value.h), encoded; known from the manifest alone */
@@ -85,8 +87,9 @@ typedef struct lsm_store {
     _Atomic uint64_t index_bytes; /* indexes, filters, reference arrays */
     vv_mutex value_lock;          /* VV_RANK_LEAF */
     lsm_value_file *value_files[LSM_VALUE_BUCKETS]; /* those open, under value_lock */
-    bool is_closing;        /* one thread: what goes now is only forgotten */
-    _Atomic uint32_t holds; /* nothing is removed while there are any (lsm_files.c) */
+    bool is_closing;           /* one thread: what goes now is only forgotten */
+    _Atomic uint32_t holds;    /* nothing is removed while there are any (lsm_files.c) */
+    struct lsm_remote *remote; /* files that lie in an object store; NULL: there cannot be any */
     lsm_counter counters[PGC_COUNTERS];
 } lsm_store;
 
@@ -193,6 +196,7 @@ struct lsm_run {
     lsm_store *store;
     lsm_meta meta;
     vio_file *file;
+    bool is_remote; /* file is an object */
     pgc_file *pages;
     lsm_fence fence;
     uint64_t *place; /* per block: offset / 512 << 24 | stored length */

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/point.h"
 #include "base/util.h"
+#include "lsm/lsm_remote.h"
 #include "lsm/lsm_run_format.h"
 
 #include <inttypes.h>
@@ -91,6 +92,9 @@ static vv_status unpack_block(lsm_run *run, uint32_t block, const uint8_t *store
 static vv_status place_of(const lsm_run *run, uint32_t block, vv_status st, vv_error *err)
 {
     char path[VIO_PATH_MAX];
+    if (run->is_remote)
+        return vv_wrap(err, st, "object '%s': block %u at offset %" PRIu64,
+                       lsm_file_object(run->file)->name, block, lsm_run_block_offset(run, block));
     lsm_run_path(path, run->store->dir, run->meta.id);
     return vv_wrap(err, st, "run '%s': block %u at offset %" PRIu64, path, block,
                    lsm_run_block_offset(run, block));
@@ -142,7 +146,7 @@ static vv_status read_plain(lsm_run *run, uint32_t block, pgc_frame **out, vv_er
 
 vv_status lsm_run_read_block(lsm_run *run, uint32_t block, pgc_frame **out, vv_error *err)
 {
-    bool straight = run->codec[block] == CODEC_NONE && !run->store->direct;
+    bool straight = run->codec[block] == CODEC_NONE && !run->store->direct && !run->is_remote;
     return straight ? read_plain(run, block, out, err) : lsm_fetch_now(run, block, out, err);
 }
 

@@ -14,6 +14,7 @@
 #include "base/util.h"
 #include "base/varint.h"
 #include "lsm/lsm_filter.h"
+#include "lsm/lsm_remote.h"
 #include "lsm/lsm_run_format.h"
 #include "lsm/lsm_value.h"
 
@@ -125,6 +126,7 @@ void lsm_store_fini(lsm_store *s)
         codec_block_ctx_destroy(s->codecs[i]);
     vv_mutex_fini(&s->codec_lock);
     vv_mutex_fini(&s->value_lock);
+    lsm_remote_fini(s);
     s->cache = NULL;
 }
 
@@ -136,7 +138,8 @@ unsigned lsm_store_sweep(lsm_store *s)
     lsm_run *run = atomic_exchange_explicit(&s->trash, NULL, memory_order_acquire);
     while (run != NULL) {
         lsm_run *next = run->trash_next;
-        bool doomed = atomic_load_explicit(&run->doomed, memory_order_relaxed);
+        /* The object of a remote one goes when the tier finds that nothing names it. */
+        bool doomed = atomic_load_explicit(&run->doomed, memory_order_relaxed) && !run->is_remote;
         char path[VIO_PATH_MAX];
         lsm_run_path(path, s->dir, run->meta.id);
         destroy_run(run);
@@ -517,10 +520,9 @@ static vv_status check_expected(const lsm_meta *found, const lsm_meta *expect, v
 static vv_status open_file(lsm_run *run, uint64_t id, const lsm_meta *expect, uint8_t *footer,
                            vv_error *err)
 {
-    char path[VIO_PATH_MAX];
-    lsm_run_path(path, run->store->dir, id);
     uint64_t size = 0;
-    vv_status st = vio_open(run->store->env->io, path, VIO_READ | VIO_IDLE, &run->file, err);
+    vv_status st = lsm_store_open_file(run->store, false, id, VIO_READ | VIO_IDLE, &run->file, err);
+    run->is_remote = st == VV_OK && lsm_file_is_remote(run->file);
     if (st == VV_NOT_FOUND && expect != NULL)
         return vv_fail(err, VV_CORRUPT, "the manifest names it, but the file is not there");
     if (st == VV_OK)
@@ -546,6 +548,7 @@ static vv_status open_file(lsm_run *run, uint64_t id, const lsm_meta *expect, ui
     if (st == VV_OK && expect != NULL) { /* a moved run keeps the footer of its first level */
         run->meta.level = expect->level;
         run->meta.group = expect->group;
+        run->meta.born_ns = expect->born_ns;
         if (lsm_run_is_bulk(run)) {
             run->meta.version_min = expect->version_min;
             run->meta.version_max = expect->version_max;
@@ -592,7 +595,7 @@ vv_status lsm_run_open(lsm_store *store, uint64_t id, const lsm_meta *expect, ls
         st = load_dictionary(run, footer, err);
     if (st == VV_OK)
         st = pgc_file_create(store->cache, run->block_count, &run->pages, err);
-    if (st == VV_OK && store->direct)
+    if (st == VV_OK && store->direct && !run->is_remote)
         st = go_direct(run, id, err);
     if (st == VV_OK) {
         st = lsm_value_acquire(store, run->meta.values, err);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "io/vio_queue.h"
+#include "lsm/lsm_remote.h"
 #include "lsm/lsm_view.h"
 
 #define STEPS_BEFORE_SEEK 8u /* versions of one key to step over */
@@ -17,6 +18,7 @@
 typedef struct level_source {
     engine_source base;
     lsm_level *level;
+    uint32_t run_from, run_end; /* runs of the level that it looks at */
     uint32_t run;
     uint32_t block;
     unsigned index;
@@ -61,12 +63,11 @@ static void free_window(level_source *s)
 static vv_status open_window(level_source *s, const lsm_run *run, uint64_t need, vv_error *err)
 {
     if (s->file == NULL || s->file_id != run->meta.id) {
-        char path[VIO_PATH_MAX];
-        lsm_run_path(path, run->store->dir, run->meta.id);
         vio_close(s->file);
         s->file = NULL;
         s->window_len = 0;
-        vv_status st = vio_open(run->store->env->io, path, VIO_READ | VIO_DIRECT, &s->file, err);
+        vv_status st = lsm_store_open_file(run->store, false, run->meta.id, VIO_READ | VIO_DIRECT,
+                                           &s->file, err);
         if (st != VV_OK)
             return st;
         s->file_id = run->meta.id;
@@ -84,8 +85,8 @@ static vv_status open_window(level_source *s, const lsm_run *run, uint64_t need,
     return VV_OK;
 }
 
-static vv_status scan_block(level_source *s, lsm_run *run, uint32_t block, pgc_frame **out,
-                            vv_error *err)
+static vv_status scan_window(level_source *s, lsm_run *run, uint32_t block, pgc_frame **out,
+                             vv_error *err)
 {
     uint64_t offset = lsm_run_block_offset(run, block);
     uint64_t end = offset + lsm_run_block_stored(run, block);
@@ -108,6 +109,19 @@ static vv_status scan_block(level_source *s, lsm_run *run, uint32_t block, pgc_f
         s->window_len = got;
     }
     return lsm_run_decode_block(run, block, s->window + (offset - s->window_at), out, err);
+}
+
+/* A bit that a network turned is not one that a disk did: what came from an object is asked for
+ * once more before it is called damaged. */
+static vv_status scan_block(level_source *s, lsm_run *run, uint32_t block, pgc_frame **out,
+                            vv_error *err)
+{
+    vv_status st = scan_window(s, run, block, out, err);
+    if (st == VV_CORRUPT && s->file != NULL && lsm_file_is_remote(s->file)) {
+        s->window_len = 0;
+        st = scan_window(s, run, block, out, err);
+    }
+    return st;
 }
 
 /* ---- moving ---- */
@@ -142,11 +156,11 @@ static void show(level_source *s, unsigned index)
 /* The first entry of the first block at or after (run, block). */
 static vv_status show_first_from(level_source *s, uint32_t run, uint64_t block, vv_error *err)
 {
-    while (run < s->level->run_count && block >= s->level->run[run]->block_count) {
+    while (run < s->run_end && block >= s->level->run[run]->block_count) {
         run++; /* also over runs that hold only range deletions */
         block = 0;
     }
-    if (run == s->level->run_count) {
+    if (run >= s->run_end) {
         drop_block(s);
         return VV_OK;
     }
@@ -159,7 +173,7 @@ static vv_status show_first_from(level_source *s, uint32_t run, uint64_t block, 
 /* The last entry of the last block before (run, block). */
 static vv_status show_last_before(level_source *s, uint32_t run, uint32_t block, vv_error *err)
 {
-    while (block == 0 && run > 0) {
+    while (block == 0 && run > s->run_from) {
         run--;
         block = s->level->run[run]->block_count;
     }
@@ -178,7 +192,9 @@ static vv_status level_seek(engine_source *src, vv_slice key, int64_t version, v
     level_source *s = source_of(src);
     s->base.valid = false;
     uint32_t run_index = lsm_level_first(s->level, key);
-    if (run_index == s->level->run_count) {
+    if (run_index < s->run_from)
+        return show_first_from(s, s->run_from, 0, err);
+    if (run_index >= s->run_end) {
         drop_block(s);
         return VV_OK;
     }
@@ -200,13 +216,17 @@ static vv_status level_seek_below(engine_source *src, vv_slice key, vv_error *er
 {
     level_source *s = source_of(src);
     s->base.valid = false;
-    uint32_t run_index = s->level->run_count;
+    uint32_t run_index = s->run_end;
     if (key.data != NULL || key.len > 0)
         run_index = lsm_level_first(s->level, key);
-    if (run_index == s->level->run_count)
-        return show_last_before(s, run_index, 0, err);
+    if (run_index >= s->run_end)
+        return show_last_before(s, s->run_end, 0, err);
+    if (run_index < s->run_from) {
+        drop_block(s);
+        return VV_OK;
+    }
     lsm_run *run = s->level->run[run_index];
-    if (run->block_count == 0)
+    if (run->block_count == 0 || vv_slice_cmp(key, run->meta.lower) <= 0)
         return show_last_before(s, run_index, 0, err);
     uint32_t block = lsm_fence_find(&run->fence, key, INT64_MAX);
     vv_status st = enter_block(s, run_index, block, err);
@@ -395,7 +415,19 @@ vv_status lsm_source_create(lsm_level *level, size_t scan_size, engine_source **
     s->base.ops = &level_source_ops;
     s->base.rangedels = level->rangedels;
     s->level = level;
+    s->run_end = level->run_count;
     s->scan_size = scan_size;
     *out = &s->base;
     return VV_OK;
+}
+
+void lsm_source_bound(engine_source *src, vv_slice lower, vv_slice upper)
+{
+    level_source *s = source_of(src);
+    const lsm_level *level = s->level;
+    s->run_from = lsm_level_first(level, lower);
+    s->run_end = lsm_level_first(level, upper);
+    if (s->run_end < level->run_count &&
+        vv_slice_cmp(level->run[s->run_end]->meta.lower, upper) < 0)
+        s->run_end++;
 }

@@ -181,6 +181,7 @@ void lsm_get_drop(engine *base, engine_get *g)
     if (s->is_reading && s->end == LSM_WALK_MISSES)
         lsm_fetch_drop(&s->fetch);
     else if (s->is_reading)
-        vv_free(s->fetch.req.buf);
+        lsm_value_drop(&lsm_engine_of(base)->store, vv_slice_of(s->walk.ref, LSM_VALUE_REF),
+                       &s->fetch.req);
     (void)answer(lsm_engine_of(base), g, VV_CLOSED);
 }

@@ -4,6 +4,9 @@
  * A file is held by the runs that refer to it. It is removed when the last of them is gone, if that
  * one had left the manifest: then none in the manifest refers to it either, because those are all
  * open. What a crash leaves the next open removes (lsm_manifest.c).
+ *
+ * A file that has become an object is opened anew from there; the handle of the local one stays
+ * until the reads that began with it have ended, and its name goes then.
  */
 #include "lsm/lsm_value.h"
 
@@ -16,6 +19,7 @@
 #include "base/point.h"
 #include "base/util.h"
 #include "base/varint.h"
+#include "lsm/lsm_remote.h"
 #include "lsm/lsm_value_int.h"
 
 struct lsm_value_file {
@@ -25,6 +29,9 @@ struct lsm_value_file {
     uint64_t live; /* bytes that runs refer to; under value_lock, as refs */
     uint32_t refs;
     vio_file *file;
+    uint32_t reads;     /* under way with file; under value_lock, as what follows */
+    vio_file *old;      /* the local file of one that is an object now; NULL: no read uses it */
+    uint32_t old_reads; /* under way with old */
 };
 
 void lsm_value_path(char out[VIO_PATH_MAX], const char *dir, uint64_t id)
@@ -79,6 +86,7 @@ static void destroy(lsm_value_file *f)
 {
     if (f == NULL)
         return;
+    assert(f->old == NULL);
     vio_close(f->file);
     vv_free(f);
 }
@@ -117,16 +125,18 @@ static vv_status open_file(lsm_store *s, uint64_t id, lsm_value_file **out, vv_e
     if (f == NULL)
         return vv_fail(err, VV_NO_MEMORY, "'%s': no memory", path);
     f->id = id;
-    vv_status st = vio_open(s->env->io, path, VIO_READ | VIO_IDLE, &f->file, err);
+    vv_status st = lsm_store_open_file(s, true, id, VIO_READ | VIO_IDLE, &f->file, err);
+    bool is_remote = st == VV_OK && lsm_file_is_remote(f->file);
     if (st == VV_NOT_FOUND)
         st = vv_fail(err, VV_CORRUPT, "a run refers to it, but the file is not there");
     if (st == VV_OK)
         st = vio_size(f->file, &f->size, err);
     if (st == VV_OK && f->size < LSM_VALUE_START)
         st = vv_fail(err, VV_CORRUPT, "%" PRIu64 " bytes are too short", f->size);
-    if (st == VV_OK)
+    /* An object's was looked at before it was stored, and the open sends no request. */
+    if (st == VV_OK && !is_remote)
         st = vio_pread_full(f->file, 0, header, sizeof header, err);
-    if (st == VV_OK)
+    if (st == VV_OK && !is_remote)
         st = check_header(header, id, err);
     if (st != VV_OK) {
         destroy(f);
@@ -214,8 +224,9 @@ void lsm_value_release(lsm_store *s, vv_slice uses, bool doomed)
         lsm_value_file *f = let_go(s, &use);
         if (f == NULL)
             continue;
+        bool is_remote = lsm_file_is_remote(f->file);
         destroy(f);
-        if (doomed && !s->is_closing)
+        if (doomed && !s->is_closing && !is_remote)
             remove_file(s, use.file);
     }
 }
@@ -248,11 +259,88 @@ void lsm_value_count(lsm_store *s, lsm_value_stats *out)
     for (size_t i = 0; i < LSM_VALUE_BUCKETS; i++)
         for (const lsm_value_file *f = s->value_files[i]; f != NULL; f = f->next) {
             uint64_t bytes = f->size - LSM_VALUE_START;
+            bool is_remote = lsm_file_is_remote(f->file);
             out->files++;
             out->bytes += f->size;
+            out->remote_files += is_remote;
+            out->remote_bytes += is_remote ? f->size : 0;
             out->garbage += bytes > f->live ? bytes - f->live : 0;
         }
     vv_mutex_unlock(&s->value_lock);
+}
+
+/* ---- from a local file to an object ---- */
+
+/* A handle that nobody reads through any more, and the name of its file. */
+static void end_local(lsm_store *s, uint64_t id, vio_file *old)
+{
+    if (old == NULL)
+        return;
+    vio_close(old);
+    if (atomic_load(&s->holds) == 0) /* else the next open removes it */
+        remove_file(s, id);
+}
+
+vv_status lsm_value_go_remote(lsm_store *s, uint64_t id, vv_error *err)
+{
+    vio_file *object = NULL;
+    vv_status st = lsm_store_open_file(s, true, id, VIO_READ, &object, err);
+    if (st != VV_OK)
+        return st;
+    assert(lsm_file_is_remote(object));
+    vio_file *old = NULL;
+    vv_mutex_lock(&s->value_lock);
+    lsm_value_file *f = find(s, id);
+    if (f != NULL && !lsm_file_is_remote(f->file)) {
+        old = f->file;
+        f->file = object;
+        object = NULL;
+        f->old_reads = f->reads;
+        f->reads = 0;
+        if (f->old_reads > 0) {
+            f->old = old;
+            old = NULL;
+        }
+    }
+    vv_mutex_unlock(&s->value_lock);
+    vio_close(object);
+    end_local(s, id, old);
+    return VV_OK;
+}
+
+bool lsm_value_is_local(lsm_store *s, uint64_t id)
+{
+    vv_mutex_lock(&s->value_lock);
+    const lsm_value_file *f = find(s, id);
+    bool is_local = f != NULL && !lsm_file_is_remote(f->file);
+    vv_mutex_unlock(&s->value_lock);
+    return is_local;
+}
+
+/* A read begins: the handle it uses stays until let_handle_go. */
+static vio_file *take_handle(lsm_store *s, lsm_value_file *f)
+{
+    vv_mutex_lock(&s->value_lock);
+    vio_file *file = f->file;
+    f->reads++;
+    vv_mutex_unlock(&s->value_lock);
+    return file;
+}
+
+static void let_handle_go(lsm_store *s, uint64_t id, const vio_file *file)
+{
+    vio_file *old = NULL;
+    vv_mutex_lock(&s->value_lock);
+    lsm_value_file *f = find(s, id); /* there: the caller holds a run that refers to it */
+    assert(f != NULL);
+    if (f->old == NULL || file != f->old) {
+        f->reads--;
+    } else if (--f->old_reads == 0) {
+        old = f->old;
+        f->old = NULL;
+    }
+    vv_mutex_unlock(&s->value_lock);
+    end_local(s, id, old);
 }
 
 /* ---- reading ---- */
@@ -300,7 +388,7 @@ vv_status lsm_value_begin(lsm_store *s, vv_slice bytes, vio_req *req, vv_error *
     assert(f != NULL);
     req->op = VIO_OP_READ;
     req->cls = VIO_CLASS_READ;
-    req->file = f->file;
+    req->file = take_handle(s, f);
     req->offset = ref.offset;
     req->buf = p;
     req->len = len;
@@ -313,6 +401,7 @@ vv_status lsm_value_end(lsm_store *s, vv_slice bytes, vio_req *req, uint8_t **me
     lsm_value_ref ref = lsm_value_ref_of(bytes);
     uint8_t *p = req->buf;
     vv_status st = req->status;
+    let_handle_go(s, ref.file, req->file);
     if (st != VV_OK && err != NULL)
         *err = req->err;
     if (st == VV_OK && req->got < req->len)
@@ -329,6 +418,13 @@ vv_status lsm_value_end(lsm_store *s, vv_slice bytes, vio_req *req, uint8_t **me
     *memory = p;
     *out = vv_slice_of(p + LSM_VALUE_HEAD, ref.len);
     return VV_OK;
+}
+
+void lsm_value_drop(lsm_store *s, vv_slice bytes, vio_req *req)
+{
+    let_handle_go(s, lsm_value_ref_of(bytes).file, req->file);
+    vv_free(req->buf);
+    req->buf = NULL;
 }
 
 vv_status lsm_value_read(lsm_store *s, vv_slice bytes, uint8_t **memory, vv_slice *out,

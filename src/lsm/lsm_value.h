@@ -71,10 +71,16 @@ VV_MUST_CHECK vv_status lsm_value_read(lsm_store *s, vv_slice ref, uint8_t **mem
                                        vv_error *err);
 /** Its two halves, for who does not wait in between: fill req (but done and ctx) with a read into
  * memory of its own; then, when req has its answer, verify and give as lsm_value_read. Between
- * them vv_free(req->buf) gives it up. */
+ * them lsm_value_drop gives it up. The caller holds its run from the first to the last. */
 VV_MUST_CHECK vv_status lsm_value_begin(lsm_store *s, vv_slice ref, vio_req *req, vv_error *err);
 VV_MUST_CHECK vv_status lsm_value_end(lsm_store *s, vv_slice ref, vio_req *req, uint8_t **memory,
                                       vv_slice *out, vv_error *err);
+void lsm_value_drop(lsm_store *s, vv_slice ref, vio_req *req);
+/** The file's object is what counts from now on: reads go there, and the local file goes when those
+ * under way have ended. */
+VV_MUST_CHECK vv_status lsm_value_go_remote(lsm_store *s, uint64_t file, vv_error *err);
+/** True of an open file that is read locally. */
+bool lsm_value_is_local(lsm_store *s, uint64_t file);
 /** True when less than half of a file is still referred to. */
 bool lsm_value_is_garbage(lsm_store *s, uint64_t file);
 /** Remove a file that no run holds. */
@@ -83,7 +89,9 @@ void lsm_value_discard(lsm_store *s, uint64_t file);
 typedef struct lsm_value_stats {
     uint64_t files;
     uint64_t bytes;
-    uint64_t garbage; /* of them nobody refers to */
+    uint64_t garbage;      /* of them nobody refers to */
+    uint64_t remote_files; /* of them in the object store */
+    uint64_t remote_bytes;
 } lsm_value_stats;
 void lsm_value_count(lsm_store *s, lsm_value_stats *out);
 

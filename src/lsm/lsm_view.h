@@ -67,6 +67,9 @@ void lsm_view_unref(void *view);
  * many bytes past the cache (compaction, check); 0: blocks through the cache. Takes nothing. */
 VV_MUST_CHECK vv_status lsm_source_create(lsm_level *level, size_t scan_size, engine_source **out,
                                           vv_error *err);
+/** Look at no run of the level that has nothing in [lower, upper): what a step behind the bounds
+ * would find there nobody asks for, and it may be far away. Before the first seek. */
+void lsm_source_bound(engine_source *src, vv_slice lower, vv_slice upper);
 /** True when src is such a source and its item is alone in its block, a large value: which one. */
 bool lsm_source_block(engine_source *src, pgc_file **file, uint32_t *block);
 

@@ -6,14 +6,18 @@
  * the compaction that makes room, and writers wait for them.
  *
  * Failures. Short memory: the job is given up and begun again by a later call. A full disk: the
- * same, and prepare answers VV_NO_SPACE until a piece succeeds or none is left to do. Anything else
- * is latched: the disk or the data is not what it should be, and a reopen has to look at it. A job
- * whose edit may be in the manifest is never given up, only tried again.
+ * same, and prepare answers VV_NO_SPACE until a piece succeeds or none is left to do. What an
+ * object store could not do: the job is given up, and for a while none is begun that would read
+ * from there. Anything else is latched: the disk or the data is not what it should be, and a reopen
+ * has to look at it. A job whose edit may be in the manifest is never given up, only tried again.
  */
 #include "base/epoch.h"
 #include "base/error.h"
 #include "base/util.h"
 #include "lsm/lsm_int.h"
+#include "lsm/lsm_remote.h"
+
+#define REMOTE_PAUSE_NS (5 * VV_NS_PER_S)
 
 typedef enum turn { TURN_NONE, TURN_FLUSH, TURN_COMPACTION } turn;
 
@@ -40,14 +44,27 @@ static turn take_turn(lsm_engine *e, engine_work kind, bool flush_held)
     return t;
 }
 
+/* A failure that came with one of the object store: not ours to latch. VV_BUSY then. */
+static vv_status excuse(lsm_engine *e, uint64_t failures, vv_status st, vv_error *err)
+{
+    bool is_ours = st == VV_OK || st == VV_BUSY || st == VV_NOT_FOUND || st == VV_NO_MEMORY ||
+                   st == VV_NO_SPACE;
+    if (is_ours || lsm_remote_failures(&e->store) == failures)
+        return st;
+    atomic_store_explicit(&e->remote_pause, vv_clock_mono(e->opt.env->clock) + REMOTE_PAUSE_NS,
+                          memory_order_relaxed);
+    return vv_wrap(err, VV_BUSY, "compaction waits for the object store");
+}
+
 /* A piece of the job in *slot, which is begun when there is none. VV_NOT_FOUND: nothing to do. */
 static vv_status do_piece(lsm_engine *e, turn t, engine_work kind, lsm_job **slot, vv_error *err)
 {
+    uint64_t failures = lsm_remote_failures(&e->store);
     if (*slot == NULL) {
         vv_status st =
             t == TURN_FLUSH ? lsm_job_flush(e, slot, err) : lsm_compact_pick(e, slot, err);
         if (st != VV_OK)
-            return st;
+            return excuse(e, failures, st, err);
         if (*slot == NULL)
             return VV_NOT_FOUND;
     }
@@ -62,7 +79,10 @@ static vv_status do_piece(lsm_engine *e, turn t, engine_work kind, lsm_job **slo
         lsm_pace_note_piece(e, done ? NULL : &now, now.merged - merged, begin_ns,
                             kind == ENGINE_WORK_REST);
     }
-    bool keep = st == VV_OK ? !done : lsm_job_is_committing(*slot) || st == VV_BUSY;
+    bool is_committing = lsm_job_is_committing(*slot);
+    bool keep = st == VV_OK ? !done : is_committing || st == VV_BUSY;
+    if (!is_committing)
+        st = excuse(e, failures, st, err);
     if (!keep) {
         lsm_job_destroy(*slot);
         *slot = NULL;
