@@ -3,7 +3,10 @@
  */
 #include "backup/backup_test_util.h"
 
+#include "db/db_int.h"
+#include "object/object.h"
 #include "varve/bulk.h"
+#include "varve/tier.h"
 
 static const engine_ops *const engines[] = {&lsm_ops, &btree_ops};
 static void a_checkpoint_is_a_store(void **state)
@@ -37,6 +40,43 @@ static void a_checkpoint_is_a_store(void **state)
         shop_close(&s);
         place_end(&s.at);
     }
+}
+
+/* What of a store lies in an object store is in its backups, which need none. */
+static void a_backup_has_what_is_remote(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    shop s = {0};
+    place repo = {0};
+    backup_info info[2];
+    vv_object_options options = VV_OBJECT_OPTIONS_INIT;
+    vv_tier_options tier = {.size = sizeof tier, .run_age_ns = 1};
+    objs_bucket *bucket = objs_bucket_create();
+    s.at.disk = vio_sim_disk_create();
+    vv_env env = {.clock = vio_sim_clock(s.at.disk), .seed = 1};
+    assert_ok(objs_open_bucket(&env, bucket, &options, &tier.objects, &err), err);
+    s.tier = &tier;
+    shop_open(&s, &lsm_ops, &calm);
+    for (unsigned i = 0; i < 2; i++) {
+        fill(s.one, i * 1000, 900);
+        fill(s.two, i * 500, 200);
+        assert_ok(vv_checkpoint(s.db, &err), err);
+        assert_ok(vv_compact_begin(s.one, (vv_slice){0}, (vv_slice){0}, &err), err);
+        work_off(s.db);
+        vio_sim_advance(s.at.disk, VV_NS_PER_S);
+        assert_ok(db_tier_runs(s.db, &err), err);
+        assert_true(objs_bucket_objects(bucket) > 0);
+        fill(s.two, 0, 20);
+        backup(&repo, s.db, &(backup_create_options){0}, &info[i]);
+    }
+    uint64_t want = content_of_both(&s);
+    shop_close(&s);
+    vv_object_store_close(tier.objects);
+    objs_bucket_destroy(bucket);
+    assert_true(restored(&repo, &(backup_restore_options){0}, &lsm_ops) == want);
+    place_end(&repo);
+    place_end(&s.at);
 }
 
 static void a_backup_is_restored_as_it_was(void **state)
@@ -476,6 +516,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_stay_below_the_store),
         cmocka_unit_test(a_checkpoint_is_a_store),
+        cmocka_unit_test(a_backup_has_what_is_remote),
         cmocka_unit_test(a_backup_is_restored_as_it_was),
         cmocka_unit_test(a_backup_beside_writers_is_of_one_moment),
         cmocka_unit_test(what_did_not_change_is_not_stored_again),

@@ -51,8 +51,9 @@ typedef struct shop {
     place at;
     const engine_ops *ops;
     vv_db *db;
-    vv_table *one, *two; /* on different shards */
-    bool archives;       /* keeps its log for backups */
+    vv_table *one, *two;                /* on different shards */
+    bool archives;                      /* keeps its log for backups */
+    const struct vv_tier_options *tier; /* of vv_options */
 } shop;
 
 static inline vv_options shop_options(bool create)
@@ -67,6 +68,7 @@ static inline vv_status shop_try(shop *s, const engine_ops *ops, bool create, vv
 {
     vv_options opt = shop_options(create);
     opt.archive_log = s->archives;
+    opt.tier = s->tier;
     s->ops = ops;
     return db_open_engine(&s->at.env, &opt, ops, &s->db, err);
 }

@@ -30,7 +30,7 @@ static vv_status add_file(void *ctx, const engine_file *file, vv_error *err)
         c->cap = cap;
     }
     db_captured_file *f = &c->files[c->count];
-    *f = (db_captured_file){.path = vv_strdup(file->path)};
+    *f = (db_captured_file){.path = vv_strdup(file->path), .remote = file->remote_of};
     if (file->source != NULL)
         f->source = vv_strdup(file->source);
     if (f->path != NULL && file->content.data != NULL) {
@@ -186,6 +186,8 @@ vv_status db_capture_open_load(const db_capture *c, const db_load *load, vio_fil
 vv_status db_capture_open(const db_capture *c, const db_captured_file *file, vio_file **out,
                           vv_error *err)
 {
+    if (file->remote != NULL)
+        return file->remote->ops->open_remote(file->remote, file->path, out, err);
     return vio_open(c->db->env->io, file->source != NULL ? file->source : file->path,
                     VIO_READ | VIO_BEHIND, out, err);
 }

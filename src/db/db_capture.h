@@ -39,9 +39,10 @@ void db_load_path(const db_load *load, char out[DB_LOAD_PATH_SIZE]);
 /* ---- the state of a store ---- */
 
 typedef struct db_captured_file {
-    char *path;       /* relative to the store's directory */
-    char *source;     /* where its bytes are now; NULL: at path */
-    uint8_t *content; /* what the copy is to hold; NULL: the bytes of the file */
+    char *path;            /* relative to the store's directory */
+    char *source;          /* where its bytes are now; NULL: at path */
+    struct engine *remote; /* whose object has its bytes; NULL: a file has them */
+    uint8_t *content;      /* what the copy is to hold; NULL: the bytes of the file */
     size_t content_len;
 } db_captured_file;
 

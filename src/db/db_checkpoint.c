@@ -24,6 +24,8 @@ typedef struct copying {
     db_build *build;
 } copying;
 
+#define FETCH_SIZE (1 * VV_MIB)
+
 /* The content of a load that is still in the log goes with its entry. */
 static vv_status add_entry(void *ctx, const wal_record *rec, uint64_t position, vv_error *err)
 {
@@ -44,6 +46,37 @@ static vv_status add_entry(void *ctx, const wal_record *rec, uint64_t position, 
     return st == VV_OK ? db_build_entry(c->build, rec, err) : st;
 }
 
+/* What lies in the object store is fetched: a copy stands alone. */
+static vv_status fetch_file(const db_capture *c, const db_captured_file *file, const char *to,
+                            vv_error *err)
+{
+    vio_file *in = NULL;
+    vio_file *out = NULL;
+    uint64_t size = 0;
+    uint8_t *piece = vv_alloc(FETCH_SIZE);
+    if (piece == NULL)
+        return vv_fail(err, VV_NO_MEMORY, "'%s': no memory to fetch it", file->path);
+    vv_status st = db_capture_open(c, file, &in, err);
+    if (st == VV_OK)
+        st = vio_size(in, &size, err);
+    if (st == VV_OK)
+        st =
+            vio_open(c->db->env->io, to, VIO_WRITE | VIO_CREATE | VIO_EXCL | VIO_BEHIND, &out, err);
+    for (uint64_t at = 0; st == VV_OK && at < size;) {
+        size_t len = (size_t)vv_min_u64(FETCH_SIZE, size - at);
+        st = vio_pread_full(in, at, piece, len, err);
+        if (st == VV_OK)
+            st = vio_pwrite(out, at, piece, len, err);
+        at += len;
+    }
+    if (st == VV_OK)
+        st = vio_sync(out, err);
+    vio_close(in);
+    vio_close(out);
+    vv_free(piece);
+    return st;
+}
+
 static vv_status add_file(const db_capture *c, const db_captured_file *file, db_build *b,
                           vv_error *err)
 {
@@ -51,6 +84,8 @@ static vv_status add_file(const db_capture *c, const db_captured_file *file, db_
         return db_build_file(b, file->path, vv_slice_of(file->content, file->content_len), err);
     char to[VIO_PATH_MAX];
     vv_status st = db_build_path(b, file->path, to, err);
+    if (st == VV_OK && file->remote != NULL)
+        return fetch_file(c, file, to, err);
     const char *from = file->source != NULL ? file->source : file->path;
     return st == VV_OK ? vio_link(c->db->env->io, from, to, err) : st;
 }

@@ -235,6 +235,7 @@ static vv_status open_shard(vv_db *db, uint32_t i, vv_error *err)
                           .file_amplify_factor = db->opt.file_amplify_factor,
                           .read_only = db->opt.read_only,
                           .budget = &db->budget,
+                          .tier = db_tier_runs_of(db),
                           .hooks = db_hooks(shard)};
     if (db->opt.read_only)
         opt.memtable_count =
@@ -429,6 +430,7 @@ static vv_status open_parts(vv_db *db, vv_error *err)
     if (!is_new)
         st = check_dirs(db, err);
     int64_t start = vv_clock_mono(db->env->clock);
+    db_tier_runs_options(db);
     if (st == VV_OK)
         st = db_tier_open(db, err);
     if (st == VV_OK)
@@ -454,6 +456,8 @@ static vv_status open_parts(vv_db *db, vv_error *err)
     if (st == VV_OK)
         st = db_queue_start(db, err);
     if (st == VV_OK)
+        st = db_tier_runs_start(db, err);
+    if (st == VV_OK)
         st = cat_resume(db->cat, err);
     if (st == VV_OK)
         st = db_tier_start(db, err);
@@ -474,6 +478,7 @@ static void init(vv_db *db)
     vv_hist_reset(&db->counters.commit_ns);
     db_background_init(db);
     db_kept_init(db);
+    db_tier_runs_init(db);
     db_apply_init(db);
 }
 
@@ -483,6 +488,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     vv_status st = VV_OK;
     db_tier_stop(db);
     db_queue_stop(db);
+    db_tier_runs_stop(db);
     db_background_stop(db);
     db_apply_stop(db);
     if (crash)
@@ -503,6 +509,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     db_fifo_fini(&db->fifo);
     db_background_fini(db);
     db_kept_fini(db);
+    db_tier_runs_fini(db);
     db_apply_fini(db);
     vv_cond_fini(&db->queue.wake);
     vv_mutex_fini(&db->queue.lock);

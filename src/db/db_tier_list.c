@@ -178,5 +178,6 @@ void vv_tier_stats_read(vv_db *db, vv_tier_stats *out)
         all.healthy = all.consecutive_failures < t->opt.failures_max;
         add_waiting(db, &all);
     }
+    db_tier_runs_count(db, &all.remote_runs, &all.remote_run_bytes);
     memcpy(out, &all, out->size < sizeof all ? out->size : sizeof all);
 }

@@ -446,6 +446,8 @@ vv_status vv_tier_run(vv_db *db, vv_table *table, vv_error *err)
     vv_error why = {0};
     st = run_all(db->tier, err);
     vv_status dropped = run_dropped(db->tier, &why);
+    if (dropped == VV_OK)
+        dropped = db_tier_runs(db, &why);
     if (st == VV_OK && dropped != VV_OK) {
         st = dropped;
         if (err != NULL)
