@@ -144,8 +144,8 @@ vv_status lsm_upload_verify(lsm_store *s, const lsm_object *object, bool whole, 
 /* And the last bytes are those of the file. */
 static vv_status verify(const upload *u, vv_error *err)
 {
-    uint8_t here[BACK_SIZE];
-    uint8_t there[BACK_SIZE];
+    uint8_t here[BACK_SIZE] = {0};
+    uint8_t there[BACK_SIZE] = {0};
     const lsm_object *o = u->object;
     size_t len = (size_t)vv_min_u64(BACK_SIZE, o->size);
     vv_status st = check_head(u->store, u->objects, o, false, err);
