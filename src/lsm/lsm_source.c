@@ -215,6 +215,7 @@ static vv_status level_seek(engine_source *src, vv_slice key, int64_t version, v
 static vv_status level_seek_below(engine_source *src, vv_slice key, vv_error *err)
 {
     level_source *s = source_of(src);
+    assert(key.data != NULL || key.len == 0);
     s->base.valid = false;
     uint32_t run_index = s->run_end;
     if (key.data != NULL || key.len > 0)
