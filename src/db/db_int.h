@@ -361,7 +361,7 @@ struct vv_db {
     db_counters counters;
     db_kept kept;
     db_rollup rollup;
-    struct db_tier *tier;           /* NULL: no store of objects; fixed while open */
+    struct db_tier *tier; /* NULL: no store of objects; fixed while open */
     db_tier_runs_state runs;
     _Atomic bool retain_busy;       /* by who sets it: one look at streams at a time */
     _Atomic int64_t retain_look_ns; /* monotonic: when to look next */
