@@ -8,6 +8,7 @@
 #ifndef VARVE_OBJECT_OBJECT_H
 #define VARVE_OBJECT_OBJECT_H
 
+#include "base/buf.h"
 #include "io/env.h"
 #include "varve/object.h"
 #include "varve/plugin.h"
@@ -74,5 +75,27 @@ VV_MUST_CHECK vv_status objs_open_bucket(const vv_env *env, objs_bucket *bucket,
 VV_MUST_CHECK vv_status objs_open_ops(const vv_env *env, const vv_object_ops *ops,
                                       const vv_object_options *options, vv_object_store **out,
                                       vv_error *err);
+
+/* ---- a POST over the same transport ------------------------------------------------------------
+ */
+
+typedef struct objs_http objs_http;
+
+typedef struct objs_post_options {
+    const char *ca_file; /* NULL: the system's; copied */
+    uint32_t timeout_ms; /* to connect, without a byte, and of the whole */
+} objs_post_options;
+
+/** VV_UNSUPPORTED: this machine has no libcurl. Only the clock of env is used. Gives *out:
+ * objs_http_destroy; objs_http_cancel ends what is under way and all that comes later. */
+VV_MUST_CHECK vv_status objs_post_open(const vv_env *env, const objs_post_options *options,
+                                       objs_http **out, vv_error *err);
+/** One try. header: up to 16 lines "Name: value". answer, which may be NULL, gets the body of a
+ * success, at most answer_max bytes. A failure says in *again whether it may pass. */
+VV_MUST_CHECK vv_status objs_post(objs_http *http, const char *url, const char *const *header,
+                                  size_t header_count, vv_slice body, size_t answer_max,
+                                  vv_buf *answer, bool *again, vv_error *err);
+void objs_http_destroy(objs_http *http); /* accepts NULL */
+void objs_http_cancel(objs_http *http);
 
 #endif

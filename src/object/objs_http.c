@@ -375,7 +375,7 @@ static vv_status no_answer(transfer *t, CURLcode code, vv_object_outcome *oc, vv
     case CURLE_COULDNT_RESOLVE_HOST:
         return objs_fault(
             oc, VV_OBJECT_FAULT_NETWORK, true,
-            vv_fail(err, VV_IO, "%s: look at storage.endpoint and the name service", text));
+            vv_fail(err, VV_IO, "%s: look at the host of the endpoint and the name service", text));
     case CURLE_COULDNT_CONNECT:
         return objs_fault(oc, VV_OBJECT_FAULT_NETWORK, true,
                           vv_fail(err, VV_IO, "%s: nothing answers at the endpoint", text));

@@ -13,8 +13,6 @@
 #define OBJS_HTTP_HEADERS_MAX (32u * 1024) /* of an answer, together */
 #define OBJS_HTTP_ERROR_MAX (64u * 1024)   /* body of an answer that is no success */
 
-typedef struct objs_http objs_http;
-
 typedef struct objs_http_request {
     const char *method;
     const char *url;           /* as it is sent: encoded */
@@ -38,8 +36,6 @@ typedef struct objs_http_answer {
 } objs_http_answer;
 
 vv_status objs_http_create(const objs_options *options, objs_http **out, vv_error *err);
-void objs_http_destroy(objs_http *http); /* accepts NULL */
-void objs_http_cancel(objs_http *http);
 
 /** VV_OK: there is an answer, whatever its status. Otherwise outcome says what came between, and
  * whether the request may have reached the server. Init answer by zero; objs_http_answer_fini. */
