@@ -44,6 +44,10 @@ VV_MUST_CHECK vv_status db_delete_range_spread(vv_batch *batch, vv_table *table,
 /** One piece of background work. VV_NOT_FOUND when there was none. For stores without threads. */
 VV_MUST_CHECK vv_status db_step(vv_db *db, vv_error *err);
 
+/** For vv_options.log, with a vv_log as log_ctx: the store's lines go to that log as what they say,
+ * with its levels and its form; log_level and log_json do not count. The log outlives the store. */
+void db_log_direct(void *ctx, int level, const char *line, size_t len);
+
 /** Stop as a crash would: nothing more is written, memory is freed. Accepts NULL. */
 void db_abandon(vv_db *db);
 

@@ -13,6 +13,7 @@ struct db_world {
     vv_env env;
     vv_log log;
     bool has_log;
+    vv_log *direct; /* the caller's, in place of it; NULL: none */
     void (*line)(void *ctx, int level, const char *line, size_t len);
     void *line_ctx;
 };
@@ -27,6 +28,14 @@ static int level_of(const char *line, size_t len)
         if (strncmp(at + sizeof mark - 1, names[i], strlen(names[i])) == 0)
             return i;
     return VV_LOG_INFO;
+}
+
+void db_log_direct(void *ctx, int level, const char *line, size_t len)
+{
+    (void)level;
+    vv_log *log = ctx;
+    if (log->write != NULL)
+        log->write(log->ctx, line, len);
 }
 
 static void write_line(void *ctx, const char *line, size_t len)
@@ -70,24 +79,26 @@ vv_status db_world_create(const char *dir, const vv_options *opt, db_world **out
     vv_options all = VV_OPTIONS_INIT;
     if (opt != NULL)
         memcpy(&all, opt, opt->size < sizeof all ? opt->size : sizeof all);
-    if (all.log != NULL) {
+    if (all.log == db_log_direct) {
+        world->direct = all.log_ctx;
+    } else if (all.log != NULL) {
         world->line = all.log;
         world->line_ctx = all.log_ctx;
         vv_log_init(&world->log, (vv_log_level)all.log_level,
                     all.log_json ? VV_LOG_JSON : VV_LOG_LOGFMT, vv_clock_real(), write_line, world);
         world->has_log = true;
     }
-    vio_posix_options io = {.backend = backend_of(all.io_backend),
-                            .files_max = all.max_open_files,
-                            .log = world->has_log ? &world->log : NULL};
+    vv_log *log = world->has_log ? &world->log : world->direct;
+    vio_posix_options io = {
+        .backend = backend_of(all.io_backend), .files_max = all.max_open_files, .log = log};
     vv_status st = env_posix_open(&world->env, dir, &io, err);
     if (st != VV_OK) {
         db_world_destroy(world);
         return st;
     }
-    if (world->has_log && !env_huge_pages())
+    if (log != NULL && !env_huge_pages())
         vv_log_to(
-            &world->log, VV_LOG_INFO, "db",
+            log, VV_LOG_INFO, "db",
             "no huge pages here: the block cache lies in small ones, reads cost some time more",
             VV_KV_S("setting", "/sys/kernel/mm/transparent_hugepage/enabled"),
             VV_KV_S("wanted", "madvise"));

@@ -142,6 +142,15 @@ static vv_status yield_name(db_tier_job *j, const db_tier_build *b, bool is_ours
     return db_tier_commit_give_up(j, &b->intent, is_ours, err);
 }
 
+/* For who follows messages on their way: a line a batch and stage. */
+static void log_stage(db_tier_job *j, const db_tier_build *b, const char *stage)
+{
+    vv_log_to(j->t->db->env->log, VV_LOG_DEBUG, "tier", stage,
+              VV_KV_S("table", j->table->cat->name), VV_KV_U("partition", j->partition),
+              VV_KV_U("first_offset", b->intent.first), VV_KV_U("next_offset", b->intent.next),
+              VV_KV_U("bytes", b->holds.size), VV_KV_S("object", b->intent.name));
+}
+
 vv_status db_tier_deliver(db_tier_job *j, db_tier_build *b, const arch_entry *old, size_t old_count,
                           int64_t oldest_ns, vv_error *err)
 {
@@ -152,6 +161,7 @@ vv_status db_tier_deliver(db_tier_job *j, db_tier_build *b, const arch_entry *ol
         st = db_tier_commit_intent(j, &b->intent, err);
     if (st != VV_OK)
         return st;
+    log_stage(j, b, "batched");
     st = db_tier_put(j, b, &is_ours, &why);
     if (st == VV_CONFLICT) {
         j->store_failed = false;
@@ -172,8 +182,10 @@ vv_status db_tier_deliver(db_tier_job *j, db_tier_build *b, const arch_entry *ol
     arch_entry full = entry;
     memcpy(full.name, b->intent.name, sizeof full.name);
     st = db_tier_commit_done(j, &b->intent, &full, old, old_count, err);
-    if (st == VV_OK)
+    if (st == VV_OK) {
         count_stored(j, b, oldest_ns);
+        log_stage(j, b, "uploaded");
+    }
     return st == VV_NOT_FOUND ? VV_CLOSED : st; /* the table was dropped */
 }
 
