@@ -4,7 +4,8 @@
  *     varved --config FILE --data DIR --set key=value ...
  *
  * Standard output carries two lines, once it serves: "listening ingest HOST:PORT" and "listening
- * query HOST:PORT". Everything else is structured log lines on standard error.
+ * query HOST:PORT". Everything else is structured log lines on standard error, and where log.sinks
+ * says.
  *
  * Exit codes: 0 stopped as asked, 1 failed while running, 2 bad usage or configuration (a port that
  * is busy, too), 3 the store could not be opened.
@@ -24,6 +25,7 @@
 #include "io/env.h"
 #include "server/config.h"
 #include "server/daemon.h"
+#include "server/evlog.h"
 
 extern char **environ;
 
@@ -43,7 +45,7 @@ static void usage(FILE *to)
     (void)fputs("usage: varved [--config FILE] [--data DIR] [--set KEY=VALUE]...\n"
                 "              [--check-config] [--print-config] [--version] [--help]\n"
                 "\n"
-                "  --config FILE    read a YAML configuration\n"
+                "  --config FILE    read a YAML configuration; without it that of CONFIG_FILE\n"
                 "  --data DIR       the store (storage.data_directory), default ./varve-data\n"
                 "  --set KEY=VALUE  set one key, over file and environment (VARVE_SECTION_KEY)\n"
                 "  --check-config   check the configuration and exit: 0 good, 2 not\n"
@@ -125,7 +127,8 @@ static vv_status load_file(config *c, const char *path, vv_error *err)
 static vv_status load_config(config *c, const arguments *args, vv_error *err)
 {
     config_init(c);
-    vv_status st = args->config_path == NULL ? VV_OK : load_file(c, args->config_path, err);
+    const char *path = args->config_path != NULL ? args->config_path : getenv("CONFIG_FILE");
+    vv_status st = path == NULL || path[0] == '\0' ? VV_OK : load_file(c, path, err);
     if (st == VV_OK)
         st = config_load_env(c, environ, err);
     for (size_t i = 0; st == VV_OK && i < args->set_count; i++)
@@ -141,31 +144,9 @@ static vv_status load_config(config *c, const arguments *args, vv_error *err)
     return st == VV_OK ? config_fit_memory(c, err) : st;
 }
 
-static void write_line(void *ctx, const char *line, size_t len)
-{
-    (void)ctx;
-    while (len > 0) {
-        ssize_t n = write(STDERR_FILENO, line, len);
-        if (n <= 0 && errno != EINTR)
-            return; /* nowhere left to complain */
-        if (n > 0) {
-            line += n;
-            len -= (size_t)n;
-        }
-    }
-}
-
 /* Serve until a signal asks to stop. Signals are blocked in every thread and waited for here. */
-static int serve(const config *c, vv_log *log)
+static int serve(const config *c, const sigset_t *signals, vv_log *log)
 {
-    sigset_t signals;
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGHUP);
-    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
-
     vv_error err = {0};
     varve_daemon *d = NULL;
     vv_status st = daemon_start(c, log, &d, &err);
@@ -179,7 +160,7 @@ static int serve(const config *c, vv_log *log)
     (void)fflush(stdout);
 
     int signal_number = 0;
-    while (sigwait(&signals, &signal_number) != 0 || signal_number == SIGHUP)
+    while (sigwait(signals, &signal_number) != 0 || signal_number == SIGHUP)
         if (signal_number == SIGHUP) /* a terminal that goes away, a manager that means "reload" */
             vv_log_to(log, VV_LOG_WARN, "varved",
                       "SIGHUP ignored: the configuration is read at the start only");
@@ -193,6 +174,33 @@ static int serve(const config *c, vv_log *log)
     }
     vv_log_to(log, VV_LOG_INFO, "varved", "stopped", VV_KV_S("status", "OK"));
     return EXIT_SUCCESS;
+}
+
+/* The event log is there before the first part of the server, and goes after the last. */
+static int log_and_serve(const config *c)
+{
+    evlog_options opt;
+    evlog *events = NULL;
+    vv_error err = {0};
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL); /* its threads have the mask, too */
+    (void)signal(SIGPIPE, SIG_IGN);
+    vv_status st = config_log_options(c, &opt, &err);
+    opt.clock = vv_clock_real();
+    opt.threads = vv_threads_real();
+    if (st == VV_OK)
+        st = evlog_open(&opt, &events, &err);
+    if (st != VV_OK) {
+        (void)fprintf(stderr, "varved: %s\n", err.msg);
+        return EXIT_USAGE;
+    }
+    int code = serve(c, &signals, evlog_log(events));
+    evlog_close(events);
+    return code;
 }
 
 int main(int argc, char **argv)
@@ -225,11 +233,7 @@ int main(int argc, char **argv)
         code = EXIT_SUCCESS;
         goto out;
     }
-    vv_log log;
-    vv_log_init(&log, (vv_log_level)c.log_level, (vv_log_form)c.log_format, vv_clock_real(),
-                write_line, NULL);
-    code = serve(&c, &log);
-    vv_log_fini(&log);
+    code = log_and_serve(&c);
 out:
     vv_free(args.sets);
     return code;

@@ -2,8 +2,9 @@
  * config.c - the table of keys, and how text becomes a value.
  *
  * A size takes K, M, G, also as KB or KiB: powers of 1024 in both spellings, as the users of the
- * engines we replace write them. A duration takes ms, s, m, h. A size that is "auto" by default is
- * 0 until config_fit_memory derives it from the memory limit.
+ * engines we replace write them. A duration takes ms, s, m, h; a key that ends in _ms takes a plain
+ * number of them too. A size that is "auto" by default is 0 until config_fit_memory derives it from
+ * the memory limit. A secret is never printed.
  */
 #include "server/config.h"
 
@@ -20,6 +21,7 @@
 #include "db/db.h"
 #include "server/config_int.h"
 #include "varve/db.h"
+#include "varve/tier.h"
 
 static const config_choice durability_choices[] = {
     {"sync", VV_DURABLE_SYNC}, {"os", VV_DURABLE_OS}, {"none", VV_DURABLE_NONE}, {NULL, 0}};
@@ -35,6 +37,17 @@ static const config_choice engine_choices[] = {{"auto", VV_ENGINE_DEFAULT},
                                                {NULL, 0}};
 static const config_choice nats_choices[] = {
     {"jetstream", CONFIG_NATS_JETSTREAM}, {"core", CONFIG_NATS_CORE}, {NULL, 0}};
+static const config_choice addressing_choices[] = {{"auto", CONFIG_ADDRESS_AUTO},
+                                                   {"path", CONFIG_ADDRESS_PATH},
+                                                   {"virtual", CONFIG_ADDRESS_VIRTUAL},
+                                                   {NULL, 0}};
+static const config_choice codec_choices[] = {
+    {"zstd", VV_TIER_ZSTD}, {"lz4", VV_TIER_LZ4}, {"none", VV_TIER_PLAIN}, {NULL, 0}};
+static const config_choice also_choices[] = {
+    {"none", VV_TIER_ALONE}, {"jsonl", VV_TIER_JSONL}, {"parquet", VV_TIER_PARQUET}, {NULL, 0}};
+static const config_choice facility_choices[] = {
+    {"user", 1},    {"daemon", 3},  {"local0", 16}, {"local1", 17}, {"local2", 18}, {"local3", 19},
+    {"local4", 20}, {"local5", 21}, {"local6", 22}, {"local7", 23}, {NULL, 0}};
 static const config_choice level_choices[] = {{"error", VV_LOG_ERROR},
                                               {"warn", VV_LOG_WARN},
                                               {"info", VV_LOG_INFO},
@@ -120,6 +133,105 @@ const config_key config_keys[] = {
     {"storage.max_open_files", CONFIG_INT, FIELD(storage_max_open_files), "auto", 16, 1000000, NULL,
      "descriptors for the files of the store; others are opened when they are read; auto: half of "
      "the process's limit"},
+    {"storage.backend", CONFIG_TEXT, FIELD(storage_backend), "", 0, 0, NULL,
+     "where old messages and runs go: file, memory, s3, gcs, or a path that ends in .so; empty: "
+     "they stay here (docs/object-stores.md)"},
+    {"storage.endpoint", CONFIG_TEXT, FIELD(storage_endpoint), "", 0, 0, NULL,
+     "s3, gcs: https://host[:port]; empty: Amazon's for the region, Google's"},
+    {"storage.bucket", CONFIG_TEXT, FIELD(storage_bucket), "", 0, 0, NULL,
+     "s3, gcs: the bucket, which must exist; file: the directory, which is made"},
+    {"storage.prefix", CONFIG_TEXT, FIELD(storage_prefix), "messages", 0, 0, NULL,
+     "in front of every object's name, up to 80 bytes; empty: nothing"},
+    {"storage.region", CONFIG_TEXT, FIELD(storage_region), "us-west-2", 0, 0, NULL,
+     "s3: the region that requests are signed for"},
+    {"storage.addressing", CONFIG_CHOICE, FIELD(storage_addressing), "auto", 0, 0,
+     addressing_choices,
+     "s3: path (endpoint/bucket), virtual (bucket.endpoint), or auto: path unless it is Amazon's"},
+    {"storage.access_key", CONFIG_SECRET, FIELD(storage_access_key), "", 0, 0, NULL,
+     "s3, gcs by HMAC; empty: from AWS_ACCESS_KEY_ID and its like, then storage.credentials_file"},
+    {"storage.secret_key", CONFIG_SECRET, FIELD(storage_secret_key), "", 0, 0, NULL,
+     "with storage.access_key"},
+    {"storage.session_token", CONFIG_SECRET, FIELD(storage_session_token), "", 0, 0, NULL,
+     "s3: with keys that last for a while"},
+    {"storage.credentials_file", CONFIG_TEXT, FIELD(storage_credentials_file), "", 0, 0, NULL,
+     "s3: an AWS credentials file; gcs: the JSON key of a service account"},
+    {"storage.profile", CONFIG_TEXT, FIELD(storage_profile), "", 0, 0, NULL,
+     "s3: of the credentials file; empty: AWS_PROFILE, then default"},
+    {"storage.ca_file", CONFIG_TEXT, FIELD(storage_ca_file), "", 0, 0, NULL,
+     "PEM certificates to trust in place of the system's"},
+    {"storage.tls_insecure", CONFIG_BOOL, FIELD(storage_tls_insecure), "false", 0, 0, NULL,
+     "do not verify the object store's certificate: for tests on this machine alone"},
+    {"storage.sse", CONFIG_TEXT, FIELD(storage_sse), "", 0, 0, NULL,
+     "s3: AES256 or aws:kms, asked of the store for each object; empty: what the bucket does"},
+    {"storage.sse_key_id", CONFIG_TEXT, FIELD(storage_sse_key_id), "", 0, 0, NULL,
+     "the key, with storage.sse aws:kms"},
+    {"storage.conditional_put", CONFIG_BOOL, FIELD(storage_conditional_put), "true", 0, 0, NULL,
+     "false: the store knows no put on the condition that a name is free"},
+    {"storage.backend_params", CONFIG_TEXT, FIELD(storage_backend_params), "", 0, 0, NULL,
+     "a text for a backend of yours; memory: its faults"},
+    {"storage.request_timeout_ms", CONFIG_MS, FIELD(storage_request_timeout_ms), "30000", 1,
+     3600000, NULL, "milliseconds of one try at the object store without a byte"},
+    {"storage.connect_timeout_ms", CONFIG_MS, FIELD(storage_connect_timeout_ms), "5000", 1, 3600000,
+     NULL, "milliseconds to connect to it"},
+    {"storage.concurrency", CONFIG_INT, FIELD(storage_concurrency), "32", 1, 1024, NULL,
+     "calls at the object store at once; others wait"},
+    {"storage.breaker_failures", CONFIG_INT, FIELD(storage_breaker_failures), "10", 0, 1000000,
+     NULL, "calls lost in a row after which the object store is left alone for a while; 0: never"},
+    {"storage.breaker_open_ms", CONFIG_MS, FIELD(storage_breaker_open_ms), "5000", 1, 3600000, NULL,
+     "milliseconds of that while"},
+    {"storage.hedge_after_ms", CONFIG_MS, FIELD(storage_hedge_after_ms), "0", 0, 3600000, NULL,
+     "milliseconds after which a get without an answer is asked again beside; 0: never"},
+    {"storage.tier_cache_size", CONFIG_SIZE, FIELD(storage_tier_cache_size), "1GB", VV_MIB,
+     1024 * VV_GIB, NULL, "bytes of the disk for what was read from the object store"},
+    {"storage.tier_run_age", CONFIG_DURATION, FIELD(storage_tier_run_age_ns), "0s", 0,
+     INT64_C(36600) * 86400 * VV_NS_PER_S, NULL,
+     "lsm: runs older than this go to the object store; 0: none for its age"},
+    {"storage.tier_run_local_size", CONFIG_SIZE, FIELD(storage_tier_run_local_size), "0", 0,
+     1024 * 1024 * VV_GIB, NULL,
+     "lsm: bytes of runs that stay here, the oldest beyond go; 0: none for its size"},
+    {"processing.batch_size", CONFIG_INT, FIELD(processing_batch_size), "auto", 1,
+     UINT64_C(1000000000), NULL, "messages of an object at most; auto: as many as there are bytes"},
+    {"processing.batch_timeout_ms", CONFIG_MS, FIELD(processing_batch_timeout_ms), "5000", 1,
+     86400000, NULL, "milliseconds that a message waits at most before its batch is cut"},
+    {"processing.batch_bytes", CONFIG_SIZE, FIELD(processing_batch_bytes), "64MB", 64 * VV_KIB,
+     64 * VV_GIB, NULL, "bytes of an object, as it is stored"},
+    {"processing.codec", CONFIG_CHOICE, FIELD(processing_codec), "zstd", 0, 0, codec_choices,
+     "of objects: zstd, with a dictionary where it pays, lz4 or none"},
+    {"processing.also", CONFIG_CHOICE, FIELD(processing_also), "none", 0, 0, also_choices,
+     "beside each object, for other tools: none, jsonl or parquet"},
+    {"processing.key", CONFIG_TEXT, FIELD(processing_key), "", 0, 0, NULL,
+     "template of objects' names, with {first} and {intent}; empty: "
+     "{tenant}/{table}/{yyyy}/{mm}/{dd}/{hh}/{partition}-{first}-{intent}"},
+    {"processing.local_age", CONFIG_DURATION, FIELD(processing_local_age_ns), "1h", 0,
+     INT64_C(36600) * 86400 * VV_NS_PER_S, NULL,
+     "stored messages stay in local files too for so long; 0: they leave at once"},
+    {"processing.local_size", CONFIG_SIZE, FIELD(processing_local_size), "0", 0,
+     1024 * 1024 * VV_GIB, NULL, "bytes of each partition, likewise; 0: no bound"},
+    {"processing.waiting_size", CONFIG_SIZE, FIELD(processing_waiting_size), "0", 0,
+     1024 * 1024 * VV_GIB, NULL,
+     "bytes of messages that wait for the object store, from which appends are refused; 0: the "
+     "disk is the bound"},
+    {"processing.uploads", CONFIG_INT, FIELD(processing_uploads), "2", 1, 64, NULL,
+     "objects that are stored at once"},
+    {"processing.failures_max", CONFIG_INT, FIELD(processing_failures_max), "5", 1, 1000000, NULL,
+     "uploads failed in a row after which /ready says no"},
+    {"processing.grace", CONFIG_DURATION, FIELD(processing_grace_ns), "1h", VV_NS_PER_MS,
+     INT64_C(36600) * 86400 * VV_NS_PER_S, NULL,
+     "objects that nothing refers to any more stay for so long"},
+    {"retry.max_retries", CONFIG_INT, FIELD(retry_max_retries), "3", 1, 1000, NULL,
+     "tries of a call to the object store after the first"},
+    {"retry.initial_backoff_ms", CONFIG_MS, FIELD(retry_initial_backoff_ms), "100", 1, 3600000,
+     NULL, "milliseconds: the bound of the first random wait, doubled with each"},
+    {"retry.max_backoff_ms", CONFIG_MS, FIELD(retry_max_backoff_ms), "1000", 1, 3600000, NULL,
+     "milliseconds: where the doubling ends; at least retry.initial_backoff_ms"},
+    {"retry.budget_ms", CONFIG_MS, FIELD(retry_budget_ms), "60000", 1, 86400000, NULL,
+     "milliseconds of one call with its tries and waits"},
+    {"metrics.enabled", CONFIG_BOOL, FIELD(metrics_enabled), "true", 0, 0, NULL,
+     "serve /metrics, for Prometheus to fetch"},
+    {"metrics.push_endpoint", CONFIG_TEXT, FIELD(metrics_push_endpoint), "", 0, 0, NULL,
+     "push the same figures as OTLP, such as http://127.0.0.1:4318/v1/metrics; empty: do not"},
+    {"metrics.push_interval_ms", CONFIG_MS, FIELD(metrics_push_interval_ms), "10000", 100, 86400000,
+     NULL, "milliseconds between two pushes, with metrics.push_endpoint"},
     {"backup.dir", CONFIG_TEXT, FIELD(backup_dir), "", 0, 0, NULL,
      "the repository that `varve backup create` writes to; empty: it is refused"},
     {"backup.archive_log", CONFIG_BOOL, FIELD(backup_archive_log), "false", 0, 0, NULL,
@@ -173,6 +285,33 @@ const config_key config_keys[] = {
      "error, warn, info or debug"},
     {"log.format", CONFIG_CHOICE, FIELD(log_format), "logfmt", 0, 0, format_choices,
      "logfmt or json"},
+    {"log.levels", CONFIG_TEXT, FIELD(log_levels), "", 0, 0, NULL,
+     "other levels for some modules, as wal=debug,object=warn"},
+    {"log.sinks", CONFIG_TEXT, FIELD(log_sinks), "stderr", 0, 0, NULL,
+     "where lines go, separated by commas: stderr, file, syslog, journal, otlp (docs/logging.md)"},
+    {"log.file", CONFIG_TEXT, FIELD(log_file), "", 0, 0, NULL, "file: its path"},
+    {"log.file_size", CONFIG_SIZE, FIELD(log_file_size), "64MB", 4 * VV_KIB, 1024 * VV_GIB, NULL,
+     "file: bytes after which the next one is begun"},
+    {"log.file_count", CONFIG_INT, FIELD(log_file_count), "5", 1, 1000, NULL,
+     "file: full ones that are kept, as log.file with .1, .2 behind"},
+    {"log.syslog_socket", CONFIG_TEXT, FIELD(log_syslog_socket), "/dev/log", 0, 0, NULL,
+     "syslog: the datagram socket of the local service, which gets RFC 5424"},
+    {"log.syslog_facility", CONFIG_CHOICE, FIELD(log_syslog_facility), "daemon", 0, 0,
+     facility_choices, "syslog: user, daemon or local0 to local7"},
+    {"log.journal_socket", CONFIG_TEXT, FIELD(log_journal_socket), "/run/systemd/journal/socket", 0,
+     0, NULL, "journal: the socket of its native protocol"},
+    {"log.otlp_endpoint", CONFIG_TEXT, FIELD(log_otlp_endpoint), "http://127.0.0.1:4318/v1/logs", 0,
+     0, NULL, "otlp: where OTLP/HTTP takes logs"},
+    {"log.otlp_headers", CONFIG_SECRET, FIELD(log_otlp_headers), "", 0, 0, NULL,
+     "otlp: headers for logs and metrics, as Authorization=Bearer abc,X-Tenant=7"},
+    {"log.otlp_ca_file", CONFIG_TEXT, FIELD(log_otlp_ca_file), "", 0, 0, NULL,
+     "otlp: PEM certificates to trust in place of the system's"},
+    {"log.queue_size", CONFIG_SIZE, FIELD(log_queue_size), "1MB", 64 * VV_KIB, VV_GIB, NULL,
+     "bytes of lines that wait for each sink but stderr; more are left out and counted"},
+    {"log.rate_limit", CONFIG_INT, FIELD(log_rate_limit), "100", 0, UINT64_C(1000000000), NULL,
+     "lines of one message in log.rate_interval; one more line tells what was left out; 0: all"},
+    {"log.rate_interval", CONFIG_DURATION, FIELD(log_rate_interval_ns), "10s", VV_NS_PER_MS,
+     86400 * VV_NS_PER_S, NULL, "see log.rate_limit"},
 };
 const size_t config_key_count = ARRAY_LEN(config_keys);
 
@@ -208,6 +347,8 @@ static const unit size_units[] = {{"", 1},        {"B", 1},        {"KB", VV_KIB
                                   {"K", VV_KIB},  {"MB", VV_MIB},  {"MiB", VV_MIB}, {"M", VV_MIB},
                                   {"GB", VV_GIB}, {"GiB", VV_GIB}, {"G", VV_GIB},   {NULL, 0}};
 static const unit plain_units[] = {{"", 1}, {NULL, 0}};
+static const unit ms_units[] = {{"", 1},      {"ms", 1},      {"s", 1000},
+                                {"m", 60000}, {"h", 3600000}, {NULL, 0}};
 static const unit duration_units[] = {{"ms", (uint64_t)VV_NS_PER_MS},
                                       {"s", (uint64_t)VV_NS_PER_S},
                                       {"m", 60 * (uint64_t)VV_NS_PER_S},
@@ -257,8 +398,8 @@ static vv_status refuse_range(const config_key *key, const char *text, vv_error 
     print_number(key, key->min, &range);
     vv_buf_append_str(&range, "..");
     print_number(key, key->max, &range);
-    vv_status st = vv_fail(err, VV_INVALID, "%s: %s is outside %.*s", key->name, text,
-                           (int)range.len, (const char *)range.data);
+    vv_status st = vv_fail(err, VV_INVALID, "%s: %s is outside %.*s (%s)", key->name, text,
+                           (int)range.len, (const char *)range.data, key->doc);
     vv_buf_fini(&range);
     return st;
 }
@@ -270,6 +411,7 @@ static vv_status store_number(config *c, const config_key *key, const char *text
         const char *form;
     } forms[] = {[CONFIG_INT] = {plain_units, "a whole number"},
                  [CONFIG_SIZE] = {size_units, "a size such as 64MB"},
+                 [CONFIG_MS] = {ms_units, "a number of milliseconds such as 500"},
                  [CONFIG_DURATION] = {duration_units, "a duration such as 500ms, 10s or 5m"}};
     uint64_t n = 0;
     bool derived = strcmp(text, "auto") == 0 && strcmp(key->initial, "auto") == 0;
@@ -306,6 +448,7 @@ vv_status config_store(config *c, const config_key *key, const char *text, vv_er
     bool yes = strcmp(text, "true") == 0;
     switch (key->type) {
     case CONFIG_TEXT:
+    case CONFIG_SECRET:
         if (strlen(text) >= key->size)
             return vv_fail(err, VV_INVALID, "%s: over %zu bytes", key->name, key->size - 1);
         memcpy((char *)c + key->offset, text, strlen(text) + 1);
@@ -319,6 +462,7 @@ vv_status config_store(config *c, const config_key *key, const char *text, vv_er
         return store_choice(c, key, text, err);
     case CONFIG_INT:
     case CONFIG_SIZE:
+    case CONFIG_MS:
     case CONFIG_DURATION:
         break;
     }
@@ -389,8 +533,37 @@ static bool names_section(const char *variable)
     return false;
 }
 
+/* Names without our prefix, as programs of this kind have them. They may be somebody else's: an
+ * orchestrator that runs a service called "server" sets SERVER_PORT=tcp://10.0.0.1:80. */
+static vv_status load_plain_names(config *c, char *const *environment, vv_error *err)
+{
+    static const struct {
+        const char *variable;
+        const char *key;
+    } names[] = {{"SERVER_HOST=", "server.host"},
+                 {"SERVER_PORT=", "server.port"},
+                 {"STORAGE_BUCKET=", "storage.bucket"},
+                 {"STORAGE_PREFIX=", "storage.prefix"}};
+    for (char *const *e = environment; *e != NULL; e++)
+        for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+            size_t len = strlen(names[i].variable);
+            if (strncmp(*e, names[i].variable, len) != 0)
+                continue;
+            const char *value = *e + len;
+            if (value[0] == '\0' || strncmp(value, "tcp://", 6) == 0)
+                continue;
+            vv_status st = config_store(c, config_find(names[i].key), value, err);
+            if (st != VV_OK)
+                return vv_wrap(err, st, "environment: %.*s", (int)len - 1, *e);
+        }
+    return VV_OK;
+}
+
 vv_status config_load_env(config *c, char *const *environment, vv_error *err)
 {
+    vv_status plain = load_plain_names(c, environment, err); /* ours go over them */
+    if (plain != VV_OK)
+        return plain;
     for (char *const *e = environment; *e != NULL; e++) {
         const char *eq = strchr(*e, '=');
         if (eq == NULL || strncmp(*e, "VARVE_", 6) != 0)
@@ -483,6 +656,10 @@ vv_status config_check(const config *c, vv_error *err)
     st = check_table("series.table", c->series_table, err);
     if (st == VV_OK)
         st = check_table("series.historian_table", c->series_historian_table, err);
+    if (st == VV_OK)
+        st = config_check_tier(c, err);
+    if (st == VV_OK)
+        st = config_check_log(c, err);
     return st == VV_OK ? config_check_nats(c, err) : st;
 }
 
@@ -492,6 +669,7 @@ static void print_value(const config *c, const config_key *key, vv_buf *out)
     uint64_t n = 0;
     switch (key->type) {
     case CONFIG_TEXT:
+    case CONFIG_SECRET:
         vv_buf_append_u8(out, '"');
         for (; *at != '\0'; at++) {
             if (*at == '"' || *at == '\\')
@@ -511,6 +689,7 @@ static void print_value(const config *c, const config_key *key, vv_buf *out)
         return;
     case CONFIG_INT:
     case CONFIG_SIZE:
+    case CONFIG_MS:
     case CONFIG_DURATION:
         memcpy(&n, at, sizeof n);
         if (n == 0 && strcmp(key->initial, "auto") == 0)
@@ -532,7 +711,12 @@ void config_print(const config *c, vv_buf *out)
             vv_buf_printf(out, "%.*s:\n", (int)len, key->name);
             section = key->name;
         }
-        vv_buf_printf(out, "  # %s\n  %s: ", key->doc, dot + 1);
+        vv_buf_printf(out, "  # %s\n", key->doc);
+        if (key->type == CONFIG_SECRET && *((const char *)c + key->offset) != '\0') {
+            vv_buf_printf(out, "  # %s is set, and not shown\n", dot + 1);
+            continue;
+        }
+        vv_buf_printf(out, "  %s: ", dot + 1);
         print_value(c, key, out);
         vv_buf_append_u8(out, '\n');
     }

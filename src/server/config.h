@@ -1,6 +1,7 @@
 /*
  * config.h - the configuration of varved: one table of keys, filled from defaults, a YAML file, the
- * environment (VARVE_SECTION_KEY) and --set, in that order. A wrong key or value is refused with
+ * environment (VARVE_SECTION_KEY, and before them the plain names SERVER_HOST, SERVER_PORT,
+ * STORAGE_BUCKET and STORAGE_PREFIX) and --set, in that order. A wrong key or value is refused with
  * its place (file, line and column), the cause and the nearest valid key.
  */
 #ifndef VARVE_SERVER_CONFIG_H
@@ -13,12 +14,20 @@
 #include "varve/db.h"
 #include "varve/slice.h"
 #include "varve/status.h"
+#include "varve/tier.h"
 
 #define CONFIG_TEXT_MAX 512u
+#define CONFIG_LONG_MAX 4096u /* of session tokens and headers */
 
 #define CONFIG_NATS_NAME_MAX 200u
 
 typedef enum config_nats_mode { CONFIG_NATS_JETSTREAM, CONFIG_NATS_CORE } config_nats_mode;
+
+typedef enum config_addressing {
+    CONFIG_ADDRESS_AUTO,
+    CONFIG_ADDRESS_PATH,
+    CONFIG_ADDRESS_VIRTUAL,
+} config_addressing;
 
 typedef struct config {
     char server_host[64];
@@ -53,7 +62,52 @@ typedef struct config {
     bool storage_compression;
     uint64_t storage_io_backend; /* vv_io_backend */
     bool storage_direct_io;
-    uint64_t storage_max_open_files; /* 0: by the limit of the process */
+    uint64_t storage_max_open_files;       /* 0: by the limit of the process */
+    char storage_backend[CONFIG_TEXT_MAX]; /* "": no object store */
+    char storage_endpoint[CONFIG_TEXT_MAX];
+    char storage_bucket[CONFIG_TEXT_MAX];
+    char storage_prefix[CONFIG_TEXT_MAX];
+    char storage_region[CONFIG_TEXT_MAX];
+    uint64_t storage_addressing; /* config_addressing */
+    char storage_access_key[CONFIG_TEXT_MAX];
+    char storage_secret_key[CONFIG_TEXT_MAX];
+    char storage_session_token[CONFIG_LONG_MAX];
+    char storage_credentials_file[CONFIG_TEXT_MAX];
+    char storage_profile[CONFIG_TEXT_MAX];
+    char storage_ca_file[CONFIG_TEXT_MAX];
+    bool storage_tls_insecure;
+    char storage_sse[CONFIG_TEXT_MAX];
+    char storage_sse_key_id[CONFIG_TEXT_MAX];
+    bool storage_conditional_put;
+    char storage_backend_params[CONFIG_TEXT_MAX];
+    uint64_t storage_request_timeout_ms;
+    uint64_t storage_connect_timeout_ms;
+    uint64_t storage_concurrency;
+    uint64_t storage_breaker_failures;
+    uint64_t storage_breaker_open_ms;
+    uint64_t storage_hedge_after_ms;
+    uint64_t storage_tier_cache_size;
+    int64_t storage_tier_run_age_ns;
+    uint64_t storage_tier_run_local_size;
+    uint64_t processing_batch_size; /* 0: no bound */
+    uint64_t processing_batch_timeout_ms;
+    uint64_t processing_batch_bytes;
+    uint64_t processing_codec; /* vv_tier_codec */
+    uint64_t processing_also;  /* vv_tier_form */
+    char processing_key[CONFIG_TEXT_MAX];
+    int64_t processing_local_age_ns; /* 0: stored messages leave at once */
+    uint64_t processing_local_size;
+    uint64_t processing_waiting_size; /* 0: the disk is the bound */
+    uint64_t processing_uploads;
+    uint64_t processing_failures_max;
+    int64_t processing_grace_ns;
+    uint64_t retry_max_retries;
+    uint64_t retry_initial_backoff_ms;
+    uint64_t retry_max_backoff_ms;
+    uint64_t retry_budget_ms;
+    bool metrics_enabled;
+    char metrics_push_endpoint[CONFIG_TEXT_MAX];
+    uint64_t metrics_push_interval_ms;
     char backup_dir[CONFIG_TEXT_MAX];
     bool backup_archive_log;
     uint64_t transactions_max_open;
@@ -81,6 +135,20 @@ typedef struct config {
     char nats_tls_key[CONFIG_TEXT_MAX];
     uint64_t log_level;  /* vv_log_level */
     uint64_t log_format; /* vv_log_form */
+    char log_levels[CONFIG_TEXT_MAX];
+    char log_sinks[CONFIG_TEXT_MAX];
+    char log_file[CONFIG_TEXT_MAX];
+    uint64_t log_file_size;
+    uint64_t log_file_count;
+    char log_syslog_socket[CONFIG_TEXT_MAX];
+    uint64_t log_syslog_facility;
+    char log_journal_socket[CONFIG_TEXT_MAX];
+    char log_otlp_endpoint[CONFIG_TEXT_MAX];
+    char log_otlp_headers[CONFIG_LONG_MAX];
+    char log_otlp_ca_file[CONFIG_TEXT_MAX];
+    uint64_t log_queue_size;
+    uint64_t log_rate_limit; /* 0: none */
+    int64_t log_rate_interval_ns;
 } config;
 
 /* A message that is received needs its own bytes and, if it is a batch, as many again for what is
@@ -107,6 +175,27 @@ VV_MUST_CHECK vv_status config_check(const config *c, vv_error *err);
 
 /** The nats keys, of it. */
 VV_MUST_CHECK vv_status config_check_nats(const config *c, vv_error *err);
+
+/** The keys of the object store and of what is done for it, of it. */
+VV_MUST_CHECK vv_status config_check_tier(const config *c, vv_error *err);
+
+/** True when there is an object store. */
+bool config_has_tier(const config *c);
+/** What storage.* and retry.* say of it; borrows the texts of c. */
+void config_object_options(const config *c, vv_object_options *out);
+/** What processing.* and storage.tier_* say, for vv_options.tier; objects is left NULL. Borrows. */
+void config_tier_options(const config *c, vv_tier_options *out);
+
+/** The log keys, of it. */
+VV_MUST_CHECK vv_status config_check_log(const config *c, vv_error *err);
+
+struct evlog_options;
+/** What the log keys say of the event log; clock and threads are left to the caller. Borrows. */
+VV_MUST_CHECK vv_status config_log_options(const config *c, struct evlog_options *out,
+                                           vv_error *err);
+
+/** log.sinks as a set of 1 << evlog_kind. */
+VV_MUST_CHECK vv_status config_log_sinks(const config *c, unsigned *out, vv_error *err);
 
 /** nats.table, taken apart. */
 VV_MUST_CHECK vv_status config_nats_table(const config *c, char tenant[VV_NAME_MAX + 1],

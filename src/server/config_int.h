@@ -13,7 +13,9 @@ typedef enum config_type {
     CONFIG_CHOICE,
     CONFIG_INT,
     CONFIG_SIZE,
-    CONFIG_DURATION,
+    CONFIG_DURATION, /* kept as nanoseconds */
+    CONFIG_MS,       /* kept as milliseconds, a plain number is of them */
+    CONFIG_SECRET,   /* a text that is not printed */
 } config_type;
 
 typedef struct config_choice {

@@ -81,7 +81,7 @@ static vv_status read_key(reader *r, const char *section)
         return refuse(r, "this key stands a second time");
     r->seen[row] = true;
 
-    char value[CONFIG_TEXT_MAX];
+    char value[CONFIG_LONG_MAX];
     st = next_event(r);
     if (st == VV_OK)
         st = scalar_text(r, value, sizeof value);

@@ -131,16 +131,6 @@ static vv_status place_wal(const config *c, vv_error *err)
     return VV_OK;
 }
 
-/* The library's log lines become lines of the daemon as they are: they have the same form. They
- * come under the lock of the library's own log, a leaf, so ours cannot be taken: the sink writes a
- * line whole, which is what the lock is for. */
-static void store_log(void *ctx, int level, const char *line, size_t len)
-{
-    vv_log *log = ctx;
-    (void)level;
-    log->write(log->ctx, line, len);
-}
-
 static vv_status open_store(varve_daemon *d, vv_error *err)
 {
     const config *c = &d->config;
@@ -167,10 +157,8 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.process_memory = config_process_memory(c);
     opt.archive_log = c->backup_archive_log;
     opt.series_max = c->series_max_per_tenant;
-    opt.log = store_log;
+    opt.log = db_log_direct; /* lines of the store are lines of ours, with their modules' levels */
     opt.log_ctx = d->node.log;
-    opt.log_level = (int)c->log_level;
-    opt.log_json = c->log_format == VV_LOG_JSON;
     vv_status st = place_wal(c, err);
     if (st != VV_OK)
         return st;
