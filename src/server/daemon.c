@@ -1,9 +1,10 @@
 /*
  * daemon.c - builds a node from its configuration and takes it down again.
  *
- *   start   ports are taken -> store -> gate -> pool -> pipeline -> feed -> listeners
+ *   start   ports are taken -> object store -> store -> gate -> pool -> pipeline -> feed ->
+ *           listeners -> the object store is asked whether it is there
  *   stop    listeners drain (answers need the pipeline) -> feed -> pool -> pipeline settles ->
- *           gate -> store
+ *           gate -> calls to the object store end -> store -> object store
  */
 #include "server/daemon.h"
 
@@ -27,6 +28,8 @@
 #include "server/node.h"
 #include "server/svc_ingest.h"
 #include "server/svc_nats.h"
+#include "server/svc_push.h"
+#include "server/svc_tier.h"
 
 #define METHODS_MAX 192
 #define POOL_QUEUE_MAX 4096u
@@ -41,8 +44,9 @@ struct varve_daemon {
 
 /* Keys whose value only the start proves wrong. The refusal begins with the key, which also tells
  * the exit code. */
-static const char *const started_keys[] = {"server.port",      "query.port", "nats.url",
-                                           "nats.credentials", "nats.nkey",  "nats.tls"};
+static const char *const started_keys[] = {
+    "server.port", "query.port",      "nats.url",       "nats.credentials",     "nats.nkey",
+    "nats.tls",    "storage.backend", "processing.key", "metrics.push_endpoint"};
 
 bool daemon_is_misconfigured(const vv_error *err)
 {
@@ -159,6 +163,10 @@ static vv_status open_store(varve_daemon *d, vv_error *err)
     opt.series_max = c->series_max_per_tenant;
     opt.log = db_log_direct; /* lines of the store are lines of ours, with their modules' levels */
     opt.log_ctx = d->node.log;
+    vv_tier_options tier;
+    config_tier_options(c, &tier);
+    tier.objects = svc_tier_store(&d->node);
+    opt.tier = tier.objects == NULL ? NULL : &tier;
     vv_status st = place_wal(c, err);
     if (st != VV_OK)
         return st;
@@ -174,11 +182,14 @@ static void add_methods(varve_daemon *d)
         svc_txn_methods,         svc_metrics_methods,     svc_prom_methods,
         svc_series_methods,      svc_http_feed_methods,   svc_http_series_methods,
         svc_stream_methods,      svc_http_stream_methods, svc_engine_methods,
-        svc_otlp_methods,
+        svc_otlp_methods,        svc_pipeline_methods,
     };
-    for (size_t i = 0; i < ARRAY_LEN(services); i++)
+    for (size_t i = 0; i < ARRAY_LEN(services); i++) {
+        if (services[i] == svc_metrics_methods && !d->config.metrics_enabled)
+            continue;
         d->method_count +=
             services[i](&d->node, d->methods + d->method_count, METHODS_MAX - d->method_count);
+    }
 }
 
 static vv_status listen_on_ports(varve_daemon *d, vv_error *err)
@@ -214,6 +225,8 @@ static vv_status start_parts(varve_daemon *d, vv_error *err)
     vv_status st = reserve_ports(d, err);
     if (st == VV_OK)
         st = svc_nats_check(c, err);
+    if (st == VV_OK)
+        st = svc_tier_open(n, c, err);
     if (st == VV_OK)
         st = open_store(d, err);
     if (st != VV_OK)
@@ -252,7 +265,11 @@ static vv_status start_parts(varve_daemon *d, vv_error *err)
         st = ingest_messages_create(&messages_opt, &n->messages, err);
     if (st == VV_OK)
         st = svc_nats_start(n, c, err);
-    return st == VV_OK ? listen_on_ports(d, err) : st;
+    if (st == VV_OK)
+        st = listen_on_ports(d, err);
+    if (st == VV_OK)
+        st = svc_tier_start(n, err);
+    return st == VV_OK ? svc_push_start(n, c, err) : st;
 }
 
 /* "tenant/table", which config_check has seen, as two texts in its place. */
@@ -302,7 +319,8 @@ vv_status daemon_start(const config *c, vv_log *log, varve_daemon **out, vv_erro
 
 vv_status daemon_check(const config *c, vv_error *err)
 {
-    return svc_nats_check(c, err);
+    vv_status st = svc_nats_check(c, err);
+    return st == VV_OK ? svc_tier_check(c, err) : st;
 }
 
 uint16_t daemon_port(const varve_daemon *d, size_t index)
@@ -314,17 +332,21 @@ vv_status daemon_stop(varve_daemon *d, vv_error *err)
 {
     node *n = &d->node;
     atomic_store(&n->draining, 1);
+    svc_push_stop(n);
     if (n->server != NULL)
         srv_stop(n->server);
     svc_nats_stop(n);
     svc_txn_stop(n);
     srv_pool_destroy(n->pool); /* its jobs may feed the pipeline */
+    svc_push_close(n);
     svc_series_stop(n);
     ingest_messages_destroy(n->messages);
     ingest_destroy(n->pipeline);
     gate_destroy(n->gate);
+    svc_tier_stop(n);
     vv_status st = vv_db_close(n->db, err);
     svc_engine_stop(n);
+    svc_tier_close(n);
     svc_kv_stop(n); /* the commit thread ended the last write */
     vv_free(d);
     return st;

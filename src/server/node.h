@@ -13,7 +13,9 @@ struct ingest_messages;
 struct ingest_pipeline;
 struct svc_kv_lanes;
 struct svc_nats;
+struct svc_push;
 struct svc_series_state;
+struct svc_tier;
 struct svc_txn_table;
 struct svc_window;
 
@@ -37,7 +39,10 @@ typedef struct node {
     int64_t started_mono_ns;
     uint64_t query_memory_limit;    /* bytes one query may hold for order_by */
     _Atomic int64_t refused_ns;     /* monotonic: a full disk refused a write last; 0: see node.c */
-    _Atomic uint64_t corrupt_total; /* answers that met damage in the store */
+    _Atomic uint64_t writes_failed; /* by a fault of ours, not refused for what they were */
+    _Atomic uint64_t commits_seen;  /* node_last_write_ns */
+    _Atomic int64_t write_seen_ns;
+    _Atomic uint64_t corrupt_total;    /* answers that met damage in the store */
     _Atomic int64_t corrupt_logged_ns; /* monotonic: the last line about it; 0: none yet */
     _Atomic int draining;              /* set by SIGTERM: /ready answers 503 */
     struct svc_kv_lanes *kv_lanes;     /* svc_kv_write.c; may be NULL */
@@ -46,6 +51,8 @@ typedef struct node {
     svc_txn_limits txn_limits;
     struct svc_window *ids;    /* svc_engine.c */
     struct svc_nats *nats;     /* svc_nats.c; NULL: no feed */
+    struct svc_push *push;     /* svc_push.c; NULL: figures are not pushed */
+    struct svc_tier *tier;     /* svc_tier.c; NULL: no object store */
     const char *series_tenant; /* of questions and samples that name no table */
     const char *series_table;
     const char *historian_tenant; /* of sensors */
@@ -115,7 +122,10 @@ VV_MUST_CHECK vv_status svc_txn_start(node *n, const svc_txn_limits *limits, vv_
 void svc_txn_stop(node *n);
 uint64_t svc_txn_open_count(node *n);
 
-/** Append all figures in the Prometheus text format. */
+/* /api/v1/pipeline */
+size_t svc_pipeline_methods(node *n, srv_method *out, size_t max);
+
+/** Append all figures in the Prometheus text format. May wait for the disk. */
 void svc_metrics_text(node *n, vv_buf *out);
 
 /** Tell how a write ended: with VV_NO_SPACE writes are stalled, until one succeeds or none was
@@ -130,7 +140,13 @@ bool node_is_stalled(node *n);
 #define NODE_CORRUPT_LOG_NS (10 * VV_NS_PER_S)
 void node_note_corrupt(void *ctx, const char *message);
 
-/** True, and why is "", when the node can take writes: the store is open and not latched. */
+/** Wall time of the last commit, as far as questions tell: when this was asked and there were more
+ * commits than at the question before. 0: there was none yet. Costs writers nothing. */
+int64_t node_last_write_ns(node *n);
+
+/** True, and why is "", when the node can take writes and they get where they shall: the store is
+ * open and not latched, and the object store, if there is one, answers. */
+#define NODE_WHY_MAX 400u
 bool node_is_ready(node *n, char *why, size_t why_len);
 
 #endif

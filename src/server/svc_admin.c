@@ -550,7 +550,7 @@ static vv_status status(admin_job *job, vv_buf *out, vv_error *err)
     node *n = job->n;
     gate_op op = {.kind = GATE_STATUS};
     gate_grant grant;
-    char why[160];
+    char why[NODE_WHY_MAX];
     vv_buf text;
     vv_status st = authorize(job, &op, &grant, err);
     if (st != VV_OK)

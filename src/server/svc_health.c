@@ -1,18 +1,20 @@
 /*
  * svc_health.c - grpc.health.v1 (Check, Watch) and, over HTTP, /health and /ready.
  *
- * /health says that the process answers; everything else says whether it can take work, which
- * node_is_ready decides. A watcher is told at once and then whenever the answer changes; each
- * watching call looks once a second, on its own loop.
+ * /health says that the process answers, and to who asks for JSON how it is; everything else says
+ * whether it can take work, which node_is_ready decides. A watcher is told at once and then
+ * whenever the answer changes; each watching call looks once a second, on its own loop.
  */
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/util.h"
 #include "codec/protowire.h"
 #include "server/descriptors.h"
 #include "server/grpc_text.h"
 #include "server/node.h"
+#include "server/svc_pipeline.h"
 #include "server/svc_util.h"
 
 #define REQUEST_MAX (64u * 1024u)
@@ -40,7 +42,7 @@ static bool is_known(vv_slice service)
 
 static int serving(node *n)
 {
-    char why[160];
+    char why[NODE_WHY_MAX];
     return node_is_ready(n, why, sizeof why) ? SERVING : NOT_SERVING;
 }
 
@@ -106,15 +108,41 @@ static void reply(srv_call *call, int status, const char *text)
     srv_call_reply(call, status, "text/plain; charset=utf-8", &body, "Cache-Control: no-store");
 }
 
+/* "Accept: application/json", somewhere in its list. */
+static bool wants_json(const srv_call *call)
+{
+    static const char type[] = "application/json";
+    vv_slice accept = srv_call_header(call, "accept");
+    return accept.len > 0 && memmem(accept.data, accept.len, type, sizeof type - 1) != NULL;
+}
+
+/* Figures are for those who may see the status; that it lives is for all. */
+static void reply_health(srv_call *call)
+{
+    node *n = srv_call_ctx(call);
+    const gate_identity who = svc_identity(call);
+    const gate_op op = {.kind = GATE_STATUS};
+    gate_grant grant;
+    vv_buf body;
+    vv_buf_init(&body, 4096);
+    bool may_see = gate_authorize(n->gate, &who, &op, 1, &grant, NULL) == VV_OK;
+    svc_pipeline_put_health(n, may_see, &body);
+    srv_call_reply(call, 200, "application/json", &body, "Cache-Control: no-store");
+    vv_buf_fini(&body);
+}
+
 static void health_message(srv_call *call, srv_message msg)
 {
     srv_message_release(&msg);
-    reply(call, 200, "ok");
+    if (wants_json(call))
+        reply_health(call);
+    else
+        reply(call, 200, "ok");
 }
 
 static void ready_message(srv_call *call, srv_message msg)
 {
-    char why[160];
+    char why[NODE_WHY_MAX];
     srv_message_release(&msg);
     if (node_is_ready(srv_call_ctx(call), why, sizeof why))
         reply(call, 200, "ready");

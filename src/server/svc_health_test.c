@@ -111,7 +111,7 @@ static void test_watch(void **state)
 
 static void expect_ready(svc_suite *s, bool want)
 {
-    char why[160];
+    char why[NODE_WHY_MAX];
     vv_buf text;
     vv_buf_init(&text, 1 << 20);
     assert_int_equal(node_is_ready(&s->n, why, sizeof why), want);

@@ -222,7 +222,7 @@ static void put_levels(vv_buf *json, const vv_stats *s)
 
 static vv_status put_node(vv_buf *json, node *n, vv_error *err)
 {
-    char why[160];
+    char why[NODE_WHY_MAX];
     vv_buf wire;
     vv_stats s = {.size = sizeof s};
     bool ready = node_is_ready(n, why, sizeof why);

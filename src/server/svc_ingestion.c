@@ -340,7 +340,7 @@ static void status_message(srv_call *call, srv_message msg)
 static void health_message(srv_call *call, srv_message msg)
 {
     node *n = srv_call_ctx(call);
-    char why[160];
+    char why[NODE_WHY_MAX];
     vv_slice service = vv_slice_of(NULL, 0);
     wire_reader r = wire_reader_of(msg.data);
     wire_field f = {0};

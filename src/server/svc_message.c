@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "server/svc_event.h"
 #include "server/svc_util.h"
 
 /* An append on its way. */
@@ -101,6 +102,7 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
     if (a->is_queued)
         ingest_messages_leave(a->n->messages, &a->task);
     node_note_write(a->n, st);
+    svc_event_appended(a->n, a->call, a->table, a->what.count, st, result, err);
     a->done(a->ctx, st, result, err);
     append_destroy(a);
 }
@@ -131,6 +133,15 @@ static vv_status make(srv_call *call, const svc_messages *what, svc_message_done
     return VV_OK;
 }
 
+/* One that did not begin. */
+static void note_failure(srv_call *call, const svc_messages *what, vv_status st,
+                         const vv_error *err)
+{
+    node *n = srv_call_ctx(call);
+    node_note_write(n, st);
+    svc_event_appended(n, call, NULL, what->count, st, NULL, err);
+}
+
 vv_status svc_message_append_now(srv_call *call, const svc_messages *what, svc_message_done *done,
                                  void *ctx, vv_error *err)
 {
@@ -143,7 +154,7 @@ vv_status svc_message_append_now(srv_call *call, const svc_messages *what, svc_m
             append_destroy(a);
     }
     if (st != VV_OK)
-        node_note_write(srv_call_ctx(call), st);
+        note_failure(call, what, st, err);
     return st;
 }
 
@@ -156,6 +167,7 @@ static void refuse_queued(ingest_task *task, vv_status st, const vv_error *err)
 {
     append *a = VV_CONTAINER_OF(task, append, task);
     node_note_write(a->n, st);
+    svc_event_appended(a->n, a->call, a->table, a->what.count, st, NULL, err);
     a->done(a->ctx, st, NULL, err);
     append_destroy(a);
 }
@@ -166,7 +178,7 @@ vv_status svc_message_append(srv_call *call, const svc_messages *what, svc_messa
     append *a = NULL;
     vv_status st = make(call, what, done, ctx, &a, err);
     if (st != VV_OK) {
-        node_note_write(srv_call_ctx(call), st);
+        note_failure(call, what, st, err);
         return st;
     }
     assert(a != NULL);

@@ -428,7 +428,7 @@ static void health_message(srv_call *call, srv_message msg)
 {
     node *n = srv_call_ctx(call);
     vv_slice service = {0};
-    char why[160];
+    char why[NODE_WHY_MAX];
     vv_buf out;
     vv_buf_init(&out, 1024);
     bool parsed = read_id(msg.data, &service); /* string service = 1 */

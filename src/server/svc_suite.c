@@ -22,7 +22,7 @@ static void add_methods(svc_suite *s)
         svc_http_ingest_methods, svc_txn_methods,         svc_prom_methods,
         svc_series_methods,      svc_stream_methods,      svc_http_feed_methods,
         svc_http_series_methods, svc_http_stream_methods, svc_engine_methods,
-        svc_otlp_methods};
+        svc_otlp_methods,        svc_pipeline_methods};
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         s->method_count +=
             services[i](&s->n, s->methods + s->method_count, SUITE_METHODS_MAX - s->method_count);
