@@ -207,7 +207,7 @@ void cli_conn_lose(cli_conn *conn, bool callbacks)
     if (conn->fd >= 0)
         (void)close(conn->fd);
     conn->fd = -1;
-    conn->out.len = 0;
+    vv_buf_reset(&conn->out); /* also when memory was short for it */
     conn->out_at = 0;
     conn->draining = false;
     conn->pinged = false;

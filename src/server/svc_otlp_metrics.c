@@ -9,23 +9,22 @@
 
 static vv_status open_metrics(svc_series_write *w, vv_error *err)
 {
-    otlp_summary summary;
-    vv_slice request;
     w->tenant = srv_call_header(w->call, SVC_OTLP_TENANT);
     svc_series_names(w->n, &w->tenant, &w->table);
     w->durability = VV_DURABLE_SYNC;
     const svc_table_ref ref = {w->tenant, w->table};
-    vv_status st = svc_message_authorize(w->call, &ref, GATE_WRITE, err);
-    if (st == VV_OK)
-        st = svc_otlp_unwrap(w->call, w->msg.data, &w->plain, &w->charge, &request, err);
-    return st == VV_OK ? otlp_check(OTLP_METRICS, request, &summary, err) : st;
+    return svc_message_authorize(w->call, &ref, GATE_WRITE, err);
 }
 
+/* Called again where the table had to be made: all that it needs comes from the message. */
 static vv_status decode_metrics(svc_series_write *w, feed_sink *sink, vv_error *err)
 {
-    const bool is_plain = w->plain.data != NULL;
-    vv_slice request = is_plain ? vv_buf_slice(&w->plain) : w->msg.data;
-    return otlp_metrics_decode(request, sink, &w->read, err);
+    otlp_summary summary;
+    vv_slice request = {0};
+    vv_status st = svc_otlp_unwrap(w->call, w->msg.data, &w->plain, &w->charge, &request, err);
+    if (st == VV_OK)
+        st = otlp_check(OTLP_METRICS, request, &summary, err);
+    return st == VV_OK ? otlp_metrics_decode(request, sink, &w->read, err) : st;
 }
 
 /* Refused samples are told as a partial success: exporters do not send them again. */
