@@ -277,8 +277,8 @@ VV_API VV_MUST_CHECK vv_status vv_table_open(vv_db *db, const char *tenant, cons
                                              vv_table **out, vv_error *err);
 VV_API void vv_table_close(vv_table *table); /* accepts NULL */
 
-/* What vv_table_alter is to change; together with |. The first bits are of what can be changed, those
- * from 32 on of what is fixed when a table is made, and is refused by name. */
+/* What vv_table_alter is to change; together with |. The first bits are of what can be changed,
+ * those from 32 on of what is fixed when a table is made, and is refused by name. */
 typedef uint64_t vv_table_change;
 #define VV_CHANGE_VERSION_RETENTION (UINT64_C(1) << 0)  /* kv, record: version_retention_ns */
 #define VV_CHANGE_RETENTION (UINT64_C(1) << 1)          /* series, stream: retention_ns */
@@ -306,7 +306,8 @@ typedef uint64_t vv_table_change;
  *
  * What is to be kept for less long is not read any more at once; its space comes back with
  * compaction. What is to be kept for longer is what is there yet: samples that were written before
- * go no later than was said then, and old versions are read from now, less what was kept so far, on.
+ * go no later than was said then, and old versions are read from now, less what was kept so far,
+ * on.
  *
  * @return VV_NOT_FOUND; VV_INVALID naming a field that is fixed, or that tables of the kind do not
  *         have, and for values that vv_table_create refuses.

@@ -31,8 +31,8 @@ void time_text_format(int64_t ns, char out[TIME_TEXT_MAX]);
  * nine digits of fraction of a second. unit_ns is 1, 1000, 1000000 or 1000000000. */
 bool time_text_parse_number(vv_slice text, int64_t unit_ns, int64_t *out_ns);
 
-/** A moment as a question about series or a line of CSV has it: RFC 3339, a number with s, ms, us or
- * ns behind it, or a number alone, whose digits before the point tell its unit: up to 11 are
+/** A moment as a question about series or a line of CSV has it: RFC 3339, a number with s, ms, us
+ * or ns behind it, or a number alone, whose digits before the point tell its unit: up to 11 are
  * seconds, up to 14 milliseconds, up to 17 microseconds, more nanoseconds. */
 bool time_text_parse_any(vv_slice text, int64_t *out_ns);
 

@@ -30,7 +30,8 @@ const char *svc_nearest(vv_slice name, const char *const names[], unsigned *dist
 /** VV_INVALID, with the nearest one, when a parameter is none of names, which end with NULL. */
 VV_MUST_CHECK vv_status svc_check_param(vv_slice name, const char *const names[], vv_error *err);
 /** VV_INVALID when a parameter of a query string is none of names or comes twice, or, unless
- * may_be_empty, has nothing behind its '=': one that is misspelt would change nothing in silence. */
+ * may_be_empty, has nothing behind its '=': one that is misspelt would change nothing in silence.
+ */
 VV_MUST_CHECK vv_status svc_check_query(vv_slice query, bool may_be_empty,
                                         const char *const names[], vv_error *err);
 
