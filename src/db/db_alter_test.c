@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "varve/stream.h"
+#include "varve/tier.h"
 
 static vv_table_info told(vv_db *db, const char *name)
 {
@@ -45,6 +46,8 @@ static void expect_changed(vv_db *db)
     vv_table_info m = told(db, "stream");
     assert_true(m.retention_ns == DAY && m.retention_bytes == 1000 && m.message_size_max == 2000);
     assert_true(m.producer_retention_ns == 2 * DAY && m.producers_max == 3);
+    assert_true(m.archive != NULL && m.archive->batch_messages == 70);
+    assert_string_equal(m.archive->key, "{first}-{intent}");
     assert_true(told(db, "kv").version_retention_ns == HOUR);
     assert_true(told(db, "record").version_retention_ns == 0);
 }
@@ -75,9 +78,10 @@ static void every_field_is_changed_and_stays(void **state)
     to.message_size_max = 2000;
     to.producer_retention_ns = 2 * DAY;
     to.producers_max = 3;
+    to.archive = &(vv_archive_rule){.batch_messages = 70, .key = "{first}-{intent}"};
     assert_ok(alter(w->db, "stream", &to,
                     VV_CHANGE_RETENTION | VV_CHANGE_RETENTION_BYTES | VV_CHANGE_MESSAGE_SIZE |
-                        VV_CHANGE_PRODUCER_RETENTION | VV_CHANGE_PRODUCERS,
+                        VV_CHANGE_PRODUCER_RETENTION | VV_CHANGE_PRODUCERS | VV_CHANGE_ARCHIVE,
                     &err),
               err);
     to.version_retention_ns = HOUR;
@@ -91,8 +95,10 @@ static void every_field_is_changed_and_stays(void **state)
     vv_table_options none = VV_TABLE_OPTIONS_INIT;
     assert_ok(alter(w->db, "series", &none, VV_CHANGE_KEEP_RULES, &err), err);
     assert_ok(alter(w->db, "record", &none, VV_CHANGE_VERSION_RETENTION, &err), err);
-    assert_ok(alter(w->db, "stream", &none, VV_CHANGE_RETENTION_BYTES | VV_CHANGE_PRODUCERS, &err),
+    assert_ok(alter(w->db, "stream", &none,
+                    VV_CHANGE_RETENTION_BYTES | VV_CHANGE_PRODUCERS | VV_CHANGE_ARCHIVE, &err),
               err);
+    assert_null(told(w->db, "stream").archive);
     assert_int_equal(told(w->db, "series").keep_rule_count, 0);
     assert_true(told(w->db, "series").retention_ns == 30 * DAY);
     assert_true(told(w->db, "record").version_retention_ns == HOUR);
