@@ -34,10 +34,14 @@ static void time_text(int64_t ns, char *out, size_t size)
     int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     int64_t mp = (5 * doy + 2) / 153;
     int64_t month = mp < 10 ? mp + 3 : mp - 9;
-    (void)snprintf(out, size, "%04lld-%02lld-%02lldT%02lld:%02lld:%02lldZ",
-                   (long long)(yoe + era * 400 + (month <= 2)), (long long)month,
-                   (long long)(doy - (153 * mp + 2) / 5 + 1), (long long)(left / 3600),
-                   (long long)(left / 60 % 60), (long long)(left % 60));
+    const int64_t year = yoe + era * 400 + (month <= 2);
+    const int64_t day = doy - (153 * mp + 2) / 5 + 1;
+    const int64_t hour = left / 3600;
+    const int64_t minute = left / 60 % 60;
+    const int64_t second = left % 60;
+    (void)snprintf(out, size, "%04lld-%02lld-%02lldT%02lld:%02lld:%02lldZ", (long long)year,
+                   (long long)month, (long long)day, (long long)hour, (long long)minute,
+                   (long long)second);
 }
 
 void db_series_refuse_old(vv_samples *s, uint64_t count, const db_series_slot *slot, int64_t time)
