@@ -9,11 +9,11 @@
 
 #include "archive/archive.h"
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "db/db.h"
 #include "io/env.h"
 #include "message_out.h"
-#include "query/time_text.h"
 #include "varve/stream.h"
 #include "varve/tier.h"
 

@@ -14,7 +14,6 @@
 #include "import.h"
 #include "message_out.h"
 #include "out.h"
-#include "query/time_text.h"
 #include "store.h"
 #include "tier_store.h"
 

@@ -1,7 +1,7 @@
 /* message_out.c - messages of streams as rows. */
 #include "message_out.h"
+#include "base/time_text.h"
 #include "base/util.h"
-#include "query/time_text.h"
 
 static const char *const columns[] = {"partition", "offset",       "received", "event",     "key",
                                       "value",     "content_type", "source",   "attributes"};
