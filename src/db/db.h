@@ -71,8 +71,8 @@ VV_MUST_CHECK vv_status db_txn_commit_async(vv_txn *txn, vv_write_done done, voi
  * transaction is begun again. vv_txn_commit does it by itself. */
 void db_await_visible(vv_db *db);
 
-/** As vv_tier_attach, on an env. finding (may be NULL) gets a sentence for each object that is passed
- * over and for each hole. */
+/** As vv_tier_attach, on an env. finding (may be NULL) gets a sentence for each object that is
+ * passed over and for each hole. */
 VV_MUST_CHECK vv_status db_tier_attach(vv_env *env, vv_object_store *objects,
                                        void (*finding)(void *ctx, const char *text), void *ctx,
                                        vv_error *err);
