@@ -1,6 +1,6 @@
 /*
- * db_partition_test_bed.h - tests of tables that lie on one shard or on several: a store with a shard
- * for each partition as *state, and main over each engine.
+ * db_partition_test_bed.h - tests of tables that lie on one shard or on several: a store with a
+ * shard for each partition as *state, and main over each engine.
  */
 #ifndef VARVE_DB_DB_PARTITION_TEST_BED_H
 #define VARVE_DB_DB_PARTITION_TEST_BED_H

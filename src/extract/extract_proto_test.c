@@ -211,7 +211,9 @@ static void a_message_that_breaks_off_is_an_error(void **state)
     for (size_t len = 0; len < whole.len; len++)
         errors += attribute(run_on(&b, vv_slice_of(whole.data, len)), EXTRACT_ERRORS) != NULL;
     assert_true(errors > whole.len / 2);
-    expect_text(run_on(&b, S("\x19" "short")), EXTRACT_ERRORS, "price: not protobuf");
+    expect_text(run_on(&b, S("\x19"
+                             "short")),
+                EXTRACT_ERRORS, "price: not protobuf");
     vv_buf_fini(&schema);
     vv_buf_fini(&order);
     bed_end(&b);

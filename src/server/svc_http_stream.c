@@ -13,10 +13,10 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "ingest/ingest.h"
 #include "query/struct_json.h"
-#include "base/time_text.h"
 #include "server/svc_util.h"
 
 #define BODY_MAX 1024u

@@ -11,8 +11,8 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "ingest/ingest.h"
 #include "base/time_text.h"
+#include "ingest/ingest.h"
 #include "server/svc_http_stream.h"
 #include "server/svc_util.h"
 

@@ -16,10 +16,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/time_text.h"
 #include "base/util.h"
 #include "codec/utf8.h"
 #include "query/struct_json.h"
-#include "base/time_text.h"
 #include "server/svc_http_stream.h"
 #include "server/svc_json_scan.h"
 
