@@ -190,7 +190,7 @@ static int base64_digit(uint8_t c)
 static vv_status take_base64(body_reader *b, const char *name, const svc_scan_value *v,
                              vv_slice *out)
 {
-    vv_slice text;
+    vv_slice text = {0};
     uint32_t bits = 0;
     unsigned have = 0;
     size_t len = 0;
