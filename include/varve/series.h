@@ -150,7 +150,8 @@ VV_API VV_MUST_CHECK vv_status vv_series_append(vv_samples *samples, vv_durabili
                                                 vv_append_result *result, vv_error *err);
 
 /** Called exactly once for each accepted vv_series_append_async, after its slowest shard, from the
- * commit thread; or from the caller's, where the queue had no room for all of its shards. */
+ * commit thread; or from the caller's, where the queue had no room for all of its shards. result is
+ * NULL when an entry was not written; then it may be with some shards: append again. */
 typedef void (*vv_append_done)(void *ctx, vv_status status, const vv_append_result *result,
                                const vv_error *err);
 /** As vv_series_append, without waiting; nothing of samples may be touched until done runs. done

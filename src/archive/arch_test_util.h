@@ -113,7 +113,8 @@ static inline void arch_test_attribute(arch_test_message *t, unsigned which, vv_
         break;
     case 2:
         a->type = VV_ATTRIBUTE_I64;
-        a->i64 = (int64_t)vv_rng_next(rng) >> vv_rng_below(rng, 64);
+        a->i64 = (int64_t)vv_rng_next(rng);
+        a->i64 >>= vv_rng_below(rng, 64);
         break;
     case 3:
         a->type = VV_ATTRIBUTE_F64;
@@ -155,9 +156,11 @@ static inline void arch_test_message_of(uint64_t seed, uint64_t i, arch_test_mes
             arch_test_attribute(t, k, &rng);
     size_t len = vv_rng_below(&rng, sizeof t->value);
     if ((what & 0x10000) != 0) { /* words repeat, numbers do not */
+        const unsigned degrees = (unsigned)vv_rng_below(&rng, 4000);
+        const unsigned version = (unsigned)vv_rng_below(&rng, 9);
         len = (size_t)snprintf((char *)t->value, sizeof t->value,
                                "{\"temperature\":%u,\"state\":\"running\",\"firmware\":\"v1.%u\"}",
-                               (unsigned)vv_rng_below(&rng, 4000), (unsigned)vv_rng_below(&rng, 9));
+                               degrees, version);
     } else if ((what & 0x20000) != 0) {
         memset(t->value, 'v', len);
     } else {

@@ -745,11 +745,12 @@ static void answer(vv_samples *s)
 {
     vv_error err = {.status = VV_OK};
     vv_status st = finish(s, &err);
-    if (st == VV_OK && s->refusal.status != VV_OK) {
+    const bool is_written = st == VV_OK;
+    if (is_written && s->refusal.status != VV_OK) {
         st = s->refusal.status;
         err = s->refusal;
     }
-    s->done(s->done_ctx, st, &s->result, &err);
+    s->done(s->done_ctx, st, is_written ? &s->result : NULL, &err);
 }
 
 static void written(void *ctx, vv_status status, const vv_write_result *result, const vv_error *err)

@@ -36,8 +36,10 @@ uint32_t vv_stream_partition_of(const vv_table *table, vv_slice key)
 static void destroy(cat_extra *extra)
 {
     db_stream *s = (db_stream *)extra;
-    for (uint32_t p = 0; p < s->partition_count; p++)
+    for (uint32_t p = 0; p < s->partition_count; p++) {
+        db_tier_forget_waiting(s->db, &s->part[p].tier);
         db_producers_fini(s->db, &s->part[p].producers);
+    }
     db_stream_rules_close(s->db, s->rules);
     vv_free(s);
 }

@@ -31,7 +31,9 @@ typedef struct replay {
 
 static bool is_mark(vv_slice name)
 {
-    return vv_slice_has_prefix(name, vv_slice_str("_dead_"));
+    return vv_slice_eq(name, vv_slice_str(EXTRACT_DEAD_REASON)) ||
+           vv_slice_eq(name, vv_slice_str(EXTRACT_DEAD_PRODUCER)) ||
+           vv_slice_eq(name, vv_slice_str(EXTRACT_DEAD_SEQUENCE));
 }
 
 static bool copy_slice(vv_arena *arena, vv_slice *s)

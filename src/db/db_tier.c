@@ -16,7 +16,6 @@
 #define BATCH_BYTES_MIN (4 * VV_KIB)
 #define BATCH_AGE_DEFAULT_NS (300 * VV_NS_PER_S)
 #define LOCAL_DEFAULT_NS (3600 * VV_NS_PER_S)
-#define GRACE_DEFAULT_NS (3600 * VV_NS_PER_S)
 #define CACHE_DEFAULT VV_GIB
 #define UPLOADS_DEFAULT 2u
 #define FAILURES_DEFAULT 5u
@@ -102,7 +101,7 @@ static vv_status take_options(db_tier *t, const vv_tier_options *given, vv_error
     o.rule = rule;
     o.uploads = o.uploads == 0 ? UPLOADS_DEFAULT : o.uploads;
     o.cache_bytes = o.cache_bytes == 0 ? CACHE_DEFAULT : o.cache_bytes;
-    o.grace_ns = o.grace_ns == 0 ? GRACE_DEFAULT_NS : o.grace_ns;
+    o.grace_ns = o.grace_ns == 0 ? DB_TIER_GRACE_NS : o.grace_ns;
     o.failures_max = o.failures_max == 0 ? FAILURES_DEFAULT : o.failures_max;
     t->opt = o;
     return VV_OK;

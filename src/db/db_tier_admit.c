@@ -85,3 +85,13 @@ void db_tier_note_append(vv_db *db, const cat_table *cat, db_tier_part *part, ui
         (rule.batch_messages != 0 && messages >= rule.batch_messages))
         want(db, part);
 }
+
+void db_tier_forget_waiting(vv_db *db, db_tier_part *part)
+{
+    if (db->tier == NULL)
+        return;
+    uint64_t old = atomic_exchange_explicit(&part->waiting, 0, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&db->tier->waiting_bytes, old, memory_order_relaxed);
+    atomic_store_explicit(&part->waiting_messages, 0, memory_order_relaxed);
+    atomic_store_explicit(&part->oldest_ns, 0, memory_order_relaxed);
+}

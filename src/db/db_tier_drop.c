@@ -130,15 +130,19 @@ vv_status db_tier_drop_begin(vv_db *db, const char *tenant, const char *name, ui
 {
     cat_table *cat = NULL;
     *id = 0;
-    if (db->tier == NULL || cat_table_find(db->cat, tenant, name, &cat, NULL) != VV_OK)
+    if (cat_table_find(db->cat, tenant, name, &cat, NULL) != VV_OK)
         return VV_OK; /* what is wrong the drop says */
     vv_status st = VV_OK;
     if (cat->kind == VV_TABLE_STREAM) {
         int64_t after = 0;
         vv_table table = db_table_of(db, cat);
-        *id = cat->id;
-        db_tier_claim_wait(db->tier, cat->id, DB_TIER_WHOLE);
-        if (__builtin_add_overflow(vv_clock_wall(db->env->clock), db->tier->opt.grace_ns, &after))
+        int64_t grace = DB_TIER_GRACE_NS;
+        if (db->tier != NULL) { /* else nobody archives, and a later open removes the objects */
+            *id = cat->id;
+            grace = db->tier->opt.grace_ns;
+            db_tier_claim_wait(db->tier, cat->id, DB_TIER_WHOLE);
+        }
+        if (__builtin_add_overflow(vv_clock_wall(db->env->clock), grace, &after))
             after = INT64_MAX;
         for (uint32_t p = 0; st == VV_OK && p < cat->partition_count; p++)
             st = list_part(db, &table, p, after, err);
@@ -236,15 +240,6 @@ static vv_status forget(db_tier *t, db_shard *shard, const found *f, vv_error *e
     return st;
 }
 
-/* Is the table being dropped, or may it be? */
-static bool is_claimed(db_tier *t, uint32_t id)
-{
-    bool was = !db_tier_claim_try(t, id, DB_TIER_WHOLE);
-    if (!was)
-        db_tier_unclaim(t, id, DB_TIER_WHOLE);
-    return was;
-}
-
 vv_status db_tier_dig_dropped(db_tier *t, db_shard *shard, bool *store_failed, vv_error *err)
 {
     found f;
@@ -253,10 +248,16 @@ vv_status db_tier_dig_dropped(db_tier *t, db_shard *shard, bool *store_failed, v
     vv_status st = find_due(t, shard, &f, &wait, err);
     if (st == VV_OK) {
         uint32_t id = vv_get_be32(f.key + 1);
-        if (is_claimed(t, id))
+        if (!db_tier_claim_try(t, id, DB_TIER_WHOLE)) { /* it is being dropped, or may be */
             st = VV_NOT_FOUND;
-        else if (table_lives(t->db, id))
-            return forget(t, shard, &f, err); /* the drop did not take place */
+        } else {
+            const bool lives = table_lives(t->db, id); /* then the drop did not take place */
+            if (lives)
+                st = forget(t, shard, &f, err);
+            db_tier_unclaim(t, id, DB_TIER_WHOLE);
+            if (lives)
+                return st;
+        }
     }
     if (st == VV_OK) {
         *store_failed = true;

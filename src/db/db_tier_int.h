@@ -28,6 +28,7 @@ struct db_tier_cache; /* db_tier_cache.c */
 
 #define DB_TIER_DIR "tier" /* part files, and what the cache keeps */
 #define DB_TIER_UPLOADS_MAX 16u
+#define DB_TIER_GRACE_NS (3600 * VV_NS_PER_S) /* where vv_tier_options does not say */
 #define DB_TIER_CLAIMS 64u
 #define DB_TIER_WHOLE UINT32_MAX /* all partitions of a table */
 
@@ -146,6 +147,8 @@ vv_status db_tier_dig_dropped(db_tier *t, db_shard *shard, bool *store_failed, v
 /* May messages of a table be appended? VV_BUSY when too many wait for the store. may_wait: slow the
  * caller down before. No lock held. */
 VV_MUST_CHECK vv_status db_tier_admit(const vv_table *table, bool may_wait, vv_error *err);
+/* What waits in a partition counts no longer: it is dropped, or not archived any more. */
+void db_tier_forget_waiting(vv_db *db, db_tier_part *part);
 /* Blocks of so many bytes were reserved in a partition. Under the commit lock. */
 void db_tier_note_append(vv_db *db, const cat_table *cat, db_tier_part *part, uint64_t bytes,
                          uint64_t count, int64_t receive_ns);

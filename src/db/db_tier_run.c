@@ -126,6 +126,8 @@ static vv_status piece(db_tier_job *j, vv_error *err)
         db_tier_bury,   db_tier_dig, db_tier_merge};
     db_stream_reader r;
     j->now_ns = vv_clock_wall(j->t->db->env->clock);
+    if (j->rule.off)
+        db_tier_forget_waiting(j->t->db, j->part);
     vv_status st = db_stream_reader_open(&r, j->table, j->partition, NULL, NULL, err);
     if (st == VV_OK)
         st = VV_NOT_FOUND;
@@ -273,13 +275,18 @@ vv_status db_tier_step(vv_db *db)
     if (!atomic_exchange_explicit(&t->wanted, false, memory_order_acquire) &&
         now < atomic_load_explicit(&t->look_ns, memory_order_relaxed))
         return VV_NOT_FOUND;
+    /* Before the pass: another thread may come to an earlier look meanwhile, and it counts. */
+    atomic_store_explicit(&t->look_ns, now + LOOK_NS, memory_order_relaxed);
     if (db_check_writable(db, NULL) != VV_OK)
         return VV_NOT_FOUND;
     int64_t look = now + LOOK_NS;
     vv_status st = pass(t, &look);
     if (st == VV_OK)
         atomic_store_explicit(&t->wanted, true, memory_order_release);
-    atomic_store_explicit(&t->look_ns, look, memory_order_relaxed);
+    int64_t was = atomic_load_explicit(&t->look_ns, memory_order_relaxed);
+    while (look < was && !atomic_compare_exchange_weak_explicit(
+                             &t->look_ns, &was, look, memory_order_relaxed, memory_order_relaxed))
+        ;
     return st;
 }
 

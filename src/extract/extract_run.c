@@ -286,8 +286,10 @@ static vv_status build(extract_runner *r, const extract_place *place, const vv_m
                        vv_message *out)
 {
     size_t n = 0;
-    vv_attribute *all =
-        vv_arena_alloc(&r->arena, (in->attribute_count + r->program->rule_count + 1) * sizeof *all);
+    size_t found = 0;
+    for (uint32_t i = 0; i < r->program->rule_count; i++)
+        found += r->slot[i].state == EXTRACT_IS_FOUND;
+    vv_attribute *all = vv_arena_alloc(&r->arena, (in->attribute_count + found + 1) * sizeof *all);
     if (all == NULL)
         return VV_NO_MEMORY;
     for (size_t i = 0; i < in->attribute_count; i++)

@@ -121,9 +121,10 @@ static void run_task(ingest_messages *p, ingest_task *task)
     uint64_t bytes = task->bytes;
     vv_error err = {0};
     int64_t begin = vv_clock_mono(p->opt.clock);
+    const int64_t arrival = task->arrival_ns; /* who waited behind others has one try left */
     vv_status st = task->run(task, &err);
     while (st == VV_BUSY && p->opt.threads != NULL &&
-           vv_clock_mono(p->opt.clock) - begin < GIVE_UP_NS) {
+           vv_clock_mono(p->opt.clock) - arrival < GIVE_UP_NS) {
         pause_a_little(p);
         st = task->run(task, &err);
     }

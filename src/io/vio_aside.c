@@ -54,7 +54,7 @@ static void finish(vio_aside *a, vio_req *req) VV_REQUIRES(a->lock)
     (void)a;
     vio_aside_box *box = req->queue->box;
     vio_req_push(&box->finished, req);
-    if (box->fd >= 0 && !box->has_told) {
+    if (box->fd >= 0) { /* each time: the backend may have emptied it since */
         box->has_told = true;
         (void)!eventfd_write(box->fd, 1);
     }
@@ -202,6 +202,10 @@ void vio_aside_tell_by(vio_queue *q, int fd)
         return;
     vv_mutex_lock(&q->box->aside->lock);
     q->box->fd = fd;
+    if (fd >= 0 && q->box->finished.head != NULL) { /* answered before anybody could sleep on it */
+        q->box->has_told = true;
+        (void)!eventfd_write(fd, 1);
+    }
     vv_mutex_unlock(&q->box->aside->lock);
 }
 

@@ -398,12 +398,27 @@ static vv_status one_piece(lsm_engine *e, vv_error *err)
     vv_status st = lsm_manifest_objects(&e->manifest, &objects, &count, err);
     if (st != VV_OK)
         return st;
+    vv_status failed = VV_OK; /* a removal: the rest goes on */
+    vv_error why = {.status = VV_OK};
     st = VV_NOT_FOUND;
-    for (uint32_t i = 0; st == VV_NOT_FOUND && i < count; i++)
-        st = tend(e, &objects[i], err);
+    for (uint32_t i = 0; st == VV_NOT_FOUND && i < count; i++) {
+        const bool dies = objects[i].state == LSM_OBJECT_DYING;
+        if (dies && failed != VV_OK)
+            continue;
+        st = tend(e, &objects[i], dies ? &why : err);
+        if (dies && st != VV_OK && st != VV_NOT_FOUND) {
+            failed = st;
+            st = VV_NOT_FOUND;
+        }
+    }
     if (st == VV_NOT_FOUND) {
         e->tier_is_half = false;
         st = move_next(e, objects, count, err);
+    }
+    if (st == VV_NOT_FOUND && failed != VV_OK) {
+        st = failed;
+        if (err != NULL)
+            *err = why;
     }
     vv_free(objects);
     return st;

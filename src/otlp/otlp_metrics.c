@@ -14,6 +14,8 @@
 #define SCRATCH_MAX 65536u /* bytes of the labels of one point that are no strings */
 #define NAME_MAX_LEN 512u
 #define NUMBER_TEXT 64u /* bytes of any bound */
+#define LOOKED_AT_MAX                                                                              \
+    OTLP_WRITTEN_MAX /* bytes of resources that the points of a request may cost */
 #define NO_RECORDED_VALUE 1u
 /* What Prometheus calls the stale marker: from here on there is no value. */
 #define STALE_BITS UINT64_C(0x7ff0000000000002)
@@ -33,6 +35,7 @@ typedef struct metrics_walk {
     size_t base; /* labels besides __name__ and the one of a bucket */
     vv_buf scratch;
     char text[NAME_MAX_LEN + 16]; /* a name with its suffix */
+    uint64_t looked_at;           /* bytes of resources, once for each point */
     vv_error *err;
 } metrics_walk;
 
@@ -100,6 +103,9 @@ static refusal put_labels(metrics_walk *w, const point *p)
     w->labels.is_unsorted = false;
     vv_buf_reset(&w->scratch);
     refusal why = add_attributes(w, p->raw, p->attributes);
+    w->looked_at += w->resource.len;
+    if (why == NULL && w->looked_at > LOOKED_AT_MAX)
+        why = "its resource is too large for so many data points: send fewer at a time";
     if (why == NULL)
         why = add_attributes(w, w->resource, 1);
     if (why == NULL && w->scope_name.len > 0)

@@ -85,7 +85,9 @@ static bool is_url(const char *text)
     size_t scheme = strncmp(text, "http://", 7) == 0    ? 7
                     : strncmp(text, "https://", 8) == 0 ? 8
                                                         : 0;
-    return scheme != 0 && text[scheme] != '\0' && strpbrk(text, " \t\r\n") == NULL;
+    const size_t host = strcspn(text + scheme, "/?#");
+    return scheme != 0 && host > 0 && strpbrk(text, " \t\r\n") == NULL &&
+           memchr(text + scheme, '@', host) == NULL; /* a password would be in logs */
 }
 
 static vv_status check_key(const config *c, vv_error *err)

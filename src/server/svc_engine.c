@@ -90,6 +90,12 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
         refuse(p, st, err);
         return;
     }
+    if (result->count == 0) {
+        if (p->is_pending)
+            svc_window_end(p->n->ids, p->name, false, 0);
+        answer(p, false, "refused by the rules of the table: it lies among the dead letters");
+        return;
+    }
     if (p->is_pending)
         svc_window_end(p->n->ids, p->name, true, result->first_offset);
     (void)snprintf(text, sizeof text, "stored at offset %" PRIu64, result->first_offset);

@@ -84,8 +84,11 @@ static void begin_on_pool(export *e, void (*run)(void *arg))
 
 static void posted(srv_call *call, void *arg)
 {
-    (void)call;
-    begin_on_pool(arg, run_piece);
+    static const vv_error gone = {.status = VV_CLOSED, .msg = "the client is gone"};
+    if (srv_call_is_open(call))
+        begin_on_pool(arg, run_piece);
+    else /* the pool may be gone, too */
+        refuse(arg, VV_CLOSED, &gone);
 }
 
 /* On the commit thread. */

@@ -32,7 +32,7 @@ static void metrics_settled(svc_series_write *w)
 {
     const char *first = "";
     const uint64_t refused = svc_series_refused(w, &first);
-    if (w->status == VV_OK || (w->status == VV_BUSY && w->total.refused > 0))
+    if (w->status == VV_OK || (w->status == VV_BUSY && w->is_partial))
         svc_otlp_answer(w->call, refused, first);
     else
         svc_otlp_refuse(w->call, w->status, w->err.msg);

@@ -73,7 +73,7 @@ static void put_answer(const svc_series_write *w, vv_buf *out)
  * the others went in. */
 static bool is_answer(const svc_series_write *w)
 {
-    return w->status == VV_OK || (w->status == VV_BUSY && w->total.refused > 0);
+    return w->status == VV_OK || (w->status == VV_BUSY && w->is_partial);
 }
 
 static void unary_settled(svc_series_write *w)

@@ -256,6 +256,7 @@ static void on_appended(void *ctx, vv_status st, const vv_append_result *r, cons
 {
     svc_series_write *w = ctx;
     if (r != NULL && (st == VV_OK || (st == VV_BUSY && r->refused > 0))) {
+        w->is_partial = st == VV_BUSY;
         vv_append_result *t = &w->total;
         t->write = r->write;
         t->accepted += r->accepted;

@@ -54,6 +54,7 @@ struct svc_series_write {
     vv_error err;
     feed_result read;
     vv_append_result total;
+    bool is_partial; /* VV_BUSY, and all of it is in but samples of series over the limit */
     /* of a stream */
     void *stream;
     svc_series_write *next;

@@ -18,7 +18,7 @@
 #include "varve/slice.h"
 
 #define SVC_WINDOW_IDS 65536u
-#define SVC_WINDOW_TABLES 64u /* that the window has learned, the oldest is learned again */
+#define SVC_WINDOW_TABLES 8192u /* that the window has learned, the oldest is learned again */
 
 typedef struct svc_window svc_window;
 

@@ -551,7 +551,7 @@ def rules_of_a_stream(tmp, where, as_json):
     table = ["--table", "ruled"]
     assert [r["rule"] for r in rows(ok("stream", *as_json, *table, "rules"))] == ["id", "who"]
     done = ok("stream", *where, *table, "append", "-", input='{"id":1,"who":"a"}\nbad\n{"id":2}\n')
-    assert done == "appended 2 messages, 1 were refused by rules\n", done
+    assert done == "appended 2 messages; 1 were refused by rules\n", done
     got = rows(ok("stream", *as_json, *table, "read"))
     assert [r["attributes"] for r in got] == ["id=1, who=a", "id=2"], got
     got = rows(ok("stream", *as_json, "--table", "ruled.dead", "read"))
