@@ -36,8 +36,8 @@ if [ "$what" = all ]; then
     configure build-test gcc all -Dtest_hooks=true --buildtype=debugoptimized -Drocksdb=auto
     configure build gcc programs --buildtype=release
     ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so src/db/libvarve.so.0 build/
-    # Seeds of the crash walks: `make soak` takes many.
-    VV_CRASH_SEEDS=2 run build-test
+    # Seeds of the crash walks, kills of the server: `make soak` takes many.
+    VV_CRASH_SEEDS=2 VV_KILL_ROUNDS=200 run build-test
 fi
 if [ "$what" = all ] || [ "$what" = asan ]; then
     configure build-asan clang "" -Dtest_hooks=true --buildtype=debugoptimized \
