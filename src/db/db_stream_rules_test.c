@@ -213,13 +213,16 @@ static void a_replay_goes_through_the_rules(void **state)
     vv_table *dead = dead_table(w->db);
     assert_int_equal(stats_of(dead, 0).messages, 4);
     /* What the rules take now is brought back; who puts letters there is not asked. */
-    (void)append_text(dead, 0, "{\"id\":7}");
+    const vv_attribute own = {
+        .name = S("_dead_note"), .type = VV_ATTRIBUTE_STRING, .bytes = S("mine")};
+    const vv_message letter = {.value = S("{\"id\":7}"), .attributes = &own, .attribute_count = 1};
+    assert_ok(vv_stream_append(dead, &letter, 1, NULL, NULL, &err), err);
     assert_ok(vv_stream_replay(t, VV_DURABLE_SYNC, &r, &err), err);
     assert_true(r.replayed == 1 && r.dead == 2);
     EXPECT_TEXTS(t, 0, 0, "{\"id\":1}", "{\"id\":7}");
     vv_message m;
     vv_stream_cursor *c = message_at(t, 1, &m);
-    assert_int_equal(m.attribute_count, 1); /* no marks are left */
+    assert_int_equal(m.attribute_count, 2); /* no marks are left, but its own attribute is */
     vv_stream_cursor_close(c);
     /* The producer's own retry is known still. */
     assert_true(APPEND(t, "p", 0, "{\"id\":1}", "bad", "{\"id\":\"x\"}").duplicate);
