@@ -7,6 +7,7 @@
  * Memory is taken from the budget of queries: the index as it is stored and unpacked, the largest
  * block that was met, and what is read ahead.
  */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -86,10 +87,9 @@ vv_status db_tier_get(vv_object_store *store, const char *name, uint64_t offset,
     size_t got = 0;
     vv_status st = vv_object_get(store, name, offset, out, len, &got, NULL, &outcome, err);
     if (st == VV_OK && got != len)
-        st =
-            vv_fail(err, VV_CORRUPT, "%s: '%s' ends at %llu, and %zu bytes from %llu on are wanted",
-                    vv_object_store_name(store), name, (unsigned long long)(offset + got), len,
-                    (unsigned long long)offset);
+        st = vv_fail(err, VV_CORRUPT,
+                     "%s: '%s' ends at %" PRIu64 ", and %zu bytes from %" PRIu64 " on are wanted",
+                     vv_object_store_name(store), name, offset + got, len, offset);
     return st;
 }
 

@@ -21,8 +21,8 @@
 #include "server/svc_turn.h"
 
 #define PAGE_BYTES (64u * 1024)
-#define PAGE_MAX (6u * VV_STREAM_MESSAGE_MAX + 1024u * 1024) /* JSON: six bytes for one at worst   \
-                                                              */
+/* A message as JSON: six bytes for one at worst. */
+#define PAGE_MAX (6u * VV_STREAM_MESSAGE_MAX + 1024u * 1024)
 #define TURN_PAGES 32u
 #define ARENA_MAX (64u * 1024)
 #define BUSY_PAUSE_NS (20 * VV_NS_PER_MS)
