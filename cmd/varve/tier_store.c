@@ -12,7 +12,10 @@ vv_status tier_store_open(const tier_args *a, vv_object_store **out, vv_error *e
         return VV_OK;
     opt.backend = a->backend;
     opt.bucket = a->bucket;
-    opt.prefix = a->prefix;
+    if (a->prefix == NULL)
+        opt.prefix = "messages"; /* storage.prefix of varved */
+    else if (a->prefix[0] != '\0')
+        opt.prefix = a->prefix;
     opt.endpoint = a->endpoint;
     opt.region = a->region;
     return vv_object_store_open(&opt, out, err);

@@ -23,7 +23,9 @@ typedef struct tier_args {
         {"bucket", 0,                                                                              \
          CMD_TEXT, offsetof(type, field.bucket),                                                   \
          "NAME",   "its bucket; of file its directory"},                                           \
-        {"prefix", 0, CMD_TEXT, offsetof(type, field.prefix), "NAME", "in front of its objects"},  \
+        {"prefix", 0,                                                                              \
+         CMD_TEXT, offsetof(type, field.prefix),                                                   \
+         "NAME",   "in front of its objects; default messages, as varved's; '' is none"},          \
         {"endpoint", 0,                                                                            \
          CMD_TEXT,   offsetof(type, field.endpoint),                                               \
          "URL",      "of s3 and gcs; default Amazon's and Google's"},                              \
