@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "base/util.h"
-#include "codec/utf8.h"
 #include "import.h"
 #include "query/struct_json.h"
 #include "query_text.h"

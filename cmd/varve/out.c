@@ -10,8 +10,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
 #include "base/util.h"
-#include "codec/utf8.h"
 #include "query/struct_json.h"
 
 #define CELL_MAX 100 /* columns of a table cell */

@@ -11,6 +11,7 @@
 #include "archive/arch_parquet_int.h"
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "base/time_text.h"
 
 static uint64_t write_form(vv_tier_form form, int level, uint64_t seed, uint64_t count,
                            arch_bytes *out)
@@ -138,8 +139,8 @@ static void times_at_the_ends_of_their_range_are_dates(void **state)
         {INT64_C(4107542400) * VV_NS_PER_S, "2100-03-01T00:00:00Z"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        char text[ARCH_TIME_TEXT];
-        arch_time_text(cases[i].ns, text);
+        char text[TIME_TEXT_MAX];
+        time_text_format(cases[i].ns, text);
         assert_string_equal(text, cases[i].want);
     }
 }

@@ -130,29 +130,6 @@ bool arch_columns_may_hold(const arch_column_set *s, uint32_t block, vv_slice na
 /* ---- text (arch_text.c) ------------------------------------------------------------------------
  */
 
-/* A moment in UTC, by the civil calendar. An int64 of nanoseconds reaches from 1677 to 2262. */
-typedef struct arch_date {
-    unsigned year;
-    unsigned month; /* 1..12 */
-    unsigned day;   /* 1..31 */
-    unsigned hour;
-    unsigned minute;
-    unsigned second;
-    unsigned ns;
-} arch_date;
-
-#define ARCH_TIME_TEXT 32u /* bytes of the longest one, with its NUL */
-
-void arch_date_of(int64_t ns, arch_date *out);
-/** RFC 3339 in UTC, with 0, 3, 6 or 9 digits of a second's fraction: as many as it has. */
-void arch_time_text(int64_t ns, char out[ARCH_TIME_TEXT]);
-
-/** A JSON string; bytes that are not UTF-8 become U+FFFD. */
-void arch_json_string(vv_buf *out, vv_slice text);
-/** Shortest digits that read back the same; NaN and infinities as strings. */
-void arch_json_number(vv_buf *out, double number);
-/** A JSON string of standard base64 with padding. */
-void arch_json_base64(vv_buf *out, vv_slice bytes);
 /** An attribute's value: what is no UTF-8 as {"base64":".."}, a time as RFC 3339. */
 void arch_json_attribute(vv_buf *out, const vv_attribute *a);
 

@@ -19,8 +19,10 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/json_text.h"
+#include "base/time_text.h"
+#include "base/utf8.h"
 #include "base/util.h"
-#include "codec/utf8.h"
 
 #define LINES_TARGET (64u * 1024) /* bytes of lines that are compressed at once */
 #define JSON_LINE_MAX                                                                              \
@@ -102,25 +104,25 @@ static void put_bytes(vv_buf *out, const char *name, vv_slice bytes)
     bool is_text = utf8_is_valid(bytes);
     vv_buf_printf(out, ",\"%s%s\":", name, is_text ? "" : "_base64");
     if (is_text)
-        arch_json_string(out, bytes);
+        json_put_string(out, bytes);
     else
-        arch_json_base64(out, bytes);
+        json_put_base64(out, bytes);
 }
 
 static void put_text(vv_buf *out, const char *name, vv_slice text)
 {
     vv_buf_printf(out, ",\"%s\":", name);
-    arch_json_string(out, text);
+    json_put_string(out, text);
 }
 
 static void put_line(vv_buf *out, const vv_message *m)
 {
-    char time[ARCH_TIME_TEXT];
-    arch_time_text(m->receive_time_ns, time);
+    char time[TIME_TEXT_MAX];
+    time_text_format(m->receive_time_ns, time);
     vv_buf_printf(out, "{\"offset\":%" PRIu64 ",\"partition\":%" PRIu32 ",\"receive_time\":\"%s\"",
                   m->offset, m->partition, time);
     if (m->event_time_ns != 0) {
-        arch_time_text(m->event_time_ns, time);
+        time_text_format(m->event_time_ns, time);
         vv_buf_printf(out, ",\"event_time\":\"%s\"", time);
     }
     if (m->key.len > 0)
@@ -131,7 +133,7 @@ static void put_line(vv_buf *out, const vv_message *m)
         put_text(out, "source", m->source);
     for (size_t i = 0; i < m->attribute_count; i++) {
         vv_buf_append_str(out, i == 0 ? ",\"attributes\":{" : ",");
-        arch_json_string(out, m->attributes[i].name);
+        json_put_string(out, m->attributes[i].name);
         vv_buf_append_u8(out, ':');
         arch_json_attribute(out, &m->attributes[i]);
     }

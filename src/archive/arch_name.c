@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "archive/arch_int.h"
+#include "base/civil.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/point.h"
@@ -148,16 +149,17 @@ static bool put_time(maker *k, vv_slice word)
 {
     char number[24];
     int64_t ns = k->first == NULL ? 0 : k->first->receive_time_ns;
-    arch_date date;
-    arch_date_of(ns, &date);
+    const int64_t seconds = ns / VV_NS_PER_S - (ns % VV_NS_PER_S < 0);
+    const int64_t days = seconds / 86400 - (seconds % 86400 < 0);
+    const vv_civil date = vv_civil_of_days(days);
     if (vv_slice_eq(word, vv_slice_str("yyyy")))
-        (void)snprintf(number, sizeof number, "%04u", date.year);
+        (void)snprintf(number, sizeof number, "%04" PRId64, date.year);
     else if (vv_slice_eq(word, vv_slice_str("mm")))
-        (void)snprintf(number, sizeof number, "%02u", date.month);
+        (void)snprintf(number, sizeof number, "%02" PRId64, date.month);
     else if (vv_slice_eq(word, vv_slice_str("dd")))
-        (void)snprintf(number, sizeof number, "%02u", date.day);
+        (void)snprintf(number, sizeof number, "%02" PRId64, date.day);
     else if (vv_slice_eq(word, vv_slice_str("hh")))
-        (void)snprintf(number, sizeof number, "%02u", date.hour);
+        (void)snprintf(number, sizeof number, "%02" PRId64, (seconds - days * 86400) / 3600);
     else
         return false;
     put_text(k, number);

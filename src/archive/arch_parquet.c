@@ -21,8 +21,9 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/json_text.h"
+#include "base/utf8.h"
 #include "base/util.h"
-#include "codec/utf8.h"
 
 #define SLOTS ARRAY_LEN(((arch_parquet *)NULL)->slot)
 
@@ -313,7 +314,7 @@ static vv_status put_attributes(arch_parquet *p, const vv_message *m, vv_error *
             continue;
         }
         vv_buf_append_u8(&p->others, has_others ? ',' : '{');
-        arch_json_string(&p->others, a->name);
+        json_put_string(&p->others, a->name);
         vv_buf_append_u8(&p->others, ':');
         arch_json_attribute(&p->others, a);
         has_others = true;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/civil.h"
 #include "base/error.h"
 #include "base/util.h"
 
@@ -140,27 +141,18 @@ static void put_kv(line *l, vv_log_form form, const vv_kv *kv)
     put_pair(l, form, kv->key, vv_slice_str(vv_kv_text(kv, number)), kv->type != VV_KV_STR);
 }
 
-/* RFC 3339 in UTC with milliseconds, computed here: gmtime_r takes a lock for the zone. */
+/* RFC 3339 in UTC with milliseconds. */
 void vv_log_time(int64_t wall_ns, char out[VV_LOG_TIME_MAX])
 {
     int64_t ms = wall_ns / VV_NS_PER_MS;
     int64_t days = ms / 86400000;
     int64_t rest = ms % 86400000;
-    /* Civil date from days since 1970: Howard Hinnant's algorithm (chrono-compatible, public). */
-    int64_t z = days + 719468;
-    int64_t era = (z >= 0 ? z : z - 146096) / 146097;
-    int64_t doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    int64_t mp = (5 * doy + 2) / 153;
-    int64_t day = doy - (153 * mp + 2) / 5 + 1;
-    int64_t month = mp < 10 ? mp + 3 : mp - 9;
-    int64_t year = yoe + era * 400 + (month <= 2);
+    const vv_civil date = vv_civil_of_days(days);
     (void)snprintf(out, VV_LOG_TIME_MAX,
                    "%04" PRId64 "-%02" PRId64 "-%02" PRId64 "T%02" PRId64 ":%02" PRId64
                    ":%02" PRId64 ".%03" PRId64 "Z",
-                   year, month, day, rest / 3600000, rest / 60000 % 60, rest / 1000 % 60,
-                   rest % 1000);
+                   date.year, date.month, date.day, rest / 3600000, rest / 60000 % 60,
+                   rest / 1000 % 60, rest % 1000);
 }
 
 size_t vv_log_format(const vv_log_record *r, vv_log_form form, char *out)

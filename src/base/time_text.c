@@ -1,6 +1,5 @@
 /*
- * time_text.c - see time_text.h. Days are counted with the civil-date arithmetic of Howard
- * Hinnant's "chrono-compatible low-level date algorithms": eras of 400 years, years from March.
+ * time_text.c - see time_text.h.
  */
 #include "base/time_text.h"
 
@@ -9,33 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/civil.h"
 #include "base/util.h"
 
 #define NS_PER_S INT64_C(1000000000)
 #define DAY_S INT64_C(86400)
-
-static int64_t days_from_civil(int64_t y, int64_t m, int64_t d)
-{
-    y -= m <= 2;
-    int64_t era = (y >= 0 ? y : y - 399) / 400;
-    int64_t yoe = y - era * 400;
-    int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-    int64_t doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    return era * 146097 + doe - 719468;
-}
-
-static void civil_from_days(int64_t z, int64_t *y, int64_t *m, int64_t *d)
-{
-    z += 719468;
-    int64_t era = (z >= 0 ? z : z - 146096) / 146097;
-    int64_t doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    int64_t mp = (5 * doy + 2) / 153;
-    *d = doy - (153 * mp + 2) / 5 + 1;
-    *m = mp < 10 ? mp + 3 : mp - 9;
-    *y = yoe + era * 400 + (*m <= 2);
-}
 
 static int64_t month_days(int64_t y, int64_t m)
 {
@@ -77,7 +54,7 @@ static bool read_date(const uint8_t **p, const uint8_t *end, int64_t *days)
         return false;
     if (m < 1 || m > 12 || d < 1 || d > month_days(y, m))
         return false;
-    *days = days_from_civil(y, m, d);
+    *days = vv_days_of_civil(y, m, d);
     return true;
 }
 
@@ -223,12 +200,10 @@ void time_text_format(int64_t ns, char out[TIME_TEXT_MAX])
         rest += DAY_S;
         days--;
     }
-    int64_t y;
-    int64_t m;
-    int64_t d;
-    civil_from_days(days, &y, &m, &d);
-    int n = snprintf(out, TIME_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", (int)y, (int)m, (int)d,
-                     (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60));
+    const vv_civil date = vv_civil_of_days(days);
+    int n = snprintf(out, TIME_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", (int)date.year,
+                     (int)date.month, (int)date.day, (int)(rest / 3600), (int)(rest / 60 % 60),
+                     (int)(rest % 60));
     size_t at = (size_t)n;
     if (nanos % 1000000 == 0 && nanos != 0)
         n = snprintf(out + at, TIME_TEXT_MAX - at, ".%03dZ", (int)(nanos / 1000000));

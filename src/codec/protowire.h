@@ -23,9 +23,9 @@
 
 #include "base/buf.h"
 #include "base/bytes.h"
+#include "base/utf8.h"
 #include "base/util.h"
 #include "base/varint.h"
-#include "codec/utf8.h"
 
 typedef enum wire_type {
     WIRE_VARINT = 0,

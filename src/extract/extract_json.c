@@ -6,7 +6,7 @@
  * than EXTRACT_JSON_DEPTH_MAX is refused. Of a name that is there twice the last one counts. All of
  * the message is read, so that a broken one is broken for every rule, wherever the fault lies.
  */
-#include "codec/utf8.h"
+#include "base/utf8.h"
 #include "extract/extract_int.h"
 
 #define NAME_ROOM 256u /* bytes of an unescaped name; no path holds a longer one */

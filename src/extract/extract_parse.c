@@ -13,7 +13,7 @@
 #include "base/decimal.h"
 #include "base/error.h"
 #include "base/nearest.h"
-#include "codec/utf8.h"
+#include "base/utf8.h"
 #include "extract/extract_int.h"
 
 #define WORDS_MAX 12u

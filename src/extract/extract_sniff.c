@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "codec/utf8.h"
+#include "base/utf8.h"
 #include "extract/extract_int.h"
 
 #define LOOK 4096u

@@ -5,7 +5,7 @@
 
 #include "base/decimal.h"
 #include "base/time_text.h"
-#include "codec/utf8.h"
+#include "base/utf8.h"
 #include "extract/extract_int.h"
 
 static void set(extract_slot *slot, vv_attribute_type type, int64_t i64, double f64)

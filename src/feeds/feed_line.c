@@ -16,8 +16,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 #include "base/util.h"
-#include "codec/utf8.h"
 #include "feeds/feed_number.h"
 
 /* Bytes that end a token unless a backslash stands before them, and those that it escapes. */

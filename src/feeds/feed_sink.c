@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/utf8.h"
 #include "codec/protowire.h"
-#include "codec/utf8.h"
 
 void feed_refuse(feed_result *result, uint64_t count, const char *fmt, ...)
 {

@@ -14,8 +14,8 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "codec/protowire.h"
-#include "codec/utf8.h"
 
 /* What a message of the drawing is, or what a field of it holds. */
 enum { IN_STRUCT, IN_ENTRY, IN_VALUE, IN_LIST, MESSAGES, PLAIN = MESSAGES, STRING, UNKNOWN };

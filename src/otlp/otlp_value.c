@@ -1,6 +1,8 @@
 /*
  * otlp_value.c - values and attributes: what messages and labels take of them.
  */
+#include "base/base64.h"
+#include "base/json_text.h"
 #include "base/shortest.h"
 #include "otlp/otlp_int.h"
 
@@ -153,19 +155,6 @@ static void put_double(vv_buf *out, double value, bool is_json)
     }
 }
 
-static void put_base64(vv_buf *out, vv_slice bytes)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        const size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
-        uint32_t v = (uint32_t)bytes.data[i] << 16;
-        v |= n > 1 ? (uint32_t)bytes.data[i + 1] << 8 : 0;
-        v |= n > 2 ? bytes.data[i + 2] : 0;
-        for (unsigned k = 0; k < 4; k++)
-            vv_buf_append_u8(out, k <= n ? (uint8_t)digits[v >> (18 - 6 * k) & 63] : '=');
-    }
-}
-
 /* Bytes that are not UTF-8 stay: whoever takes the text looks. */
 static void put_string(vv_buf *out, vv_slice text)
 {
@@ -216,9 +205,7 @@ static void put_json(vv_buf *out, const otlp_value *value)
         put_string(out, value->bytes);
         break;
     case OTLP_BYTES:
-        vv_buf_append_u8(out, '"');
-        put_base64(out, value->bytes);
-        vv_buf_append_u8(out, '"');
+        json_put_base64(out, value->bytes);
         break;
     case OTLP_BOOL:
         vv_buf_append_str(out, value->number != 0 ? "true" : "false");
@@ -249,7 +236,7 @@ vv_slice otlp_value_text(const otlp_value *value, vv_buf *scratch)
     case OTLP_NONE:
         return (vv_slice){0};
     case OTLP_BYTES:
-        put_base64(scratch, value->bytes);
+        vv_base64_put(scratch, value->bytes);
         break;
     case OTLP_DOUBLE:
         put_double(scratch, value->real, false);

@@ -10,14 +10,8 @@
 #define VARVE_QUERY_STRUCT_JSON_H
 
 #include "base/buf.h"
+#include "base/json_text.h"
 #include "query/struct_view.h"
-
-/** Append a JSON string literal with its quotes. Bytes that are not UTF-8 come out as U+FFFD. */
-void json_put_string(vv_buf *out, vv_slice text);
-
-/** Append a number: whole ones up to 2^53 as integers, others in the fewest digits that read
- * back the same; "NaN", "Infinity" and "-Infinity" as strings. */
-void json_put_number(vv_buf *out, double number);
 
 /** Append a serialized Struct as a JSON object; where a key repeats, the last. VV_CORRUPT when it
  * is malformed, VV_INVALID when it nests too deep; out then holds a part. */
@@ -40,9 +34,6 @@ VV_MUST_CHECK vv_status json_read_struct_big(vv_slice text, vv_buf *out, uint64_
 
 /** The same for any JSON value, appended as a serialized Value. */
 VV_MUST_CHECK vv_status json_read_value(vv_slice text, size_t *used, vv_buf *out, vv_error *err);
-
-/** An integer literal beyond 2^53 either way, which no double is sure to hold. */
-bool json_is_big_integer(vv_slice text);
 
 /** Read a JSON number, exactly rounded. False when text is none. */
 bool json_read_number(vv_slice text, double *out);

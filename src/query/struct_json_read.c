@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "query/struct_json.h"
 
-#include "codec/utf8.h"
+#include "base/utf8.h"
 
 typedef struct reader {
     const uint8_t *begin;
@@ -213,19 +213,6 @@ bool json_read_number(vv_slice text, double *out)
         return false;
     *out = v;
     return true;
-}
-
-bool json_is_big_integer(vv_slice text)
-{
-    static const char limit[] = "9007199254740992"; /* 2^53 */
-    size_t sign = text.len > 0 && text.data[0] == '-';
-    size_t digits = text.len - sign;
-    if (digits < sizeof limit - 1)
-        return false;
-    for (size_t i = sign; i < text.len; i++)
-        if (text.data[i] < '0' || text.data[i] > '9')
-            return false;
-    return digits > sizeof limit - 1 || memcmp(text.data + sign, limit, digits) > 0;
 }
 
 static bool read_number(reader *r)

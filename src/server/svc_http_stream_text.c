@@ -15,10 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/error.h"
 #include "base/time_text.h"
+#include "base/utf8.h"
 #include "base/util.h"
-#include "codec/utf8.h"
 #include "query/struct_json.h"
 #include "server/svc_http_stream.h"
 #include "server/svc_json_scan.h"
@@ -27,21 +28,6 @@
 
 /* ---- writing ---- */
 
-static void put_base64(vv_buf *out, vv_slice bytes)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    vv_buf_append_u8(out, '"');
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        const size_t n = vv_min_u64(bytes.len - i, 3);
-        uint32_t v = (uint32_t)bytes.data[i] << 16;
-        v |= n > 1 ? (uint32_t)bytes.data[i + 1] << 8 : 0;
-        v |= n > 2 ? bytes.data[i + 2] : 0;
-        for (unsigned k = 0; k < 4; k++)
-            vv_buf_append_u8(out, k <= n ? (uint8_t)digits[v >> (18 - 6 * k) & 63] : '=');
-    }
-    vv_buf_append_u8(out, '"');
-}
-
 static void put_bytes(vv_buf *out, const char *name, vv_slice bytes)
 {
     const bool is_text = utf8_is_valid(bytes);
@@ -49,7 +35,7 @@ static void put_bytes(vv_buf *out, const char *name, vv_slice bytes)
     if (is_text)
         json_put_string(out, bytes);
     else
-        put_base64(out, bytes);
+        json_put_base64(out, bytes);
 }
 
 static void put_time(vv_buf *out, int64_t ns)
@@ -100,7 +86,7 @@ static void put_attribute(vv_buf *out, const vv_attribute *a)
         break;
     case VV_ATTRIBUTE_BYTES:
         vv_buf_append_str(out, "{\"base64\":");
-        put_base64(out, a->bytes);
+        json_put_base64(out, a->bytes);
         vv_buf_append_u8(out, '}');
         break;
     case VV_ATTRIBUTE_STRING:
@@ -174,19 +160,6 @@ static vv_status take_text(body_reader *b, const char *name, const svc_scan_valu
     return out->data == NULL ? no_memory(b) : VV_OK;
 }
 
-static int base64_digit(uint8_t c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == '+' || c == '-')
-        return 62;
-    return c == '/' || c == '_' ? 63 : -1;
-}
-
 static vv_status take_base64(body_reader *b, const char *name, const svc_scan_value *v,
                              vv_slice *out)
 {
@@ -203,7 +176,7 @@ static vv_status take_base64(body_reader *b, const char *name, const svc_scan_va
     if (to == NULL)
         return no_memory(b);
     for (size_t i = 0; i < text.len; i++) {
-        const int digit = base64_digit(text.data[i]);
+        const int digit = vv_base64_digit(text.data[i]);
         if (digit < 0 || text.len % 4 == 1)
             return bad(b, name, "is base64");
         bits = bits << 6 | (uint32_t)digit;

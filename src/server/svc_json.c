@@ -13,72 +13,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/civil.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "base/util.h"
 #include "codec/protowire.h"
 #include "server/svc_json_int.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
-static void put_base64(vv_buf *out, vv_slice bytes)
-{
-    static const char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    vv_buf_append_u8(out, '"');
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
-        uint32_t v = (uint32_t)bytes.data[i] << 16;
-        if (n > 1)
-            v |= (uint32_t)bytes.data[i + 1] << 8;
-        if (n > 2)
-            v |= bytes.data[i + 2];
-        char quad[4] = {alphabet[v >> 18], alphabet[v >> 12 & 63],
-                        n > 1 ? alphabet[v >> 6 & 63] : '=', n > 2 ? alphabet[v & 63] : '='};
-        vv_buf_append(out, quad, sizeof quad);
-    }
-    vv_buf_append_u8(out, '"');
-}
-
 /* ---- times ----------------------------------------------------------------------------------- */
 
 #define YEAR_1_S INT64_C(-62135596800)    /* 0001-01-01T00:00:00Z */
 #define YEAR_9999_S INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
 
-/* Days since 1970 of a proleptic Gregorian date, and back: Hinnant, "chrono-compatible low-level
- * date algorithms", with years that begin in March. */
-static int64_t days_of_date(int64_t year, int64_t month, int64_t day)
-{
-    year -= month <= 2;
-    int64_t era = (year >= 0 ? year : year - 399) / 400;
-    int64_t yoe = year - era * 400;
-    int64_t doy = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
-static void date_of_days(int64_t days, int64_t *year, int64_t *month, int64_t *day)
-{
-    days += 719468;
-    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
-    int64_t doe = days - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    int64_t mp = (5 * doy + 2) / 153;
-    *day = doy - (153 * mp + 2) / 5 + 1;
-    *month = mp + (mp < 10 ? 3 : -9);
-    *year = yoe + era * 400 + (*month <= 2);
-}
-
 bool svc_time_format(int64_t seconds, int32_t nanos, char out[SVC_TIME_TEXT_MAX])
 {
     if (seconds < YEAR_1_S || seconds > YEAR_9999_S || nanos < 0 || nanos > 999999999)
         return false;
-    int64_t days = seconds / 86400 - (seconds % 86400 < 0), year, month, day;
+    int64_t days = seconds / 86400 - (seconds % 86400 < 0);
     int64_t rest = seconds - days * 86400;
-    date_of_days(days, &year, &month, &day);
+    const vv_civil date = vv_civil_of_days(days);
     int used =
         snprintf(out, SVC_TIME_TEXT_MAX,
                  "%04" PRId64 "-%02" PRId64 "-%02" PRId64 "T%02" PRId64 ":%02" PRId64 ":%02" PRId64,
-                 year, month, day, rest / 3600, rest / 60 % 60, rest % 60);
+                 date.year, date.month, date.day, rest / 3600, rest / 60 % 60, rest % 60);
     char *end = out + used;
     size_t left = SVC_TIME_TEXT_MAX - (size_t)used;
     if (nanos == 0)
@@ -169,7 +128,8 @@ bool svc_time_parse(vv_slice text, int64_t *seconds, int32_t *nanos)
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     if (day > month_days[month - 1] + (month == 2 && leap))
         return false;
-    *seconds = days_of_date(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
+    *seconds =
+        vv_days_of_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
     return *seconds >= YEAR_1_S && *seconds <= YEAR_9999_S;
 }
 
@@ -326,7 +286,7 @@ static bool write_one(writer *w, const ProtobufCFieldDescriptor *fd, const wire_
     if (fd->type == PROTOBUF_C_TYPE_STRING)
         json_put_string(w->out, field->bytes);
     else if (fd->type == PROTOBUF_C_TYPE_BYTES)
-        put_base64(w->out, field->bytes);
+        json_put_base64(w->out, field->bytes);
     else
         write_scalar(w->out, fd, field->value);
     return true;

@@ -12,10 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "base/util.h"
 #include "base/varint.h"
-#include "codec/utf8.h"
 #include "server/svc_json.h"
 #include "server/svc_json_int.h"
 
@@ -349,19 +350,6 @@ static vv_status read_integer(reader *r, const ProtobufCFieldDescriptor *fd, uin
 
 /* ---- scalar fields ---- */
 
-static int base64_digit(uint8_t c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == '+' || c == '-')
-        return 62;
-    return c == '/' || c == '_' ? 63 : -1;
-}
-
 static bool is_hex_field(const reader *r, const ProtobufCFieldDescriptor *fd)
 {
     return r->is_otlp && (strcmp(fd->name, "trace_id") == 0 || strcmp(fd->name, "span_id") == 0 ||
@@ -399,7 +387,7 @@ static vv_status read_bytes(reader *r, const ProtobufCFieldDescriptor *fd)
     uint32_t bits = 0;
     unsigned have = 0;
     for (size_t i = 0; i < text.len; i++) {
-        int digit = base64_digit(text.data[i]);
+        int digit = vv_base64_digit(text.data[i]);
         if (digit < 0)
             return bad_field(r, fd, "is not base64");
         bits = bits << 6 | (uint32_t)digit;

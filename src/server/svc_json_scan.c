@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "codec/utf8.h"
+#include "base/utf8.h"
 
 svc_scan svc_scan_of(vv_slice text)
 {

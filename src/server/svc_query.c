@@ -12,8 +12,8 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "base/util.h"
-#include "codec/utf8.h"
 #include "server/svc_read.h"
 
 #define GET_ARENA_MAX (1024u * 1024)

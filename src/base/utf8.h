@@ -1,8 +1,8 @@
 /*
  * utf8.h - how long a UTF-8 sequence is, and whether it is one (Unicode 15, table 3-7).
  */
-#ifndef VARVE_CODEC_UTF8_H
-#define VARVE_CODEC_UTF8_H
+#ifndef VARVE_BASE_UTF8_H
+#define VARVE_BASE_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
