@@ -63,7 +63,7 @@ static void start_job(srv_call *call, srv_message msg,
         vv_free(job);
     }
     srv_message_release(&msg);
-    srv_call_finish(call, st, "too many requests wait for a thread: retry after a pause");
+    srv_call_finish(call, st, SVC_NO_THREAD);
 }
 
 static vv_status authorize(const admin_job *job, const gate_op *op, gate_grant *out, vv_error *err)

@@ -254,8 +254,7 @@ static void run_process(void *arg)
 
 static void process_message(srv_call *call, srv_message msg)
 {
-    static const vv_error busy = {.msg = "too many requests wait for a thread: retry after a "
-                                         "pause"};
+    static const vv_error busy = {.msg = SVC_NO_THREAD};
     process *p = vv_calloc(1, sizeof *p);
     if (p == NULL) {
         srv_message_release(&msg);

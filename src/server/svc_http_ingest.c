@@ -176,7 +176,7 @@ static vv_status begin_post(srv_call *call, ingest_kind kind, srv_message msg, v
     if (st == VV_OK)
         return VV_OK;
     if (st == VV_BUSY)
-        (void)vv_fail(err, st, "too many requests wait for a thread: retry after a pause");
+        (void)vv_fail(err, st, SVC_NO_THREAD);
     post_closed(p);
     return st;
 }

@@ -304,7 +304,7 @@ static void begin(srv_call *call, srv_message msg, const ask_kind *kind)
     if ((kind->answer == reset_position ? srv_pool_submit
                                         : srv_pool_submit_point)(a->n->pool, run_ask, a) == VV_OK)
         return;
-    svc_reply_error(call, VV_BUSY, "too many requests wait for a thread: retry after a pause");
+    svc_reply_error(call, VV_BUSY, SVC_NO_THREAD);
     srv_call_unref(call);
     vv_free(a);
 }

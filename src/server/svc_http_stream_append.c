@@ -134,5 +134,5 @@ void svc_http_stream_append_message(srv_call *call, srv_message msg)
     vv_arena_init(&a->arena, ARENA_MAX);
     srv_call_ref(call);
     if (srv_pool_submit_point(n->pool, run_append, a) != VV_OK)
-        refuse(a, VV_BUSY, "too many requests wait for a thread: retry after a pause");
+        refuse(a, VV_BUSY, SVC_NO_THREAD);
 }

@@ -8,6 +8,7 @@
  * safe from the ABA problem.
  */
 #include "server/svc_kv.h"
+#include "server/svc_util.h"
 
 #include <stdatomic.h>
 
@@ -184,7 +185,7 @@ static void hand_to_pool(svc_kv_write *w)
 {
     vv_status st = srv_pool_submit_point(w->n->pool, start_on_pool, w);
     if (st != VV_OK)
-        finish(w, st, "too many requests wait for a thread: retry after a pause");
+        finish(w, st, SVC_NO_THREAD);
 }
 
 static void start(svc_kv_write *w, bool may_wait)

@@ -21,8 +21,6 @@
 #include "server/svc_upload.h"
 #include "server/svc_util.h"
 
-#define METRICS_MAX (1024u * 1024)
-
 #define LEVELS ARRAY_LEN(((vv_stats *)NULL)->level_files)
 
 static void by_level(vv_buf *out, const char *name, const char *type, const char *help,
@@ -376,39 +374,14 @@ void svc_metrics_text(node *n, vv_buf *out)
     fig_histogram(out, "varve_query_seconds", "Query and QueryStream.", &n->query_ns);
 }
 
-/* On the pool: figures of streams may wait for the disk. */
-static void answer(void *arg)
+static void answer(void *call)
 {
-    srv_call *call = arg;
-    node *n = srv_call_ctx(call);
-    const gate_identity who = svc_identity(call);
-    const gate_op op = {.kind = GATE_STATUS};
-    gate_grant grant;
-    vv_error err = {0};
-    vv_buf out;
-    vv_buf_init(&out, METRICS_MAX);
-    vv_status st = gate_authorize(n->gate, &who, &op, 1, &grant, &err);
-    if (st == VV_OK)
-        svc_metrics_text(n, &out);
-    if (st == VV_OK && out.status != VV_OK)
-        st = vv_fail(&err, out.status, "no memory for the figures");
-    if (st == VV_OK)
-        srv_call_reply(call, 200, "text/plain; version=0.0.4; charset=utf-8", &out, NULL);
-    else
-        svc_reply_error(call, st, err.msg);
-    vv_buf_fini(&out);
-    srv_call_unref(call);
+    svc_page_answer(call, svc_metrics_text, "text/plain; version=0.0.4; charset=utf-8", NULL);
 }
 
 static void metrics(srv_call *call, srv_message msg)
 {
-    node *n = srv_call_ctx(call);
-    srv_message_release(&msg);
-    srv_call_ref(call);
-    if (srv_pool_submit_point(n->pool, answer, call) == VV_OK)
-        return;
-    svc_reply_error(call, VV_BUSY, "too many requests wait for a thread: retry after a pause");
-    srv_call_unref(call);
+    svc_page_submit(call, msg, answer);
 }
 
 size_t svc_metrics_methods(node *n, srv_method *out, size_t max)

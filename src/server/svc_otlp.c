@@ -75,9 +75,7 @@ static void run_piece(void *arg);
 
 static void begin_on_pool(export *e, void (*run)(void *arg))
 {
-    static const vv_error busy = {.status = VV_BUSY,
-                                  .msg = "too many requests wait for a thread: retry after a "
-                                         "pause"};
+    static const vv_error busy = {.status = VV_BUSY, .msg = SVC_NO_THREAD};
     if (srv_pool_submit_point(e->n->pool, run, e) != VV_OK)
         refuse(e, VV_BUSY, &busy);
 }

@@ -3,8 +3,6 @@
  * and the figures that GET /health has for who asks for JSON.
  *
  *     accept -> extract -> append -> batch -> upload
- *
- * Answered on the pool: figures of streams may wait for the disk.
  */
 #include "server/svc_pipeline.h"
 
@@ -19,9 +17,6 @@
 #include "server/svc_figures.h"
 #include "server/svc_upload.h"
 #include "server/svc_util.h"
-
-#define JSON_MAX (1024u * 1024)
-#define JSON_TYPE "application/json"
 
 static void put_accept(node *n, vv_buf *json)
 {
@@ -111,38 +106,14 @@ static void put_pipeline(node *n, vv_buf *json)
     vv_buf_append_str(json, "}\n");
 }
 
-static void answer(void *arg)
+static void answer(void *call)
 {
-    srv_call *call = arg;
-    node *n = srv_call_ctx(call);
-    const gate_identity who = svc_identity(call);
-    const gate_op op = {.kind = GATE_STATUS};
-    gate_grant grant;
-    vv_error err = {0};
-    vv_buf json;
-    vv_buf_init(&json, JSON_MAX);
-    vv_status st = gate_authorize(n->gate, &who, &op, 1, &grant, &err);
-    if (st == VV_OK)
-        put_pipeline(n, &json);
-    if (st == VV_OK && json.status != VV_OK)
-        st = vv_fail(&err, json.status, "no memory for the figures");
-    if (st == VV_OK)
-        srv_call_reply(call, 200, JSON_TYPE, &json, "Cache-Control: no-store");
-    else
-        svc_reply_error(call, st, err.msg);
-    vv_buf_fini(&json);
-    srv_call_unref(call);
+    svc_page_answer(call, put_pipeline, "application/json", "Cache-Control: no-store");
 }
 
 static void pipeline_message(srv_call *call, srv_message msg)
 {
-    node *n = srv_call_ctx(call);
-    srv_message_release(&msg);
-    srv_call_ref(call);
-    if (srv_pool_submit_point(n->pool, answer, call) == VV_OK)
-        return;
-    svc_reply_error(call, VV_BUSY, "too many requests wait for a thread: retry after a pause");
-    srv_call_unref(call);
+    svc_page_submit(call, msg, answer);
 }
 
 void svc_pipeline_put_health(node *n, bool with_figures, vv_buf *json)

@@ -17,6 +17,7 @@
 #include "ingest/ingest.h"
 #include "server/svc_series.h"
 #include "server/svc_series_write.h"
+#include "server/svc_util.h"
 
 #define ANSWER_MAX 4096u
 #define TURN_MESSAGES 32u /* read before others have the thread */
@@ -208,8 +209,7 @@ static void refuse_waiting(stream *s)
 {
     svc_series_write *w;
     while ((w = next_to_read(s)) != NULL) {
-        w->status =
-            vv_fail(&w->err, VV_BUSY, "too many requests wait for a thread: retry after a pause");
+        w->status = vv_fail(&w->err, VV_BUSY, SVC_NO_THREAD);
         stream_settled(w);
     }
 }

@@ -6,6 +6,7 @@
  * waits for the writes that are under way.
  */
 #include "server/svc_series_write.h"
+#include "server/svc_util.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -377,6 +378,6 @@ void svc_series_write_begin(svc_series_write *w)
     vv_status st = srv_pool_submit_point(w->n->pool, run_on_pool, w);
     if (st == VV_OK)
         return;
-    (void)vv_fail(&w->err, st, "too many requests wait for a thread: retry after a pause");
+    (void)vv_fail(&w->err, st, SVC_NO_THREAD);
     settle(w, st);
 }

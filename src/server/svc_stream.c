@@ -3,6 +3,7 @@
  * it may wait, and answers; an append is read by a worker and answered by the commit thread.
  */
 #include "server/svc_stream.h"
+#include "server/svc_util.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -295,7 +296,7 @@ static void begin(srv_call *call, srv_message msg, gate_kind kind, answer_fn *an
     a->answer = answer;
     vv_arena_init(&a->arena, ARENA_MAX);
     srv_call_ref(call);
-    vv_error busy = {.msg = "too many requests wait for a thread: retry after a pause"};
+    vv_error busy = {.msg = SVC_NO_THREAD};
     /* What is of a time may have to be fetched from an object store. */
     if (answer == NULL)
         queue_append(a);

@@ -17,6 +17,7 @@
 #include "db/db.h"
 #include "ingest/ingest.h"
 #include "server/svc_json.h"
+#include "server/svc_util.h"
 
 #define HTTP_PREFIX "/api/v1/txn/"
 #define REQUEST_MAX (17u * 1024u * 1024u) /* one batch, and what is around it */
@@ -302,7 +303,7 @@ static void begin_job(srv_call *call, srv_message msg, const svc_txn_method *met
     vv_status st = srv_pool_submit(n->pool, run_job, job);
     if (st != VV_OK) {
         vv_error err = {0};
-        (void)vv_fail(&err, st, "too many requests wait for a thread: retry after a pause");
+        (void)vv_fail(&err, st, SVC_NO_THREAD);
         svc_txn_answer(job, st, &err);
     }
 }

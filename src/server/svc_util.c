@@ -25,6 +25,42 @@ void svc_reply_error(srv_call *call, vv_status status, const char *message)
     vv_buf_fini(&out);
 }
 
+#define PAGE_MAX (1024u * 1024)
+
+void svc_page_submit(srv_call *call, srv_message msg, void (*answer)(void *call))
+{
+    node *n = srv_call_ctx(call);
+    srv_message_release(&msg);
+    srv_call_ref(call);
+    if (srv_pool_submit_point(n->pool, answer, call) == VV_OK)
+        return;
+    svc_reply_error(call, VV_BUSY, SVC_NO_THREAD);
+    srv_call_unref(call);
+}
+
+void svc_page_answer(srv_call *call, void (*write)(node *n, vv_buf *out), const char *type,
+                     const char *headers)
+{
+    node *n = srv_call_ctx(call);
+    const gate_identity who = svc_identity(call);
+    const gate_op op = {.kind = GATE_STATUS};
+    gate_grant grant;
+    vv_error err = {0};
+    vv_buf page;
+    vv_buf_init(&page, PAGE_MAX);
+    vv_status st = gate_authorize(n->gate, &who, &op, 1, &grant, &err);
+    if (st == VV_OK)
+        write(n, &page);
+    if (st == VV_OK && page.status != VV_OK)
+        st = vv_fail(&err, page.status, "no memory for the figures");
+    if (st == VV_OK)
+        srv_call_reply(call, 200, type, &page, headers);
+    else
+        svc_reply_error(call, st, err.msg);
+    vv_buf_fini(&page);
+    srv_call_unref(call);
+}
+
 size_t svc_add_methods(const srv_method *rows, size_t count, node *n, srv_method *out, size_t max)
 {
     size_t i = 0;

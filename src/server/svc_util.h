@@ -9,9 +9,19 @@
 /** The identity that a call comes with. Borrows from the call's headers. */
 gate_identity svc_identity(const srv_call *call);
 
+/** What a caller is told when the pool takes no more work: VV_BUSY. */
+#define SVC_NO_THREAD "too many requests wait for a thread: retry after a pause"
+
 /** Answer an HTTP call, whose context is the node, with the status's code and srv_error_body.
  * message may be NULL. */
 void svc_reply_error(srv_call *call, vv_status status, const char *message);
+
+/** A page of figures, in two steps: svc_page_submit, the message handler's whole work, has answer
+ * run on the pool, for figures may wait for the disk; answer calls svc_page_answer, which asks the
+ * gate, sends what write appends, and lets go of the call. headers as srv_call_reply has them. */
+void svc_page_submit(srv_call *call, srv_message msg, void (*answer)(void *call));
+void svc_page_answer(srv_call *call, void (*write)(node *n, vv_buf *out), const char *type,
+                     const char *headers);
 
 /** Copy the rows of a service, as many as there is room for, each for this node. Returns how many.
  */
