@@ -447,18 +447,14 @@ const cmd_command cmd_stream = {
     .summary = "append and read messages, look at positions",
     .synopsis = "append FILE | read | tail | positions | reset NAME | status | replay | rules",
     .details =
-        "A message is a line of the FILE, without its end and not empty; - is standard input. "
-        "With\n"
-        "--producer, as many lines as it sent before are left out: a file may be given again,\n"
-        "longer. Lines are known by their number: another file needs another producer.\n"
-        "read gives messages from --from on, tail the newest. With --commit, read goes on where "
-        "the\n"
-        "position stands and commits how far it got; reset puts a position to --from. replay\n"
-        "appends what rules of the table refused, NAME.dead, again. The table "
-        "is\n"
-        "messages unless --table names another; varve table create --kind stream makes one. "
-        "tail\n"
-        "--follow goes on with what comes to a server. What is archived of a directory is\n"
+        "A message is a line of the FILE, without its end and not empty; - is standard input.\n"
+        "With --producer, as many lines as it sent before are left out: a file may be given\n"
+        "again, longer. Lines are known by their number: another file needs another producer.\n"
+        "read gives messages from --from on, tail the newest. With --commit, read goes on where\n"
+        "the position stands and commits how far it got; reset puts a position to --from.\n"
+        "replay appends what rules of the table refused, NAME.dead, again. The table is\n"
+        "messages unless --table names another; varve table create --kind stream makes one.\n"
+        "tail --follow goes on with what comes to a server. What is archived of a directory is\n"
         "read from the object store of --backend and --bucket.\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,
     .opts = opts,

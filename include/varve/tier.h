@@ -58,10 +58,9 @@ typedef struct vv_tier_options {
     vv_archive_rule rule;     /* for tables that leave it to the store */
     uint32_t uploads;         /* at once; 0: 2 */
     uint64_t cache_bytes;     /* of the disk, for blocks that were read; 0: 1 GiB */
-    int64_t grace_ns; /* objects that nothing refers to any more stay for so long; 0: 1 hour */
-    uint32_t
-        failures_max;   /* uploads failed in a row after which vv_tier_stats says unhealthy; 0: 5 */
-    int64_t run_age_ns; /* lsm: runs older than this go to the store; 0: none by age */
+    int64_t grace_ns;      /* objects that nothing refers to any more stay for so long; 0: 1 hour */
+    uint32_t failures_max; /* uploads failed in a row that make vv_tier_stats unhealthy; 0: 5 */
+    int64_t run_age_ns;    /* lsm: runs older than this go to the store; 0: none by age */
     uint64_t run_local_bytes; /* lsm: the oldest runs beyond go; 0: none by size */
     uint64_t waiting_max; /* bytes of messages that wait for the store, over all tables, from which
                              appends are refused with VV_BUSY; those that wait for their answer are

@@ -2,9 +2,9 @@
  * db_tier_store.c - an object of the tier at its store: sent once, proved to be ours, read by
  * ranges, removed.
  *
- *   the store knows conditional put      put, create-once  --taken-->  prove  --ours-->  stored
- *                                                          --unknown-> prove             --other-->
- * conflict it does not                          prove, then put, then prove
+ *   conditional put     put, create-once --taken, or unknown--> prove --ours----> stored
+ *                                                                     --other's-> conflict
+ *   without it          prove, then put, then prove
  *
  * To prove is to read what lies under the name from its end: its footer says which intent made it,
  * which offsets it holds and the sum of its bytes, and all of that has to be what was built here.

@@ -2,8 +2,8 @@
  * lsm_upload.c - a local file becomes an object, and is believed to be one only when the store says
  * so: its size, its sum, and its last bytes read back.
  *
- *   is it there already? --yes, and it is ours--> done          (an earlier try, or one whose
- * answer | no, or not ours                                       was lost)
+ *   is it there already? --yes, and it is ours--> done
+ *        | no, or not ours            (an earlier try, or one whose answer was lost)
  *        v
  *   put, only where the name is free --taken--> is it ours? --no--> put over it
  *        |                                          | yes

@@ -2,10 +2,11 @@
  * svc_stream_read.c - Stream.Read and its forms over HTTP: pages of messages, and with follow what
  * comes later.
  *
- *   turn on the pool --> page --> page --> output queue high: parked, drained() begins the next
- * turn ^                          | |                          +--> nothing more, follow: a watch,
- * parked
- *        +-- begin_turn on the loop <-- posted by the watch, from the thread of an append
+ *   turn on the pool --> page --> page --> output queue high: parked until drained()
+ *        ^                          |
+ *        |                          +--> nothing more, but follow: a watch, parked
+ *        |                                                            |
+ *        +-- begin_turn on the loop <-- posted, from an append's thread
  *
  * Who waits holds no thread, no cursor and no snapshot. A watch may fire before the turn that made
  * it has parked; then nobody would wake it, so it looks at has_fired once it has.

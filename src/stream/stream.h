@@ -81,10 +81,9 @@ void stream_block_end(stream_writer *w);
 /* What the log tells of a block. */
 typedef struct stream_place {
     int64_t receive_ns;
-    uint64_t
-        bytes_before;  /* of all blocks of the partition before this one, deleted ones included */
-    int64_t event_max; /* highest event time up to this block's end, deleted ones included */
-    uint64_t previous; /* first offset of the producer's block before; STREAM_NO_OFFSET: none */
+    uint64_t bytes_before; /* of the partition's blocks before this one, deleted ones included */
+    int64_t event_max;     /* highest event time up to this block's end, deleted ones included */
+    uint64_t previous;     /* first offset of the producer's block before; STREAM_NO_OFFSET: none */
 } stream_place;
 
 #define STREAM_PLACE_AT 16u   /* in a block */
