@@ -1,5 +1,5 @@
 /*
- * block.c - a block of messages: its head, and the messages one behind the other.
+ * stream_block.c - a block of messages: its head, and the messages one behind the other.
  *
  *   0      1     2    4      8          16        24           32         40       48
  *   +------+-----+----+------+----------+---------+------------+----------+--------+---

@@ -1,5 +1,5 @@
 /*
- * message.c - one message as bytes.
+ * stream_message.c - one message as bytes.
  *
  *   varint length | u8 flags | [varint, key] | [i64 event time] | [u8, content type] | [u8, source]
  *   | [varint count of attributes: u8 type, u8, name, value] | value, to the end

@@ -1,5 +1,5 @@
 /*
- * record.c - keys, and the records beside the blocks: where a partition begins, producers,
+ * stream_record.c - keys, and the records beside the blocks: where a partition begins, producers,
  * positions. Each is a format byte and numbers of eight bytes.
  */
 #include <string.h>
