@@ -65,6 +65,8 @@ typedef struct vv_tier_options {
     uint64_t waiting_max; /* bytes of messages that wait for the store, over all tables, from which
                              appends are refused with VV_BUSY; those that wait for their answer are
                              slowed from seven eighths on. 0: the disk is the bound */
+    int64_t backup_keep_ns; /* objects that backups lead to stay until no backup was made to the same
+                               repository for so long; 0: 30 days */
 } vv_tier_options;
 
 /** Archive what waits, now and whatever its size, and wait for it. table NULL: every one. Also
@@ -150,8 +152,9 @@ typedef struct vv_tier_stats {
     uint64_t cache_bytes;
     uint64_t remote_runs;
     uint64_t remote_run_bytes;
-    uint64_t conflicts; /* names that something else had: the batch got another one */
-    uint64_t settled;   /* objects that were there already, and were proved to be ours */
+    uint64_t conflicts;       /* names that something else had: the batch got another one */
+    uint64_t settled;         /* objects that were there already, and were proved to be ours */
+    uint64_t removals_failed; /* tries to remove an object that nothing refers to any more */
 } vv_tier_stats;
 
 VV_API void vv_tier_stats_read(vv_db *db, vv_tier_stats *out);

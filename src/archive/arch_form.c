@@ -81,6 +81,12 @@ vv_status arch_form_finish(arch_form *f, uint64_t *size, vv_error *err)
     return st;
 }
 
+uint64_t arch_form_memory(const arch_form *f)
+{
+    assert(f != NULL);
+    return f->form == VV_TIER_JSONL ? arch_jsonl_memory(f->jsonl) : arch_parquet_memory(f->parquet);
+}
+
 void arch_form_close(arch_form *f)
 {
     if (f == NULL)

@@ -142,6 +142,7 @@ typedef struct arch_parquet arch_parquet;
 VV_MUST_CHECK vv_status arch_jsonl_open(int level, arch_sink sink, arch_jsonl **out, vv_error *err);
 VV_MUST_CHECK vv_status arch_jsonl_add(arch_jsonl *j, const vv_message *m, vv_error *err);
 VV_MUST_CHECK vv_status arch_jsonl_finish(arch_jsonl *j, vv_error *err);
+uint64_t arch_jsonl_memory(const arch_jsonl *j);
 void arch_jsonl_close(arch_jsonl *j); /* accepts NULL */
 
 /** level -1: uncompressed. */
@@ -149,6 +150,7 @@ VV_MUST_CHECK vv_status arch_parquet_open(const arch_identity *who, int level, a
                                           arch_parquet **out, vv_error *err);
 VV_MUST_CHECK vv_status arch_parquet_add(arch_parquet *p, const vv_message *m, vv_error *err);
 VV_MUST_CHECK vv_status arch_parquet_finish(arch_parquet *p, vv_error *err);
+uint64_t arch_parquet_memory(const arch_parquet *p);
 void arch_parquet_close(arch_parquet *p); /* accepts NULL */
 
 /* ---- an object that is being read (arch_reader.c, arch_verify.c) ------------------------------

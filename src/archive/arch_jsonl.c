@@ -26,7 +26,8 @@
 
 #define LINES_TARGET (64u * 1024) /* bytes of lines that are compressed at once */
 #define JSON_LINE_MAX                                                                              \
-    (128u * 1024 * 1024) /* of a message of 12 MiB of control bytes: six for each */
+    (128u * 1024 * 1024)          /* of a message of 12 MiB of control bytes: six for each */
+#define LINES_KEPT (1024u * 1024) /* a larger buffer, of a large message, is not kept */
 #define OUT_LEN (128u * 1024)
 
 struct arch_jsonl {
@@ -159,7 +160,14 @@ static vv_status flush(arch_jsonl *j, ZSTD_EndDirective how, vv_error *err)
             return vv_wrap(err, st, "JSON lines");
     }
     vv_buf_reset(&j->lines);
+    if (j->lines.cap > LINES_KEPT)
+        vv_buf_fini(&j->lines);
     return VV_OK;
+}
+
+uint64_t arch_jsonl_memory(const arch_jsonl *j)
+{
+    return OUT_LEN + j->lines.cap;
 }
 
 vv_status arch_jsonl_add(arch_jsonl *j, const vv_message *m, vv_error *err)

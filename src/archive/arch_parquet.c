@@ -359,6 +359,16 @@ vv_status arch_parquet_add(arch_parquet *p, const vv_message *m, vv_error *err)
     return VV_OK;
 }
 
+uint64_t arch_parquet_memory(const arch_parquet *p)
+{
+    uint64_t bytes = p->page.cap + p->packed.cap + p->head.cap + p->others.cap;
+    for (uint32_t i = 0; i < p->column_count; i++) {
+        const pq_column *c = p->column[i];
+        bytes += sizeof *c + c->values.cap + c->levels.cap + c->chunk_cap * sizeof *c->chunk;
+    }
+    return bytes;
+}
+
 vv_status arch_parquet_finish(arch_parquet *p, vv_error *err)
 {
     assert(p != NULL);

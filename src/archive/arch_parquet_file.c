@@ -189,11 +189,22 @@ static vv_status note_group(arch_parquet *p, vv_error *err)
     return VV_OK;
 }
 
+/* What a message of many MiB took is not kept for those of some hundred bytes. */
+static void give_back(vv_buf *b)
+{
+    if (b->cap > 2 * PQ_GROUP_BYTES)
+        vv_buf_fini(b);
+}
+
 vv_status pq_group_write(arch_parquet *p, vv_error *err)
 {
     vv_status st = note_group(p, err);
     for (uint32_t i = 0; i < p->column_count && st == VV_OK; i++)
         st = write_column(p, p->column[i], err);
+    for (uint32_t i = 0; i < p->column_count && st == VV_OK; i++)
+        give_back(&p->column[i]->values);
+    give_back(&p->page);
+    give_back(&p->packed);
     p->rows += p->group_rows;
     p->group_rows = 0;
     p->group_bytes = 0;

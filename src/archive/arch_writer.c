@@ -14,7 +14,8 @@
  * the next block is packed both ways, and it stays where it saves a twentieth, and its own size
  * within 4 MiB of such messages. Blocks of twice that size try again.
  *
- * Memory: one block, raw and packed, the index so far, the ranges; at first 128 KiB of samples.
+ * Memory: one block, raw and packed, the index so far, the ranges; at first 128 KiB of samples. A
+ * message that is larger than a block is one by itself, and its buffers go with it.
  */
 #include "archive/arch_int.h"
 
@@ -39,6 +40,7 @@
 #define SAMPLE_LEN_MAX (8u * 1024) /* of one message */
 #define DICTIONARY_LEN (16u * 1024)
 #define PAYS_PART 20u
+#define KEPT_BLOCKS 4u /* a buffer of more blocks than that is not kept */
 #define PAYS_RAW (4u * 1024 * 1024)
 #define ENTRIES_MAX                                                                                \
     (ARCH_INDEX_MAX - 2 * ARCH_COLUMN_BYTES_MAX - ARCH_DICTIONARY_MAX - ARCH_HEADER_MAX)
@@ -296,6 +298,16 @@ static vv_status index_block(arch_writer *w, vv_slice stored, vv_error *err)
     return arch_columns_block(w->columns, w->block_count, err);
 }
 
+/* What a message of many MiB took is not kept for the next of some hundred bytes. */
+static void give_back(arch_writer *w)
+{
+    if (w->raw.cap <= KEPT_BLOCKS * (size_t)w->block_bytes)
+        return;
+    vv_buf_fini(&w->raw);
+    vv_buf_fini(&w->packed);
+    vv_buf_fini(&w->trial);
+}
+
 static vv_status end_block(arch_writer *w, vv_error *err)
 {
     vv_buf *packed = NULL;
@@ -318,6 +330,7 @@ static vv_status end_block(arch_writer *w, vv_error *err)
     w->packed_len = packed->len;
     w->block_count++;
     begin_block(w);
+    give_back(w);
     return VV_OK;
 }
 
@@ -450,6 +463,12 @@ uint64_t arch_writer_size(const arch_writer *w)
                       : w->codec == VV_TIER_PLAIN ? raw
                                                   : raw / 2;
     return size + stored + ARCH_BLOCK_ENTRY;
+}
+
+uint64_t arch_writer_memory(const arch_writer *w)
+{
+    return w->entries.cap + w->raw.cap + w->times.cap + w->packed.cap + w->samples.cap +
+           w->trial.cap + 2 * arch_columns_size(w->columns);
 }
 
 /* ---- the end ---- */

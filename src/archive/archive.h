@@ -95,6 +95,8 @@ VV_MUST_CHECK vv_status arch_writer_add(arch_writer *w, const vv_message *m, vv_
  * is not full yet, which count by the ratio of the one before. What batches are cut by. */
 uint64_t arch_writer_size(const arch_writer *w);
 uint64_t arch_writer_count(const arch_writer *w);
+/* Bytes that it holds, but for the tables of its compression: less than 1 MiB. */
+uint64_t arch_writer_memory(const arch_writer *w);
 VV_MUST_CHECK vv_status arch_writer_finish(arch_writer *w, arch_summary *out, vv_error *err);
 void arch_writer_close(arch_writer *w); /* accepts NULL; an unfinished object is none */
 
@@ -173,6 +175,7 @@ VV_MUST_CHECK vv_status arch_form_open(vv_tier_form form, const arch_identity *w
 /* Messages in the order of their offsets, as to a writer. */
 VV_MUST_CHECK vv_status arch_form_add(arch_form *f, const vv_message *m, vv_error *err);
 VV_MUST_CHECK vv_status arch_form_finish(arch_form *f, uint64_t *size, vv_error *err);
+uint64_t arch_form_memory(const arch_form *f);   /* as arch_writer_memory */
 void arch_form_close(arch_form *f);              /* accepts NULL */
 const char *arch_form_suffix(vv_tier_form form); /* ".jsonl.zst", ".parquet" */
 

@@ -55,6 +55,7 @@ static inline uint32_t cat_sequence(uint32_t table_id)
 #define CAT_SYSTEM_PRODUCER 'P'
 #define CAT_SYSTEM_TIME 'T'
 #define CAT_SYSTEM_DYING 'D' /* an object of a dropped table, by db_tier_drop.c */
+#define CAT_SYSTEM_PIN 'N'   /* what a repository of backups may lead to: db_tier_pin.c */
 #define CAT_SYSTEM_BULK 'B'  /* only ever deleted: the entry of a bulk load */
 
 /* Frozen: on disk. */

@@ -36,6 +36,19 @@ bool db_load_of(const wal_record *rec, db_load *out);
 /** Where the content lies, relative to the store's directory. */
 void db_load_path(const db_load *load, char out[DB_LOAD_PATH_SIZE]);
 
+/* ---- objects that backups lead to (db_tier_pin.c) ---- */
+
+#define DB_REPO_ID_SIZE 16u
+
+/** Does the store have tables whose messages may lie in objects? */
+bool db_repo_needs_pin(vv_db *db);
+/** From now on objects stay that what is restored from this repository may lead to: versions[shard]
+ * and what comes behind; NULL: the store as it is now. Before the state is taken. Durable. */
+VV_MUST_CHECK vv_status db_repo_pin(vv_db *db, const uint8_t repo[DB_REPO_ID_SIZE],
+                                    const int64_t *versions, vv_error *err);
+/** [16] */
+const uint8_t *db_store_uuid(const vv_db *db);
+
 /* ---- the state of a store ---- */
 
 typedef struct db_captured_file {

@@ -445,8 +445,9 @@ void db_tier_hold_begin(vv_db *db, db_tier_hold *hold, const db_shard *shard);
 /* The same of all shards, at versions from then on; until that is called at any. */
 void db_tier_hold_at(vv_db *db, db_tier_hold *hold, const int64_t *versions);
 void db_tier_hold_end(vv_db *db, db_tier_hold *hold); /* also of one that did not begin */
-/* Nobody reads the shard at a version below this one, and nobody will. */
-int64_t db_tier_held(vv_db *db, const db_shard *shard);
+/* Nobody reads the shard at a version below this one, and nobody will. *pinned, where it is not
+ * NULL: what backups alone ask for. */
+int64_t db_tier_held(vv_db *db, const db_shard *shard, int64_t *pinned);
 
 /* ---- db_tier_runs.c ---- */
 

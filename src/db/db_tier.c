@@ -19,6 +19,7 @@
 #define CACHE_DEFAULT VV_GIB
 #define UPLOADS_DEFAULT 2u
 #define FAILURES_DEFAULT 5u
+#define BACKUP_KEEP_DEFAULT_NS (30 * 24 * 3600 * VV_NS_PER_S)
 #define BUFFER_MAX (16 * VV_MIB)
 #define BUFFER_MIN (64 * VV_KIB)
 #define KEY_DEFAULT "{tenant}/{table}/{yyyy}/{mm}/{dd}/{hh}/{partition}-{first}-{intent}"
@@ -87,8 +88,8 @@ static vv_status take_options(db_tier *t, const vv_tier_options *given, vv_error
         st = check_rule(&o.rule, err);
     if (st == VV_OK && o.uploads > DB_TIER_UPLOADS_MAX)
         st = vv_fail(err, VV_INVALID, "uploads is %u: at most %u", o.uploads, DB_TIER_UPLOADS_MAX);
-    if (st == VV_OK && (o.grace_ns < 0 || o.run_age_ns < 0))
-        st = vv_fail(err, VV_INVALID, "grace_ns and run_age_ns are 0 or more");
+    if (st == VV_OK && (o.grace_ns < 0 || o.run_age_ns < 0 || o.backup_keep_ns < 0))
+        st = vv_fail(err, VV_INVALID, "grace_ns, run_age_ns and backup_keep_ns are 0 or more");
     if (st != VV_OK)
         return vv_wrap(err, st, "options of the tier");
     if (o.rule.key != NULL)
@@ -102,6 +103,7 @@ static vv_status take_options(db_tier *t, const vv_tier_options *given, vv_error
     o.uploads = o.uploads == 0 ? UPLOADS_DEFAULT : o.uploads;
     o.cache_bytes = o.cache_bytes == 0 ? CACHE_DEFAULT : o.cache_bytes;
     o.grace_ns = o.grace_ns == 0 ? DB_TIER_GRACE_NS : o.grace_ns;
+    o.backup_keep_ns = o.backup_keep_ns == 0 ? BACKUP_KEEP_DEFAULT_NS : o.backup_keep_ns;
     o.failures_max = o.failures_max == 0 ? FAILURES_DEFAULT : o.failures_max;
     t->opt = o;
     return VV_OK;

@@ -9,10 +9,16 @@
 #include "base/error.h"
 #include "db/db_tier_job.h"
 
-/* Of a writer: a block as it comes and as it goes, a dictionary, ranges of attributes. */
+/* Tables of the compression and ranges of attributes, which arch_writer_memory does not count; and
+ * with blocks as they come and go, and a dictionary. */
+#define WRITER_APART (3u * ARCH_BLOCK_TARGET)
 #define WRITER_MEMORY (6u * ARCH_BLOCK_TARGET)
-#define JSONL_MEMORY (256u * 1024)
+#define JSONL_APART (1024u * 1024)
+#define PARQUET_APART (1024u * 1024)
 #define PARQUET_MEMORY (9u * 1024 * 1024) /* its rows, and a page of them */
+#define LARGE (ARCH_BLOCK_TARGET / 4)     /* a message that is a block by itself, or almost */
+#define COUNT_EACH 256u                   /* messages */
+#define COPIES 3u                         /* of a large message, in each form: raw, packed, tried */
 
 /* Random and never 0: it is in the name, so two tries of different batches never meet. */
 static uint64_t new_intent(db_tier *t)
@@ -37,27 +43,74 @@ static void identify(const db_tier_job *j, const arch_intent *in, arch_identity 
     (void)snprintf(out->table, sizeof out->table, "%s", cat->name);
 }
 
+/* ---- memory -----------------------------------------------------------------------------------
+ */
+
+static uint64_t least_of(vv_tier_form also)
+{
+    uint64_t beside = also == VV_TIER_PARQUET ? PARQUET_MEMORY
+                      : also == VV_TIER_JSONL ? JSONL_APART + 4 * ARCH_BLOCK_TARGET
+                                              : 0;
+    return WRITER_MEMORY + beside;
+}
+
+/* What it has, and at least what one without large messages comes to. */
+static uint64_t memory_of(const db_tier_build *b)
+{
+    uint64_t bytes = WRITER_APART + arch_writer_memory(b->writer);
+    if (b->form != NULL)
+        bytes += (b->intent.also == VV_TIER_PARQUET ? PARQUET_APART : JSONL_APART) +
+                 arch_form_memory(b->form);
+    return vv_max_u64(bytes, least_of(b->intent.also));
+}
+
 static vv_status hold_memory(db_tier_build *b, uint64_t bytes, vv_error *err)
 {
-    if (!vv_budget_reserve(&b->t->db->budget, VV_BUDGET_WORK, bytes))
-        return vv_fail(err, VV_BUSY, "memory_limit leaves no %llu bytes to make an object in",
-                       (unsigned long long)bytes);
-    b->held = bytes;
-    return VV_OK;
+    if (bytes <= b->held)
+        return VV_OK;
+    vv_status st = db_tier_memory_take(b->job, bytes - b->held, "make an object", err);
+    if (st == VV_OK)
+        b->held = bytes;
+    return st;
 }
+
+/* Room for a large message before it is copied. */
+static vv_status hold_message(db_tier_build *b, uint64_t size, vv_error *err)
+{
+    uint64_t forms = b->form == NULL ? 1 : 2;
+    return hold_memory(b, memory_of(b) + forms * COPIES * size, err);
+}
+
+/* What it came to. */
+static void count_memory(db_tier_build *b)
+{
+    uint64_t bytes = memory_of(b);
+    if (bytes > b->held)
+        db_tier_memory_count(b->job, bytes - b->held);
+    else if (bytes < b->held)
+        db_tier_memory_give(b->job, b->held - bytes);
+    b->held = bytes;
+}
+
+static void give_memory(db_tier_build *b)
+{
+    if (b->held > 0)
+        db_tier_memory_give(b->job, b->held);
+    b->held = 0;
+}
+
+/* ---- building ---------------------------------------------------------------------------------
+ */
 
 vv_status db_tier_build_open(db_tier_job *j, const arch_intent *in, bool is_known, db_tier_build *b,
                              vv_error *err)
 {
-    *b = (db_tier_build){.t = j->t, .intent = *in, .is_known = is_known};
+    *b = (db_tier_build){.job = j, .t = j->t, .intent = *in, .is_known = is_known};
     if (!is_known)
         b->intent.intent = new_intent(j->t);
     identify(j, &b->intent, &b->who);
     arch_writer_options opt = {.who = b->who, .codec = b->intent.codec};
-    uint64_t beside = in->also == VV_TIER_PARQUET ? PARQUET_MEMORY
-                      : in->also == VV_TIER_JSONL ? JSONL_MEMORY
-                                                  : 0;
-    vv_status st = hold_memory(b, WRITER_MEMORY + beside, err);
+    vv_status st = hold_memory(b, least_of(in->also), err);
     if (st == VV_OK)
         st = db_tier_file_open(j->t, b->intent.intent, 'o', &b->file, err);
     if (st == VV_OK)
@@ -75,13 +128,16 @@ vv_status db_tier_build_open(db_tier_job *j, const arch_intent *in, bool is_know
 
 vv_status db_tier_build_add(db_tier_job *j, db_tier_build *b, const vv_message *m, vv_error *err)
 {
-    vv_status st = VV_OK;
-    if (!b->is_known && arch_writer_count(b->writer) == 0)
+    const uint64_t size = stream_message_size(m);
+    vv_status st = size < LARGE ? VV_OK : hold_message(b, size, err);
+    if (st == VV_OK && !b->is_known && arch_writer_count(b->writer) == 0)
         st = arch_name_make(j->rule.key, &b->who, m, DB_TIER_SUFFIX, b->intent.name, err);
     if (st == VV_OK)
         st = arch_writer_add(b->writer, m, err);
     if (st == VV_OK && b->form != NULL)
         st = arch_form_add(b->form, m, err);
+    if (size >= LARGE || arch_writer_count(b->writer) % COUNT_EACH == 0)
+        count_memory(b);
     return st;
 }
 
@@ -111,20 +167,18 @@ vv_status db_tier_build_finish(db_tier_build *b, vv_error *err)
     arch_form_close(b->form);
     b->writer = NULL;
     b->form = NULL;
-    vv_budget_release(&b->t->db->budget, VV_BUDGET_WORK, b->held);
-    b->held = 0;
+    give_memory(b);
     return VV_OK;
 }
 
 void db_tier_build_close(db_tier_build *b)
 {
-    if (b->t == NULL)
+    if (b->job == NULL)
         return;
     arch_writer_close(b->writer);
     arch_form_close(b->form);
     db_tier_file_close(&b->file);
     db_tier_file_close(&b->also_file);
-    if (b->held > 0)
-        vv_budget_release(&b->t->db->budget, VV_BUDGET_WORK, b->held);
+    give_memory(b);
     *b = (db_tier_build){.held = 0};
 }

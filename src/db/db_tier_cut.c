@@ -233,7 +233,7 @@ static void set_waiting(db_tier_job *j, const waiting *w)
 
 vv_status db_tier_cut(db_tier_job *j, db_stream_reader *r, vv_error *err)
 {
-    db_tier_build b = {.t = NULL};
+    db_tier_build b = {.job = NULL};
     waiting w;
     bool full = false;
     if (atomic_load_explicit(&j->part->cut_at, memory_order_relaxed) == 0)
@@ -304,7 +304,7 @@ static vv_status is_open(db_stream_reader *r, const arch_intent *in, bool *out, 
 vv_status db_tier_resume(db_tier_job *j, db_stream_reader *r, vv_error *err)
 {
     arch_intent in;
-    db_tier_build b = {.t = NULL};
+    db_tier_build b = {.job = NULL};
     bool open = false;
     bool full = false;
     int64_t oldest_ns = 0;

@@ -183,8 +183,7 @@ static vv_status open_records(vv_db *db, db_shard *shard, engine_cursor **out, v
     engine_cursor_options opt = {.read = {.version = db->ops->visible(shard->eng), .now_ns = 0},
                                  .lower = vv_slice_of(lower, sizeof lower),
                                  .upper = vv_slice_of(upper, sizeof upper)};
-    vv_status st = db->ops->cursor(shard->eng, &opt, out, err);
-    return st == VV_OK ? engine_cursor_seek(*out, vv_slice_of(NULL, 0), err) : st;
+    return db->ops->cursor(shard->eng, &opt, out, err);
 }
 
 static bool table_lives(vv_db *db, uint32_t id)
@@ -199,13 +198,17 @@ static bool table_lives(vv_db *db, uint32_t id)
     return lives;
 }
 
-/* The first record that is due. *later: monotonic, when another one may be. */
-static vv_status find_due(db_tier *t, db_shard *shard, found *out, int64_t *wait_ns, vv_error *err)
+/* The first record that is due, from where the sweep is. *wait_ns: when another one may be. */
+static vv_status find_due(db_tier *t, db_shard *shard, const db_tier_dropped *d, found *out,
+                          int64_t *wait_ns, vv_error *err)
 {
     engine_cursor *at = NULL;
     int64_t now = vv_clock_wall(t->db->env->clock);
-    int64_t held = db_tier_held(t->db, shard);
+    int64_t pinned = INT64_MAX;
+    int64_t held = db_tier_held(t->db, shard, &pinned);
     vv_status st = open_records(t->db, shard, &at, err);
+    if (st == VV_OK)
+        st = engine_cursor_seek(at, vv_slice_of(d->from, d->from_len), err);
     for (; st == VV_OK; st = engine_cursor_next(at, err)) {
         if (!engine_cursor_valid(at)) {
             st = VV_NOT_FOUND;
@@ -219,7 +222,9 @@ static vv_status find_due(db_tier *t, db_shard *shard, found *out, int64_t *wait
         out->version = item->version;
         if (st != VV_OK || (out->dying.after_ns <= now && item->version <= held))
             break;
-        int64_t wait = out->dying.after_ns > now ? out->dying.after_ns - now : VV_NS_PER_S;
+        int64_t wait = out->dying.after_ns > now ? out->dying.after_ns - now
+                       : item->version > pinned  ? LOOK_NS
+                                                 : VV_NS_PER_S;
         *wait_ns = wait < *wait_ns ? wait : *wait_ns;
     }
     engine_cursor_close(at);
@@ -240,37 +245,97 @@ static vv_status forget(db_tier *t, db_shard *shard, const found *f, vv_error *e
     return st;
 }
 
-vv_status db_tier_dig_dropped(db_tier *t, db_shard *shard, bool *store_failed, vv_error *err)
+/* In so many nanoseconds something may be due. */
+static void look_in(db_tier *t, int64_t ns)
 {
-    found f;
-    int64_t wait = LOOK_NS;
-    *store_failed = false;
-    vv_status st = find_due(t, shard, &f, &wait, err);
-    if (st == VV_OK) {
-        uint32_t id = vv_get_be32(f.key + 1);
-        if (!db_tier_claim_try(t, id, DB_TIER_WHOLE)) { /* it is being dropped, or may be */
-            st = VV_NOT_FOUND;
-        } else {
-            const bool lives = table_lives(t->db, id); /* then the drop did not take place */
-            if (lives)
-                st = forget(t, shard, &f, err);
-            db_tier_unclaim(t, id, DB_TIER_WHOLE);
-            if (lives)
-                return st;
-        }
-    }
-    if (st == VV_OK) {
-        *store_failed = true;
-        st = db_tier_remove(t, f.dying.name, f.dying.also, err);
-        *store_failed = st != VV_OK;
-        if (st == VV_OK)
-            st = forget(t, shard, &f, err);
-        if (st == VV_OK)
-            atomic_fetch_add_explicit(&t->counters.removed, 1, memory_order_relaxed);
-        return st;
-    }
-    int64_t look = vv_clock_mono(t->db->env->clock) + wait;
+    int64_t look = vv_clock_mono(t->db->env->clock) + ns;
     if (look < atomic_load_explicit(&t->dropped_look_ns, memory_order_relaxed))
         atomic_store_explicit(&t->dropped_look_ns, look, memory_order_relaxed);
+}
+
+/* Its table is there: the drop did not take place. VV_NOT_FOUND: the table is gone. VV_BUSY: it is
+ * being dropped, or may be. */
+static vv_status forget_living(db_tier *t, db_shard *shard, const found *f, vv_error *err)
+{
+    uint32_t id = vv_get_be32(f->key + 1);
+    if (!db_tier_claim_try(t, id, DB_TIER_WHOLE))
+        return VV_BUSY;
+    vv_status st = table_lives(t->db, id) ? forget(t, shard, f, err) : VV_NOT_FOUND;
+    db_tier_unclaim(t, id, DB_TIER_WHOLE);
     return st;
+}
+
+/* *unremoved: what the store answered when it did not remove the object, with err. */
+static vv_status settle(db_tier *t, db_shard *shard, const found *f, vv_status *unremoved,
+                        vv_error *err)
+{
+    vv_error why = {0};
+    vv_status st = forget_living(t, shard, f, err);
+    if (st != VV_NOT_FOUND)
+        return st;
+    *unremoved = db_tier_remove(t, f->dying.name, f->dying.also, &why);
+    if (*unremoved == VV_OK) {
+        atomic_fetch_add_explicit(&t->counters.removed, 1, memory_order_relaxed);
+        return forget(t, shard, f, err);
+    }
+    db_tier_note_unremoved(t, f->dying.name, *unremoved, &why);
+    if (err != NULL)
+        *err = why;
+    return VV_BUSY;
+}
+
+static void end_sweep(db_tier *t, db_tier_dropped *d, bool is_over)
+{
+    if (is_over)
+        d->from_len = 0;
+    if (d->failed == 0) {
+        d->pauses = 0;
+        return;
+    }
+    int64_t pause = db_tier_pause(t, d->pauses++);
+    d->failed = 0;
+    d->retry_ns = vv_clock_mono(t->db->env->clock) + pause;
+    look_in(t, pause);
+}
+
+/* Behind a record. */
+static void pass_by(db_tier_dropped *d, const found *f)
+{
+    static_assert(sizeof d->from >= ENGINE_TABLE_PREFIX + KEY_SIZE + 1, "a key, and a byte more");
+    vv_put_be32(d->from, CAT_TABLE_SYSTEM);
+    memcpy(d->from + ENGINE_TABLE_PREFIX, f->key, KEY_SIZE);
+    d->from[ENGINE_TABLE_PREFIX + KEY_SIZE] = 0;
+    d->from_len = ENGINE_TABLE_PREFIX + KEY_SIZE + 1;
+}
+
+vv_status db_tier_dig_dropped(db_tier *t, db_shard *shard, bool forced, vv_status *unremoved,
+                              vv_error *err)
+{
+    db_tier_dropped *d = &t->dropped[shard->id];
+    int64_t wait = d->retry_ns - vv_clock_mono(t->db->env->clock);
+    if (wait > 0 && !forced) {
+        look_in(t, wait);
+        return VV_NOT_FOUND;
+    }
+    wait = LOOK_NS;
+    for (uint32_t i = 0; i < DB_TIER_REMOVALS_TRIED; i++) {
+        found f;
+        vv_status failed = VV_OK;
+        vv_status st = find_due(t, shard, d, &f, &wait, err);
+        if (st == VV_NOT_FOUND) {
+            end_sweep(t, d, true);
+            look_in(t, wait);
+            return st;
+        }
+        if (st == VV_OK)
+            st = settle(t, shard, &f, &failed, err);
+        if (failed != VV_OK)
+            *unremoved = failed;
+        d->failed += failed != VV_OK;
+        if (st != VV_BUSY)
+            return st;
+        pass_by(d, &f);
+    }
+    end_sweep(t, d, false);
+    return VV_NOT_FOUND;
 }

@@ -3,7 +3,8 @@
  *
  * An object's record says 'dying' from one version of its shard on. Whoever reads at an earlier
  * version sees the entry that led to it; so it is removed only when nobody does. The version of who
- * begins is taken with the lock of those who look: it is seen, or sees the record.
+ * begins is taken with the lock of those who look: it is seen, or sees the record. Backups read
+ * late: db_tier_pin.c.
  */
 #include "db/db_stream_int.h"
 
@@ -49,11 +50,13 @@ void db_tier_hold_end(vv_db *db, db_tier_hold *hold)
     vv_mutex_unlock(&db->tier->lock);
 }
 
-int64_t db_tier_held(vv_db *db, const db_shard *shard)
+int64_t db_tier_held(vv_db *db, const db_shard *shard, int64_t *pinned)
 {
     db_tier *t = db->tier;
     vv_mutex_lock(&t->lock);
     int64_t lowest = db->ops->visible(shard->eng);
+    int64_t of_backups = db_tier_pinned(t, shard);
+    lowest = of_backups < lowest ? of_backups : lowest;
     for (const db_tier_hold *h = t->holds.next; h != &t->holds; h = h->next) {
         int64_t version = lowest;
         if (h->shard == shard)
@@ -63,5 +66,7 @@ int64_t db_tier_held(vv_db *db, const db_shard *shard)
         lowest = version < lowest ? version : lowest;
     }
     vv_mutex_unlock(&t->lock);
+    if (pinned != NULL)
+        *pinned = of_backups;
     return lowest;
 }

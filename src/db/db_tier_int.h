@@ -24,16 +24,28 @@
 #include "db/db_int.h"
 
 struct db_stream_reader;
+struct db_tier_job;
 struct db_tier_cache; /* db_tier_cache.c */
 
 #define DB_TIER_DIR "tier" /* part files, and what the cache keeps */
 #define DB_TIER_UPLOADS_MAX 16u
 #define DB_TIER_GRACE_NS (3600 * VV_NS_PER_S) /* where vv_tier_options does not say */
 #define DB_TIER_CLAIMS 64u
-#define DB_TIER_WHOLE UINT32_MAX /* all partitions of a table */
+#define DB_TIER_PINS 16u
+#define DB_TIER_REMOVALS_TRIED 8u /* that fail in a row, before the next pause */
+#define DB_TIER_WHOLE UINT32_MAX  /* all partitions of a table */
 
 /* ---- db_tier.c: the state ----------------------------------------------------------------------
  */
+
+/* Where the removal of objects is, so that one that fails holds up no other. By who claims the
+ * partition. */
+typedef struct db_tier_sweep {
+    uint64_t from;    /* intent to go on at */
+    uint32_t failed;  /* since it began, or paused */
+    uint32_t pauses;  /* in a row */
+    int64_t retry_ns; /* monotonic */
+} db_tier_sweep;
 
 /* Of a partition of a stream: what an append tells the archiver, and the other way. */
 typedef struct db_tier_part {
@@ -46,7 +58,24 @@ typedef struct db_tier_part {
     int64_t retry_ns;                  /* monotonic; by who claims the partition, like the next */
     uint32_t failures;                 /* in a row */
     uint64_t merged_to;                /* objects below this offset are as large as they will be */
+    db_tier_sweep sweep;
 } db_tier_part;
+
+/* As db_tier_sweep, for the objects of dropped tables of a shard. */
+typedef struct db_tier_dropped {
+    uint8_t from[24]; /* key to go on at */
+    uint8_t from_len; /* 0: at the first */
+    uint32_t failed;
+    uint32_t pauses;
+    int64_t retry_ns;
+} db_tier_dropped;
+
+/* Versions of each shard from which on a repository of backups may lead to objects. */
+typedef struct db_tier_pin {
+    uint8_t repo[16];
+    int64_t time_ns; /* wall time of the last backup to it */
+    int64_t version[WAL_SHARD_MAX];
+} db_tier_pin;
 
 /* One partition that a thread works on. */
 typedef struct db_tier_claim {
@@ -72,6 +101,7 @@ typedef struct db_tier_counters {
     _Atomic uint64_t failed;
     _Atomic uint64_t merged;
     _Atomic uint64_t removed;
+    _Atomic uint64_t unremoved; /* tries that failed */
     _Atomic uint64_t conflicts; /* a name was taken by something else */
     _Atomic uint64_t settled;   /* the object was there already, and it was ours */
     _Atomic uint32_t uploading;
@@ -92,13 +122,17 @@ typedef struct db_tier {
     vv_cond work;  /* something may be due */
     vv_cond done;  /* a claim was given back */
     db_tier_hold holds;
+    db_tier_pin pin[DB_TIER_PINS];
+    uint32_t pin_count;
+    const struct db_tier_job *passing; /* who may pass memory_limit; NULL: nobody does */
     db_tier_claim claim[DB_TIER_CLAIMS];
     uint32_t claim_count;
     vv_rng rng;
     db_tier_health health;
     uint64_t requests; /* counts wakes */
     bool stop;
-    uint32_t next_table; /* to look at */
+    uint32_t next_table;                    /* to look at */
+    db_tier_dropped dropped[WAL_SHARD_MAX]; /* by who claims the shard's system table */
 
     _Atomic uint64_t waiting_bytes;  /* of blocks whose messages are in no object; about */
     _Atomic bool wanted;             /* a batch may be due */
@@ -125,11 +159,20 @@ VV_MUST_CHECK vv_status db_tier_start(vv_db *db, vv_error *err);
 void db_tier_stop(vv_db *db);
 /* Something may be due. Takes only a leaf lock. */
 void db_tier_wake(vv_db *db);
+/* Look at this moment of the monotonic clock, if nothing asks for an earlier one. */
+void db_tier_look_at(db_tier *t, int64_t mono_ns);
 /* A pass over what is due. VV_NOT_FOUND: nothing was. */
 vv_status db_tier_step(vv_db *db);
 bool db_tier_claim_try(db_tier *t, uint32_t table, uint32_t partition);
 void db_tier_claim_wait(db_tier *t, uint32_t table, uint32_t partition);
 void db_tier_unclaim(db_tier *t, uint32_t table, uint32_t partition);
+
+/* ---- db_tier_pin.c: objects that backups lead to (db_capture.h: db_repo_pin) --------------------
+ */
+
+VV_MUST_CHECK vv_status db_tier_pins_load(db_tier *t, vv_error *err);
+/* The lowest pinned version of a shard; INT64_MAX: none is. */
+int64_t db_tier_pinned(db_tier *t, const db_shard *shard) VV_REQUIRES(t->lock);
 
 /* ---- db_tier_drop.c -----------------------------------------------------------------------------
  */
@@ -138,8 +181,11 @@ void db_tier_unclaim(db_tier *t, uint32_t table, uint32_t partition);
 VV_MUST_CHECK vv_status db_tier_drop_begin(vv_db *db, const char *tenant, const char *name,
                                            uint32_t *id, vv_error *err);
 void db_tier_drop_end(vv_db *db, uint32_t id);
-/* Remove an object of a dropped table. VV_NOT_FOUND: none is due. */
-vv_status db_tier_dig_dropped(db_tier *t, db_shard *shard, bool *store_failed, vv_error *err);
+/* Remove an object of a dropped table. VV_NOT_FOUND: none is due, or can be removed; *unremoved
+ * says what one that can not was answered, with err, and stays as it is otherwise. forced: pauses
+ * do not count. */
+vv_status db_tier_dig_dropped(db_tier *t, db_shard *shard, bool forced, vv_status *unremoved,
+                              vv_error *err);
 
 /* ---- db_tier_admit.c ----------------------------------------------------------------------------
  */

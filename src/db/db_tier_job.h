@@ -7,6 +7,7 @@
  *   db_tier_dying.c   entries below the first offset --> dying --> removed, after the grace period
  *   db_tier_store.c   an object to the store, exactly once; proof that what lies there is ours
  *   db_tier_commit.c  the entries of the log that all of them write
+ *   db_tier_memory.c  what they hold of memory_limit
  *   db_tier_run.c     whose turn it is; threads, timer, tries again
  */
 #ifndef VARVE_DB_DB_TIER_JOB_H
@@ -30,12 +31,32 @@ typedef struct db_tier_job {
     int64_t now_ns;
     int64_t look_ns;   /* monotonic: when there may be something to do again; who waits lowers it */
     bool store_failed; /* what failed is the store, or the way there */
+    uint64_t held;     /* of the budget */
+    vv_status unremoved; /* of the last object that could not be removed; VV_OK: all could */
+    vv_error unremoved_why;
 } db_tier_job;
 
 /* In so many nanoseconds of wall time there may be something to do. */
 void db_tier_look_in(db_tier_job *j, int64_t ns);
 
 void db_tier_note_success(db_tier *t); /* of the store */
+/* The pause before the next try, after so many in a row. */
+int64_t db_tier_pause(db_tier *t, uint32_t failures);
+/* The store did not remove an object: log and figures. */
+void db_tier_note_unremoved(db_tier *t, const char *name, vv_status st, const vv_error *why);
+
+/* ---- db_tier_memory.c: all as 'work' -----------------------------------------------------------
+ */
+
+/* VV_BUSY: there is no room for it, and it is not this job's turn to pass the limit. what: "make an
+ * object". */
+VV_MUST_CHECK vv_status db_tier_memory_take(db_tier_job *j, uint64_t bytes, const char *what,
+                                            vv_error *err);
+/* Bytes that exist already. */
+void db_tier_memory_count(db_tier_job *j, uint64_t bytes);
+void db_tier_memory_give(db_tier_job *j, uint64_t bytes);
+/* A piece of work is over, and holds nothing any more. */
+void db_tier_memory_end(db_tier_job *j);
 
 /* ---- db_tier_part.c: an object while it is made, in a file -------------------------------------
  */
@@ -64,6 +85,7 @@ VV_MUST_CHECK vv_status db_tier_files_sweep(db_tier *t, vv_error *err);
  */
 
 typedef struct db_tier_build {
+    db_tier_job *job; /* NULL: closed */
     db_tier *t;
     arch_identity who;
     arch_intent intent; /* next is 0 until the object is finished, unless it was said before */

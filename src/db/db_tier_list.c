@@ -150,6 +150,7 @@ static void read_counters(db_tier *t, vv_tier_stats *out)
     out->failed = get(&c->failed);
     out->merged = get(&c->merged);
     out->removed = get(&c->removed);
+    out->removals_failed = get(&c->unremoved);
     out->conflicts = get(&c->conflicts);
     out->settled = get(&c->settled);
     db_tier_cache_read(t->cache, &cache);

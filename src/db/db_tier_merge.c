@@ -12,6 +12,7 @@
 #include "db/db_tier_job.h"
 
 #define MERGE_LEAST 8u /* of about one size, that do not make a whole one */
+#define INDEX_COST 3u  /* memory of an index by its stored bytes */
 
 /* Entries in a row. */
 typedef struct group {
@@ -86,29 +87,73 @@ static vv_status find_group(db_tier_job *j, db_stream_reader *r, group *g, bool 
 /* ---- building ---------------------------------------------------------------------------------
  */
 
+/* An object that is read. */
+typedef struct part {
+    arch_reader *reader;
+    uint64_t held; /* of the budget */
+} part;
+
+static vv_status hold_memory(db_tier_job *j, part *p, uint64_t bytes, vv_error *err)
+{
+    vv_status st = db_tier_memory_take(j, bytes, "read an object that is merged", err);
+    if (st == VV_OK)
+        p->held += bytes;
+    return st;
+}
+
+/* Of its largest block, as it is stored and unpacked; a buffer may be twice as large as asked. */
+static uint64_t block_memory(const arch_reader *r)
+{
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < arch_reader_block_count(r); i++) {
+        arch_block_info info;
+        arch_reader_block(r, i, &info);
+        most = vv_max_u64(most, 2 * ((uint64_t)info.len + info.raw_len));
+    }
+    return most;
+}
+
+static vv_status open_part(db_tier_job *j, const arch_entry *e, const arch_source *source, part *p,
+                           vv_error *err)
+{
+    vv_status st = hold_memory(j, p, INDEX_COST * e->holds.index_len, err);
+    if (st != VV_OK)
+        return st;
+    j->store_failed = true;
+    st = arch_reader_open(*source, e->holds.index_at, e->holds.index_len, &p->reader, err);
+    if (st != VV_OK)
+        return st;
+    if (arch_reader_who(p->reader)->intent != e->intent ||
+        arch_reader_summary(p->reader)->first != e->holds.first ||
+        arch_reader_summary(p->reader)->next != e->holds.next)
+        return vv_fail(err, VV_CORRUPT, "it is not the object that the table stored");
+    return hold_memory(j, p, block_memory(p->reader), err);
+}
+
+static vv_status add_block(db_tier_job *j, arch_reader *r, uint32_t block, db_tier_build *b,
+                           vv_error *err)
+{
+    vv_message m;
+    j->store_failed = true;
+    vv_status st = arch_reader_load(r, block, err);
+    j->store_failed = st != VV_OK;
+    while (st == VV_OK && (st = arch_reader_next(r, &m, err)) == VV_OK) {
+        m.partition = j->partition;
+        st = db_tier_build_add(j, b, &m, err);
+    }
+    return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
 static vv_status add_object(db_tier_job *j, const arch_entry *e, db_tier_build *b, vv_error *err)
 {
-    arch_reader *r = NULL;
-    vv_message m;
-    db_tier_source source = {j->t->objects, e->name};
-    j->store_failed = true;
-    vv_status st = arch_reader_open(db_tier_source_of(&source, e->holds.size), e->holds.index_at,
-                                    e->holds.index_len, &r, err);
-    if (st == VV_OK && (arch_reader_who(r)->intent != e->intent ||
-                        arch_reader_summary(r)->first != e->holds.first ||
-                        arch_reader_summary(r)->next != e->holds.next))
-        st = vv_fail(err, VV_CORRUPT, "it is not the object that the table stored");
-    for (uint32_t block = 0; st == VV_OK && block < arch_reader_block_count(r); block++) {
-        j->store_failed = true;
-        st = arch_reader_load(r, block, err);
-        j->store_failed = st != VV_OK;
-        while (st == VV_OK && (st = arch_reader_next(r, &m, err)) == VV_OK) {
-            m.partition = j->partition;
-            st = db_tier_build_add(j, b, &m, err);
-        }
-        st = st == VV_NOT_FOUND ? VV_OK : st;
-    }
-    arch_reader_close(r);
+    part p = {.reader = NULL};
+    db_tier_source at = {j->t->objects, e->name};
+    const arch_source source = db_tier_source_of(&at, e->holds.size);
+    vv_status st = open_part(j, e, &source, &p, err);
+    for (uint32_t i = 0; st == VV_OK && i < arch_reader_block_count(p.reader); i++)
+        st = add_block(j, p.reader, i, b, err);
+    arch_reader_close(p.reader);
+    db_tier_memory_give(j, p.held);
     return st == VV_OK ? VV_OK
                        : vv_wrap(err, st == VV_NOT_FOUND ? VV_CORRUPT : st, "object '%s'", e->name);
 }
@@ -130,7 +175,7 @@ static vv_status build(db_tier_job *j, const arch_intent *in, bool is_known, con
 static vv_status merge(db_tier_job *j, const arch_intent *in, bool is_known, const group *g,
                        vv_error *err)
 {
-    db_tier_build b = {.t = NULL};
+    db_tier_build b = {.job = NULL};
     vv_status st = build(j, in, is_known, g, &b, err);
     if (st == VV_OK)
         st = db_tier_deliver(j, &b, g->entry, g->count, 0, err);

@@ -177,6 +177,22 @@ static vv_status restore_some(const vv_table *table, uint32_t partition, range *
     return st;
 }
 
+/* The same, with the partition claimed: another restore of it that wrote between what this one read
+ * and wrote would have its record shortened, and blocks that no record tells of stay for ever. The
+ * archiver, and who drops the table, have their turn between two entries. */
+static vv_status restore_claimed(const vv_table *table, uint32_t partition, range *w, vv_error *err)
+{
+    db_tier *t = table->db->tier;
+    if (t == NULL) /* nothing is claimed without one: what lies in objects is not read either */
+        return restore_some(table, partition, w, err);
+    db_tier_claim_wait(t, table->cat->id, partition);
+    vv_status st = db_check_table(table, err);
+    if (st == VV_OK)
+        st = restore_some(table, partition, w, err);
+    db_tier_unclaim(t, table->cat->id, partition);
+    return st;
+}
+
 vv_status vv_tier_restore(vv_table *table, uint32_t partition, uint64_t first, uint64_t next,
                           uint64_t *restored, vv_error *err)
 {
@@ -185,7 +201,7 @@ vv_status vv_tier_restore(vv_table *table, uint32_t partition, uint64_t first, u
     if (st == VV_OK)
         st = db_check_writable(table->db, err);
     while (st == VV_OK && w.at < w.next)
-        st = restore_some(table, partition, &w, err);
+        st = restore_claimed(table, partition, &w, err);
     if (restored != NULL)
         *restored = w.restored;
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "restore stream '%s'", table->cat->name);

@@ -96,8 +96,7 @@ static void note_failure(db_tier *t, const char *table, vv_status st, const vv_e
               VV_KV_S("status", vv_status_name(st)), VV_KV_S("error", why->msg));
 }
 
-/* The pause before the next try of a partition. */
-static int64_t pause_of(db_tier *t, uint32_t failures)
+int64_t db_tier_pause(db_tier *t, uint32_t failures)
 {
     int64_t most = failures > 6 ? PAUSE_MAX_NS : PAUSE_MIN_NS << failures;
     most = most > PAUSE_MAX_NS ? PAUSE_MAX_NS : most;
@@ -139,6 +138,7 @@ static vv_status piece(db_tier_job *j, vv_error *err)
         st = all[i](j, &r, err);
     }
     db_stream_reader_close(&r);
+    db_tier_memory_end(j);
     return st;
 }
 
@@ -158,7 +158,7 @@ static void settle(db_tier_job *j, vv_status st, const vv_error *why)
         note_failure(t, j->table->cat->name, st, why);
     else if (j->store_failed && st == VV_BUSY)
         note_failure(t, j->table->cat->name, st, why);
-    j->part->retry_ns = now + pause_of(t, j->part->failures++);
+    j->part->retry_ns = now + db_tier_pause(t, j->part->failures++);
     atomic_store_explicit(&j->part->wanted, true, memory_order_relaxed);
 }
 
@@ -225,14 +225,11 @@ static vv_status pass_dropped(db_tier *t, int64_t *look_ns)
     if (look <= now)
         atomic_store_explicit(&t->dropped_look_ns, now + LOOK_NS, memory_order_relaxed);
     for (uint32_t i = 0; look <= now && i < t->db->shard_count; i++) {
-        vv_error why = {0};
-        bool store_failed = false;
+        vv_status unremoved = VV_OK;
         if (!db_tier_claim_try(t, CAT_TABLE_SYSTEM, i))
             continue;
-        vv_status st = db_tier_dig_dropped(t, &t->db->shards[i], &store_failed, &why);
+        vv_status st = db_tier_dig_dropped(t, &t->db->shards[i], false, &unremoved, NULL);
         db_tier_unclaim(t, CAT_TABLE_SYSTEM, i);
-        if (store_failed)
-            note_failure(t, "of a dropped table", st, &why);
         if (st == VV_OK) {
             all = VV_OK;
             atomic_store_explicit(&t->dropped_look_ns, 0, memory_order_relaxed);
@@ -266,6 +263,15 @@ static bool can_work(const db_tier *t)
     return t != NULL && t->objects != NULL && !t->db->opt.read_only;
 }
 
+void db_tier_look_at(db_tier *t, int64_t mono_ns)
+{
+    int64_t was = atomic_load_explicit(&t->look_ns, memory_order_relaxed);
+    while (mono_ns < was &&
+           !atomic_compare_exchange_weak_explicit(&t->look_ns, &was, mono_ns, memory_order_relaxed,
+                                                  memory_order_relaxed))
+        ;
+}
+
 vv_status db_tier_step(vv_db *db)
 {
     db_tier *t = db->tier;
@@ -283,10 +289,7 @@ vv_status db_tier_step(vv_db *db)
     vv_status st = pass(t, &look);
     if (st == VV_OK)
         atomic_store_explicit(&t->wanted, true, memory_order_release);
-    int64_t was = atomic_load_explicit(&t->look_ns, memory_order_relaxed);
-    while (look < was && !atomic_compare_exchange_weak_explicit(
-                             &t->look_ns, &was, look, memory_order_relaxed, memory_order_relaxed))
-        ;
+    db_tier_look_at(t, look);
     return st;
 }
 
@@ -329,6 +332,8 @@ vv_status db_tier_start(vv_db *db, vv_error *err)
     if (!can_work(t))
         return VV_OK;
     vv_status st = db_tier_files_sweep(t, err);
+    if (st == VV_OK)
+        st = db_tier_pins_load(t, err);
     vv_rng_init(&t->rng, db->env->seed ^ (uint64_t)vv_clock_wall(db->env->clock) ^
                              vv_hash64(&db->identity, sizeof db->identity.uuid) ^
                              wal_end_position(db->log) << 20);
@@ -368,6 +373,7 @@ static vv_status run_part(db_tier *t, vv_table *table, db_stream *s, uint32_t p,
     j.look_ns = INT64_MAX;
     db_tier_rule(t->db, table->cat, &j.rule);
     db_tier_claim_wait(t, table->cat->id, p);
+    j.part->sweep = (db_tier_sweep){.from = 0};
     vv_status st = VV_OK;
     for (uint32_t i = 0; (st == VV_OK || st == VV_CONFLICT) && i < PIECES_MAX; i++) {
         st = db_check_table(table, &why);
@@ -376,7 +382,11 @@ static vv_status run_part(db_tier *t, vv_table *table, db_stream *s, uint32_t p,
         settle(&j, st, &why);
     }
     db_tier_unclaim(t, table->cat->id, p);
-    if (st == VV_OK || st == VV_NOT_FOUND)
+    if (st == VV_OK || st == VV_NOT_FOUND) {
+        st = j.unremoved;
+        why = j.unremoved_why;
+    }
+    if (st == VV_OK)
         return VV_OK;
     if (err != NULL)
         *err = why;
@@ -426,16 +436,17 @@ static vv_status run_all(db_tier *t, vv_error *err)
 
 static vv_status run_dropped(db_tier *t, vv_error *err)
 {
+    vv_status unremoved = VV_OK;
     vv_status st = VV_OK;
-    bool store_failed = false;
     for (uint32_t i = 0; st == VV_OK && i < t->db->shard_count; i++) {
         db_tier_claim_wait(t, CAT_TABLE_SYSTEM, i);
+        t->dropped[i].from_len = 0;
         while (st == VV_OK)
-            st = db_tier_dig_dropped(t, &t->db->shards[i], &store_failed, err);
+            st = db_tier_dig_dropped(t, &t->db->shards[i], true, &unremoved, err);
         db_tier_unclaim(t, CAT_TABLE_SYSTEM, i);
         st = st == VV_NOT_FOUND ? VV_OK : st;
     }
-    return st;
+    return st == VV_OK ? unremoved : st;
 }
 
 vv_status vv_tier_run(vv_db *db, vv_table *table, vv_error *err)

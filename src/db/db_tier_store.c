@@ -116,25 +116,25 @@ static bool is_stopping(db_tier *t)
 }
 
 /* A piece of the budget and of memory for it. */
-static vv_status take_piece(db_tier *t, uint64_t size, uint8_t **out, vv_error *err)
+static vv_status take_piece(db_tier_job *j, uint64_t size, uint8_t **out, vv_error *err)
 {
     *out = NULL;
-    if (!vv_budget_reserve(&t->db->budget, VV_BUDGET_WORK, size))
-        return vv_fail(err, VV_BUSY, "memory_limit leaves no %" PRIu64 " bytes to send an object",
-                       size);
+    vv_status st = db_tier_memory_take(j, size, "send an object", err);
+    if (st != VV_OK)
+        return st;
     *out = vv_alloc(size);
     if (*out != NULL)
         return VV_OK;
-    vv_budget_release(&t->db->budget, VV_BUDGET_WORK, size);
+    db_tier_memory_give(j, size);
     return vv_fail(err, VV_NO_MEMORY, "no memory for %" PRIu64 " bytes of an object", size);
 }
 
-static void give_piece(db_tier *t, uint64_t size, uint8_t *piece)
+static void give_piece(db_tier_job *j, uint64_t size, uint8_t *piece)
 {
     if (piece == NULL)
         return;
     vv_free(piece);
-    vv_budget_release(&t->db->budget, VV_BUDGET_WORK, size);
+    db_tier_memory_give(j, size);
 }
 
 /* A piece of the file. What fails here is this machine. */
@@ -213,12 +213,12 @@ static vv_status send(db_tier_job *j, const db_tier_file *f, const char *name, u
     uint8_t *memory = NULL;
     uint64_t piece = vv_min_u64(piece_size(f->t, f->at), vv_max_u64(f->at, 1));
     j->store_failed = false;
-    vv_status st = take_piece(f->t, piece, &memory, err);
+    vv_status st = take_piece(j, piece, &memory, err);
     if (st == VV_OK && f->at <= piece)
         st = send_whole(j, f, name, flags, memory, info, oc, err);
     else if (st == VV_OK)
         st = send_large(j, f, name, flags, memory, piece, info, oc, err);
-    give_piece(f->t, piece, memory);
+    give_piece(j, piece, memory);
     return st;
 }
 

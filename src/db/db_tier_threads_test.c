@@ -7,6 +7,7 @@
  *   trimmer    trims behind what is archived, with snapshots that hold objects
  *   dropper    makes a table, archives it, drops it, again and again
  *   uploads    three of the tier's own
+ *   restorers  bring the same messages back at once
  */
 #include "db/db_tier_test_util.h"
 
@@ -183,6 +184,107 @@ static void a_full_batch_is_stored_at_once(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* ---- restores of one partition at once ---- */
+
+#define RESTORERS 4u
+#define LARGE_COUNT 160u
+#define LARGE_LEN (32u * 1024) /* a restore takes several entries of the log */
+
+static atomic_uint waiting_for;
+
+static void restore_from_the_start(void *arg)
+{
+    uint32_t who = (uint32_t)(uintptr_t)arg;
+    vv_error err = {0};
+    uint64_t restored = 0;
+    atomic_fetch_sub(&waiting_for, 1);
+    while (atomic_load(&waiting_for) > 0)
+        ;
+    VV_CHECK(vv_tier_restore(table, 0, 0, (who + 1) * LARGE_COUNT / RESTORERS, &restored, &err) ==
+             VV_OK);
+}
+
+static void stay_local_for(int64_t ns)
+{
+    vv_error err = {0};
+    vv_table_options to = VV_TABLE_OPTIONS_INIT;
+    to.archive = &(vv_archive_rule){.local_ns = ns, .batch_age_ns = 100 * HOUR_NS};
+    assert_ok(vv_table_alter(db, "plant", "events", &to, VV_CHANGE_ARCHIVE, &err), err);
+}
+
+/* Blocks of partition 0, and records of what was brought back. */
+static size_t count_local(void)
+{
+    vv_error err = {0};
+    size_t count = 0;
+    vv_cursor *c = NULL;
+    vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
+    vv_table part = db_part_at(table, 0);
+    assert_ok(vv_cursor_open(&part, &opt, &c, &err), err);
+    assert_ok(vv_cursor_seek(c, vv_slice_of(NULL, 0), &err), err);
+    while (vv_cursor_valid(c)) {
+        uint8_t kind = vv_cursor_key(c).data[0];
+        count += kind == STREAM_KEY_BLOCK || kind == ARCH_KEY_RESTORED;
+        assert_ok(vv_cursor_next(c, &err), err);
+    }
+    vv_cursor_close(c);
+    return count;
+}
+
+static void archive_large(void)
+{
+    vv_error err = {0};
+    static uint8_t bytes[LARGE_LEN];
+    vv_rng rng;
+    vv_rng_init(&rng, 1);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)vv_rng_next(&rng);
+    for (unsigned n = 0; n < LARGE_COUNT; n++) {
+        vv_message m = {.value = vv_slice_of(bytes, sizeof bytes)};
+        vv_stream_append_options opt = VV_STREAM_APPEND_OPTIONS_INIT;
+        opt.partition = 0;
+        opt.durability = VV_DURABLE_OS;
+        bytes[n] ^= 1;
+        assert_ok(vv_stream_append(table, &m, 1, &opt, NULL, &err), err);
+    }
+    assert_ok(vv_tier_run(db, table, &err), err);
+    assert_int_equal(count_local(), 0);
+}
+
+static void restores_at_once_leave_nothing_behind(void **state)
+{
+    char dir[] = "/tmp/varve-tier-XXXXXX";
+    vv_error err = {0};
+    tier_world *tw = *state;
+    assert_non_null(mkdtemp(dir));
+    tw->tier = (vv_tier_options){.size = sizeof tw->tier,
+                                 .objects = tw->objects,
+                                 .rule = {.batch_bytes = 1u << 20, .codec = VV_TIER_PLAIN}};
+    open_store(tw, dir);
+    archive_large();
+    for (int round = 0; round < 6; round++) {
+        vv_thread *thread[RESTORERS];
+        stay_local_for(1000 * HOUR_NS);
+        atomic_store(&waiting_for, RESTORERS);
+        for (uint32_t i = 0; i < RESTORERS; i++)
+            assert_ok(db->env->threads->create("test", VV_THREAD_NORMAL, restore_from_the_start,
+                                               (void *)(uintptr_t)i, &thread[i], &err),
+                      err);
+        for (uint32_t i = 0; i < RESTORERS; i++)
+            db->env->threads->join(thread[i]);
+        assert_int_equal(vv_check_failures(), 0);
+        assert_true(count_local() > LARGE_COUNT / 4);
+        stay_local_for(-1);
+        assert_ok(vv_tier_run(db, table, &err), err);
+        assert_int_equal(count_local(), 0);
+    }
+    vv_table_close(table);
+    assert_ok(vv_db_close(db, &err), err);
+    char command[64];
+    (void)snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 static int begin(void **state)
 {
     engine_under_test = &lsm_ops;
@@ -200,6 +302,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(threads_archive_each_message_once, begin, tier_end),
         cmocka_unit_test_setup_teardown(a_full_batch_is_stored_at_once, begin, tier_end),
+        cmocka_unit_test_setup_teardown(restores_at_once_leave_nothing_behind, begin, tier_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,6 +60,7 @@ typedef struct lsm_engine {
     lsm_pace pace;
     bool tier_busy;               /* a thread is in lsm_tier_work; under lock */
     bool tier_is_half;            /* by that thread: some file may be remote and still read here */
+    uint32_t tier_turn;           /* by that thread: among objects, the first to look after */
     _Atomic int64_t remote_pause; /* monotonic: until then no job reads objects (lsm_work.c) */
 
     /* Statistics: any thread, relaxed. */

@@ -34,6 +34,7 @@
 #include "lsm/lsm_value.h"
 
 #define TURN_TRIES 200u
+#define REMOVALS_TRIED 4u /* that fail, in one piece */
 #define TURN_PAUSE_NS (10 * VV_NS_PER_MS)
 
 /* ---- edits ---- */
@@ -400,15 +401,20 @@ static vv_status one_piece(lsm_engine *e, vv_error *err)
         return st;
     vv_status failed = VV_OK; /* a removal: the rest goes on */
     vv_error why = {.status = VV_OK};
+    unsigned failures = 0;
+    uint32_t first = e->tier_turn;
     st = VV_NOT_FOUND;
     for (uint32_t i = 0; st == VV_NOT_FOUND && i < count; i++) {
-        const bool dies = objects[i].state == LSM_OBJECT_DYING;
-        if (dies && failed != VV_OK)
+        const lsm_object *o = &objects[(first + i) % count];
+        const bool dies = o->state == LSM_OBJECT_DYING;
+        if (dies && failures == REMOVALS_TRIED)
             continue;
-        st = tend(e, &objects[i], dies ? &why : err);
+        st = tend(e, o, dies ? &why : err);
         if (dies && st != VV_OK && st != VV_NOT_FOUND) {
             failed = st;
             st = VV_NOT_FOUND;
+            if (++failures == REMOVALS_TRIED) /* others are next */
+                e->tier_turn = (first + i + 1) % count;
         }
     }
     if (st == VV_NOT_FOUND) {

@@ -160,6 +160,44 @@ static void a_missing_object_is_damage_and_not_absence(void **state)
     stop(&b);
 }
 
+/* The store does not remove an object, ever: others go, and what is old moves on. */
+static void an_object_that_stays_holds_up_nothing(void **state)
+{
+    (void)state;
+    vv_error err;
+    bed b;
+    char name[sizeof(((lsm_object *)NULL)->name)];
+    lsm_object *objects = NULL;
+    uint32_t count = 0;
+    start_remote(&b, vv_test_seed(15), 120);
+    assert_ok(lsm_manifest_objects(&lsm_engine_of(b.w.e)->manifest, &objects, &count, &err), err);
+    assert_true(count > 5);
+    memcpy(name, objects[0].name, sizeof name);
+    vv_free(objects);
+    objs_bucket_set(b.bucket, &(objs_memory_options){.seed = 1, .kept = name});
+    size_t before = objs_bucket_objects(b.bucket);
+    sink(&b); /* rewrites every run */
+    (void)!tier_all(&b, &err);
+    vio_sim_advance(b.w.disk, 2 * GRACE_NS);
+    vv_status st = tier_all(&b, &err);
+    assert_status(VV_IO, st);
+    assert_non_null(strstr(err.msg, name));
+    assert_int_equal(list_names(&b).runs, 0); /* what was written anew has moved */
+    assert_true(objs_bucket_objects(b.bucket) < before + 2);
+    assert_int_equal(objs_bucket_objects(b.bucket), stats_of(&b).remote_files + 1);
+    for (int i = 0; i < 3; i++) { /* and so it is with most of them */
+        write_some(&b, 40);
+        sink(&b);
+        objs_bucket_set(b.bucket, &(objs_memory_options){.seed = 1, .kept = i == 0 ? "" : "-0000"});
+        vio_sim_advance(b.w.disk, 2 * GRACE_NS);
+        (void)!tier_all(&b, &err);
+        assert_int_equal(list_names(&b).runs, 0);
+    }
+    objs_bucket_set(b.bucket, &(objs_memory_options){.seed = 1});
+    expect_whole(&b, "they may go");
+    stop(&b);
+}
+
 /* Each request of a move, and of what follows it, fails once in each way. */
 static void walk_requests(objs_memory_fault fault, bool no_conditions)
 {
@@ -178,6 +216,8 @@ static void walk_requests(objs_memory_fault fault, bool no_conditions)
         objs_bucket_set(b.bucket, &(objs_memory_options){.seed = n,
                                                          .fault_at = n,
                                                          .fault = fault,
+                                                         .slow_ms = 2000,
+                                                         .lag = 3,
                                                          .no_conditional_put = no_conditions});
         for (int tries = 0; tries < 4; tries++)
             (void)!tier_all(&b, &err);
@@ -199,10 +239,10 @@ static void walk_requests(objs_memory_fault fault, bool no_conditions)
 static void each_request_fails_once(void **state)
 {
     (void)state;
-    static const objs_memory_fault faults[] = {OBJS_MEMORY_ERROR,       OBJS_MEMORY_THROTTLE,
-                                               OBJS_MEMORY_TIMEOUT,     OBJS_MEMORY_TIMEOUT_AFTER,
-                                               OBJS_MEMORY_ERROR_AFTER, OBJS_MEMORY_PARTIAL,
-                                               OBJS_MEMORY_WRONG_ETAG};
+    static const objs_memory_fault faults[] = {
+        OBJS_MEMORY_ERROR,         OBJS_MEMORY_THROTTLE,    OBJS_MEMORY_TIMEOUT,
+        OBJS_MEMORY_TIMEOUT_AFTER, OBJS_MEMORY_ERROR_AFTER, OBJS_MEMORY_PARTIAL,
+        OBJS_MEMORY_WRONG_ETAG,    OBJS_MEMORY_FLIP,        OBJS_MEMORY_SLOW};
     for (size_t i = 0; i < ARRAY_LEN(faults); i++)
         walk_requests(faults[i], false);
 }
@@ -439,6 +479,7 @@ int main(void)
         cmocka_unit_test(an_outage_latches_nothing),
         cmocka_unit_test(a_flipped_byte_names_its_object),
         cmocka_unit_test(a_missing_object_is_damage_and_not_absence),
+        cmocka_unit_test(an_object_that_stays_holds_up_nothing),
         cmocka_unit_test(each_request_fails_once),
         cmocka_unit_test(each_request_fails_once_without_conditional_put),
         cmocka_unit_test(prop_no_cut_loses_a_run),

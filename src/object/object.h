@@ -51,6 +51,8 @@ typedef struct objs_memory_options {
     bool no_conditional_put; /* answers 501 to it */
     bool outage;             /* every request answers 503 */
     uint64_t capacity;       /* bytes; 0: without bound */
+    const char *kept;        /* objects with this in their name are not removed: 403; NULL: all are.
+                                Borrowed while it is set */
 } objs_memory_options;
 
 /** Gives it: objs_bucket_destroy after the last store on it is closed. NULL: memory is short. */

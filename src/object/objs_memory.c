@@ -478,6 +478,8 @@ static vv_status memory_remove(void *self, const char *name, vv_object_outcome *
     vv_mutex_lock(&b->lock);
     objs_memory_fault fault = draw(b);
     vv_status st = before(m, fault, oc, err);
+    if (st == VV_OK && b->opt.kept != NULL && strstr(name, b->opt.kept) != NULL)
+        st = said(oc, VV_OBJECT_FAULT_DENIED, VV_IO, 403, "AccessDenied", err);
     object *o = st == VV_OK ? look_up(b, name) : NULL;
     if (o != NULL) {
         b->bytes -= o->info.size;

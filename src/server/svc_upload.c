@@ -77,6 +77,9 @@ static void upkeep(vv_buf *out, const vv_tier_stats *s)
     fig_counter(out, "varve_tier_merged_total", "Objects that became part of a larger one.",
                 (double)s->merged);
     fig_counter(out, "varve_tier_removed_total", "Objects removed.", (double)s->removed);
+    fig_counter(out, "varve_tier_removals_failed_total",
+                "Tries to remove an object that nothing refers to any more, and failed.",
+                (double)s->removals_failed);
     fig_counter(out, "varve_tier_cache_hits_total", "Blocks of objects found on the disk.",
                 (double)s->cache_hits);
     fig_counter(out, "varve_tier_cache_misses_total", "Blocks read from the object store.",
