@@ -1,8 +1,8 @@
 /*
  * backup_create.c - a backup of a store in use.
  *
- *   capture -> each file into content -> log, and what bulk loads in it brought, into content
- *     -> directory synced -> manifest
+ *   pin of objects -> capture -> each file into content -> log, and what bulk loads in it brought,
+ *     into content -> directory synced -> manifest
  *
  * The manifest makes it a backup; until then what was stored is content that nobody names, which
  * goes when the creation fails, or with the next drop. With archive_log the log begins behind the
@@ -333,9 +333,53 @@ static vv_status store_log(creation *c, vv_error *err)
     return st;
 }
 
+/* ---- objects that it leads to ---------------------------------------------------------------- */
+
+/* The oldest backup of the store. *found: there is one. What cannot be read cannot be restored. */
+static vv_status find_oldest(backup_repo *repo, const vv_db *db, backup_info *out, bool *found,
+                             vv_error *err)
+{
+    uint64_t *ids = NULL;
+    size_t count = 0;
+    *found = false;
+    vv_status st = backup_ids(repo, &ids, &count, err);
+    for (size_t i = 0; st == VV_OK && !*found && i < count; i++) {
+        backup_manifest m;
+        vv_status one = backup_load(repo, ids[i], &m, NULL);
+        *found = one == VV_OK && memcmp(m.info.uuid, db_store_uuid(db), sizeof m.info.uuid) == 0;
+        if (*found)
+            *out = m.info;
+        backup_manifest_fini(&m);
+        if (one == VV_NO_MEMORY)
+            st = vv_fail(err, one, "no memory to read a backup");
+    }
+    vv_free(ids);
+    return st;
+}
+
+/* Messages of streams may lie in objects, and a backup has the records of them alone: what it leads
+ * to stays, from the versions of the oldest backup on. */
+static vv_status pin_objects(backup_repo *repo, vv_db *db, vv_error *err)
+{
+    uint8_t id[DB_REPO_ID_SIZE];
+    int64_t versions[WAL_SHARD_MAX];
+    backup_info oldest = {0};
+    bool found = false;
+    if (!db_repo_needs_pin(db))
+        return VV_OK;
+    vv_status st = backup_repo_id(repo, db_store_uuid(db), id, err);
+    if (st == VV_OK)
+        st = find_oldest(repo, db, &oldest, &found, err);
+    for (uint32_t i = 0; i < oldest.shard_count; i++)
+        versions[i] = oldest.shard[i].version;
+    return st == VV_OK ? db_repo_pin(db, id, found ? versions : NULL, err) : st;
+}
+
 static vv_status create(creation *c, vv_db *db, vv_error *err)
 {
-    vv_status st = db_capture_begin(db, &c->capture, err);
+    vv_status st = pin_objects(c->repo, db, err);
+    if (st == VV_OK)
+        st = db_capture_begin(db, &c->capture, err);
     if (st != VV_OK)
         return st;
     st = find_before(c, err);

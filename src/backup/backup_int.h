@@ -7,6 +7,7 @@
 #include "backup/backup.h"
 #include "base/buf.h"
 #include "base/util.h"
+#include "db/db_capture.h"
 
 #define BACKUP_NAME_MAX 120u /* bytes of a file's name within the store */
 #define BACKUP_LOG_NAME "log"
@@ -49,6 +50,10 @@ VV_MUST_CHECK vv_status backup_manifest_decode(vv_slice bytes, backup_manifest *
 
 /* ---- backup_repo.c ---- */
 
+/** What tells this repository from others; made when it is asked for first. uuid: of any store, for
+ * the seed. */
+VV_MUST_CHECK vv_status backup_repo_id(backup_repo *repo, const uint8_t uuid[16],
+                                       uint8_t out[DB_REPO_ID_SIZE], vv_error *err);
 /** The ids of the manifests that are there, ascending. Gives *out: vv_free. */
 VV_MUST_CHECK vv_status backup_ids(backup_repo *repo, uint64_t **out, size_t *count, vv_error *err);
 /** VV_NOT_FOUND names the id. */

@@ -8,20 +8,25 @@
 
 #include "backup/backup_int.h"
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/error.h"
+#include "base/hash.h"
+#include "base/rng.h"
 
 #define REPO_FILE "VARVE-BACKUPS"
 #define REPO_PART "VARVE-BACKUPS.tmp"
 #define REPO_TEXT "varve backups 1\n"
 #define LOCK_FILE "LOCK"
+#define ID_FILE "ID"
+#define ID_TEXT_MAX 64u
 #define LISTING_MAX (256u << 20)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static void note_stranger(void *ctx, const char *name)
 {
-    static const char *const own[] = {REPO_FILE, REPO_PART, LOCK_FILE, BACKUP_FILES_DIR,
-                                      "lost+found"};
+    static const char *const own[] = {REPO_FILE, REPO_PART,        LOCK_FILE,
+                                      ID_FILE,   BACKUP_FILES_DIR, "lost+found"};
     char *found = ctx;
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (strcmp(name, own[i]) == 0)
@@ -93,6 +98,37 @@ void backup_repo_close(backup_repo *repo)
         return;
     vio_close(repo->lock);
     vv_free(repo);
+}
+
+static vv_status make_id(backup_repo *repo, const uint8_t uuid[16], vv_error *err)
+{
+    char text[ID_TEXT_MAX];
+    vv_rng rng;
+    vv_rng_init(&rng,
+                repo->env->seed ^ (uint64_t)vv_clock_wall(repo->env->clock) ^ vv_hash64(uuid, 16));
+    int len = snprintf(text, sizeof text, "repository %016" PRIx64 "%016" PRIx64 "\n",
+                       vv_rng_next(&rng), vv_rng_next(&rng));
+    return vio_write_file_atomic(repo->env->io, ID_FILE, vv_slice_of(text, (size_t)len), err);
+}
+
+vv_status backup_repo_id(backup_repo *repo, const uint8_t uuid[16], uint8_t out[DB_REPO_ID_SIZE],
+                         vv_error *err)
+{
+    uint8_t *text = NULL;
+    size_t len = 0;
+    vio *io = repo->env->io;
+    vv_status st = vio_read_file(io, ID_FILE, ID_TEXT_MAX, &text, &len, err);
+    if (st == VV_NOT_FOUND) {
+        st = make_id(repo, uuid, err);
+        if (st == VV_OK)
+            st = vio_read_file(io, ID_FILE, ID_TEXT_MAX, &text, &len, err);
+    }
+    if (st != VV_OK)
+        return st;
+    vv_put_le64(out, vv_hash64_seed(text, len, 1)); /* whatever it says: a damaged one is another */
+    vv_put_le64(out + 8, vv_hash64_seed(text, len, 2));
+    vv_free(text);
+    return VV_OK;
 }
 
 /* ---- manifests ------------------------------------------------------------------------------- */

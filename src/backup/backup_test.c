@@ -79,6 +79,178 @@ static void a_backup_has_what_is_remote(void **state)
     place_end(&s.at);
 }
 
+/* ---- what lies in objects of streams is in no backup: the backup leads to it ---- */
+
+#define DAY_NS (INT64_C(24) * 3600 * VV_NS_PER_S)
+#define HOUR_NS (INT64_C(3600) * VV_NS_PER_S)
+
+typedef struct tiered {
+    shop s;
+    place repo;
+    objs_bucket *bucket;
+    vv_tier_options tier;
+    vv_table *events;
+    uint64_t count; /* messages */
+} tiered;
+
+static vv_table *open_events(vv_db *db)
+{
+    vv_error err = {0};
+    vv_table *t = NULL;
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.kind = VV_TABLE_STREAM;
+    opt.if_not_exists = true;
+    assert_ok(vv_table_create(db, "t", "events", &opt, &t, &err), err);
+    return t;
+}
+
+static void archive_begin(tiered *a, const engine_ops *ops)
+{
+    vv_error err = {0};
+    vv_object_options options = VV_OBJECT_OPTIONS_INIT;
+    *a = (tiered){.bucket = objs_bucket_create()};
+    a->tier = (vv_tier_options){.size = sizeof a->tier,
+                                .rule = {.local_ns = -1, .batch_bytes = 64u << 10},
+                                .grace_ns = HOUR_NS,
+                                .backup_keep_ns = 10 * DAY_NS};
+    a->s.at.disk = vio_sim_disk_create();
+    vv_env env = {.clock = vio_sim_clock(a->s.at.disk), .seed = 1};
+    assert_ok(objs_open_bucket(&env, a->bucket, &options, &a->tier.objects, &err), err);
+    a->s.tier = &a->tier;
+    shop_open(&a->s, ops, &calm);
+    a->events = open_events(a->s.db);
+}
+
+static void archive_reopen(tiered *a)
+{
+    vv_table_close(a->events);
+    shop_close(&a->s);
+    shop_open(&a->s, a->s.ops, &calm);
+    a->events = open_events(a->s.db);
+}
+
+static void archive_end(tiered *a)
+{
+    vv_table_close(a->events);
+    shop_close(&a->s);
+    vv_object_store_close(a->tier.objects);
+    objs_bucket_destroy(a->bucket);
+    place_end(&a->repo);
+    place_end(&a->s.at);
+}
+
+/* Batches of five; eight of them are merged. */
+static void add_batches(tiered *a, unsigned batches)
+{
+    vv_error err = {0};
+    for (unsigned i = 0; i < batches * 5; i++) {
+        char text[32];
+        int n = snprintf(text, sizeof text, "message %llu", (unsigned long long)a->count++);
+        vv_message m = {.value = vv_slice_of(text, (size_t)n)};
+        assert_ok(vv_stream_append(a->events, &m, 1, NULL, NULL, &err), err);
+        if (i % 5 == 4)
+            assert_ok(vv_tier_run(a->s.db, a->events, &err), err);
+    }
+}
+
+/* The grace period passes, and what may go goes. */
+static size_t let_go(tiered *a, int64_t ns)
+{
+    vv_error err = {0};
+    vio_sim_advance(a->s.at.disk, ns);
+    assert_ok(vv_tier_run(a->s.db, NULL, &err), err);
+    return objs_bucket_objects(a->bucket);
+}
+
+/* The messages of a backup, read where they lie: so many. */
+static uint64_t read_restored(tiered *a, uint64_t id, vv_status *st, vv_error *err)
+{
+    backup_repo *repo = NULL;
+    shop s = {.tier = &a->tier};
+    vv_stream_cursor *c = NULL;
+    vv_message m;
+    uint64_t count = 0;
+    make_repo(&a->repo, &repo, false);
+    place_on(&s.at, &calm);
+    assert_ok(backup_restore(repo, &(backup_restore_options){.id = id}, &s.at.env, NULL, err),
+              *err);
+    backup_repo_close(repo);
+    place_off(&a->repo);
+    assert_ok(shop_try(&s, a->s.ops, false, err), *err);
+    vv_table *t = open_events(s.db);
+    assert_ok(vv_stream_cursor_open(t, NULL, &c, err), *err);
+    while ((*st = vv_stream_cursor_next(c, &m, err)) == VV_OK) {
+        char text[32];
+        int n = snprintf(text, sizeof text, "message %llu", (unsigned long long)count++);
+        assert_true(vv_slice_eq(m.value, vv_slice_of(text, (size_t)n)));
+    }
+    vv_stream_cursor_close(c);
+    if (*st == VV_NOT_FOUND)
+        assert_ok(vv_tier_verify(t, true, no_finding, NULL, err), *err);
+    vv_table_close(t);
+    assert_ok(vv_db_close(s.db, err), *err);
+    place_end(&s.at);
+    return count;
+}
+
+static void expect_restored(tiered *a, uint64_t id, uint64_t count)
+{
+    vv_error err = {0};
+    vv_status st = VV_OK;
+    uint64_t got = read_restored(a, id, &st, &err);
+    if (st != VV_NOT_FOUND || got != count)
+        fail_msg("backup %d: %d of %d messages, then %s: %s", (int)id, (int)got, (int)count,
+                 vv_status_name(st), err.msg);
+}
+
+static void drop_backup(tiered *a, uint64_t id)
+{
+    vv_error err = {0};
+    backup_repo *repo = NULL;
+    make_repo(&a->repo, &repo, true);
+    assert_ok(backup_drop(repo, id, &err), err);
+    backup_repo_close(repo);
+    place_off(&a->repo);
+}
+
+/* Merged, trimmed and dropped behind a backup's back, and long after the grace period: what it
+ * leads to is there until it is dropped and another one was made, or no more are made. */
+static void what_a_backup_leads_to_stays(void **state)
+{
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(engines); e++) {
+        tiered a;
+        backup_info info;
+        uint64_t removed = 0;
+        vv_error err = {0};
+        archive_begin(&a, engines[e]);
+        add_batches(&a, 6);
+        backup(&a.repo, a.s.db, &(backup_create_options){0}, &info);
+        add_batches(&a, 4); /* they are merged */
+        assert_true(let_go(&a, 3 * HOUR_NS) >= 7);
+        expect_restored(&a, 1, 30);
+        backup(&a.repo, a.s.db, &(backup_create_options){0}, &info);
+        assert_ok(vv_stream_trim(a.events, 0, 48, &removed, &err), err);
+        archive_reopen(&a);
+        (void)let_go(&a, 3 * HOUR_NS);
+        expect_restored(&a, 1, 30);
+        expect_restored(&a, 2, 50);
+        drop_backup(&a, 1);
+        size_t before = let_go(&a, 3 * HOUR_NS);
+        backup(&a.repo, a.s.db, &(backup_create_options){0}, &info);
+        assert_true(let_go(&a, HOUR_NS) < before);
+        expect_restored(&a, 2, 50);
+        (void)let_go(&a, 9 * DAY_NS);
+        expect_restored(&a, 2, 50);
+        assert_true(let_go(&a, 2 * DAY_NS) <= 3); /* of what is there now alone */
+        vv_status st = VV_OK;
+        (void)read_restored(&a, 2, &st, &err);
+        assert_status(VV_CORRUPT, st);
+        assert_non_null(strstr(err.msg, "t/events/")); /* which one is missing */
+        archive_end(&a);
+    }
+}
+
 static void a_backup_is_restored_as_it_was(void **state)
 {
     (void)state;
@@ -517,6 +689,7 @@ int main(void)
         cmocka_unit_test(names_stay_below_the_store),
         cmocka_unit_test(a_checkpoint_is_a_store),
         cmocka_unit_test(a_backup_has_what_is_remote),
+        cmocka_unit_test(what_a_backup_leads_to_stays),
         cmocka_unit_test(a_backup_is_restored_as_it_was),
         cmocka_unit_test(a_backup_beside_writers_is_of_one_moment),
         cmocka_unit_test(what_did_not_change_is_not_stored_again),

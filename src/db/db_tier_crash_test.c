@@ -211,7 +211,15 @@ static void walk_every_allocation_may_fail(void **state)
         vv_status st = vv_tier_run(tw->w.db, NULL, &err);
         vv_alloc_fail_after(-1, 0);
         failures += st == VV_NO_MEMORY;
-        assert_true(st == VV_OK || st == VV_NO_MEMORY || st == VV_BUSY);
+        if (st == VV_IO) { /* the disk's own memory, in a write of the log: that is final */
+            vv_table_close(t);
+            db_abandon(tw->w.db);
+            sim_off(&tw->w);
+            sim_start(&tw->w);
+            t = archived_table(tw->w.db, NULL);
+        } else if (st != VV_OK && st != VV_NO_MEMORY && st != VV_BUSY) {
+            fail_msg("allocation %d: %s: %s", (int)n, vv_status_name(st), err.msg);
+        }
         assert_ok(vv_tier_run(tw->w.db, NULL, &err), err);
         assert_true(expect_all(tw, t, 0, 0) == acked / test_partitions);
     }
