@@ -31,6 +31,7 @@ typedef struct args {
     const char *archive;
     const char *extract;
     const char *extract_schema;
+    bool no_extract;
     bool no_rollups;
     bool no_retention;
     bool if_not_exists;
@@ -82,9 +83,10 @@ static const cmd_opt opts[] = {
     {"no-rollups", 0, CMD_FLAG, offsetof(args, no_rollups), NULL,
      "of create, series: aggregates are worked out of samples alone"},
     {"extract", 0, CMD_TEXT, offsetof(args, extract), "FILE",
-     "of create, stream: rules, one a line, that make attributes of messages"},
+     "stream: rules, one a line, that make attributes of messages; alter: of those from then on"},
     {"extract-schema", 0, CMD_TEXT, offsetof(args, extract_schema), "FILE",
-     "of create, stream: descriptors for rules of protobuf, as protoc --descriptor_set_out writes"},
+     "stream: descriptors for rules of protobuf, as protoc --descriptor_set_out writes"},
+    {"no-extract", 0, CMD_FLAG, offsetof(args, no_extract), NULL, "of alter, stream: no rules"},
     {"if-not-exists", 0, CMD_FLAG, offsetof(args, if_not_exists), NULL,
      "of create: an existing table is no error"},
     {"all", 'a', CMD_FLAG, offsetof(args, all_tenants), NULL, "of list: the tables of all tenants"},
@@ -331,8 +333,9 @@ static const struct {
     {"partitions", 0},
     {"late", 0},
     {"no-rollups", 0},
-    {"extract", 0},
-    {"extract-schema", 0},
+    {"extract", VV_CHANGE_EXTRACT},
+    {"extract-schema", VV_CHANGE_EXTRACT},
+    {"no-extract", VV_CHANGE_EXTRACT},
 };
 
 /* CMD_OK, or the sentence was printed. */
@@ -363,7 +366,14 @@ static int alter(cmd_ctx *ctx, const args *a, store *s, const char *name)
         code = read_spec(ctx, a, rules, &archive, &spec);
     if (code != CMD_OK)
         return code;
-    vv_status st = s->ops->table_alter(s, name, &spec, change, &info, &err);
+    vv_buf text, schema;
+    vv_buf_init(&text, VV_EXTRACT_TEXT_MAX + READ_AT_ONCE);
+    vv_buf_init(&schema, VV_EXTRACT_SCHEMA_MAX + READ_AT_ONCE);
+    vv_status st = read_rules(a, &text, &schema, &spec, &err);
+    if (st == VV_OK)
+        st = s->ops->table_alter(s, name, &spec, change, &info, &err);
+    vv_buf_fini(&text);
+    vv_buf_fini(&schema);
     return print_one(ctx, st, &info, &err);
 }
 
@@ -440,16 +450,13 @@ static const struct {
     {"archive", 1u << VV_TABLE_STREAM, "streams: --kind stream is needed"},
     {"extract", 1u << VV_TABLE_STREAM, "streams: --kind stream is needed"},
     {"no-keep-where", 0, "alter: a new table has no rules"},
+    {"no-extract", 0, "alter: a new table has no rules"},
 };
 
 /* False when a new table was to have an option of another kind: the sentence was printed. */
 static bool check_kind(const cmd_ctx *ctx, const args *a)
 {
     const unsigned kind = 1u << kind_of(a);
-    if (!cmd_given(ctx, "extract") && cmd_given(ctx, "extract-schema")) {
-        (void)cmd_usage(ctx, "--extract-schema is for the rules of --extract");
-        return false;
-    }
     for (size_t i = 0; i < ARRAY_LEN(owners); i++)
         if ((owners[i].kinds & kind) == 0 && cmd_given(ctx, owners[i].option)) {
             (void)cmd_usage(ctx, "--%s is of %s", owners[i].option, owners[i].whose);
@@ -492,6 +499,10 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
                          verb == LIST ? "table list takes no name" : "one table NAME is needed");
     if (a->no_retention && cmd_given(ctx, "retention"))
         return cmd_usage(ctx, "--retention and --no-retention exclude each other");
+    if (a->extract == NULL && a->extract_schema != NULL)
+        return cmd_usage(ctx, "--extract-schema is for the rules of --extract");
+    if (a->no_extract && a->extract != NULL)
+        return cmd_usage(ctx, "--extract and --no-extract exclude each other");
     if (a->no_keep_where && a->keep_where.count > 0)
         return cmd_usage(ctx, "--keep-where and --no-keep-where exclude each other");
     if (verb == CREATE && !check_kind(ctx, a))
@@ -517,9 +528,9 @@ const cmd_command cmd_table = {
         "their time; a series table holds samples of time series, a stream table messages.\n"
         "Dropping a table drops its data. alter changes what a table keeps: --retention, --keep "
         "and\n"
-        "those like it, --future, --message-max, --producers; the rest is fixed when a table is "
-        "made.\n"
-        "What was written before goes no later than was said then.\n",
+        "those like it, --future, --message-max, --producers, --archive, --extract; the rest is "
+        "fixed\n"
+        "when a table is made. What was written before goes no later than was said then.\n",
     .with = CMD_WITH_STORE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

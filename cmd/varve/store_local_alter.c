@@ -21,6 +21,8 @@ vv_status local_table_alter(store *s, const char *name, const store_table_spec *
     to.producer_retention_ns = spec->stream.producer_keep_ns;
     to.producers_max = spec->stream.producers_max;
     to.archive = spec->archive;
+    to.extract_rules = spec->extract;
+    to.extract_schema = spec->extract_schema;
     vv_status st = vv_table_alter(local_of(s)->db, s->tenant, name, &to, changes, err);
     return st == VV_OK ? s->ops->table_describe(s, name, out, err) : st;
 }

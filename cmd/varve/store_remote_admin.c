@@ -181,7 +181,8 @@ static const char *const field_names[] = {"version_retention_ms",
                                           "stream.message_size_max",
                                           "stream.producer_retention_ns",
                                           "stream.producers_max",
-                                          "stream.archive"};
+                                          "stream.archive",
+                                          "stream.extract_rules"};
 
 vv_status remote_table_alter(store *s, const char *name, const store_table_spec *spec,
                              uint64_t changes, store_table_info *out, vv_error *err)

@@ -291,6 +291,7 @@ typedef uint64_t vv_table_change;
 #define VV_CHANGE_PRODUCER_RETENTION (UINT64_C(1) << 8) /* producer_retention_ns */
 #define VV_CHANGE_PRODUCERS (UINT64_C(1) << 9)          /* producers_max */
 #define VV_CHANGE_ARCHIVE (UINT64_C(1) << 10)           /* archive, as a whole */
+#define VV_CHANGE_EXTRACT (UINT64_C(1) << 11)           /* extract_rules and extract_schema */
 #define VV_CHANGE_KIND (UINT64_C(1) << 32)
 #define VV_CHANGE_ENGINE (UINT64_C(1) << 33)
 #define VV_CHANGE_PARTITIONS (UINT64_C(1) << 34)

@@ -37,6 +37,7 @@ static const struct {
     {VV_CHANGE_PRODUCER_RETENTION, "producer_retention_ns", STREAM},
     {VV_CHANGE_PRODUCERS, "producers_max", STREAM},
     {VV_CHANGE_ARCHIVE, "archive", STREAM},
+    {VV_CHANGE_EXTRACT, "extract_rules", STREAM},
     {VV_CHANGE_KIND, "kind", FIXED},
     {VV_CHANGE_ENGINE, "engine", FIXED},
     {VV_CHANGE_PARTITIONS, "partitions", FIXED},
@@ -79,6 +80,7 @@ static vv_table_options options_of(const cat_table *t)
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     const cat_keep *keep = t->keep;
     const cat_archive *archive = t->archive;
+    const cat_extract *extract = t->extract;
     opt.kind = t->kind;
     opt.version_retention_ns = t->version_retention_ns;
     opt.retention_ns = t->retention_ns;
@@ -94,6 +96,8 @@ static vv_table_options options_of(const cat_table *t)
     opt.keep_rules = keep == NULL ? NULL : keep->rule;
     opt.keep_rule_count = keep == NULL ? 0 : keep->count;
     opt.archive = archive == NULL ? NULL : &archive->rule;
+    opt.extract_rules = extract == NULL ? NULL : extract->rules;
+    opt.extract_schema = extract == NULL ? vv_slice_of(NULL, 0) : extract->schema;
     return opt;
 }
 
@@ -123,6 +127,10 @@ static void overlay(vv_table_options *opt, const vv_table_options *to, uint64_t 
         opt->producers_max = to->producers_max;
     if ((asked & VV_CHANGE_ARCHIVE) != 0)
         opt->archive = to->archive;
+    if ((asked & VV_CHANGE_EXTRACT) != 0) {
+        opt->extract_rules = to->extract_rules;
+        opt->extract_schema = to->extract_schema;
+    }
 }
 
 /* How long that was kept which may be kept for longer from now on; -1: nothing is. */
@@ -140,35 +148,54 @@ static int64_t grown_from(const cat_table *now, const cat_table *next, uint64_t 
 typedef struct parts {
     cat_keep *keep;
     cat_archive *archive;
+    cat_extract *extract;
     bool has_keep; /* it changes */
     bool has_archive;
+    bool has_extract;
+    size_t extract_size; /* in the budget */
 } parts;
 
-static void parts_free(parts *p)
+static void parts_free(catalog *cat, parts *p)
 {
+    vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, p->extract_size);
     vv_free(p->keep);
     vv_free(p->archive);
+    vv_free(p->extract);
 }
 
 /* Those that change; next has their bytes. */
-static vv_status parts_make(parts *p, const vv_table_options *opt, uint64_t asked, cat_table *next,
-                            vv_error *err)
+static vv_status parts_make(catalog *cat, parts *p, const vv_table_options *opt, uint64_t asked,
+                            cat_table *next, vv_error *err)
 {
     vv_status st = VV_OK;
     *p = (parts){.has_keep = (asked & VV_CHANGE_KEEP_RULES) != 0,
-                 .has_archive = (asked & VV_CHANGE_ARCHIVE) != 0};
+                 .has_archive = (asked & VV_CHANGE_ARCHIVE) != 0,
+                 .has_extract = (asked & VV_CHANGE_EXTRACT) != 0};
     if (p->has_keep)
         st = cat_keep_make(opt->keep_rules, opt->keep_rule_count, &p->keep, err);
     if (st == VV_OK && p->has_archive)
         st = cat_archive_make(opt->archive, &p->archive, err);
+    if (st == VV_OK && p->has_extract)
+        st = cat_extract_make(opt, &p->extract, err);
+    /* Those of before stay while somebody may read them: rules are the largest of it. */
+    if (st == VV_OK && p->extract != NULL) {
+        p->extract_size = cat_extract_size_of(p->extract);
+        if (!vv_budget_reserve(cat->opt.budget, VV_BUDGET_INDEX, p->extract_size)) {
+            p->extract_size = 0;
+            st = vv_fail(err, VV_BUSY, "memory_limit is reached: no room for other rules");
+        }
+    }
     if (p->has_keep)
         next->keep_bytes =
             p->keep == NULL ? vv_slice_of(NULL, 0) : vv_slice_of(p->keep->bytes, p->keep->len);
     if (p->has_archive)
         next->archive_bytes = p->archive == NULL ? vv_slice_of(NULL, 0)
                                                  : vv_slice_of(p->archive->bytes, p->archive->len);
+    if (p->has_extract)
+        next->extract_bytes = p->extract == NULL ? vv_slice_of(NULL, 0)
+                                                 : vv_slice_of(p->extract->bytes, p->extract->len);
     if (st != VV_OK)
-        parts_free(p);
+        parts_free(cat, p);
     return st;
 }
 
@@ -186,14 +213,17 @@ static void apply(catalog *cat, cat_table *table, const cat_table *next, const p
     table->message_size_max = next->message_size_max;
     table->producer_retention_ns = next->producer_retention_ns;
     table->producers_max = next->producers_max;
-    size_t size = cat_keep_size(table) + cat_archive_size(table);
+    size_t size = cat_rules_size(table);
     if (p->has_keep)
         cat_keep_set(table, p->keep);
     if (p->has_archive)
         cat_archive_set(table, p->archive);
-    size = cat_keep_size(table) + cat_archive_size(table) - size;
+    if (p->has_extract)
+        cat_extract_set(table, p->extract);
+    size = cat_rules_size(table) - size;
     cat->keep_size += size;
-    vv_budget_take(cat->opt.budget, VV_BUDGET_INDEX, size);
+    assert(size >= p->extract_size);
+    vv_budget_take(cat->opt.budget, VV_BUDGET_INDEX, size - p->extract_size);
     vv_mutex_unlock(&cat->map_lock);
 }
 
@@ -218,7 +248,7 @@ static vv_status change(catalog *cat, cat_table *table, const vv_table_options *
     cat_table next = cat_copy(table, CAT_READY);
     cat_take_options(&next, opt);
     const int64_t before = grown_from(table, &next, how->fields);
-    vv_status st = parts_make(&p, opt, how->fields, &next, err);
+    vv_status st = parts_make(cat, &p, opt, how->fields, &next, err);
     if (st != VV_OK)
         return st;
     if (next.version_retention_ns > versions)
@@ -231,7 +261,7 @@ static vv_status change(catalog *cat, cat_table *table, const vv_table_options *
         st = cat_log_record(cat, &next, err);
     if (st != VV_OK) {
         set_version_retention(cat, table, versions);
-        parts_free(&p);
+        parts_free(cat, &p);
         return st;
     }
     VV_POINT("catalog.after_alter_entry");

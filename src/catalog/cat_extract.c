@@ -81,6 +81,7 @@ static vv_status copy(vv_slice rules, vv_slice schema, cat_extract **out, vv_err
     assert((size_t)(text - x->bytes) == len && len <= CAT_EXTRACT_MAX);
     memcpy(text, rules.data, rules.len);
     text[rules.len] = '\0';
+    x->older = NULL;
     x->rules = (const char *)text;
     x->schema = vv_slice_of(text - schema.len, schema.len);
     x->len = len;
@@ -106,8 +107,28 @@ vv_status cat_extract_read(vv_slice bytes, cat_extract **out, vv_error *err)
     return copy(rules, schema, out, err);
 }
 
+void cat_extract_set(cat_table *table, cat_extract *extract)
+{
+    cat_extract *before = table->extract;
+    if (before != NULL) {
+        before->older = table->extract_retired;
+        table->extract_retired = before;
+    }
+    table->extract = extract;
+    table->extract_bytes =
+        extract == NULL ? vv_slice_of(NULL, 0) : vv_slice_of(extract->bytes, extract->len);
+}
+
+size_t cat_extract_size_of(const cat_extract *x)
+{
+    return sizeof *x + x->len + strlen(x->rules) + 1;
+}
+
 size_t cat_extract_size(const cat_table *table)
 {
     const cat_extract *x = table->extract;
-    return x == NULL ? 0 : sizeof *x + x->len + strlen(x->rules) + 1;
+    size_t size = x == NULL ? 0 : cat_extract_size_of(x);
+    for (x = table->extract_retired; x != NULL; x = x->older)
+        size += cat_extract_size_of(x);
+    return size;
 }

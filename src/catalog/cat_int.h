@@ -84,7 +84,11 @@ VV_MUST_CHECK vv_status cat_extract_make(const vv_table_options *opt, cat_extrac
 VV_MUST_CHECK vv_status cat_extract_read(vv_slice bytes, cat_extract **out, vv_error *err);
 /* Are these the bytes of rules? */
 bool cat_extract_is_well_formed(vv_slice bytes);
-size_t cat_extract_size(const cat_table *table); /* of table->extract in memory */
+size_t cat_extract_size_of(const cat_extract *extract); /* in memory */
+/* Give a table its rules: takes extract. Those it had are retired. */
+void cat_extract_set(cat_table *table, cat_extract *extract);
+/* Of table->extract in memory, and of what it was before. */
+size_t cat_extract_size(const cat_table *table);
 
 /* ---- cat_map.c: what is in memory ----------------------------------------------------------- */
 
@@ -119,10 +123,16 @@ struct catalog {
     uint64_t keep_size; /* of the rules of all tables; under map_lock */
 };
 
+/* What the rules of a table take, those of before among them. Under map_lock. */
+static inline size_t cat_rules_size(const cat_table *table)
+{
+    return cat_keep_size(table) + cat_archive_size(table) + cat_extract_size(table);
+}
+
 /* The rules of a table that is added are memory of the catalog. Under map_lock. */
 static inline void cat_count_keep(catalog *cat, const cat_table *table)
 {
-    uint64_t bytes = cat_keep_size(table) + cat_archive_size(table) + cat_extract_size(table);
+    uint64_t bytes = cat_rules_size(table);
     cat->keep_size += bytes;
     vv_budget_take(cat->opt.budget, VV_BUDGET_INDEX, bytes);
 }

@@ -72,11 +72,10 @@ static vv_status add_loaded(catalog *cat, vv_slice value, vv_error *err)
     if (st == VV_OK)
         st = cat_archive_read(table->archive_bytes, &archive, err);
     cat_archive_set(table, archive);
+    cat_extract *extract = NULL;
     if (st == VV_OK)
-        st = cat_extract_read(table->extract_bytes, &table->extract, err);
-    table->extract_bytes = table->extract == NULL
-                               ? vv_slice_of(NULL, 0)
-                               : vv_slice_of(table->extract->bytes, table->extract->len);
+        st = cat_extract_read(table->extract_bytes, &extract, err);
+    cat_extract_set(table, extract);
     if (st == VV_OK && table->shard >= cat->opt.shard_count)
         st = vv_fail(err, VV_CORRUPT, "table '%s' lies on shard %u of %u", table->name,
                      table->shard, cat->opt.shard_count);

@@ -71,6 +71,11 @@ void cat_table_unref(cat_table *table)
         table->archive_retired = older->older;
         vv_free(older);
     }
+    while (table->extract_retired != NULL) {
+        cat_extract *older = table->extract_retired;
+        table->extract_retired = older->older;
+        vv_free(older);
+    }
     vv_free(table->keep);
     vv_free(table->archive);
     vv_free(table->extract);
@@ -257,7 +262,7 @@ static void forget(catalog *cat, cat_table *table)
 {
     vv_mutex_lock(&cat->map_lock);
     cat_map_remove(&cat->map, table);
-    uint64_t rules = cat_keep_size(table) + cat_archive_size(table) + cat_extract_size(table);
+    uint64_t rules = cat_rules_size(table);
     cat->keep_size -= rules;
     vv_mutex_unlock(&cat->map_lock);
     vv_budget_release(cat->opt.budget, VV_BUDGET_INDEX, sizeof(cat_table) + rules);
@@ -490,10 +495,11 @@ static vv_status create_new(catalog *cat, const char *tenant, const char *name,
         st = cat_archive_make(opt->archive, &archive, err);
     if (st == VV_OK)
         cat_archive_set(table, archive);
+    cat_extract *extract = NULL;
     if (st == VV_OK)
-        st = cat_extract_make(opt, &table->extract, err);
-    if (st == VV_OK && table->extract != NULL)
-        table->extract_bytes = vv_slice_of(table->extract->bytes, table->extract->len);
+        st = cat_extract_make(opt, &extract, err);
+    if (st == VV_OK)
+        cat_extract_set(table, extract);
     vv_mutex_lock(&cat->map_lock);
     if (st == VV_OK)
         st = cat_map_reserve(&cat->map, err);

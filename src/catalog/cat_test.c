@@ -213,8 +213,9 @@ static void a_record_with_rules_of_messages_has_these_bytes(void **state)
     opt.extract_rules = "x=y";
     opt.extract_schema = vv_slice_of(schema, sizeof schema);
     assert_ok(cat_extract_check(&opt, &err), err);
-    assert_ok(cat_extract_make(&opt, &t.extract, &err), err);
-    t.extract_bytes = vv_slice_of(t.extract->bytes, t.extract->len);
+    cat_extract *given = NULL;
+    assert_ok(cat_extract_make(&opt, &given, &err), err);
+    cat_extract_set(&t, given);
     size_t len = cat_record_encode(&t, bytes);
     assert_int_equal(bytes[3], 8);
     assert_memory_equal(bytes + len - sizeof tail, tail, sizeof tail);
@@ -224,8 +225,11 @@ static void a_record_with_rules_of_messages_has_these_bytes(void **state)
     assert_ok(cat_extract_read(back.extract_bytes, &read, &err), err);
     assert_string_equal(read->rules, "x=y");
     assert_true(vv_slice_eq(read->schema, opt.extract_schema));
+    cat_extract_set(&t, read); /* what was given before stays, and is counted */
+    assert_true(t.extract_retired == given);
+    assert_int_equal(cat_extract_size(&t), 2 * cat_extract_size_of(read));
     vv_free(read);
-    vv_free(t.extract);
+    vv_free(given);
     for (size_t cut = 1; cut < sizeof tail; cut++)
         assert_status(VV_CORRUPT, cat_record_decode(vv_slice_of(bytes, len - cut), &back, NULL));
     bytes[len - sizeof tail + 2] = 0; /* a NUL in the rules */

@@ -93,7 +93,8 @@ typedef struct cat_archive {
 
 /* Rules by which a stream table makes attributes, as they were given. One block. */
 typedef struct cat_extract {
-    const char *rules; /* in bytes, like the next */
+    struct cat_extract *older; /* as cat_keep.older */
+    const char *rules;         /* in bytes, like the next */
     vv_slice schema;
     size_t len;      /* of the record's part */
     uint8_t bytes[]; /* that, then the rules again, with a NUL */
@@ -137,7 +138,8 @@ typedef struct cat_table {
     cat_keep *_Atomic keep;           /* the same, in the table's own memory; NULL: none */
     cat_keep *keep_retired;           /* those of before, by cat_keep.older; under the map's lock */
     vv_slice extract_bytes;           /* of a stream table: its rules of messages, likewise */
-    cat_extract *extract;             /* fixed when the table is made */
+    cat_extract *_Atomic extract;     /* as keep */
+    cat_extract *extract_retired;     /* as keep_retired */
     _Atomic uint64_t retention_bytes; /* of a stream table, like the next three; 0: none */
     _Atomic uint64_t message_size_max;
     _Atomic int64_t producer_retention_ns;

@@ -46,6 +46,7 @@ static void expect_changed(vv_db *db)
     vv_table_info m = told(db, "stream");
     assert_true(m.retention_ns == DAY && m.retention_bytes == 1000 && m.message_size_max == 2000);
     assert_true(m.producer_retention_ns == 2 * DAY && m.producers_max == 3);
+    assert_string_equal(m.extract_rules, "a = const 1");
     assert_true(m.archive != NULL && m.archive->batch_messages == 70);
     assert_string_equal(m.archive->key, "{first}-{intent}");
     assert_true(told(db, "kv").version_retention_ns == HOUR);
@@ -78,10 +79,12 @@ static void every_field_is_changed_and_stays(void **state)
     to.message_size_max = 2000;
     to.producer_retention_ns = 2 * DAY;
     to.producers_max = 3;
+    to.extract_rules = "a = const 1";
     to.archive = &(vv_archive_rule){.batch_messages = 70, .key = "{first}-{intent}"};
     assert_ok(alter(w->db, "stream", &to,
                     VV_CHANGE_RETENTION | VV_CHANGE_RETENTION_BYTES | VV_CHANGE_MESSAGE_SIZE |
-                        VV_CHANGE_PRODUCER_RETENTION | VV_CHANGE_PRODUCERS | VV_CHANGE_ARCHIVE,
+                        VV_CHANGE_PRODUCER_RETENTION | VV_CHANGE_PRODUCERS | VV_CHANGE_ARCHIVE |
+                        VV_CHANGE_EXTRACT,
                     &err),
               err);
     to.version_retention_ns = HOUR;
@@ -118,6 +121,8 @@ static void what_is_fixed_is_refused_by_name(void **state)
     to.keep_rules = &bad;
     to.keep_rule_count = 1;
     to.retention_ns = 1;
+    to.extract_rules = "a = const 1\nb = json";
+    to.archive = &(vv_archive_rule){.key = "../{first}-{intent}"};
     const struct {
         const char *table;
         vv_table_change changes;
@@ -135,6 +140,9 @@ static void what_is_fixed_is_refused_by_name(void **state)
         {"series", VV_CHANGE_VERSION_RETENTION, "version_retention_ns is nothing"},
         {"stream", VV_CHANGE_KEEP_RULES, "keep_rules is nothing"},
         {"series", VV_CHANGE_KEEP_RULES, "rule 1"},
+        {"kv", VV_CHANGE_EXTRACT, "extract_rules is nothing"},
+        {"stream", VV_CHANGE_EXTRACT, "extract_rules: line 2: rule 'b'"},
+        {"stream", VV_CHANGE_ARCHIVE, "key template"},
         {"kv", 0, "nothing is to be changed"},
         {"kv", UINT64_C(1) << 63, "not known here"},
     };
@@ -371,6 +379,57 @@ static void a_stream_keeps_less_at_once(void **state)
 
 /* ---- crash and failure ---- */
 
+#define RULES_BEFORE "a = const 1"
+#define RULES_AFTER "b = json $.x int"
+
+/* A stream with rules gets other ones. */
+static vv_status give_rules(sim_world *w, vv_error *err)
+{
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    vv_table *t = NULL;
+    const vv_message m = {.value = S("{\"x\":7}")};
+    opt.kind = VV_TABLE_STREAM;
+    opt.extract_rules = RULES_BEFORE;
+    vv_status st = vv_table_create(w->db, "plant", "events", &opt, &t, err);
+    if (st == VV_OK)
+        st = vv_stream_append(t, &m, 1, NULL, NULL, err);
+    opt.extract_rules = RULES_AFTER;
+    if (st == VV_OK)
+        st = alter(w->db, "events", &opt, VV_CHANGE_EXTRACT, err);
+    if (st == VV_OK)
+        st = vv_stream_append(t, &m, 1, NULL, NULL, err);
+    vv_table_close(t);
+    return st;
+}
+
+static void check_rules(sim_world *w, bool is_acked)
+{
+    vv_error err = {0};
+    vv_table *t = NULL;
+    vv_stream_cursor *c = NULL;
+    vv_table_info info;
+    vv_message m;
+    vv_status st = vv_table_open(w->db, "plant", "events", &t, &err);
+    assert_true(st == VV_OK || (st == VV_NOT_FOUND && !is_acked));
+    if (st != VV_OK)
+        return;
+    assert_ok(vv_table_identify(t, &info, &err), err);
+    bool is_new = strcmp(info.extract_rules, RULES_AFTER) == 0;
+    assert_true(is_new || (strcmp(info.extract_rules, RULES_BEFORE) == 0 && !is_acked));
+    assert_ok(vv_stream_append(t, &(vv_message){.value = S("{\"x\":7}")}, 1, NULL, NULL, &err),
+              err);
+    assert_ok(vv_stream_cursor_open(t, NULL, &c, &err), err);
+    while ((st = vv_stream_cursor_next(c, &m, &err)) == VV_OK) {
+        assert_int_equal(m.attribute_count, 1);
+        bool is_by_new = vv_slice_eq(m.attributes[0].name, S("b"));
+        assert_true(m.attributes[0].i64 == (is_by_new ? 7 : 1));
+        assert_true(m.offset != 0 || !is_by_new || !is_acked);
+    }
+    assert_status(VV_NOT_FOUND, st);
+    vv_stream_cursor_close(c);
+    vv_table_close(t);
+}
+
 static vv_status workload(sim_world *w, vv_error *err)
 {
     const vv_keep_rule rule = {{VV_MATCH_RE, S("host"), S("a.*")}, 7 * DAY};
@@ -389,7 +448,7 @@ static vv_status workload(sim_world *w, vv_error *err)
     if (st == VV_OK)
         st = alter(w->db, "sensors", &opt, VV_CHANGE_RETENTION | VV_CHANGE_KEEP_RULES, err);
     vv_table_close(t);
-    return st;
+    return st == VV_OK ? give_rules(w, err) : st;
 }
 
 /* All of it or nothing; all, where it was acknowledged. */
@@ -408,6 +467,7 @@ static void check_whole(sim_world *w, bool is_acked)
     assert_true(is_new || (is_old && !is_acked));
     assert_int_equal(count_of(t, "a"), is_acked || count_of(t, "a") > 0);
     vv_table_close(t);
+    check_rules(w, is_acked);
 }
 
 static void close_anyhow(sim_world *w)

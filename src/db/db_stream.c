@@ -40,7 +40,8 @@ static void destroy(cat_extra *extra)
         db_tier_forget_waiting(s->db, &s->part[p].tier);
         db_producers_fini(s->db, &s->part[p].producers);
     }
-    db_stream_rules_close(s->db, s->rules);
+    db_stream_rules_drop(s->rules);
+    vv_mutex_fini(&s->rules_lock);
     vv_free(s);
 }
 
@@ -135,7 +136,10 @@ static vv_status open_stream(const vv_table *table, db_stream **out, vv_error *e
     s->extra.destroy = destroy;
     s->db = table->db;
     s->partition_count = count;
-    vv_status st = db_stream_rules_open(table->db, table->cat, &s->rules, err);
+    vv_mutex_init(&s->rules_lock, VV_RANK_LEAF);
+    db_stream_rules *rules = NULL;
+    vv_status st = db_stream_rules_open(table->db, table->cat, &rules, err);
+    s->rules = rules;
     for (uint32_t p = 0; st == VV_OK && p < count; p++)
         st = load_part(s, table, p, err);
     if (st != VV_OK) {

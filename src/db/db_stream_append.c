@@ -455,22 +455,19 @@ static vv_status encode_dead(const vv_table *table, vv_batch *batch,
 }
 
 /* The messages of a table with rules. */
-static vv_status encode_applied(const vv_table *table, vv_batch *batch, const vv_message *messages,
-                                vv_error *err)
+static vv_status encode_applied(const vv_table *table, vv_batch *batch, db_stream_rules *rules,
+                                const vv_message *messages, vv_error *err)
 {
     db_stream_applied applied;
     db_stream_append *sa = batch->stream;
-    vv_status st = db_stream_apply(table, sa, messages, &applied, err);
+    vv_status st = db_stream_apply(table, sa, rules, messages, &applied, err);
     if (st == VV_OK) {
         sa->dead_count = applied.dead_count;
-        while (applied.is_dead != NULL && sa->first_alive < sa->count &&
-               applied.is_dead[sa->first_alive] != 0)
-            sa->first_alive++;
         st = encode(batch, sa, applied.message, sa->count, applied.is_dead, err);
     }
     if (st == VV_OK && applied.dead_count > 0)
         st = encode_dead(table, batch, &applied, err);
-    db_stream_applied_fini(sa->stream->rules, &applied);
+    db_stream_applied_fini(rules, &applied);
     return st;
 }
 
@@ -497,10 +494,12 @@ static vv_status prepare(vv_table *table, const vv_message *messages, size_t cou
     sa->cat = table->cat;
     init_pieces(sa);
     sa->hash = sa->producer.len == 0 ? 0 : vv_hash64(sa->producer.data, sa->producer.len);
+    db_stream_rules *rules = db_stream_rules_hold(sa->stream);
     st = db_batch_bind(batch, &part, err);
     if (st == VV_OK)
-        st = sa->stream->rules != NULL ? encode_applied(table, batch, messages, err)
-                                       : encode(batch, sa, messages, count, NULL, err);
+        st = rules != NULL ? encode_applied(table, batch, rules, messages, err)
+                           : encode(batch, sa, messages, count, NULL, err);
+    db_stream_rules_drop(rules);
     if (st == VV_OK && sa->producer.len > 0)
         st = add_producer(batch, err);
     for (size_t i = 0; st == VV_OK && i < count; i++)
@@ -519,6 +518,25 @@ static void append_fini(db_stream_append *sa)
     }
 }
 
+/* The answer of the first time. The rules may be others than they were then, so it is told by what
+ * is there; where that is archived or gone, by what they say now. */
+static vv_status answer_again(vv_table *table, const db_stream_append *sa,
+                              vv_stream_append_result *out, vv_error *err)
+{
+    db_stream_sent sent;
+    vv_status st = db_stream_find_sent(table, sa->partition, sa->producer, sa->sequence, sa->count,
+                                       sa->duplicate_from, &sent, err);
+    if (st != VV_OK)
+        return st;
+    out->receive_time_ns = 0;
+    if (sent.is_whole) {
+        out->count = sent.count;
+        out->dead = sa->count - sent.count;
+    }
+    out->first_offset = sent.count == out->count ? sent.first_offset : VV_STREAM_OFFSET_GONE;
+    return VV_OK;
+}
+
 /* What the written append is answered. A duplicate is looked up: its first offset may lie far back.
  */
 static vv_status answer(vv_table *table, const db_stream_append *sa, const vv_write_result *write,
@@ -532,16 +550,12 @@ static vv_status answer(vv_table *table, const db_stream_append *sa, const vv_wr
                                      .duplicate = sa->is_duplicate,
                                      .dead = sa->dead_count};
     if (sa->is_duplicate)
-        out->receive_time_ns = 0;
-    else if (sa->dead_count > 0)
+        return answer_again(table, sa, out, err);
+    if (sa->dead_count > 0)
         db_stream_count_dead(sa->stream, sa->dead_count);
     if (out->count == 0)
         out->first_offset = VV_STREAM_OFFSET_GONE;
-    if (!sa->is_duplicate || out->count == 0)
-        return VV_OK;
-    return db_stream_find_sequence(table, sa->partition, sa->producer,
-                                   sa->sequence + sa->first_alive, sa->duplicate_from,
-                                   &out->first_offset, err);
+    return VV_OK;
 }
 
 static vv_status options_take(const vv_stream_append_options *opt, vv_stream_append_options *out,

@@ -68,8 +68,11 @@ typedef struct db_stream_rules db_stream_rules;
 typedef struct db_stream {
     cat_extra extra;
     vv_db *db;
-    db_stream_rules *rules; /* NULL: the table has none */
-    _Atomic uint32_t turn;  /* whose it is among partitions, for messages without a key */
+    vv_mutex rules_lock;            /* rank VV_RANK_LEAF */
+    db_stream_rules *_Atomic rules; /* NULL: the table has none; changes under rules_lock */
+    uint64_t rule_errors_before;    /* of rules that the table had; likewise */
+    _Atomic uint64_t dead_letters;
+    _Atomic uint32_t turn; /* whose it is among partitions, for messages without a key */
     uint32_t partition_count;
     db_stream_part part[];
 } db_stream;
@@ -103,9 +106,8 @@ typedef struct db_stream_append {
     struct db_stream_append *dead; /* what rules refused, to the dead letters; NULL: nothing */
     const cat_table *cat;          /* referenced by the batch */
     uint32_t partition;
-    size_t count;       /* messages, those that rules refused among them */
-    size_t dead_count;  /* of those */
-    size_t first_alive; /* place of the first other one; count: there is none */
+    size_t count;      /* messages, those that rules refused among them */
+    size_t dead_count; /* of those */
     uint64_t sequence;
     uint64_t hash; /* of the producer */
     vv_slice producer;
@@ -155,18 +157,27 @@ typedef struct db_stream_applied {
     vv_message few[DB_STREAM_APPLIED_FEW];
 } db_stream_applied;
 
-/* The rules of a table that is opened for writing; *out NULL where it has none. */
+/* The rules of a table that is opened for writing; *out NULL where it has none. Gives *out, a
+ * reference: db_stream_rules_drop. */
 VV_MUST_CHECK vv_status db_stream_rules_open(vv_db *db, const cat_table *cat, db_stream_rules **out,
                                              vv_error *err);
-void db_stream_rules_close(vv_db *db, db_stream_rules *rules); /* accepts NULL */
+/* The same of rules that a table called name is to have; *out NULL of "". VV_INVALID says what is
+ * wrong with them. */
+VV_MUST_CHECK vv_status db_stream_rules_make(vv_db *db, const char *name, const char *text,
+                                             vv_slice schema, db_stream_rules **out, vv_error *err);
+void db_stream_rules_drop(db_stream_rules *rules); /* accepts NULL */
+/* Those of a table at this moment, a reference; NULL: it has none. */
+db_stream_rules *db_stream_rules_hold(db_stream *stream);
+/* From here on the table has these: takes the reference. Who holds others goes on with them. */
+void db_stream_rules_change(db_stream *stream, db_stream_rules *rules);
 /* The rules that a table is to be made with, and its name. */
 VV_MUST_CHECK vv_status db_stream_check_rules(const char *name, const vv_table_options *opt,
                                               vv_error *err);
-/* Apply the rules of sa->stream, which has some. Gives *out, also on failure:
- * db_stream_applied_fini. No lock is held. */
+/* Apply rules to the messages of sa. Gives *out, also on failure: db_stream_applied_fini. No lock
+ * is held. */
 VV_MUST_CHECK vv_status db_stream_apply(const vv_table *table, const db_stream_append *sa,
-                                        const vv_message *messages, db_stream_applied *out,
-                                        vv_error *err);
+                                        db_stream_rules *rules, const vv_message *messages,
+                                        db_stream_applied *out, vv_error *err);
 void db_stream_applied_fini(db_stream_rules *rules, db_stream_applied *applied);
 /* The dead letters of a table, made when they are missing and creates is set. Waits for the disk
  * then. Gives *out: vv_table_close. */
@@ -175,7 +186,7 @@ VV_MUST_CHECK vv_status db_stream_open_dead(const vv_table *table, bool creates,
 /* Dead letters that are in the log now. */
 void db_stream_count_dead(db_stream *stream, size_t count);
 /* For vv_stream_stats; 0 without rules. */
-uint64_t db_stream_rule_errors(const db_stream *stream);
+uint64_t db_stream_rule_errors(db_stream *stream);
 uint64_t db_stream_dead_letters(const db_stream *stream);
 
 #define DB_STREAM_REPLAY "replay" /* position of dead letters */
@@ -251,11 +262,17 @@ VV_MUST_CHECK vv_status db_stream_search_block(db_stream_reader *r, uint64_t *of
 /* What vv_stream_find answers; *asked is the offset before it was put within what is kept. */
 VV_MUST_CHECK vv_status db_stream_resolve(db_stream_reader *r, const vv_stream_start *start,
                                           uint64_t *out, uint64_t *asked, vv_error *err);
-/* The offset of a sequence of a producer whose newest block begins at from, or
- * VV_STREAM_OFFSET_GONE. */
-VV_MUST_CHECK vv_status db_stream_find_sequence(const vv_table *table, uint32_t partition,
-                                                vv_slice producer, uint64_t sequence, uint64_t from,
-                                                uint64_t *out, vv_error *err);
+/* What became of messages that a producer sent before. */
+typedef struct db_stream_sent {
+    bool is_whole;         /* all of them were looked for: the rest is dead */
+    uint64_t first_offset; /* of those found; VV_STREAM_OFFSET_GONE: none */
+    uint64_t count;        /* likewise */
+} db_stream_sent;
+/* `count` sequences of a producer whose newest block begins at from (STREAM_NO_OFFSET: it has none)
+ * are looked for, up to where its blocks are gone or archived alone. */
+VV_MUST_CHECK vv_status db_stream_find_sent(const vv_table *table, uint32_t partition,
+                                            vv_slice producer, uint64_t sequence, size_t count,
+                                            uint64_t from, db_stream_sent *out, vv_error *err);
 /* *opt over the defaults, whatever form of the struct it is; NULL: the defaults. */
 VV_MUST_CHECK vv_status db_stream_read_options_take(const vv_stream_read_options *opt,
                                                     vv_stream_read_options *out, vv_error *err);

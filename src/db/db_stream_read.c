@@ -325,24 +325,38 @@ vv_status vv_stream_find(vv_table *table, uint32_t partition, const vv_stream_st
 
 #define CHAIN_MAX 100000u /* blocks back that a repeated append is looked for */
 
-vv_status db_stream_find_sequence(const vv_table *table, uint32_t partition, vv_slice producer,
-                                  uint64_t sequence, uint64_t from, uint64_t *out, vv_error *err)
+/* What of the sequences lies in the loaded block. */
+static void take_overlap(const db_stream_reader *r, uint64_t sequence, size_t count,
+                         db_stream_sent *out)
+{
+    const uint64_t end = sequence + count;
+    const uint64_t block_end = r->block.sequence + r->block.count;
+    const uint64_t from = sequence > r->block.sequence ? sequence : r->block.sequence;
+    const uint64_t to = end < block_end ? end : block_end;
+    if (from >= to)
+        return;
+    out->first_offset = r->begin + (from - r->block.sequence);
+    out->count += to - from;
+}
+
+vv_status db_stream_find_sent(const vv_table *table, uint32_t partition, vv_slice producer,
+                              uint64_t sequence, size_t count, uint64_t from, db_stream_sent *out,
+                              vv_error *err)
 {
     db_stream_reader r;
     vv_status st = db_stream_reader_open(&r, table, partition, NULL, NULL, err);
-    *out = VV_STREAM_OFFSET_GONE;
-    for (uint32_t i = 0; st == VV_OK && i < CHAIN_MAX; i++) {
-        if (from < r.local || from >= r.next) /* objects keep no chain */
+    *out = (db_stream_sent){.first_offset = VV_STREAM_OFFSET_GONE};
+    for (uint32_t i = 0; st == VV_OK && !out->is_whole && i < CHAIN_MAX; i++) {
+        if (from < r.local || from >= r.next) {                         /* objects keep no chain */
+            out->is_whole = from == STREAM_NO_OFFSET && out->count > 0; /* one entry has them all */
             break;
+        }
         st = db_stream_load(&r, from, err);
         if (st != VV_OK || r.begin != from || !vv_slice_eq(r.block.producer, producer))
             break;
-        if (sequence >= r.block.sequence) {
-            if (sequence - r.block.sequence < r.block.count)
-                *out = from + (sequence - r.block.sequence);
-            break;
-        }
-        if (r.block.place.previous >= from) /* and where there is none */
+        take_overlap(&r, sequence, count, out);
+        out->is_whole = sequence >= r.block.sequence;
+        if (r.block.place.previous >= from && r.block.place.previous != STREAM_NO_OFFSET)
             break;
         from = r.block.place.previous;
     }

@@ -9,6 +9,9 @@
  * of the log as the messages it came with, so that after any crash, and for a producer that sends
  * again, all of an append is there or none of it. That needs the table of dead letters to have its
  * partitions on the shards of the table: it is of the same tenant, and has as many.
+ *
+ * Rules change while they are used: an append takes a reference and goes on with what it has; the
+ * last one out closes them.
  */
 #include <stdio.h>
 #include <string.h>
@@ -25,47 +28,96 @@ static_assert(LETTER_MARKS <= EXTRACT_OWN_MAX, "a message leaves room for them")
 
 struct db_stream_rules {
     extract_program *program;
-    _Atomic uint64_t dead; /* letters */
-    vv_mutex lock;         /* rank VV_RANK_LEAF */
+    vv_budget *budget;
+    uint64_t bytes; /* in the budget */
+    _Atomic uint32_t refs;
+    vv_mutex lock; /* rank VV_RANK_LEAF */
     extract_runner *idle[IDLE_MAX];
     uint32_t idle_count;
-    uint64_t bytes; /* in the budget */
 };
 
-vv_status db_stream_rules_open(vv_db *db, const cat_table *cat, db_stream_rules **out,
-                               vv_error *err)
+static vv_status make(vv_db *db, const char *text, vv_slice schema, db_stream_rules **out,
+                      vv_error *err)
 {
-    *out = NULL;
-    if (cat->extract == NULL)
-        return VV_OK;
     db_stream_rules *rules = vv_calloc(1, sizeof *rules);
+    assert(out != NULL);
     if (rules == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for the rules of a table");
-    vv_status st = extract_compile(vv_slice_str(cat->extract->rules), cat->extract->schema,
-                                   &rules->program, err);
+    vv_status st = extract_compile(vv_slice_str(text), schema, &rules->program, err);
     if (st != VV_OK) {
         vv_free(rules);
-        /* They were compiled when the table was made. */
-        return st == VV_INVALID ? vv_wrap(err, VV_UNSUPPORTED, "rules that a newer varve wrote")
-                                : st;
+        return st;
     }
     vv_mutex_init(&rules->lock, VV_RANK_LEAF);
+    rules->refs = 1;
+    rules->budget = &db->budget;
     rules->bytes = sizeof *rules + extract_program_size(rules->program);
     vv_budget_take(&db->budget, VV_BUDGET_INDEX, rules->bytes);
     *out = rules;
     return VV_OK;
 }
 
-void db_stream_rules_close(vv_db *db, db_stream_rules *rules)
+vv_status db_stream_rules_open(vv_db *db, const cat_table *cat, db_stream_rules **out,
+                               vv_error *err)
 {
-    if (rules == NULL)
-        return;
+    const cat_extract *extract = cat->extract;
+    *out = NULL;
+    if (extract == NULL)
+        return VV_OK;
+    vv_status st = make(db, extract->rules, extract->schema, out, err);
+    /* They were compiled when the table got them. */
+    return st == VV_INVALID ? vv_wrap(err, VV_UNSUPPORTED, "rules that a newer varve wrote") : st;
+}
+
+static void destroy(db_stream_rules *rules)
+{
     for (uint32_t i = 0; i < rules->idle_count; i++)
         extract_runner_destroy(rules->idle[i]);
-    vv_budget_release(&db->budget, VV_BUDGET_INDEX, rules->bytes);
+    vv_budget_release(rules->budget, VV_BUDGET_INDEX, rules->bytes);
     extract_program_destroy(rules->program);
     vv_mutex_fini(&rules->lock);
     vv_free(rules);
+}
+
+void db_stream_rules_drop(db_stream_rules *rules)
+{
+    if (rules != NULL && atomic_fetch_sub_explicit(&rules->refs, 1, memory_order_acq_rel) == 1)
+        destroy(rules);
+}
+
+db_stream_rules *db_stream_rules_hold(db_stream *stream)
+{
+    if (atomic_load_explicit(&stream->rules, memory_order_acquire) == NULL)
+        return NULL;
+    vv_mutex_lock(&stream->rules_lock);
+    db_stream_rules *rules = stream->rules;
+    if (rules != NULL)
+        atomic_fetch_add_explicit(&rules->refs, 1, memory_order_relaxed);
+    vv_mutex_unlock(&stream->rules_lock);
+    return rules;
+}
+
+static uint64_t errors_of(const db_stream_rules *rules)
+{
+    uint64_t errors = 0;
+    extract_counts one;
+    if (rules == NULL)
+        return 0;
+    for (uint32_t i = 0; i < extract_rule_count(rules->program); i++) {
+        extract_counts_read(rules->program, i, &one);
+        errors += one.errors;
+    }
+    return errors + extract_overflows(rules->program);
+}
+
+void db_stream_rules_change(db_stream *stream, db_stream_rules *rules)
+{
+    vv_mutex_lock(&stream->rules_lock);
+    db_stream_rules *before = stream->rules;
+    stream->rule_errors_before += errors_of(before); /* but for appends that are under way */
+    atomic_store_explicit(&stream->rules, rules, memory_order_release);
+    vv_mutex_unlock(&stream->rules_lock);
+    db_stream_rules_drop(before);
 }
 
 vv_status vv_stream_rules_check(const char *rules, vv_slice schema, vv_error *err)
@@ -78,6 +130,17 @@ vv_status vv_stream_rules_check(const char *rules, vv_slice schema, vv_error *er
     return VV_OK;
 }
 
+static vv_status check_name(const extract_program *program, const char *name, vv_error *err)
+{
+    if (!extract_has_required(program) ||
+        strlen(name) + strlen(VV_STREAM_DEAD_SUFFIX) <= VV_NAME_MAX)
+        return VV_OK;
+    return vv_fail(err, VV_INVALID,
+                   "with required rules the name has at most %zu bytes: dead letters lie in "
+                   "'NAME" VV_STREAM_DEAD_SUFFIX "'",
+                   VV_NAME_MAX - strlen(VV_STREAM_DEAD_SUFFIX));
+}
+
 vv_status db_stream_check_rules(const char *name, const vv_table_options *opt, vv_error *err)
 {
     extract_program *program = NULL;
@@ -87,14 +150,30 @@ vv_status db_stream_check_rules(const char *name, const vv_table_options *opt, v
         return VV_OK; /* the catalog refuses what does not go together */
     vv_status st =
         extract_compile(vv_slice_str(full.extract_rules), full.extract_schema, &program, err);
-    if (st == VV_OK && extract_has_required(program) &&
-        strlen(name) + strlen(VV_STREAM_DEAD_SUFFIX) > VV_NAME_MAX)
-        st = vv_fail(err, VV_INVALID,
-                     "with required rules the name has at most %zu bytes: dead letters lie in "
-                     "'NAME" VV_STREAM_DEAD_SUFFIX "'",
-                     VV_NAME_MAX - strlen(VV_STREAM_DEAD_SUFFIX));
+    if (st == VV_OK)
+        st = check_name(program, name, err);
     extract_program_destroy(program);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "create table '%s': extract_rules", name);
+}
+
+vv_status db_stream_rules_make(vv_db *db, const char *name, const char *text, vv_slice schema,
+                               db_stream_rules **out, vv_error *err)
+{
+    db_stream_rules *rules = NULL;
+    *out = NULL;
+    if (text == NULL || text[0] == '\0')
+        return VV_OK;
+    vv_status st = make(db, text, schema, &rules, err);
+    if (st == VV_OK) {
+        assert(rules != NULL);
+        st = check_name(rules->program, name, err);
+    }
+    if (st != VV_OK) {
+        db_stream_rules_drop(rules);
+        return vv_wrap(err, st, "extract_rules");
+    }
+    *out = rules;
+    return VV_OK;
 }
 
 /* ---- runners ---- */
@@ -190,10 +269,9 @@ static bool has_marks(const vv_message *m)
     return false;
 }
 
-vv_status db_stream_apply(const vv_table *table, const db_stream_append *sa,
+vv_status db_stream_apply(const vv_table *table, const db_stream_append *sa, db_stream_rules *rules,
                           const vv_message *messages, db_stream_applied *out, vv_error *err)
 {
-    db_stream_rules *rules = sa->stream->rules;
     const cat_table *cat = table->cat;
     extract_place place = {vv_slice_str(cat->tenant), vv_slice_str(cat->name),
                            cat->message_size_max};
@@ -269,26 +347,20 @@ vv_status db_stream_open_dead(const vv_table *table, bool creates, vv_table **ou
 
 void db_stream_count_dead(db_stream *stream, size_t count)
 {
-    if (stream->rules != NULL)
-        atomic_fetch_add_explicit(&stream->rules->dead, count, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stream->dead_letters, count, memory_order_relaxed);
 }
 
 uint64_t db_stream_dead_letters(const db_stream *stream)
 {
-    return stream->rules == NULL ? 0
-                                 : atomic_load_explicit(&stream->rules->dead, memory_order_relaxed);
+    return atomic_load_explicit(&stream->dead_letters, memory_order_relaxed);
 }
 
-uint64_t db_stream_rule_errors(const db_stream *stream)
+uint64_t db_stream_rule_errors(db_stream *stream)
 {
-    uint64_t errors = 0;
-    extract_counts one;
-    const extract_program *p = stream->rules == NULL ? NULL : stream->rules->program;
-    for (uint32_t i = 0; p != NULL && i < extract_rule_count(p); i++) {
-        extract_counts_read(p, i, &one);
-        errors += one.errors;
-    }
-    return p == NULL ? 0 : errors + extract_overflows(p);
+    vv_mutex_lock(&stream->rules_lock);
+    uint64_t errors = stream->rule_errors_before + errors_of(stream->rules);
+    vv_mutex_unlock(&stream->rules_lock);
+    return errors;
 }
 
 vv_status vv_stream_rules_read(vv_table *table,
@@ -298,10 +370,9 @@ vv_status vv_stream_rules_read(vv_table *table,
     db_stream *s = NULL;
     extract_counts one;
     vv_status st = db_stream_of(table, &s, err);
-    if (st != VV_OK || s->rules == NULL)
-        return st;
-    for (uint32_t i = 0; i < extract_rule_count(s->rules->program); i++) {
-        extract_counts_read(s->rules->program, i, &one);
+    db_stream_rules *rules = st == VV_OK ? db_stream_rules_hold(s) : NULL;
+    for (uint32_t i = 0; rules != NULL && i < extract_rule_count(rules->program); i++) {
+        extract_counts_read(rules->program, i, &one);
         vv_stream_rule_stats rule = {.name = one.name,
                                      .required = one.is_required,
                                      .found = one.found,
@@ -310,7 +381,8 @@ vv_status vv_stream_rules_read(vv_table *table,
         if (each(ctx, &rule) != 0)
             break;
     }
-    return VV_OK;
+    db_stream_rules_drop(rules);
+    return st;
 }
 
 size_t vv_stream_entity(const vv_table *table, const vv_message *message, char *out, size_t size)

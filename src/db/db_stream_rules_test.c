@@ -235,6 +235,99 @@ static void a_replay_goes_through_the_rules(void **state)
     sim_check_and_reopen(w);
 }
 
+static vv_status give_rules(vv_db *db, const char *text, vv_error *err)
+{
+    vv_table_options to = VV_TABLE_OPTIONS_INIT;
+    to.extract_rules = text;
+    return vv_table_alter(db, "plant", "events", &to, VV_CHANGE_EXTRACT, err);
+}
+
+static const char *rules_told(vv_table *t)
+{
+    vv_error err = {0};
+    vv_table_info info;
+    assert_ok(vv_table_identify(t, &info, &err), err);
+    return info.extract_rules;
+}
+
+/* Rules hold for what is appended behind them; those that cannot be leave the old ones. */
+static void rules_change_under_a_table(void **state)
+{
+    sim_world *w = *state;
+    static const char *const text = "{\"id\":1,\"device\":\"a\"}";
+    static const char next[] = "device = json $.id int\nnew = const \"x\"\n";
+    vv_error err = {0};
+    vv_message m;
+    vv_table *t = ruled_table(w->db);
+    (void)APPEND(t, NULL, 0, text, "{\"id\":\"no\"}");
+    const uint64_t errors = stats_of(t, 0).rule_errors;
+    assert_status(VV_INVALID, give_rules(w->db, "x = json a", &err));
+    assert_non_null(strstr(err.msg,
+                           "alter table 'events' of tenant 'plant': extract_rules: line 1: "
+                           "rule 'x': a path of JSON begins with $"));
+    vv_table_options to = VV_TABLE_OPTIONS_INIT;
+    to.extract_schema = S("schema");
+    assert_status(VV_INVALID,
+                  vv_table_alter(w->db, "plant", "events", &to, VV_CHANGE_EXTRACT, &err));
+    assert_non_null(strstr(err.msg, "extract_schema without extract_rules"));
+    const char *before = rules_told(t);
+    assert_string_equal(before, rules);
+    assert_ok(give_rules(w->db, next, &err), err);
+    assert_string_equal(before, rules); /* borrowed of the handle: it stays */
+    (void)APPEND(t, NULL, 0, text);
+    for (int pass = 0; pass < 2; pass++) {
+        assert_string_equal(rules_told(t), next);
+        vv_stream_cursor *c = message_at(t, 0, &m); /* as it was made */
+        assert_int_equal(attribute(&m, "device")->type, VV_ATTRIBUTE_STRING);
+        assert_null(attribute(&m, "new"));
+        vv_stream_cursor_close(c);
+        c = message_at(t, 1, &m);
+        assert_int_equal(attribute(&m, "device")->i64, 1);
+        assert_true(vv_slice_eq(attribute(&m, "new")->bytes, S("x")));
+        vv_stream_cursor_close(c);
+        assert_int_equal(stats_of(t, 0).rule_errors, pass == 0 ? errors : 0);
+        assert_int_equal(stats_of(t, 0).dead_letters, pass == 0 ? 1 : 0);
+        vv_table_close(t);
+        if (pass == 0)
+            sim_check_and_reopen(w);
+        t = ruled_table(w->db);
+    }
+    assert_ok(give_rules(w->db, NULL, &err), err); /* none */
+    assert_string_equal(rules_told(t), "");
+    (void)APPEND(t, NULL, 0, text);
+    vv_stream_cursor *c = message_at(t, 2, &m);
+    assert_int_equal(m.attribute_count, 0);
+    vv_stream_cursor_close(c);
+    vv_table_close(t);
+    sim_check_and_reopen(w);
+}
+
+/* A producer's retry is answered by what became of its messages, not by what rules say now. */
+static void a_retry_after_other_rules_gives_the_same_answer(void **state)
+{
+    sim_world *w = *state;
+    static const char *const good = "{\"id\":1}";
+    static const char *const bad = "{}";
+    vv_error err = {0};
+    vv_table *t = ruled_table(w->db);
+    const char *const cases[][3] = {{bad, good, good}, {good, bad, good}, {bad, bad, bad}};
+    vv_stream_append_result first[ARRAY_LEN(cases)];
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        first[i] = append_some(t, cases[i], 3, "p", 3 * i);
+    static const char *const later[] = {"never = json $.x required", NULL,
+                                        "all = const 1 required"};
+    for (size_t l = 0; l < ARRAY_LEN(later); l++) {
+        assert_ok(give_rules(w->db, later[l], &err), err);
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+            vv_stream_append_result again = append_some(t, cases[i], 3, "p", 3 * i);
+            assert_true(again.duplicate && again.first_offset == first[i].first_offset);
+            assert_true(again.count == first[i].count && again.dead == first[i].dead);
+        }
+    }
+    assert_int_equal(stats_of(t, 0).messages, 4);
+    vv_table_close(t);
+}
+
 static void rules_are_refused_by_name(void **state)
 {
     sim_world *w = *state;
@@ -481,6 +574,8 @@ int main(void)
         TP(what_is_refused_keeps_its_bytes_and_says_why),
         TP(a_retry_with_poison_gives_the_same_answer),
         TP(a_replay_goes_through_the_rules),
+        TP(rules_change_under_a_table),
+        TP(a_retry_after_other_rules_gives_the_same_answer),
         TP(rules_are_refused_by_name),
         TP(a_table_in_the_way_of_letters_is_named),
         TP(appends_that_do_not_wait_have_rules_too),

@@ -5,6 +5,7 @@
  *   tails      follow from the beginning; see every offset once, and each producer in order
  *   consumer   commits positions; another of the same name loses now and then
  *   trimmer    trims behind the slowest tail; takes snapshots and figures
+ *   changer    gives the table other rules; what they make of a message is right or not there
  */
 #include "db/db_stream_test_util.h"
 
@@ -120,6 +121,9 @@ static void follow(void *arg)
         VV_CHECK(sscanf(text, "%d %d", &who, &number) == 2);
         VV_CHECK(m.offset == at);
         VV_CHECK(number == next[who]);
+        for (size_t i = 0; i < m.attribute_count; i++)
+            VV_CHECK(m.attributes[i].type == VV_ATTRIBUTE_I64 &&
+                     m.attributes[i].i64 == (m.attributes[i].name.data[0] == 'w' ? who : number));
         next[who] = number + 1;
         atomic_store(&seen[tail_index], at + 1);
     }
@@ -171,6 +175,20 @@ static void trim_behind(void *arg)
     }
 }
 
+static void change_rules(void *arg)
+{
+    static const char *const turns[] = {"who = regex \"^[0-9]+\" int",
+                                        "number = regex \"([0-9]+)$\" 1 int", NULL};
+    vv_error err = {0};
+    vv_table_options to = VV_TABLE_OPTIONS_INIT;
+    (void)arg;
+    for (size_t n = 0; atomic_load(&sending) > 0; n++) {
+        to.extract_rules = turns[n % ARRAY_LEN(turns)];
+        VV_CHECK(vv_table_alter(db, "plant", "events", &to, VV_CHANGE_EXTRACT, &err) == VV_OK);
+        (void)usleep(500);
+    }
+}
+
 static void threads_agree_on_a_stream(void **state)
 {
     (void)state;
@@ -183,7 +201,7 @@ static void threads_agree_on_a_stream(void **state)
     assert_ok(vv_db_open(dir, &opt, &db, &err), err);
     table = stream_table(db);
     const vv_threads *threads = db->env->threads;
-    enum { COUNT = SENDERS + TAILS + 3 };
+    enum { COUNT = SENDERS + TAILS + 4 };
     vv_thread *thread[COUNT];
     atomic_store(&sending, SENDERS);
     for (int i = 0; i < COUNT; i++) {
@@ -191,8 +209,9 @@ static void threads_agree_on_a_stream(void **state)
         assert_ok(threads->create("test", VV_THREAD_NORMAL,
                                   i < SENDERS           ? send_all
                                   : i < SENDERS + TAILS ? follow
-                                  : i < COUNT - 1       ? consume
-                                                        : trim_behind,
+                                  : i < COUNT - 2       ? consume
+                                  : i < COUNT - 1       ? trim_behind
+                                                        : change_rules,
                                   (void *)(intptr_t)(i < SENDERS ? i : tail_index), &thread[i],
                                   &err),
                   err);

@@ -103,6 +103,7 @@ static void identify(const cat_table *cat, vv_table_info *out)
 {
     const cat_keep *keep = cat->keep;
     const cat_archive *archive = cat->archive;
+    const cat_extract *extract = cat->extract;
     *out = (vv_table_info){
         .id = cat->id,
         .shard = cat->shard,
@@ -124,8 +125,8 @@ static void identify(const cat_table *cat, vv_table_info *out)
         .keep_rules = keep == NULL ? NULL : keep->rule,
         .keep_rule_count = keep == NULL ? 0 : keep->count,
         .archive = archive == NULL ? NULL : &archive->rule,
-        .extract_rules = cat->extract == NULL ? "" : cat->extract->rules,
-        .extract_schema = cat->extract == NULL ? vv_slice_of(NULL, 0) : cat->extract->schema};
+        .extract_rules = extract == NULL ? "" : extract->rules,
+        .extract_schema = extract == NULL ? vv_slice_of(NULL, 0) : extract->schema};
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->name, sizeof out->name, "%s", cat->name);
     (void)snprintf(out->engine, sizeof out->engine, "%s", cat->engine);

@@ -358,6 +358,18 @@ static vv_status table_options(const create_request *req, vv_table_options *out,
     return st == VV_OK ? take_stream_options(&req->stream, out, err) : st;
 }
 
+/* The rules of a request as a text, in *out: vv_free. */
+static vv_status take_rules(const create_request *req, char **out, vv_table_options *opt,
+                            vv_error *err)
+{
+    *out = NULL;
+    if (req->stream.extract_rules.len == 0)
+        return VV_OK;
+    *out = vv_slice_strdup(req->stream.extract_rules);
+    opt->extract_rules = *out;
+    return *out != NULL ? VV_OK : vv_fail(err, VV_NO_MEMORY, "no memory for the rules of a table");
+}
+
 static vv_status create_table(admin_job *job, vv_buf *out, vv_error *err)
 {
     create_request req;
@@ -371,12 +383,8 @@ static vv_status create_table(admin_job *job, vv_buf *out, vv_error *err)
     if (st == VV_OK)
         st = authorize(job, &op, &grant, err);
     char *rules = NULL;
-    if (st == VV_OK && req.stream.extract_rules.len > 0) {
-        rules = vv_slice_strdup(req.stream.extract_rules);
-        opt.extract_rules = rules;
-        if (rules == NULL)
-            st = vv_fail(err, VV_NO_MEMORY, "no memory for the rules of a table");
-    }
+    if (st == VV_OK)
+        st = take_rules(&req, &rules, &opt, err);
     if (st == VV_OK)
         st = gate_create_table(&grant, 0, &opt, &table, err);
     vv_free(rules);
@@ -413,8 +421,12 @@ static vv_status alter_table(admin_job *job, vv_buf *out, vv_error *err)
         st = kind_of(&grant, &req.kind, err);
     if (st == VV_OK)
         st = table_options(&req, &opt, err);
+    char *rules = NULL;
+    if (st == VV_OK)
+        st = take_rules(&req, &rules, &opt, err);
     if (st == VV_OK)
         st = gate_alter_table(&grant, 0, &opt, changes, err);
+    vv_free(rules);
     if (st == VV_OK)
         st = gate_find_table(&grant, 0, VV_TABLE_KV, &table, err);
     return st == VV_OK ? describe(table, out, err) : st;

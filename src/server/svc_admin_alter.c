@@ -25,6 +25,7 @@ static const struct {
     {"stream.producer_retention_ns", VV_CHANGE_PRODUCER_RETENTION},
     {"stream.producers_max", VV_CHANGE_PRODUCERS},
     {"stream.archive", VV_CHANGE_ARCHIVE},
+    {"stream.extract_rules", VV_CHANGE_EXTRACT},
     {"kind", VV_CHANGE_KIND},
     {"engine", VV_CHANGE_ENGINE},
     {"partitions", VV_CHANGE_PARTITIONS},

@@ -323,6 +323,14 @@ static void test_a_table_is_altered(void **state)
     info = info_of(&s);
     assert_int_equal(info->stream->retention_bytes, 5000);
     varve__v1__table_info__free_unpacked(info, NULL);
+    stream.extract_rules = "a = json $.a\nb = jsn $.b";
+    expect_alter(&s, &to, "stream.extract_rules", VV_INVALID, "line 2: rule 'b'");
+    stream.extract_rules = "a = json $.a";
+    expect_alter(&s, &to, "stream.extract_rules", VV_OK, NULL);
+    info = info_of(&s);
+    assert_string_equal(info->stream->extract_rules, "a = json $.a");
+    assert_int_equal(info->stream->retention_bytes, 5000);
+    varve__v1__table_info__free_unpacked(info, NULL);
     ref.table = "none";
     expect_alter(&s, &to, "stream.retention_bytes", VV_NOT_FOUND, "none");
     svc_suite_stop(&s);

@@ -279,6 +279,7 @@ def alters(both, told):
     assert [altered[n] for n in names] == [7 * day, 1 << 20, 1024, 5, 2 * hour, None], altered
     assert told("table", "alter", "events", "--keep-size", "2M")["keep_bytes"] == 2 << 20
     assert told("table", "alter", "events", "--archive", "off")["archive"] == "off"
+    both(1, "table", "alter", "events", "--archive", "key=../{first}-{intent}", says=["key template"])
     assert told("table", "alter", "other", "--retention", "3h")["retention_ms"] == 3 * hour
     both(1, "table", "alter", "other", "--keep", "1h", says=["retention_ns is nothing that a table of kind kv has"])
     both(1, "table", "alter", "events", "--keep-where", "a=b:1d", says=["keep_rules is nothing"])

@@ -558,6 +558,18 @@ def rules_of_a_stream(tmp, where, as_json):
     assert [(r["value"], r["attributes"]) for r in got] == [("bad", "_dead_reason=rule 'id': not JSON")], got
     done = ok("stream", *where, *table, "replay")
     assert done == "replayed 0 messages, 1 were refused again\n", done
+    alter = ["table", "alter", *as_json, "ruled"]
+    rules.write_text("id = jsn $.id\n")
+    fails(1, *alter, "--extract", rules, words=["line 1: rule 'id'"])
+    fails(2, *alter, "--extract-schema", rules, words=["--extract-schema is for"])
+    fails(2, *alter, "--extract", rules, "--no-extract", words=["exclude each other"])
+    rules.write_text("word = regex [a-z]+\n")
+    assert rows(ok(*alter, "--extract", rules))[0]["extract"] == rules.read_text()
+    done = ok("stream", *where, *table, "replay")
+    assert done == "replayed 1 messages, 0 were refused again\n", done
+    got = rows(ok("stream", *as_json, *table, "read"))
+    assert [r["attributes"] for r in got] == ["id=1, who=a", "id=2", "word=bad"], got
+    assert rows(ok(*alter, "--no-extract"))[0]["extract"] == ""
     ok("check", *where)
 
 
