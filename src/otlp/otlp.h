@@ -3,7 +3,8 @@
  *
  * Pure: bytes in, messages or samples out. A request is first checked whole (otlp_check), so a
  * malformed one writes nothing. What is well formed but cannot be kept, a span without a trace id
- * or an exponential histogram, is refused by itself, counted, and told as a partial success.
+ * or a histogram whose bounds do not ascend, is refused by itself, counted, and told as a partial
+ * success.
  *
  * https://opentelemetry.io/docs/specs/otlp/
  */
@@ -91,12 +92,12 @@ VV_MUST_CHECK vv_status otlp_walk_next(otlp_walk *w, vv_arena *arena, size_t cou
 
 /**
  * The data points of a checked ExportMetricsServiceRequest as samples of doubles. Gauges and sums
- * keep their name; a histogram becomes _bucket (cumulative, with label le), _count, _sum, _min and
- * _max, a summary the name with label quantile, _count and _sum. Labels are the attributes of the
- * data point, then those of the resource and otel.scope.name; sums and histograms of deltas have
- * otel.temporality="delta", for they are not to be mixed with totals.
+ * keep their name; a histogram, also an exponential one, becomes _bucket (cumulative, with label
+ * le), _count, _sum, _min and _max, a summary the name with label quantile, _count and _sum. Labels
+ * are the attributes of the data point, then those of the resource and otel.scope.name; sums and
+ * histograms of deltas have otel.temporality="delta", for they are not to be mixed with totals.
  *
- * @param result  refused counts data points. Exponential histograms are refused by name.
+ * @param result  refused counts data points.
  * @return what the sink answered, at which the walk ended.
  */
 VV_MUST_CHECK vv_status otlp_metrics_decode(vv_slice request, feed_sink *sink, feed_result *result,

@@ -186,6 +186,19 @@ static const field_rule rules[MESSAGES][FIELD_MAX] = {
 
 typedef enum verdict { GOOD, MALFORMED, DEEP } verdict;
 
+/* Packed numbers are whole ones; bytes of fields that are none may be anything. */
+static bool is_packed(uint8_t types, vv_slice bytes)
+{
+    wire_reader r = wire_reader_of(bytes);
+    uint64_t unused = 0;
+    if ((types & D) != 0)
+        return bytes.len % 8 == 0;
+    while ((types & V) != 0 && r.next < r.end)
+        if (!wire_value(&r, WIRE_VARINT, &unused))
+            return false;
+    return true;
+}
+
 /* Recursion ends: each level of values takes three messages, and all levels are counted. */
 static verdict check_message(message_id id, vv_slice bytes, unsigned depth)
 {
@@ -201,8 +214,7 @@ static verdict check_message(message_id id, vv_slice bytes, unsigned depth)
             continue;
         if ((rule->types >> f.type & 1) == 0)
             return MALFORMED;
-        /* Packed numbers are whole ones. */
-        if (f.type == WIRE_BYTES && (rule->types & D) != 0 && f.bytes.len % 8 != 0)
+        if (f.type == WIRE_BYTES && !is_packed(rule->types, f.bytes))
             return MALFORMED;
         verdict inside = rule->inside == NOTHING
                              ? GOOD

@@ -36,6 +36,25 @@ void otlp_attributes_int(otlp_attributes *a, const char *name, int64_t number);
 /** Each KeyValue in field `number` of a message. Lists are left out. */
 void otlp_attributes_from(otlp_attributes *a, vv_slice message, uint32_t number);
 
+#define OTLP_BUCKETS_MAX 4096u /* of a histogram, on each side of zero */
+
+typedef struct otlp_bucket {
+    double le;
+    double total; /* at le and below */
+} otlp_bucket;
+
+/* le ascends; the last is +Inf. */
+typedef struct otlp_buckets {
+    size_t count;
+    otlp_bucket item[2 * OTLP_BUCKETS_MAX + 4]; /* both sides begin with a bound, zero and +Inf */
+    uint64_t scratch[2][OTLP_BUCKETS_MAX];
+} otlp_buckets;
+
+/** Those of a HistogramDataPoint, or an ExponentialHistogramDataPoint, which tells of `count`
+ * values. NULL; or why it is refused. */
+const char *otlp_buckets_explicit(vv_slice point, uint64_t count, otlp_buckets *out);
+const char *otlp_buckets_exponential(vv_slice point, uint64_t count, otlp_buckets *out);
+
 /** The text of a value as a label has it: a string as it is, numbers in decimal, lists as JSON.
  * Borrows from the request or from scratch, to which it appends. */
 vv_slice otlp_value_text(const otlp_value *value, vv_buf *scratch);

@@ -1,5 +1,5 @@
 /*
- * otlp_metrics.c - data points as samples.
+ * otlp_metrics.c - data points as samples. The buckets of histograms are otlp_buckets.c's.
  *
  * A data point is a series of its own, or several: so its labels are put together once, and the
  * last two places of the set are those that differ between its series, __name__ and le or quantile.
@@ -14,8 +14,10 @@
 #define SCRATCH_MAX 65536u /* bytes of the labels of one point that are no strings */
 #define NAME_MAX_LEN 512u
 #define NUMBER_TEXT 64u /* bytes of any bound */
-#define LOOKED_AT_MAX                                                                              \
-    OTLP_WRITTEN_MAX /* bytes of resources that the points of a request may cost */
+/* What a few bytes of a request may cost: its resources, once for each point, and the labels of all
+ * series. */
+#define LOOKED_AT_MAX OTLP_WRITTEN_MAX
+#define LABELS_MAX (UINT64_C(2) << 30)
 #define NO_RECORDED_VALUE 1u
 /* What Prometheus calls the stale marker: from here on there is no value. */
 #define STALE_BITS UINT64_C(0x7ff0000000000002)
@@ -35,7 +37,10 @@ typedef struct metrics_walk {
     size_t base; /* labels besides __name__ and the one of a bucket */
     vv_buf scratch;
     char text[NAME_MAX_LEN + 16]; /* a name with its suffix */
-    uint64_t looked_at;           /* bytes of resources, once for each point */
+    uint64_t looked_at;           /* bytes of resources */
+    uint64_t label_bytes;         /* of all series */
+    size_t own_series;            /* that the point at hand makes */
+    otlp_buckets buckets;         /* of the point at hand */
     vv_error *err;
 } metrics_walk;
 
@@ -96,6 +101,23 @@ static refusal add_attributes(metrics_walk *w, vv_slice message, uint32_t number
     return why;
 }
 
+static bool has_buckets(const metrics_walk *w)
+{
+    return w->kind == HISTOGRAM || w->kind == EXPONENTIAL;
+}
+
+/* Each series of a point has all its labels. */
+static refusal count_labels(metrics_walk *w)
+{
+    uint64_t bytes = w->name.len;
+    for (size_t i = 0; i < w->labels.count; i++)
+        bytes += w->labels.items[i].name.len + w->labels.items[i].value.len;
+    if (bytes * w->own_series > LABELS_MAX - w->label_bytes)
+        return "its labels are too long for so many series: send fewer data points at a time";
+    w->label_bytes += bytes * w->own_series;
+    return NULL;
+}
+
 /* Memory for scratch is there before the first label borrows from it. */
 static refusal put_labels(metrics_walk *w, const point *p)
 {
@@ -114,13 +136,14 @@ static refusal put_labels(metrics_walk *w, const point *p)
         why = add_label(w, vv_slice_str("otel.temporality"), vv_slice_str("delta"));
     if (why == NULL && has_label(&w->labels, vv_slice_str(FEED_NAME_LABEL)))
         why = "an attribute is called __name__";
-    if (why == NULL && (w->kind == HISTOGRAM || w->kind == SUMMARY) &&
-        has_label(&w->labels, vv_slice_str(w->kind == HISTOGRAM ? "le" : "quantile")))
+    if (why == NULL && has_buckets(w) && has_label(&w->labels, vv_slice_str("le")))
         why = "an attribute is called as the label of a bucket";
+    if (why == NULL && w->kind == SUMMARY && has_label(&w->labels, vv_slice_str("quantile")))
+        why = "an attribute is called as the label of a quantile";
     if (why == NULL && w->scratch.len > SCRATCH_MAX - NUMBER_TEXT)
         why = "its labels are too long";
     w->base = w->labels.count;
-    return why;
+    return why != NULL ? why : count_labels(w);
 }
 
 /* ---- samples ---- */
@@ -164,8 +187,13 @@ static const point_fields *fields_of(uint32_t kind)
     static const point_fields number = {.attributes = 7, .flags = 8};
     static const point_fields histogram = {
         .attributes = 9, .count = 4, .sum = 5, .flags = 10, .min = 11, .max = 12};
+    static const point_fields exponential = {
+        .attributes = 1, .count = 4, .sum = 5, .flags = 10, .min = 12, .max = 13};
     static const point_fields summary = {.attributes = 7, .count = 4, .sum = 5, .flags = 8};
-    return kind == HISTOGRAM ? &histogram : kind == SUMMARY ? &summary : &number;
+    return kind == HISTOGRAM     ? &histogram
+           : kind == EXPONENTIAL ? &exponential
+           : kind == SUMMARY     ? &summary
+                                 : &number;
 }
 
 static void take_field(const wire_field *f, const point_fields *at, point *p)
@@ -207,68 +235,43 @@ static void read_point(const metrics_walk *w, vv_slice raw, point *p)
         p->has_sum = true; /* not optional there */
 }
 
-/* A walk over a repeated field of eight bytes, packed or not, or both. */
-typedef struct numbers {
-    wire_reader message;
-    wire_reader packed;
-    uint32_t number;
-} numbers;
-
-static bool next_number(numbers *n, uint64_t *out)
-{
-    wire_field f = {0};
-    while (n->packed.next == n->packed.end) {
-        if (wire_next(&n->message, &f) <= 0)
-            return false;
-        if (f.number != n->number)
-            continue;
-        if (f.type == WIRE_BYTES) {
-            n->packed = wire_reader_of(f.bytes);
-            continue;
-        }
-        *out = f.value;
-        return true;
-    }
-    return wire_value(&n->packed, WIRE_FIXED64, out);
-}
-
 static vv_status put_buckets(metrics_walk *w, const point *p)
 {
-    numbers counts = {.message = wire_reader_of(p->raw), .number = 6};
-    numbers bounds = {.message = wire_reader_of(p->raw), .number = 7};
-    uint64_t count = 0;
-    uint64_t bound = 0;
-    double total = 0;
     vv_status st = VV_OK;
-    while (st == VV_OK && next_number(&counts, &count)) {
-        const double le = next_number(&bounds, &bound) ? wire_double(bound) : INFINITY;
-        total += (double)count;
-        st = put_sample(w, p, "_bucket", "le", le, total);
-    }
+    for (size_t i = 0; st == VV_OK && i < w->buckets.count; i++)
+        st = put_sample(w, p, "_bucket", "le", w->buckets.item[i].le, w->buckets.item[i].total);
     return st;
 }
 
-/* One count more than bounds, which ascend; or none of both. */
-static refusal check_buckets(const point *p)
+static void read_quantile(vv_slice message, double *at, double *value)
 {
-    numbers counts = {.message = wire_reader_of(p->raw), .number = 6};
-    numbers bounds = {.message = wire_reader_of(p->raw), .number = 7};
-    uint64_t v;
-    uint64_t count_count = 0;
-    uint64_t bound_count = 0;
-    double before = -INFINITY;
-    bool ascends = true;
-    while (next_number(&counts, &v))
-        count_count++;
-    while (next_number(&bounds, &v)) {
-        ascends = ascends && wire_double(v) > before;
-        before = wire_double(v);
-        bound_count++;
+    wire_reader r = wire_reader_of(message);
+    wire_field f = {0};
+    *at = 0;
+    *value = 0;
+    while (wire_next(&r, &f) > 0) {
+        if (f.number == 1)
+            *at = wire_double(f.value);
+        else if (f.number == 2)
+            *value = wire_double(f.value);
     }
-    if (!ascends)
-        return "its bucket bounds do not ascend";
-    if (count_count != bound_count + 1 && count_count + bound_count > 0)
-        return "it has not one bucket count more than bounds";
+}
+
+static refusal check_quantiles(metrics_walk *w, const point *p)
+{
+    wire_reader r = wire_reader_of(p->raw);
+    wire_field f = {0};
+    w->own_series = 2;
+    while (wire_next(&r, &f) > 0) {
+        double q = 0;
+        double value = 0;
+        if (f.number != 6)
+            continue;
+        read_quantile(f.bytes, &q, &value);
+        if (!(q >= 0 && q <= 1))
+            return "a quantile does not lie between 0 and 1";
+        w->own_series++;
+    }
     return NULL;
 }
 
@@ -282,14 +285,7 @@ static vv_status put_quantiles(metrics_walk *w, const point *p)
         double value = 0;
         if (f.number != 6)
             continue;
-        wire_reader in = wire_reader_of(f.bytes);
-        wire_field g = {0};
-        while (wire_next(&in, &g) > 0) {
-            if (g.number == 1)
-                q = wire_double(g.value);
-            else if (g.number == 2)
-                value = wire_double(g.value);
-        }
+        read_quantile(f.bytes, &q, &value);
         st = put_sample(w, p, "", "quantile", q, value);
     }
     return st;
@@ -299,7 +295,7 @@ static vv_status put_series(metrics_walk *w, const point *p)
 {
     if (w->kind == GAUGE || w->kind == SUM)
         return put_sample(w, p, "", NULL, 0, p->value);
-    vv_status st = w->kind == HISTOGRAM ? put_buckets(w, p) : put_quantiles(w, p);
+    vv_status st = has_buckets(w) ? put_buckets(w, p) : put_quantiles(w, p);
     if (st == VV_OK)
         st = put_sample(w, p, "_count", NULL, 0, (double)p->count);
     if (st == VV_OK && p->has_sum)
@@ -311,14 +307,24 @@ static vv_status put_series(metrics_walk *w, const point *p)
     return st;
 }
 
-static refusal check_point(const metrics_walk *w, const point *p)
+/* And what it makes. */
+static refusal check_point(metrics_walk *w, const point *p)
 {
+    refusal why = NULL;
     if (p->time == 0 || p->time > INT64_MAX)
         return "a data point has no time, or one past the year 2262";
     const bool is_number = w->kind == GAUGE || w->kind == SUM;
     if (is_number && !p->has_value && (p->flags & NO_RECORDED_VALUE) == 0)
         return "a data point has no value";
-    return w->kind == HISTOGRAM ? check_buckets(p) : NULL;
+    w->own_series = 1;
+    if (w->kind == SUMMARY)
+        return check_quantiles(w, p);
+    if (!has_buckets(w))
+        return NULL;
+    why = w->kind == HISTOGRAM ? otlp_buckets_explicit(p->raw, p->count, &w->buckets)
+                               : otlp_buckets_exponential(p->raw, p->count, &w->buckets);
+    w->own_series = w->buckets.count + 4;
+    return why;
 }
 
 static void refuse(metrics_walk *w, uint64_t count, const char *why)
@@ -372,9 +378,7 @@ static vv_status walk_points(metrics_walk *w, vv_slice data)
     while (wire_next(&r, &f) > 0)
         if (f.number == 2 && f.type == WIRE_VARINT && w->kind != GAUGE)
             w->is_delta = f.value == DELTA;
-    if (w->kind == EXPONENTIAL)
-        why = "exponential histograms are not kept: export histograms with explicit bounds";
-    else if (w->name.len == 0 || w->name.len > NAME_MAX_LEN || !feed_label_is_text(w->name))
+    if (w->name.len == 0 || w->name.len > NAME_MAX_LEN || !feed_label_is_text(w->name))
         why = "a name has 1 to 512 bytes of UTF-8";
     if (why != NULL) {
         refuse(w, count_points(data), why);

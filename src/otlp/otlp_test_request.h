@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#include "base/util.h"
+#include "base/varint.h"
 #include "codec/protowire.h"
 
 #define OTLP_TEST_T0 UINT64_C(1700000000000000000)
@@ -148,6 +150,89 @@ static inline void otlp_test_metrics(vv_buf *b, uint64_t time)
     otlp_test_number(b, 7, "http.requests", 1234, time);
     wire_end(b, scope);
     wire_end(b, group);
+}
+
+/* One metric in a request, whose data are what put() writes. */
+static inline void otlp_test_put_metric(vv_buf *b, uint32_t kind, const char *name,
+                                        void (*put)(vv_buf *b))
+{
+    size_t group = wire_begin(b, 1);
+    size_t scope = wire_begin(b, 2);
+    size_t metric = wire_begin(b, 2);
+    wire_put_string(b, 1, vv_slice_str(name));
+    size_t data = wire_begin(b, kind);
+    put(b);
+    wire_end(b, data);
+    wire_end(b, metric);
+    wire_end(b, scope);
+    wire_end(b, group);
+}
+
+/* Counts packed and bounds not, as both may come. */
+static inline void otlp_test_put_histogram(vv_buf *b)
+{
+    static const uint64_t counts[] = {3, 0, 4};
+    size_t point = wire_begin(b, 1);
+    wire_put_fixed64(b, 3, 9000);
+    wire_put_fixed64(b, 4, 7);
+    wire_put_double_always(b, 5, 12.5);
+    size_t packed = wire_begin(b, 6);
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+        vv_buf_append_le64(b, counts[i]);
+    wire_end(b, packed);
+    wire_put_double_always(b, 7, 0.5);
+    wire_put_double_always(b, 7, 10);
+    wire_put_double_always(b, 11, 0.25);
+    wire_put_double_always(b, 12, 8);
+    otlp_test_text(b, 9, "code", "200");
+    wire_end(b, point);
+    wire_put_varint(b, 2, 2);
+}
+
+static inline void otlp_test_put_summary(vv_buf *b)
+{
+    size_t point = wire_begin(b, 1);
+    wire_put_fixed64(b, 3, 9000);
+    wire_put_fixed64(b, 4, 10);
+    wire_put_double_always(b, 5, 99);
+    size_t q = wire_begin(b, 6);
+    wire_put_double_always(b, 1, 0.99);
+    wire_put_double_always(b, 2, 42);
+    wire_end(b, q);
+    wire_end(b, point);
+}
+
+/* A side of an exponential histogram, packed; field 8 is above zero, 9 below. */
+static inline void otlp_test_put_side(vv_buf *b, uint32_t field, int32_t offset,
+                                      const uint64_t *counts, size_t count)
+{
+    uint8_t number[VV_VARINT_MAX];
+    size_t side = wire_begin(b, field);
+    wire_put_varint(b, 1, (uint32_t)offset << 1 ^ (uint32_t)(offset >> 31));
+    size_t packed = wire_begin(b, 2);
+    for (size_t i = 0; i < count; i++)
+        vv_buf_append(b, number, vv_varint_put(number, counts[i]));
+    wire_end(b, packed);
+    wire_end(b, side);
+}
+
+/* Of scale 0, with a base of 2: 2 in -4..-2, 1 in -2..-1, 3 zeros, 4 in 1..2, none in 2..4, 5 in
+ * 4..8. */
+static inline void otlp_test_put_exponential(vv_buf *b)
+{
+    size_t point = wire_begin(b, 1);
+    otlp_test_text(b, 1, "code", "200");
+    wire_put_fixed64(b, 3, 9000);
+    wire_put_fixed64(b, 4, 16);
+    wire_put_double_always(b, 5, 22.5);
+    wire_put_varint(b, 6, 0);
+    wire_put_fixed64(b, 7, 3);
+    otlp_test_put_side(b, 8, 0, (const uint64_t[]){4, 0, 5}, 3);
+    otlp_test_put_side(b, 9, 0, (const uint64_t[]){1, 2}, 2);
+    wire_put_double_always(b, 12, -3.5);
+    wire_put_double_always(b, 13, 7);
+    wire_end(b, point);
+    wire_put_varint(b, 2, 2);
 }
 
 #endif

@@ -150,7 +150,9 @@ static const char spans_json[] =
 static const char metrics_json[] =
     "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\",\"gauge\":{"
     "\"dataPoints\":[{\"timeUnixNano\":\"1700000000000000000\",\"asDouble\":1.5}]}},{\"name\":"
-    "\"e\",\"exponentialHistogram\":{\"dataPoints\":[{\"timeUnixNano\":1}]}}]}]}]}";
+    "\"e\",\"exponentialHistogram\":{\"dataPoints\":[{\"timeUnixNano\":\"1700000000000000000\","
+    "\"count\":\"6\",\"scale\":-1,\"zeroCount\":\"1\",\"positive\":{\"offset\":-1,\"bucketCounts\":"
+    "[\"2\",3]}},{\"timeUnixNano\":1,\"zeroThreshold\":-1}]}}]}]}]}";
 
 static void expect_text(const vv_message *m, const char *name, const char *text)
 {
@@ -160,6 +162,14 @@ static void expect_text(const vv_message *m, const char *name, const char *text)
             return;
         }
     fail_msg("there is no attribute %s", name);
+}
+
+static int add_up(void *ctx, const vv_series_info *series, const vv_sample *sample)
+{
+    double *sum = ctx;
+    (void)series;
+    *sum += sample->f64;
+    return 0;
 }
 
 static void test_json_is_read_as_otlp_writes_it(void **state)
@@ -185,7 +195,14 @@ static void test_json_is_read_as_otlp_writes_it(void **state)
     post(&s, "/v1/traces", JSON, vv_slice_str("{}"), 200, "\r\n\r\n{}");
     post(&s, "/v1/metrics", JSON, vv_slice_str(metrics_json), 200,
          "{\"partialSuccess\":{\"rejectedDataPoints\":\"1\",\"errorMessage\":\"metric 'e': "
-         "exponential histograms");
+         "its zero threshold");
+    /* At and below 0, 0.25, 1, 4, +Inf: 1, 1, 3, 6, 6; and a count of 6. */
+    const vv_matcher all = {VV_MATCH_RE, vv_slice_str("__name__"), vv_slice_str("e_.*")};
+    double sum = 0;
+    assert_ok(vv_table_open(s.n.db, "default", "metrics", &t, &s.err), s.err);
+    assert_ok(vv_series_latest(t, &all, 1, add_up, &sum, &s.err), s.err);
+    vv_table_close(t);
+    assert_true(sum == 23);
     post(&s, "/v1/metrics", JSON, vv_slice_str("{}"), 200, "\r\n\r\n{}");
     svc_suite_stop(&s);
 }
