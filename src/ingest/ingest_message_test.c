@@ -1,6 +1,6 @@
 /*
- * ingest_message_test.c - the pipeline of messages: order of each sender, its bound, what is busy
- * and what is refused, with threads and without.
+ * ingest_message_test.c - the pipeline of messages: order of each sender, its bound, what is set
+ * aside and what is refused, with threads and without.
  */
 #include "vv_test.h"
 
@@ -74,7 +74,7 @@ static void refused(ingest_task *task, vv_status st, const vv_error *err)
     vv_mutex_lock(&r->t->lock);
     r->t->refused++;
     r->t->refused_as = st;
-    if (r->busy > 0 || st == VV_BUSY)
+    if (st == VV_BUSY) /* else run counted it */
         r->t->next[r->sender]++;
     vv_mutex_unlock(&r->t->lock);
     free(r);
@@ -183,16 +183,105 @@ static void what_fails_is_refused_and_takes_no_room(void **state)
     ingest_messages_stats s;
     begin(&t, &env, false, 1, 100);
     submit(&t, (request){.number = 0, .task.bytes = 90, .ends = VV_INVALID});
-    submit(&t,
-           (request){.number = 1, .task.bytes = 90, .busy = 1}); /* no threads: once is enough */
+    submit(&t, (request){.number = 1, .task.bytes = 90, .ends = VV_CORRUPT});
     submit(&t, (request){.number = 2, .task.bytes = 90, .leaves = true});
     while (ingest_messages_step(t.p))
         ;
     assert_int_equal(t.refused, 2);
-    assert_int_equal(t.refused_as, VV_BUSY);
+    assert_int_equal(t.refused_as, VV_CORRUPT);
     ingest_messages_stats_read(t.p, &s);
     assert_true(s.inside == 0 && s.waiting == 0 && s.refused == 2);
     end(&t);
+}
+
+/* A clock that goes when it is told to. */
+typedef struct hand_clock {
+    vv_clock clock;
+    int64_t now_ns;
+} hand_clock;
+
+static int64_t hand_now(vv_clock *clock)
+{
+    return VV_CONTAINER_OF(clock, hand_clock, clock)->now_ns;
+}
+
+static void hand_sleep(vv_clock *clock, int64_t ns)
+{
+    VV_CONTAINER_OF(clock, hand_clock, clock)->now_ns += ns;
+}
+
+static const vv_clock_ops hand_ops = {hand_now, hand_now, hand_sleep};
+
+static void who_is_busy_holds_nobody_else_back(void **state)
+{
+    (void)state;
+    test t;
+    ingest_messages_stats s;
+    hand_clock hand = {.clock.ops = &hand_ops};
+    vv_env env = {.clock = &hand.clock};
+    begin(&t, &env, false, 1, 100);
+    submit(&t, (request){.sender = 0, .number = 0, .task.bytes = 90, .busy = 3, .leaves = true});
+    submit(&t, (request){.sender = 0, .number = 1, .task.bytes = 90, .leaves = true});
+    submit(&t, (request){.sender = 1, .number = 0, .task.bytes = 90, .leaves = true});
+    assert_true(ingest_messages_step(t.p)); /* busy: it takes no room */
+    assert_true(ingest_messages_step(t.p));
+    assert_int_equal(t.ran, 1);
+    assert_int_equal(t.next[1], 1);
+    assert_false(ingest_messages_step(t.p)); /* before its pause is over */
+    hand.now_ns = 5;
+    ingest_messages_stats_read(t.p, &s);
+    assert_true(s.waiting == 2 && s.waiting_bytes == 180 && s.inside == 0 && s.retried == 1);
+    assert_int_equal(s.oldest_ns, 5);
+    while (t.ran < 3) {
+        hand.now_ns += VV_NS_PER_MS;
+        (void)ingest_messages_step(t.p);
+        assert_true(hand.now_ns < VV_NS_PER_S);
+    }
+    ingest_messages_stats_read(t.p, &s);
+    assert_true(s.taken == 3 && s.retried == 3 && s.refused == 0 && s.waiting == 0);
+    end(&t);
+}
+
+static void pauses_grow_until_it_is_given_up(void **state)
+{
+    (void)state;
+    test t;
+    ingest_messages_stats s;
+    hand_clock hand = {.clock.ops = &hand_ops};
+    vv_env env = {.clock = &hand.clock};
+    begin(&t, &env, false, 1, 100);
+    submit(&t, (request){.number = 0, .task.bytes = 1, .busy = UINT32_MAX});
+    submit(&t, (request){.number = 1, .task.bytes = 1, .busy = UINT32_MAX});
+    submit(&t, (request){.number = 2, .task.bytes = 1, .leaves = true});
+    while (t.ran == 0) {
+        hand.now_ns += VV_NS_PER_MS;
+        (void)ingest_messages_step(t.p);
+        assert_true(hand.now_ns <= 11 * VV_NS_PER_S);
+    }
+    ingest_messages_stats_read(t.p, &s);
+    assert_int_equal(s.refused, 2); /* the second had one try */
+    assert_true(s.retried > 30 && s.retried < 60);
+    end(&t);
+}
+
+static void what_is_busy_at_the_end_is_told(void **state)
+{
+    (void)state;
+    for (int has_threads = 0; has_threads < 2; has_threads++) {
+        test t;
+        vv_env env = env_of();
+        begin(&t, &env, has_threads != 0, 2, 100);
+        for (uint32_t i = 0; i < SENDERS; i++)
+            for (uint32_t k = 0; k < 3; k++)
+                submit(&t, (request){.sender = i,
+                                     .number = k,
+                                     .task.bytes = 1,
+                                     .busy = k == 1 ? 0 : UINT32_MAX,
+                                     .leaves = true});
+        end(&t);
+        assert_int_equal(t.ran, SENDERS);
+        assert_int_equal(t.refused, 2 * SENDERS);
+    }
 }
 
 static void prop_each_sender_keeps_its_order(void **state)
@@ -209,7 +298,7 @@ static void prop_each_sender_keeps_its_order(void **state)
         submit(&t, (request){.sender = sender,
                              .number = number[sender]++,
                              .task.bytes = vv_rng_below(&rng, 600),
-                             .busy = vv_rng_one_in(&rng, 300) ? 2 : 0,
+                             .busy = vv_rng_one_in(&rng, 30) ? 2 : 0,
                              .leaves = !vv_rng_one_in(&rng, 8)});
         if (vv_rng_one_in(&rng, 4))
             (void)leave_one(&t);
@@ -233,6 +322,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_does_not_fit_waits_outside),
         cmocka_unit_test(what_fails_is_refused_and_takes_no_room),
+        cmocka_unit_test(who_is_busy_holds_nobody_else_back),
+        cmocka_unit_test(pauses_grow_until_it_is_given_up),
+        cmocka_unit_test(what_is_busy_at_the_end_is_told),
         cmocka_unit_test(prop_each_sender_keeps_its_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

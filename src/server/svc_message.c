@@ -133,9 +133,8 @@ static vv_status make(srv_call *call, const svc_messages *what, svc_message_done
     return VV_OK;
 }
 
-/* One that did not begin. */
-static void note_failure(srv_call *call, const svc_messages *what, vv_status st,
-                         const vv_error *err)
+void svc_message_note_refused(srv_call *call, const svc_messages *what, vv_status st,
+                              const vv_error *err)
 {
     node *n = srv_call_ctx(call);
     node_note_write(n, st);
@@ -153,8 +152,8 @@ vv_status svc_message_append_now(srv_call *call, const svc_messages *what, svc_m
         if (st != VV_OK)
             append_destroy(a);
     }
-    if (st != VV_OK)
-        note_failure(call, what, st, err);
+    if (st != VV_OK && st != VV_BUSY)
+        svc_message_note_refused(call, what, st, err);
     return st;
 }
 
@@ -178,7 +177,7 @@ vv_status svc_message_append(srv_call *call, const svc_messages *what, svc_messa
     append *a = NULL;
     vv_status st = make(call, what, done, ctx, &a, err);
     if (st != VV_OK) {
-        note_failure(call, what, st, err);
+        svc_message_note_refused(call, what, st, err);
         return st;
     }
     assert(a != NULL);

@@ -55,9 +55,13 @@ VV_MUST_CHECK vv_status svc_message_authorize(srv_call *call, const svc_table_re
                                               gate_kind kind, vv_error *err);
 
 /** The same by a worker of the node's queues of messages, which runs what it is called in: in the
- * place that the request has there. VV_BUSY: run it again after a pause. */
+ * place that the request has there. VV_BUSY: run it again after a pause; who gives up then says so
+ * by svc_message_note_refused. */
 VV_MUST_CHECK vv_status svc_message_append_now(srv_call *call, const svc_messages *what,
                                                svc_message_done *done, void *ctx, vv_error *err);
+
+void svc_message_note_refused(srv_call *call, const svc_messages *what, vv_status st,
+                              const vv_error *err);
 
 /** Whose requests are appended in their order: the producer's, or those of the connection. */
 uint64_t svc_message_order(const srv_call *call, vv_slice producer);

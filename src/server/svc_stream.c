@@ -12,6 +12,7 @@
 
 #define REQUEST_MAX (64u * 1024)
 #define ARENA_MAX (64u * 1024 * 1024)
+#define KEPT_MAX (16u * 1024)
 #define ANSWER_MAX (4u * 1024 * 1024)
 
 typedef struct ask ask;
@@ -24,6 +25,8 @@ struct ask {
     srv_message msg;
     gate_kind kind;
     answer_fn *answer; /* NULL: an append */
+    svc_messages what; /* of an append that was read */
+    bool is_read;
     vv_table *table;
     vv_arena arena;
     /* a PositionRequest */
@@ -129,21 +132,39 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
     ask_destroy(a);
 }
 
+static vv_status read_append(ask *a, vv_error *err)
+{
+    vv_message *messages = NULL;
+    vv_arena_reset(&a->arena);
+    a->what = (svc_messages){.options = VV_STREAM_APPEND_OPTIONS_INIT};
+    vv_status st = svc_stream_read_append(a->msg.data, &a->arena, &a->what.table, &messages,
+                                          &a->what.count, &a->what.options, err);
+    a->what.messages = messages;
+    a->is_read = st == VV_OK;
+    return st;
+}
+
+/* What was read stays for the next try, as long as it is no more than was counted for it. */
 static vv_status run_append(ingest_task *task, vv_error *err)
 {
     ask *a = VV_CONTAINER_OF(task, ask, task);
-    vv_message *messages = NULL;
-    svc_messages what = {.options = VV_STREAM_APPEND_OPTIONS_INIT};
-    vv_arena_reset(&a->arena); /* it may be run again */
-    vv_status st = svc_stream_read_append(a->msg.data, &a->arena, &what.table, &messages,
-                                          &what.count, &what.options, err);
-    what.messages = messages;
-    return st == VV_OK ? svc_message_append_now(a->call, &what, on_appended, a, err) : st;
+    const uint64_t len = a->msg.data.len;
+    vv_status st = a->is_read ? VV_OK : read_append(a, err);
+    if (st == VV_OK)
+        st = svc_message_append_now(a->call, &a->what, on_appended, a, err);
+    if (st == VV_BUSY && a->arena.used > 2 * len + KEPT_MAX) {
+        a->is_read = false;
+        vv_arena_reset(&a->arena);
+    }
+    return st;
 }
 
 static void refuse_append(ingest_task *task, vv_status st, const vv_error *err)
 {
-    refuse(VV_CONTAINER_OF(task, ask, task), st, err);
+    ask *a = VV_CONTAINER_OF(task, ask, task);
+    if (st == VV_BUSY) /* the others were noted when it was run */
+        svc_message_note_refused(a->call, &a->what, st, err);
+    refuse(a, st, err);
 }
 
 /* Who sends is told by the last field of that number, as it is when the request is read. */
