@@ -96,30 +96,55 @@ typedef struct vv_tier_object {
     int64_t receive_last_ns;
 } vv_tier_object;
 
-/** The objects of a stream table by partition and offset; a nonzero return ends the walk. */
+/** The objects of a stream table by partition and offset; a nonzero return ends the walk, with
+ * VV_OK. Asks no store. VV_INVALID: the table is of another kind; VV_NOT_FOUND: it was dropped;
+ * VV_CORRUPT: a record of an object is damaged; VV_NO_MEMORY, VV_IO. each() ran for those before.
+ */
 VV_API VV_MUST_CHECK vv_status vv_tier_list(vv_table *table,
                                             int (*each)(void *ctx, const vv_tier_object *object),
                                             void *ctx, vv_error *err);
 
 /** Hold every object of a table against what the table knows of it: there, its size and footer;
- * `whole`: every byte. finding() gets a sentence each. VV_CORRUPT when there was one. */
+ * `whole`: every byte. finding() gets a sentence each, borrowed for its call.
+ *
+ * @return VV_OK: all were looked at, and there was nothing to find. VV_CORRUPT: all were looked at,
+ *         and there was. Any other status ends the walk, findings up to there were told:
+ *         VV_UNSUPPORTED without a store; VV_INVALID and VV_NOT_FOUND as vv_tier_list; VV_IO,
+ *         VV_TIMEOUT, VV_BUSY and VV_CLOSED of a store that does not answer; VV_BUSY also where
+ *         memory_limit leaves no room for an index; VV_NO_MEMORY. */
 VV_API VV_MUST_CHECK vv_status vv_tier_verify(vv_table *table, bool whole,
                                               void (*finding)(void *ctx, const char *text),
                                               void *ctx, vv_error *err);
 
 /** Bring archived messages [first, next) of a partition back into local files. They count as local
- * from now on for the table's rule. */
+ * from now on for the table's rule: with its local_ns of -1 they leave again at the next pass.
+ *
+ * @param restored  messages that are local again, also with a failure: those stay, and a second
+ *                  call goes on behind them. What was local already does not count.
+ * @return VV_OK also where nothing of the range is in objects alone. VV_INVALID: no such partition,
+ *         or no stream table; VV_UNSUPPORTED: the store is read-only, or knows no object store;
+ *         VV_IO, VV_TIMEOUT, VV_CORRUPT, VV_BUSY of a read from it; VV_NO_SPACE, VV_NO_MEMORY. */
 VV_API VV_MUST_CHECK vv_status vv_tier_restore(vv_table *table, uint32_t partition, uint64_t first,
                                                uint64_t next, uint64_t *restored, vv_error *err);
 
 /** Make a store in an empty directory out of the objects alone: its stream tables with what is
- * archived of them, to be read. */
+ * archived of them, to be read. Of tables that had one name, one after the other, the newest.
+ *
+ * @param finding  may be NULL; gets a sentence for each object that is passed over, for offsets
+ * that no object holds, and for a table of which several stores wrote objects. Borrowed for its
+ * call, which the calling thread makes.
+ * @return VV_CONFLICT: the directory is not empty; VV_NOT_FOUND: there is no object of messages;
+ *         VV_INVALID: dir is empty, or objects NULL; VV_IO, VV_TIMEOUT, VV_BUSY: the store does not
+ *         answer, or the directory cannot be written; VV_NO_SPACE, VV_NO_MEMORY. With any of them
+ *         the directory holds no store. */
 VV_API VV_MUST_CHECK vv_status vv_tier_attach(const char *dir, vv_object_store *objects,
-                                              vv_error *err);
+                                              void (*finding)(void *ctx, const char *text),
+                                              void *ctx, vv_error *err);
 
 /** As vv_check, with the runs that lie in the object store: each object there, of its size and sum;
  * `whole`: every byte of them. vv_check itself looks at what of them is local, and fails with VV_IO
- * where it would have to read one. */
+ * where it would have to read one. Statuses as vv_check, and those of vv_object_head and
+ * vv_object_get where the store does not answer. */
 VV_API VV_MUST_CHECK vv_status vv_check_tier(const char *dir, vv_object_store *objects, bool whole,
                                              void (*finding)(void *ctx, const char *text),
                                              void *ctx, vv_error *err);

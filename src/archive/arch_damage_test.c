@@ -137,6 +137,18 @@ static void lie_header_version(parts *p)
 {
     add32(p->index + 8, 1);
 }
+static void lie_header_features(parts *p)
+{
+    add32(p->index + 12, 2);
+}
+static void lie_table_without_its_bit(parts *p)
+{
+    vv_put_le32(p->index + 104, 17);
+}
+static void lie_bit_without_a_table(parts *p)
+{
+    vv_put_le32(p->index + 12, ARCH_FEATURE_TABLE);
+}
 static void lie_encrypted(parts *p)
 {
     p->index[24] = 1;
@@ -273,6 +285,9 @@ static const struct {
     {"length of the header", lie_header_length, VV_CORRUPT},
     {"length of the table's name", lie_table_length, VV_CORRUPT},
     {"partition beyond", lie_partition, VV_CORRUPT},
+    {"feature of the header", lie_header_features, VV_UNSUPPORTED},
+    {"a table without its bit", lie_table_without_its_bit, VV_CORRUPT},
+    {"a table's bit without one", lie_bit_without_a_table, VV_CORRUPT},
     {"intent", lie_intent, VV_CORRUPT},
     {"bomb over the limit", lie_bomb, VV_CORRUPT},
     {"bomb of the limit", lie_small_bomb, VV_CORRUPT},

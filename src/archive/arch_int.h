@@ -11,7 +11,7 @@
  */
 
 #define ARCH_VERSION 1u
-#define ARCH_FEATURES 0u /* bits that this version knows */
+#define ARCH_FEATURE_TABLE 1u /* of a header: it says which table of that name */
 #define ARCH_MAGIC_SIZE 8u
 #define ARCH_HEADER_FIXED 128u
 #define ARCH_HEADER_MAX (ARCH_HEADER_FIXED + 2 * VV_NAME_MAX + 4)

@@ -40,7 +40,7 @@ size_t arch_header_encode(const arch_identity *who, vv_tier_codec codec, uint64_
     memset(out, 0, ARCH_HEADER_FIXED);
     memcpy(out, magic, ARCH_MAGIC_SIZE);
     vv_put_le32(out + 8, ARCH_VERSION);
-    vv_put_le32(out + 12, ARCH_FEATURES);
+    vv_put_le32(out + 12, who->table_id == 0 ? 0 : ARCH_FEATURE_TABLE);
     vv_put_le32(out + 16, (uint32_t)len);
     out[20] = (uint8_t)codec;
     out[21] = (uint8_t)tenant_len;
@@ -51,6 +51,8 @@ size_t arch_header_encode(const arch_identity *who, vv_tier_codec codec, uint64_
     vv_put_le64(out + 88, (uint64_t)who->made_ns);
     vv_put_le32(out + 96, who->partition);
     vv_put_le32(out + 100, who->partition_count);
+    vv_put_le32(out + 104, who->table_id);
+    vv_put_le64(out + 112, who->table_id == 0 ? 0 : (uint64_t)who->table_made_ns);
     memcpy(out + ARCH_HEADER_FIXED, who->tenant, tenant_len);
     memcpy(out + ARCH_HEADER_FIXED + tenant_len, who->table, table_len);
     vv_put_le32(out + len - 4, vv_crc32c(0, out, len - 4));
@@ -65,12 +67,12 @@ static bool is_zero(const uint8_t *p, size_t len)
     return true;
 }
 
-/* Version and features, of bytes whose checksum is right. */
-static vv_status check_version(const char *part, const uint8_t *p, vv_error *err)
+/* Version and features, of bytes whose checksum is right; known: bits that this build reads. */
+static vv_status check_version(const char *part, const uint8_t *p, uint32_t known, vv_error *err)
 {
     uint32_t version = vv_get_le32(p);
     uint32_t features = vv_get_le32(p + 4);
-    if (version != ARCH_VERSION || (features & ~ARCH_FEATURES) != 0)
+    if (version != ARCH_VERSION || (features & ~known) != 0)
         return vv_fail(err, VV_UNSUPPORTED,
                        "the %s has version %" PRIu32 " and features %" PRIx32
                        ", this build reads version %u: a newer varve wrote it",
@@ -92,7 +94,7 @@ vv_status arch_header_decode(vv_slice bytes, arch_identity *who, uint64_t *first
         return vv_fail(err, VV_CORRUPT, "header: %zu bytes are none", len);
     if (vv_get_le32(p + len - 4) != vv_crc32c(0, p, len - 4))
         return vv_fail(err, VV_CORRUPT, "header: its checksum differs");
-    vv_status st = check_version("header", p + 8, err);
+    vv_status st = check_version("header", p + 8, ARCH_FEATURE_TABLE, err);
     if (st != VV_OK)
         return st;
     if (!is_zero(p + 24, 8))
@@ -104,10 +106,14 @@ vv_status arch_header_decode(vv_slice bytes, arch_identity *who, uint64_t *first
     arch_identity id = {.intent = vv_get_le64(p + 72),
                         .made_ns = (int64_t)vv_get_le64(p + 88),
                         .partition = vv_get_le32(p + 96),
-                        .partition_count = vv_get_le32(p + 100)};
+                        .partition_count = vv_get_le32(p + 100),
+                        .table_id = vv_get_le32(p + 104),
+                        .table_made_ns = (int64_t)vv_get_le64(p + 112)};
+    bool says_table = vv_get_le32(p + 12) != 0;
     if (vv_get_le32(p + 16) != len || len != ARCH_HEADER_FIXED + tenant_len + table_len + 4 ||
         p[20] < VV_TIER_ZSTD || p[20] > VV_TIER_PLAIN || p[23] != 0 || !is_zero(p + 32, 24) ||
-        !is_zero(p + 104, 24) || !is_name(names, tenant_len) ||
+        says_table != (id.table_id != 0) || !is_zero(p + 108, says_table ? 4 : 20) ||
+        !is_zero(p + 120, 8) || !is_name(names, tenant_len) ||
         !is_name(names + tenant_len, table_len) || id.partition >= id.partition_count)
         return vv_fail(err, VV_CORRUPT, "header: malformed");
     memcpy(id.store_id, p + 56, sizeof id.store_id);
@@ -192,7 +198,6 @@ void arch_footer_encode(const arch_footer *f, uint8_t out[ARCH_FOOTER_SIZE])
     vv_put_le32(out + 92, f->columns_len);
     vv_put_le32(out + 96, f->body_crc);
     vv_put_le32(out + 108, ARCH_VERSION);
-    vv_put_le32(out + 112, ARCH_FEATURES);
     vv_put_le32(out + FOOTER_CRC_AT, vv_crc32c(0, out, FOOTER_CRC_AT));
     memcpy(out + FOOTER_MAGIC_AT, magic, ARCH_MAGIC_SIZE);
 }
@@ -218,7 +223,7 @@ vv_status arch_footer_decode(const uint8_t bytes[ARCH_FOOTER_SIZE], arch_footer 
                        "program's");
     if (vv_get_le32(bytes + FOOTER_CRC_AT) != vv_crc32c(0, bytes, FOOTER_CRC_AT))
         return vv_fail(err, VV_CORRUPT, "footer: its checksum differs");
-    vv_status st = check_version("footer", bytes + 108, err);
+    vv_status st = check_version("footer", bytes + 108, 0, err);
     if (st != VV_OK)
         return st;
     arch_footer f = {.index_at = vv_get_le64(bytes),

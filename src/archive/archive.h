@@ -54,6 +54,9 @@ typedef struct arch_identity {
     uint32_t partition;
     uint32_t partition_count;
     int64_t made_ns;
+    uint32_t table_id;     /* 0: not said, by whoever wrote it */
+    int64_t table_made_ns; /* when the table was made; 0 with table_id 0. Of tables of one name that
+                              were dropped and made again these two tell which it was */
 } arch_identity;
 
 /* What an object holds, as its footer says it. */

@@ -6,9 +6,12 @@
  *      --> the store, as VARVE.part --> tables --> entries, where they begin and end --> VARVE
  *
  * An object tells in its index whose messages it holds. What does not is none of ours and passed
- * over, names that do not end as ours do without a look. Of objects that hold the same
+ * over, names that do not end as ours do without a look. Of tables that had one name, one after
+ * the other, the newest counts: their offsets all begin at 0. Of objects that hold the same
  * messages, as a merge that was broken off leaves them, the wider range counts. Offsets that no
  * object holds are a hole: it is told, and reading them says so.
+ *
+ * A look is two reads over a network, so that many are under way at once where there are threads.
  *
  * While it is made the store's identity has another name, under which nobody opens it: it is whole
  * or it is not there. It says then that the store is to be read alone: a trim in it would remove
@@ -30,25 +33,35 @@
 #define LOG_SEGMENT (1u << 20)
 #define ENTRIES_EACH 500u /* in one entry of the log */
 #define OBJECTS_MAX 10000000u
+#define LOOKERS_MAX 15u     /* threads beside the caller's */
+#define OBJECTS_A_LOOKER 8u /* at least */
 
 /* A table of the objects. */
 typedef struct owner {
     char tenant[VV_NAME_MAX + 1];
     char table[VV_NAME_MAX + 1];
-    uint8_t store_id[16];
+    uint8_t store_id[16]; /* of the table as the next two say it */
+    uint32_t table_id;    /* of those that had the name the newest; 0: no object says one */
+    int64_t table_made_ns;
     uint32_t partition_count;
-    bool is_mixed; /* told already: objects of several stores */
+    uint64_t older; /* objects of those before */
+    bool is_mixed;  /* objects of several stores */
 } owner;
 
 typedef struct found {
     uint32_t owner;
     uint32_t partition;
+    uint32_t partition_count;
+    uint32_t table_id;
+    int64_t table_made_ns;
     uint64_t intent;
     int64_t made_ns;
     vv_tier_codec codec;
     vv_tier_form also;
     arch_summary holds;
+    bool is_ours;
     char *name;
+    char *why; /* it is passed over, in a sentence; NULL: without a word */
 } found;
 
 typedef struct attacher {
@@ -56,12 +69,17 @@ typedef struct attacher {
     vv_object_store *store;
     void (*finding)(void *ctx, const char *text);
     void *ctx;
-    owner *owner;
-    size_t owner_count, owner_cap;
     found *object;
     size_t object_count, object_cap;
     char last[VV_OBJECT_NAME_MAX + 1]; /* of the listing */
     vv_status status;                  /* of its callback */
+
+    _Atomic size_t next; /* object to be looked at */
+    vv_mutex lock;       /* rank VV_RANK_LEAF: guards what follows while lookers run */
+    owner *owner;
+    size_t owner_count, owner_cap;
+    vv_status failed; /* of a look: the first */
+    vv_error why;
 } attacher;
 
 static void VV_PRINTF(2, 3) tell(const attacher *a, const char *fmt, ...)
@@ -137,7 +155,18 @@ static vv_status list(attacher *a, vv_error *err)
 
 /* ---- what they are ---- */
 
+/* Did who's table come after the one that the owner has? A store numbers its tables in a row. */
+static bool is_newer(const owner *o, const arch_identity *who)
+{
+    if (who->table_id == 0 || o->table_id == 0)
+        return who->table_id != 0;
+    if (memcmp(o->store_id, who->store_id, sizeof o->store_id) == 0)
+        return cat_sequence(who->table_id) > cat_sequence(o->table_id);
+    return who->table_made_ns > o->table_made_ns;
+}
+
 static vv_status find_owner(attacher *a, const arch_identity *who, uint32_t *out, vv_error *err)
+    VV_REQUIRES(a->lock)
 {
     size_t i = 0;
     while (i < a->owner_count && (strcmp(a->owner[i].tenant, who->tenant) != 0 ||
@@ -146,76 +175,158 @@ static vv_status find_owner(attacher *a, const arch_identity *who, uint32_t *out
     if (i == a->owner_count) {
         if (grow((void **)&a->owner, i, &a->owner_cap, sizeof *a->owner) == NULL)
             return vv_fail(err, VV_NO_MEMORY, "no memory for the tables of objects");
-        a->owner[i] = (owner){.partition_count = who->partition_count};
+        a->owner[i] = (owner){.partition_count = 0};
         memcpy(a->owner[i].tenant, who->tenant, sizeof who->tenant);
         memcpy(a->owner[i].table, who->table, sizeof who->table);
         memcpy(a->owner[i].store_id, who->store_id, sizeof who->store_id);
         a->owner_count++;
     }
     owner *o = &a->owner[i];
-    if (memcmp(o->store_id, who->store_id, sizeof o->store_id) != 0 && !o->is_mixed) {
-        o->is_mixed = true;
-        tell(a,
-             "table '%s' of tenant '%s' has objects of several stores, of a copy perhaps: where "
-             "they "
-             "hold the same offsets, the wider range counts",
-             o->table, o->tenant);
+    o->is_mixed |= memcmp(o->store_id, who->store_id, sizeof o->store_id) != 0;
+    if (is_newer(o, who)) {
+        memcpy(o->store_id, who->store_id, sizeof who->store_id);
+        o->table_id = who->table_id;
+        o->table_made_ns = who->table_made_ns;
     }
-    if (who->partition_count > o->partition_count)
-        o->partition_count = who->partition_count;
     *out = (uint32_t)i;
     return VV_OK;
 }
 
-/* VV_NOT_FOUND: it is none of ours, or gone. */
+static vv_status VV_PRINTF(3, 4) pass_over(found *f, vv_error *err, const char *fmt, ...)
+{
+    char text[1100];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    f->why = vv_strdup(text);
+    return f->why == NULL ? vv_fail(err, VV_NO_MEMORY, "no memory for a sentence") : VV_OK;
+}
+
+static vv_status take_identity(attacher *a, found *f, const arch_reader *r, vv_error *err)
+{
+    const arch_identity *who = arch_reader_who(r);
+    if (who->partition_count > WAL_SHARD_MAX)
+        return pass_over(f, err, "'%s' is of partition %u of %u: it is passed over", f->name,
+                         who->partition, who->partition_count);
+    f->holds = *arch_reader_summary(r);
+    f->intent = who->intent;
+    f->partition = who->partition;
+    f->partition_count = who->partition_count;
+    f->table_id = who->table_id;
+    f->table_made_ns = who->table_made_ns;
+    f->made_ns = who->made_ns;
+    f->codec = arch_reader_codec(r);
+    vv_mutex_lock(&a->lock);
+    vv_status st = find_owner(a, who, &f->owner, err);
+    vv_mutex_unlock(&a->lock);
+    f->is_ours = st == VV_OK;
+    return st;
+}
+
 static vv_status look_at(attacher *a, found *f, vv_error *err)
 {
     db_tier_source from = {.objects = a->store, .name = f->name};
     arch_reader *r = NULL;
     vv_error why = {0};
     vv_status st = arch_reader_open(db_tier_source_of(&from, f->holds.size), 0, 0, &r, &why);
-    if (st == VV_CORRUPT || st == VV_UNSUPPORTED) {
-        tell(a, "'%s' is no object of messages, or damaged: %s", f->name, why.msg);
-        return VV_NOT_FOUND;
-    }
     if (st == VV_NOT_FOUND) /* it went meanwhile */
-        return st;
+        return VV_OK;
+    if (st == VV_CORRUPT || st == VV_UNSUPPORTED)
+        return pass_over(f, err, "'%s' is no object of messages, or damaged: %s", f->name, why.msg);
     if (st != VV_OK)
         return vv_fail(err, st, "object '%s': %s", f->name, why.msg);
-    const arch_identity *who = arch_reader_who(r);
-    f->holds = *arch_reader_summary(r);
-    f->intent = who->intent;
-    f->partition = who->partition;
-    f->made_ns = who->made_ns;
-    f->codec = arch_reader_codec(r);
-    if (who->partition >= who->partition_count || who->partition_count > WAL_SHARD_MAX) {
-        tell(a, "'%s' is of partition %u of %u: it is passed over", f->name, who->partition,
-             who->partition_count);
-        st = VV_NOT_FOUND;
-    }
-    if (st == VV_OK)
-        st = find_owner(a, who, &f->owner, err);
+    st = take_identity(a, f, r, err);
     arch_reader_close(r);
     return st;
 }
 
-/* What is ours stays on the list. */
+/* One object after another, until there is none or a look failed. */
+static void run_looker(void *arg)
+{
+    attacher *a = arg;
+    vv_status st = VV_OK;
+    while (st == VV_OK) {
+        vv_error why = {0};
+        size_t i = atomic_fetch_add_explicit(&a->next, 1, memory_order_relaxed);
+        if (i >= a->object_count)
+            return;
+        st = look_at(a, &a->object[i], &why);
+        vv_mutex_lock(&a->lock);
+        if (st != VV_OK && a->failed == VV_OK) {
+            a->failed = st;
+            a->why = why;
+        }
+        st = a->failed;
+        vv_mutex_unlock(&a->lock);
+    }
+}
+
 static vv_status look_at_all(attacher *a, vv_error *err)
 {
+    const vv_threads *threads = a->env->threads;
+    vv_thread *thread[LOOKERS_MAX];
+    size_t want = threads == NULL ? 0 : a->object_count / OBJECTS_A_LOOKER;
+    size_t count = 0;
+    while (count < want && count < LOOKERS_MAX &&
+           threads->create("varve-attach", VV_THREAD_NORMAL, run_looker, a, &thread[count], NULL) ==
+               VV_OK)
+        count++;
+    run_looker(a);
+    while (count > 0)
+        threads->join(thread[--count]);
+    if (a->failed != VV_OK && err != NULL)
+        *err = a->why;
+    return a->failed;
+}
+
+/* Objects that do not say a table are of versions that knew none: what was made before the newest
+ * table of the name was, is not its. */
+static bool is_of_newest(const owner *o, const found *f)
+{
+    if (f->table_id == 0)
+        return f->made_ns >= o->table_made_ns;
+    return f->table_id == o->table_id && f->table_made_ns == o->table_made_ns;
+}
+
+/* What counts stays on the list; of the rest it is told. */
+static void sort_out(attacher *a)
+{
     size_t kept = 0;
-    vv_status st = VV_OK;
     for (size_t i = 0; i < a->object_count; i++) {
-        vv_status one = st == VV_OK ? look_at(a, &a->object[i], err) : VV_NOT_FOUND;
-        if (one == VV_OK) {
-            a->object[kept++] = a->object[i];
+        found *f = &a->object[i];
+        owner *o = f->is_ours ? &a->owner[f->owner] : NULL;
+        if (f->why != NULL)
+            tell(a, "%s", f->why);
+        if (o != NULL && is_of_newest(o, f)) {
+            if (f->partition_count > o->partition_count)
+                o->partition_count = f->partition_count;
+            a->object[kept++] = *f;
             continue;
         }
-        vv_free(a->object[i].name);
-        if (one != VV_NOT_FOUND)
-            st = one;
+        if (o != NULL)
+            o->older++;
+        vv_free(f->name);
+        vv_free(f->why);
     }
     a->object_count = kept;
-    return st;
+}
+
+static void tell_of_owners(const attacher *a)
+{
+    for (size_t i = 0; i < a->owner_count; i++) {
+        const owner *o = &a->owner[i];
+        if (o->is_mixed)
+            tell(a,
+                 "table '%s' of tenant '%s' has objects of several stores, of a copy perhaps: "
+                 "where they hold the same offsets, the wider range counts",
+                 o->table, o->tenant);
+        if (o->older > 0)
+            tell(a,
+                 "table '%s' of tenant '%s' was dropped and made again: %llu objects of a table "
+                 "that had its name before are passed over",
+                 o->table, o->tenant, (unsigned long long)o->older);
+    }
 }
 
 /* Of one partition by offset; of those that begin at one, the widest first, then the newest. */
@@ -429,11 +540,16 @@ vv_status db_tier_attach(vv_env *env, vv_object_store *objects,
                          void (*finding)(void *ctx, const char *text), void *ctx, vv_error *err)
 {
     attacher a = {.env = env, .store = objects, .finding = finding, .ctx = ctx};
+    vv_mutex_init(&a.lock, VV_RANK_LEAF);
     vv_status st = check_empty(env->io, err);
     if (st == VV_OK)
         st = list(&a, err);
     if (st == VV_OK)
         st = look_at_all(&a, err);
+    if (st == VV_OK) {
+        sort_out(&a);
+        tell_of_owners(&a);
+    }
     if (st == VV_OK && a.object_count == 0)
         st = vv_fail(err, VV_NOT_FOUND, "%s has no object of messages: look at bucket and prefix",
                      vv_object_store_name(objects));
@@ -441,22 +557,28 @@ vv_status db_tier_attach(vv_env *env, vv_object_store *objects,
         qsort(a.object, a.object_count, sizeof *a.object, by_place);
         st = write_store(&a, err);
     }
-    for (size_t i = 0; i < a.object_count; i++)
+    for (size_t i = 0; i < a.object_count; i++) {
         vv_free(a.object[i].name);
+        vv_free(a.object[i].why);
+    }
     vv_free(a.object);
     vv_free(a.owner);
+    vv_mutex_fini(&a.lock);
     return st;
 }
 
-vv_status vv_tier_attach(const char *dir, vv_object_store *objects, vv_error *err)
+vv_status vv_tier_attach(const char *dir, vv_object_store *objects,
+                         void (*finding)(void *ctx, const char *text), void *ctx, vv_error *err)
 {
     db_world *world = NULL;
     if (dir == NULL || dir[0] == '\0')
         return vv_fail(err, VV_INVALID, "attach: the directory's name is empty");
+    if (objects == NULL)
+        return vv_fail(err, VV_INVALID, "attach '%s': no object store is given", dir);
     vv_error why = {0};
     vv_status st = db_world_create(dir, NULL, &world, &why);
     if (st == VV_OK)
-        st = db_tier_attach(db_world_env(world), objects, NULL, NULL, &why);
+        st = db_tier_attach(db_world_env(world), objects, finding, ctx, &why);
     db_world_destroy(world);
     if (st == VV_OK)
         return VV_OK;

@@ -292,6 +292,73 @@ static void strangers_repeats_and_holes(void **state)
     vv_table_close(table);
 }
 
+/* A table is dropped and made again, archived before and after. Offsets begin at 0 in both. */
+static vv_table *remake(tier_bed *b)
+{
+    vv_error err = {0};
+    vv_table *table = stream_table(b->w.db);
+    tier_append(b, table, LAST, 300);
+    (void)tier_archive(b, table, LAST, 0, 300);
+    vv_table_close(table);
+    assert_ok(vv_table_drop(b->w.db, "plant", "events", &err), err);
+    table = stream_table(b->w.db);
+    tier_append(b, table, LAST, 250);
+    (void)tier_archive(b, table, LAST, 0, 100);
+    return table;
+}
+
+static void expect_attached(tier_bed *b, uint64_t first, uint64_t next, const char *told_of)
+{
+    vv_error err = {0};
+    told t = {.count = 0};
+    other o;
+    assert_ok(attach(b, &o, &(vio_sim_options){.seed = 2}, &t, &err), err);
+    assert_int_equal(t.count, told_of == NULL ? 0 : 1);
+    if (told_of != NULL && strstr(t.text, told_of) == NULL)
+        fail_msg("%s", t.text);
+    vv_table *there = open_other(&o);
+    tier_expect(there, LAST, first, next, NULL);
+    vv_stream_stats s = stats_of(there, LAST);
+    assert_true(s.first_offset == first && s.next_offset == next);
+    t.count = 0;
+    assert_ok(vv_tier_verify(there, true, note, &t, &err), err);
+    vv_table_close(there);
+    end_other(&o);
+}
+
+static void a_table_made_again_is_not_the_one_before(void **state)
+{
+    tier_bed *b = *state;
+    told t = {.count = 0};
+    vv_error err = {0};
+    vv_table *table = remake(b);
+    expect_attached(b, 0, 100, "1 objects of a table that had its name before");
+    /* An object of the other one in the place of its own is found. */
+    assert_ok(vv_tier_verify(table, false, note, &t, &err), err);
+    table->cat->created_ns++;
+    assert_status(VV_CORRUPT, vv_tier_verify(table, false, note, &t, &err));
+    table->cat->created_ns--;
+    assert_non_null(strstr(t.text, "another table of that name"));
+    vv_table_close(table);
+}
+
+/* Objects of versions that knew no id: by when they were made, as far as that tells. */
+static void objects_without_an_id_are_read(void **state)
+{
+    tier_bed *b = *state;
+    b->says_no_table = true;
+    vv_table *table = remake(b);
+    expect_attached(b, 0, 300, NULL); /* it cannot be told */
+    b->says_no_table = false;
+    (void)tier_archive(b, table, LAST, 100, 200);
+    expect_attached(b, 100, 200, "2 objects of a table that had its name before");
+    b->says_no_table = true;
+    b->made_ns = vv_clock_wall(b->w.env.clock);
+    (void)tier_archive(b, table, LAST, 200, 250);
+    expect_attached(b, 100, 250, "2 objects");
+    vv_table_close(table);
+}
+
 static void a_place_that_is_taken_is_refused(void **state)
 {
     tier_bed *b = *state;
@@ -306,7 +373,7 @@ static void a_place_that_is_taken_is_refused(void **state)
     vv_table_close(table);
     assert_status(VV_CONFLICT, db_tier_attach(&b->w.env, b->store, note, &t, &err));
     assert_non_null(strstr(err.msg, "not empty"));
-    assert_status(VV_INVALID, vv_tier_attach("", b->store, &err));
+    assert_status(VV_INVALID, vv_tier_attach("", b->store, note, &t, &err));
 }
 
 /* Whatever fails, the directory is a whole store or none. */
@@ -350,7 +417,8 @@ int main(void)
         TT(verify_finds_what_is_not_so),         TT(verify_tells_holes_and_a_store_that_is_away),
         TT(restored_messages_need_no_store),     TT(restored_blocks_are_not_the_end),
         TT(a_restore_that_fails_is_tried_again), TT(another_machine_reads_the_objects),
-        TT(strangers_repeats_and_holes),         TT(a_place_that_is_taken_is_refused),
+        TT(strangers_repeats_and_holes),         TT(a_table_made_again_is_not_the_one_before),
+        TT(objects_without_an_id_are_read),      TT(a_place_that_is_taken_is_refused),
         TT(a_store_is_whole_or_not_there),
     };
     return run_on_each(tests, ARRAY_LEN(tests));

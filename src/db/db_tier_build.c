@@ -37,7 +37,9 @@ static void identify(const db_tier_job *j, const arch_intent *in, arch_identity 
     *out = (arch_identity){.intent = in->intent,
                            .partition = j->partition,
                            .partition_count = cat->partition_count,
-                           .made_ns = in->made_ns};
+                           .made_ns = in->made_ns,
+                           .table_id = cat->id,
+                           .table_made_ns = cat->created_ns};
     memcpy(out->store_id, j->t->db->identity.uuid, sizeof out->store_id);
     (void)snprintf(out->tenant, sizeof out->tenant, "%s", cat->tenant);
     (void)snprintf(out->table, sizeof out->table, "%s", cat->name);

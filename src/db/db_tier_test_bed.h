@@ -21,6 +21,8 @@ typedef struct tier_bed {
     vv_object_store *store;
     vv_tier_options tier;
     uint64_t intents;
+    bool says_no_table; /* objects are made as by versions that knew no id of a table */
+    int64_t made_ns;    /* of objects; 0: before everything */
 } tier_bed;
 
 static inline void tier_open_store(tier_bed *b)
@@ -124,7 +126,11 @@ static inline void tier_make(tier_bed *b, vv_table *table, uint32_t partition, u
     how.who = (arch_identity){.intent = ++b->intents,
                               .partition = partition,
                               .partition_count = table->cat->partition_count,
-                              .made_ns = (int64_t)b->intents};
+                              .made_ns = b->made_ns + (int64_t)b->intents};
+    if (!b->says_no_table) {
+        how.who.table_id = table->cat->id;
+        how.who.table_made_ns = table->cat->created_ns;
+    }
     (void)snprintf(how.who.tenant, sizeof how.who.tenant, "%s", table->cat->tenant);
     (void)snprintf(how.who.table, sizeof how.who.table, "%s", table->cat->name);
     assert_ok(arch_writer_open(&how, (arch_sink){.write = tier_write, .ctx = bytes}, &writer, &err),

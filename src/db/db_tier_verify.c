@@ -68,6 +68,9 @@ static void check_owner(verifier *v, const arch_identity *who)
         who->partition != v->partition || who->partition_count != cat->partition_count)
         find(v, "it is of partition %u of %u of table '%s' of tenant '%s'", who->partition,
              who->partition_count, who->table, who->tenant);
+    else if (who->table_id != 0 && !v->table->db->identity.is_attached &&
+             (who->table_id != cat->id || who->table_made_ns != cat->created_ns))
+        find(v, "it is of another table of that name, which was dropped");
 }
 
 static vv_status check_bytes(verifier *v, vv_error *why)
