@@ -8,6 +8,7 @@
 #include "base/budget.h"
 #include "engine/engine.h"
 #include "io/env.h"
+#include "varve/tier.h"
 #include "varve/varve.h"
 
 /** As vv_db_open, in env (borrowed until vv_db_close; env->io is rooted at the store's directory).
@@ -28,6 +29,8 @@ VV_MUST_CHECK vv_status db_get_from_memory(vv_table *table, int64_t version, vv_
 VV_MUST_CHECK vv_status db_version_of_key_as_of(vv_table *table, vv_slice key, int64_t time_ns,
                                                 int64_t *out, vv_error *err);
 
+/** The store that a table is of. */
+vv_db *db_of_table(const vv_table *table);
 /** The shard that a key of the table lies on. Of one table it never changes. */
 uint32_t db_shard_of_key(const vv_table *table, vv_slice key);
 /** 1, or the shards that a partitioned table lies on. */
@@ -76,6 +79,40 @@ void db_await_visible(vv_db *db);
 VV_MUST_CHECK vv_status db_tier_attach(vv_env *env, vv_object_store *objects,
                                        void (*finding)(void *ctx, const char *text), void *ctx,
                                        vv_error *err);
+
+/* Where a walk over a stream table's objects stands, between calls. All zero: before the first. */
+typedef struct db_tier_place {
+    uint32_t partition;
+    uint32_t kind; /* of a list: stored, announced, dying */
+    uint64_t at;
+} db_tier_place;
+
+/** As vv_tier_list from a place on. *place is then behind the last object that each() took: one it
+ * returns nonzero for is given again. */
+VV_MUST_CHECK vv_status db_tier_list_from(vv_table *table, db_tier_place *place,
+                                          int (*each)(void *ctx, const vv_tier_object *object),
+                                          void *ctx, vv_error *err);
+
+/** What vv_tier_run does for a table, a piece of work a call. VV_NOT_FOUND: nothing is left;
+ * another failure is of one partition, and the next call goes on with the next. */
+VV_MUST_CHECK vv_status db_tier_run_piece(vv_table *table, db_tier_place *place, vv_error *err);
+
+/** As vv_tier_verify, an object a call; *found counts findings. VV_NOT_FOUND: there is no other. */
+VV_MUST_CHECK vv_status db_tier_verify_one(vv_table *table, bool whole, db_tier_place *place,
+                                           void (*finding)(void *ctx, const char *text), void *ctx,
+                                           uint64_t *found, vv_error *err);
+
+/* What vv_tier_restore is to bring back, and has: begins with first and at the same. */
+typedef struct db_tier_range {
+    uint64_t first; /* offsets */
+    uint64_t at;
+    uint64_t next;
+    uint64_t restored; /* messages */
+} db_tier_range;
+
+/** One entry of the log of what vv_tier_restore does. VV_NOT_FOUND: nothing is left. */
+VV_MUST_CHECK vv_status db_tier_restore_piece(vv_table *table, uint32_t partition,
+                                              db_tier_range *range, vv_error *err);
 
 /** As vv_check, on an env. */
 VV_MUST_CHECK vv_status db_check_env(vv_env *env, void (*finding)(void *ctx, const char *text),

@@ -46,6 +46,11 @@ uint32_t db_shard_of_key(const vv_table *table, vv_slice key)
     return db_part_of((vv_table *)table, key, &part)->shard->id;
 }
 
+vv_db *db_of_table(const vv_table *table)
+{
+    return table->db;
+}
+
 uint32_t db_partition_count(const vv_table *table)
 {
     return table->partition_count;

@@ -3,7 +3,9 @@
  */
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
+#include "base/util.h"
 #include "db/db_stream_int.h"
 #include "db/db_tier_read.h"
 
@@ -12,6 +14,7 @@ typedef struct walk {
     void *ctx;
     uint32_t partition;
     uint64_t first;
+    db_tier_place *place;
     bool ended;
 } walk;
 
@@ -72,40 +75,62 @@ static vv_status give(walk *w, const vv_cursor *at, vv_error *err)
     return st;
 }
 
-/* The records of one kind. */
+/* The records of one kind, from where the place is. */
 static vv_status walk_kind(walk *w, db_stream_reader *r, char kind, vv_error *err)
 {
     uint8_t key[ARCH_KEY_SIZE];
-    arch_key(kind, 0, key);
+    arch_key(kind, w->place->at, key);
     vv_status st = vv_cursor_seek(r->at, vv_slice_of(key, sizeof key), err);
     while (st == VV_OK && !w->ended && vv_cursor_valid(r->at) &&
            vv_cursor_key(r->at).data[0] == (uint8_t)kind) {
+        vv_slice at = vv_cursor_key(r->at);
+        if (at.len != ARCH_KEY_SIZE)
+            return vv_fail(err, VV_CORRUPT, "the key of an object's record has %zu bytes", at.len);
+        w->place->at = vv_get_be64(at.data + 1);
         st = give(w, r->at, err);
         if (st == VV_OK && !w->ended)
             st = vv_cursor_next(r->at, err);
+        if (st == VV_OK && !w->ended)
+            w->place->at++;
     }
     return st;
+}
+
+static vv_status walk_partition(walk *w, const vv_table *table, vv_error *err)
+{
+    static const char kinds[] = {ARCH_KEY_ENTRY, ARCH_KEY_INTENT, ARCH_KEY_DYING};
+    db_stream_reader r;
+    w->partition = w->place->partition;
+    vv_status st = db_stream_reader_open(&r, table, w->partition, NULL, NULL, err);
+    w->first = r.first;
+    while (st == VV_OK && !w->ended && w->place->kind < ARRAY_LEN(kinds)) {
+        st = walk_kind(w, &r, kinds[w->place->kind], err);
+        if (st == VV_OK && !w->ended)
+            *w->place = (db_tier_place){.partition = w->partition, .kind = w->place->kind + 1};
+    }
+    db_stream_reader_close(&r);
+    return st;
+}
+
+vv_status db_tier_list_from(vv_table *table, db_tier_place *place,
+                            int (*each)(void *ctx, const vv_tier_object *object), void *ctx,
+                            vv_error *err)
+{
+    walk w = {.each = each, .ctx = ctx, .place = place};
+    vv_status st = db_stream_check_part(table, 0, err);
+    while (st == VV_OK && !w.ended && place->partition < table->cat->partition_count) {
+        st = walk_partition(&w, table, err);
+        if (st == VV_OK && !w.ended)
+            *place = (db_tier_place){.partition = place->partition + 1};
+    }
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "objects of stream '%s'", table->cat->name);
 }
 
 vv_status vv_tier_list(vv_table *table, int (*each)(void *ctx, const vv_tier_object *object),
                        void *ctx, vv_error *err)
 {
-    walk w = {.each = each, .ctx = ctx};
-    vv_status st = db_stream_check_part(table, 0, err);
-    for (uint32_t p = 0; st == VV_OK && !w.ended && p < table->cat->partition_count; p++) {
-        db_stream_reader r;
-        w.partition = p;
-        st = db_stream_reader_open(&r, table, p, NULL, NULL, err);
-        w.first = r.first;
-        if (st == VV_OK)
-            st = walk_kind(&w, &r, ARCH_KEY_ENTRY, err);
-        if (st == VV_OK)
-            st = walk_kind(&w, &r, ARCH_KEY_INTENT, err);
-        if (st == VV_OK)
-            st = walk_kind(&w, &r, ARCH_KEY_DYING, err);
-        db_stream_reader_close(&r);
-    }
-    return st == VV_OK ? VV_OK : vv_wrap(err, st, "objects of stream '%s'", table->cat->name);
+    db_tier_place place = {.partition = 0};
+    return db_tier_list_from(table, &place, each, ctx, err);
 }
 
 /* ---- figures ----------------------------------------------------------------------------------

@@ -138,16 +138,9 @@ static vv_status put_record(maker *m, const db_stream_reader *r, uint64_t first,
                         vv_buf_slice(&m->bytes), 0, err);
 }
 
-/* What a call is to bring back, and has. */
-typedef struct range {
-    uint64_t first;
-    uint64_t at;
-    uint64_t next;
-    uint64_t restored;
-} range;
-
 /* One entry of the log from range->at on, which is range->next when nothing is left. */
-static vv_status restore_some(const vv_table *table, uint32_t partition, range *w, vv_error *err)
+static vv_status restore_some(const vv_table *table, uint32_t partition, db_tier_range *w,
+                              vv_error *err)
 {
     db_stream_reader r;
     maker m = {.place = {.event_max = STREAM_NO_TIME, .previous = STREAM_NO_OFFSET}};
@@ -180,7 +173,8 @@ static vv_status restore_some(const vv_table *table, uint32_t partition, range *
 /* The same, with the partition claimed: another restore of it that wrote between what this one read
  * and wrote would have its record shortened, and blocks that no record tells of stay for ever. The
  * archiver, and who drops the table, have their turn between two entries. */
-static vv_status restore_claimed(const vv_table *table, uint32_t partition, range *w, vv_error *err)
+static vv_status restore_claimed(const vv_table *table, uint32_t partition, db_tier_range *w,
+                                 vv_error *err)
 {
     db_tier *t = table->db->tier;
     if (t == NULL) /* nothing is claimed without one: what lies in objects is not read either */
@@ -193,18 +187,29 @@ static vv_status restore_claimed(const vv_table *table, uint32_t partition, rang
     return st;
 }
 
-vv_status vv_tier_restore(vv_table *table, uint32_t partition, uint64_t first, uint64_t next,
-                          uint64_t *restored, vv_error *err)
+vv_status db_tier_restore_piece(vv_table *table, uint32_t partition, db_tier_range *range,
+                                vv_error *err)
 {
-    range w = {.first = first, .at = first, .next = next};
     vv_status st = db_stream_check_part(table, partition, err);
     if (st == VV_OK)
         st = db_check_writable(table->db, err);
-    while (st == VV_OK && w.at < w.next)
-        st = restore_claimed(table, partition, &w, err);
+    if (st == VV_OK && range->at >= range->next)
+        return VV_NOT_FOUND;
+    if (st == VV_OK)
+        st = restore_claimed(table, partition, range, err);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "restore stream '%s'", table->cat->name);
+}
+
+vv_status vv_tier_restore(vv_table *table, uint32_t partition, uint64_t first, uint64_t next,
+                          uint64_t *restored, vv_error *err)
+{
+    db_tier_range w = {.first = first, .at = first, .next = next};
+    vv_status st = VV_OK;
+    while (st == VV_OK)
+        st = db_tier_restore_piece(table, partition, &w, err);
     if (restored != NULL)
         *restored = w.restored;
-    return st == VV_OK ? VV_OK : vv_wrap(err, st, "restore stream '%s'", table->cat->name);
+    return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
 /* ---- when they leave ----------------------------------------------------------------------------

@@ -473,3 +473,44 @@ vv_status vv_tier_run(vv_db *db, vv_table *table, vv_error *err)
     }
     return st;
 }
+
+vv_status db_tier_run_piece(vv_table *table, db_tier_place *place, vv_error *err)
+{
+    vv_error why = {0};
+    db_stream *s = NULL;
+    const uint32_t p = place->partition;
+    db_tier *t = table->db->tier;
+    vv_status st = db_check_writable(table->db, err);
+    if (st == VV_OK && !can_work(t))
+        st = vv_fail(err, VV_UNSUPPORTED,
+                     "no object store is there to archive to: name one in vv_options.tier");
+    if (st == VV_OK)
+        st = db_stream_check_part(table, 0, err);
+    if (st == VV_OK && p >= table->cat->partition_count)
+        return VV_NOT_FOUND;
+    if (st == VV_OK)
+        st = db_stream_of(table, &s, err);
+    if (st != VV_OK) { /* of no partition: it ends the walk */
+        place->partition = UINT32_MAX;
+        return st;
+    }
+    db_tier_job j = {
+        .t = t, .table = table, .partition = p, .part = &s->part[p].tier, .next = &s->part[p].next};
+    j.forced = true;
+    j.look_ns = INT64_MAX;
+    db_tier_rule(t->db, table->cat, &j.rule);
+    db_tier_claim_wait(t, table->cat->id, p);
+    st = db_check_table(table, &why);
+    if (st == VV_OK)
+        st = piece(&j, &why);
+    settle(&j, st, &why);
+    db_tier_unclaim(t, table->cat->id, p);
+    if ((st == VV_OK || st == VV_CONFLICT) && ++place->at < PIECES_MAX)
+        return VV_OK;
+    *place = (db_tier_place){.partition = p + 1};
+    if (st == VV_OK || st == VV_CONFLICT || st == VV_NOT_FOUND)
+        return VV_OK;
+    if (err != NULL)
+        *err = why;
+    return vv_wrap(err, st, "archive stream '%s' partition %u", table->cat->name, p);
+}

@@ -118,37 +118,64 @@ static vv_status check_object(verifier *v, const arch_entry *entry, vv_error *er
     return st;
 }
 
-static vv_status check_partition(verifier *v, vv_error *err)
+/* The object at or behind *at, which is behind it then. VV_NOT_FOUND: there is none. */
+static vv_status check_next(verifier *v, uint64_t *at, vv_error *err)
 {
     db_stream_reader r;
     arch_entry entry;
     vv_status st = db_stream_reader_open(&r, v->table, v->partition, NULL, NULL, err);
-    uint64_t at = r.first;
-    while (st == VV_OK && (st = db_tier_entry_from(&r, at, &entry, err)) == VV_OK) {
-        if (entry.holds.first > at && at < r.local)
-            find(v, "offsets %llu to %llu are in no object", (unsigned long long)at,
-                 (unsigned long long)vv_min_u64(entry.holds.first, r.local));
-        st = check_object(v, &entry, err);
-        at = entry.holds.next;
+    if (st == VV_OK) {
+        *at = vv_max_u64(*at, r.first);
+        st = db_tier_entry_from(&r, *at, &entry, err);
     }
-    if (st == VV_NOT_FOUND && at < r.local)
-        find(v, "offsets %llu to %llu are in no object", (unsigned long long)at,
-             (unsigned long long)r.local);
+    uint64_t begin = st == VV_OK ? entry.holds.first : r.local;
+    if ((st == VV_OK || st == VV_NOT_FOUND) && begin > *at && *at < r.local)
+        find(v, "offsets %llu to %llu are in no object", (unsigned long long)*at,
+             (unsigned long long)vv_min_u64(begin, r.local));
+    if (st == VV_OK) {
+        *at = entry.holds.next;
+        st = check_object(v, &entry, err);
+    }
     db_stream_reader_close(&r);
-    return st == VV_NOT_FOUND ? VV_OK : st;
+    return st;
+}
+
+vv_status db_tier_verify_one(vv_table *table, bool whole, db_tier_place *place,
+                             void (*finding)(void *ctx, const char *text), void *ctx,
+                             uint64_t *found, vv_error *err)
+{
+    verifier v = {.table = table,
+                  .whole = whole,
+                  .finding = finding,
+                  .ctx = ctx,
+                  .partition = place->partition,
+                  .entry = NULL};
+    vv_status st = db_stream_check_part(table, 0, err);
+    if (st == VV_OK)
+        st = db_tier_store(table->db, &v.store, err);
+    if (st == VV_OK && place->partition >= table->cat->partition_count)
+        return VV_NOT_FOUND;
+    if (st == VV_OK)
+        st = check_next(&v, &place->at, err);
+    if (st == VV_NOT_FOUND) {
+        *place = (db_tier_place){.partition = place->partition + 1};
+        st = VV_OK;
+    }
+    *found += v.found;
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "verify stream '%s'", table->cat->name);
 }
 
 vv_status vv_tier_verify(vv_table *table, bool whole, void (*finding)(void *ctx, const char *text),
                          void *ctx, vv_error *err)
 {
-    verifier v = {.table = table, .whole = whole, .finding = finding, .ctx = ctx, .entry = NULL};
-    vv_status st = db_stream_check_part(table, 0, err);
-    if (st == VV_OK)
-        st = db_tier_store(table->db, &v.store, err);
-    for (; st == VV_OK && v.partition < table->cat->partition_count; v.partition++)
-        st = check_partition(&v, err);
-    if (st == VV_OK && v.found > 0)
-        st = vv_fail(err, VV_CORRUPT, "%llu of its objects' figures are not as the table has them",
-                     (unsigned long long)v.found);
-    return st == VV_OK ? VV_OK : vv_wrap(err, st, "verify stream '%s'", table->cat->name);
+    db_tier_place place = {.partition = 0};
+    uint64_t found = 0;
+    vv_status st = VV_OK;
+    while (st == VV_OK)
+        st = db_tier_verify_one(table, whole, &place, finding, ctx, &found, err);
+    if (st != VV_NOT_FOUND || found == 0)
+        return st == VV_NOT_FOUND ? VV_OK : st;
+    return vv_fail(err, VV_CORRUPT,
+                   "verify stream '%s': %llu of its objects' figures are not as the table has them",
+                   table->cat->name, (unsigned long long)found);
 }
