@@ -49,7 +49,10 @@ vv_status query_open(const query_ask *ask, const query_env *env, query **out, vv
         return vv_fail(err, VV_NO_MEMORY, "query");
     vv_arena_init(&q->arena, PLAN_MEMORY_MAX);
     vv_buf_init(&q->scratch, SCRATCH_MAX);
-    vv_status st = plan_make(ask, &q->arena, &q->plan, err);
+    plan_source source;
+    vv_status st = plan_source_of(env->table, &source, err);
+    if (st == VV_OK)
+        st = plan_make(ask, &source, &q->arena, &q->plan, err);
     if (st == VV_OK)
         st = scan_open(&q->scan, &q->plan, env, err);
     if (st == VV_OK && !q->plan.path.ordered)

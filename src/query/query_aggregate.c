@@ -54,6 +54,7 @@ typedef struct having {
 
 typedef struct runner {
     const query_ask *ask;
+    plan_source source;
     vv_arena arena;
     plan plan;
     scan scan;
@@ -108,7 +109,7 @@ static vv_status compile_aggregate(runner *r, const query_aggregate *spec, aggre
         return out->function == AGG_COUNT
                    ? VV_OK
                    : vv_fail(err, VV_INVALID, "aggregate '%s' needs a column", function_names[f]);
-    vv_status st = column_parse(spec->column, &r->arena, &out->column, err);
+    vv_status st = column_parse(spec->column, r->source.rows, &r->arena, &out->column, err);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "aggregate");
 }
 
@@ -136,9 +137,11 @@ static vv_status compile_having(runner *r, const query_filter *spec, having *out
             kind = r->aggs[a].column.kind;
     }
     /* The literal is read as one for a column of the same kind; a name may be no column at all. */
-    local.column = vv_slice_str(kind == COLUMN_TIMESTAMP ? "_timestamp" : "value");
+    local.column = vv_slice_str(column_is_time(kind)       ? "_timestamp"
+                                : kind == COLUMN_ATTRIBUTE ? "attributes.x"
+                                                           : "value");
     out->index = i;
-    vv_status st = filter_compile(&local, &r->arena, &out->filter, err);
+    vv_status st = filter_compile(&local, r->source.rows, &r->arena, &out->filter, err);
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "having");
 }
 
@@ -147,7 +150,7 @@ static vv_status compile_groups(runner *r, vv_error *err)
     const query_ask *ask = r->ask;
     for (size_t i = 0; i < ask->group_count; i++) {
         column *c = &r->group_columns[i];
-        vv_status st = column_parse(ask->group_by[i], &r->arena, c, err);
+        vv_status st = column_parse(ask->group_by[i], r->source.rows, &r->arena, c, err);
         if (st == VV_OK && (c->kind == COLUMN_ALL || c->kind == COLUMN_METADATA_ALL))
             st = vv_fail(err, VV_INVALID, "'%.*s' is no single column", (int)c->text.len,
                          (const char *)c->text.data);
@@ -172,7 +175,7 @@ static vv_status compile(runner *r, vv_error *err)
     r->having = vv_arena_alloc(&r->arena, (ask->having_count + 1) * sizeof *r->having);
     if (r->aggs == NULL || r->group_columns == NULL || r->present == NULL || r->having == NULL)
         return vv_fail(err, VV_NO_MEMORY, "aggregate");
-    vv_status st = plan_make(ask, &r->arena, &r->plan, err);
+    vv_status st = plan_make(ask, &r->source, &r->arena, &r->plan, err);
     if (st == VV_OK)
         st = compile_groups(r, err);
     for (size_t i = 0; i < ask->aggregate_count && st == VV_OK; i++)
@@ -494,7 +497,9 @@ vv_status query_aggregate_run(const query_ask *ask, const query_env *env,
     vv_arena_init(&r.arena, PLAN_MEMORY_MAX);
     vv_buf_init(&r.key, QUERY_GROUP_MAX * (GROUP_VALUE_MAX + 16));
     *stats = (query_stats){.index = ""};
-    vv_status st = compile(&r, err);
+    vv_status st = plan_source_of(env->table, &r.source, err);
+    if (st == VV_OK)
+        st = compile(&r, err);
     if (st == VV_OK)
         st = scan_open(&r.scan, &r.plan, env, err);
     int64_t planned = vv_clock_mono(env->clock);

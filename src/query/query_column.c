@@ -6,7 +6,7 @@
  *   _metadata.KEY        one metadata pair; everything behind the first dot is the key
  *
  * No other name begins with '_': a slip in one of these would find nothing, silently. A top-level
- * field whose name does is reached as \_id.
+ * field whose name does is reached as \_id. Names of messages are those of query_message.c.
  */
 #include "base/error.h"
 #include "base/nearest.h"
@@ -18,20 +18,20 @@ static int text_len(vv_slice text)
     return (int)(text.len < 80 ? text.len : 80);
 }
 
-static vv_status bad_column(vv_slice text, vv_error *err, const char *why)
+vv_status column_refuse(vv_slice text, vv_error *err, const char *why)
 {
+    assert(why != NULL);
     return vv_fail(err, VV_INVALID, "column '%.*s': %s", text_len(text), (const char *)text.data,
                    why);
 }
 
-/* Split at unescaped dots into steps, dropping the backslashes, in bytes of their own. */
-static vv_status split_path(vv_slice text, vv_arena *arena, column *out, vv_error *err)
+vv_status column_split(vv_slice text, vv_arena *arena, column *out, vv_error *err)
 {
     size_t steps = 1;
     for (size_t i = 0; i < text.len; i++)
         steps += text.data[i] == '.';
     if (steps > STRUCT_DEPTH_MAX)
-        return bad_column(text, err, "nested deeper than 64 levels");
+        return column_refuse(text, err, "nested deeper than 64 levels");
     out->step = vv_arena_alloc(arena, steps * sizeof *out->step);
     uint8_t *bytes = vv_arena_alloc(arena, text.len + 1);
     if (out->step == NULL || bytes == NULL)
@@ -41,13 +41,13 @@ static vv_status split_path(vv_slice text, vv_arena *arena, column *out, vv_erro
     for (size_t i = 0; i <= text.len; i++) {
         if (i == text.len || text.data[i] == '.') {
             if (len == begin)
-                return bad_column(text, err, "a step of the path is empty");
+                return column_refuse(text, err, "a step of the path is empty");
             out->step[out->step_count++] = vv_slice_of(bytes + begin, len - begin);
             begin = len;
             continue;
         }
         if (text.data[i] == '\\' && ++i == text.len)
-            return bad_column(text, err, "ends with a backslash; write '\\\\' for one");
+            return column_refuse(text, err, "ends with a backslash; write '\\\\' for one");
         bytes[len++] = text.data[i];
     }
     return VV_OK;
@@ -75,7 +75,7 @@ static vv_status bad_own(vv_slice text, vv_error *err)
         text_len(text), (const char *)text.data, best, text_len(text), (const char *)text.data);
 }
 
-vv_status column_parse(vv_slice text, vv_arena *arena, column *out, vv_error *err)
+vv_status column_parse(vv_slice text, row_kind rows, vv_arena *arena, column *out, vv_error *err)
 {
     static const vv_slice metadata = {(const uint8_t *)"_metadata", 9};
     *out = (column){.kind = COLUMN_FIELD, .text = text};
@@ -89,6 +89,8 @@ vv_status column_parse(vv_slice text, vv_arena *arena, column *out, vv_error *er
         out->kind = COLUMN_VERSION;
     } else if (vv_slice_eq(text, vv_slice_str("*"))) {
         out->kind = COLUMN_ALL;
+    } else if (rows == ROWS_MESSAGES && text.data[0] != '_') {
+        return message_column_parse(text, arena, out, err);
     } else if (vv_slice_eq(text, metadata)) {
         out->kind = COLUMN_METADATA_ALL;
     } else if (vv_slice_has_prefix(text, metadata) && text.data[metadata.len] == '.') {
@@ -99,11 +101,11 @@ vv_status column_parse(vv_slice text, vv_arena *arena, column *out, vv_error *er
         out->step_count = 1;
         out->step[0] = vv_slice_of(text.data + metadata.len + 1, text.len - metadata.len - 1);
         if (out->step[0].len == 0)
-            return bad_column(text, err, "needs a key: _metadata.KEY");
+            return column_refuse(text, err, "needs a key: _metadata.KEY");
     } else if (text.data[0] == '_') {
         return bad_own(text, err);
     } else {
-        return split_path(text, arena, out, err);
+        return column_split(text, arena, out, err);
     }
     return VV_OK;
 }
@@ -125,6 +127,8 @@ static bool read_metadata(const column *c, const vv_record *record, struct_value
 
 bool column_read(const column *c, const row_view *row, struct_value *out)
 {
+    if (row->message != NULL && c->kind >= COLUMN_FIELD)
+        return message_column_read(c, row->message, out);
     switch (c->kind) {
     case COLUMN_ID:
         *out = (struct_value){.type = STRUCT_STRING, .bytes = row->key};
@@ -140,8 +144,7 @@ bool column_read(const column *c, const row_view *row, struct_value *out)
     case COLUMN_FIELD:
         return row->record.body_format == 0 &&
                struct_find(row->record.body, c->step, c->step_count, out) == VV_OK;
-    case COLUMN_METADATA_ALL:
-    case COLUMN_ALL:
+    default:
         break;
     }
     return false;

@@ -6,7 +6,33 @@
 #include <stdio.h>
 
 #include "base/time_text.h"
+#include "base/util.h"
 #include "query/query_int.h"
+
+static void describe_messages(const path *w, char *text, size_t size)
+{
+    const message_range *m = &w->messages;
+    char time[TIME_TEXT_MAX];
+    size_t at = (size_t)snprintf(text, size, "partitions %" PRIu32 " to %" PRIu32, m->partition,
+                                 m->partition_end - 1);
+    if (m->first > 0 && at < size)
+        at += (size_t)snprintf(text + at, size - at, ", from offset %" PRIu64, m->first);
+    if (m->end < UINT64_MAX && at < size)
+        at += (size_t)snprintf(text + at, size - at, ", to before offset %" PRIu64, m->end);
+    const struct {
+        const char *word;
+        int64_t ns;
+        int64_t none;
+    } times[] = {{"received from", w->start_ns, INT64_MIN},
+                 {"received before", w->end_ns, INT64_MAX},
+                 {"event time from", m->event_ns, INT64_MIN}};
+    for (size_t i = 0; i < ARRAY_LEN(times) && at < size; i++) {
+        if (times[i].ns == times[i].none)
+            continue;
+        time_text_format(times[i].ns, time);
+        at += (size_t)snprintf(text + at, size - at, ", %s %s", times[i].word, time);
+    }
+}
 
 static void describe_path(const plan *p, query_plan_step *out)
 {
@@ -33,6 +59,10 @@ static void describe_path(const plan *p, query_plan_step *out)
         out->node = "TimeIndexScan";
         (void)snprintf(out->description, sizeof out->description,
                        "the time index from %s to before %s%s", from, to, order);
+        return;
+    case PATH_MESSAGES:
+        out->node = "MessageScan";
+        describe_messages(w, out->description, sizeof out->description);
         return;
     case PATH_RANGE:
         out->node = w->narrowed ? "KeyRangeScan" : "TableScan";
@@ -113,8 +143,8 @@ size_t plan_explain(const plan *p, query_plan_step out[QUERY_PLAN_STEPS_MAX])
                        "cut fields and metadata out of the stored bytes");
         n++;
     }
-    bool range =
-        p->path.kind != PATH_TIME && (p->path.start_ns != INT64_MIN || p->path.end_ns != INT64_MAX);
+    bool range = p->path.kind != PATH_TIME && p->path.kind != PATH_MESSAGES &&
+                 (p->path.start_ns != INT64_MIN || p->path.end_ns != INT64_MAX);
     if (range && p->path.kind != PATH_EMPTY) {
         out[n].node = "TimeFilter";
         (void)snprintf(out[n].description, sizeof out[n].description,

@@ -98,8 +98,7 @@ static vv_status compile_set(const query_filter *spec, vv_arena *arena, filter *
             return refuse(spec, err, "the value is malformed");
         if (set[count].type == STRUCT_LIST || set[count].type == STRUCT_STRUCT)
             return refuse(spec, err, "operator 'in' compares no lists or structs");
-        if (f->column.kind == COLUMN_TIMESTAMP &&
-            (st = time_literal(spec, &set[count], err)) != VV_OK)
+        if (column_is_time(f->column.kind) && (st = time_literal(spec, &set[count], err)) != VV_OK)
             return st;
         if (set[count].type != STRUCT_NUMBER || !isnan(set[count].number))
             count++;
@@ -119,17 +118,26 @@ static vv_status check_literal(const query_filter *spec, const filter *f, vv_err
     struct_type t = f->value.type;
     if (t == STRUCT_LIST || t == STRUCT_STRUCT)
         return refuse(spec, err, "only operator 'in' takes a list, and none takes a struct");
-    if (f->op == OP_CONTAINS && f->column.kind == COLUMN_TIMESTAMP)
+    if (f->op == OP_CONTAINS && column_is_time(f->column.kind))
         return refuse(spec, err, "operator 'contains' is for strings and lists");
     if (f->op >= OP_LT && f->op <= OP_GE && (t == STRUCT_BOOL || t == STRUCT_NULL))
         return refuse(spec, err, "an order needs a number, a string or a time");
     return VV_OK;
 }
 
-vv_status filter_compile(const query_filter *spec, vv_arena *arena, filter *out, vv_error *err)
+/* Whether an attribute is a time is its own: the literal as one, where it can be. */
+static void compile_time(const query_filter *spec, filter *f)
+{
+    f->time = f->value;
+    f->has_time = (f->value.type == STRUCT_STRING || f->value.type == STRUCT_NUMBER) &&
+                  time_literal(spec, &f->time, NULL) == VV_OK;
+}
+
+vv_status filter_compile(const query_filter *spec, row_kind rows, vv_arena *arena, filter *out,
+                         vv_error *err)
 {
     *out = (filter){0};
-    vv_status st = column_parse(spec->column, arena, &out->column, err);
+    vv_status st = column_parse(spec->column, rows, arena, &out->column, err);
     if (st != VV_OK)
         return vv_wrap(err, st, "filter");
     if (out->column.kind == COLUMN_ALL || out->column.kind == COLUMN_METADATA_ALL)
@@ -148,8 +156,10 @@ vv_status filter_compile(const query_filter *spec, vv_arena *arena, filter *out,
     if (out->op == OP_IN)
         return compile_set(spec, arena, out, err);
     st = check_literal(spec, out, err);
-    if (st == VV_OK && out->column.kind == COLUMN_TIMESTAMP)
+    if (st == VV_OK && column_is_time(out->column.kind))
         st = time_literal(spec, &out->value, err);
+    if (out->column.kind == COLUMN_ATTRIBUTE)
+        compile_time(spec, out);
     return st;
 }
 
@@ -199,11 +209,12 @@ bool filter_holds(const filter *f, const struct_value *value)
         return contains(value, &f->value);
     if (f->op == OP_NE && f->value.type == STRUCT_NULL)
         return value->type != STRUCT_NULL;
-    if (value->type != f->value.type)
+    const struct_value *want = value->type == STRUCT_TIME && f->has_time ? &f->time : &f->value;
+    if (value->type != want->type)
         return false;
-    if (value->type == STRUCT_NUMBER && (isnan(value->number) || isnan(f->value.number)))
+    if (value->type == STRUCT_NUMBER && (isnan(value->number) || isnan(want->number)))
         return f->op == OP_NE;
-    int c = struct_value_compare(value, &f->value);
+    int c = struct_value_compare(value, want);
     switch (f->op) {
     case OP_EQ:
         return c == 0;

@@ -16,6 +16,7 @@
  * is a guess about which condition narrows most; it never changes the answer.
  */
 #include "base/error.h"
+#include "db/db.h"
 #include "query/query_int.h"
 
 /* Conditions on _id, gathered. */
@@ -151,8 +152,8 @@ static void choose_path(plan *p, const key_bounds *b)
     w->reverse = w->ordered && p->order_count > 0 && p->descending[0];
 }
 
-static vv_status compile_filters(const query_ask *ask, vv_arena *arena, plan *p, key_bounds *b,
-                                 vv_error *err)
+static vv_status compile_filters(const query_ask *ask, row_kind rows, vv_arena *arena, plan *p,
+                                 key_bounds *b, vv_error *err)
 {
     if (ask->filter_count > QUERY_FILTERS_MAX)
         return vv_fail(err, VV_INVALID, "%zu filters, at most %u are allowed", ask->filter_count,
@@ -162,7 +163,7 @@ static vv_status compile_filters(const query_ask *ask, vv_arena *arena, plan *p,
         return vv_fail(err, VV_NO_MEMORY, "%zu filters", ask->filter_count);
     for (size_t i = 0; i < ask->filter_count; i++) {
         filter *f = &p->filters[p->filter_count];
-        vv_status st = filter_compile(&ask->filters[i], arena, f, err);
+        vv_status st = filter_compile(&ask->filters[i], rows, arena, f, err);
         if (st != VV_OK)
             return st;
         if (is_time_bound(f)) {
@@ -177,17 +178,18 @@ static vv_status compile_filters(const query_ask *ask, vv_arena *arena, plan *p,
     return VV_OK;
 }
 
-static vv_status compile_order(const query_ask *ask, vv_arena *arena, plan *p, vv_error *err)
+static vv_status compile_order(const query_ask *ask, row_kind rows, vv_arena *arena, plan *p,
+                               vv_error *err)
 {
     if (ask->order_count > QUERY_ORDER_MAX)
         return vv_fail(err, VV_INVALID, "order_by: %zu columns, at most %u are allowed",
                        ask->order_count, QUERY_ORDER_MAX);
-    p->order = vv_arena_alloc(arena, (ask->order_count + 1) * sizeof *p->order);
-    p->descending = vv_arena_alloc(arena, ask->order_count + 1);
+    p->order = vv_arena_alloc(arena, (ask->order_count + 2) * sizeof *p->order);
+    p->descending = vv_arena_alloc(arena, ask->order_count + 2);
     if (p->order == NULL || p->descending == NULL)
         return vv_fail(err, VV_NO_MEMORY, "order_by: %zu columns", ask->order_count);
     for (size_t i = 0; i < ask->order_count; i++) {
-        vv_status st = column_parse(ask->order[i].column, arena, &p->order[i], err);
+        vv_status st = column_parse(ask->order[i].column, rows, arena, &p->order[i], err);
         if (st != VV_OK)
             return vv_wrap(err, st, "order_by");
         if (p->order[i].kind == COLUMN_ALL || p->order[i].kind == COLUMN_METADATA_ALL)
@@ -199,7 +201,22 @@ static vv_status compile_order(const query_ask *ask, vv_arena *arena, plan *p, v
     return VV_OK;
 }
 
-vv_status plan_make(const query_ask *ask, vv_arena *arena, plan *out, vv_error *err)
+vv_status plan_source_of(vv_table *table, plan_source *out, vv_error *err)
+{
+    const vv_table_kind kind = vv_table_kind_of(table);
+    *out = (plan_source){kind == VV_TABLE_STREAM ? ROWS_MESSAGES : ROWS_RECORDS,
+                         db_partition_count(table)};
+    if (kind == VV_TABLE_RECORD || kind == VV_TABLE_STREAM)
+        return VV_OK;
+    return vv_fail(err, VV_INVALID, "the table holds %s",
+                   kind == VV_TABLE_SERIES
+                       ? "samples of time series, not records: ask /api/v1/series/query, "
+                         "varve.v1.Series or varve series query"
+                       : "keys and values, not records: get or scan them");
+}
+
+vv_status plan_make(const query_ask *ask, const plan_source *source, vv_arena *arena, plan *out,
+                    vv_error *err)
 {
     key_bounds bounds = {0};
     *out = (plan){.path = {.start_ns = ask->has_start ? ask->start_ns : INT64_MIN,
@@ -214,13 +231,15 @@ vv_status plan_make(const query_ask *ask, vv_arena *arena, plan *out, vv_error *
     out->limit =
         ask->limit == 0 || ask->limit == QUERY_NO_LIMIT ? UINT64_MAX : (uint64_t)ask->limit;
     out->offset = (uint64_t)ask->offset;
-    vv_status st = compile_filters(ask, arena, out, &bounds, err);
+    vv_status st = compile_filters(ask, source->rows, arena, out, &bounds, err);
     if (st == VV_OK)
-        st = compile_order(ask, arena, out, err);
+        st = compile_order(ask, source->rows, arena, out, err);
     if (st == VV_OK)
-        st = projection_compile(ask->projection, ask->projection_count, arena, &out->projection,
-                                err);
-    if (st == VV_OK)
+        st = projection_compile(ask->projection, ask->projection_count, source->rows, arena,
+                                &out->projection, err);
+    if (st == VV_OK && source->rows == ROWS_MESSAGES)
+        message_path_choose(out, source);
+    else if (st == VV_OK)
         choose_path(out, &bounds);
     return st;
 }

@@ -35,7 +35,7 @@ static bool keep_path(struct_keep **first, const column *c, vv_arena *arena)
     return true;
 }
 
-vv_status projection_compile(const vv_slice *columns, size_t count, vv_arena *arena,
+vv_status projection_compile(const vv_slice *columns, size_t count, row_kind rows, vv_arena *arena,
                              projection *out, vv_error *err)
 {
     struct_keep *fields = NULL;
@@ -46,7 +46,7 @@ vv_status projection_compile(const vv_slice *columns, size_t count, vv_arena *ar
                        QUERY_PROJECTION_MAX);
     for (size_t i = 0; i < count; i++) {
         column c;
-        vv_status st = column_parse(columns[i], arena, &c, err);
+        vv_status st = column_parse(columns[i], rows, arena, &c, err);
         if (st != VV_OK)
             return vv_wrap(err, st, "projection");
         bool ok = true;
@@ -56,7 +56,7 @@ vv_status projection_compile(const vv_slice *columns, size_t count, vv_arena *ar
             out->metadata_all = true;
         else if (c.kind == COLUMN_METADATA)
             ok = keep_path(&metadata, &c, arena);
-        else if (c.kind == COLUMN_FIELD)
+        else if (c.step_count > 0)
             ok = keep_path(&fields, &c, arena);
         if (!ok)
             return vv_fail(err, VV_NO_MEMORY, "projection: %zu columns", count);
@@ -88,6 +88,12 @@ static void cut_metadata(const projection *p, vv_slice rest, vv_buf *out)
     }
 }
 
+/* Of a projection without fields none is made. */
+static vv_slice message_body_of(const projection *p, message_view *view)
+{
+    return p->all || p->fields != NULL ? message_body(view) : vv_slice_of(NULL, 0);
+}
+
 vv_status projection_apply(const projection *p, const row_view *view, vv_buf *scratch,
                            query_row *row, vv_error *err)
 {
@@ -97,7 +103,9 @@ vv_status projection_apply(const projection *p, const row_view *view, vv_buf *sc
                        .timestamp_ns = r->timestamp_ns,
                        .schema_version = r->schema_version,
                        .metadata = r->metadata,
-                       .body = r->body};
+                       .body = view->message == NULL ? r->body : message_body_of(p, view->message)};
+    if (view->message != NULL && view->message->body.status != VV_OK)
+        return vv_fail(err, view->message->body.status, "message %s", view->message->id);
     if (r->body_format != 0)
         return vv_fail(err, VV_UNSUPPORTED, "record '%.*s': body format %u is not known here",
                        (int)(view->key.len < 80 ? view->key.len : 80), (const char *)view->key.data,
@@ -109,7 +117,7 @@ vv_status projection_apply(const projection *p, const row_view *view, vv_buf *sc
         cut_metadata(p, r->metadata, scratch);
     size_t metadata_len = scratch->len;
     /* A malformed body has no fields to choose from. */
-    if (p->fields != NULL && struct_project(r->body, p->fields, scratch) != VV_OK)
+    if (p->fields != NULL && struct_project(row->body, p->fields, scratch) != VV_OK)
         scratch->len = metadata_len;
     if (scratch->status != VV_OK)
         return vv_fail(err, scratch->status, "projection of record '%.*s'",

@@ -11,7 +11,7 @@ vv_status query_row_read(vv_slice key, vv_slice stored, int64_t version, const v
     projection p;
     vv_status st = vv_record_parse(stored, &view.record, err);
     if (st == VV_OK)
-        st = projection_compile(columns, column_count, arena, &p, err);
+        st = projection_compile(columns, column_count, ROWS_RECORDS, arena, &p, err);
     if (st == VV_OK)
         st = projection_apply(&p, &view, scratch, out, err);
     return st;

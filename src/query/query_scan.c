@@ -4,7 +4,8 @@
  * The scan holds one cursor, and the cursor one snapshot, from the first record to the last. Every
  * so many records (fewer when they are large) it looks at the clock and at its caller's wish to
  * stop, so that a deadline is met to within a fraction of a millisecond. It counts its work, so
- * that it can pause after a turn and leave its thread to others.
+ * that it can pause after a turn and leave its thread to others. Messages are walked by
+ * query_message_scan.c.
  */
 #include "base/error.h"
 #include "query/query_int.h"
@@ -16,6 +17,8 @@
 static vv_status open_cursor(scan *s, const plan *p, vv_error *err)
 {
     const path *w = &p->path;
+    if (w->kind == PATH_MESSAGES)
+        return message_scan_open(s, err);
     vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
     opt.snapshot = s->env.snapshot;
     opt.version = p->version;
@@ -28,19 +31,19 @@ static vv_status open_cursor(scan *s, const plan *p, vv_error *err)
     return vv_cursor_open(s->env.table, &opt, &s->cursor, err);
 }
 
+/* Of messages: nothing but a time excludes any. */
+static bool is_by_time(const path *w)
+{
+    const message_range *m = &w->messages;
+    return w->kind == PATH_TIME ||
+           (w->kind == PATH_MESSAGES && m->first == 0 && m->end == UINT64_MAX &&
+            (w->start_ns != INT64_MIN || w->end_ns != INT64_MAX || m->event_ns != INT64_MIN));
+}
+
 vv_status scan_open(scan *s, const plan *p, const query_env *env, vv_error *err)
 {
-    const vv_table_kind kind = vv_table_kind_of(env->table);
-    if (kind != VV_TABLE_RECORD)
-        return vv_fail(err, VV_INVALID, "the table holds %s",
-                       kind == VV_TABLE_SERIES
-                           ? "samples of time series, not records: ask /api/v1/series/query, "
-                             "varve.v1.Series or varve series query"
-                       : kind == VV_TABLE_STREAM
-                           ? "messages, not records: read it as a stream"
-                           : "keys and values, not records: get or scan them");
     *s = (scan){.plan = p, .env = *env, .countdown = LOOK_UP_EVERY, .pause_at = UINT64_MAX};
-    s->stats.index = !p->path.narrowed ? "" : p->path.kind == PATH_TIME ? "time" : "primary";
+    s->stats.index = !p->path.narrowed ? "" : is_by_time(&p->path) ? "time" : "primary";
     if (p->path.kind == PATH_EMPTY)
         s->ended = true;
     return open_cursor(s, p, err); /* also when nothing can match: the version is checked */
@@ -50,6 +53,7 @@ void scan_close(scan *s)
 {
     vv_cursor_close(s->cursor);
     s->cursor = NULL;
+    message_scan_close(s);
 }
 
 static vv_status look_up(scan *s, vv_error *err)
@@ -125,6 +129,17 @@ static bool matches(const plan *p, const row_view *view)
     return true;
 }
 
+/* The record under the cursor. */
+static vv_status take_record(const scan *s, row_view *out, vv_error *err)
+{
+    *out = (row_view){.key = vv_cursor_key(s->cursor), .version = vv_cursor_version(s->cursor)};
+    vv_status st = vv_record_parse(vv_cursor_value(s->cursor), &out->record, err);
+    if (st != VV_OK)
+        return vv_wrap(err, st, "record '%.*s'", (int)(out->key.len < 80 ? out->key.len : 80),
+                       (const char *)out->key.data);
+    return VV_OK;
+}
+
 vv_status scan_next(scan *s, row_view *out, vv_error *err)
 {
     return scan_next_bounded(s, UINT64_MAX, out, err);
@@ -133,28 +148,30 @@ vv_status scan_next(scan *s, row_view *out, vv_error *err)
 vv_status scan_next_bounded(scan *s, uint64_t stop, row_view *out, vv_error *err)
 {
     while (!s->ended) {
-        bool found = false;
+        bool found = true;
+        size_t size = 0;
         if (s->stats.scanned_rows >= stop || s->work >= s->pause_at)
             return VV_NOT_FOUND;
-        vv_status st = step(s, &found, err);
+        vv_status st = s->plan->path.kind == PATH_MESSAGES ? message_scan_step(s, out, &size, err)
+                                                           : step(s, &found, err);
         if (st == VV_NOT_FOUND)
             break;
-        vv_slice stored = found ? vv_cursor_value(s->cursor) : vv_slice_of(NULL, 0);
+        if (st == VV_OK && found && s->cursor != NULL)
+            size = vv_cursor_value(s->cursor).len;
         if (st == VV_OK)
-            st = note_work(s, stored.len, err);
+            st = note_work(s, size, err);
+        if (st == VV_OK && found && s->cursor != NULL)
+            st = take_record(s, out, err);
         if (st != VV_OK)
             return st;
         if (!found)
             continue;
-        out->key = vv_cursor_key(s->cursor);
-        out->version = vv_cursor_version(s->cursor);
-        st = vv_record_parse(stored, &out->record, err);
-        if (st != VV_OK)
-            return vv_wrap(err, st, "record '%.*s'", (int)(out->key.len < 80 ? out->key.len : 80),
-                           (const char *)out->key.data);
         s->stats.scanned_rows++;
-        s->stats.scanned_bytes += out->key.len + stored.len;
-        if (matches(s->plan, out)) {
+        s->stats.scanned_bytes += out->key.len + size;
+        bool is_match = matches(s->plan, out);
+        if (s->message.body.status != VV_OK)
+            return vv_fail(err, s->message.body.status, "message %s", s->message.id);
+        if (is_match) {
             s->stats.matched_rows++;
             return VV_OK;
         }

@@ -35,6 +35,10 @@ VV_MUST_CHECK vv_status json_read_struct_big(vv_slice text, vv_buf *out, uint64_
 /** The same for any JSON value, appended as a serialized Value. */
 VV_MUST_CHECK vv_status json_read_value(vv_slice text, size_t *used, vv_buf *out, vv_error *err);
 
+/** The same for the whole text, with integers beyond 2^53 as strings, counted in *big. */
+VV_MUST_CHECK vv_status json_read_value_big(vv_slice text, vv_buf *out, uint64_t *big,
+                                            vv_error *err);
+
 /** Read a JSON number, exactly rounded. False when text is none. */
 bool json_read_number(vv_slice text, double *out);
 

@@ -361,3 +361,11 @@ vv_status json_read_value(vv_slice text, size_t *used, vv_buf *out, vv_error *er
     bool ok = read_value(&r, STRUCT_DEPTH_MAX);
     return finish(&r, ok, used, err);
 }
+
+vv_status json_read_value_big(vv_slice text, vv_buf *out, uint64_t *big, vv_error *err)
+{
+    reader r = reader_of(text, out);
+    r.big = big;
+    bool ok = read_value(&r, STRUCT_DEPTH_MAX);
+    return finish(&r, ok, NULL, err);
+}
