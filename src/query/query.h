@@ -1,5 +1,6 @@
 /*
- * query.h - the door: what is asked of a record table, and a pull iterator of the answers.
+ * query.h - the door: what is asked of a record table or of the messages of a stream table, and a
+ * pull iterator of the answers.
  *
  *   query_request_parse(wire bytes) -> query_ask --+
  *                                                  +--> query_open -> query_next ... -> query_close
@@ -87,7 +88,7 @@ void query_aggregate_put(vv_buf *out, const query_ask *ask);
 
 /** How far a query may go, and when it must stop. */
 typedef struct query_env {
-    vv_table *table;              /* of kind VV_TABLE_RECORD; borrowed */
+    vv_table *table;              /* of kind VV_TABLE_RECORD or VV_TABLE_STREAM; borrowed */
     const vv_snapshot *snapshot;  /* NULL: one of its own, made by query_open */
     uint64_t memory_limit;        /* bytes order_by or group_by may hold; 0: 64 MiB */
     vv_budget *budget;            /* counts the same bytes; may be NULL */
@@ -125,7 +126,7 @@ typedef struct query query;
  * Check the ask, choose how to find the records, open the cursor.
  *
  * @return VV_INVALID names the column, operator or value that is wrong; VV_UNSUPPORTED when the
- *         table holds no records or ask->version is no longer kept. Gives *out: query_close.
+ *         table holds neither records nor messages, or ask->version is no longer kept. Gives *out: query_close.
  */
 VV_MUST_CHECK vv_status query_open(const query_ask *ask, const query_env *env, query **out,
                                    vv_error *err);

@@ -53,6 +53,7 @@ typedef struct node {
     struct svc_nats *nats;     /* svc_nats.c; NULL: no feed */
     struct svc_push *push;     /* svc_push.c; NULL: figures are not pushed */
     struct svc_tier *tier;     /* svc_tier.c; NULL: no object store */
+    _Atomic int tier_call;     /* svc_admin_tier.c: 1: a long call about messages runs */
     const char *series_tenant; /* of questions and samples that name no table */
     const char *series_table;
     const char *historian_tenant; /* of sensors */

@@ -10,6 +10,7 @@
 #include "base/util.h"
 #include "server/svc_admin_alter.h"
 #include "server/svc_admin_rule.h"
+#include "server/svc_admin_tier.h"
 #include "server/svc_backup.h"
 #include "server/svc_ingest.h"
 #include "server/svc_kv.h"
@@ -714,6 +715,12 @@ static vv_status restore_archive(admin_job *job, vv_buf *out, vv_error *err)
     return st;
 }
 
+static vv_status list_tier_objects(admin_job *job, vv_buf *out, vv_error *err)
+{
+    gate_identity who = svc_identity(job->call);
+    return svc_admin_list_tier(job->n, &who, job->msg.data, out, err);
+}
+
 /* ---- the table ---- */
 
 #define ADMIN_CALL(handler)                                                                        \
@@ -736,6 +743,7 @@ ADMIN_CALL(create_archive)
 ADMIN_CALL(list_archives)
 ADMIN_CALL(drop_archive)
 ADMIN_CALL(restore_archive)
+ADMIN_CALL(list_tier_objects)
 
 static void stream_backup_message(srv_call *call, srv_message msg)
 {
@@ -784,6 +792,8 @@ size_t svc_admin_methods(node *n, srv_method *out, size_t max)
         ADMIN_METHOD("ListArchives", ALL_PORTS, list_archives_message),
         ADMIN_METHOD("DropArchive", SVC_INGEST_PORTS, drop_archive_message),
         ADMIN_METHOD("RestoreArchive", SVC_INGEST_PORTS, restore_archive_message),
+        ADMIN_METHOD("ListTierObjects", ALL_PORTS, list_tier_objects_message),
     };
-    return svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
+    size_t count = svc_add_methods(methods, ARRAY_LEN(methods), n, out, max);
+    return count + svc_admin_tier_methods(n, out + count, max - count);
 }

@@ -61,6 +61,7 @@ void svc_suite_start(svc_suite *s, const svc_suite_options *opt)
     db_opt.durability = opt->durability;
     db_opt.memory_limit = 256u << 20;
     db_opt.log_segment_size = 1u << 20;
+    db_opt.tier = opt->tier;
     if (opt->env != NULL) {
         assert_ok(db_open_env(opt->env, &db_opt, &s->n.db, &s->err), s->err);
     } else {

@@ -14,6 +14,7 @@
 
 #include "client/client.h"
 #include "server/node.h"
+#include "varve/tier.h"
 #include "varve/v1/admin.pb-c.h"
 #include "varve/v1/kv.pb-c.h"
 #include "varve/v1/txn.pb-c.h"
@@ -30,6 +31,7 @@ typedef struct svc_suite_options {
     const char *host;         /* what is listened on, and connected to; NULL: 127.0.0.1 */
     vv_durability durability; /* default: sync */
     svc_txn_limits txns;
+    const vv_tier_options *tier; /* NULL: no object store; borrowed */
     vv_env *env;   /* the store's world, kept by the caller; NULL: a directory of its own */
     bool may_fail; /* the store: closing it may say so */
 } svc_suite_options;
