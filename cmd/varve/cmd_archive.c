@@ -1,6 +1,6 @@
 /*
  * cmd_archive.c - create, list, drop and restore archives of btree tables; and, of stream tables,
- * what cmd_archive_tier.c does with messages in an object store. The table's kind chooses.
+ * what cmd_archive_tier.c does with messages in an object store.
  */
 #include <string.h>
 
@@ -76,18 +76,21 @@ static const cmd_opt opts[] = {
     {"whole", 0, CMD_FLAG, offsetof(archive_args, whole), NULL,
      "of verify: read every byte, not indexes alone"},
     {"local", 0, CMD_DURATION, offsetof(archive_args, local_ns), "TIME",
-     "of run: archived messages stay here for so long; default 1h"},
+     "of run with --data: archived messages stay here for so long; default 1h"},
     TIER_OPTS(archive_args, tier),
 };
 
-/* Does the command mean messages in an object store? With list the table's kind tells, with restore
- * that no archive is named. */
-static vv_status look_at_kind(const cmd_ctx *ctx, int verb, int argc, bool *out, vv_error *err)
+/* Archives, or the objects of --table where it is one of messages. */
+static int list_either(cmd_ctx *ctx, store *s)
 {
-    *out = verb >= RUN || (verb == RESTORE && argc == 1);
-    if (verb != LIST || ctx->common.table == NULL || ctx->common.data == NULL)
-        return VV_OK;
-    return archive_tier_is_stream(ctx, out, err);
+    vv_error err = {0};
+    store_table_info info;
+    if (ctx->common.table == NULL)
+        return list(ctx, s);
+    vv_status st = s->ops->table_describe(s, s->table, &info, &err);
+    if (st != VV_OK)
+        return cmd_fail(ctx, st, &err);
+    return info.kind == VV_TABLE_STREAM ? archive_tier_list(ctx, s) : list(ctx, s);
 }
 
 static int run_btree(cmd_ctx *ctx, int verb, int argc, char **argv)
@@ -101,7 +104,7 @@ static int run_btree(cmd_ctx *ctx, int verb, int argc, char **argv)
     vv_status st = store_open(ctx, "", verb == LIST ? STORE_READ : STORE_CHANGE, &s, &err);
     if (st != VV_OK)
         return cmd_fail(ctx, st, &err);
-    int code = verb == LIST      ? list(ctx, s)
+    int code = verb == LIST      ? list_either(ctx, s)
                : verb == RESTORE ? restore(ctx, s, argv[1])
                                  : change(ctx, s, verb == CREATE, argv[1]);
     store_close(s);
@@ -110,22 +113,19 @@ static int run_btree(cmd_ctx *ctx, int verb, int argc, char **argv)
 
 static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 {
-    vv_error err = {0};
-    bool is_stream = false;
     if (argc == 0)
         return cmd_usage(
             ctx, "one of create, list, drop, restore, run, verify, export and attach is needed");
     int verb = cmd_word_of(ctx, argv[0]);
     if (verb < 0)
         return CMD_USAGE;
-    vv_status st = look_at_kind(ctx, verb, argc, &is_stream, &err);
-    if (st != VV_OK)
-        return cmd_fail(ctx, st, &err);
-    if (is_stream && argc != 1)
+    /* A restore that names no archive is of messages. */
+    bool is_tier = verb >= RUN || (verb == RESTORE && argc == 1);
+    if (!is_tier)
+        return run_btree(ctx, verb, argc, argv);
+    if (argc != 1)
         return cmd_usage(ctx, "archive %s of a stream table takes no name", argv[0]);
-    if (is_stream)
-        return archive_tier_run(ctx, opaque, argv[0]);
-    return run_btree(ctx, verb, argc, argv);
+    return archive_tier_run(ctx, opaque, argv[0]);
 }
 
 const cmd_command cmd_archive = {
@@ -138,14 +138,13 @@ const cmd_command cmd_archive = {
                "of what changed since. 'restore NAME' writes what differs into --table; 'get' and\n"
                "'scan' read one with --archive. storage.archive_interval makes them by itself.\n"
                "\n"
-               "Of stream tables, in a directory that no server has open (--data), messages in\n"
-               "the object store of --backend and --bucket: 'run' archives what waits, whatever\n"
-               "its size; 'list --table NAME' shows the objects; 'verify' holds each against what\n"
-               "the table knows of it, with --whole every byte; 'restore' brings the messages\n"
-               "from --from to --to back into the directory; 'export' prints messages, archived\n"
-               "or not, as JSON lines, or with -o csv as CSV; 'attach' makes the directory --data\n"
-               "out of the objects alone, to be read. The table is messages unless --table names\n"
-               "another.\n",
+               "Of stream tables, messages in the object store of the server, or with --data in\n"
+               "that of --backend and --bucket: 'run' archives what waits, whatever its size;\n"
+               "'list --table NAME' shows the objects; 'verify' holds each against what the table\n"
+               "knows of it, with --whole every byte; 'restore' brings the messages from --from\n"
+               "to --to back into local files; 'export' prints messages, archived or not, as JSON\n"
+               "lines, or with -o csv as CSV; 'attach' makes the directory --data out of the\n"
+               "objects alone, to be read. The table is messages unless --table names another.\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

@@ -5,6 +5,7 @@
 #ifndef VARVE_CMD_VARVE_CMD_ARCHIVE_TIER_H
 #define VARVE_CMD_VARVE_CMD_ARCHIVE_TIER_H
 
+#include "store.h"
 #include "tier_store.h"
 
 typedef struct archive_args {
@@ -17,10 +18,10 @@ typedef struct archive_args {
     bool whole;
 } archive_args;
 
-/** Is the command's table of kind stream, in the directory of --data? */
-VV_MUST_CHECK vv_status archive_tier_is_stream(const cmd_ctx *ctx, bool *out, vv_error *err);
+/** The objects of the store's table. Returns the exit code. */
+int archive_tier_list(const cmd_ctx *ctx, store *s);
 
-/** One of list, run, verify, restore, export and attach. Returns the exit code. */
+/** One of run, verify, restore, export and attach. Returns the exit code. */
 int archive_tier_run(cmd_ctx *ctx, const archive_args *a, const char *verb);
 
 #endif

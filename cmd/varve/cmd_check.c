@@ -1,14 +1,19 @@
-/* cmd_check.c - verify every byte of a closed store. */
+/* cmd_check.c - verify every byte of a closed store, what lies in an object store included. */
 #include "base/util.h"
 #include "files.h"
 #include "out.h"
 
 typedef struct args {
     bool quiet;
+    bool quick;
+    tier_args tier;
 } args;
 
 static const cmd_opt opts[] = {
     {"quiet", 'q', CMD_FLAG, offsetof(args, quiet), NULL, "only the exit code"},
+    {"quick", 0, CMD_FLAG, offsetof(args, quick), NULL,
+     "of what is in the object store sizes, sums and indexes, not every byte"},
+    TIER_OPTS(args, tier),
 };
 
 typedef struct findings {
@@ -38,7 +43,7 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     if (dir == NULL || (ctx->common.data != NULL && argc > 0))
         return cmd_usage(ctx, "a data directory is needed: --data DIR");
     out_init_names(&f.out, ctx->common.format, (const char *const[]){"finding"}, 1);
-    vv_status st = files_check(dir, take_finding, &f, &err);
+    vv_status st = files_check(dir, &a->tier, !a->quick, take_finding, &f, &err);
     if (f.out.format != CMD_TABLE && !a->quiet)
         out_end(&f.out);
     if (st == VV_OK) {
@@ -61,7 +66,8 @@ const cmd_command cmd_check = {
         "and writes nothing. Exit code 0: sound. 1: damaged, with one sentence for each\n"
         "place. 5: no store is there. What a crash left and the next open removes (an\n"
         "unfinished log tail, files that no manifest names) is told too and is no damage. No\n"
-        "server may have the store open.\n",
+        "server may have the store open. With the object store of --backend and --bucket also\n"
+        "what lies there: runs and messages, each object there, of its size, sum and content.\n",
     .with = CMD_WITH_DATA | CMD_WITH_OUTPUT,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

@@ -2,7 +2,8 @@
  * cmd_get.c - print the value of a key, or the record of an id.
  *
  * What a record table stores under a key is the record's own encoding; a question for the id gives
- * it as fields. --raw asks for the stored bytes in either kind of table.
+ * it as fields. --raw asks for the stored bytes in either kind of table. The key of a message is
+ * its offset.
  */
 #include <inttypes.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "base/error.h"
 #include "base/time_text.h"
 #include "base/util.h"
+#include "cmd_message.h"
 #include "io/env.h"
 #include "key_text.h"
 #include "out.h"
@@ -19,6 +21,7 @@
 #include "query_text.h"
 #include "record_json.h"
 #include "store.h"
+#include "tier_store.h"
 
 #define RECORD_TEXT_MAX (256u * 1024 * 1024)
 #define KEY_TEXT_ROOM (2 * VV_KEY_MAX + 64) /* of a key, and of one that is too long */
@@ -30,6 +33,8 @@ typedef struct args {
     bool hex;
     bool raw;
     bool number;
+    uint64_t partition;
+    tier_args tier;
 } args;
 
 static const cmd_opt opts[] = {
@@ -43,6 +48,9 @@ static const cmd_opt opts[] = {
      "a value of 8 bytes, what put --merge add makes, as a whole number"},
     {"raw", 'r', CMD_FLAG, offsetof(args, raw), NULL,
      "the stored bytes alone, no newline behind them"},
+    {"partition", 0, CMD_COUNT, offsetof(args, partition), "N",
+     "of a stream table, whose KEY is an offset: its partition; default 0"},
+    TIER_OPTS(args, tier),
 };
 
 static out_cell value_cell(const args *a, vv_slice value)
@@ -169,13 +177,32 @@ static vv_status get_record(const cmd_ctx *ctx, const args *a, store *s, vv_slic
     return st;
 }
 
+static void print_message(const void *ctx, vv_slice value)
+{
+    print_value(ctx, value);
+}
+
+static vv_status get_messages(const cmd_ctx *ctx, const args *a, store *s, const vv_slice *keys,
+                              size_t count, vv_error *err)
+{
+    const bool is_bare = count == 1 && (ctx->common.output == NULL || a->raw);
+    if (a->archive != NULL || a->as_of != NULL || a->version != 0)
+        return vv_fail(err, VV_INVALID,
+                       "--version, --as-of and --archive are of keys: the messages of table '%s' "
+                       "never change",
+                       s->table);
+    return message_get(ctx, s, (uint32_t)vv_min_u64(a->partition, UINT32_MAX), keys, count,
+                       is_bare ? print_message : NULL, a, err);
+}
+
 static vv_status get(const cmd_ctx *ctx, const args *a, store *s, vv_slice key, vv_error *err)
 {
     store_kv kv;
-    store_table_info info;
+    store_table_info info = {.kind = 0};
     /* Who may not describe it, or a table that is not there: the read says so itself. */
+    if (message_table(s, &info))
+        return get_messages(ctx, a, s, &key, 1, err);
     bool is_record = !a->raw && a->archive == NULL && a->as_of == NULL && out_is_utf8(key) &&
-                     s->ops->table_describe(s, s->table, &info, NULL) == VV_OK &&
                      info.kind == VV_TABLE_RECORD;
     if (is_record)
         return get_record(ctx, a, s, key, err);
@@ -217,8 +244,11 @@ static int get_many(const cmd_ctx *ctx, const args *a, int64_t as_of_ns, const v
     store *s = NULL;
     printer p = {.args = a};
     const char *const names[] = {"key", "version", "expires_ms", "value"};
+    store_table_info info;
     vv_status st = store_open(ctx, "default", STORE_READ, &s, &err);
-    if (st == VV_OK) {
+    if (st == VV_OK && message_table(s, &info)) {
+        st = get_messages(ctx, a, s, keys, count, &err);
+    } else if (st == VV_OK) {
         out_init_names(&p.out, ctx->common.format, names, ARRAY_LEN(names));
         s->archive = a->archive;
         s->as_of_ns = as_of_ns;
@@ -274,6 +304,8 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     vv_buf key;
     if (argc == 0)
         return cmd_usage(ctx, "a KEY is needed");
+    if (tier_args_take(ctx, &a->tier) != CMD_OK)
+        return CMD_USAGE;
     if ((a->archive != NULL) + cmd_given(ctx, "version") + (a->as_of != NULL) > 1)
         return cmd_usage(ctx, "--archive, --version and --as-of exclude each other: each is one "
                               "state");
@@ -305,14 +337,16 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 
 const cmd_command cmd_get = {
     .name = "get",
-    .summary = "print the value of a key, or a record",
+    .summary = "print the value of a key, a record, or a message",
     .synopsis = "KEY...",
     .details =
         "Without -o the value is printed as it is, with a newline behind it, and the record of\n"
         "a record table as one JSON object: id, timestamp, version, metadata, data. On a\n"
         "terminal a value that is no text is printed as \\xNN. --raw gives the stored bytes of\n"
         "either. Several keys are read at one version and printed as\n"
-        "rows of key, version, expires_ms and value; exit code 5 when one is not there.\n",
+        "rows of key, version, expires_ms and value; exit code 5 when one is not there.\n"
+        "Of a stream table KEY is an offset of --partition, or PARTITION/OFFSET; messages in an\n"
+        "object store are fetched from there, of --data from that of --backend and --bucket.\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

@@ -16,6 +16,7 @@
 #include "query_text.h"
 #include "record_json.h"
 #include "store.h"
+#include "tier_store.h"
 
 #define ARENA_MAX (64u * 1024 * 1024)
 #define WAITING_MAX (1024u * 1024 * 1024)
@@ -37,6 +38,7 @@ typedef struct args {
     bool count;
     bool explain;
     bool stats;
+    tier_args tier;
 } args;
 
 static const cmd_opt opts[] = {
@@ -59,6 +61,7 @@ static const cmd_opt opts[] = {
     {"explain", 0, CMD_FLAG, offsetof(args, explain), NULL,
      "how it would be found, not the records"},
     {"stats", 0, CMD_FLAG, offsetof(args, stats), NULL, "what it took, on standard error"},
+    TIER_OPTS(args, tier),
 };
 
 /* The question, and what it points to. */
@@ -276,6 +279,12 @@ static out_cell column_cell(printer *p, const record_parts *r, vv_slice column,
     vv_arena_init(&arena, 1 << 16);
     size_t depth = query_text_path(column, &arena, path, STRUCT_DEPTH_MAX);
     out_cell cell = field_cell(p, r->body, path, depth);
+    if (cell.type == OUT_NULL && vv_slice_has_prefix(column, vv_slice_str("attributes."))) {
+        /* An attribute of a message, whose name may have dots. */
+        path[0] = vv_slice_of(column.data, 10);
+        path[1] = vv_slice_of(column.data + 11, column.len - 11);
+        cell = field_cell(p, r->body, path, 2);
+    }
     vv_arena_fini(&arena);
     return cell;
 }
@@ -560,6 +569,9 @@ static int answer(cmd_ctx *ctx, const args *a, const question *q)
 
 static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 {
+    const args *a = opaque;
+    if (tier_args_take(ctx, &a->tier) != CMD_OK)
+        return CMD_USAGE;
     if (argc != 0)
         return cmd_usage(ctx, "'%s': conditions are given with --where", argv[0]);
     question *q = vv_calloc(1, sizeof *q);
@@ -576,11 +588,13 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
 
 const cmd_command cmd_query = {
     .name = "query",
-    .summary = "ask for records",
+    .summary = "ask for records, or messages",
     .synopsis = "",
     .details =
         "Columns are the fields of a record, a.b for nested ones, _id, _timestamp, _version and\n"
-        "_metadata.KEY. Operators: = != < <= > >= in contains. A value is JSON where it reads as\n"
+        "_metadata.KEY; of a message partition, offset, received, event, key, size, content_type,\n"
+        "source, attributes.NAME, value, and value.NAME where it is JSON. Operators: = != < <= > "
+        ">= in contains. A value is JSON where it reads as\n"
         "such, otherwise text:\n\n"
         "  varve query --where 'value > 24' --where 'site in north,south' --order-by -value -n 5\n"
         "  varve query --since 90m --select _timestamp,value -o csv\n"

@@ -14,6 +14,7 @@
 #include "import.h"
 #include "message_out.h"
 #include "out.h"
+#include "place_text.h"
 #include "store.h"
 #include "tier_store.h"
 
@@ -60,29 +61,6 @@ typedef struct job {
     uint32_t partition;
     out_writer out;
 } job;
-
-/* ---- places ---- */
-
-static bool parse_place(const char *text, vv_stream_start *out)
-{
-    uint64_t offset = 0;
-    *out = (vv_stream_start){.from = VV_STREAM_EARLIEST};
-    if (text == NULL || strcmp(text, "earliest") == 0)
-        return true;
-    if (strcmp(text, "latest") == 0) {
-        out->from = VV_STREAM_LATEST;
-    } else if (text[0] == '@') {
-        out->from = VV_STREAM_POSITION;
-        out->position = vv_slice_str(text + 1);
-    } else if (cmd_parse_count(text, &offset)) {
-        out->from = VV_STREAM_OFFSET;
-        out->offset = offset;
-    } else {
-        out->from = VV_STREAM_RECEIVED;
-        return time_text_parse_loose(vv_slice_str(text), &out->time_ns);
-    }
-    return true;
-}
 
 /* ---- reading ---- */
 
@@ -424,13 +402,12 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
                          : verb == RESET ? "the NAME of one position is needed"
                                          : "stream %s takes no arguments",
                          words[verb]);
-    if (!parse_place(j.a->from, &j.start))
+    if (!place_text_parse(j.a->from, &j.start))
         return cmd_usage(ctx, "'%s' is no offset, time, earliest, latest or @NAME", j.a->from);
     if (j.a->follow && verb != TAIL)
         return cmd_usage(ctx, "--follow is of tail");
-    if (ctx->common.data == NULL && j.a->tier.backend != NULL)
-        return cmd_usage(ctx, "--backend is of --data: a server has its own");
-    ctx->common.tier = &j.a->tier;
+    if (tier_args_take(ctx, &j.a->tier) != CMD_OK)
+        return CMD_USAGE;
     j.partition = (uint32_t)vv_min_u64(j.a->partition, UINT32_MAX);
     const bool writes = verb == APPEND || verb == RESET || verb == REPLAY || j.a->position != NULL;
     vv_status st = store_open(ctx, "messages", writes ? STORE_CHANGE : STORE_READ, &j.s, &err);

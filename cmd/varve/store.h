@@ -10,7 +10,7 @@
 #include "query/query.h"
 #include "store_series.h"
 #include "store_stream.h"
-#include "varve/tier.h"
+#include "store_tier.h"
 
 typedef struct store store;
 
@@ -204,6 +204,7 @@ typedef struct store_ops {
     vv_status (*bulk)(store *s, store_next_pair next, void *ctx, store_written *out, vv_error *err);
     const store_series_ops *series;
     const store_stream_ops *stream;
+    const store_tier_ops *tier;
 } store_ops;
 
 struct store {

@@ -7,11 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "backup/backup.h"
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/util.h"
-#include "files.h"
 #include "io/env.h"
 #include "store_local.h"
 #include "tier_store.h"
@@ -733,6 +731,7 @@ static const store_ops local_ops = {
     .bulk = local_bulk,
     .series = &local_series_ops,
     .stream = &local_stream_ops,
+    .tier = &local_tier_ops,
 };
 
 /* A store that is not there is made only when use says so, and not in silence: the directory may be
@@ -749,6 +748,8 @@ static vv_status open_db(const cmd_common *c, store_use use, local *l, vv_error 
     if (st != VV_OK)
         return st;
     tier.objects = l->objects;
+    if (c->tier != NULL && c->tier->archives)
+        tier.rule = (vv_archive_rule){.local_ns = c->tier->local_ns};
     opt.tier = l->objects == NULL ? NULL : &tier;
     st = vv_db_open(dir, &opt, &l->db, err);
     if (st != VV_NOT_FOUND || use != STORE_CREATE)
@@ -774,29 +775,4 @@ vv_status store_open_local(const cmd_common *c, store_use use, store **out, vv_e
     }
     *out = &l->base;
     return VV_OK;
-}
-
-vv_status files_check(const char *dir, void (*finding)(void *ctx, const char *text), void *ctx,
-                      vv_error *err)
-{
-    return vv_check(dir, finding, ctx, err);
-}
-
-vv_status files_dump(const char *path, void (*line)(void *ctx, const char *text), void *ctx,
-                     vv_error *err)
-{
-    const char *slash = strrchr(path, '/');
-    const char *name = slash == NULL ? path : slash + 1;
-    char dir[VIO_PATH_MAX] = ".";
-    vv_env env = {0};
-    bool is_backup = false;
-    vv_status st = VV_OK;
-    if (slash != NULL)
-        (void)snprintf(dir, sizeof dir, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-    /* Files of backups: the library does not know them. What cannot be read is left to it to say.
-     */
-    if (env_posix_init(&env, dir, NULL, NULL) == VV_OK && name[0] != '\0')
-        st = backup_dump(&env, name, line, ctx, &is_backup, err);
-    vio_destroy(env.io);
-    return is_backup ? st : vv_dump(path, line, ctx, err);
 }

@@ -39,5 +39,10 @@ vv_status local_table_alter(store *s, const char *name, const store_table_spec *
 extern const store_series_ops local_series_ops;
 /* store_local_stream.c */
 extern const store_stream_ops local_stream_ops;
+/** As local_open_table without create; VV_INVALID: it is of another kind. */
+vv_status local_open_stream(local *l, vv_error *err);
+
+/* store_local_tier.c */
+extern const store_tier_ops local_tier_ops;
 
 #endif

@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "store_local.h"
 
-static vv_status open_stream(local *l, vv_error *err)
+vv_status local_open_stream(local *l, vv_error *err)
 {
     vv_status st = local_open_table(l, false, VV_TABLE_STREAM, err);
     if (st == VV_OK && vv_table_kind_of(l->table) != VV_TABLE_STREAM)
@@ -17,7 +17,7 @@ static vv_status stream_append(store *s, const vv_message *messages, size_t coun
 {
     local *l = local_of(s);
     vv_stream_append_result r = {.dead = 0};
-    vv_status st = open_stream(l, err);
+    vv_status st = local_open_stream(l, err);
     if (st == VV_OK)
         st = vv_stream_append(l->table, messages, count, opt, &r, err);
     *dead = r.dead;
@@ -28,7 +28,7 @@ static vv_status stream_producer_next(store *s, uint32_t partition, vv_slice key
                                       uint64_t *sequence, vv_error *err)
 {
     local *l = local_of(s);
-    vv_status st = open_stream(l, err);
+    vv_status st = local_open_stream(l, err);
     *sequence = 0;
     if (st != VV_OK)
         return st;
@@ -45,7 +45,7 @@ static vv_status stream_read(store *s, const vv_stream_read_options *opt, bool f
     local *l = local_of(s);
     vv_stream_cursor *c = NULL;
     vv_message m;
-    vv_status st = open_stream(l, err);
+    vv_status st = local_open_stream(l, err);
     if (st == VV_OK && follows)
         st = vv_fail(err, VV_UNSUPPORTED, "nobody else writes to a directory: --follow a server");
     if (st == VV_OK)
@@ -64,7 +64,7 @@ static vv_status stream_commit(store *s, uint32_t partition, vv_slice name, uint
                                vv_error *err)
 {
     local *l = local_of(s);
-    vv_status st = open_stream(l, err);
+    vv_status st = local_open_stream(l, err);
     return st == VV_OK ? vv_stream_commit(l->table, partition, name, offset, VV_DURABLE_SYNC, err)
                        : st;
 }
@@ -73,7 +73,7 @@ static vv_status stream_positions(store *s, int (*each)(void *ctx, const vv_stre
                                   void *ctx, vv_error *err)
 {
     local *l = local_of(s);
-    vv_status st = open_stream(l, err);
+    vv_status st = local_open_stream(l, err);
     return st == VV_OK ? vv_stream_position_list(l->table, each, ctx, err) : st;
 }
 
@@ -81,7 +81,7 @@ static vv_status stream_reset(store *s, uint32_t partition, vv_slice name,
                               const vv_stream_start *start, uint64_t *offset, vv_error *err)
 {
     local *l = local_of(s);
-    vv_status st = open_stream(l, err);
+    vv_status st = local_open_stream(l, err);
     return st == VV_OK ? vv_stream_position_reset(l->table, partition, name, start, offset, err)
                        : st;
 }
@@ -92,7 +92,7 @@ stream_status(store *s, int (*each)(void *ctx, uint32_t partition, const vv_stre
 {
     local *l = local_of(s);
     vv_table_info info = {0};
-    vv_status st = open_stream(l, err);
+    vv_status st = local_open_stream(l, err);
     if (st == VV_OK)
         st = vv_table_identify(l->table, &info, err);
     for (uint32_t p = 0; st == VV_OK && p < info.partitions; p++) {
@@ -107,7 +107,7 @@ stream_status(store *s, int (*each)(void *ctx, uint32_t partition, const vv_stre
 static vv_status stream_replay(store *s, vv_stream_replay_result *out, vv_error *err)
 {
     local *l = local_of(s);
-    vv_status st = open_stream(l, err);
+    vv_status st = local_open_stream(l, err);
     return st == VV_OK ? vv_stream_replay(l->table, VV_DURABLE_SYNC, out, err) : st;
 }
 
@@ -115,7 +115,7 @@ static vv_status stream_rules(store *s, int (*each)(void *ctx, const vv_stream_r
                               void *ctx, vv_error *err)
 {
     local *l = local_of(s);
-    vv_status st = open_stream(l, err);
+    vv_status st = local_open_stream(l, err);
     return st == VV_OK ? vv_stream_rules_read(l->table, each, ctx, err) : st;
 }
 

@@ -1,8 +1,8 @@
 /*
  * store_none.c - --data in a build of the client alone.
  */
+#include "archive_files.h"
 #include "base/error.h"
-#include "cmd_archive_tier.h"
 #include "eloq.h"
 #include "files.h"
 #include "store.h"
@@ -17,9 +17,11 @@ vv_status store_open_local(const cmd_common *c, store_use use, store **out, vv_e
                    c->data);
 }
 
-vv_status files_check(const char *dir, void (*finding)(void *ctx, const char *text), void *ctx,
-                      vv_error *err)
+vv_status files_check(const char *dir, const tier_args *tier, bool whole,
+                      void (*finding)(void *ctx, const char *text), void *ctx, vv_error *err)
 {
+    (void)tier;
+    (void)whole;
     (void)finding;
     (void)ctx;
     return vv_fail(err, VV_UNSUPPORTED,
@@ -58,18 +60,18 @@ const cmd_command cmd_backup = {.name = "backup",
                                 .synopsis = "",
                                 .run = run_backup};
 
-vv_status archive_tier_is_stream(const cmd_ctx *ctx, bool *out, vv_error *err)
+vv_status archive_files_attach(const cmd_ctx *ctx, const tier_args *tier, vv_error *err)
 {
-    *out = false;
+    (void)tier;
     return vv_fail(err, VV_UNSUPPORTED,
-                   "this varve was built without the engine and cannot open %s", ctx->common.data);
+                   "this varve was built without the engine and cannot make %s", ctx->common.data);
 }
 
-int archive_tier_run(cmd_ctx *ctx, const archive_args *a, const char *verb)
+vv_status archive_files_parquet(store *s, const archive_files_range *range, const char *path,
+                                vv_error *err)
 {
-    (void)a;
-    vv_error err = {0};
-    vv_status st = vv_fail(&err, VV_UNSUPPORTED,
-                           "this varve was built without the engine and cannot %s messages", verb);
-    return cmd_fail(ctx, st, &err);
+    (void)s;
+    (void)range;
+    return vv_fail(err, VV_UNSUPPORTED,
+                   "this varve was built without the engine and cannot write %s", path);
 }

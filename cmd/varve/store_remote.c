@@ -568,6 +568,7 @@ static const store_ops remote_ops = {
     .load_end = remote_load_end,
     .series = &remote_series_ops,
     .stream = &remote_stream_ops,
+    .tier = &remote_tier_ops,
 };
 
 vv_status store_open_remote(const cmd_common *c, store **out, vv_error *err)

@@ -108,6 +108,9 @@ vv_status remote_compact(store *s, vv_slice begin, vv_slice end, bool look, stor
 /* store_remote_stream.c */
 extern const store_stream_ops remote_stream_ops;
 
+/* store_remote_tier.c */
+extern const store_tier_ops remote_tier_ops;
+
 /* store_remote_series.c */
 extern const store_series_ops remote_series_ops;
 void remote_samples_free(remote *r);

@@ -13,6 +13,8 @@ typedef struct tier_args {
     const char *prefix;
     const char *endpoint;
     const char *region;
+    bool archives;    /* by the rules of the tables; else nothing is, meanwhile. Set by a command */
+    int64_t local_ns; /* with archives: of the rule for tables without one */
 } tier_args;
 
 /* Its options, in the options of a command whose arguments have a tier_args called field. */
@@ -32,6 +34,16 @@ typedef struct tier_args {
     {                                                                                              \
         "region", 0, CMD_TEXT, offsetof(type, field.region), "NAME", "of s3"                       \
     }
+
+/** The command opens --data with this object store. CMD_USAGE, and it was told: a server has one of
+ * its own. */
+static inline int tier_args_take(cmd_ctx *ctx, const tier_args *a)
+{
+    if (ctx->common.data == NULL && a->backend != NULL)
+        return cmd_usage(ctx, "--backend is of --data: a server has its own");
+    ctx->common.tier = a;
+    return CMD_OK;
+}
 
 /** Credentials come from the environment, as object.h says. *out NULL where no backend is named.
  * Gives *out: vv_object_store_close. */
