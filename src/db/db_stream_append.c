@@ -206,6 +206,10 @@ vv_status db_stream_reserve(vv_db *db, vv_batch *batch, bool *duplicate, vv_erro
 static void cancel_blocks(const db_stream_append *sa)
 {
     db_stream_part *part = &sa->stream->part[sa->partition];
+    if (sa->stream->db->tier != NULL)
+        db_tier_note_cancel(sa->stream->db, &part->tier, part->bytes - sa->before.bytes,
+                            atomic_load_explicit(&part->next, memory_order_relaxed) -
+                                sa->before.next);
     part->bytes = sa->before.bytes;
     part->receive_ns = sa->before.receive_ns;
     part->event_max = sa->before.event_max;

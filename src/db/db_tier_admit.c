@@ -12,6 +12,7 @@
 #include <inttypes.h>
 
 #include "base/error.h"
+#include "base/util.h"
 #include "db/db_stream_int.h"
 
 #define SLEEP_MAX_NS (100 * VV_NS_PER_MS)
@@ -84,6 +85,25 @@ void db_tier_note_append(vv_db *db, const cat_table *cat, db_tier_part *part, ui
     if (is_first || waiting >= cut_at ||
         (rule.batch_messages != 0 && messages >= rule.batch_messages))
         want(db, part);
+}
+
+/* Take off as much as there is; how much that was. A look of the archiver may have set it since. */
+static uint64_t take_off(_Atomic uint64_t *from, uint64_t amount)
+{
+    uint64_t was = atomic_load_explicit(from, memory_order_relaxed);
+    uint64_t less = 0;
+    do {
+        less = vv_min_u64(was, amount);
+    } while (!atomic_compare_exchange_weak_explicit(from, &was, was - less, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return less;
+}
+
+void db_tier_note_cancel(vv_db *db, db_tier_part *part, uint64_t bytes, uint64_t count)
+{
+    uint64_t less = take_off(&part->waiting, bytes);
+    (void)take_off(&db->tier->waiting_bytes, less);
+    (void)take_off(&part->waiting_messages, count);
 }
 
 void db_tier_forget_waiting(vv_db *db, db_tier_part *part)

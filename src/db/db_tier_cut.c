@@ -291,36 +291,31 @@ static vv_status find_intent(db_stream_reader *r, arch_intent *out, vv_error *er
 }
 
 /* Its messages are there as they were, and in no object: it can be executed as it is. */
-static vv_status is_open(db_stream_reader *r, const arch_intent *in, bool *out, int64_t *oldest_ns,
-                         vv_error *err)
+static bool is_open(const db_stream_reader *r, const arch_intent *in, const waiting *w)
 {
-    waiting w;
-    vv_status st = find_waiting(r, &w, err);
-    *out = st == VV_OK && in->first == w.from && in->first >= r->local && in->next <= r->next;
-    *oldest_ns = w.oldest_ns;
-    return st;
+    return in->first == w->from && in->first >= r->local && in->next <= r->next;
 }
 
 vv_status db_tier_resume(db_tier_job *j, db_stream_reader *r, vv_error *err)
 {
     arch_intent in;
     db_tier_build b = {.job = NULL};
-    bool open = false;
     bool full = false;
-    int64_t oldest_ns = 0;
+    waiting w;
     vv_status st = find_intent(r, &in, err);
+    if (st == VV_OK) /* also while it fails: appends go by it */
+        st = find_waiting(r, &w, err);
     if (st != VV_OK)
         return st;
+    set_waiting(j, &w);
     if (in.kind == ARCH_MERGE)
         return db_tier_merge_resume(j, r, &in, err);
-    st = is_open(r, &in, &open, &oldest_ns, err);
-    if (st != VV_OK)
-        return st;
+    const bool open = is_open(r, &in, &w);
     if (open)
         st = build(j, r, &in, true, &b, &full, err);
     db_stream_reader_close(r);
     if (st == VV_OK)
-        st = open ? db_tier_deliver(j, &b, NULL, 0, oldest_ns, err)
+        st = open ? db_tier_deliver(j, &b, NULL, 0, w.oldest_ns, err)
                   : db_tier_commit_give_up(j, &in, true, err);
     db_tier_build_close(&b);
     return st;

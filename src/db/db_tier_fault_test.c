@@ -232,68 +232,177 @@ static void test_an_object_of_before_the_crash_is_accepted(void **state)
 /* ---- a store that is away ---------------------------------------------------------------------
  */
 
-/* Appends until they are refused; how many were taken. */
-static uint64_t append_until_refused(tier_world *tw, vv_table *t, uint64_t first, vv_error *err)
+/* Producers that go on: each partition's has sent so many, and tries the next one again and again.
+ */
+typedef struct senders {
+    tier_world *tw;
+    vv_table *table;
+    uint64_t next[4];  /* message of each partition, of its own count: acknowledged before it */
+    uint64_t refused;  /* tries */
+    vv_status refusal; /* of the last of them */
+    vv_error why;
+} senders;
+
+static void connect(senders *s)
 {
-    for (uint64_t n = first; n < first + 100000; n++) {
-        vv_status st = tier_append(t, n, err);
-        if (st != VV_OK) {
-            assert_status(VV_BUSY, st);
-            return n - first;
-        }
-        if (n % 50 == 0) {
-            pass_time(tw, 5 * MIN_NS);
-            work_now(tw->w.db);
-        }
-    }
-    fail_msg("it is never too much");
-    return 0;
+    s->table = archived_table(s->tw->w.db, &(vv_archive_rule){.local_ns = -1});
 }
 
+/* Each sends so many, or until it is refused. */
+static void send_some(senders *s, unsigned most)
+{
+    for (uint32_t p = 0; p < test_partitions; p++)
+        for (unsigned i = 0; i < most; i++) {
+            vv_status st = tier_append(s->table, s->next[p] * test_partitions + p, &s->why);
+            if (st != VV_OK) {
+                if (st != VV_BUSY && st != VV_NO_SPACE)
+                    fail_msg("%s: %s", vv_status_name(st), s->why.msg);
+                s->refused++;
+                s->refusal = st;
+                break;
+            }
+            s->next[p]++;
+        }
+}
+
+/* Exactly what was acknowledged is there, or one more that was not. */
+static void expect_sent(senders *s, bool was_cut)
+{
+    for (uint32_t p = 0; p < test_partitions; p++) {
+        uint64_t next = expect_all(s->tw, s->table, p, 0);
+        if (next != s->next[p] && !(was_cut && next == s->next[p] + 1))
+            fail_msg("partition %u: %llu were acknowledged, %llu are there", p,
+                     (unsigned long long)s->next[p], (unsigned long long)next);
+    }
+}
+
+static void add_size(void *ctx, const char *path, uint64_t size)
+{
+    uint64_t *sum = ctx;
+    (void)path;
+    *sum += size;
+}
+
+static uint64_t disk_of(tier_world *tw)
+{
+    uint64_t sum = 0;
+    vio_sim_each_file(tw->w.disk, add_size, &sum);
+    return sum;
+}
+
+static void lose_power(senders *s)
+{
+    vv_error err = {0};
+    tier_world *tw = s->tw;
+    vio_sim_cut(tw->w.disk);
+    vv_table_close(s->table);
+    db_abandon(tw->w.db);
+    sim_off(&tw->w);
+    assert_ok(sim_on(&tw->w, &(vio_sim_options){.seed = vv_test_seed(9), .tear = true}, &err), err);
+    assert_ok(sim_open_db(&tw->w, &err), err);
+    connect(s);
+    expect_sent(s, true);
+}
+
+/* So many hours of simulated time, with producers that try twice a minute. Memory and disk are
+ * no more at the end of an hour than they were at most after the first. */
+static void wait_hours(senders *s, unsigned hours, uint64_t *memory, uint64_t *disk)
+{
+    for (unsigned hour = 0; hour < hours; hour++) {
+        for (int i = 0; i < 120; i++) {
+            pass_time(s->tw, 30 * SEC);
+            send_some(s, 20);
+            work_now(s->tw->w.db);
+        }
+        uint64_t memory_now = vv_budget_used(&s->tw->w.db->budget);
+        uint64_t disk_now = disk_of(s->tw);
+        if (*memory != 0 && (memory_now > *memory + (64u << 10) || disk_now > *disk + (256u << 10)))
+            fail_msg("hour %u: %llu KiB of memory, %llu of disk; after the first %llu and %llu",
+                     hour, (unsigned long long)memory_now >> 10, (unsigned long long)disk_now >> 10,
+                     (unsigned long long)*memory >> 10, (unsigned long long)*disk >> 10);
+        if (*memory == 0) {
+            *memory = memory_now;
+            *disk = disk_now;
+        }
+    }
+}
+
+static void drain(senders *s)
+{
+    for (int i = 0; i < 60; i++) {
+        pass_time(s->tw, MIN_NS);
+        send_some(s, 2);
+        work_now(s->tw->w.db);
+    }
+    vv_tier_stats now = tier_stats(s->tw->w.db);
+    assert_true(now.healthy && now.consecutive_failures == 0);
+    pass_time(s->tw, HOUR_NS);
+    work_now(s->tw->w.db);
+    assert_true(tier_stats(s->tw->w.db).waiting_messages == 0);
+    expect_sent(s, false);
+}
+
+/* What was taken fills its bound, then producers are held back; nothing is lost, memory and disk
+ * stay as they are, the power fails in the middle of it; and it drains when the store answers. */
 static void prop_ten_hours_without_the_store(void **state)
 {
     tier_world *tw = *state;
-    vv_error err = {0};
+    senders s = {.tw = tw};
+    uint64_t memory = 0;
+    uint64_t disk = 0;
     sim_close(&tw->w);
-    tw->tier.waiting_max = 400u << 10;
+    tw->tier.waiting_max = 200u << 10;
     tw->tier.failures_max = 3;
     sim_start(&tw->w);
-    vv_table *t = archived_table(tw->w.db, &(vv_archive_rule){.local_ns = -1});
-    tier_append_some(t, 0, 100ull * test_partitions);
+    connect(&s);
+    send_some(&s, 100);
     work_now(tw->w.db);
     objs_bucket_set(tw->bucket, &(objs_memory_options){.outage = true});
-    uint64_t next = 100ull * test_partitions;
-    next += append_until_refused(tw, t, next, &err);
-    assert_non_null(strstr(err.msg, "wait for the object store"));
-    assert_non_null(strstr(err.msg, vv_object_store_name(tw->objects)));
-    for (int hour = 0; hour < 10; hour++) { /* nothing is taken, and what was taken stays */
-        pass_time(tw, HOUR_NS);
-        work_now(tw->w.db);
-        assert_status(VV_BUSY, tier_append(t, next, &err));
-        assert_true(tier_stats(tw->w.db).waiting_bytes < 500u << 10);
-    }
-    assert_non_null(strstr(err.msg, "has failed for"));
+    wait_hours(&s, 5, &memory, &disk);
+    uint64_t taken = s.next[0];
+    assert_true(s.refused > 500 && s.refusal == VV_BUSY);
+    assert_non_null(strstr(s.why.msg, "wait for the object store"));
+    assert_non_null(strstr(s.why.msg, vv_object_store_name(tw->objects)));
+    assert_non_null(strstr(s.why.msg, "has failed for"));
+    assert_true(tier_stats(tw->w.db).waiting_bytes < 220u << 10);
     assert_false(tier_stats(tw->w.db).healthy);
     assert_true(tier_stats(tw->w.db).consecutive_failures > 10);
-    assert_true(objs_bucket_requests(tw->bucket) < 10000); /* it is asked seldom */
-    vv_table_close(t);
-    sim_reopen(&tw->w);
-    t = archived_table(tw->w.db, NULL);
+    lose_power(&s);
+    wait_hours(&s, 5, &memory, &disk);
+    assert_true(s.next[0] <= taken + 100); /* the bound holds behind the restart, too */
+    assert_true(objs_bucket_requests(tw->bucket) < 10000); /* the store is asked seldom */
     objs_bucket_set(tw->bucket, &(objs_memory_options){.seed = 1});
-    for (int i = 0; i < 20; i++) {
-        pass_time(tw, 2 * MIN_NS);
-        work_now(tw->w.db);
+    drain(&s);
+    assert_true(s.next[0] > taken);
+    vv_table_close(s.table);
+    tier_check_and_reopen(tw);
+}
+
+/* Without a bound of its own the disk is the bound: full, it refuses, and what was taken is there
+ * and drains when the disk has room again. */
+static void prop_an_outage_that_fills_the_disk(void **state)
+{
+    tier_world *tw = *state;
+    vv_error err = {0};
+    senders s = {.tw = tw};
+    sim_close(&tw->w);
+    assert_ok(sim_on(&tw->w, &(vio_sim_options){.seed = 1, .capacity = 3u << 20}, &err), err);
+    assert_ok(sim_open_db(&tw->w, &err), err);
+    connect(&s);
+    objs_bucket_set(tw->bucket, &(objs_memory_options){.outage = true});
+    for (int i = 0; i < 3000 && s.refused < 200; i++) {
+        pass_time(tw, 10 * SEC);
+        send_some(&s, 20);
+        (void)!db_step(tw->w.db, &err);
     }
-    assert_true(tier_stats(tw->w.db).healthy);
-    tier_append_some(t, next, test_partitions); /* taken again */
-    pass_time(tw, HOUR_NS);
-    work_now(tw->w.db);
-    assert_true(tier_stats(tw->w.db).waiting_messages == 0);
-    uint64_t count = 0;
-    for (uint32_t p = 0; p < test_partitions; p++)
-        count += expect_all(tw, t, p, 0);
-    assert_true(count == next + test_partitions);
-    vv_table_close(t);
+    assert_true(s.refused >= 200);
+    assert_true(tier_stats(tw->w.db).waiting_bytes < 4u << 20); /* refused ones do not wait */
+    uint64_t taken = s.next[0];
+    lose_power(&s); /* and back on a larger disk */
+    objs_bucket_set(tw->bucket, &(objs_memory_options){.seed = 1});
+    drain(&s);
+    assert_true(s.next[0] > taken);
+    vv_table_close(s.table);
     tier_check_and_reopen(tw);
 }
 
@@ -327,6 +436,7 @@ int main(void)
         TA(test_a_name_with_another_object_under_it),
         TA(test_an_object_of_before_the_crash_is_accepted),
         TA(prop_ten_hours_without_the_store),
+        TA(prop_an_outage_that_fills_the_disk),
         TA(test_a_close_does_not_wait_for_tries),
     };
     return run_on_each(tests, ARRAY_LEN(tests));

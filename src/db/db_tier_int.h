@@ -198,6 +198,8 @@ void db_tier_forget_waiting(vv_db *db, db_tier_part *part);
 /* Blocks of so many bytes were reserved in a partition. Under the commit lock. */
 void db_tier_note_append(vv_db *db, const cat_table *cat, db_tier_part *part, uint64_t bytes,
                          uint64_t count, int64_t receive_ns);
+/* They were not logged. */
+void db_tier_note_cancel(vv_db *db, db_tier_part *part, uint64_t bytes, uint64_t count);
 
 /* ---- db_tier_retain.c ---------------------------------------------------------------------------
  */
