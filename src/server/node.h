@@ -17,7 +17,7 @@ struct svc_push;
 struct svc_series_state;
 struct svc_tier;
 struct svc_txn_table;
-struct svc_window;
+struct svc_windows;
 
 /* Of transactions that clients hold open; a 0 is the default. */
 typedef struct svc_txn_limits {
@@ -49,7 +49,7 @@ typedef struct node {
     struct svc_series_state *series;   /* svc_series_write.c */
     struct svc_txn_table *txns;        /* svc_txn_session.c; NULL: Txn is not served */
     svc_txn_limits txn_limits;
-    struct svc_window *ids;    /* svc_engine.c */
+    struct svc_windows *ids;   /* svc_engine.c */
     struct svc_nats *nats;     /* svc_nats.c; NULL: no feed */
     struct svc_push *push;     /* svc_push.c; NULL: figures are not pushed */
     struct svc_tier *tier;     /* svc_tier.c; NULL: no object store */

@@ -5,10 +5,11 @@
  *   Message     content: the value; id: the key; timestamp: the event time
  *   answered    when the message is synced, never before: success, "stored at offset N"
  *
- * An id makes a message known (svc_window.h): sent again with the same content and time it is not
- * stored twice and the answer is the first one's; with another content success is false and nothing
- * is stored. The window is the newest SVC_WINDOW_IDS ids of all tables, learned again from the
- * table after a restart, at most LEARN_BYTES of it.
+ * An id makes a message known (svc_window.h): sent again with the same content it is not stored
+ * twice and the answer is the first one's; with another content success is false and nothing
+ * is stored. The window of a table is its newest SVC_WINDOW_IDS ids, learned from the table when it
+ * is first asked for, at most LEARN_BYTES of it: by a job of the long lane, for which requests of
+ * that table wait in the window, and no others.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/point.h"
 #include "base/util.h"
 #include "codec/protowire.h"
 #include "server/svc_ingest.h"
@@ -27,6 +29,7 @@
 #define TENANT_HEADER "x-tenant"
 #define SOURCE "storage_engine"
 #define LEARN_BYTES (64u * 1024 * 1024)
+#define WINDOWS_BYTES (64u * 1024 * 1024) /* at most, and a sixteenth of memory_limit */
 #define SENTENCE_MAX 96u
 
 typedef struct process {
@@ -36,21 +39,33 @@ typedef struct process {
     vv_slice id;
     vv_slice content;
     int64_t timestamp;
+    uint32_t table_id;
     svc_window_id name;
+    svc_waiter waiter;
     bool is_pending; /* in the window */
     vv_message message;
     svc_messages what;
 } process;
 
+/* Reads the newest messages of a table. */
+typedef struct learner {
+    node *n;
+    vv_table *table;
+    uint32_t table_id;
+    uint32_t partitions;
+} learner;
+
 vv_status svc_engine_start(node *n, vv_error *err)
 {
-    n->ids = svc_window_create();
+    const uint64_t limit = n->budget == NULL ? 0 : n->budget->limit;
+    n->ids = svc_windows_create(n->budget,
+                                limit == 0 ? WINDOWS_BYTES : vv_min_u64(limit / 16, WINDOWS_BYTES));
     return n->ids != NULL ? VV_OK : vv_fail(err, VV_NO_MEMORY, "no memory for ids of messages");
 }
 
 void svc_engine_stop(node *n)
 {
-    svc_window_destroy(n->ids);
+    svc_windows_destroy(n->ids);
     n->ids = NULL;
 }
 
@@ -64,7 +79,7 @@ static void process_destroy(process *p)
 static void refuse(process *p, vv_status st, const vv_error *why)
 {
     if (p->is_pending)
-        svc_window_end(p->n->ids, p->name, false, 0);
+        svc_window_end(p->n->ids, p->table_id, p->name, false, 0);
     srv_call_finish(p->call, st, why->msg);
     process_destroy(p);
 }
@@ -92,80 +107,119 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
     }
     if (result->count == 0) {
         if (p->is_pending)
-            svc_window_end(p->n->ids, p->name, false, 0);
+            svc_window_end(p->n->ids, p->table_id, p->name, false, 0);
         answer(p, false, "refused by the rules of the table: it lies among the dead letters");
         return;
     }
     if (p->is_pending)
-        svc_window_end(p->n->ids, p->name, true, result->first_offset);
+        svc_window_end(p->n->ids, p->table_id, p->name, true, result->first_offset);
     (void)snprintf(text, sizeof text, "stored at offset %" PRIu64, result->first_offset);
     answer(p, true, text);
 }
 
 /* ---- ids ---- */
 
-static uint64_t content_hash(vv_slice content, int64_t event_time_ns)
+/* Without the time: rules of the table may have made another one of it. */
+static uint64_t content_hash(vv_slice content)
 {
-    return vv_hash64_seed(content.data, content.len, (uint64_t)event_time_ns);
+    return vv_hash64(content.data, content.len);
 }
 
-/* The newest messages of a partition, as many as the window has room for. */
-static vv_status learn_partition(process *p, vv_table *table, uint32_t id, uint32_t partition,
-                                 uint64_t bytes_max, vv_error *err)
+/* The newest messages of a partition, as many as its share of the window and of the bytes. */
+static vv_status learn_partition(const learner *l, uint32_t partition, vv_error *err)
 {
     vv_stream_stats s = {.size = sizeof s};
     vv_stream_cursor *c = NULL;
     vv_message m;
     vv_stream_read_options opt = VV_STREAM_READ_OPTIONS_INIT;
-    vv_status st = vv_stream_stats_read(table, partition, NULL, &s, err);
+    vv_status st = vv_stream_stats_read(l->table, partition, NULL, &s, err);
     if (st != VV_OK || s.messages == 0)
         return st;
-    uint64_t count = vv_min_u64(s.messages, SVC_WINDOW_IDS);
+    uint64_t count = vv_min_u64(s.messages, SVC_WINDOW_IDS / l->partitions);
     const uint64_t each = s.bytes / s.messages + 1;
-    count = vv_min_u64(count, bytes_max / each + 1);
+    count = vv_min_u64(count, LEARN_BYTES / l->partitions / each + 1);
     opt.partition = partition;
     opt.start = (vv_stream_start){.from = VV_STREAM_OFFSET, .offset = s.next_offset - count};
-    st = vv_stream_cursor_open(table, &opt, &c, err);
+    st = vv_stream_cursor_open(l->table, &opt, &c, err);
     while (st == VV_OK && (st = vv_stream_cursor_next(c, &m, err)) == VV_OK)
         if (m.key.len > 0 && vv_slice_eq(m.source, vv_slice_str(SOURCE)))
-            svc_window_learn(p->n->ids, svc_window_id_of(id, m.key),
-                             content_hash(m.value, m.event_time_ns), m.offset);
+            svc_window_learn(l->n->ids, l->table_id, svc_window_id_of(m.key), content_hash(m.value),
+                             m.offset);
     vv_stream_cursor_close(c);
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
-/* Several threads may do it at a time: the same. */
-static vv_status learn(process *p, vv_table *table, const vv_table_info *info, vv_error *err)
+static void run_process(void *arg);
+
+/* Who waited is run again, or told why not. */
+static void wake(node *n, uint32_t table_id, vv_status st, const vv_error *why)
 {
-    vv_status st = VV_OK;
-    if (svc_window_has_table(p->n->ids, info->id))
-        return VV_OK;
-    for (uint32_t i = 0; st == VV_OK && i < info->partitions; i++)
-        st = learn_partition(p, table, info->id, i, LEARN_BYTES / info->partitions, err);
-    if (st == VV_OK)
-        svc_window_add_table(p->n->ids, info->id);
-    return st;
+    static const vv_error busy = {.msg = SVC_NO_THREAD};
+    svc_waiter *next = NULL;
+    for (svc_waiter *one = svc_window_learned(n->ids, table_id, st == VV_OK); one != NULL;
+         one = next) {
+        process *p = VV_CONTAINER_OF(one, process, waiter);
+        next = one->next;
+        if (st != VV_OK)
+            refuse(p, st, why);
+        else if (srv_pool_submit_point(n->pool, run_process, p) != VV_OK)
+            refuse(p, VV_BUSY, &busy);
+    }
 }
 
-/* Whether the message is known. VV_OK with *state NEW: it is to be written. */
+static void run_learner(void *arg)
+{
+    learner *l = arg;
+    vv_error err = {0};
+    vv_status st = VV_OK;
+    VV_POINT("engine.learn");
+    for (uint32_t i = 0; st == VV_OK && i < l->partitions; i++)
+        st = learn_partition(l, i, &err);
+    wake(l->n, l->table_id, st, &err);
+    vv_table_close(l->table);
+    vv_free(l);
+}
+
+/* On the lane of what takes long. Takes the table. */
+static void start_learning(node *n, vv_table *table, const vv_table_info *info)
+{
+    static const vv_error busy = {.msg = SVC_NO_THREAD};
+    static const vv_error full = {.msg = "no memory to read the ids of a table's messages"};
+    learner *l = vv_calloc(1, sizeof *l);
+    if (l != NULL) {
+        *l =
+            (learner){.n = n, .table = table, .table_id = info->id, .partitions = info->partitions};
+        if (srv_pool_submit(n->pool, run_learner, l) == VV_OK)
+            return;
+    }
+    wake(n, info->id, l == NULL ? VV_NO_MEMORY : VV_BUSY, l == NULL ? &full : &busy);
+    vv_table_close(table);
+    vv_free(l);
+}
+
+/* Whether the message is known. With *state WAITS or LEARN p is not the caller's any more. */
 static vv_status look_up(process *p, svc_window_state *state, uint64_t *offset, vv_error *err)
 {
+    node *n = p->n;
     vv_table *table = NULL;
     vv_table_info info = {0};
-    *state = SVC_WINDOW_NEW;
     vv_status st = svc_message_open(p->call, &p->what.table, GATE_WRITE, true, &table, err);
     if (st == VV_OK)
         st = vv_table_identify(table, &info, err);
-    if (st == VV_OK)
-        st = learn(p, table, &info, err);
+    if (st == VV_OK) {
+        p->table_id = info.id;
+        p->name = svc_window_id_of(p->id);
+        st = svc_window_begin(n->ids, info.id, p->name, content_hash(p->content), &p->waiter, state,
+                              offset, err);
+    }
+    if (st == VV_OK && *state == SVC_WINDOW_LEARN) {
+        start_learning(n, table, &info);
+        return VV_OK;
+    }
+    if (st == VV_OK && *state == SVC_WINDOW_NEW)
+        p->is_pending = true;
     vv_table_close(table);
-    if (st != VV_OK)
-        return st;
-    p->name = svc_window_id_of(info.id, p->id);
-    *state = svc_window_begin(p->n->ids, p->name,
-                              content_hash(p->content, p->message.event_time_ns), offset);
-    p->is_pending = *state == SVC_WINDOW_NEW;
-    return VV_OK;
+    return st;
 }
 
 /* ---- requests ---- */
@@ -208,7 +262,7 @@ static vv_status read_request(process *p, vv_error *err)
     return VV_OK;
 }
 
-/* True: the call is answered. */
+/* True: the call is answered, or will be. */
 static bool settle_known(process *p, svc_window_state state, uint64_t offset)
 {
     char text[SENTENCE_MAX];
@@ -226,6 +280,9 @@ static bool settle_known(process *p, svc_window_state state, uint64_t offset)
         refuse(p, VV_BUSY, &busy);
         return true;
     }
+    case SVC_WINDOW_WAITS:
+    case SVC_WINDOW_LEARN:
+        return true; /* it is run again */
     case SVC_WINDOW_NEW:
     default:
         return false;

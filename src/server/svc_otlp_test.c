@@ -9,7 +9,6 @@
 #include "base/alloc.h"
 #include "otlp/otlp_test_request.h"
 #include "server/svc_suite_http.h"
-#include "server/svc_window.h"
 #include "varve/series.h"
 #include "varve/stream.h"
 
@@ -419,155 +418,6 @@ static void test_a_table_may_not_be_made(void **state)
     svc_suite_stop(&s);
 }
 
-/* ---- StorageEngine ---- */
-
-#define PROCESS "/storage_engine.StorageEngine/ProcessMessage"
-
-typedef struct processed {
-    bool success;
-    char message[128];
-} processed;
-
-static vv_status process(svc_suite *s, const char *id, const char *content, int64_t timestamp,
-                         processed *out)
-{
-    vv_buf b;
-    vv_buf_init(&b, 65536);
-    wire_put_string(&b, 1, vv_slice_str(id));
-    wire_put_string(&b, 2, vv_slice_str(content));
-    wire_put_int(&b, 3, timestamp);
-    vv_status st = export(s, PROCESS, &b);
-    vv_buf_fini(&b);
-    *out = (processed){.success = false};
-    wire_reader r = wire_reader_of(vv_buf_slice(&s->reply));
-    wire_field f = {0};
-    while (st == VV_OK && wire_next(&r, &f) > 0) {
-        if (f.number == 1)
-            out->success = f.value != 0;
-        else if (f.number == 2)
-            (void)snprintf(out->message, sizeof out->message, "%.*s", (int)f.bytes.len,
-                           (const char *)f.bytes.data);
-    }
-    return st;
-}
-
-static void expect_processed(svc_suite *s, const char *id, const char *content, bool success,
-                             const char *message)
-{
-    processed p;
-    assert_ok(process(s, id, content, 0, &p), s->err);
-    if (p.success != success || strcmp(p.message, message) != 0)
-        fail_msg("%s: %d %s instead of %d %s", id, p.success, p.message, success, message);
-}
-
-static void test_a_message_is_known_by_its_id(void **state)
-{
-    (void)state;
-    svc_suite s;
-    svc_suite_start(&s, NULL);
-    expect_processed(&s, "a", "one", true, "stored at offset 0");
-    expect_processed(&s, "b", "two", true, "stored at offset 1");
-    expect_processed(&s, "a", "one", true, "stored at offset 0 before");
-    expect_processed(&s, "a", "other", false, "not stored: another message was sent with this id");
-    expect_processed(&s, "", "none", true, "stored at offset 2");
-    expect_processed(&s, "", "none", true, "stored at offset 3");
-    assert_int_equal(count_messages(&s, "default", "messages"), 4);
-    svc_engine_stop(&s.n); /* as a restart: it learns from the table */
-    assert_ok(svc_engine_start(&s.n, &s.err), s.err);
-    expect_processed(&s, "b", "two", true, "stored at offset 1 before");
-    expect_processed(&s, "b", "three", false, "not stored: another message was sent with this id");
-    expect_processed(&s, "c", "three", true, "stored at offset 4");
-    svc_suite_stop(&s);
-}
-
-/* What the table refuses does not make its id known. */
-static void test_a_refused_message_may_come_again(void **state)
-{
-    (void)state;
-    svc_suite s;
-    processed p;
-    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
-    svc_suite_start(&s, NULL);
-    opt.kind = VV_TABLE_STREAM;
-    opt.message_size_max = 64;
-    assert_ok(vv_table_create(s.n.db, "default", "messages", &opt, NULL, &s.err), s.err);
-    char text[200] = {0};
-    memset(text, 'x', sizeof text - 1);
-    for (int i = 0; i < 2; i++) {
-        assert_status(VV_INVALID, process(&s, "a", text, 0, &p));
-        assert_int_equal(count_messages(&s, "default", "messages"), 0);
-    }
-    expect_processed(&s, "a", "short", true, "stored at offset 0");
-    assert_status(VV_INVALID, process(&s, "t", "x", INT64_C(99999999999999999), &p));
-    svc_suite_stop(&s);
-}
-
-static svc_window_id id_of(uint64_t number)
-{
-    return svc_window_id_of(7, vv_slice_of((const uint8_t *)&number, sizeof number));
-}
-
-/* The newest ids are known, and no others, whatever ended without being stored. */
-static void test_the_window_is_bounded(void **state)
-{
-    (void)state;
-    enum { ALL = 3 * SVC_WINDOW_IDS };
-    uint64_t offset = 0;
-    svc_window *w = svc_window_create();
-    assert_non_null(w);
-    for (uint64_t i = 0; i < ALL; i++) {
-        assert_int_equal(svc_window_begin(w, id_of(i), 1, &offset), SVC_WINDOW_NEW);
-        assert_int_equal(svc_window_begin(w, id_of(i), 1, &offset), SVC_WINDOW_PENDING);
-        svc_window_end(w, id_of(i), i % 3 != 0, i);
-    }
-    for (uint64_t i = ALL - SVC_WINDOW_IDS; i < ALL; i++) {
-        if (i % 3 == 0)
-            continue;
-        assert_int_equal(svc_window_begin(w, id_of(i), 1, &offset), SVC_WINDOW_STORED);
-        assert_int_equal(offset, i);
-        assert_int_equal(svc_window_begin(w, id_of(i), 2, &offset), SVC_WINDOW_OTHER);
-    }
-    for (uint64_t i = 1; i < 1000; i++)
-        assert_int_equal(svc_window_begin(w, id_of(i), 1, &offset), SVC_WINDOW_NEW);
-    svc_window_learn(w, id_of(ALL - 1), 9, 9); /* what is known stays */
-    assert_int_equal(svc_window_begin(w, id_of(ALL - 1), 1, &offset), SVC_WINDOW_STORED);
-    svc_window_learn(w, id_of(ALL + 1), 9, 77);
-    assert_int_equal(svc_window_begin(w, id_of(ALL + 1), 9, &offset), SVC_WINDOW_STORED);
-    assert_int_equal(offset, 77);
-    svc_window_destroy(w);
-}
-
-static void test_the_unit_of_a_timestamp(void **state)
-{
-    (void)state;
-    static const struct {
-        int64_t timestamp;
-        int64_t ns;
-    } cases[] = {{0, 0},
-                 {1700000000, INT64_C(1700000000000000000)},
-                 {1700000000123, INT64_C(1700000000123000000)},
-                 {1700000000123456, INT64_C(1700000000123456000)},
-                 {1700000000123456789, INT64_C(1700000000123456789)},
-                 {-1000, INT64_C(-1000000000000)}};
-    svc_suite s;
-    processed p;
-    vv_table *t = NULL;
-    vv_stream_cursor *c = NULL;
-    vv_message m;
-    svc_suite_start(&s, NULL);
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-        assert_ok(process(&s, "", "x", cases[i].timestamp, &p), s.err);
-    assert_ok(vv_table_open(s.n.db, "default", "messages", &t, &s.err), s.err);
-    assert_ok(vv_stream_cursor_open(t, NULL, &c, &s.err), s.err);
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        assert_ok(vv_stream_cursor_next(c, &m, &s.err), s.err);
-        assert_int_equal(m.event_time_ns, cases[i].ns);
-    }
-    vv_stream_cursor_close(c);
-    vv_table_close(t);
-    svc_suite_stop(&s);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -583,10 +433,6 @@ int main(void)
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_what_is_to_be_sent_again),
         cmocka_unit_test(test_a_table_may_not_be_made),
-        cmocka_unit_test(test_a_message_is_known_by_its_id),
-        cmocka_unit_test(test_a_refused_message_may_come_again),
-        cmocka_unit_test(test_the_window_is_bounded),
-        cmocka_unit_test(test_the_unit_of_a_timestamp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
