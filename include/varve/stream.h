@@ -11,7 +11,8 @@
  *
  * Exactly once: a producer names itself and numbers its messages. What it sends again, because it
  * did not hear the answer, after a crash and a restart of either side too, is known by its numbers
- * and answered with the offset it has already.
+ * and answered with the offset it has already, as long as that is at hand
+ * (vv_stream_append_result.first_offset).
  *
  * Threads: every function may be called from any thread; a cursor, a tail but for its cancel, and
  * an error belong to one thread at a time. Messages, options and names are borrowed for the call.
@@ -103,9 +104,11 @@ static inline vv_stream_append_options vv_stream_append_options_init()
 typedef struct vv_stream_append_result {
     vv_write_result write; /* its duplicate is the field below */
     uint32_t partition;
-    uint64_t first_offset;   /* of the first message; the others follow. VV_STREAM_OFFSET_GONE of a
-                                duplicate whose messages are not kept any more, and where all of them
-                                are dead letters */
+    uint64_t first_offset;   /* of the first message; the others follow. VV_STREAM_OFFSET_GONE where
+                                all of them are dead letters, and of a duplicate whose messages are
+                                not kept any more, lie in objects alone, or have more than 1,024
+                                stored blocks of their producer behind them: an append each, or 64
+                                KiB of one */
     size_t count;            /* in the table, at offsets in a row */
     int64_t receive_time_ns; /* of all of them; 0 of a duplicate */
     bool duplicate;          /* it was written before: nothing was written now */
@@ -134,8 +137,9 @@ VV_API VV_MUST_CHECK vv_status vv_stream_append(vv_table *table, const vv_messag
                                                 size_t count, const vv_stream_append_options *opt,
                                                 vv_stream_append_result *result, vv_error *err);
 
-/** Called exactly once for each accepted vv_stream_append_async, from the commit thread. err is
- * NULL with VV_OK, as is result otherwise. */
+/** Called exactly once for each accepted vv_stream_append_async, from the commit thread; of a
+ * duplicate from a thread that looks up where it lies, perhaps after newer ones, and VV_BUSY where
+ * too many wait for that. err is NULL with VV_OK, as is result otherwise. */
 typedef void (*vv_stream_append_done)(void *ctx, vv_status status,
                                       const vv_stream_append_result *result, const vv_error *err);
 /** As vv_stream_append, without waiting: messages are copied. Appends of one thread get their

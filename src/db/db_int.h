@@ -238,6 +238,18 @@ typedef struct db_tier_runs_state {
     vv_thread *thread; /* NULL: nothing goes by itself */
 } db_tier_runs_state;
 
+/* ---- db_stream_repeat.c: repeated appends are looked up ---- */
+
+typedef struct db_stream_lookups {
+    vv_mutex lock; /* rank VV_RANK_LEAF: guards all down to stop */
+    vv_cond wake;
+    struct db_stream_lookup *head;
+    struct db_stream_lookup *tail;
+    uint32_t count;
+    bool stop;
+    vv_thread *thread; /* the commit thread's; NULL: nothing was repeated yet */
+} db_stream_lookups;
+
 typedef struct db_counters {
     _Atomic uint64_t entries;
     _Atomic uint64_t groups_apart; /* applied by several threads */
@@ -363,6 +375,7 @@ struct vv_db {
     db_rollup rollup;
     struct db_tier *tier; /* NULL: no store of objects; fixed while open */
     db_tier_runs_state runs;
+    db_stream_lookups lookups;
     _Atomic bool retain_busy;       /* by who sets it: one look at streams at a time */
     _Atomic int64_t retain_look_ns; /* monotonic: when to look next */
     uint64_t work_size;             /* a shard's part of the buffers of background work */
@@ -459,6 +472,11 @@ void db_tier_runs_options(vv_db *db);
 const engine_tier *db_tier_runs_of(const vv_db *db);
 VV_MUST_CHECK vv_status db_tier_runs_start(vv_db *db, vv_error *err);
 void db_tier_runs_stop(vv_db *db);
+
+void db_stream_lookups_init(vv_db *db);
+void db_stream_lookups_fini(vv_db *db);
+/* No append is on its way any more. What waits is told VV_CLOSED. */
+void db_stream_lookups_stop(vv_db *db);
 /* All that is due now, in the caller's thread; the first failure ends it. */
 VV_MUST_CHECK vv_status db_tier_runs(vv_db *db, vv_error *err);
 /* Runs and value files in the object store. */

@@ -479,6 +479,7 @@ static void init(vv_db *db)
     db_background_init(db);
     db_kept_init(db);
     db_tier_runs_init(db);
+    db_stream_lookups_init(db);
     db_apply_init(db);
 }
 
@@ -488,6 +489,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     vv_status st = VV_OK;
     db_tier_stop(db);
     db_queue_stop(db);
+    db_stream_lookups_stop(db);
     db_tier_runs_stop(db);
     db_background_stop(db);
     db_apply_stop(db);
@@ -510,6 +512,7 @@ static vv_status destroy(vv_db *db, bool crash, vv_error *err)
     db_background_fini(db);
     db_kept_fini(db);
     db_tier_runs_fini(db);
+    db_stream_lookups_fini(db);
     db_apply_fini(db);
     vv_cond_fini(&db->queue.wake);
     vv_mutex_fini(&db->queue.lock);

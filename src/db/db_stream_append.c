@@ -628,6 +628,8 @@ vv_status db_stream_append_replayed(vv_table *table, vv_table *dead, uint32_t pa
  */
 
 typedef struct job {
+    db_stream_lookup lookup; /* of a duplicate */
+    vv_write_result written;
     vv_batch batch;
     db_stream_append append;
     vv_table table; /* the reference is the batch's */
@@ -643,19 +645,39 @@ static void job_free(job *j)
     vv_free(j);
 }
 
-static void written(void *ctx, vv_status status, const vv_write_result *result, const vv_error *err)
+static void finish(job *j, vv_status status, const vv_error *err)
 {
-    job *j = ctx;
     vv_error why = {0};
     vv_stream_append_result out = {.count = 0};
     if (status == VV_OK)
-        status = answer(&j->table, &j->append, result, &out, &why);
+        status = answer(&j->table, &j->append, &j->written, &out, &why);
     else if (err != NULL)
         why = *err;
     if (status != VV_OK)
         (void)vv_wrap(&why, status, "append to stream '%s'", j->table.cat->name);
     j->done(j->done_ctx, status, status == VV_OK ? &out : NULL, status == VV_OK ? NULL : &why);
     job_free(j);
+}
+
+static void looked_up(db_stream_lookup *lookup, const vv_error *why)
+{
+    finish(VV_CONTAINER_OF(lookup, job, lookup), why == NULL ? VV_OK : why->status, why);
+}
+
+/* On the commit thread, which reads nothing: a duplicate is looked up elsewhere. */
+static void written(void *ctx, vv_status status, const vv_write_result *result, const vv_error *err)
+{
+    job *j = ctx;
+    if (status == VV_OK)
+        j->written = *result;
+    if (status != VV_OK || !j->append.is_duplicate) {
+        finish(j, status, err);
+        return;
+    }
+    vv_buf_fini(&j->batch.payload); /* it may wait for long */
+    vv_buf_init(&j->batch.payload, VV_BATCH_MAX);
+    j->lookup.run = looked_up;
+    db_stream_lookup_submit(j->table.db, &j->lookup);
 }
 
 vv_status vv_stream_append_async(vv_table *table, const vv_message *messages, size_t count,

@@ -138,6 +138,18 @@ VV_MUST_CHECK vv_status db_stream_reserve(vv_db *db, vv_batch *batch, bool *dupl
 /* It was not logged. What was reserved after it was cancelled before. */
 void db_stream_cancel(vv_db *db, vv_batch *batch) VV_REQUIRES(db->commit_lock);
 
+/* ---- db_stream_repeat.c: where a repeated append lies -------------------------------------------
+ */
+
+typedef struct db_stream_lookup {
+    struct db_stream_lookup *next;
+    /* Exactly once. why: it is not to be looked up, but refused with this; NULL: look. */
+    void (*run)(struct db_stream_lookup *lookup, const vv_error *why);
+} db_stream_lookup;
+
+/* On the commit thread. Without threads it runs at once. */
+void db_stream_lookup_submit(vv_db *db, db_stream_lookup *lookup);
+
 /* ---- db_stream_rules.c: attributes made of messages, and dead letters --------------------------
  */
 

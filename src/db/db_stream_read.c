@@ -323,7 +323,7 @@ vv_status vv_stream_find(vv_table *table, uint32_t partition, const vv_stream_st
     return st == VV_OK ? VV_OK : vv_wrap(err, st, "stream '%s'", table->cat->name);
 }
 
-#define CHAIN_MAX 100000u /* blocks back that a repeated append is looked for */
+#define CHAIN_MAX 1024u /* blocks back that a repeated append is looked for: a read each */
 
 /* What of the sequences lies in the loaded block. */
 static void take_overlap(const db_stream_reader *r, uint64_t sequence, size_t count,

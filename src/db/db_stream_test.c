@@ -319,6 +319,19 @@ static void a_repeated_append_has_its_old_offset(void **state)
     vv_table_close(t);
 }
 
+/* A repeat is known however old it is; where it lies is looked for as far as it costs little. */
+static void an_old_repeat_is_known_but_not_searched_for(void **state)
+{
+    sim_world *w = *state;
+    vv_table *t = stream_table(w->db);
+    for (uint64_t i = 0; i < 1100; i++)
+        expect_produced(t, "a", i, 1, i, false);
+    expect_produced(t, "a", 100, 1, 100, true);
+    expect_produced(t, "a", 0, 1, VV_STREAM_OFFSET_GONE, true);
+    assert_int_equal(stats_of(t, 0).next_offset, 1100);
+    vv_table_close(t);
+}
+
 static void a_silent_producer_is_forgotten(void **state)
 {
     sim_world *w = *state;
@@ -647,6 +660,7 @@ int main(void)
         TP(a_snapshot_stands_still),
         TP(a_time_is_found),
         TP(a_repeated_append_has_its_old_offset),
+        TP(an_old_repeat_is_known_but_not_searched_for),
         TP(a_silent_producer_is_forgotten),
         TP(other_calls_are_refused_by_name),
         TP(a_message_over_the_table_s_size_is_refused),

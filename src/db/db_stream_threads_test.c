@@ -10,6 +10,7 @@
 #include "db/db_stream_test_util.h"
 
 #include <stdatomic.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SENDERS 4
@@ -278,11 +279,67 @@ static void who_waits_is_woken(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* ---- who answers a repeat ----------------------------------------------------------------------
+ */
+
+#define REPEATS 200
+
+typedef struct repeats {
+    _Atomic int first; /* thread that answered the first of them, as a number */
+    atomic_int answered;
+    atomic_int by_first;
+    atomic_int refused;
+} repeats;
+
+static void note_thread(void *ctx, vv_status st, const vv_stream_append_result *r,
+                        const vv_error *err)
+{
+    repeats *all = ctx;
+    const int self = (int)syscall(SYS_gettid);
+    (void)err;
+    VV_CHECK(st == VV_OK || st == VV_CLOSED);
+    if (st == VV_OK && !r->duplicate)
+        atomic_store(&all->first, self);
+    else if (self == atomic_load(&all->first))
+        atomic_fetch_add(&all->by_first, 1);
+    VV_CHECK(st != VV_OK || r->first_offset == 0);
+    atomic_fetch_add(&all->refused, st == VV_CLOSED);
+    atomic_fetch_add(&all->answered, 1);
+}
+
+/* The commit thread, on which all writes wait, looks nothing up; a close leaves none unanswered. */
+static void repeats_are_answered_beside_the_commit_thread(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/varve-stream-XXXXXX";
+    vv_error err = {0};
+    vv_message m = text_message("once");
+    vv_stream_append_options opt = VV_STREAM_APPEND_OPTIONS_INIT;
+    repeats all = {.first = 0};
+    assert_non_null(mkdtemp(dir));
+    assert_ok(vv_db_open(dir, NULL, &db, &err), err);
+    table = stream_table(db);
+    opt.producer = S("p");
+    opt.durability = VV_DURABLE_OS;
+    for (int i = 0; i <= REPEATS; i++)
+        assert_ok(vv_stream_append_async(table, &m, 1, &opt, note_thread, &all, &err), err);
+    vv_table_close(table);
+    assert_ok(vv_db_close(db, &err), err);
+    assert_int_equal(atomic_load(&all.answered), REPEATS + 1);
+    assert_int_equal(atomic_load(&all.by_first), 0);
+    assert_true(atomic_load(&all.refused) <= REPEATS);
+    assert_int_equal(vv_check_failures(), 0);
+    char command[64];
+    (void)snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_agree_on_a_stream),
         cmocka_unit_test(who_waits_is_woken),
+        cmocka_unit_test(repeats_are_answered_beside_the_commit_thread),
     };
     engine_under_test = &lsm_ops;
     return cmocka_run_group_tests(tests, NULL, NULL);
