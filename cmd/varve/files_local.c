@@ -49,7 +49,7 @@ static vv_status check_messages(const char *dir, vv_object_store *objects, check
 {
     vv_error why = {0};
     vv_options opt = VV_OPTIONS_INIT;
-    vv_tier_options tier = {.size = sizeof tier, .objects = objects, .rule = {.off = true}};
+    vv_tier_options tier = {.size = sizeof tier, .objects = objects, .stopped = true};
     opt.read_only = true;
     opt.create_if_missing = false;
     opt.tier = &tier;

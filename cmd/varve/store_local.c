@@ -743,12 +743,13 @@ static vv_status open_db(const cmd_common *c, store_use use, local *l, vv_error 
     opt.archive_log = c->archive_log;
     opt.read_only = use == STORE_READ;
     opt.create_if_missing = false;
-    vv_tier_options tier = {.size = sizeof tier, .rule = {.off = true}};
+    const bool archives = c->tier != NULL && c->tier->archives;
+    vv_tier_options tier = {.size = sizeof tier, .stopped = !archives};
     vv_status st = c->tier == NULL ? VV_OK : tier_store_open(c->tier, &l->objects, err);
     if (st != VV_OK)
         return st;
     tier.objects = l->objects;
-    if (c->tier != NULL && c->tier->archives)
+    if (archives)
         tier.rule = (vv_archive_rule){.local_ns = c->tier->local_ns};
     opt.tier = l->objects == NULL ? NULL : &tier;
     st = vv_db_open(dir, &opt, &l->db, err);

@@ -74,6 +74,7 @@ static void put_archive(remote *r, const vv_archive_rule *rule)
     wire_put_uint(&r->request, 8, rule->local_bytes);
     if (rule->key != NULL)
         wire_put_string(&r->request, 9, vv_slice_str(rule->key));
+    wire_put_uint(&r->request, 10, rule->said);
     wire_end(&r->request, mark);
 }
 
@@ -83,6 +84,7 @@ static void read_archive(vv_slice m, char out[STORE_RULE_TEXT])
     char key[STORE_RULE_TEXT];
     vv_slice name = bytes_of(m, 9);
     vv_archive_rule rule = {.off = varint_of(m, 1) != 0,
+                            .said = (uint32_t)varint_of(m, 10),
                             .codec = (vv_tier_codec)(varint_of(m, 2) & 0xff),
                             .also = (vv_tier_form)(varint_of(m, 3) & 0xff),
                             .batch_bytes = varint_of(m, 4),

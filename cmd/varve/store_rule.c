@@ -2,8 +2,8 @@
  * store_rule.c - how a stream is archived, as text: what `table create --archive` takes and `table
  * describe` shows.
  *
- *   off | codec=zstd|lz4|none | also=jsonl|parquet | size=64M | count=N | age=5m | local=1h|now |
- *   local-size=1G | key=TEMPLATE, which is the last: it may have commas
+ *   off|on | codec=zstd|lz4|none | also=jsonl|parquet|none | size=64M | count=N|any | age=5m |
+ * local=1h|now | local-size=1G|any | key=TEMPLATE, which is the last: it may have commas
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -37,8 +37,12 @@ static bool take_pair(const char *name, const char *value, vv_archive_rule *out)
     } else if (strcmp(name, "also") == 0) {
         ok = find_word(forms, ARRAY_LEN(forms), value, &at);
         out->also = (vv_tier_form)at;
+        out->said |= at == 0 ? VV_ARCHIVE_SAYS_ALSO : 0;
     } else if (strcmp(name, "size") == 0) {
         ok = cmd_parse_size(value, &out->batch_bytes) && out->batch_bytes > 0;
+    } else if (strcmp(name, "count") == 0 && strcmp(value, "any") == 0) {
+        out->batch_messages = 0;
+        out->said |= VV_ARCHIVE_SAYS_MESSAGES;
     } else if (strcmp(name, "count") == 0) {
         ok = cmd_parse_count(value, &out->batch_messages) && out->batch_messages > 0;
     } else if (strcmp(name, "age") == 0) {
@@ -47,6 +51,9 @@ static bool take_pair(const char *name, const char *value, vv_archive_rule *out)
         out->local_ns = -1;
     } else if (strcmp(name, "local") == 0) {
         ok = cmd_parse_duration(value, &out->local_ns) && out->local_ns > 0;
+    } else if (strcmp(name, "local-size") == 0 && strcmp(value, "any") == 0) {
+        out->local_bytes = 0;
+        out->said |= VV_ARCHIVE_SAYS_LOCAL_BYTES;
     } else if (strcmp(name, "local-size") == 0) {
         ok = cmd_parse_size(value, &out->local_bytes) && out->local_bytes > 0;
     } else {
@@ -75,6 +82,8 @@ bool store_rule_parse(const char *text, vv_archive_rule *out)
                        text + (name_len < len ? name_len + 1 : len));
         if (strcmp(name, "off") == 0 && name_len == len)
             out->off = true;
+        else if (strcmp(name, "on") == 0 && name_len == len)
+            out->said |= VV_ARCHIVE_SAYS_OFF;
         else if (!take_pair(name, value, out))
             return false;
         text += len;
@@ -115,14 +124,20 @@ void store_rule_text(const vv_archive_rule *rule, char out[STORE_RULE_TEXT])
         return;
     if (rule->off)
         put(out, "off");
+    else if ((rule->said & VV_ARCHIVE_SAYS_OFF) != 0)
+        put(out, "on");
     if (rule->codec != 0 && (size_t)rule->codec < ARRAY_LEN(codecs))
         put(out, "codec=%s", codecs[rule->codec]);
     if (rule->also != 0 && (size_t)rule->also < ARRAY_LEN(forms))
         put(out, "also=%s", forms[rule->also]);
+    else if ((rule->said & VV_ARCHIVE_SAYS_ALSO) != 0)
+        put(out, "also=none");
     if (rule->batch_bytes != 0)
         put(out, "size=%" PRIu64, rule->batch_bytes);
     if (rule->batch_messages != 0)
         put(out, "count=%" PRIu64, rule->batch_messages);
+    else if ((rule->said & VV_ARCHIVE_SAYS_MESSAGES) != 0)
+        put(out, "count=any");
     if (rule->batch_age_ns != 0)
         put_span(out, "age", rule->batch_age_ns);
     if (rule->local_ns < 0)
@@ -131,6 +146,8 @@ void store_rule_text(const vv_archive_rule *rule, char out[STORE_RULE_TEXT])
         put_span(out, "local", rule->local_ns);
     if (rule->local_bytes != 0)
         put(out, "local-size=%" PRIu64, rule->local_bytes);
+    else if ((rule->said & VV_ARCHIVE_SAYS_LOCAL_BYTES) != 0)
+        put(out, "local-size=any");
     if (rule->key != NULL)
         put(out, "key=%s", rule->key);
 }

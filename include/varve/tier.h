@@ -35,9 +35,18 @@ typedef enum vv_tier_form {
     VV_TIER_PARQUET = 2,
 } vv_tier_form;
 
-/* How a table is archived. All zero: as the store's default says. */
+/* Fields of vv_archive_rule that are said although they are 0: such a table is archived though the
+ * store's rule is `off`, has no other form, batches of any count, no bound of local bytes. Frozen:
+ * on disk. */
+#define VV_ARCHIVE_SAYS_OFF 1u
+#define VV_ARCHIVE_SAYS_ALSO 2u
+#define VV_ARCHIVE_SAYS_MESSAGES 4u
+#define VV_ARCHIVE_SAYS_LOCAL_BYTES 8u
+
+/* How a table is archived. All zero: as the store's default says; a field that is 0 likewise. */
 typedef struct vv_archive_rule {
     bool off;            /* messages of this table stay local */
+    uint32_t said;       /* VV_ARCHIVE_SAYS_..: of these also 0 counts */
     vv_tier_codec codec; /* 0: VV_TIER_ZSTD */
     vv_tier_form also;
     uint64_t batch_bytes;    /* of an object, as stored; 0: 64 MiB */
@@ -65,8 +74,10 @@ typedef struct vv_tier_options {
     uint64_t waiting_max; /* bytes of messages that wait for the store, over all tables, from which
                              appends are refused with VV_BUSY; those that wait for their answer are
                              slowed from seven eighths on. 0: the disk is the bound */
-    int64_t backup_keep_ns; /* objects that backups lead to stay until no backup was made to the same
-                               repository for so long; 0: 30 days */
+    int64_t backup_keep_ns; /* objects that backups lead to stay until no backup was made to the
+                               same repository for so long; 0: 30 days */
+    bool stopped; /* the background stores, merges and removes nothing, whatever the tables' rules
+                     say; what is called does: vv_tier_run, vv_tier_restore */
 } vv_tier_options;
 
 /** Archive what waits, now and whatever its size, and wait for it. table NULL: every one. Also
@@ -166,7 +177,7 @@ typedef struct vv_tier_stats {
     uint64_t stored_messages;
     uint64_t stored_bytes;
     uint64_t raw_bytes;
-    uint64_t failed; /* tries */
+    uint64_t failed; /* uploads: tries */
     uint64_t merged; /* objects that became part of a larger one */
     uint64_t removed;
     uint64_t upload_p50_ns;
@@ -180,6 +191,10 @@ typedef struct vv_tier_stats {
     uint64_t conflicts;       /* names that something else had: the batch got another one */
     uint64_t settled;         /* objects that were there already, and were proved to be ours */
     uint64_t removals_failed; /* tries to remove an object that nothing refers to any more */
+    uint64_t work_failed; /* tries that failed for another cause than an upload: the local disk, an
+                             object that a merge cannot read; not in `failed` and `healthy` */
+    int64_t last_work_error_ns;
+    char last_work_error[256]; /* "" */
 } vv_tier_stats;
 
 VV_API void vv_tier_stats_read(vv_db *db, vv_tier_stats *out);

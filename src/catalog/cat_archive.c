@@ -2,9 +2,9 @@
  * cat_archive.c - how the messages of a stream table are archived: checked, as bytes, in memory.
  * The byte-level page is docs/format/catalog.md.
  *
- *   u8 flags | u8 codec | u8 form beside | varints: batch_bytes, batch_messages, batch_age_ns,
- *   local_ns + 1 (0: not given; 1: at once), local_bytes | u8 length, bytes of the template of
- * names
+ *   u8 1: off, and twice vv_archive_rule.said | u8 codec | u8 form beside | varints: batch_bytes,
+ * batch_messages, batch_age_ns, local_ns + 1 (0: not given; 1: at once), local_bytes | u8 length,
+ * bytes of the template of names
  *
  * A field of 0 is left to the store, whose rule may change from one opening to the next.
  */
@@ -17,6 +17,7 @@
 #include "catalog/cat_int.h"
 
 #define FLAG_OFF 1u
+#define SAID_SHIFT 1u
 
 vv_status cat_archive_check(const vv_table_options *opt, vv_error *err)
 {
@@ -28,6 +29,8 @@ vv_status cat_archive_check(const vv_table_options *opt, vv_error *err)
     if ((unsigned)rule->codec > VV_TIER_PLAIN || (unsigned)rule->also > VV_TIER_PARQUET)
         return vv_fail(err, VV_INVALID, "archive: codec %d, form %d: not known", (int)rule->codec,
                        (int)rule->also);
+    if (rule->said > CAT_ARCHIVE_SAID)
+        return vv_fail(err, VV_INVALID, "archive: said is %u: not known", rule->said);
     if (rule->batch_age_ns < 0 || rule->local_ns < -1)
         return vv_fail(err, VV_INVALID,
                        "archive: batch_age_ns is 0 or more, and local_ns too, or -1");
@@ -46,7 +49,7 @@ static size_t put(uint8_t p[CAT_ARCHIVE_BYTES_MAX], const vv_archive_rule *rule)
     uint8_t *from = p;
     size_t key_len = rule->key == NULL ? 0 : strlen(rule->key);
     assert(key_len <= CAT_ARCHIVE_KEY_MAX && rule->local_ns >= -1);
-    *p++ = rule->off ? FLAG_OFF : 0;
+    *p++ = (uint8_t)((rule->off ? FLAG_OFF : 0) | rule->said << SAID_SHIFT);
     *p++ = (uint8_t)rule->codec;
     *p++ = (uint8_t)rule->also;
     p += vv_varint_put(p, rule->batch_bytes);
@@ -76,10 +79,13 @@ const uint8_t *cat_archive_get(const uint8_t *p, const uint8_t *end, vv_archive_
 {
     uint64_t age = 0;
     uint64_t local = 0;
-    if (end - p < 3 || p[0] > FLAG_OFF || p[1] > VV_TIER_PLAIN || p[2] > VV_TIER_PARQUET)
+    if (end - p < 3 || p[0] > (CAT_ARCHIVE_SAID << SAID_SHIFT | FLAG_OFF) || p[1] > VV_TIER_PLAIN ||
+        p[2] > VV_TIER_PARQUET)
         return NULL;
-    *out = (vv_archive_rule){
-        .off = p[0] == FLAG_OFF, .codec = (vv_tier_codec)p[1], .also = (vv_tier_form)p[2]};
+    *out = (vv_archive_rule){.off = (p[0] & FLAG_OFF) != 0,
+                             .said = p[0] >> SAID_SHIFT,
+                             .codec = (vv_tier_codec)p[1],
+                             .also = (vv_tier_form)p[2]};
     p = get_number(p + 3, end, UINT64_MAX, &out->batch_bytes);
     p = get_number(p, end, UINT64_MAX, &out->batch_messages);
     p = get_number(p, end, INT64_MAX - 1, &age);

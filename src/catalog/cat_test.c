@@ -270,6 +270,8 @@ static void prop_rules_of_the_archive_come_back(void **state)
     (void)state;
     static const vv_archive_rule rules[] = {
         {.off = true},
+        {.off = true, .said = CAT_ARCHIVE_SAID},
+        {.said = VV_ARCHIVE_SAYS_ALSO},
         {.codec = VV_TIER_PLAIN, .also = VV_TIER_PARQUET, .local_ns = -1},
         {.batch_bytes = UINT64_MAX, .batch_messages = 300, .batch_age_ns = INT64_MAX - 1},
         {.local_ns = 1, .local_bytes = 5, .key = "{first}{intent}"},
@@ -288,8 +290,9 @@ static void prop_rules_of_the_archive_come_back(void **state)
         t.producers_max = CAT_PRODUCERS_DEFAULT;
         assert_ok(cat_archive_make(&rules[i], &rule, &err), err);
         t.archive_bytes = vv_slice_of(rule->bytes, rule->len);
-        assert_true(rule->rule.off == rules[i].off && rule->rule.codec == rules[i].codec &&
-                    rule->rule.also == rules[i].also && rule->rule.local_ns == rules[i].local_ns &&
+        assert_true(rule->rule.off == rules[i].off && rule->rule.said == rules[i].said &&
+                    rule->rule.codec == rules[i].codec && rule->rule.also == rules[i].also &&
+                    rule->rule.local_ns == rules[i].local_ns &&
                     rule->rule.local_bytes == rules[i].local_bytes &&
                     rule->rule.batch_bytes == rules[i].batch_bytes &&
                     rule->rule.batch_messages == rules[i].batch_messages &&

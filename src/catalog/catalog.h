@@ -81,6 +81,7 @@ typedef struct cat_keep {
     uint8_t bytes[]; /* as in the record */
 } cat_keep;
 
+#define CAT_ARCHIVE_SAID 15u     /* every bit of vv_archive_rule.said */
 #define CAT_ARCHIVE_KEY_MAX 255u /* bytes of a template of names */
 
 /* How the messages of a stream table are archived, as it was made: cat_archive.c. One block. */

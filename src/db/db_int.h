@@ -232,6 +232,7 @@ typedef struct db_rollup {
 typedef struct db_tier_runs_state {
     engine_tier tier; /* fixed while open; the engines have a pointer to it */
     bool is_given;    /* vv_options.tier was not NULL */
+    bool is_stopped;  /* nothing goes by itself */
     vv_mutex lock;    /* rank VV_RANK_LEAF: guards stop */
     vv_cond wake;
     bool stop;

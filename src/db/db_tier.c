@@ -27,23 +27,29 @@
 /* ---- options ----------------------------------------------------------------------------------
  */
 
-/* What a field of 0 means: the rule below it. */
+static bool says(const vv_archive_rule *rule, uint32_t field)
+{
+    return (rule->said & field) != 0;
+}
+
+/* What a field of 0 means: the rule below it, unless it is said. */
 static void lay_over(const vv_archive_rule *own, vv_archive_rule *under)
 {
-    under->off = own->off;
+    if (own->off || says(own, VV_ARCHIVE_SAYS_OFF))
+        under->off = own->off;
     if (own->codec != 0)
         under->codec = own->codec;
-    if (own->also != VV_TIER_ALONE)
+    if (own->also != VV_TIER_ALONE || says(own, VV_ARCHIVE_SAYS_ALSO))
         under->also = own->also;
     if (own->batch_bytes != 0)
         under->batch_bytes = own->batch_bytes;
-    if (own->batch_messages != 0)
+    if (own->batch_messages != 0 || says(own, VV_ARCHIVE_SAYS_MESSAGES))
         under->batch_messages = own->batch_messages;
     if (own->batch_age_ns != 0)
         under->batch_age_ns = own->batch_age_ns;
     if (own->local_ns != 0)
         under->local_ns = own->local_ns;
-    if (own->local_bytes != 0)
+    if (own->local_bytes != 0 || says(own, VV_ARCHIVE_SAYS_LOCAL_BYTES))
         under->local_bytes = own->local_bytes;
     if (own->key != NULL)
         under->key = own->key;
@@ -71,6 +77,8 @@ static vv_status check_rule(const vv_archive_rule *rule, vv_error *err)
     if ((unsigned)rule->codec > VV_TIER_PLAIN || (unsigned)rule->also > VV_TIER_PARQUET)
         return vv_fail(err, VV_INVALID, "codec %d, form %d: not known", (int)rule->codec,
                        (int)rule->also);
+    if (rule->said > CAT_ARCHIVE_SAID)
+        return vv_fail(err, VV_INVALID, "said is %u: not known", rule->said);
     if (rule->batch_age_ns < 0 || rule->local_ns < -1)
         return vv_fail(err, VV_INVALID, "batch_age_ns is 0 or more, and local_ns too, or -1");
     if (rule->key != NULL && strlen(rule->key) > ARCH_TEMPLATE_MAX)

@@ -24,6 +24,12 @@ static vv_status refuse(db_tier *t, uint64_t waiting, vv_error *err)
     db_tier_health h = t->health;
     vv_mutex_unlock(&t->lock);
     const char *name = vv_object_store_name(t->objects);
+    if (h.failures_in_row == 0 && h.work_failures_in_row > 0)
+        return vv_fail(err, VV_BUSY,
+                       "%" PRIu64
+                       " MiB of messages wait for the object store %s: they are kept, and "
+                       "cannot be made objects here (%.100s)",
+                       waiting / VV_MIB, name, h.last_work_error);
     if (h.failures_in_row == 0)
         return vv_fail(err, VV_BUSY,
                        "%" PRIu64 " MiB of messages wait for the object store %s, and waiting_max "

@@ -167,6 +167,7 @@ vv_status db_tier_deliver(db_tier_job *j, db_tier_build *b, const arch_entry *ol
         j->store_failed = false;
         return yield_name(j, b, is_ours, &why, err);
     }
+    j->put_failed = st != VV_OK && j->store_failed;
     if (st != VV_OK) {
         if (err != NULL)
             *err = why;

@@ -90,6 +90,9 @@ typedef struct db_tier_health {
     int64_t last_error_ns;
     int64_t last_success_ns;
     char last_error[256];
+    uint32_t work_failures_in_row; /* of another cause than an upload */
+    int64_t last_work_error_ns;
+    char last_work_error[256];
 } db_tier_health;
 
 typedef struct db_tier_counters {
@@ -98,7 +101,8 @@ typedef struct db_tier_counters {
     _Atomic uint64_t stored_messages;
     _Atomic uint64_t stored_bytes;
     _Atomic uint64_t raw_bytes;
-    _Atomic uint64_t failed;
+    _Atomic uint64_t failed;      /* uploads */
+    _Atomic uint64_t work_failed; /* anything else */
     _Atomic uint64_t merged;
     _Atomic uint64_t removed;
     _Atomic uint64_t unremoved; /* tries that failed */

@@ -34,6 +34,7 @@ typedef struct db_tier_job {
     uint64_t held;     /* of the budget */
     vv_status unremoved; /* of the last object that could not be removed; VV_OK: all could */
     vv_error unremoved_why;
+    bool put_failed; /* it was an upload that failed so */
 } db_tier_job;
 
 /* In so many nanoseconds of wall time there may be something to do. */

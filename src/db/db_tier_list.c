@@ -173,6 +173,7 @@ static void read_counters(db_tier *t, vv_tier_stats *out)
     out->stored_bytes = get(&c->stored_bytes);
     out->raw_bytes = get(&c->raw_bytes);
     out->failed = get(&c->failed);
+    out->work_failed = get(&c->work_failed);
     out->merged = get(&c->merged);
     out->removed = get(&c->removed);
     out->removals_failed = get(&c->unremoved);
@@ -188,6 +189,8 @@ static void read_counters(db_tier *t, vv_tier_stats *out)
     out->last_error_ns = t->health.last_error_ns;
     out->last_success_ns = t->health.last_success_ns;
     memcpy(out->last_error, t->health.last_error, sizeof out->last_error);
+    out->last_work_error_ns = t->health.last_work_error_ns;
+    memcpy(out->last_work_error, t->health.last_work_error, sizeof out->last_work_error);
     out->upload_p50_ns = vv_hist_percentile(&c->upload_ns, 0.5);
     out->upload_p99_ns = vv_hist_percentile(&c->upload_ns, 0.99);
     out->batch_age_p99_ns = vv_hist_percentile(&c->batch_age_ns, 0.99);

@@ -76,6 +76,7 @@ void db_tier_note_success(db_tier *t)
 {
     vv_mutex_lock(&t->lock);
     t->health.failures_in_row = 0;
+    t->health.work_failures_in_row = 0;
     t->health.last_success_ns = vv_clock_wall(t->db->env->clock);
     vv_mutex_unlock(&t->lock);
 }
@@ -94,6 +95,23 @@ static void note_failure(db_tier *t, const char *table, vv_status st, const vv_e
     vv_log_to(t->db->env->log, VV_LOG_WARN, "tier", "upload failed: it is tried again",
               VV_KV_S("table", table), VV_KV_U("failures", failures),
               VV_KV_S("status", vv_status_name(st)), VV_KV_S("error", why->msg));
+}
+
+/* The disk here, an object that cannot be read: whoever looks at the uploads for it
+ * looks at the wrong end. */
+static void note_work_failure(db_tier *t, const char *table, vv_status st, const vv_error *why)
+{
+    int64_t now = vv_clock_wall(t->db->env->clock);
+    atomic_fetch_add_explicit(&t->counters.work_failed, 1, memory_order_relaxed);
+    vv_mutex_lock(&t->lock);
+    t->health.work_failures_in_row++;
+    t->health.last_work_error_ns = now;
+    (void)snprintf(t->health.last_work_error, sizeof t->health.last_work_error, "%s", why->msg);
+    vv_mutex_unlock(&t->lock);
+    vv_log_to(t->db->env->log, VV_LOG_WARN, "tier",
+              "work on archived messages failed, no upload: it is tried again",
+              VV_KV_S("table", table), VV_KV_S("status", vv_status_name(st)),
+              VV_KV_S("error", why->msg));
 }
 
 int64_t db_tier_pause(db_tier *t, uint32_t failures)
@@ -133,6 +151,7 @@ static vv_status piece(db_tier_job *j, vv_error *err)
     /* A piece that wrote closed the reader. */
     for (size_t i = 0; st == VV_NOT_FOUND && r.at != NULL && i < ARRAY_LEN(all); i++) {
         j->store_failed = false;
+        j->put_failed = false;
         if (j->rule.off && (all[i] == db_tier_cut || all[i] == db_tier_merge))
             continue;
         st = all[i](j, &r, err);
@@ -154,10 +173,10 @@ static void settle(db_tier_job *j, vv_status st, const vv_error *why)
             atomic_store_explicit(&j->part->wanted, true, memory_order_relaxed);
         return;
     }
-    if (st != VV_CLOSED && st != VV_BUSY)
+    if (j->put_failed && st != VV_CLOSED)
         note_failure(t, j->table->cat->name, st, why);
-    else if (j->store_failed && st == VV_BUSY)
-        note_failure(t, j->table->cat->name, st, why);
+    else if (st != VV_CLOSED && (st != VV_BUSY || j->store_failed))
+        note_work_failure(t, j->table->cat->name, st, why);
     j->part->retry_ns = now + db_tier_pause(t, j->part->failures++);
     atomic_store_explicit(&j->part->wanted, true, memory_order_relaxed);
 }
@@ -275,7 +294,7 @@ void db_tier_look_at(db_tier *t, int64_t mono_ns)
 vv_status db_tier_step(vv_db *db)
 {
     db_tier *t = db->tier;
-    if (!can_work(t))
+    if (!can_work(t) || t->opt.stopped)
         return VV_NOT_FOUND;
     int64_t now = vv_clock_mono(db->env->clock);
     if (!atomic_exchange_explicit(&t->wanted, false, memory_order_acquire) &&
@@ -337,7 +356,8 @@ vv_status db_tier_start(vv_db *db, vv_error *err)
     vv_rng_init(&t->rng, db->env->seed ^ (uint64_t)vv_clock_wall(db->env->clock) ^
                              vv_hash64(&db->identity, sizeof db->identity.uuid) ^
                              wal_end_position(db->log) << 20);
-    for (uint32_t i = 0; st == VV_OK && db->env->threads != NULL && i < t->opt.uploads; i++) {
+    bool has_threads = db->env->threads != NULL && !t->opt.stopped;
+    for (uint32_t i = 0; st == VV_OK && has_threads && i < t->opt.uploads; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "varve-tier-%u", i);
         st =

@@ -12,13 +12,12 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "db/db_int.h"
+#include "db/db_tier_int.h"
 #include "varve/tier.h"
 
 #define LOOK_NS (5 * VV_NS_PER_S)
 #define PAUSE_MIN_NS (1 * VV_NS_PER_S)
 #define PAUSE_MAX_NS (60 * VV_NS_PER_S)
-#define GRACE_NS (3600 * VV_NS_PER_S)
 
 void db_tier_runs_init(vv_db *db)
 {
@@ -43,9 +42,10 @@ void db_tier_runs_options(vv_db *db)
                                   .run_age_ns = opt.run_age_ns,
                                   .run_local_bytes = opt.run_local_bytes,
                                   .first_table = CAT_TABLE_FIRST,
-                                  .grace_ns = opt.grace_ns == 0 ? GRACE_NS : opt.grace_ns};
+                                  .grace_ns = opt.grace_ns == 0 ? DB_TIER_GRACE_NS : opt.grace_ns};
     memcpy(db->runs.tier.store_id, db->identity.uuid, sizeof db->runs.tier.store_id);
     db->runs.is_given = true;
+    db->runs.is_stopped = opt.stopped;
 }
 
 const engine_tier *db_tier_runs_of(const vv_db *db)
@@ -147,7 +147,7 @@ vv_status db_tier_runs_start(vv_db *db, vv_error *err)
 {
     db_tier_runs_state *r = &db->runs;
     const vv_threads *threads = db->env->threads;
-    bool is_wanted = r->is_given && r->tier.objects != NULL && !db->opt.read_only;
+    bool is_wanted = r->is_given && r->tier.objects != NULL && !r->is_stopped && !db->opt.read_only;
     if (threads == NULL || !is_wanted || db->ops->tier_work == NULL)
         return VV_OK;
     return threads->create("varve-runs", VV_THREAD_BACKGROUND, runs_main, db, &r->thread, err);

@@ -54,6 +54,99 @@ static void test_a_batch_is_cut_by_age(void **state)
     vv_table_close(t);
 }
 
+/* The store's rule holds for what a table's own leaves to it, and `off` is a field of it. */
+static void test_a_table_leaves_to_the_store_what_it_does_not_say(void **state)
+{
+    tier_world *tw = *state;
+    static const struct {
+        vv_archive_rule own;
+        bool off;
+        vv_tier_form also;
+        uint64_t messages;
+        uint64_t local;
+    } cases[] = {
+        {{.codec = VV_TIER_PLAIN}, true, VV_TIER_JSONL, 5, 7},
+        {{.said = VV_ARCHIVE_SAYS_OFF}, false, VV_TIER_JSONL, 5, 7},
+        {{.off = true, .said = VV_ARCHIVE_SAYS_ALSO}, true, VV_TIER_ALONE, 5, 7},
+        {{.said = VV_ARCHIVE_SAYS_MESSAGES | VV_ARCHIVE_SAYS_LOCAL_BYTES},
+         true,
+         VV_TIER_JSONL,
+         0,
+         0},
+        {{.batch_messages = 10, .local_bytes = 3}, true, VV_TIER_JSONL, 10, 3},
+    };
+    sim_close(&tw->w);
+    tw->tier.rule = (vv_archive_rule){
+        .off = true, .also = VV_TIER_JSONL, .batch_messages = 5, .local_bytes = 7};
+    sim_start(&tw->w);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        vv_error err = {0};
+        vv_archive_rule is;
+        vv_table *t = archived_table(tw->w.db, &cases[i].own);
+        db_tier_rule(tw->w.db, t->cat, &is);
+        if (is.off != cases[i].off || is.also != cases[i].also ||
+            is.batch_messages != cases[i].messages || is.local_bytes != cases[i].local)
+            fail_msg("rule %zu", i);
+        tier_append_some(t, 0, 20ull * test_partitions);
+        pass_time(tw, HOUR_NS);
+        work_now(tw->w.db);
+        assert_int_equal(census_of(t).stored > 0, !cases[i].off);
+        vv_table_close(t);
+        assert_ok(vv_table_drop(tw->w.db, "plant", "events", &err), err);
+    }
+    vv_table_options opt = stream_options();
+    vv_table *t = NULL;
+    opt.archive = &(vv_archive_rule){.said = 16};
+    assert_status(VV_INVALID, vv_table_create(tw->w.db, "plant", "events", &opt, &t, NULL));
+}
+
+/* Whatever the rules say: but what is called is done. */
+static void test_a_stopped_archiver_does_what_it_is_called_for(void **state)
+{
+    tier_world *tw = *state;
+    vv_error err = {0};
+    sim_close(&tw->w);
+    tw->tier.stopped = true;
+    sim_start(&tw->w);
+    vv_table *t = archived_table(
+        tw->w.db, &(vv_archive_rule){.batch_messages = 10, .said = VV_ARCHIVE_SAYS_OFF});
+    tier_append_some(t, 0, 25ull * test_partitions);
+    pass_time(tw, HOUR_NS);
+    work_now(tw->w.db);
+    assert_int_equal(objs_bucket_objects(tw->bucket), 0);
+    assert_ok(vv_tier_run(tw->w.db, t, &err), err);
+    assert_true(census_of(t).next[0] == 25);
+    vv_table_close(t);
+}
+
+/* An object that a merge cannot read is no upload that failed. */
+static void test_readiness_is_of_uploads(void **state)
+{
+    tier_world *tw = *state;
+    sim_close(&tw->w);
+    tw->tier.failures_max = 1;
+    sim_start(&tw->w);
+    vv_table *t =
+        archived_table(tw->w.db, &(vv_archive_rule){.batch_messages = 10, .local_ns = -1});
+    for (uint64_t n = 0; n < 7; n++) { /* one less than are merged */
+        tier_append_some(t, n * 10 * test_partitions, 10ull * test_partitions);
+        work_now(tw->w.db);
+    }
+    tier_census c = census_of(t);
+    assert_int_equal(c.stored, 7 * test_partitions);
+    assert_int_equal(objs_bucket_flip(tw->bucket, c.name, 8000), VV_OK);
+    tier_append_some(t, 70ull * test_partitions, 10ull * test_partitions);
+    for (int i = 0; i < 20; i++) {
+        work_now(tw->w.db);
+        pass_time(tw, 2 * MIN_NS);
+    }
+    vv_tier_stats s = tier_stats(tw->w.db);
+    assert_true(s.work_failed > 0 && s.last_work_error_ns > 0);
+    assert_non_null(strstr(s.last_work_error, c.name));
+    assert_true(s.healthy && s.failed == 0 && s.last_error[0] == '\0');
+    vv_table_close(t);
+}
+
 static void test_a_batch_is_cut_by_count(void **state)
 {
     tier_world *tw = *state;
@@ -482,6 +575,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TA(test_objects_are_as_large_as_was_asked),
         TA(test_a_batch_is_cut_by_age),
+        TA(test_a_table_leaves_to_the_store_what_it_does_not_say),
+        TA(test_a_stopped_archiver_does_what_it_is_called_for),
+        TA(test_readiness_is_of_uploads),
         TA(test_a_batch_is_cut_by_count),
         TA(test_a_batch_is_cut_by_hand),
         TA(test_the_ratio_is_learnt),

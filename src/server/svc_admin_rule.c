@@ -24,6 +24,7 @@ void svc_admin_rule_put(vv_buf *out, uint32_t number, const vv_archive_rule *rul
     wire_put_uint(out, 8, rule->local_bytes);
     if (rule->key != NULL)
         wire_put_bytes(out, 9, vv_slice_str(rule->key));
+    wire_put_uint(out, 10, rule->said);
     wire_end(out, mark);
 }
 
@@ -68,6 +69,8 @@ bool svc_admin_rule_read(const wire_field *field, svc_admin_rule *out)
             ok = svc_kv_take_uint(&f, &rule->local_bytes);
         else if (f.number == 9)
             ok = take_key(&f, out);
+        else if (f.number == 10)
+            ok = svc_kv_take_u32(&f, &rule->said);
     }
     rule->codec = (vv_tier_codec)codec; /* the store refuses what it does not know */
     rule->also = (vv_tier_form)also;

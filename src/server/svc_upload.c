@@ -53,6 +53,9 @@ static void uploads(vv_buf *out, const vv_tier_stats *s)
     fig_counter(out, "varve_tier_raw_bytes_total", "Bytes of the messages in them.",
                 (double)s->raw_bytes);
     fig_counter(out, "varve_tier_failures_total", "Uploads that failed.", (double)s->failed);
+    fig_counter(out, "varve_tier_work_failures_total",
+                "Work on archived messages that failed for another cause than an upload.",
+                (double)s->work_failed);
     fig_counter(out, "varve_tier_conflicts_total",
                 "Names that something else had: the batch got another one.", (double)s->conflicts);
     fig_counter(out, "varve_tier_settled_total",
@@ -109,11 +112,14 @@ static void put_upload(const node *n, const vv_tier_stats *s, vv_buf *json)
         ",\"messages\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"rawBytes\":%" PRIu64
         ",\"failed\":%" PRIu64 ",\"consecutiveFailures\":%" PRIu32
         ",\"p50Seconds\":%.6f,\"p99Seconds\":%.6f,\"merged\":%" PRIu64 ",\"removed\":%" PRIu64
-        ",\"lastSuccessAgeSeconds\":%.3f,\"lastError\":",
+        ",\"lastSuccessAgeSeconds\":%.3f,\"workFailed\":%" PRIu64 ",\"lastError\":",
         s->healthy ? "true" : "false", s->uploading, s->stored, s->stored_messages, s->stored_bytes,
         s->raw_bytes, s->failed, s->consecutive_failures, fig_seconds(s->upload_p50_ns),
-        fig_seconds(s->upload_p99_ns), s->merged, s->removed, age(n, s->last_success_ns));
+        fig_seconds(s->upload_p99_ns), s->merged, s->removed, age(n, s->last_success_ns),
+        s->work_failed);
     json_put_string(json, vv_slice_str(s->last_error));
+    vv_buf_append_str(json, ",\"lastWorkError\":");
+    json_put_string(json, vv_slice_str(s->last_work_error));
     vv_buf_append_u8(json, '}');
 }
 
