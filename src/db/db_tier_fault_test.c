@@ -191,6 +191,34 @@ static void test_the_same_without_conditional_put(void **state)
     check_taken(*state, vv_slice_str("x"), true);
 }
 
+/* Whoever has the name may have the one of the other form, which is not to be written over; and
+ * what was stored under neither leaves nothing. */
+static void test_another_form_under_a_name_that_is_taken(void **state)
+{
+    tier_world *tw = *state;
+    vv_error err = {0};
+    char name[VV_OBJECT_NAME_MAX + 1];
+    char beside[VV_OBJECT_NAME_MAX + 1];
+    uint8_t got[100];
+    size_t len = 0;
+    vv_object_outcome oc;
+    vv_table *t = archived_table(tw->w.db, &(vv_archive_rule){.also = VV_TIER_JSONL});
+    leave_an_intent(tw, t, name);
+    assert_ok(db_tier_also_name(name, VV_TIER_JSONL, beside, &err), err);
+    assert_ok(vv_object_remove(tw->objects, beside, &oc, &err), err);
+    put_there(tw, name, vv_slice_str("somebody's"));
+    put_there(tw, beside, vv_slice_str("theirs, too"));
+    objs_bucket_set(tw->bucket, &(objs_memory_options){.seed = 1});
+    assert_ok(vv_tier_run(tw->w.db, t, &err), err);
+    assert_true(tier_stats(tw->w.db).conflicts == 1);
+    assert_ok(vv_object_get(tw->objects, beside, 0, got, sizeof got, &len, NULL, &oc, &err), err);
+    assert_true(vv_slice_eq(vv_slice_of(got, len), vv_slice_str("theirs, too")));
+    tier_census c = census_of(t);
+    assert_true(c.stored == test_partitions && c.intents == 0);
+    assert_int_equal(objs_bucket_objects(tw->bucket), 2 * c.stored + 2);
+    vv_table_close(t);
+}
+
 /* Another batch's object lies there: whole, of this store, and still not this intent's. */
 static void test_a_name_with_another_object_under_it(void **state)
 {
@@ -434,6 +462,7 @@ int main(void)
         TA(test_a_name_with_junk_under_it),
         TA(test_the_same_without_conditional_put),
         TA(test_a_name_with_another_object_under_it),
+        TA(test_another_form_under_a_name_that_is_taken),
         TA(test_an_object_of_before_the_crash_is_accepted),
         TA(prop_ten_hours_without_the_store),
         TA(prop_an_outage_that_fills_the_disk),

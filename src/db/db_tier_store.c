@@ -304,8 +304,8 @@ static vv_status put_once(db_tier_job *j, const db_tier_build *b, bool *is_ours,
     return found == VV_OK ? (st == VV_CONFLICT ? VV_IO : st) : found;
 }
 
-/* The name says whose it is and the bytes come from the messages alone: whoever writes it again
- * writes the same. */
+/* After the object itself, whose name is proved to be ours then: what lies under this one is so
+ * too. The bytes come from the messages alone: whoever writes it again writes the same. */
 static vv_status put_also(db_tier_job *j, const db_tier_build *b, vv_error *err)
 {
     char name[VV_OBJECT_NAME_MAX + 1];
@@ -332,9 +332,9 @@ vv_status db_tier_put(db_tier_job *j, db_tier_build *b, bool *is_ours, vv_error 
     atomic_fetch_add_explicit(&t->counters.uploading, 1, memory_order_relaxed);
     vv_status st = is_stopping(t) ? vv_fail(err, VV_CLOSED, "the store is closing") : VV_OK;
     if (st == VV_OK)
-        st = put_also(j, b, err);
-    if (st == VV_OK)
         st = fenced ? put_fenced(j, b, is_ours, err) : put_once(j, b, is_ours, err);
+    if (st == VV_OK)
+        st = put_also(j, b, err);
     atomic_fetch_sub_explicit(&t->counters.uploading, 1, memory_order_relaxed);
     if (st != VV_OK)
         return st == VV_NOT_FOUND ? VV_IO : st;

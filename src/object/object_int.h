@@ -108,6 +108,10 @@ typedef vv_status (*objs_try)(objs_call *call, void *ctx, vv_error *err);
 vv_status objs_call_run(vv_object_store *store, vv_object_op op, const char *name, objs_try fn,
                         void *ctx, vv_object_outcome *outcome, vv_error *err);
 
+/** A place at the store for one more request, of those that are free; false: none is. */
+bool objs_place_try(vv_object_store *store);
+void objs_place_leave(vv_object_store *store);
+
 /** A get that is asked again when it takes long; as ops->get. */
 vv_status objs_hedged_get(objs_call *call, const char *full, uint64_t offset, void *out, size_t len,
                           size_t *got, vv_object_info *info, vv_error *err);

@@ -104,7 +104,16 @@ static vv_status enter(objs_call *call, bool first, int64_t deadline, vv_error *
     return st;
 }
 
-static void leave(vv_object_store *s)
+bool objs_place_try(vv_object_store *s)
+{
+    vv_mutex_lock(&s->lock);
+    bool free = !s->cancelled && s->in_flight < s->opt.opt.concurrency;
+    s->in_flight += free;
+    vv_mutex_unlock(&s->lock);
+    return free;
+}
+
+void objs_place_leave(vv_object_store *s)
 {
     vv_mutex_lock(&s->lock);
     assert(s->in_flight > 0);
@@ -227,7 +236,7 @@ static vv_status run(objs_call *call, objs_try fn, void *ctx, vv_error *err)
             break;
         asked = true;
         st = try_once(call, fn, ctx, err);
-        leave(s);
+        objs_place_leave(s);
         call->unknown = call->unknown || (st != VV_OK && call->oc.unknown);
         if (st == VV_OK || !call->oc.retryable || retry >= s->opt.opt.max_retries)
             break;

@@ -230,6 +230,28 @@ static void a_lost_answer_to_complete(void **state)
     }
 }
 
+/* Where nothing at the store proves that it was ours, the doubt stays. */
+static void a_doubt_about_complete_stays(void **state)
+{
+    (void)state;
+    bed b;
+    vv_object_upload *u = NULL;
+    vv_slice piece = vv_slice_str("part");
+    start(&b);
+    b.opt.max_retries = 0;
+    open_bed(&b);
+    assert_ok(vv_object_upload_begin(b.store, "u", 0, &u, &oc, &err), err);
+    assert_ok(vv_object_upload_part(u, 1, &piece, 1, &oc, &err), err);
+    fault_at(&b, OBJS_MEMORY_TIMEOUT_AFTER, 1);
+    assert_status(VV_TIMEOUT, vv_object_upload_complete(u, NULL, &oc, &err));
+    assert_true(oc.unknown);
+    assert_ok(put(&b, "u", "another", 0), err); /* somebody was faster than the next try */
+    assert_status(VV_NOT_FOUND, vv_object_upload_complete(u, NULL, &oc, &err));
+    assert_true(oc.unknown);
+    (void)vv_object_upload_abort(u, &oc, &err);
+    stop(&b);
+}
+
 static void a_part_that_got_lost_is_found_out(void **state)
 {
     (void)state;
@@ -512,6 +534,35 @@ static void the_second_answer_wins(void **state)
     vv_object_store_close(s);
 }
 
+/* The second request takes a place of its own, and where there is none it is not asked. */
+static void a_second_request_takes_a_place(void **state)
+{
+    (void)state;
+    vv_object_ops ops = gated_ops();
+    vv_env env = thread_env();
+    vv_object_options opt = VV_OBJECT_OPTIONS_INIT;
+    vv_object_store *s = NULL;
+    vv_object_stats stats;
+    vv_thread *thread;
+    vv_slice piece = vv_slice_str("y");
+    gate.first_waits = true;
+    opt.hedge_after_ms = 1;
+    opt.concurrency = 1;
+    assert_ok(objs_open_ops(&env, &ops, &opt, &s, &err), err);
+    assert_ok(vv_object_put(s, "x", &piece, 1, 0, NULL, &oc, &err), err);
+    assert_ok(env.threads->create("get", VV_THREAD_NORMAL, get_one, s, &thread, &err), err);
+    wait_for_inside(1);
+    vv_clock_sleep(env.clock, 20 * VV_NS_PER_MS); /* it would have been asked by then */
+    let_pass(100);
+    env.threads->join(thread);
+    vv_object_store_stats(s, &stats);
+    assert_int_equal(stats.hedges, 0);
+    assert_int_equal(stats.in_flight, 0);
+    assert_int_equal(gate.inside_most, 1);
+    assert_int_equal(vv_check_failures(), 0);
+    vv_object_store_close(s);
+}
+
 static void cancel_soon(void *arg)
 {
     vv_object_stats stats;
@@ -650,6 +701,7 @@ int main(void)
         cmocka_unit_test(another_winner_is_told),
         cmocka_unit_test(a_doubt_that_stays_is_told),
         cmocka_unit_test(a_lost_answer_to_complete),
+        cmocka_unit_test(a_doubt_about_complete_stays),
         cmocka_unit_test(a_part_that_got_lost_is_found_out),
         cmocka_unit_test(a_flipped_bit_is_never_given),
         cmocka_unit_test(a_list_may_lag),
@@ -657,6 +709,7 @@ int main(void)
         cmocka_unit_test(figures_name_the_faults),
         cmocka_unit_test(no_more_at_once_than_said),
         cmocka_unit_test(the_second_answer_wins),
+        cmocka_unit_test(a_second_request_takes_a_place),
         cmocka_unit_test(a_wait_can_be_cancelled),
         cmocka_unit_test(every_fault_at_every_request),
         cmocka_unit_test(every_allocation_fails_once),

@@ -5,6 +5,10 @@
  * a get, the second request costs 5 % more requests. Off by default: who pays by the request
  * decides.
  *
+ * The second one takes a place of options.concurrency, and is not asked where none is free: whoever
+ * waits for one has waited longer. The place is given back with the last answer, as the caller's
+ * own is with the first.
+ *
  * Both requests run on threads of their own into memory of their own, because the one that lost
  * goes on until its answer comes; its race is freed by whoever leaves it last. Threads that ended
  * are joined by the next hedged get, and by the close.
@@ -28,6 +32,8 @@ typedef struct race {
     unsigned users;  /* the caller and its runners */
     unsigned asked;  /* runners */
     unsigned failed; /* runners that ended badly */
+    unsigned ended;
+    bool has_place; /* of the second */
     runner *won;
     runner *last; /* the one that ended last, well or badly */
     vv_cond done;
@@ -38,6 +44,7 @@ struct runner {
     vv_thread *thread;
     bool second;
     bool ended;
+    bool started; /* its thread is known */
     uint8_t *out;
     size_t got;
     vv_status st;
@@ -81,7 +88,7 @@ static void reap(struct objs_hedges *h, bool all)
     vv_mutex_lock(&h->lock);
     for (runner **at = &h->runners; *at != NULL;) {
         runner *one = *at;
-        if (!one->ended && !all) {
+        if (!(one->ended && one->started) && !all) {
             at = &one->next;
             continue;
         }
@@ -126,33 +133,55 @@ static void run(void *arg)
         r->failed++;
     else if (r->won == NULL)
         r->won = one;
+    bool gives = ++r->ended == r->asked && r->has_place;
+    r->has_place = r->has_place && !gives;
     vv_cond_broadcast(&r->done);
     vv_mutex_unlock(&h->lock);
+    if (gives)
+        objs_place_leave(s);
 }
 
-/* Ask, on a thread of its own. */
+static void take_off(struct objs_hedges *h, runner *one) VV_REQUIRES(h->lock)
+{
+    runner **at = &h->runners;
+    while (*at != one)
+        at = &(*at)->next;
+    *at = one->next;
+}
+
+/* Ask, on a thread of its own; it is on the list before it can end. */
 static vv_status ask(race *r, bool second, vv_error *err)
 {
     struct objs_hedges *h = r->hedges;
+    const vv_threads *threads = h->store->opt.env.threads;
     runner *one = vv_calloc(1, sizeof *one);
     uint8_t *out = vv_alloc(r->len + 1);
     if (one == NULL || out == NULL) {
         vv_free(one);
         vv_free(out);
+        if (second)
+            objs_place_leave(h->store);
         return vv_fail(err, VV_NO_MEMORY, "a hedged get of %zu bytes", r->len);
     }
     one->race = r;
     one->second = second;
     one->out = out;
-    /* Under the lock, so that it is in the list before it can end. */
     vv_mutex_lock(&h->lock);
-    vv_status st = h->store->opt.env.threads->create("objs-get", VV_THREAD_NORMAL, run, one,
-                                                     &one->thread, err);
-    if (st == VV_OK) {
-        r->users++;
-        r->asked++;
-        one->next = h->runners;
-        h->runners = one;
+    r->users++;
+    r->asked++;
+    r->has_place = second;
+    one->next = h->runners;
+    h->runners = one;
+    vv_mutex_unlock(&h->lock);
+    vv_thread *thread = NULL;
+    vv_status st = threads->create("objs-get", VV_THREAD_NORMAL, run, one, &thread, err);
+    vv_mutex_lock(&h->lock);
+    one->thread = thread;
+    one->started = st == VV_OK;
+    if (st != VV_OK) {
+        take_off(h, one);
+        r->users--;
+        r->asked--;
     }
     vv_mutex_unlock(&h->lock);
     if (st != VV_OK) {
@@ -160,6 +189,25 @@ static vv_status ask(race *r, bool second, vv_error *err)
         vv_free(one);
     }
     return st;
+}
+
+/* Once more, where there is a place for it. */
+static void ask_again(race *r)
+{
+    struct objs_hedges *h = r->hedges;
+    vv_object_store *s = h->store;
+    if (!objs_place_try(s))
+        return;
+    if (ask(r, true, NULL) == VV_OK) {
+        atomic_fetch_add_explicit(&s->figures.hedges, 1, memory_order_relaxed);
+        return;
+    }
+    vv_mutex_lock(&h->lock);
+    bool gives = r->has_place; /* unless the first one ended meanwhile, and gave it */
+    r->has_place = false;
+    vv_mutex_unlock(&h->lock);
+    if (gives)
+        objs_place_leave(s);
 }
 
 /* Whether somebody won, or all lost. Waits until then, or until the time has come (0: for ever). */
@@ -194,8 +242,8 @@ vv_status objs_hedged_get(objs_call *call, const char *full, uint64_t offset, vo
         vv_mutex_lock(&h->lock);
         bool ended = wait_for_end(h, r, (int64_t)s->opt.opt.hedge_after_ms * VV_NS_PER_MS);
         vv_mutex_unlock(&h->lock);
-        if (!ended && ask(r, true, NULL) == VV_OK)
-            atomic_fetch_add_explicit(&s->figures.hedges, 1, memory_order_relaxed);
+        if (!ended)
+            ask_again(r);
     }
     vv_mutex_lock(&h->lock);
     if (st == VV_OK) {

@@ -189,6 +189,7 @@ typedef struct complete_ctx {
     vv_object_upload *u;
     uint64_t size;
     uint32_t crc;
+    bool in_doubt; /* a try whose answer was lost may have done it */
     vv_object_info info;
 } complete_ctx;
 
@@ -210,6 +211,7 @@ static vv_status try_complete(objs_call *call, void *ctx, vv_error *err)
     vv_object_upload *u = c->u;
     vv_object_store *s = call->store;
     c->info = (vv_object_info){0};
+    c->in_doubt = c->in_doubt || call->unknown;
     vv_status st =
         s->ops->upload_complete(s->self, u->full, u->id, u->state, (const char(*)[80])u->tags,
                                 u->count, c->crc, u->create, &c->info, &call->oc, err);
@@ -255,6 +257,9 @@ vv_status vv_object_upload_complete(vv_object_upload *u, vv_object_info *info,
     vv_mutex_unlock(&u->lock);
     if (st == VV_OK)
         st = objs_call_run(u->store, VV_OBJECT_OP_COMPLETE, u->name, try_complete, &c, &oc, err);
+    /* An upload that is gone, or a name that is taken, may be so by a try whose answer was lost: no
+     * store says which, and where the sums do not tell either the doubt stays. */
+    oc.unknown = oc.unknown || (st != VV_OK && (u->maybe_done || c.in_doubt));
     if (outcome != NULL)
         *outcome = oc;
     if (st != VV_OK) {
