@@ -5,6 +5,10 @@
  * or yield there. VV_BUG(n) is true only in the test build and only when the environment says
  * VV_BUG=n: it switches on a known mistake, to prove that the tests would catch it. The list of
  * numbers stands in tests/bugs/README.md. In release builds both compile to nothing.
+ *
+ * VV_POINT_END=NAME, or NAME:N, in the environment ends the process where it comes to that point
+ * for the N-th time, without a word to anybody, as SIGKILL does: that is how whole servers are
+ * tested.
  */
 #ifndef VARVE_BASE_POINT_H
 #define VARVE_BASE_POINT_H
@@ -12,6 +16,8 @@
 #include <stdbool.h>
 
 #ifdef VV_TEST_HOOKS
+/** The exit status of a process that ended at its point. */
+#define VV_POINT_EXIT 86
 /** Called at every point with its name; NULL switches it off. */
 void vv_point_set(void (*handler)(void *ctx, const char *name), void *ctx);
 void vv_point_reach(const char *name);

@@ -176,7 +176,11 @@ static vv_status commit_once(const vv_table *table, uint32_t partition, vv_slice
     if (c.is_there && c.before.offset == offset)
         return write_nothing(table->db, durability, err);
     stream_position to = {offset, vv_clock_wall(table->db->env->clock)};
+    VV_POINT("stream.before_commit");
+    if (VV_BUG(143)) /* acknowledged before it is durable */
+        durability = VV_DURABLE_NONE;
     st = write_change(&r.part, &c, &to, durability, err);
+    VV_POINT("stream.after_commit");
     *again = st == VV_CONFLICT;
     return st;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/point.h"
 #include "db/db_tier_job.h"
 
 /* Tables of the compression and ranges of attributes, which arch_writer_memory does not count; and
@@ -170,6 +171,7 @@ vv_status db_tier_build_finish(db_tier_build *b, vv_error *err)
     b->writer = NULL;
     b->form = NULL;
     give_memory(b);
+    VV_POINT("tier.built");
     return VV_OK;
 }
 

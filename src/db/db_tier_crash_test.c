@@ -14,6 +14,8 @@
 static uint64_t acked;
 static uint64_t trimmed; /* of partition 0; the trim behind it may have taken place */
 static uint64_t trimming;
+static uint64_t position; /* acknowledged; the commit behind it may have taken place */
+static uint64_t committing;
 
 static vv_status append_round(vv_table *t, vv_error *err)
 {
@@ -55,9 +57,12 @@ static vv_status live(tier_world *tw, vv_error *err)
             pass_time(tw, 2 * HOUR_NS);
             st = vv_tier_run(db, NULL, err);
         }
+        if (st == VV_OK) {
+            committing = (uint64_t)(n + 1) * OF_ROUND;
+            st = vv_stream_commit(t, 0, vv_slice_str("reader"), committing, VV_DURABLE_SYNC, err);
+        }
         if (st == VV_OK)
-            st = vv_stream_commit(t, 0, vv_slice_str("reader"), (uint64_t)(n + 1) * OF_ROUND,
-                                  VV_DURABLE_SYNC, err);
+            position = committing;
         if (st == VV_OK && n % 5 == 4)
             st = vv_checkpoint(db, err);
     }
@@ -82,6 +87,19 @@ static void check_part(tier_world *tw, vv_table *t, uint32_t p)
     assert_true(expect_all(tw, t, p, first) == next);
 }
 
+/* It stands where it was acknowledged to, or where a commit without an answer put it. */
+static void check_position(vv_table *t)
+{
+    vv_error err = {0};
+    vv_stream_position p = {.offset = 0};
+    vv_status st = vv_stream_position_get(t, 0, vv_slice_str("reader"), &p, &err);
+    if (st != VV_NOT_FOUND)
+        assert_ok(st, err);
+    if (p.offset != position && p.offset != committing)
+        fail_msg("the position is %llu, %llu was acknowledged", (unsigned long long)p.offset,
+                 (unsigned long long)position);
+}
+
 static void check_after(tier_world *tw)
 {
     vv_error err = {0};
@@ -90,6 +108,7 @@ static void check_after(tier_world *tw)
     if (st == VV_NOT_FOUND && acked == 0)
         return;
     assert_ok(st, err);
+    check_position(t);
     for (int round = 0; round < 2; round++) {
         for (uint32_t p = 0; p < test_partitions; p++)
             check_part(tw, t, p);
@@ -110,6 +129,8 @@ static void begin_life(tier_world *tw, const vio_sim_options *sim)
     acked = 0;
     trimmed = 0;
     trimming = 0;
+    position = 0;
+    committing = 0;
     vv_object_store_close(tw->objects);
     objs_bucket_destroy(tw->bucket);
     tw->w.disk = vio_sim_disk_create();

@@ -72,6 +72,7 @@ static vv_status remove_one(db_tier_job *j, const arch_dying *d, int64_t version
         return VV_NOT_FOUND;
     }
     j->store_failed = true;
+    VV_POINT("tier.before_remove");
     vv_status st = db_tier_remove(j->t, d->name, d->also, err);
     j->store_failed = st != VV_OK;
     VV_POINT("tier.after_remove");

@@ -57,6 +57,7 @@ typedef struct db_tier_part {
     _Atomic int64_t look_ns;           /* monotonic: something may be due then */
     int64_t retry_ns;                  /* monotonic; by who claims the partition, like the next */
     uint32_t failures;                 /* in a row */
+    uint32_t looks;                    /* for a piece of work */
     uint64_t merged_to;                /* objects below this offset are as large as they will be */
     db_tier_sweep sweep;
 } db_tier_part;

@@ -7,6 +7,7 @@
  * read from objects. Nothing leaves that is in no entry.
  */
 #include "base/error.h"
+#include "base/point.h"
 #include "db/db_tier_job.h"
 
 /* Without the loaded block, would less be left than may stay? */
@@ -105,8 +106,10 @@ static vv_status move(db_tier_job *j, db_stream_reader *r, uint64_t from, const 
     batch.is_internal = true;
     vv_status st = add_move(&batch, r, from, head, err);
     db_stream_reader_close(r);
+    VV_POINT("tier.before_local");
     if (st == VV_OK)
         st = vv_write(db, &batch, VV_DURABLE_SYNC, NULL, err);
+    VV_POINT("tier.after_local");
     db_batch_fini(&batch);
     if (st == VV_CONFLICT)
         db_await_visible(db);

@@ -177,6 +177,7 @@ static vv_status merge(db_tier_job *j, const arch_intent *in, bool is_known, con
 {
     db_tier_build b = {.job = NULL};
     vv_status st = build(j, in, is_known, g, &b, err);
+    VV_POINT("tier.merge_built");
     if (st == VV_OK)
         st = db_tier_deliver(j, &b, g->entry, g->count, 0, err);
     db_tier_build_close(&b);

@@ -21,6 +21,7 @@
 #define LOOK_NS (60 * VV_NS_PER_S)
 #define PAUSE_MIN_NS VV_NS_PER_S
 #define PAUSE_MAX_NS (60 * VV_NS_PER_S)
+#define KINDS 7u           /* kinds of work */
 #define PIECES_MAX 100000u /* of one partition in vv_tier_run */
 
 /* ---- claims -----------------------------------------------------------------------------------
@@ -135,12 +136,25 @@ void db_tier_look_in(db_tier_job *j, int64_t ns)
     j->look_ns = at < j->look_ns ? at : j->look_ns;
 }
 
+typedef vv_status piece_fn(db_tier_job *j, db_stream_reader *r, vv_error *err);
+
+/* What is begun is ended first. Every fourth time what goes is looked for before what comes: where
+ * batches are due as fast as they are stored, objects go all the same. */
+static piece_fn *const *pieces_of(db_tier_part *part)
+{
+    static piece_fn *const usual[KINDS] = {db_tier_resume, db_tier_cut,  db_tier_local,
+                                           db_tier_leave,  db_tier_bury, db_tier_dig,
+                                           db_tier_merge};
+    static piece_fn *const fourth[KINDS] = {db_tier_resume, db_tier_bury,  db_tier_dig,
+                                            db_tier_cut,    db_tier_local, db_tier_leave,
+                                            db_tier_merge};
+    return part->looks++ % 4 == 3 ? fourth : usual;
+}
+
 /* A piece of work, whichever there is. VV_NOT_FOUND: none. */
 static vv_status piece(db_tier_job *j, vv_error *err)
 {
-    static vv_status (*const all[])(db_tier_job * j, db_stream_reader * r, vv_error * err) = {
-        db_tier_resume, db_tier_cut, db_tier_local, db_tier_leave,
-        db_tier_bury,   db_tier_dig, db_tier_merge};
+    piece_fn *const *all = pieces_of(j->part);
     db_stream_reader r;
     j->now_ns = vv_clock_wall(j->t->db->env->clock);
     if (j->rule.off)
@@ -149,7 +163,7 @@ static vv_status piece(db_tier_job *j, vv_error *err)
     if (st == VV_OK)
         st = VV_NOT_FOUND;
     /* A piece that wrote closed the reader. */
-    for (size_t i = 0; st == VV_NOT_FOUND && r.at != NULL && i < ARRAY_LEN(all); i++) {
+    for (size_t i = 0; st == VV_NOT_FOUND && r.at != NULL && i < KINDS; i++) {
         j->store_failed = false;
         j->put_failed = false;
         if (j->rule.off && (all[i] == db_tier_cut || all[i] == db_tier_merge))

@@ -331,6 +331,7 @@ vv_status db_tier_put(db_tier_job *j, db_tier_build *b, bool *is_ours, vv_error 
         db_tier_wake(t->db); /* another thread looks at the other partitions meanwhile */
     atomic_fetch_add_explicit(&t->counters.uploading, 1, memory_order_relaxed);
     vv_status st = is_stopping(t) ? vv_fail(err, VV_CLOSED, "the store is closing") : VV_OK;
+    VV_POINT("tier.before_put");
     if (st == VV_OK)
         st = fenced ? put_fenced(j, b, is_ours, err) : put_once(j, b, is_ours, err);
     if (st == VV_OK)

@@ -19,6 +19,7 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/point.h"
 #include "base/util.h"
 
 vv_status file_fault(vv_object_outcome *oc, vv_status st, bool unknown)
@@ -187,6 +188,7 @@ static vv_status change_hands(file_writer *w, bool create, bool *unknown, vv_err
     file_tmp_path(w->sum.id, true, tmp_sum);
     file_sum_path(w->sum.name, sum);
     vv_status st;
+    VV_POINT("object.file.synced");
     if (create) {
         st = vio_link(f->io, tmp_sum, sum, err);
         if (st == VV_CONFLICT) { /* said only when it is so for good */
@@ -204,8 +206,10 @@ static vv_status change_hands(file_writer *w, bool create, bool *unknown, vv_err
     *unknown = true; /* a failed call may have done it, and from here on it shows */
     if (st == VV_OK)
         st = file_sync_dir_of(f, sum, err);
+    VV_POINT("object.file.summed");
     if (st == VV_OK)
         st = vio_rename(f->io, data, w->sum.name, err);
+    VV_POINT("object.file.named");
     if (st == VV_OK)
         st = file_sync_dir_of(f, w->sum.name, err);
     if (st == VV_OK)

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/point.h"
 #include "server/srv_int.h"
 
 #define FIRST_READ (16u * 1024u)
@@ -287,9 +288,11 @@ static void on_event(srv_loop *loop, srv_source *source, uint32_t events)
 /* How many bytes the socket took; -1 when it is broken. */
 static ssize_t write_some(srv_conn *conn, const uint8_t *data, size_t len)
 {
+    VV_POINT("server.before_write");
     ssize_t n = conn->io->write(conn, data, len);
     if (n < 0)
         return would_block() ? 0 : -1;
+    VV_POINT("server.after_write");
     srv_count(&conn->loop->counters.bytes_out, (uint64_t)n);
     if (n > 0)
         conn->last_output_ns = conn->loop->now_ns;

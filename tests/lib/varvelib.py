@@ -107,7 +107,7 @@ class Messages:
 
     FILES = ["storage/common.proto", "storage/ingestion.proto", "storage/query.proto",
              "varve/v1/kv.proto", "varve/v1/txn.proto", "varve/v1/admin.proto",
-             "varve/v1/series.proto",
+             "varve/v1/series.proto", "varve/v1/stream.proto",
              "grpc/health/v1/health.proto", "grpc/reflection/v1/reflection.proto"]
 
     def __init__(self):
@@ -122,6 +122,7 @@ class Messages:
         self.query = importlib.import_module("storage.query_pb2")
         self.kv = importlib.import_module("varve.v1.kv_pb2")
         self.txn = importlib.import_module("varve.v1.txn_pb2")
+        self.stream = importlib.import_module("varve.v1.stream_pb2")
         self.admin = importlib.import_module("varve.v1.admin_pb2")
         self.health = importlib.import_module("grpc_published.health.v1.health_pb2")
         self.reflection = importlib.import_module("grpc_published.reflection.v1.reflection_pb2")
