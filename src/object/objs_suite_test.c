@@ -214,6 +214,44 @@ static void options_are_checked(void **state)
     assert_status(VV_INVALID, vv_object_store_open(NULL, NULL, &err));
 }
 
+/* A plug-in of another version, or that is not whole, is never called: its table says what it is.
+ */
+static void plugins_that_cannot_be_are_refused_by_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what;
+        const char *says;
+    } cases[] = {{"null", "gave no table"},
+                 {"abi", "build it with this version's varve/plugin.h"},
+                 {"old_abi", "build it with this version's varve/plugin.h"},
+                 {"size", "build it with this version's varve/plugin.h"},
+                 {"name", "'name'"},
+                 {"open", "'open'"},
+                 {"close", "'close'"},
+                 {"limits", "'limits'"},
+                 {"put", "'put'"},
+                 {"get", "'get'"},
+                 {"head", "'head'"},
+                 {"list", "'list'"},
+                 {"remove", "'remove'"},
+                 {"upload_begin", "'upload_begin'"},
+                 {"upload_part", "'upload_part'"},
+                 {"upload_complete", "'upload_complete'"},
+                 {"upload_abort", "'upload_abort'"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        vv_object_store *s = NULL;
+        vv_object_options opt = VV_OBJECT_OPTIONS_INIT;
+        opt.backend = VV_BAD_PLUGIN_PATH;
+        assert_int_equal(setenv("VV_BAD_PLUGIN", cases[i].what, 1), 0);
+        vv_status st = vv_object_store_open(&opt, &s, &err);
+        if (st != VV_UNSUPPORTED || strstr(err.msg, cases[i].says) == NULL ||
+            strstr(err.msg, "objs_bad_plugin.so") == NULL)
+            fail_msg("%s: %s: %s", cases[i].what, vv_status_name(st), err.msg);
+        assert_null(s);
+    }
+}
+
 static void prop_sums_join(void **state)
 {
     (void)state;
@@ -241,6 +279,7 @@ int main(void)
         cmocka_unit_test(on_the_simulated_disk),
         cmocka_unit_test(names_cannot_leave),
         cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(plugins_that_cannot_be_are_refused_by_name),
         cmocka_unit_test(prop_sums_join),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
