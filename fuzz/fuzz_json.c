@@ -4,7 +4,8 @@
  * The first byte chooses the message. Laws: (1) a text that is accepted gives bytes that protobuf-c
  * accepts and that cJSON, which is more lenient, accepts as JSON; (2) the bytes written as JSON and
  * read again are written as the same JSON; (3) arbitrary bytes taken for a message give an error or
- * JSON, never a fault.
+ * JSON, never a fault; (4) an OTLP text that is accepted gives bytes that protobuf-c accepts, and
+ * that are checked without a fault.
  */
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -12,6 +13,10 @@
 #include <string.h>
 
 #include "google/protobuf/struct.pb-c.h"
+#include "opentelemetry/proto/collector/logs/v1/logs_service.pb-c.h"
+#include "opentelemetry/proto/collector/metrics/v1/metrics_service.pb-c.h"
+#include "opentelemetry/proto/collector/trace/v1/trace_service.pb-c.h"
+#include "otlp/otlp.h"
 #include "server/svc_json.h"
 #include "storage/ingestion.pb-c.h"
 #include "storage/query.pb-c.h"
@@ -71,6 +76,29 @@ static void try_bytes(const ProtobufCMessageDescriptor *desc, vv_slice bytes)
     vv_buf_fini(&json);
 }
 
+static void try_otlp(otlp_signal signal, vv_slice text)
+{
+    static const uint8_t none[1];
+    static const ProtobufCMessageDescriptor *const descs[OTLP_SIGNALS] = {
+        [OTLP_TRACES] =
+            &opentelemetry__proto__collector__trace__v1__export_trace_service_request__descriptor,
+        [OTLP_LOGS] =
+            &opentelemetry__proto__collector__logs__v1__export_logs_service_request__descriptor,
+        [OTLP_METRICS] =
+            &opentelemetry__proto__collector__metrics__v1__export_metrics_service_request__descriptor};
+    vv_buf wire;
+    otlp_summary sum;
+    vv_buf_init(&wire, OUT_MAX);
+    if (svc_json_to_wire_otlp(descs[signal], text, &wire, NULL) == VV_OK) {
+        ProtobufCMessage *m = protobuf_c_message_unpack(descs[signal], NULL, wire.len,
+                                                        wire.len == 0 ? none : wire.data);
+        must(m != NULL, "protobuf-c accepts what an OTLP text became");
+        protobuf_c_message_free_unpacked(m, NULL);
+        (void)!otlp_check(signal, vv_buf_slice(&wire), &sum, NULL);
+    }
+    vv_buf_fini(&wire);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const ProtobufCMessageDescriptor *const descs[] = {
@@ -80,8 +108,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     };
     if (size == 0)
         return 0;
-    const ProtobufCMessageDescriptor *desc = descs[data[0] / 2 % 5];
     vv_slice in = vv_slice_of(data + 1, size - 1);
+    unsigned which = data[0] / 2 % 8;
+    if (which >= 5) {
+        try_otlp((otlp_signal)(which - 5), in);
+        return 0;
+    }
+    const ProtobufCMessageDescriptor *desc = descs[which];
     if (data[0] % 2 == 0)
         try_text(desc, in);
     else
