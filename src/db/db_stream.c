@@ -121,7 +121,8 @@ static vv_status load_part(db_stream *s, const vv_table *table, uint32_t p, vv_e
         part->bytes = r.sums.bytes_before;
         part->receive_ns = r.sums.receive_ns;
         part->event_max = r.sums.event_max;
-        st = load_producers(s, part, &r.part, err);
+        st = VV_BUG(146) ? VV_OK /* the bug: who sent what is forgotten with the process */
+                         : load_producers(s, part, &r.part, err);
     }
     db_stream_reader_close(&r);
     return st;

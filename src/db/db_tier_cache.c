@@ -158,6 +158,8 @@ static bool read_file(const db_tier_cache *c, const db_tier_piece *key, void *ou
     if (st != VV_OK)
         return false;
     encode_header(key, out, want);
+    if (VV_BUG(152)) /* the sum of a piece is not looked at */
+        return memcmp(header + 8, want + 8, PIECE_HEADER - 8) == 0;
     return memcmp(header, want, PIECE_HEADER) == 0;
 }
 

@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/point.h"
 #include "extract/extract_int.h"
 #include "stream/stream.h"
 
@@ -213,7 +214,8 @@ static bool find_poison(const extract_runner *r, extract_result *out)
     for (uint32_t i = 0; p->has_required && i < p->rule_count; i++) {
         const extract_rule *rule = &p->rule[i];
         const extract_slot *slot = &r->slot[i];
-        if (!rule->is_required || slot->state == EXTRACT_IS_FOUND)
+        if (!rule->is_required || slot->state == EXTRACT_IS_FOUND ||
+            (VV_BUG(147) && slot->state == EXTRACT_IS_ABSENT)) /* the bug: absent is no poison */
             continue;
         (void)snprintf(out->reason, sizeof out->reason, "rule '%.*s': %s", (int)rule->name.len,
                        (const char *)rule->name.data,

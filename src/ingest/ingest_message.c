@@ -21,6 +21,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/lock.h"
+#include "base/point.h"
 #include "base/util.h"
 
 #define WORKERS_DEFAULT 2u
@@ -313,7 +314,8 @@ bool ingest_messages_step(ingest_messages *p)
 
 void ingest_messages_submit(ingest_messages *p, ingest_task *task)
 {
-    worker *w = &p->workers[task->order % p->opt.workers];
+    uint64_t turn = VV_BUG(144) ? p->waiting : task->order; /* the bug: whoever is free takes it */
+    worker *w = &p->workers[turn % p->opt.workers];
     task->arrival_ns = vv_clock_mono(p->opt.clock);
     task->behind = NULL;
     task->behind_last = NULL;

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/point.h"
 #include "base/util.h"
 
 static int64_t now_ns(vv_object_store *s)
@@ -63,7 +64,7 @@ static vv_status pass_breaker(vv_object_store *s, objs_call *call, int64_t now, 
         s->breaker_until = now + (int64_t)s->opt.opt.budget_ms * VV_NS_PER_MS;
         return VV_OK; /* the one before never came back: another tries */
     }
-    if (s->breaker == OBJS_BREAKER_CLOSED)
+    if (s->breaker == OBJS_BREAKER_CLOSED || VV_BUG(151)) /* the bug: it is asked all the same */
         return VV_OK;
     atomic_fetch_add_explicit(&s->figures.breaker_refused, 1, memory_order_relaxed);
     int64_t left = s->breaker_until - now;

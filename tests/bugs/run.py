@@ -18,9 +18,10 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TIMEOUT_S = 120
-# What a failed assertion prints: fail_msg, cmocka's assert_*, libc's for one of the engine.
+# What a failed assertion prints: fail_msg, cmocka's assert_*, the same where a teardown fails with
+# it, libc's for one of the engine.
 SENTENCE = re.compile(rb"\bERROR: ([^\n]+)|\[  ERROR   \] --- (?!\[   LINE)([^\n]+)"
-                      rb"|(Assertion `[^\n]+' failed)")
+                      rb"|Could not run test: ([^\n]+)|(Assertion `[^\n]+' failed)")
 
 
 def read_table():
