@@ -113,12 +113,12 @@ static vv_status fail_full(vv_status st, vv_error *err)
 
 /* An operation is added whole or not at all: the encoder reserves all of it at once. */
 static vv_status try_add(vv_batch *batch, engine_kind kind, uint32_t table_id, vv_slice key,
-                         vv_slice value, int64_t expires_ns)
+                         size_t value_len, int64_t expires_ns, uint8_t **value)
 {
     vv_buf *b = &batch->payload;
     if (b->len == 0)
         batch->begin = engine_entry_begin(b);
-    engine_entry_add_key(b, kind, table_id, key, value, expires_ns);
+    *value = engine_entry_add_place(b, kind, table_id, key, value_len, expires_ns);
     vv_status st = b->status;
     b->status = VV_OK;
     if (st != VV_OK && batch->op_count == 0)
@@ -126,20 +126,43 @@ static vv_status try_add(vv_batch *batch, engine_kind kind, uint32_t table_id, v
     return st;
 }
 
-vv_status db_batch_add(vv_batch *batch, engine_kind kind, uint32_t table_id, vv_slice key,
-                       vv_slice value, int64_t expires_ns, vv_error *err)
+vv_status db_batch_add_place(vv_batch *batch, engine_kind kind, uint32_t table_id, vv_slice key,
+                             size_t value_len, int64_t expires_ns, uint8_t **value, vv_error *err)
 {
-    vv_status st = try_add(batch, kind, table_id, key, value, expires_ns);
+    assert(value != NULL);
+    vv_status st = try_add(batch, kind, table_id, key, value_len, expires_ns, value);
     if (st == VV_BUSY && is_in_scratch(batch)) {
         st = leave_scratch(batch);
         if (st == VV_OK)
-            st = try_add(batch, kind, table_id, key, value, expires_ns);
+            st = try_add(batch, kind, table_id, key, value_len, expires_ns, value);
     }
     if (st != VV_OK)
         return fail_full(st, err);
     batch->op_count++;
     batch->has_range_delete |= kind == ENGINE_RANGE_DELETE;
     return VV_OK;
+}
+
+vv_status db_batch_add(vv_batch *batch, engine_kind kind, uint32_t table_id, vv_slice key,
+                       vv_slice value, int64_t expires_ns, vv_error *err)
+{
+    uint8_t *to = NULL;
+    vv_status st =
+        db_batch_add_place(batch, kind, table_id, key, value.len, expires_ns, &to, err);
+    if (st == VV_OK && value.len > 0)
+        memcpy(to, value.data, value.len);
+    return st;
+}
+
+void db_batch_expect(vv_batch *batch, size_t bytes)
+{
+    vv_buf *b = &batch->payload;
+    if (is_in_scratch(batch) && bytes <= b->cap)
+        return;
+    if (is_in_scratch(batch) && leave_scratch(batch) != VV_OK)
+        return;
+    (void)vv_buf_reserve(&batch->payload, bytes);
+    batch->payload.status = VV_OK; /* what is added will tell */
 }
 
 static vv_status add_table(vv_batch *batch, cat_table *table)

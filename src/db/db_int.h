@@ -566,6 +566,12 @@ void db_batch_fini(vv_batch *batch);
 VV_MUST_CHECK vv_status db_batch_add(vv_batch *batch, engine_kind kind, uint32_t table_id,
                                      vv_slice key, vv_slice value, int64_t expires_ns,
                                      vv_error *err);
+/* The same with a value that the caller writes: *value is its place, until the batch is touched. */
+VV_MUST_CHECK vv_status db_batch_add_place(vv_batch *batch, engine_kind kind, uint32_t table_id,
+                                           vv_slice key, size_t value_len, int64_t expires_ns,
+                                           uint8_t **value, vv_error *err);
+/* About so many bytes will be added: memory for them at once, where there is some. */
+void db_batch_expect(vv_batch *batch, size_t bytes);
 /* Choose the batch's shard and remember the table. */
 VV_MUST_CHECK vv_status db_batch_bind(vv_batch *batch, vv_table *table, vv_error *err);
 VV_MUST_CHECK vv_status db_batch_add_condition(vv_batch *batch, txn_kind kind, uint32_t table_id,

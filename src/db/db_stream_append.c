@@ -19,9 +19,13 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "base/point.h"
+#include "base/varint.h"
 #include "db/db_stream_int.h"
 
 #define CRC_WHOLE_BELOW 2048u /* a payload that is summed anew rather than corrected */
+#define ENTRY_ABOUT 256u /* bytes of an entry beside its messages */
+#define MESSAGE_ABOUT 4u /* of a message beside its key and value */
+#define EXPECT_MAX (1024u * 1024)
 #define APPEND_SCRATCH 1024u  /* a small append takes no memory for its payload */
 /* Of a block's key and value in a payload: its offset, and what lies up to the end of the place. */
 #define HOLE_BEFORE 8u
@@ -274,24 +278,46 @@ static vv_status fail_large(vv_status st, vv_error *err)
     return vv_fail(err, st, "no memory for the messages of an append");
 }
 
-static vv_status add_block(vv_batch *batch, db_stream_append *sa, const stream_writer *w,
-                           vv_error *err)
+/* How many of the messages from begin on make a block, and how large it is. */
+static size_t measure_block(const db_stream_append *sa, const vv_message *messages, size_t begin,
+                            size_t end, size_t *bytes)
+{
+    size_t i = begin;
+    uint64_t size = stream_message_size(&messages[i]);
+    *bytes = stream_block_head(sa->producer);
+    do {
+        *bytes += vv_varint_len(size) + size;
+        i++;
+        size = i < end ? stream_message_size(&messages[i]) : 0;
+    } while (i < end && *bytes + size <= STREAM_BLOCK_TARGET);
+    return i - begin;
+}
+
+/* A block of count messages, whose sequences follow each other, where it is to lie. */
+static vv_status add_block(vv_batch *batch, db_stream_append *sa, const vv_message *messages,
+                           size_t begin, size_t count, size_t bytes, vv_error *err)
 {
     static const uint8_t key[STREAM_BLOCK_KEY] = {STREAM_KEY_BLOCK};
-    if (w->out->status != VV_OK)
-        return fail_large(w->out->status, err);
+    stream_writer w;
+    uint8_t *place = NULL;
     vv_status st = add_piece_slot(sa, err);
     if (st != VV_OK)
         return st;
-    vv_slice value = vv_buf_slice(w->out);
-    st = db_batch_add(batch, ENGINE_PUT, sa->cat->id, vv_slice_of(key, sizeof key), value, 0, NULL);
+    st = db_batch_add_place(batch, ENGINE_PUT, sa->cat->id, vv_slice_of(key, sizeof key), bytes, 0,
+                            &place, NULL);
     if (st != VV_OK)
         return fail_large(st, err);
-    sa->piece[sa->piece_count++] = (db_stream_piece){.value_at = batch->payload.len - value.len,
-                                                     .value_len = value.len,
-                                                     .count = w->count,
-                                                     .has_untimed = w->has_untimed,
-                                                     .event_max = w->event_max};
+    vv_buf out = {.data = place, .cap = bytes, .max = bytes}; /* it never grows */
+    stream_block_begin(&w, &out, sa->producer, sa->sequence + begin);
+    for (size_t i = begin; i < begin + count; i++)
+        stream_block_add(&w, &messages[i]);
+    stream_block_end(&w);
+    assert(out.status == VV_OK && out.len == bytes);
+    sa->piece[sa->piece_count++] = (db_stream_piece){.value_at = batch->payload.len - bytes,
+                                                     .value_len = bytes,
+                                                     .count = w.count,
+                                                     .has_untimed = w.has_untimed,
+                                                     .event_max = w.event_max};
     return VV_OK;
 }
 
@@ -317,18 +343,13 @@ static vv_status add_producer(vv_batch *batch, vv_error *err)
 
 /* Messages [begin, end), whose sequences follow each other. */
 static vv_status encode_row(vv_batch *batch, db_stream_append *sa, const vv_message *messages,
-                            size_t begin, size_t end, vv_buf *block, vv_error *err)
+                            size_t begin, size_t end, vv_error *err)
 {
-    stream_writer w;
     vv_status st = VV_OK;
-    for (size_t i = begin; st == VV_OK && i < end;) {
-        vv_buf_reset(block);
-        stream_block_begin(&w, block, sa->producer, sa->sequence + i);
-        do
-            stream_block_add(&w, &messages[i++]);
-        while (i < end && block->len + stream_message_size(&messages[i]) <= STREAM_BLOCK_TARGET);
-        stream_block_end(&w);
-        st = add_block(batch, sa, &w, err);
+    for (size_t i = begin, count = 0; st == VV_OK && i < end; i += count) {
+        size_t bytes = 0;
+        count = measure_block(sa, messages, i, end, &bytes);
+        st = add_block(batch, sa, messages, i, count, bytes, err);
     }
     return st;
 }
@@ -337,15 +358,12 @@ static vv_status encode_row(vv_batch *batch, db_stream_append *sa, const vv_mess
 static vv_status encode(vv_batch *batch, db_stream_append *sa, const vv_message *messages,
                         size_t count, const uint8_t *is_dead, vv_error *err)
 {
-    vv_buf block;
-    vv_buf_init(&block, VV_VALUE_MAX);
     vv_status st = VV_OK;
     for (size_t i = 0, end; st == VV_OK && i < count; i = end + 1) {
         for (end = i; end < count && (is_dead == NULL || is_dead[end] == 0); end++)
             ;
-        st = encode_row(batch, sa, messages, i, end, &block, err);
+        st = encode_row(batch, sa, messages, i, end, err);
     }
-    vv_buf_fini(&block);
     return st;
 }
 
@@ -412,13 +430,16 @@ static vv_status check_options(const vv_stream_append_options *opt, size_t count
     return VV_OK;
 }
 
+/* *bytes: those of keys and values, and about what an entry takes beside them. */
 static vv_status check_messages(const vv_table *table, const vv_message *messages, size_t count,
-                                vv_error *err)
+                                size_t *bytes, vv_error *err)
 {
+    *bytes = ENTRY_ABOUT;
     for (size_t i = 0; i < count; i++) {
         vv_status st = stream_message_check(&messages[i], table->cat->message_size_max, err);
         if (st != VV_OK)
             return vv_wrap(err, st, "message %zu", i);
+        *bytes += MESSAGE_ABOUT + messages[i].key.len + messages[i].value.len;
     }
     return VV_OK;
 }
@@ -483,13 +504,14 @@ static vv_status prepare(vv_table *table, const vv_message *messages, size_t cou
                          vv_error *err)
 {
     db_stream_append *sa = batch->stream;
+    size_t bytes = 0;
     vv_status st = db_stream_of(table, &sa->stream, err);
     if (st == VV_OK)
         st = db_tier_admit(table, may_wait, err);
     if (st == VV_OK)
         st = check_options(opt, count, err);
     if (st == VV_OK)
-        st = check_messages(table, messages, count, err);
+        st = check_messages(table, messages, count, &bytes, err);
     if (st == VV_OK)
         st = choose_partition(sa->stream, table, messages, count, opt, &sa->partition, err);
     if (st != VV_OK)
@@ -502,6 +524,7 @@ static vv_status prepare(vv_table *table, const vv_message *messages, size_t cou
     sa->hash = sa->producer.len == 0 ? 0 : vv_hash64(sa->producer.data, sa->producer.len);
     db_stream_rules *rules = db_stream_rules_hold(sa->stream);
     st = db_batch_bind(batch, &part, err);
+    db_batch_expect(batch, vv_min_u64(bytes, EXPECT_MAX));
     if (st == VV_OK)
         st = rules != NULL ? encode_applied(table, batch, rules, messages, err)
                            : encode(batch, sa, messages, count, NULL, err);

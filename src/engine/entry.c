@@ -71,15 +71,23 @@ void engine_entry_add(vv_buf *buf, const engine_op *op)
         (void)put_bytes(put_bytes(p, op->key), op->value);
 }
 
+uint8_t *engine_entry_add_place(vv_buf *buf, engine_kind kind, uint32_t table_id, vv_slice user_key,
+                                size_t value_len, int64_t expires_ns)
+{
+    assert(kind != ENGINE_DELETE || value_len == 0);
+    uint8_t *p = put_op_head(buf, kind, ENGINE_TABLE_PREFIX + user_key.len, value_len, expires_ns);
+    if (p == NULL)
+        return NULL;
+    vv_put_be32(p, table_id);
+    return put_bytes(p + ENGINE_TABLE_PREFIX, user_key);
+}
+
 void engine_entry_add_key(vv_buf *buf, engine_kind kind, uint32_t table_id, vv_slice user_key,
                           vv_slice value, int64_t expires_ns)
 {
-    assert(kind != ENGINE_DELETE || value.len == 0);
-    uint8_t *p = put_op_head(buf, kind, ENGINE_TABLE_PREFIX + user_key.len, value.len, expires_ns);
-    if (p == NULL)
-        return;
-    vv_put_be32(p, table_id);
-    (void)put_bytes(put_bytes(p + ENGINE_TABLE_PREFIX, user_key), value);
+    uint8_t *p = engine_entry_add_place(buf, kind, table_id, user_key, value.len, expires_ns);
+    if (p != NULL)
+        (void)put_bytes(p, value);
 }
 
 void engine_entry_finish(vv_buf *buf, size_t begin, uint32_t op_count)

@@ -44,6 +44,10 @@ typedef struct engine_op {
 size_t engine_entry_begin(vv_buf *buf);
 /** Append one operation. Limits are the caller's to check; a full buf latches. */
 void engine_entry_add(vv_buf *buf, const engine_op *op);
+/** Same, for a key given in two parts and a value that the caller writes: [value_len] bytes at what
+ * is returned, before anything else is done with buf. NULL: it has latched. */
+uint8_t *engine_entry_add_place(vv_buf *buf, engine_kind kind, uint32_t table_id, vv_slice user_key,
+                                size_t value_len, int64_t expires_ns);
 /** Same, for a key given in two parts. */
 void engine_entry_add_key(vv_buf *buf, engine_kind kind, uint32_t table_id, vv_slice user_key,
                           vv_slice value, int64_t expires_ns);

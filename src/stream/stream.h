@@ -72,6 +72,8 @@ typedef struct stream_writer {
     bool has_producer;
 } stream_writer;
 
+/** Bytes of a block before its first message. */
+size_t stream_block_head(vv_slice producer);
 /** Begin a block behind what out holds; producer empty: none. */
 void stream_block_begin(stream_writer *w, vv_buf *out, vv_slice producer, uint64_t sequence);
 void stream_block_add(stream_writer *w, const vv_message *m);

@@ -35,6 +35,11 @@ enum {
 
 static_assert(STREAM_PLACE_AT + STREAM_PLACE_SIZE == HEAD_SIZE, "the place ends the head");
 
+size_t stream_block_head(vv_slice producer)
+{
+    return HEAD_SIZE + (producer.len > 0 ? 9 + producer.len : 0);
+}
+
 void stream_block_begin(stream_writer *w, vv_buf *out, vv_slice producer, uint64_t sequence)
 {
     *w = (stream_writer){.out = out,

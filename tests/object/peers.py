@@ -3,12 +3,18 @@
 Each peer starts in a directory of its own, listens on 127.0.0.1 alone, and is stopped by the ids of
 its processes. What is not installed raises Missing: the tests say so and are skipped.
 """
+import datetime
+import hashlib
+import hmac
+import http.client
 import os
 import pathlib
 import shutil
 import socket
 import subprocess
 import time
+
+import scripted
 
 ACCESS = "varvetestkey"
 SECRET = "varve/test+secret=0123456789"
@@ -243,3 +249,29 @@ allow_object_versioning = true
             wait_for_port(ports[kind], p, 30, f"swift-{kind}-server", d / f"{kind}.out")
         proxy = self.start("proxy", "swift-proxy-server", str(d / "proxy.conf"), "-v")
         wait_for_port(self.port, proxy, 30, "swift-proxy-server", d / "proxy.out")
+
+
+def make_bucket(peer, access, bucket):
+    """One signed PUT, by the other signer of this folder."""
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    host = f"127.0.0.1:{peer.port}"
+    empty = hashlib.sha256(b"").hexdigest()
+    headers = {"host": host, "x-amz-content-sha256": empty, "x-amz-date": now}
+    canonical = "\n".join(["PUT", f"/{bucket}", ""] + [f"{k}:{v}" for k, v in headers.items()] +
+                          ["", ";".join(headers), empty])
+    scope = f"{now[:8]}/us-east-1/s3/aws4_request"
+    text = "\n".join(["AWS4-HMAC-SHA256", now, scope,
+                      hashlib.sha256(canonical.encode()).hexdigest()])
+    key = scripted.sign_key(SECRET, now[:8], "us-east-1", "s3")
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    headers["authorization"] = (f"AWS4-HMAC-SHA256 Credential={access}/{scope},"
+                                f"SignedHeaders={';'.join(list(headers))},Signature={signature}")
+    for _ in range(20):
+        c = http.client.HTTPConnection(host, timeout=30)
+        c.request("PUT", f"/{bucket}", headers=headers)
+        status = c.getresponse().status
+        c.close()
+        if status == 200:
+            return
+        time.sleep(0.5)
+    raise RuntimeError(f"no bucket could be made: {status}")

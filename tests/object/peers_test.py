@@ -4,10 +4,6 @@
 peers_test.py OBJECT_TOOL. Runs when VARVE_OBJECT_PEERS is set, as `make test-object` does; says what
 is not installed and goes on with the rest. A line of figures a store.
 """
-import datetime
-import hashlib
-import hmac
-import http.client
 import os
 import pathlib
 import shutil
@@ -18,37 +14,10 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import peers  # noqa: E402
-import scripted  # noqa: E402
 from tool import CLEAN, expect, run_tool  # noqa: E402
 
 TOOL = sys.argv[1]
 BUCKET = "varve-test"
-
-
-def make_bucket(peer, access):
-    """One signed PUT, by the other signer of this folder."""
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    host = f"127.0.0.1:{peer.port}"
-    empty = hashlib.sha256(b"").hexdigest()
-    headers = {"host": host, "x-amz-content-sha256": empty, "x-amz-date": now}
-    canonical = "\n".join(["PUT", f"/{BUCKET}", ""] + [f"{k}:{v}" for k, v in headers.items()] +
-                          ["", ";".join(headers), empty])
-    scope = f"{now[:8]}/us-east-1/s3/aws4_request"
-    text = "\n".join(["AWS4-HMAC-SHA256", now, scope,
-                      hashlib.sha256(canonical.encode()).hexdigest()])
-    key = scripted.sign_key(peers.SECRET, now[:8], "us-east-1", "s3")
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    headers["authorization"] = (f"AWS4-HMAC-SHA256 Credential={access}/{scope},"
-                                f"SignedHeaders={';'.join(list(headers))},Signature={signature}")
-    for _ in range(20):
-        c = http.client.HTTPConnection(host, timeout=30)
-        c.request("PUT", f"/{BUCKET}", headers=headers)
-        status = c.getresponse().status
-        c.close()
-        if status == 200:
-            return
-        time.sleep(0.5)
-    raise RuntimeError(f"no bucket could be made: {status}")
 
 
 class Peer:
@@ -148,7 +117,7 @@ def run(name, make, access, conditional):
         try:
             start = time.monotonic()
             peer.start_all()
-            make_bucket(peer, access)
+            peers.make_bucket(peer, access, BUCKET)
             print(f"{name}: up in {time.monotonic() - start:.0f} s")
             tests = Peer(peer, access, conditional, directory)
             for test in (tests.suite, tests.refusals, tests.others_read_ours,
