@@ -27,6 +27,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "lib"))
 sys.path.insert(0, str(ROOT / "tests" / "object"))
+import clients  # noqa: E402
 import peers  # noqa: E402
 from varvelib import BUILD, Varved  # noqa: E402
 
@@ -78,7 +79,7 @@ class Radosgw:
         self.peer = peers.Ceph(directory / "peer")
         try:
             self.peer.start_all()
-            peers.make_bucket(self.peer, peers.ACCESS, BUCKET)
+            clients.make_bucket(self.peer, BUCKET)
         except BaseException:
             self.peer.stop()
             raise

@@ -171,6 +171,7 @@ static vv_status send_parts(db_tier_job *j, const db_tier_file *f, vv_object_upl
         st = read_piece(j, f, at, piece, len, err);
         if (st == VV_OK)
             st = vv_object_upload_part(up, number, &slice, 1, oc, err);
+        VV_POINT("tier.after_part");
     }
     return st;
 }

@@ -13,10 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("VARVE_BUILD", ROOT / "build")).resolve()
 LISTENING = re.compile(r"^listening (\w+) (\S+):(\d+)$")
+
+
+def program(name):
+    """varved or varve: beside the others of a build, or where ninja made it."""
+    beside = BUILD / name
+    return str(beside if beside.exists() else BUILD / "cmd" / name / name)
 
 
 class Varved:
@@ -24,7 +32,7 @@ class Varved:
 
     def __init__(self, data, settings=(), env=None, wait=True):
         self.data = pathlib.Path(data)
-        args = [str(BUILD / "varved"), "--data", str(self.data)]
+        args = [program("varved"), "--data", str(self.data)]
         for s in ("server.port=0", "query.port=0", "log.level=warn", *settings):
             args += ["--set", s]
         self.log_path = pathlib.Path(str(self.data) + ".log")
@@ -55,6 +63,19 @@ class Varved:
     def query(self):
         return f"127.0.0.1:{self.ports['query']}"
 
+    def get(self, path, headers=None):
+        """(status, text) of a GET at the port that takes writes."""
+        ask = urllib.request.Request(f"http://{self.ingest}{path}", headers=headers or {})
+        try:
+            with urllib.request.urlopen(ask, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read().decode()
+
+    def metric(self, name):
+        """The value of a figure that has no labels."""
+        return float(re.search(rf"^{re.escape(name)} (\S+)$", self.get("/metrics")[1], re.M).group(1))
+
     def kill(self):
         """SIGKILL: what it acknowledged must be there at the next start."""
         self.process.send_signal(signal.SIGKILL)
@@ -84,7 +105,7 @@ class Varved:
 
 def varve(*args, **kwargs):
     """Run the CLI; returns the completed process with text output."""
-    return subprocess.run([str(BUILD / "varve"), *map(str, args)], capture_output=True, text=True,
+    return subprocess.run([program("varve"), *map(str, args)], capture_output=True, text=True,
                           timeout=kwargs.pop("timeout", 120), check=False, **kwargs)
 
 

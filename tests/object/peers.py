@@ -3,20 +3,16 @@
 Each peer starts in a directory of its own, listens on 127.0.0.1 alone, and is stopped by the ids of
 its processes. What is not installed raises Missing: the tests say so and are skipped.
 """
-import datetime
-import hashlib
-import hmac
-import http.client
 import os
 import pathlib
+import random
 import shutil
+import signal
 import socket
 import subprocess
 import time
 
-import scripted
-
-ACCESS = "varvetestkey"
+ACCESS = "varvetestkey"  # of radosgw; Swift's is test:tester
 SECRET = "varve/test+secret=0123456789"
 
 
@@ -25,9 +21,15 @@ class Missing(Exception):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that no outgoing connection gets meanwhile: below the kernel's range for those."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 def wait_for_port(port, process, seconds, what, log):
@@ -94,8 +96,32 @@ class Processes:
             self.stop_one(self.running[-1])
 
 
-class Ceph(Processes):
+class Store(Processes):
+    """Processes of which one, the gateway, is who answers: it may be frozen, killed, started."""
+
+    gateway = None
+
+    def freeze_gateway(self):
+        """It takes connections and bytes, as long as the kernel has room, and does nothing with them."""
+        self.gateway.send_signal(signal.SIGSTOP)
+
+    def print_logs(self):
+        for log in sorted(self.dir.glob("*.out")) + sorted(self.dir.glob("*.log")):
+            print(f"---- {log.name}\n{tail(log, 1500)}")
+
+    def thaw_gateway(self):
+        self.gateway.send_signal(signal.SIGCONT)
+
+    def kill_gateway(self):
+        self.gateway.kill()
+        self.gateway.wait()
+        self.running.remove(self.gateway)
+
+
+class Ceph(Store):
     """One monitor, one OSD in memory, radosgw. Strict with signatures; knows If-None-Match."""
+
+    name, access, conditional = "Ceph radosgw", ACCESS, True
 
     def __init__(self, directory):
         need("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph")
@@ -169,19 +195,16 @@ debug rgw = 1
         self.gateway = self.start("rgw", "radosgw", "-c", str(self.conf), "-f", "-n", "client.rgw")
         wait_for_port(self.port, self.gateway, 60, "radosgw", self.dir / "rgw.out")
 
-    def kill_gateway(self):
-        self.gateway.kill()
-        self.gateway.wait()
-        self.running.remove(self.gateway)
-
     def stop(self):
         # The gateway first, then the OSD: it hangs when the monitor went before.
         while self.running:
             self.stop_one(self.running[-1], 2)
 
 
-class Swift(Processes):
+class Swift(Store):
     """OpenStack Swift with its s3api: a second implementation, without conditional put."""
+
+    name, access, conditional = "Swift s3api", "test:tester", False
 
     def __init__(self, directory):
         need("swift-proxy-server", "swift-account-server", "swift-container-server",
@@ -247,31 +270,11 @@ allow_object_versioning = true
         for kind in ("account", "container", "object"):
             p = self.start(kind, f"swift-{kind}-server", str(d / f"{kind}.conf"), "-v")
             wait_for_port(ports[kind], p, 30, f"swift-{kind}-server", d / f"{kind}.out")
-        proxy = self.start("proxy", "swift-proxy-server", str(d / "proxy.conf"), "-v")
-        wait_for_port(self.port, proxy, 30, "swift-proxy-server", d / "proxy.out")
+        self.start_gateway()
+
+    def start_gateway(self):
+        self.gateway = self.start("proxy", "swift-proxy-server", str(self.dir / "proxy.conf"), "-v")
+        wait_for_port(self.port, self.gateway, 30, "swift-proxy-server", self.dir / "proxy.out")
 
 
-def make_bucket(peer, access, bucket):
-    """One signed PUT, by the other signer of this folder."""
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    host = f"127.0.0.1:{peer.port}"
-    empty = hashlib.sha256(b"").hexdigest()
-    headers = {"host": host, "x-amz-content-sha256": empty, "x-amz-date": now}
-    canonical = "\n".join(["PUT", f"/{bucket}", ""] + [f"{k}:{v}" for k, v in headers.items()] +
-                          ["", ";".join(headers), empty])
-    scope = f"{now[:8]}/us-east-1/s3/aws4_request"
-    text = "\n".join(["AWS4-HMAC-SHA256", now, scope,
-                      hashlib.sha256(canonical.encode()).hexdigest()])
-    key = scripted.sign_key(SECRET, now[:8], "us-east-1", "s3")
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    headers["authorization"] = (f"AWS4-HMAC-SHA256 Credential={access}/{scope},"
-                                f"SignedHeaders={';'.join(list(headers))},Signature={signature}")
-    for _ in range(20):
-        c = http.client.HTTPConnection(host, timeout=30)
-        c.request("PUT", f"/{bucket}", headers=headers)
-        status = c.getresponse().status
-        c.close()
-        if status == 200:
-            return
-        time.sleep(0.5)
-    raise RuntimeError(f"no bucket could be made: {status}")
+KINDS = {"ceph": Ceph, "swift": Swift}

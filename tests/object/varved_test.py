@@ -12,7 +12,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -29,40 +28,27 @@ def settings(endpoint, **more):
     return [f"storage.{k}={v}" for k, v in keys.items()] + FAST + ["log.level=info"]
 
 
-def get(server, path, headers=None):
-    try:
-        with urllib.request.urlopen(urllib.request.Request(f"http://{server.ingest}{path}",
-                                                           headers=headers or {}), timeout=30) as a:
-            return a.status, a.read().decode()
-    except urllib.error.HTTPError as e:
-        return e.code, e.read().decode()
-
-
-def metric(server, name):
-    return float(re.search(rf"^{re.escape(name)} (\S+)$", get(server, "/metrics")[1], re.M).group(1))
-
-
 def refused(tmp, name, why, break_it, mend_it):
     """Not ready for a reason that names what is wrong; ready after it was mended."""
     s3 = scripted.S3Server()
     break_it(s3)
     try:
         with Varved(tmp / name, settings(s3.endpoint)) as server:
-            wait_until(lambda: re.search(why, get(server, "/ready")[1]), 30, f"/ready to say: {why}")
-            status, said = get(server, "/ready")
+            wait_until(lambda: re.search(why, server.get("/ready")[1]), 30, f"/ready to say: {why}")
+            status, said = server.get("/ready")
             assert status == 503 and "sec/ret" not in said, said
-            assert get(server, "/health") == (200, "ok\n")
-            health = json.loads(get(server, "/health", {"Accept": "application/json"})[1])
+            assert server.get("/health") == (200, "ok\n")
+            health = json.loads(server.get("/health", {"Accept": "application/json"})[1])
             assert health["is_healthy"] is False and re.search(why, health["reason"]), health
-            assert metric(server, "varve_object_reachable") == 0
-            pipeline = json.loads(get(server, "/api/v1/pipeline")[1])
+            assert server.metric("varve_object_reachable") == 0
+            pipeline = json.loads(server.get("/api/v1/pipeline")[1])
             assert not pipeline["ready"] and pipeline["objectStore"]["hasAnswered"] is False, pipeline
             put = urllib.request.Request(f"http://{server.ingest}/api/v1/kv/t/kv/k", b"v", method="PUT")
             with urllib.request.urlopen(put, timeout=30) as answer:  # it serves
                 assert answer.status == 204
             mend_it(s3)
-            wait_until(lambda: get(server, "/ready")[0] == 200, 90, "readiness")
-            assert metric(server, "varve_object_reachable") == 1
+            wait_until(lambda: server.get("/ready")[0] == 200, 90, "readiness")
+            assert server.metric("varve_object_reachable") == 1
             assert server.stop() == 0
         log = server.log_path.read_text()
         assert "the object store cannot be used" in log and "the object store answers" in log, log
@@ -89,7 +75,7 @@ def nobody_listens(tmp):
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     with Varved(tmp / "nobody", settings(f"http://127.0.0.1:{port}")) as server:
-        wait_until(lambda: "nothing answers" in get(server, "/ready")[1], 30, "a reason")
+        wait_until(lambda: "nothing answers" in server.get("/ready")[1], 30, "a reason")
         assert server.stop() == 0
     print("ok nobody_listens")
 
@@ -100,7 +86,7 @@ def it_stops_while_the_store_hangs(tmp):
     try:
         with Varved(tmp / "hangs", settings(s3.endpoint)) as server:
             wait_until(lambda: len(s3.seen) > 0, 30, "a question")
-            assert get(server, "/ready")[0] == 503
+            assert server.get("/ready")[0] == 503
             assert server.stop() == 0  # within its own bound, not the store's
     finally:
         s3.stop()
@@ -126,29 +112,29 @@ def uploads_fail_and_come_back(tmp):
         with Varved(tmp / "uploads", settings(s3.endpoint) + [
                 "processing.batch_timeout_ms=50", "processing.failures_max=2",
                 "storage.breaker_failures=0", "log.levels=tier=debug,stream=debug"]) as server:
-            wait_until(lambda: get(server, "/ready")[0] == 200, 60, "readiness")
+            wait_until(lambda: server.get("/ready")[0] == 200, 60, "readiness")
             append(server, "one", trace)
-            wait_until(lambda: metric(server, "varve_tier_messages_total") == 1, 60, "an object")
-            assert metric(server, "varve_tier_healthy") == 1
+            wait_until(lambda: server.metric("varve_tier_messages_total") == 1, 60, "an object")
+            assert server.metric("varve_tier_healthy") == 1
             before = len(s3.objects)
             s3.fail_next("*", scripted.code(500, "InternalError"), times=100000)
             append(server, "two")
-            wait_until(lambda: get(server, "/ready")[0] == 503, 60, "a node that is not ready")
-            said = get(server, "/ready")[1]
+            wait_until(lambda: server.get("/ready")[0] == 503, 60, "a node that is not ready")
+            said = server.get("/ready")[1]
             assert "uploads to the object store failed in a row" in said, said
-            pipeline = json.loads(get(server, "/api/v1/pipeline")[1])
+            pipeline = json.loads(server.get("/api/v1/pipeline")[1])
             stages = {s["name"]: s for s in pipeline["stages"]}
             assert stages["upload"]["healthy"] is False and stages["upload"]["failed"] >= 2, stages
             assert stages["batch"]["waitingMessages"] >= 1, stages
-            assert metric(server, "varve_tier_consecutive_failures") >= 2
+            assert server.metric("varve_tier_consecutive_failures") >= 2
             append(server, "three")  # goes on
             with s3.lock:
                 s3.faults.clear()
-            wait_until(lambda: get(server, "/ready")[0] == 200, 90, "readiness again")
-            wait_until(lambda: metric(server, "varve_tier_messages_total") == 3, 60, "all messages")
-            assert metric(server, "varve_tier_waiting_messages") == 0 and len(s3.objects) > before
+            wait_until(lambda: server.get("/ready")[0] == 200, 90, "readiness again")
+            wait_until(lambda: server.metric("varve_tier_messages_total") == 3, 60, "all messages")
+            assert server.metric("varve_tier_waiting_messages") == 0 and len(s3.objects) > before
             if shutil.which("promtool"):
-                done = subprocess.run(["promtool", "check", "metrics"], input=get(server, "/metrics")[1],
+                done = subprocess.run(["promtool", "check", "metrics"], input=server.get("/metrics")[1],
                                       capture_output=True, text=True, timeout=60, check=False)
                 assert done.returncode == 0, done
             assert server.stop() == 0
