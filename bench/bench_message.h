@@ -23,7 +23,8 @@ static inline void bench_message_make(vv_rng *rng, uint8_t out[BENCH_MESSAGE_SIZ
     char text[BENCH_MESSAGE_SIZE + 128];
     int len = snprintf(
         text, sizeof text,
-        "{\"p\":\"000\",\"n\":\"000000000000\",\"device\":\"sensor-%05u\",\"site\":\"plant-%u/line-%u\","
+        "{\"p\":\"000\",\"n\":\"000000000000\",\"device\":\"sensor-%05u\",\"site\":\"plant-%u/"
+        "line-%u\","
         "\"temperature\":%u.%02u,\"pressure\":%u.%03u,\"vibration\":[%u,%u,%u],\"state\":\"%s\","
         "\"firmware\":\"v1.%u.%u\",\"trace\":\"%015llx\",\"note\":\"",
         (unsigned)vv_rng_below(rng, 20000), (unsigned)vv_rng_below(rng, 8),

@@ -3,10 +3,11 @@
  *
  *     bench_pipeline INGEST TABLE [SECONDS [PRODUCERS [BATCH [RATE]]]]
  *
- * Each producer has one Stream.Append of BATCH messages on its way and numbers them; what is refused
- * because the server is busy is sent again, as it was. RATE: messages a second at most, 0: as many
- * as are taken. A message says who sent it and which of its messages it is; the rest is what devices
- * say, different in every message of 64 MB and then again, so that no compressor sees the repeat.
+ * Each producer has one Stream.Append of BATCH messages on its way and numbers them; what is
+ * refused because the server is busy is sent again, as it was. RATE: messages a second at most, 0:
+ * as many as are taken. A message says who sent it and which of its messages it is; the rest is
+ * what devices say, different in every message of 64 MB and then again, so that no compressor sees
+ * the repeat.
  *
  * Prints one JSON line; `next` has the number of messages acknowledged of each producer, for
  * `bench_tier check`. One connection, one thread.

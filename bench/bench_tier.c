@@ -11,8 +11,8 @@
  * in parts of 16 MiB as the archiver sends them: the store's own rate. archive: messages of 256
  * bytes are appended, then archived at once by vv_tier_run; beside it, in the same run, put, and
  * zstd -1 of the same messages on one core. check: DIR is made out of the objects alone, and every
- * message is read from it: of each producer 0, 1, 2 .. NEXT - 1 and no other. one: messages by their
- * offset, each from an opened store that has nothing of its object.
+ * message is read from it: of each producer 0, 1, 2 .. NEXT - 1 and no other. one: messages by
+ * their offset, each from an opened store that has nothing of its object.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -359,6 +359,12 @@ static uint64_t read_partition(vv_table *table, uint32_t partition, expected *e,
     return count;
 }
 
+static void tell(void *ctx, const char *text)
+{
+    (void)ctx;
+    (void)fprintf(stderr, "%s\n", text);
+}
+
 static int run_check(const char *dir, const char *name, uint64_t batch_bytes, const char *next)
 {
     static expected e;
@@ -368,7 +374,7 @@ static int run_check(const char *dir, const char *name, uint64_t batch_bytes, co
     uint64_t count = 0;
     read_expected(next, &e);
     int64_t begin = now();
-    must(vv_tier_attach(dir, store, &err), &err);
+    must(vv_tier_attach(dir, store, tell, NULL, &err), &err);
     double attached = seconds_since(begin);
     vv_db *db = open_store(dir, true, NULL);
     vv_table *table = open_table(db, name);

@@ -6,8 +6,9 @@
  * VV_BUG=n: it switches on a known mistake, to prove that the tests would catch it. The list of
  * numbers stands in tests/bugs/README.md. In release builds both compile to nothing.
  *
- * VV_POINT_END=NAME, or NAME:N, in the environment ends the process where it comes to that point for
- * the N-th time, without a word to anybody, as SIGKILL does: that is how whole servers are tested.
+ * VV_POINT_END=NAME, or NAME:N, in the environment ends the process where it comes to that point
+ * for the N-th time, without a word to anybody, as SIGKILL does: that is how whole servers are
+ * tested.
  */
 #ifndef VARVE_BASE_POINT_H
 #define VARVE_BASE_POINT_H

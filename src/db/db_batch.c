@@ -147,8 +147,7 @@ vv_status db_batch_add(vv_batch *batch, engine_kind kind, uint32_t table_id, vv_
                        vv_slice value, int64_t expires_ns, vv_error *err)
 {
     uint8_t *to = NULL;
-    vv_status st =
-        db_batch_add_place(batch, kind, table_id, key, value.len, expires_ns, &to, err);
+    vv_status st = db_batch_add_place(batch, kind, table_id, key, value.len, expires_ns, &to, err);
     if (st == VV_OK && value.len > 0)
         memcpy(to, value.data, value.len);
     return st;

@@ -23,10 +23,10 @@
 #include "db/db_stream_int.h"
 
 #define CRC_WHOLE_BELOW 2048u /* a payload that is summed anew rather than corrected */
-#define ENTRY_ABOUT 256u /* bytes of an entry beside its messages */
-#define MESSAGE_ABOUT 4u /* of a message beside its key and value */
+#define ENTRY_ABOUT 256u      /* bytes of an entry beside its messages */
+#define MESSAGE_ABOUT 4u      /* of a message beside its key and value */
 #define EXPECT_MAX (1024u * 1024)
-#define APPEND_SCRATCH 1024u  /* a small append takes no memory for its payload */
+#define APPEND_SCRATCH 1024u /* a small append takes no memory for its payload */
 /* Of a block's key and value in a payload: its offset, and what lies up to the end of the place. */
 #define HOLE_BEFORE 8u
 #define HOLE_SIZE (HOLE_BEFORE + STREAM_PLACE_AT + STREAM_PLACE_SIZE)

@@ -126,7 +126,8 @@ typedef struct query query;
  * Check the ask, choose how to find the records, open the cursor.
  *
  * @return VV_INVALID names the column, operator or value that is wrong; VV_UNSUPPORTED when the
- *         table holds neither records nor messages, or ask->version is no longer kept. Gives *out: query_close.
+ *         table holds neither records nor messages, or ask->version is no longer kept. Gives *out:
+ * query_close.
  */
 VV_MUST_CHECK vv_status query_open(const query_ask *ask, const query_env *env, query **out,
                                    vv_error *err);

@@ -97,8 +97,7 @@ static void test_ids_of_a_table_with_rules(void **state)
     assert_ok(vv_table_create(s.n.db, "default", "messages", &opt, NULL, &s.err), s.err);
     for (int i = 0; i < 3; i++) {
         assert_ok(process(&s, "a", "{\"ts\":5}", 1700000000, &p), s.err);
-        assert_string_equal(p.message,
-                            i == 0 ? "stored at offset 0" : "stored at offset 0 before");
+        assert_string_equal(p.message, i == 0 ? "stored at offset 0" : "stored at offset 0 before");
         svc_engine_stop(&s.n);
         assert_ok(svc_engine_start(&s.n, &s.err), s.err);
     }
