@@ -177,6 +177,78 @@ static void samples_lie_there_too(void **state)
     end(&t);
 }
 
+typedef struct disk_files {
+    unsigned runs;  /* of lsm, with their values */
+    unsigned trees; /* of btree */
+} disk_files;
+
+static void count_file(void *ctx, const char *path, uint64_t size)
+{
+    disk_files *f = ctx;
+    const char *name = strrchr(path, '/');
+    name = name == NULL ? path : name + 1;
+    f->runs += size > 0 && (strncmp(name, "run-", 4) == 0 || strncmp(name, "val-", 4) == 0);
+    f->trees += size > 0 && strncmp(name, "data-", 5) == 0;
+}
+
+static disk_files files_of(const world *t)
+{
+    disk_files f = {0};
+    vio_sim_each_file(t->w.disk, count_file, &f);
+    return f;
+}
+
+/* kv and series tables beyond so many local bytes go, oldest first, and their files with them; a
+ * table of btree beside them stays, and needs no object store. */
+static void by_size_runs_go_and_trees_stay(void **state)
+{
+    (void)state;
+    static answer a;
+    world t;
+    start(&t, NULL);
+    vv_error err = {0};
+    t.tier.run_age_ns = 0; /* no rule: nothing goes */
+    reopen(&t, NULL);
+    vv_table *kv = make_table(t.w.db, "plant", "kv", VV_TABLE_KV);
+    vv_table *tree = NULL;
+    vv_table_options opt = VV_TABLE_OPTIONS_INIT;
+    opt.if_not_exists = true;
+    opt.engine = VV_ENGINE_BTREE;
+    assert_ok(vv_table_create(t.w.db, "plant", "tree", &opt, &tree, &err), err);
+    vv_table *s = any_time_table(t.w.db);
+    fill(kv, 0, 2000);
+    fill(tree, 0, 1000);
+    for (int i = 0; i < 2000; i++)
+        append_one(s, "a", i * SEC, i * 0.5);
+    assert_int_equal(sink(&t, kv), 0);
+    disk_files before = files_of(&t);
+    assert_true(before.runs > 2 && before.trees > 0);
+    vv_table_close(kv);
+    vv_table_close(tree);
+    vv_table_close(s);
+    t.tier.run_local_bytes = 1;
+    reopen(&t, NULL);
+    kv = make_table(t.w.db, "plant", "kv", VV_TABLE_KV);
+    s = any_time_table(t.w.db);
+    assert_true(sink(&t, s) > 1);
+    disk_files after = files_of(&t);
+    assert_true(after.runs <= 2); /* of the catalog */
+    assert_int_equal(after.trees, before.trees);
+    expect_filled(kv, 0, 2000);
+    ask_raw(s, NULL, "a", 0, 2000 * SEC, &a);
+    assert_int_equal(a.count, 2000);
+    vv_table_close(kv);
+    vv_table_close(s);
+    vv_object_store *objects = t.tier.objects;
+    t.tier.objects = NULL;
+    reopen(&t, NULL);
+    assert_ok(vv_table_open(t.w.db, "plant", "tree", &tree, &err), err);
+    expect_filled(tree, 0, 1000);
+    vv_table_close(tree);
+    t.tier.objects = objects;
+    end(&t);
+}
+
 static void a_dropped_table_leaves_no_object(void **state)
 {
     (void)state;
@@ -298,6 +370,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_table_is_read_where_it_lies),
         cmocka_unit_test(samples_lie_there_too),
+        cmocka_unit_test(by_size_runs_go_and_trees_stay),
         cmocka_unit_test(a_dropped_table_leaves_no_object),
         cmocka_unit_test(a_copy_stands_alone),
         cmocka_unit_test(a_thread_moves_them),
