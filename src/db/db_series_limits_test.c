@@ -293,13 +293,58 @@ static void blocks_of_strings_are_bounded(void **state)
     vv_table_close(t);
 }
 
+/* ---- async, and not written ---- */
+
+typedef struct told {
+    unsigned times;
+    vv_status st;
+    bool has_result;
+} told;
+
+static void note_answer(void *ctx, vv_status st, const vv_append_result *r, const vv_error *err)
+{
+    told *t = ctx;
+    t->times++;
+    t->st = st;
+    t->has_result = r != NULL;
+    assert_true(st == VV_OK || err->msg[0] != '\0');
+}
+
+static void an_append_that_is_not_written_has_no_result(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    told t = {0};
+    vv_table *table = series_table(w->db, 0, SEC); /* nothing of the future */
+    vv_samples *s = vv_samples_create(table);
+    const int64_t now = vv_clock_wall(w->db->env->clock);
+    const int64_t times[2] = {now, now + 1000 * SEC};
+    const double values[2] = {1, 2};
+    for (int cut = 0; cut < 2; cut++) {
+        vv_samples_clear(s);
+        assert_ok(begin_series(s, "t", "a", VV_F64, &err), err);
+        assert_ok(vv_samples_f64(s, times, values, NULL, 2, &err), err);
+        if (cut)
+            vio_sim_cut(w->disk);
+        t = (told){0};
+        assert_ok(vv_series_append_async(s, VV_DURABLE_SYNC, note_answer, &t, &err), err);
+        assert_int_equal(t.times, 1);
+        /* one sample is refused: of those that were written it is told, of the others nothing */
+        assert_true(cut ? t.st == VV_IO && !t.has_result : t.has_result);
+    }
+    vv_samples_destroy(s);
+    vv_table_close(table);
+    db_abandon(w->db);
+    sim_off(w);
+    sim_start(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TP(labels_that_grow_under_a_limit_stay_flat),
-        TP(many_tables_share_one_bound),
-        TP(questions_over_memory_limit_are_refused),
-        TP(blocks_of_strings_are_bounded),
+        TP(labels_that_grow_under_a_limit_stay_flat),    TP(many_tables_share_one_bound),
+        TP(questions_over_memory_limit_are_refused),     TP(blocks_of_strings_are_bounded),
+        TP(an_append_that_is_not_written_has_no_result),
     };
     return run_on_each(tests, ARRAY_LEN(tests));
 }

@@ -46,4 +46,11 @@ const char *config_nearest(const char *name);
 VV_MUST_CHECK vv_status config_store(config *c, const config_key *key, const char *text,
                                      vv_error *err);
 
+/* ---- config_tier.c ---- */
+
+/* http:// or https://, a host, and no name or password before it: they would be in logs. */
+bool config_is_url(const char *text);
+/* For a refusal. */
+const char *config_url_shown(const char *text);
+
 #endif

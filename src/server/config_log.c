@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "server/config.h"
+#include "server/config_int.h"
 #include "server/evlog.h"
 
 static bool is_space(char c)
@@ -67,11 +68,10 @@ static vv_status check_socket(const char *key, const char *path, vv_error *err)
 static vv_status check_otlp(const config *c, vv_error *err)
 {
     const char *at = c->log_otlp_endpoint;
-    if ((strncmp(at, "http://", 7) != 0 && strncmp(at, "https://", 8) != 0) ||
-        strpbrk(at, " \t\r\n") != NULL)
+    if (!config_is_url(at))
         return vv_fail(err, VV_INVALID,
                        "log.otlp_endpoint: '%.100s' is not such as http://127.0.0.1:4318/v1/logs",
-                       at);
+                       config_url_shown(at));
     return VV_OK;
 }
 

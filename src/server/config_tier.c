@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "server/config.h"
+#include "server/config_int.h"
 
 static bool is_empty(const char *text)
 {
@@ -80,7 +81,7 @@ static vv_status check_absent(const config *c, vv_error *err)
     return VV_OK;
 }
 
-static bool is_url(const char *text)
+bool config_is_url(const char *text)
 {
     size_t scheme = strncmp(text, "http://", 7) == 0    ? 7
                     : strncmp(text, "https://", 8) == 0 ? 8
@@ -88,6 +89,11 @@ static bool is_url(const char *text)
     const size_t host = strcspn(text + scheme, "/?#");
     return scheme != 0 && host > 0 && strpbrk(text, " \t\r\n") == NULL &&
            memchr(text + scheme, '@', host) == NULL; /* a password would be in logs */
+}
+
+const char *config_url_shown(const char *text)
+{
+    return strchr(text, '@') == NULL ? text : "what holds a '@', and perhaps a password,";
 }
 
 static vv_status check_key(const config *c, vv_error *err)
@@ -100,11 +106,11 @@ static vv_status check_key(const config *c, vv_error *err)
 
 static vv_status check_place(const config *c, vv_error *err)
 {
-    if (is_remote(c) && !is_empty(c->storage_endpoint) && !is_url(c->storage_endpoint))
+    if (is_remote(c) && !is_empty(c->storage_endpoint) && !config_is_url(c->storage_endpoint))
         return vv_fail(
             err, VV_INVALID,
             "storage.endpoint: '%.100s' is not https://host[:port] or http://host[:port]",
-            c->storage_endpoint);
+            config_url_shown(c->storage_endpoint));
     char prefix[VV_OBJECT_PREFIX_MAX + 1];
     size_t len = strlen(c->storage_prefix);
     if (len > VV_OBJECT_PREFIX_MAX)
@@ -154,11 +160,11 @@ vv_status config_check_tier(const config *c, vv_error *err)
                        "retry.max_backoff_ms: %" PRIu64
                        " ms is less than retry.initial_backoff_ms, %" PRIu64 " ms",
                        c->retry_max_backoff_ms, c->retry_initial_backoff_ms);
-    if (!is_empty(c->metrics_push_endpoint) && !is_url(c->metrics_push_endpoint))
+    if (!is_empty(c->metrics_push_endpoint) && !config_is_url(c->metrics_push_endpoint))
         return vv_fail(err, VV_INVALID,
                        "metrics.push_endpoint: '%.100s' is not such as "
                        "http://127.0.0.1:4318/v1/metrics",
-                       c->metrics_push_endpoint);
+                       config_url_shown(c->metrics_push_endpoint));
     if (!config_has_tier(c))
         return check_absent(c, err);
     vv_status st = check_backend(c, err);

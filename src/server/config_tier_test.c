@@ -178,6 +178,24 @@ static void a_file_names_line_key_and_unit(void **state)
     assert_non_null(strstr(err.msg, "1ms is outside 1s..24h"));
 }
 
+/* A refusal goes to logs: a password in an address is not repeated there. */
+static void a_password_in_an_address_is_in_no_refusal(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {
+        "storage.backend=s3 storage.bucket=b storage.endpoint=http://me:hidden@host:9000",
+        "storage.backend=s3 storage.bucket=b storage.endpoint=me:hidden@host:9000",
+        "metrics.push_endpoint=https://me:hidden@host/v1/metrics",
+        "log.sinks=otlp log.otlp_endpoint=https://me:hidden@host/v1/logs",
+    };
+    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+        if (try(sets[i]) != VV_INVALID)
+            fail_msg("case %zu was taken", i);
+        if (strstr(err.msg, "hidden") != NULL || strchr(err.msg, '@') == NULL)
+            fail_msg("case %zu: %s", i, err.msg);
+    }
+}
+
 static void the_defaults_are_those_that_were_named(void **state)
 {
     (void)state;
@@ -361,6 +379,7 @@ int main(void)
         cmocka_unit_test(wrong_values_are_refused_with_their_key),
         cmocka_unit_test(right_values_pass),
         cmocka_unit_test(a_file_names_line_key_and_unit),
+        cmocka_unit_test(a_password_in_an_address_is_in_no_refusal),
         cmocka_unit_test(the_defaults_are_those_that_were_named),
         cmocka_unit_test(every_key_gets_there),
         cmocka_unit_test(secrets_are_not_printed),
