@@ -101,6 +101,7 @@ typedef struct config {
     uint64_t processing_uploads;
     uint64_t processing_failures_max;
     int64_t processing_grace_ns;
+    int64_t processing_backup_keep_ns;
     uint64_t retry_max_retries;
     uint64_t retry_initial_backoff_ms;
     uint64_t retry_max_backoff_ms;

@@ -235,6 +235,7 @@ void config_tier_options(const config *c, vv_tier_options *out)
         .uploads = (uint32_t)c->processing_uploads,
         .cache_bytes = c->storage_tier_cache_size,
         .grace_ns = c->processing_grace_ns,
+        .backup_keep_ns = c->processing_backup_keep_ns,
         .failures_max = (uint32_t)c->processing_failures_max,
         .run_age_ns = c->storage_tier_run_age_ns,
         .run_local_bytes = c->storage_tier_run_local_size};

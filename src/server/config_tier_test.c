@@ -261,6 +261,7 @@ static void every_key_gets_there(void **state)
                                        "processing.uploads=25",
                                        "processing.failures_max=26",
                                        "processing.grace=27s",
+                                       "processing.backup_keep=28d",
                                        "retry.max_retries=28",
                                        "retry.initial_backoff_ms=29",
                                        "retry.max_backoff_ms=30",
@@ -302,6 +303,7 @@ static void every_key_gets_there(void **state)
     assert_int_equal(t.uploads, 25);
     assert_int_equal(t.failures_max, 26);
     assert_int_equal(t.grace_ns, 27 * VV_NS_PER_S);
+    assert_int_equal(t.backup_keep_ns, 28 * 86400 * VV_NS_PER_S);
     assert_int_equal(o.max_retries, 28);
     assert_int_equal(o.initial_backoff_ms, 29);
     assert_int_equal(o.max_backoff_ms, 30);
