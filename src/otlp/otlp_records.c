@@ -293,13 +293,20 @@ static vv_slice severity_text(const record *r)
     return vv_slice_str(names[r->kind]);
 }
 
+/* A span that has not ended, or did before it began, has no duration. */
+static bool has_duration(const record *r)
+{
+    return r->time != 0 && r->end >= r->time && r->end - r->time <= INT64_MAX;
+}
+
 static void put_span(otlp_attributes *a, const record *r)
 {
     otlp_attributes_text(a, "name", r->name);
     otlp_attributes_text(a, "kind", vv_slice_str(kind_name(r->kind)));
     otlp_attributes_text(a, "status", vv_slice_str(status_name(r->status)));
     otlp_attributes_text(a, "status_message", r->status_message);
-    otlp_attributes_int(a, "duration_ns", (int64_t)(r->end - r->time));
+    if (has_duration(r))
+        otlp_attributes_int(a, "duration_ns", (int64_t)(r->end - r->time));
 }
 
 static void put_log(otlp_attributes *a, const record *r)

@@ -132,6 +132,37 @@ static void test_spans_become_messages(void **state)
     vv_buf_fini(&b);
 }
 
+/* A span that has not ended, or ended before it began, or began at no time. */
+static void test_a_span_without_an_end_has_no_duration(void **state)
+{
+    (void)state;
+    static const uint64_t times[][2] = {
+        {OTLP_TEST_T0, 0}, {OTLP_TEST_T0, OTLP_TEST_T0 - 1}, {0, OTLP_TEST_T0}};
+    for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+        vv_buf b;
+        taken t;
+        vv_buf_init(&b, 1u << 20);
+        size_t group = wire_begin(&b, 1);
+        size_t scope = wire_begin(&b, 2);
+        size_t span = wire_begin(&b, 2);
+        otlp_test_id(&b, 1, 1, 16);
+        otlp_test_id(&b, 2, 1, 8);
+        wire_put_fixed64(&b, 7, times[i][0]);
+        wire_put_fixed64(&b, 8, times[i][1]);
+        wire_end(&b, span);
+        wire_end(&b, scope);
+        wire_end(&b, group);
+        take_all(&t, OTLP_TRACES, vv_buf_slice(&b));
+        assert_int_equal(t.count, 1);
+        assert_true(t.messages[0].attribute_count > 0);
+        for (size_t k = 0; k < t.messages[0].attribute_count; k++)
+            assert_false(
+                vv_slice_eq(t.messages[0].attributes[k].name, vv_slice_str("duration_ns")));
+        vv_arena_fini(&t.arena);
+        vv_buf_fini(&b);
+    }
+}
+
 /* Values one behind the other are a request: what was taken can be exported again. */
 static void prop_values_joined_are_the_request(void **state)
 {
@@ -499,6 +530,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spans_become_messages),
+        cmocka_unit_test(test_a_span_without_an_end_has_no_duration),
         cmocka_unit_test(prop_values_joined_are_the_request),
         cmocka_unit_test(prop_pieces_are_the_whole),
         cmocka_unit_test(test_what_cannot_be_kept_is_told),
