@@ -50,13 +50,16 @@ vv_status db_tier_admit(const vv_table *table, bool may_wait, vv_error *err)
     uint64_t waiting = atomic_load_explicit(&t->waiting_bytes, memory_order_relaxed);
     uint64_t max = t->opt.waiting_max;
     uint64_t slow = max - max / 8;
+    if (VV_UNLIKELY(waiting < max && atomic_load_explicit(&t->is_full, memory_order_relaxed)))
+        atomic_store_explicit(&t->is_full, false, memory_order_relaxed);
     if (waiting < slow)
         return VV_OK;
     db_tier_rule(table->db, table->cat, &rule);
     if (rule.off)
         return VV_OK;
     if (waiting >= max && !VV_BUG(148)) { /* the bug: what waits for the store has no bound */
-        db_tier_wake(table->db);
+        if (!atomic_exchange_explicit(&t->is_full, true, memory_order_relaxed))
+            db_tier_wake(table->db); /* once: however many are refused, it is the same work */
         return refuse(t, waiting, err);
     }
     if (may_wait) {

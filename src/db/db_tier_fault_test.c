@@ -395,6 +395,10 @@ static void prop_ten_hours_without_the_store(void **state)
     assert_true(tier_stats(tw->w.db).waiting_bytes < 220u << 10);
     assert_false(tier_stats(tw->w.db).healthy);
     assert_true(tier_stats(tw->w.db).consecutive_failures > 10);
+    const uint64_t wakes = tw->w.db->tier->requests;
+    for (int i = 0; i < 50; i++)
+        send_some(&s, 1);
+    assert_true(tw->w.db->tier->requests <= wakes + 1); /* who is refused again wakes nobody */
     lose_power(&s);
     wait_hours(&s, 5, &memory, &disk);
     assert_true(s.next[0] <= taken + 100); /* the bound holds behind the restart, too */

@@ -140,6 +140,7 @@ typedef struct db_tier {
     db_tier_dropped dropped[WAL_SHARD_MAX]; /* by who claims the shard's system table */
 
     _Atomic uint64_t waiting_bytes;  /* of blocks whose messages are in no object; about */
+    _Atomic bool is_full;            /* appends are refused, and the threads know */
     _Atomic bool wanted;             /* a batch may be due */
     _Atomic int64_t look_ns;         /* monotonic: look all the same */
     _Atomic int64_t dropped_look_ns; /* likewise for objects of dropped tables */
