@@ -188,6 +188,8 @@ typedef struct vv_stream_read_options {
     uint64_t bytes_max;          /* of the messages: it ends before the one that would pass it, but
                                     gives one at least; 0: no bound */
     const char *archive;         /* read this archive (db.h) instead of a snapshot; NULL: none */
+    bool local;                  /* wait for no object store: VV_BUSY where a message, or the place
+                                    of a time, lies in objects alone */
 } vv_stream_read_options;
 
 #ifndef __cplusplus
@@ -212,8 +214,8 @@ typedef struct vv_stream_cursor vv_stream_cursor;
  * there; one at or past the end gives nothing.
  *
  * @param opt  NULL: partition 0 from its first message.
- * @return VV_NOT_FOUND: no such position; VV_INVALID: no such partition. Gives *out:
- *         vv_stream_cursor_close.
+ * @return VV_NOT_FOUND: no such position; VV_INVALID: no such partition; VV_BUSY: options.local.
+ *         Gives *out: vv_stream_cursor_close.
  *
  * Cost: a seek; from a time, as many as the logarithm of what is kept. Memory: one stored block, 64
  * KiB or one message.
@@ -368,12 +370,21 @@ typedef struct vv_stream_replay_result {
 /**
  * Append the dead letters of a table to it, as they came, through the rules that it has now: those
  * there were when the call began, each once, also after a crash in the middle (the position
- * "replay" of the dead letters goes on with each append, in one entry). @param table  the one that
- * refused them. @param result  may be NULL. @return VV_OK without dead letters, too; VV_CONFLICT
- * when another replay is under way.
+ * "replay" of the dead letters goes on with each append, in one entry). A letter that the table
+ * takes in no case any more (it is over message_size_max) goes to the end of the dead letters, with
+ * that as the reason. @param table  the one that refused them. @param result  may be NULL; filled
+ * also on failure. @return VV_OK without dead letters, too; VV_CONFLICT when another replay is
+ * under way.
  */
 VV_API VV_MUST_CHECK vv_status vv_stream_replay(vv_table *table, vv_durability durability,
                                                 vv_stream_replay_result *result, vv_error *err);
+
+/** The same as long as go_on(ctx) says so, which is asked before each append of at most 1,024
+ * letters; then VV_CLOSED, and the next replay goes on where this one ended. go_on may be NULL. */
+VV_API VV_MUST_CHECK vv_status vv_stream_replay_while(vv_table *table, vv_durability durability,
+                                                      bool (*go_on)(void *ctx), void *ctx,
+                                                      vv_stream_replay_result *result,
+                                                      vv_error *err);
 
 /* ---- retention and figures ---------------------------------------------------------------- */
 

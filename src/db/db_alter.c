@@ -54,6 +54,9 @@ static vv_status ready_stream(job *j, vv_table *table, vv_error *err)
         return st;
     st = db_stream_rules_make(j->db, name, j->to.extract_rules, j->to.extract_schema,
                               &j->stream_rules, err);
+    if (st == VV_OK)
+        st = db_stream_check_own_letters(j->db, table->cat->tenant, name,
+                                         table->cat->partition_count, &j->to, err);
     return st == VV_OK ? db_stream_of(table, &j->stream, err) : st;
 }
 

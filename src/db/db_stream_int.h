@@ -185,6 +185,15 @@ void db_stream_rules_change(db_stream *stream, db_stream_rules *rules);
 /* The rules that a table is to be made with, and its name. */
 VV_MUST_CHECK vv_status db_stream_check_rules(const char *name, const vv_table_options *opt,
                                               vv_error *err);
+/* What lies where the dead letters of a table are to be that gets these rules: VV_CONFLICT when it
+ * cannot have them. */
+VV_MUST_CHECK vv_status db_stream_check_own_letters(vv_db *db, const char *tenant, const char *name,
+                                                    uint32_t partitions,
+                                                    const vv_table_options *opt, vv_error *err);
+/* A table that is to be made does not take the place of another's dead letters, and its own have
+ * one: VV_CONFLICT. */
+VV_MUST_CHECK vv_status db_stream_check_letters(vv_db *db, const char *tenant, const char *name,
+                                                const vv_table_options *opt, vv_error *err);
 /* Apply rules to the messages of sa. Gives *out, also on failure: db_stream_applied_fini. No lock
  * is held. */
 VV_MUST_CHECK vv_status db_stream_apply(const vv_table *table, const db_stream_append *sa,
@@ -221,6 +230,8 @@ VV_MUST_CHECK vv_status db_stream_append_replayed(vv_table *table, vv_table *dea
  * [local, next) in blocks. */
 typedef struct db_stream_reader {
     vv_table part;
+    uint32_t partition;
+    bool stays_local; /* VV_BUSY where it would wait for the object store */
     vv_cursor *at;
     bool has_head;
     bool has_local;

@@ -257,10 +257,28 @@ static void age_and_bytes_bound_what_is_kept(void **state)
     sim_check_and_reopen(w);
 }
 
+/* Partitions of a tenant lie from its own shard on: a sentence has the number that was asked for.
+ */
+static void a_sentence_names_the_partition(void **state)
+{
+    sim_world *w = *state;
+    vv_table_options opt = stream_options();
+    for (char tenant[2] = "a"; tenant[0] < 'i'; tenant[0]++) {
+        vv_error err = {0};
+        vv_stream_position p;
+        vv_table *t = NULL;
+        assert_ok(vv_table_create(w->db, tenant, "s", &opt, &t, &err), err);
+        assert_status(VV_NOT_FOUND, vv_stream_position_get(t, 0, S("c"), &p, &err));
+        assert_non_null(strstr(err.msg, "no position 'c' in partition 0:"));
+        vv_table_close(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TP(positions_only_go_ahead),
+        TP(a_sentence_names_the_partition),
         TP(a_position_is_put_anywhere),
         TP(a_position_is_committed_in_a_batch),
         TP(offsets_go_on_after_everything_was_trimmed),

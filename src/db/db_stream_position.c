@@ -24,8 +24,7 @@ vv_status db_stream_read_position(db_stream_reader *r, vv_slice name, stream_pos
         return vv_fail(err, VV_NOT_FOUND,
                        "there is no position '%.*s' in partition %u: commit or "
                        "reset it first",
-                       (int)name.len, (const char *)name.data,
-                       r->part.cat->partition_count == 1 ? 0 : r->part.shard->id);
+                       (int)name.len, (const char *)name.data, r->partition);
     return stream_position_decode(vv_cursor_value(r->at), out, err);
 }
 

@@ -56,6 +56,16 @@ static vv_status load_own(db_stream_reader *r, uint64_t offset, bool *is_there, 
     return *is_there ? take_block(r, begin, err) : st;
 }
 
+/* What comes next waits for the object store. */
+static vv_status check_may_wait(const db_stream_reader *r, vv_error *err)
+{
+    return !r->stays_local ? VV_OK
+                           : vv_fail(err, VV_BUSY,
+                                     "messages below offset %llu lie in the object store alone, "
+                                     "which is not waited for",
+                                     (unsigned long long)r->local);
+}
+
 vv_status db_stream_load(db_stream_reader *r, uint64_t offset, vv_error *err)
 {
     bool is_there = false;
@@ -63,8 +73,10 @@ vv_status db_stream_load(db_stream_reader *r, uint64_t offset, vv_error *err)
     vv_status st = load_own(r, offset, &is_there, err);
     if (st != VV_OK || (is_there && offset < r->end))
         return st;
-    if (offset < r->local) /* else it was restored */
-        return db_tier_load(r, offset, err);
+    if (offset < r->local) { /* else it was restored */
+        st = check_may_wait(r, err);
+        return st == VV_OK ? db_tier_load(r, offset, err) : st;
+    }
     if (!is_there)
         return vv_fail(err, VV_CORRUPT, "no block holds offset %llu", (unsigned long long)offset);
     return vv_fail(err, VV_CORRUPT, "no block holds offset %llu: the one before ends at %llu",
@@ -150,7 +162,7 @@ vv_status db_stream_reader_open(db_stream_reader *r, const vv_table *table, uint
                                 const vv_snapshot *snapshot, const char *archive, vv_error *err)
 {
     vv_cursor_options opt = VV_CURSOR_OPTIONS_INIT;
-    *r = (db_stream_reader){.part = db_part_at(table, partition)};
+    *r = (db_stream_reader){.part = db_part_at(table, partition), .partition = partition};
     opt.snapshot = snapshot;
     opt.archive = archive;
     db_tier_hold_begin(table->db, &r->hold, r->part.shard);
@@ -213,9 +225,10 @@ vv_status db_stream_search_received(db_stream_reader *r, int64_t time_ns, uint64
 static vv_status search_received(db_stream_reader *r, int64_t time_ns, uint64_t *out, vv_error *err)
 {
     vv_status st = db_stream_search_received(r, time_ns, out, err);
-    if (st == VV_OK && *out == r->local && r->first < r->local)
-        st = db_tier_search_received(r, time_ns, out, err);
-    return st;
+    if (st != VV_OK || *out != r->local || r->first == r->local)
+        return st;
+    st = check_may_wait(r, err);
+    return st == VV_OK ? db_tier_search_received(r, time_ns, out, err) : st;
 }
 
 static bool has_event(const db_stream_reader *r, int64_t time_ns)
@@ -261,7 +274,9 @@ static vv_status search_own_event(db_stream_reader *r, int64_t time_ns, uint64_t
 static vv_status search_event(db_stream_reader *r, int64_t time_ns, uint64_t *out, vv_error *err)
 {
     *out = r->local;
-    vv_status st = r->first < r->local ? db_tier_search_event(r, time_ns, out, err) : VV_OK;
+    vv_status st = r->first < r->local ? check_may_wait(r, err) : VV_OK;
+    if (st == VV_OK && r->first < r->local)
+        st = db_tier_search_event(r, time_ns, out, err);
     return st == VV_OK && *out >= r->local ? search_own_event(r, time_ns, out, err) : st;
 }
 
@@ -393,6 +408,7 @@ static vv_status begin(vv_stream_cursor *c, const vv_table *table,
     uint64_t asked = 0;
     vv_status st =
         db_stream_reader_open(&c->r, table, opt->partition, opt->snapshot, opt->archive, err);
+    c->r.stays_local = opt->local;
     if (st == VV_OK)
         st = db_stream_resolve(&c->r, &opt->start, &c->offset, &asked, err);
     if (st != VV_OK)

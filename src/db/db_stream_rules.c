@@ -343,6 +343,85 @@ vv_status db_stream_open_dead(const vv_table *table, bool creates, vv_table **ou
                    cat->partition_count, cat->partition_count == 1 ? "" : "s");
 }
 
+static uint32_t partitions_of(const vv_table_options *opt)
+{
+    return opt->partitions > 1 ? opt->partitions : 1;
+}
+
+static bool is_required(const char *rules, vv_slice schema)
+{
+    extract_program *program = NULL;
+    if (rules == NULL || rules[0] == '\0' ||
+        extract_compile(vv_slice_str(rules), schema, &program, NULL) != VV_OK)
+        return false;
+    const bool has = extract_has_required(program);
+    extract_program_destroy(program);
+    return has;
+}
+
+vv_status db_stream_check_own_letters(vv_db *db, const char *tenant, const char *name,
+                                      uint32_t partitions, const vv_table_options *opt,
+                                      vv_error *err)
+{
+    char dead[VV_NAME_MAX + 1];
+    vv_table *letters = NULL;
+    vv_status st = VV_OK;
+    int len = snprintf(dead, sizeof dead, "%s" VV_STREAM_DEAD_SUFFIX, name);
+    if (len < 0 || (size_t)len >= sizeof dead ||
+        !is_required(opt->extract_rules, opt->extract_schema) ||
+        vv_table_open(db, tenant, dead, &letters, NULL) != VV_OK)
+        return VV_OK;
+    if (letters->cat->kind != VV_TABLE_STREAM || letters->cat->partition_count != partitions)
+        st = vv_fail(err, VV_CONFLICT,
+                     "with required rules the dead letters of '%s' lie in '%s', and that table is "
+                     "no stream with %u partition%s: drop it",
+                     name, dead, partitions, partitions == 1 ? "" : "s");
+    vv_table_close(letters);
+    return st;
+}
+
+/* Whose dead letters are to lie where a table is made. */
+static vv_status check_letters_of(vv_db *db, const char *tenant, const char *name,
+                                  const vv_table_options *opt, vv_error *err)
+{
+    char base[VV_NAME_MAX + 1];
+    vv_table *of = NULL;
+    vv_status st = VV_OK;
+    const size_t suffix = strlen(VV_STREAM_DEAD_SUFFIX);
+    const size_t len = strlen(name);
+    if (len <= suffix || len > VV_NAME_MAX ||
+        strcmp(name + len - suffix, VV_STREAM_DEAD_SUFFIX) != 0)
+        return VV_OK;
+    (void)snprintf(base, sizeof base, "%.*s", (int)(len - suffix), name);
+    if (vv_table_open(db, tenant, base, &of, NULL) != VV_OK)
+        return VV_OK;
+    const cat_table *cat = of->cat;
+    const cat_extract *extract = cat->extract;
+    const uint32_t partitions = cat->partition_count;
+    if (extract != NULL && is_required(extract->rules, extract->schema) &&
+        (opt->kind != VV_TABLE_STREAM || partitions_of(opt) != partitions))
+        st = vv_fail(err, VV_CONFLICT,
+                     "it is where table '%s' puts its dead letters: a stream with %u partition%s",
+                     base, partitions, partitions == 1 ? "" : "s");
+    vv_table_close(of);
+    return st;
+}
+
+vv_status db_stream_check_letters(vv_db *db, const char *tenant, const char *name,
+                                  const vv_table_options *opt, vv_error *err)
+{
+    vv_table_options full = VV_TABLE_OPTIONS_INIT; /* an older header has fewer fields */
+    memcpy(&full, opt, opt->size < sizeof full ? opt->size : sizeof full);
+    vv_table *own = NULL;
+    vv_status st = VV_OK;
+    if (full.kind == VV_TABLE_STREAM && vv_table_open(db, tenant, name, &own, NULL) != VV_OK)
+        st = db_stream_check_own_letters(db, tenant, name, partitions_of(&full), &full, err);
+    vv_table_close(own);
+    if (st == VV_OK)
+        st = check_letters_of(db, tenant, name, &full, err);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "create table '%s'", name);
+}
+
 /* ---- figures ---- */
 
 void db_stream_count_dead(db_stream *stream, size_t count)

@@ -235,6 +235,102 @@ static void a_replay_goes_through_the_rules(void **state)
     sim_check_and_reopen(w);
 }
 
+/* A letter that the table takes in no case any more keeps those behind it back no longer. */
+static void a_letter_that_is_never_taken_is_passed(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_stream_replay_result r;
+    vv_message m;
+    static char large[3000];
+    vv_table *t = ruled_table(w->db);
+    (void)APPEND(t, "p", 0, "bad");
+    vv_table *dead = dead_table(w->db);
+    memset(large, 'x', sizeof large);
+    const vv_message letters[] = {text_message("{\"id\":2}"),
+                                  {.value = vv_slice_of(large, sizeof large)},
+                                  text_message("{\"id\":3}"),
+                                  text_message("{\"id\":4}")};
+    assert_ok(
+        vv_stream_append(dead, letters, ARRAY_LEN(letters),
+                         &(vv_stream_append_options){.size = sizeof(vv_stream_append_options)},
+                         NULL, &err),
+        err);
+    vv_table_options to = VV_TABLE_OPTIONS_INIT;
+    to.message_size_max = 2000;
+    assert_ok(vv_table_alter(w->db, "plant", "events", &to, VV_CHANGE_MESSAGE_SIZE, &err), err);
+    assert_ok(vv_stream_replay(t, VV_DURABLE_SYNC, &r, &err), err);
+    assert_true(r.replayed == 3 && r.dead == 2);
+    EXPECT_TEXTS(t, 0, 0, "{\"id\":2}", "{\"id\":3}", "{\"id\":4}");
+    assert_int_equal(stats_of(dead, 0).next_offset, 7);
+    uint64_t at = 5;
+    vv_stream_cursor *c = message_at(dead, at, &m);
+    while (m.value.len != sizeof large) {
+        vv_stream_cursor_close(c);
+        c = message_at(dead, ++at, &m);
+    }
+    assert_non_null(attribute(&m, "_dead_reason"));
+    assert_true(attribute(&m, "_dead_reason")->bytes.len > 0);
+    vv_stream_cursor_close(c);
+    vv_table_close(dead);
+    vv_table_close(t);
+    sim_check_and_reopen(w);
+}
+
+static bool go_on_once(void *ctx)
+{
+    int *left = ctx;
+    return (*left)-- > 0;
+}
+
+static void a_replay_ends_when_it_is_told_and_goes_on_later(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_stream_replay_result r;
+    int left = 1;
+    vv_table *t = ruled_table(w->db);
+    (void)APPEND(t, "p", 0, "bad");
+    vv_table *dead = dead_table(w->db);
+    vv_stream_append_options opt = VV_STREAM_APPEND_OPTIONS_INIT;
+    opt.partition = 0;
+    const vv_message letter = text_message("{\"id\":2}");
+    for (int i = 0; i < 1100; i++)
+        assert_ok(vv_stream_append(dead, &letter, 1, &opt, NULL, &err), err);
+    assert_status(VV_CLOSED, vv_stream_replay_while(t, VV_DURABLE_OS, go_on_once, &left, &r, &err));
+    assert_true(r.replayed == 1023 && r.dead == 1);
+    assert_ok(vv_stream_replay_while(t, VV_DURABLE_OS, NULL, NULL, &r, &err), err);
+    assert_int_equal(stats_of(t, 0).messages, 1100);
+    vv_table_close(dead);
+    vv_table_close(t);
+}
+
+/* What lies where dead letters are to be is told when the rules are given, not by every append. */
+static void a_table_in_the_place_of_letters_is_refused(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_table *t = NULL;
+    vv_table_options kv = VV_TABLE_OPTIONS_INIT;
+    vv_table_options ruled = stream_options();
+    ruled.extract_rules = rules;
+    assert_ok(vv_table_create(w->db, "plant", "a.dead", &kv, &t, &err), err);
+    vv_table_close(t);
+    assert_status(VV_CONFLICT, vv_table_create(w->db, "plant", "a", &ruled, NULL, &err));
+    assert_non_null(strstr(err.msg, "'a.dead'"));
+    ruled.extract_rules = "id = json $.id int\n"; /* which makes no letters */
+    assert_ok(vv_table_create(w->db, "plant", "a", &ruled, NULL, &err), err);
+    ruled.extract_rules = rules;
+    assert_status(VV_CONFLICT,
+                  vv_table_alter(w->db, "plant", "a", &ruled, VV_CHANGE_EXTRACT, &err));
+    assert_ok(vv_table_create(w->db, "plant", "b", &ruled, NULL, &err), err);
+    assert_status(VV_CONFLICT, vv_table_create(w->db, "plant", "b.dead", &kv, NULL, &err));
+    assert_non_null(strstr(err.msg, "'b'"));
+    const vv_table_options letters = stream_options();
+    assert_ok(vv_table_create(w->db, "plant", "b.dead", &letters, NULL, &err), err);
+    assert_ok(vv_table_create(w->db, "plant", "b", &ruled, NULL, &err), err); /* if not there */
+}
+
 static vv_status give_rules(vv_db *db, const char *text, vv_error *err)
 {
     vv_table_options to = VV_TABLE_OPTIONS_INIT;
@@ -361,18 +457,11 @@ static void a_table_in_the_way_of_letters_is_named(void **state)
 {
     sim_world *w = *state;
     vv_error err = {0};
-    vv_table *other = NULL;
     vv_table *t = ruled_table(w->db);
     vv_table_options kv = VV_TABLE_OPTIONS_INIT;
     kv.partitions = test_partitions;
-    assert_ok(vv_table_create(w->db, "plant", "events.dead", &kv, &other, &err), err);
-    vv_message m = text_message("bad");
-    vv_stream_append_options opt = VV_STREAM_APPEND_OPTIONS_INIT;
-    opt.partition = 0;
-    assert_status(VV_CONFLICT, vv_stream_append(t, &m, 1, &opt, NULL, &err));
+    assert_status(VV_CONFLICT, vv_table_create(w->db, "plant", "events.dead", &kv, NULL, &err));
     assert_non_null(strstr(err.msg, "events.dead"));
-    vv_table_close(other);
-    assert_ok(vv_table_drop(w->db, "plant", "events.dead", &err), err);
     (void)APPEND(t, NULL, 0, "bad");
     assert_ok(vv_table_drop(w->db, "plant", "events.dead", &err), err);
     (void)APPEND(t, NULL, 0, "bad", "{\"id\":1}");
@@ -574,6 +663,9 @@ int main(void)
         TP(what_is_refused_keeps_its_bytes_and_says_why),
         TP(a_retry_with_poison_gives_the_same_answer),
         TP(a_replay_goes_through_the_rules),
+        TP(a_letter_that_is_never_taken_is_passed),
+        TP(a_replay_ends_when_it_is_told_and_goes_on_later),
+        TP(a_table_in_the_place_of_letters_is_refused),
         TP(rules_change_under_a_table),
         TP(a_retry_after_other_rules_gives_the_same_answer),
         TP(rules_are_refused_by_name),

@@ -56,6 +56,8 @@ vv_status vv_table_create(vv_db *db, const char *tenant, const char *name,
     if (st == VV_OK)
         st = db_stream_check_rules(name, opt, err);
     if (st == VV_OK)
+        st = db_stream_check_letters(db, tenant, name, opt, err);
+    if (st == VV_OK)
         st = cat_table_create(db->cat, tenant, name, opt, db_engine_slot(db, kind), &cat, err);
     if (st != VV_OK)
         return st;

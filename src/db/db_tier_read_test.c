@@ -85,6 +85,45 @@ static void messages_lie_behind_each_other(void **state)
     vv_table_close(t);
 }
 
+/* Who does not wait for the store is told where it would. */
+static void what_is_local_waits_for_no_store(void **state)
+{
+    tier_bed *b = *state;
+    vv_error err = {0};
+    arch_entry e[3];
+    vv_message m;
+    vv_table *t = tier_three(b, e);
+    vv_stream_read_options opt = VV_STREAM_READ_OPTIONS_INIT;
+    vv_stream_cursor *c = NULL;
+    const vv_stream_start archived[] = {
+        {.from = VV_STREAM_RECEIVED, .time_ns = e[1].holds.receive_first_ns},
+        {.from = VV_STREAM_EVENT, .time_ns = e[1].holds.receive_first_ns},
+    };
+    tier_faults(b, (objs_memory_options){0});
+    opt.partition = LAST;
+    opt.local = true;
+    for (size_t i = 0; i < ARRAY_LEN(archived); i++) {
+        opt.start = archived[i];
+        assert_status(VV_BUSY, vv_stream_cursor_open(t, &opt, &c, &err));
+    }
+    opt.start = (vv_stream_start){.from = VV_STREAM_OFFSET, .offset = 150};
+    assert_ok(vv_stream_cursor_open(t, &opt, &c, &err), err);
+    assert_status(VV_BUSY, vv_stream_cursor_next(c, &m, &err));
+    assert_non_null(strstr(err.msg, "lie in the object store alone"));
+    assert_true(vv_stream_cursor_offset(c) == 150);
+    vv_stream_cursor_close(c);
+    opt.start.offset = 900;
+    assert_ok(vv_stream_cursor_open(t, &opt, &c, &err), err);
+    for (uint64_t o = 900; o < 1000; o++) {
+        assert_ok(vv_stream_cursor_next(c, &m, &err), err);
+        assert_true(tier_is(&m, o));
+    }
+    assert_status(VV_NOT_FOUND, vv_stream_cursor_next(c, &m, &err));
+    vv_stream_cursor_close(c);
+    assert_int_equal(tier_requests(b), 0);
+    vv_table_close(t);
+}
+
 /* ---- places ---- */
 
 static void expect_place(vv_table *t, const vv_stream_start *start, const vv_snapshot *at,
@@ -544,6 +583,7 @@ int main(void)
         TT(one_message_costs_two_gets),
         TT(a_scan_reads_ahead),
         TT(messages_lie_behind_each_other),
+        TT(what_is_local_waits_for_no_store),
         TT(places_by_time_and_position),
         TT(snapshots_stand_while_objects_are_merged),
         TT(a_merged_object_that_is_larger_ends_where_the_snapshot_does),
