@@ -169,13 +169,17 @@ void srv_call_after(srv_call *call, int64_t delay_ns, void (*fn)(srv_call *call,
 /* ---- a pool of threads for work that may block (reads from disk, queries) ------------------ */
 
 typedef struct srv_pool srv_pool;
-/** thread_count threads, and one more for points alone. */
+/** thread_count threads, one more for points alone, and a few for what waits for an object store.
+ */
 VV_MUST_CHECK vv_status srv_pool_create(const vv_threads *threads, uint32_t thread_count,
                                         uint32_t queue_max, srv_pool **out, vv_error *err);
 /** VV_BUSY when queue_max jobs wait. */
 VV_MUST_CHECK vv_status srv_pool_submit(srv_pool *pool, void (*fn)(void *arg), void *arg);
 /** The same for work that is short whatever the tables hold: it never waits for the other kind. */
 VV_MUST_CHECK vv_status srv_pool_submit_point(srv_pool *pool, void (*fn)(void *arg), void *arg);
+/** The same for work that may have to wait for an object store: nothing of the other kinds waits
+ * for it. */
+VV_MUST_CHECK vv_status srv_pool_submit_far(srv_pool *pool, void (*fn)(void *arg), void *arg);
 void srv_pool_destroy(srv_pool *pool); /* runs what is queued, joins; accepts NULL */
 
 typedef struct srv_stats {

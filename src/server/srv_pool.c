@@ -1,12 +1,13 @@
 /*
- * srv_pool.c - threads for work that may block, behind two bounded queues.
+ * srv_pool.c - threads for work that may block, behind three bounded queues.
  *
- *   submit_point --> point queue --> a thread of its own, and the others first of all
+ *   submit_point --> point queue --> a thread of its own, and those of the long queue first of all
  *   submit --------> long queue ---> thread_count threads
+ *   submit_far ----> far queue ----> FAR_THREADS threads
  *
  * Why the lanes: a read of one record takes a read of the device, a scan as long as its table is
  * large. In one queue, behind as many scans as there are threads, the former takes as long as the
- * latter.
+ * latter. What waits for an object store may wait a minute for nothing, and does so beside both.
  */
 #include "base/alloc.h"
 #include "base/error.h"
@@ -19,7 +20,9 @@ typedef struct job {
     void *arg;
 } job;
 
-typedef enum lane { LANE_POINT, LANE_LONG, LANES } lane;
+typedef enum lane { LANE_POINT, LANE_LONG, LANE_FAR, LANES } lane;
+
+#define FAR_THREADS 4u
 
 typedef struct queue {
     job *ring;
@@ -49,14 +52,14 @@ static bool take_first(queue *q, job *out)
     return true;
 }
 
-/* Of the lanes up to last, points first. False when there will be none. */
+/* Of the lane last; of LANE_LONG points first. False when there will be none. */
 static bool next_job(srv_pool *pool, lane last, job *out)
 {
     bool have = false;
     vv_mutex_lock(&pool->lock);
     for (;;) {
-        have = take_first(&pool->lanes[LANE_POINT], out) ||
-               (last == LANE_LONG && take_first(&pool->lanes[LANE_LONG], out));
+        have = (last != LANE_FAR && take_first(&pool->lanes[LANE_POINT], out)) ||
+               (last != LANE_POINT && take_first(&pool->lanes[last], out));
         if (have || pool->stopping)
             break;
         pool->point_idle |= last == LANE_POINT;
@@ -81,12 +84,20 @@ static void long_main(void *arg)
         j.fn(j.arg);
 }
 
+static void far_main(void *arg)
+{
+    job j;
+    while (next_job(arg, LANE_FAR, &j))
+        j.fn(j.arg);
+}
+
 vv_status srv_pool_create(const vv_threads *threads, uint32_t thread_count, uint32_t queue_max,
                           srv_pool **out, vv_error *err)
 {
     if (thread_count == 0 || queue_max == 0)
         return vv_fail(err, VV_INVALID, "a pool needs a thread and a queue");
-    srv_pool *pool = vv_calloc(1, sizeof *pool + (1 + thread_count) * sizeof(vv_thread *));
+    const uint32_t all = 1 + thread_count + FAR_THREADS;
+    srv_pool *pool = vv_calloc(1, sizeof *pool + all * sizeof(vv_thread *));
     job *ring = vv_calloc(queue_max, LANES * sizeof *ring);
     if (pool == NULL || ring == NULL) {
         vv_free(pool);
@@ -99,8 +110,11 @@ vv_status srv_pool_create(const vv_threads *threads, uint32_t thread_count, uint
         pool->lanes[i] = (queue){.ring = ring + (size_t)i * queue_max, .cap = queue_max};
         vv_cond_init(&pool->lanes[i].work);
     }
-    for (uint32_t i = 0; i <= thread_count; i++) {
-        vv_status st = threads->create("vv-pool", VV_THREAD_NORMAL, i == 0 ? point_main : long_main,
+    for (uint32_t i = 0; i < all; i++) {
+        vv_status st = threads->create("vv-pool", VV_THREAD_NORMAL,
+                                       i == 0              ? point_main
+                                       : i <= thread_count ? long_main
+                                                           : far_main,
                                        pool, &pool->thread[i], err);
         if (st != VV_OK) {
             srv_pool_destroy(pool);
@@ -136,6 +150,11 @@ vv_status srv_pool_submit(srv_pool *pool, void (*fn)(void *arg), void *arg)
 vv_status srv_pool_submit_point(srv_pool *pool, void (*fn)(void *arg), void *arg)
 {
     return submit(pool, LANE_POINT, (job){fn, arg});
+}
+
+vv_status srv_pool_submit_far(srv_pool *pool, void (*fn)(void *arg), void *arg)
+{
+    return submit(pool, LANE_FAR, (job){fn, arg});
 }
 
 void srv_pool_destroy(srv_pool *pool)

@@ -1,5 +1,6 @@
 /*
- * srv_pool_test.c - short work does not wait behind long work, and a full lane says so.
+ * srv_pool_test.c - short work does not wait behind long work, neither behind what waits for an
+ * object store, and a full lane says so.
  */
 #include "base/lock.h"
 #include "io/env.h"
@@ -70,8 +71,37 @@ static void test_points_pass_long_work(void **state)
     vv_mutex_fini(&g.lock);
 }
 
+/* However many wait for an object store: the rest goes on. */
+static void test_what_is_far_holds_no_other_thread(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    srv_pool *pool = NULL;
+    gate_job g = {0};
+    vv_mutex_init(&g.lock, VV_RANK_LEAF);
+    vv_cond_init(&g.changed);
+    assert_ok(srv_pool_create(vv_threads_real(), LONG_THREADS, 64, &pool, &err), err);
+    for (unsigned i = 0; i < 64; i++)
+        assert_int_equal(srv_pool_submit_far(pool, wait_inside, &g), VV_OK);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(srv_pool_submit(pool, be_short, &g), VV_OK);
+        assert_int_equal(srv_pool_submit_point(pool, be_short, &g), VV_OK);
+    }
+    vv_mutex_lock(&g.lock);
+    while (g.points < 10)
+        vv_cond_wait(&g.changed, &g.lock);
+    g.open = true;
+    vv_cond_broadcast(&g.changed);
+    vv_mutex_unlock(&g.lock);
+    srv_pool_destroy(pool);
+    assert_int_equal(g.inside, 64);
+    vv_cond_fini(&g.changed);
+    vv_mutex_fini(&g.lock);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_points_pass_long_work)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_points_pass_long_work),
+                                       cmocka_unit_test(test_what_is_far_holds_no_other_thread)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -257,7 +257,42 @@ struct ask {
     svc_stream_query q;
     vv_table *table;
     size_t written; /* positions */
+    bool is_far;    /* on a thread that may wait for an object store */
 };
+
+static vv_status reset_position(ask *a, vv_buf *out, vv_error *err);
+
+static void ask_destroy(ask *a)
+{
+    vv_table_close(a->table);
+    vv_arena_fini(&a->arena);
+    srv_call_unref(a->call);
+    vv_free(a);
+}
+
+static void run_ask(void *arg);
+
+static void go_far(ask *a)
+{
+    a->is_far = true;
+    if (srv_pool_submit_far(a->n->pool, run_ask, a) == VV_OK)
+        return;
+    svc_reply_error(a->call, VV_BUSY, SVC_NO_THREAD);
+    ask_destroy(a);
+}
+
+static void end_ask(ask *a, vv_status st, vv_buf *out, const vv_error *err)
+{
+    if (a->kind->gate == GATE_WRITE)
+        node_note_write(a->n, st);
+    if (st == VV_OK)
+        srv_call_reply(a->call, 200, JSON_TYPE, out, NULL);
+    else
+        svc_reply_error(a->call, st, err->msg);
+    ask_destroy(a);
+}
+
+static vv_status commit_position(ask *a, vv_buf *out, vv_error *err);
 
 static void run_ask(void *arg)
 {
@@ -266,26 +301,24 @@ static void run_ask(void *arg)
     vv_error err = {0};
     vv_buf_init(&out, ANSWER_MAX);
     vv_status st = svc_stream_query_read(a->call, a->kind->names, &a->arena, &a->q, &err);
+    /* A time may have to be looked for in an object store. */
+    if (st == VV_OK && !a->is_far && a->kind->answer == reset_position &&
+        a->q.from.from == VV_STREAM_RECEIVED) {
+        go_far(a);
+        return;
+    }
     if (st == VV_OK)
         st = svc_message_open(a->call, &a->q.table, a->kind->gate, false, &a->table, &err);
+    answer_fn *const answer = a->kind->answer;
     if (st == VV_OK)
-        st = a->kind->answer(a, &out, &err);
+        st = answer(a, &out, &err);
+    if (st == VV_OK && answer == commit_position)
+        return; /* the request may be gone */
     if (st == VV_OK && out.status != VV_OK)
         st = vv_fail(&err, VV_NO_MEMORY, "no memory for the answer");
-    if (a->kind->gate == GATE_WRITE)
-        node_note_write(a->n, st);
-    if (st == VV_OK)
-        srv_call_reply(a->call, 200, JSON_TYPE, &out, NULL);
-    else
-        svc_reply_error(a->call, st, err.msg);
+    end_ask(a, st, &out, &err);
     vv_buf_fini(&out);
-    vv_table_close(a->table);
-    vv_arena_fini(&a->arena);
-    srv_call_unref(a->call);
-    vv_free(a);
 }
-
-static vv_status reset_position(ask *a, vv_buf *out, vv_error *err);
 
 static void begin(srv_call *call, srv_message msg, const ask_kind *kind)
 {
@@ -300,13 +333,10 @@ static void begin(srv_call *call, srv_message msg, const ask_kind *kind)
     a->kind = kind;
     vv_arena_init(&a->arena, ARENA_MAX);
     srv_call_ref(call);
-    /* What is of a time may have to be fetched from an object store. */
-    if ((kind->answer == reset_position ? srv_pool_submit
-                                        : srv_pool_submit_point)(a->n->pool, run_ask, a) == VV_OK)
+    if (srv_pool_submit_point(a->n->pool, run_ask, a) == VV_OK)
         return;
     svc_reply_error(call, VV_BUSY, SVC_NO_THREAD);
-    srv_call_unref(call);
-    vv_free(a);
+    ask_destroy(a);
 }
 
 static void put_time(vv_buf *out, const char *name, int64_t ns)
@@ -351,15 +381,34 @@ static vv_status need_name(const ask *a, vv_error *err)
                : vv_fail(err, VV_INVALID, "name=... is needed: that of the position");
 }
 
+static void committed(void *ctx, vv_status st, const vv_error *err)
+{
+    ask *a = ctx;
+    vv_buf out;
+    vv_buf_init(&out, ANSWER_MAX);
+    vv_buf_printf(&out, "{\"offset\":%" PRIu64 "}\n", a->q.offset);
+    end_ask(a, st, &out, err);
+    vv_buf_fini(&out);
+}
+
+/* Answered when it is written. */
 static vv_status commit_position(ask *a, vv_buf *out, vv_error *err)
 {
+    (void)out;
     const svc_stream_query *q = &a->q;
     vv_status st = need_name(a, err);
     if (st == VV_OK && !q->has_offset)
         st = vv_fail(err, VV_INVALID, "offset=... is needed: of the next message that is wanted");
     if (st == VV_OK)
-        st = vv_stream_commit(a->table, q->partition, q->name, q->offset, q->durability, err);
-    vv_buf_printf(out, "{\"offset\":%" PRIu64 "}\n", q->offset);
+        st = svc_commit_begin(&(svc_commit){.call = a->call,
+                                            .table = a->table,
+                                            .partition = q->partition,
+                                            .name = q->name,
+                                            .offset = q->offset,
+                                            .durability = q->durability,
+                                            .done = committed,
+                                            .ctx = a},
+                              err);
     return st;
 }
 

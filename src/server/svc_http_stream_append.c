@@ -5,6 +5,9 @@
  *   Content-Type   text/plain: each line is a value; anything else is read as JSON or JSON lines
  *   parameters     tenant, table, partition, producer, sequence, durability
  *   answer         {"partition":0,"first_offset":7,"count":2,"duplicate":false,"received":"..."}
+ *
+ * The body is queued as it came and read by a worker in the place that it has there, so requests of
+ * a producer, or of a connection without one, are appended in the order in which they came.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/time_text.h"
+#include "base/util.h"
 #include "ingest/ingest.h"
 #include "server/svc_http_stream.h"
 #include "server/svc_util.h"
@@ -20,19 +24,21 @@
 #define ANSWER_MAX 1024u
 
 typedef struct append {
+    ingest_task task;
+    node *n;
     srv_call *call; /* referenced */
     srv_message msg;
     vv_arena arena;
     uint64_t charge; /* of arena */
     svc_messages what;
+    bool is_read; /* what is: it stays for another try */
 } append;
 
 static void append_destroy(append *a)
 {
-    node *n = srv_call_ctx(a->call);
     srv_message_release(&a->msg);
     vv_arena_fini(&a->arena);
-    vv_budget_release(n->budget, VV_BUDGET_NETWORK, a->charge);
+    vv_budget_release(a->n->budget, VV_BUDGET_NETWORK, a->charge);
     srv_call_unref(a->call);
     vv_free(a);
 }
@@ -50,6 +56,7 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
     char head[64];
     char time[TIME_TEXT_MAX];
     vv_buf out;
+    ingest_messages_leave(a->n->messages, &a->task);
     if (st != VV_OK) {
         refuse(a, st, err->msg);
         return;
@@ -74,8 +81,7 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
 /* Many small messages are more in memory than in their body, which is counted by itself. */
 static vv_status charge_arena(append *a, vv_error *err)
 {
-    node *n = srv_call_ctx(a->call);
-    if (!vv_budget_reserve(n->budget, VV_BUDGET_NETWORK, a->arena.used))
+    if (!vv_budget_reserve(a->n->budget, VV_BUDGET_NETWORK, a->arena.used))
         return vv_fail(err, VV_BUSY,
                        "storage.memory_limit is used up: retry after a pause, or send less at a "
                        "time");
@@ -108,31 +114,55 @@ static vv_status read_request(append *a, vv_error *err)
     return st;
 }
 
-static void run_append(void *arg)
+static vv_status run_append(ingest_task *task, vv_error *err)
 {
-    append *a = arg;
-    vv_error err = {0};
-    vv_status st = read_request(a, &err);
-    if (st == VV_OK)
-        st = svc_message_append(a->call, &a->what, on_appended, a, &err);
-    if (st != VV_OK)
-        refuse(a, st, err.msg);
+    append *a = VV_CONTAINER_OF(task, append, task);
+    vv_status st = VV_OK;
+    if (!a->is_read) {
+        vv_arena_reset(&a->arena);
+        st = read_request(a, err);
+        a->is_read = st == VV_OK;
+    }
+    return st == VV_OK ? svc_message_append_now(a->call, &a->what, on_appended, a, err) : st;
+}
+
+static void refuse_append(ingest_task *task, vv_status st, const vv_error *err)
+{
+    append *a = VV_CONTAINER_OF(task, append, task);
+    if (st == VV_BUSY) /* the others were noted when it was run */
+        svc_message_note_refused(a->call, &a->what, st, err);
+    refuse(a, st, err->msg);
+}
+
+/* Who sends, as it is when the request is read. */
+static uint64_t order_of(const srv_call *call)
+{
+    vv_buf id;
+    const vv_slice raw = svc_query_value(srv_call_query(call), "producer");
+    vv_buf_init(&id, raw.len + 1);
+    const bool ok = raw.len > 0 && svc_percent_decode(raw, &id) && id.status == VV_OK;
+    const uint64_t order = svc_message_order(call, ok ? vv_buf_slice(&id) : raw);
+    vv_buf_fini(&id);
+    return order;
 }
 
 void svc_http_stream_append_message(srv_call *call, srv_message msg)
 {
-    node *n = srv_call_ctx(call);
     append *a = vv_calloc(1, sizeof *a);
     if (a == NULL) {
         srv_message_release(&msg);
         svc_reply_error(call, VV_NO_MEMORY, "no memory for a request");
         return;
     }
+    a->n = srv_call_ctx(call);
     a->call = call;
     a->msg = msg;
     a->what.options = (vv_stream_append_options)VV_STREAM_APPEND_OPTIONS_INIT;
     vv_arena_init(&a->arena, ARENA_MAX);
     srv_call_ref(call);
-    if (srv_pool_submit_point(n->pool, run_append, a) != VV_OK)
-        refuse(a, VV_BUSY, SVC_NO_THREAD);
+    a->task = (ingest_task){.order = order_of(call),
+                            .bytes = sizeof *a + msg.data.len,
+                            .run = run_append,
+                            .refuse = refuse_append};
+    ingest_messages_submit(a->n->messages, &a->task);
 }

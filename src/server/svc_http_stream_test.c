@@ -2,14 +2,18 @@
  * svc_http_stream_test.c - streams over HTTP: what is appended is read again as it was, who follows
  * sees what comes and holds no thread, and a parameter that is not understood is refused.
  */
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "object/object.h"
 #include "server/svc_http_stream.h"
 #include "server/svc_json_scan.h"
 #include "server/svc_suite_http.h"
 #include "varve/stream.h"
+#include "varve/tier.h"
 
 #define S "/api/v1/stream/"
 
@@ -199,6 +203,82 @@ static void test_a_tail_ends(void **state)
     svc_suite_stop(&s);
 }
 
+/* ---- what waits for what ---- */
+
+typedef struct holder {
+    _Atomic bool opens;
+    _Atomic int left;
+} holder;
+
+static void hold(void *arg)
+{
+    holder *h = arg;
+    while (!atomic_load(&h->opens))
+        (void)usleep(200);
+    atomic_fetch_sub(&h->left, 1);
+}
+
+/* Bodies are read by the workers of messages, in the order of arrival, whatever the pool does. */
+static void test_an_append_needs_no_thread_of_the_pool(void **state)
+{
+    (void)state;
+    enum { THREADS = 2 };
+    svc_suite s;
+    holder h = {.left = THREADS};
+    svc_suite_start(&s, &(svc_suite_options){.pool_threads = 1});
+    append_text(&s, "first"); /* makes the table */
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(srv_pool_submit_point(s.n.pool, hold, &h), VV_OK);
+    for (int i = 0; i < 10; i++)
+        append_text(&s, "x");
+    assert_int_equal(atomic_load(&h.left), THREADS);
+    atomic_store(&h.opens, true);
+    svc_suite_stop(&s);
+}
+
+/* Who reads what lies in objects alone waits for the object store; who reads fresh messages does
+ * not wait for him. */
+static void test_who_waits_for_objects_holds_nobody_back(void **state)
+{
+    (void)state;
+    static const char cold[] = "GET " S "read?from=0&limit=1 HTTP/1.1\r\nHost: x\r\n\r\n";
+    svc_suite s;
+    vv_env env = {.clock = vv_clock_real(), .threads = vv_threads_real()};
+    objs_bucket *bucket = objs_bucket_create();
+    vv_object_options objects_opt = VV_OBJECT_OPTIONS_INIT;
+    vv_tier_options tier = {.size = sizeof tier, .rule = {.local_ns = -1}};
+    vv_error err = {0};
+    vv_table *table = NULL;
+    vv_buf out;
+    char byte = 0;
+    objects_opt.max_retries = 100000; /* as long as the outage lasts */
+    objects_opt.initial_backoff_ms = 2;
+    objects_opt.max_backoff_ms = 20;
+    objects_opt.breaker_failures = 0;
+    assert_ok(objs_open_bucket(&env, bucket, &objects_opt, &tier.objects, &err), err);
+    svc_suite_start(&s, &(svc_suite_options){.pool_threads = 1, .tier = &tier});
+    append_text(&s, "old");
+    assert_ok(vv_table_open(s.n.db, GATE_NAME_DEFAULT, "messages", &table, &err), err);
+    assert_ok(vv_tier_run(s.n.db, table, &err), err);
+    vv_table_close(table);
+    objs_bucket_set(bucket, &(objs_memory_options){.outage = true});
+    append_text(&s, "fresh");
+    int fd = svc_suite_dial(&s);
+    svc_suite_send(fd, vv_slice_str(cold));
+    while (objs_bucket_requests(bucket) == 0)
+        (void)usleep(200);
+    expect(&s, "GET", S "read?from=1&limit=1", NULL, 200, "\"value\":\"fresh\"}");
+    assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+    objs_bucket_set(bucket, &(objs_memory_options){.outage = false});
+    vv_buf_init(&out, 1 << 16);
+    read_until(fd, &out, "\"value\":\"old\"}");
+    vv_buf_fini(&out);
+    (void)close(fd);
+    svc_suite_stop(&s);
+    vv_object_store_close(tier.objects);
+    objs_bucket_destroy(bucket);
+}
+
 static void test_positions_and_status(void **state)
 {
     (void)state;
@@ -337,6 +417,8 @@ int main(void)
         cmocka_unit_test(test_lines_of_text),
         cmocka_unit_test(test_who_follows_holds_no_thread),
         cmocka_unit_test(test_a_tail_ends),
+        cmocka_unit_test(test_an_append_needs_no_thread_of_the_pool),
+        cmocka_unit_test(test_who_waits_for_objects_holds_nobody_back),
         cmocka_unit_test(test_positions_and_status),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_json_is_scanned),

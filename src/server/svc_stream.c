@@ -29,6 +29,7 @@ struct ask {
     bool is_read;
     vv_table *table;
     vv_arena arena;
+    bool is_far; /* on a thread that may wait for an object store */
     /* a PositionRequest */
     svc_table_ref ref;
     uint32_t partition;
@@ -77,6 +78,66 @@ static vv_status read_request(ask *a, vv_error *err)
     return ok && r.fault == WIRE_GOOD ? VV_OK : svc_kv_fail_malformed("PositionRequest", err);
 }
 
+static vv_status reset(ask *a, vv_buf *out, vv_error *err);
+static vv_status replay(ask *a, vv_buf *out, vv_error *err);
+static vv_status commit(ask *a, vv_buf *out, vv_error *err);
+
+/* What is of a time may have to be fetched from an object store, and dead letters, which take as
+ * long as there are some. */
+static bool is_of_far(const ask *a)
+{
+    return a->answer == replay || (a->answer == reset && (a->start.from == VV_STREAM_RECEIVED ||
+                                                          a->start.from == VV_STREAM_EVENT));
+}
+
+static void run_ask(void *arg);
+
+static void go_far(ask *a)
+{
+    static const vv_error busy = {.status = VV_BUSY, .msg = SVC_NO_THREAD};
+    a->is_far = true;
+    if (srv_pool_submit_far(a->n->pool, run_ask, a) != VV_OK)
+        refuse(a, VV_BUSY, &busy);
+}
+
+static void end_ask(ask *a, vv_status st, vv_buf *out, const vv_error *err)
+{
+    if (a->kind == GATE_WRITE)
+        node_note_write(a->n, st);
+    if (st != VV_OK) {
+        refuse(a, st, err);
+        return;
+    }
+    srv_call_send(a->call, out);
+    srv_call_finish(a->call, VV_OK, NULL);
+    ask_destroy(a);
+}
+
+static void committed(void *ctx, vv_status st, const vv_error *err)
+{
+    ask *a = ctx;
+    vv_buf out;
+    vv_buf_init(&out, ANSWER_MAX);
+    wire_put_uint(&out, 1, a->offset);
+    end_ask(a, st, &out, err);
+    vv_buf_fini(&out);
+}
+
+/* Answered when it is written. */
+static vv_status commit(ask *a, vv_buf *out, vv_error *err)
+{
+    (void)out;
+    svc_commit what = {.call = a->call,
+                       .table = a->table,
+                       .partition = a->partition,
+                       .name = a->name,
+                       .offset = a->offset,
+                       .done = committed,
+                       .ctx = a};
+    vv_status st = svc_kv_durability(a->durability, &what.durability, err);
+    return st == VV_OK ? svc_commit_begin(&what, err) : st;
+}
+
 static void run_ask(void *arg)
 {
     ask *a = arg;
@@ -84,23 +145,21 @@ static void run_ask(void *arg)
     vv_error err = {0};
     vv_buf_init(&out, ANSWER_MAX);
     vv_status st = read_request(a, &err);
-    if (st == VV_OK)
-        st = svc_message_open(a->call, &a->ref, a->kind, false, &a->table, &err);
-    if (st == VV_OK)
-        st = a->answer(a, &out, &err);
-    if (st == VV_OK && out.status != VV_OK)
-        st = vv_fail(&err, VV_NO_MEMORY, "no memory for the answer");
-    if (a->kind == GATE_WRITE)
-        node_note_write(a->n, st);
-    if (st != VV_OK) {
-        vv_buf_fini(&out);
-        refuse(a, st, &err);
+    if (st == VV_OK && !a->is_far && is_of_far(a)) {
+        go_far(a);
         return;
     }
-    srv_call_send(a->call, &out);
-    srv_call_finish(a->call, VV_OK, NULL);
+    if (st == VV_OK)
+        st = svc_message_open(a->call, &a->ref, a->kind, false, &a->table, &err);
+    answer_fn *const answer = a->answer;
+    if (st == VV_OK)
+        st = answer(a, &out, &err);
+    if (st == VV_OK && answer == commit)
+        return; /* the request may be gone */
+    if (st == VV_OK && out.status != VV_OK)
+        st = vv_fail(&err, VV_NO_MEMORY, "no memory for the answer");
+    end_ask(a, st, &out, &err);
     vv_buf_fini(&out);
-    ask_destroy(a);
 }
 
 /* ---- appends ---- */
@@ -190,16 +249,6 @@ static void queue_append(ask *a)
 
 /* ---- what is asked ---- */
 
-static vv_status commit(ask *a, vv_buf *out, vv_error *err)
-{
-    vv_durability durability = VV_DURABLE_DEFAULT;
-    vv_status st = svc_kv_durability(a->durability, &durability, err);
-    if (st == VV_OK)
-        st = vv_stream_commit(a->table, a->partition, a->name, a->offset, durability, err);
-    wire_put_uint(out, 1, a->offset);
-    return st;
-}
-
 static vv_status reset(ask *a, vv_buf *out, vv_error *err)
 {
     uint64_t offset = 0;
@@ -272,13 +321,18 @@ static vv_status describe(ask *a, vv_buf *out, vv_error *err)
     return st;
 }
 
+static bool client_is_there(void *ctx)
+{
+    return srv_call_is_open(ctx);
+}
+
 static vv_status replay(ask *a, vv_buf *out, vv_error *err)
 {
     vv_durability durability = VV_DURABLE_DEFAULT;
     vv_stream_replay_result r = {0};
     vv_status st = svc_kv_durability(a->durability, &durability, err);
     if (st == VV_OK)
-        st = vv_stream_replay(a->table, durability, &r, err);
+        st = vv_stream_replay_while(a->table, durability, client_is_there, a->call, &r, err);
     wire_put_uint(out, 1, r.replayed);
     wire_put_uint(out, 2, r.dead);
     return st;
@@ -318,11 +372,9 @@ static void begin(srv_call *call, srv_message msg, gate_kind kind, answer_fn *an
     vv_arena_init(&a->arena, ARENA_MAX);
     srv_call_ref(call);
     vv_error busy = {.msg = SVC_NO_THREAD};
-    /* What is of a time may have to be fetched from an object store. */
     if (answer == NULL)
         queue_append(a);
-    else if ((answer == reset ? srv_pool_submit(a->n->pool, run_ask, a)
-                              : srv_pool_submit_point(a->n->pool, run_ask, a)) != VV_OK)
+    else if (srv_pool_submit_point(a->n->pool, run_ask, a) != VV_OK)
         refuse(a, VV_BUSY, &busy);
 }
 

@@ -19,6 +19,24 @@ bool svc_stream_take_start(const wire_field *f, vv_stream_start *out);
 /** Add field 1 of a page. */
 void svc_stream_put_message(vv_buf *out, const vv_message *m);
 
+/* ---- svc_commit.c ---- */
+
+/* What is borrowed stays until done ran. */
+typedef struct svc_commit {
+    srv_call *call; /* its posts come back to its loop; referenced by the caller */
+    vv_table *table;
+    uint32_t partition;
+    vv_slice name;
+    uint64_t offset;
+    vv_durability durability;
+    void (*done)(void *ctx, vv_status st, const vv_error *err); /* once; any thread */
+    void *ctx;
+} svc_commit;
+
+/** Commit a position, as vv_stream_commit does. On the pool: what is there is read. VV_OK: done
+ * runs, perhaps before this returns. */
+VV_MUST_CHECK vv_status svc_commit_begin(const svc_commit *what, vv_error *err);
+
 /* ---- svc_stream_read.c ---- */
 
 /* What a read asks for. */

@@ -8,6 +8,10 @@
  *        |                                                            |
  *        +-- begin_turn on the loop <-- posted, from an append's thread
  *
+ * A turn begins where it waits for no object store. When what it reads lies in objects alone it
+ * goes on with turns of the lane for that, up to the end of what is there: however long the store
+ * does not answer, fresh messages are read.
+ *
  * Who waits holds no thread, no cursor and no snapshot. A watch may fire before the turn that made
  * it has parked; then nobody would wake it, so it looks at has_fired once it has.
  */
@@ -42,6 +46,7 @@ typedef struct reader {
     uint64_t skipped;     /* not told yet */
     int64_t deadline_ns;  /* monotonic; 0: none */
     bool has_begun;       /* HTTP: the head is on its way */
+    bool is_far;          /* its turns may wait for an object store */
     _Atomic bool is_over; /* the deadline came */
     _Atomic bool has_fired;
     _Atomic int refs; /* of the call, of a turn, of a post */
@@ -67,10 +72,16 @@ static void run_turn(void *arg);
 
 static void retry_turn(srv_call *call, void *arg);
 
+static vv_status submit_turn(reader *r)
+{
+    return r->is_far ? srv_pool_submit_far(r->n->pool, run_turn, r)
+                     : srv_pool_submit(r->n->pool, run_turn, r);
+}
+
 /* Loop thread; owns a reference for the turn. */
 static void begin_turn(reader *r)
 {
-    if (srv_pool_submit(r->n->pool, run_turn, r) == VV_OK)
+    if (submit_turn(r) == VV_OK)
         return;
     atomic_store(&r->turn, SVC_TURN_PARKED); /* too many wait for a thread: a little later */
     srv_call_after(r->call, BUSY_PAUSE_NS, retry_turn, r);
@@ -157,12 +168,23 @@ static bool park_until_more(reader *r, vv_status *st, vv_error *err)
 
 static vv_status open_cursor(reader *r, vv_error *err)
 {
+    r->asked.opt.local = !r->is_far;
     vv_status st = vv_stream_cursor_open(r->table, &r->asked.opt, &r->cursor, err);
     if (st != VV_OK)
         return st;
     r->next = vv_stream_cursor_offset(r->cursor);
     r->skipped += vv_stream_cursor_skipped(r->cursor);
     return VV_OK;
+}
+
+/* The next one goes on where this was. */
+static void close_cursor(reader *r)
+{
+    if (r->cursor == NULL)
+        return;
+    vv_stream_cursor_close(r->cursor);
+    r->cursor = NULL;
+    r->asked.opt.start = (vv_stream_start){.from = VV_STREAM_OFFSET, .offset = r->next};
 }
 
 /* The head of an answer over HTTP, once. */
@@ -191,6 +213,8 @@ static vv_status fill_page(reader *r, vv_buf *out, bool *at_end, vv_error *err)
             r->asked.left--;
     }
     *at_end = st == VV_NOT_FOUND || r->asked.left == 0;
+    if (st == VV_BUSY && out->len > 0) /* the next page meets it again */
+        st = VV_OK;
     if (out->status != VV_OK)
         return vv_fail(err, VV_NO_MEMORY, "no memory for a page of messages");
     return st == VV_NOT_FOUND ? VV_OK : st;
@@ -217,11 +241,20 @@ static vv_status send_page(reader *r, bool *at_end, vv_error *err)
     }
     vv_buf_fini(&out);
     if (*at_end) { /* who waits holds no snapshot */
-        vv_stream_cursor_close(r->cursor);
-        r->cursor = NULL;
-        r->asked.opt.start = (vv_stream_start){.from = VV_STREAM_OFFSET, .offset = r->next};
+        close_cursor(r);
+        r->is_far = false;
     }
     return st;
+}
+
+/* What comes next may lie in objects alone: the next turn is of the lane for that. */
+static void go_far(reader *r)
+{
+    close_cursor(r);
+    r->is_far = true;
+    atomic_fetch_add(&r->refs, 1);
+    atomic_store(&r->turn, SVC_TURN_PARKED);
+    srv_call_post(r->call, posted, r);
 }
 
 static bool take_field(svc_stream_asked *a, const wire_field *f)
@@ -279,7 +312,7 @@ static bool park(reader *r, unsigned pages)
     if (pages % TURN_PAGES != TURN_PAGES - 1)
         return false;
     atomic_fetch_add(&r->refs, 1); /* to the end of the queue; where it is full, go on */
-    if (srv_pool_submit(r->n->pool, run_turn, r) == VV_OK)
+    if (submit_turn(r) == VV_OK)
         return true;
     atomic_fetch_sub(&r->refs, 1);
     return false;
@@ -312,6 +345,10 @@ static void run_turn(void *arg)
         is_over = atomic_load(&r->is_over) || (at_end && (!r->asked.follows || r->asked.left == 0));
         if (st == VV_OK && !is_over)
             is_parked = at_end ? park_until_more(r, &st, &err) : park(r, pages);
+        if (st == VV_BUSY && !r->is_far && !is_over) {
+            go_far(r);
+            is_parked = true;
+        }
         if (is_parked) {
             reader_unref(r);
             return;
