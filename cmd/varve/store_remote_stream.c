@@ -334,28 +334,46 @@ static vv_status stream_reset(store *s, uint32_t partition, vv_slice name,
     return st;
 }
 
-static vv_status stream_positions(store *s, int (*each)(void *ctx, const vv_stream_position *p),
-                                  void *ctx, vv_error *err)
+/* A page of positions, behind *last and its name. */
+static vv_status positions_page(remote *r, vv_stream_position *last, bool *more, bool *end,
+                                int (*each)(void *ctx, const vv_stream_position *p), void *ctx,
+                                vv_error *err)
 {
-    remote *r = remote_of(s);
+    *more = false;
     begin_request(r);
+    wire_put_uint(&r->request, 2, last->partition);
+    wire_put_string(&r->request, 3, vv_slice_str(last->name));
     vv_status st = remote_unary(r, SERVICE "ListPositions", err);
     if (st != VV_OK)
         return st;
     wire_reader in = wire_reader_of(vv_buf_slice(&r->reply));
     wire_field f = {0};
-    while (wire_next(&in, &f) > 0) {
+    while (!*end && wire_next(&in, &f) > 0) {
+        if (f.number == 2)
+            *more = true;
         if (f.number != 1 || f.type != WIRE_BYTES)
             continue;
-        vv_stream_position p = {.partition = (uint32_t)varint_of(f.bytes, 2),
-                                .offset = varint_of(f.bytes, 3),
-                                .committed_ns = (int64_t)varint_of(f.bytes, 4),
-                                .lag = varint_of(f.bytes, 5)};
-        copy_text(p.name, sizeof p.name, bytes_of(f.bytes, 1));
-        if (each(ctx, &p) != 0)
-            return VV_OK;
+        *last = (vv_stream_position){.partition = (uint32_t)varint_of(f.bytes, 2),
+                                     .offset = varint_of(f.bytes, 3),
+                                     .committed_ns = (int64_t)varint_of(f.bytes, 4),
+                                     .lag = varint_of(f.bytes, 5)};
+        copy_text(last->name, sizeof last->name, bytes_of(f.bytes, 1));
+        *end = each(ctx, last) != 0;
     }
     return in.fault == WIRE_GOOD ? VV_OK : remote_malformed(err, SERVICE "ListPositions");
+}
+
+static vv_status stream_positions(store *s, int (*each)(void *ctx, const vv_stream_position *p),
+                                  void *ctx, vv_error *err)
+{
+    remote *r = remote_of(s);
+    vv_stream_position last = {.partition = 0};
+    bool more = true;
+    bool end = false;
+    vv_status st = VV_OK;
+    while (st == VV_OK && more && !end)
+        st = positions_page(r, &last, &more, &end, each, ctx, err);
+    return st;
 }
 
 /* ---- rules ---- */

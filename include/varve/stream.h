@@ -34,6 +34,7 @@ extern "C" {
 #define VV_STREAM_TEXT_MAX 255u           /* bytes of a content type, and of a source */
 #define VV_STREAM_PRODUCER_MAX 128u       /* bytes of a producer's id */
 #define VV_STREAM_POSITION_MAX 128u       /* bytes of a position's name */
+#define VV_STREAM_POSITIONS_MAX 10000u    /* positions of a partition */
 #define VV_STREAM_BY_KEY UINT32_MAX       /* as a partition: chosen by the messages */
 
 #define VV_EXTRACT_RULES_MAX 64u           /* rules of a table, and bytes of them */
@@ -299,7 +300,9 @@ typedef struct vv_stream_position {
  *
  * @return VV_CONFLICT: it stands farther on already (the sentence says where): a late commit of an
  *         earlier state, or another consumer of that name. The same offset again is VV_OK.
- *         VV_INVALID: past the end of the partition, or a malformed name. Otherwise as vv_write.
+ *         VV_INVALID: past the end of the partition, or a malformed name. VV_NO_SPACE: the
+ * partition has VV_STREAM_POSITIONS_MAX positions (of some that are made at once a few more),
+ * delete one. Otherwise as vv_write.
  */
 VV_API VV_MUST_CHECK vv_status vv_stream_commit(vv_table *table, uint32_t partition, vv_slice name,
                                                 uint64_t offset, vv_durability durability,
@@ -319,6 +322,10 @@ VV_API VV_MUST_CHECK vv_status vv_stream_position_list(vv_table *table,
                                                        int (*each)(void *ctx,
                                                                    const vv_stream_position *pos),
                                                        void *ctx, vv_error *err);
+/** The same from behind a position on, which need not be there: a page behind another. */
+VV_API VV_MUST_CHECK vv_status vv_stream_position_list_after(
+    vv_table *table, uint32_t partition, vv_slice name,
+    int (*each)(void *ctx, const vv_stream_position *pos), void *ctx, vv_error *err);
 /** Put a position anywhere, back or ahead; creates it. An offset outside of what is kept goes to
  * the nearest end. @param offset  where it stands now; may be NULL. */
 VV_API VV_MUST_CHECK vv_status vv_stream_position_reset(vv_table *table, uint32_t partition,

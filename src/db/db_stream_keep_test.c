@@ -257,6 +257,63 @@ static void age_and_bytes_bound_what_is_kept(void **state)
     sim_check_and_reopen(w);
 }
 
+typedef struct listing {
+    char last[VV_STREAM_POSITION_MAX + 1];
+    unsigned count;
+    unsigned most;
+} listing;
+
+static int note_name(void *ctx, const vv_stream_position *pos)
+{
+    listing *l = ctx;
+    assert_true(strcmp(pos->name, l->last) > 0);
+    (void)snprintf(l->last, sizeof l->last, "%s", pos->name);
+    return ++l->count == l->most;
+}
+
+/* Whoever may write can make positions: up to a bound, and they are listed in pages. */
+static void positions_have_a_bound(void **state)
+{
+    sim_world *w = *state;
+    vv_error err = {0};
+    vv_table *t = stream_table(w->db);
+    char name[16];
+    listing page = {.last = "p-00410", .most = 10};
+    for (uint32_t i = 0; i < 500; i++) {
+        (void)snprintf(name, sizeof name, "p-%05u", i);
+        assert_ok(vv_stream_commit(t, 0, vv_slice_str(name), 0, VV_DURABLE_OS, &err), err);
+    }
+    assert_ok(vv_stream_position_list_after(t, 0, S("p-00410"), note_name, &page, &err), err);
+    assert_string_equal(page.last, "p-00420");
+    page = (listing){.last = "p-0048", .most = 100}; /* which is not there */
+    assert_ok(vv_stream_position_list_after(t, 0, S("p-0048"), note_name, &page, &err), err);
+    assert_true(page.count == 20 && strcmp(page.last, "p-00499") == 0);
+    vv_batch *batch = vv_batch_create(w->db);
+    vv_table part = db_part_at(t, 0);
+    uint8_t key[STREAM_NAMED_KEY_MAX];
+    uint8_t value[STREAM_POSITION_SIZE];
+    const stream_position at = {0, 1};
+    stream_position_encode(&at, value);
+    assert_ok(db_batch_bind(batch, &part, &err), err);
+    for (uint32_t i = 500; i < VV_STREAM_POSITIONS_MAX; i++) { /* as commits would */
+        (void)snprintf(name, sizeof name, "p-%05u", i);
+        size_t len = stream_named_key(STREAM_KEY_POSITION, vv_slice_str(name), key);
+        assert_ok(db_batch_add(batch, ENGINE_PUT, t->cat->id, vv_slice_of(key, len),
+                               vv_slice_of(value, sizeof value), 0, &err),
+                  err);
+    }
+    assert_ok(vv_write(w->db, batch, VV_DURABLE_OS, NULL, &err), err);
+    vv_batch_destroy(batch);
+    assert_status(VV_NO_SPACE, vv_stream_commit(t, 0, S("x"), 0, VV_DURABLE_OS, &err));
+    assert_non_null(strstr(err.msg, "partition 0 has 10000 positions already"));
+    const vv_stream_start earliest = {.from = VV_STREAM_EARLIEST};
+    assert_status(VV_NO_SPACE, vv_stream_position_reset(t, 0, S("x"), &earliest, NULL, &err));
+    assert_ok(vv_stream_commit(t, 0, S("p-00000"), 0, VV_DURABLE_OS, &err), err);
+    assert_ok(vv_stream_position_delete(t, S("p-00001"), &err), err);
+    assert_ok(vv_stream_commit(t, 0, S("x"), 0, VV_DURABLE_OS, &err), err);
+    vv_table_close(t);
+}
+
 /* Partitions of a tenant lie from its own shard on: a sentence has the number that was asked for.
  */
 static void a_sentence_names_the_partition(void **state)
@@ -279,6 +336,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TP(positions_only_go_ahead),
         TP(a_sentence_names_the_partition),
+        TP(positions_have_a_bound),
         TP(a_position_is_put_anywhere),
         TP(a_position_is_committed_in_a_batch),
         TP(offsets_go_on_after_everything_was_trimmed),

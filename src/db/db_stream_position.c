@@ -68,6 +68,18 @@ vv_status db_stream_count_positions(db_stream_reader *r, uint64_t *out, vv_error
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
+/* Any writer can make positions, so they have a bound. */
+static vv_status check_room(db_stream_reader *r, vv_error *err)
+{
+    uint64_t count = 0;
+    vv_status st = db_stream_count_positions(r, &count, err);
+    if (st != VV_OK || count < VV_STREAM_POSITIONS_MAX)
+        return st;
+    return vv_fail(err, VV_NO_SPACE,
+                   "partition %u has %u positions already: delete those that nobody reads from",
+                   r->partition, VV_STREAM_POSITIONS_MAX);
+}
+
 /* ---- changing ---------------------------------------------------------------------------------
  */
 
@@ -87,6 +99,13 @@ static vv_status look(db_stream_reader *r, vv_slice name, change *c, vv_error *e
     vv_status st = db_stream_read_position(r, name, &c->before, err);
     c->is_there = st == VV_OK;
     return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+/* The same for one that is made if it is missing. */
+static vv_status look_or_make(db_stream_reader *r, vv_slice name, change *c, vv_error *err)
+{
+    vv_status st = look(r, name, c, err);
+    return st == VV_OK && !c->is_there ? check_room(r, err) : st;
 }
 
 /* The position becomes to, if it is still what it was. to NULL: deleted. */
@@ -166,7 +185,7 @@ static vv_status commit_once(const vv_table *table, uint32_t partition, vv_slice
     *again = false;
     vv_status st = db_stream_reader_open(&r, table, partition, NULL, NULL, err);
     if (st == VV_OK)
-        st = look(&r, name, &c, err);
+        st = look_or_make(&r, name, &c, err);
     if (st == VV_OK)
         st = check_offset(&c, name, offset, err);
     db_stream_reader_close(&r);
@@ -206,7 +225,7 @@ vv_status vv_batch_stream_commit(vv_batch *batch, vv_table *table, uint32_t part
     if (st == VV_OK)
         st = db_stream_reader_open(&r, table, partition, NULL, NULL, err);
     if (st == VV_OK)
-        st = look(&r, name, &c, err);
+        st = look_or_make(&r, name, &c, err);
     if (st == VV_OK)
         st = check_offset(&c, name, offset, err);
     db_stream_reader_close(&r);
@@ -226,7 +245,7 @@ static vv_status reset_once(const vv_table *table, uint32_t partition, vv_slice 
     if (st == VV_OK)
         st = db_stream_resolve(&r, start, offset, &asked, err);
     if (st == VV_OK)
-        st = look(&r, name, &c, err);
+        st = look_or_make(&r, name, &c, err);
     db_stream_reader_close(&r);
     if (st != VV_OK)
         return st;
@@ -305,7 +324,21 @@ vv_status vv_stream_position_get(vv_table *table, uint32_t partition, vv_slice n
     return VV_OK;
 }
 
-static vv_status list_part(const vv_table *table, uint32_t partition, const vv_snapshot *snapshot,
+/* Behind a name; an empty one: all. */
+static vv_status seek_behind(db_stream_reader *r, vv_slice name, vv_error *err)
+{
+    uint8_t bytes[STREAM_NAMED_KEY_MAX];
+    if (name.len == 0)
+        return seek_positions(r, err);
+    const vv_slice key = vv_slice_of(bytes, stream_named_key(STREAM_KEY_POSITION, name, bytes));
+    vv_status st = vv_cursor_seek(r->at, key, err);
+    if (st == VV_OK && vv_cursor_valid(r->at) && vv_slice_eq(vv_cursor_key(r->at), key))
+        st = vv_cursor_next(r->at, err);
+    return st;
+}
+
+static vv_status list_part(const vv_table *table, uint32_t partition, vv_slice behind,
+                           const vv_snapshot *snapshot,
                            int (*each)(void *ctx, const vv_stream_position *pos), void *ctx,
                            bool *end, vv_error *err)
 {
@@ -313,7 +346,7 @@ static vv_status list_part(const vv_table *table, uint32_t partition, const vv_s
     vv_stream_position one;
     vv_status st = db_stream_reader_open(&r, table, partition, snapshot, NULL, err);
     if (st == VV_OK)
-        st = seek_positions(&r, err);
+        st = seek_behind(&r, behind, err);
     while (st == VV_OK && !*end && (st = take_listed(&r, &one, err)) == VV_OK) {
         one.partition = partition;
         *end = each(ctx, &one) != 0;
@@ -323,17 +356,28 @@ static vv_status list_part(const vv_table *table, uint32_t partition, const vv_s
     return st == VV_NOT_FOUND ? VV_OK : st;
 }
 
+vv_status vv_stream_position_list_after(vv_table *table, uint32_t partition, vv_slice name,
+                                        int (*each)(void *ctx, const vv_stream_position *pos),
+                                        void *ctx, vv_error *err)
+{
+    bool end = false;
+    vv_snapshot *now = NULL;
+    vv_status st = db_stream_check_part(table, partition, err);
+    if (st == VV_OK && name.len > 0)
+        st = stream_position_check(name, err);
+    if (st == VV_OK)
+        st = vv_snapshot_create(table->db, &now, err);
+    for (uint32_t p = partition; st == VV_OK && !end && p < table->cat->partition_count; p++) {
+        st = list_part(table, p, name, now, each, ctx, &end, err);
+        name = vv_slice_of(NULL, 0);
+    }
+    vv_snapshot_release(now);
+    return st == VV_OK ? VV_OK : vv_wrap(err, st, "positions of stream '%s'", table->cat->name);
+}
+
 vv_status vv_stream_position_list(vv_table *table,
                                   int (*each)(void *ctx, const vv_stream_position *pos), void *ctx,
                                   vv_error *err)
 {
-    bool end = false;
-    vv_snapshot *now = NULL;
-    vv_status st = db_stream_check_part(table, 0, err);
-    if (st == VV_OK)
-        st = vv_snapshot_create(table->db, &now, err);
-    for (uint32_t p = 0; st == VV_OK && !end && p < table->cat->partition_count; p++)
-        st = list_part(table, p, now, each, ctx, &end, err);
-    vv_snapshot_release(now);
-    return st == VV_OK ? VV_OK : vv_wrap(err, st, "positions of stream '%s'", table->cat->name);
+    return vv_stream_position_list_after(table, 0, vv_slice_of(NULL, 0), each, ctx, err);
 }

@@ -22,6 +22,7 @@
 #define BODY_MAX 1024u
 #define ARENA_MAX (64u * 1024)
 #define ANSWER_MAX (16u * 1024 * 1024)
+#define PAGE_BYTES (256u * 1024) /* of positions */
 #define JSON_TYPE "application/json"
 #define LINES_TYPE "application/x-ndjson"
 #define EVENTS_TYPE "text/event-stream"
@@ -166,6 +167,8 @@ vv_status svc_stream_query_read(srv_call *call, const char *const names[], vv_ar
     if (st == VV_OK)
         st = take(call, "name", arena, &out->name, err);
     if (st == VV_OK)
+        st = take(call, "after", arena, &out->after, err);
+    if (st == VV_OK)
         st = take(call, "producer", arena, &out->producer, err);
     if (st == VV_OK)
         st = take_numbers(call, out, err);
@@ -257,6 +260,7 @@ struct ask {
     svc_stream_query q;
     vv_table *table;
     size_t written; /* positions */
+    bool has_more;  /* of them */
     bool is_far;    /* on a thread that may wait for an object store */
 };
 
@@ -353,6 +357,9 @@ static int put_position(void *ctx, const vv_stream_position *p)
     vv_buf *out = both[1];
     if (a->q.name.data != NULL && !vv_slice_eq(a->q.name, vv_slice_str(p->name)))
         return 0;
+    a->has_more = out->len >= PAGE_BYTES;
+    if (a->has_more)
+        return 1;
     vv_buf_printf(out, "%s{\"name\":", a->written++ > 0 ? "," : "");
     json_put_string(out, vv_slice_str(p->name));
     vv_buf_printf(out, ",\"partition\":%u,\"offset\":%" PRIu64 ",\"lag\":%" PRIu64, p->partition,
@@ -366,8 +373,9 @@ static vv_status list_positions(ask *a, vv_buf *out, vv_error *err)
 {
     void *both[] = {a, out};
     vv_buf_append_str(out, "{\"positions\":[");
-    vv_status st = vv_stream_position_list(a->table, put_position, both, err);
-    vv_buf_append_str(out, "]}\n");
+    vv_status st = vv_stream_position_list_after(a->table, a->q.partition, a->q.after, put_position,
+                                                 both, err);
+    vv_buf_append_str(out, a->has_more ? "],\"more\":true}\n" : "]}\n");
     if (st == VV_OK && a->q.name.data != NULL && a->written == 0)
         st = vv_fail(err, VV_NOT_FOUND, "there is no position '%.*s'",
                      (int)vv_min_u64(a->q.name.len, 128), (const char *)a->q.name.data);
@@ -465,7 +473,7 @@ static vv_status put_status(ask *a, vv_buf *out, vv_error *err)
         begin(call, msg, &kind);                                                                   \
     }
 
-ASK_METHOD(positions_message, GATE_READ, list_positions, "name")
+ASK_METHOD(positions_message, GATE_READ, list_positions, "name", "partition", "after")
 ASK_METHOD(commit_message, GATE_WRITE, commit_position, "name", "partition", "offset", "durability")
 ASK_METHOD(reset_message, GATE_WRITE, reset_position, "name", "partition", "from")
 ASK_METHOD(delete_message, GATE_WRITE, delete_position, "name")

@@ -23,6 +23,7 @@ typedef struct svc_stream_query {
     bool has_partition;
     uint32_t partition;
     vv_slice name;
+    vv_slice after;
     bool has_offset;
     uint64_t offset;
     bool has_from;

@@ -305,6 +305,41 @@ static void test_positions_and_status(void **state)
     svc_suite_stop(&s);
 }
 
+static void test_positions_come_in_pages(void **state)
+{
+    (void)state;
+    enum { COUNT = 2500 };
+    svc_suite s;
+    vv_table *table = NULL;
+    vv_buf out;
+    char name[128];
+    svc_suite_start(&s, NULL);
+    vv_buf_init(&out, 1 << 20);
+    append_text(&s, "x");
+    assert_ok(vv_table_open(s.n.db, GATE_NAME_DEFAULT, "messages", &table, &s.err), s.err);
+    for (int i = 0; i < COUNT; i++) {
+        (void)snprintf(name, sizeof name, "%0100d", i);
+        assert_ok(vv_stream_commit(table, 0, vv_slice_str(name), 0, VV_DURABLE_OS, &s.err), s.err);
+    }
+    vv_table_close(table);
+    int count = 0;
+    char path[256] = S "positions";
+    for (bool more = true; more;) {
+        get(&s, path, &out);
+        const char *at = (const char *)out.data;
+        more = strstr(at, "],\"more\":true}") != NULL;
+        assert_true(out.len < 300u << 10);
+        for (; (at = strstr(at, "{\"name\":\"")) != NULL; count++) {
+            at += strlen("{\"name\":\"");
+            assert_int_equal(atoi(at + 90), count);
+            (void)snprintf(path, sizeof path, S "positions?partition=0&after=%.100s", at);
+        }
+    }
+    assert_int_equal(count, COUNT);
+    vv_buf_fini(&out);
+    svc_suite_stop(&s);
+}
+
 static void test_what_is_refused(void **state)
 {
     (void)state;
@@ -420,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_an_append_needs_no_thread_of_the_pool),
         cmocka_unit_test(test_who_waits_for_objects_holds_nobody_back),
         cmocka_unit_test(test_positions_and_status),
+        cmocka_unit_test(test_positions_come_in_pages),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_json_is_scanned),
     };

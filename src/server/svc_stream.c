@@ -12,6 +12,7 @@
 
 #define REQUEST_MAX (64u * 1024)
 #define ARENA_MAX (64u * 1024 * 1024)
+#define PAGE_BYTES (256u * 1024) /* of positions */
 #define KEPT_MAX (16u * 1024)
 #define ANSWER_MAX (4u * 1024 * 1024)
 
@@ -267,6 +268,10 @@ static vv_status delete_position(ask *a, vv_buf *out, vv_error *err)
 static int put_position(void *ctx, const vv_stream_position *p)
 {
     vv_buf *out = ctx;
+    if (out->len >= PAGE_BYTES) {
+        wire_put_uint(out, 2, true);
+        return 1;
+    }
     size_t mark = wire_begin(out, 1);
     wire_put_text(out, 1, vv_slice_str(p->name));
     wire_put_uint(out, 2, p->partition);
@@ -279,7 +284,7 @@ static int put_position(void *ctx, const vv_stream_position *p)
 
 static vv_status list_positions(ask *a, vv_buf *out, vv_error *err)
 {
-    return vv_stream_position_list(a->table, put_position, out, err);
+    return vv_stream_position_list_after(a->table, a->partition, a->name, put_position, out, err);
 }
 
 static int put_rule(void *ctx, const vv_stream_rule_stats *rule)
