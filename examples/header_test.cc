@@ -15,7 +15,7 @@ int main()
     vv_slice ab = vv_slice_of("ab", 2);
     bool ok = options.create_if_missing && table_options.kind == VV_TABLE_KV &&
               cursor_options.size == sizeof cursor_options &&
-              object_options.size == sizeof object_options && VV_OBJECT_ABI == 1 &&
+              object_options.size == sizeof object_options && VV_OBJECT_ABI == 2 &&
               record.body.len == 0 && vv_slice_cmp(a, ab) < 0 && vv_slice_has_prefix(ab, a) != 0;
     std::printf("varve %s: %s\n", vv_version(), ok ? "ok" : "wrong");
     return ok ? 0 : 1;

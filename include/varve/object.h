@@ -29,6 +29,10 @@
  *
  * A sentence names the store, the object, the store's own code and request id, and the next step.
  *
+ * Structs grow: vv_object_options and vv_object_stats say their size, those that every call fills
+ * have room at their end, which is 0 and means nothing yet. Where a call takes an outcome or an
+ * info it may be NULL: then nobody is told.
+ *
  * Threads: every function may be called from any thread, but the calls of one vv_object_upload
  * follow each other where vv_object_limits.parallel_parts is 0. Strings and bytes are borrowed for
  * the call.
@@ -75,6 +79,7 @@ typedef enum vv_object_fault {
     VV_OBJECT_FAULT_LOCAL,       /* this process: memory, files, cancelled, breaker open */
 } vv_object_fault;
 #define VV_OBJECT_FAULT_COUNT 17
+#define VV_OBJECT_FAULT_ROOM 32 /* of statistics: what is behind the count is 0 */
 
 /** "throttled"; "unknown" for a value outside the enum. Never NULL. */
 VV_API const char *vv_object_fault_name(vv_object_fault fault);
@@ -91,15 +96,17 @@ typedef struct vv_object_outcome {
     int64_t retry_after_ms; /* what the store asked for; 0: nothing */
     char code[64];          /* the store's own: "NoSuchBucket"; "" */
     char request_id[96];
+    uint64_t reserved[4]; /* 0 */
 } vv_object_outcome;
 
 typedef struct vv_object_info {
     uint64_t size;
     int64_t mtime_ns; /* by the store's clock, since 1970; 0: not known */
     bool has_crc;
-    uint32_t crc32c;  /* of the whole object, as kept with it by the put; with has_crc */
-    char etag[80];    /* the store's own, without quotes; changes when the content does */
-    char version[80]; /* of stores that keep versions; "" */
+    uint32_t crc32c;      /* of the whole object, as kept with it by the put; with has_crc */
+    char etag[80];        /* the store's own, without quotes; changes when the content does */
+    char version[80];     /* of stores that keep versions; "" */
+    uint64_t reserved[4]; /* 0 */
 } vv_object_info;
 
 /* What a store can do. Fixed while it is open. */
@@ -111,6 +118,7 @@ typedef struct vv_object_limits {
     uint64_t part_size_min; /* of every part but the last */
     uint64_t part_size_max;
     uint64_t object_size_max;
+    uint64_t reserved[4]; /* 0 */
 } vv_object_limits;
 
 typedef struct vv_object_options {
@@ -293,6 +301,7 @@ typedef enum vv_object_op {
     VV_OBJECT_OP_ABORT,
 } vv_object_op;
 #define VV_OBJECT_OP_COUNT 9
+#define VV_OBJECT_OP_ROOM 16
 
 /** "put"; "unknown" for a value outside the enum. Never NULL. */
 VV_API const char *vv_object_op_name(vv_object_op op);
@@ -306,11 +315,13 @@ typedef struct vv_object_op_stats {
     uint64_t p99_ns;
     uint64_t max_ns;
     uint64_t sum_ns;
+    uint64_t reserved[2]; /* 0 */
 } vv_object_op_stats;
 
 typedef struct vv_object_stats {
-    vv_object_op_stats op[VV_OBJECT_OP_COUNT];
-    uint64_t faults[VV_OBJECT_FAULT_COUNT]; /* failed tries by cause */
+    size_t size; /* sizeof(vv_object_stats): set before the call */
+    vv_object_op_stats op[VV_OBJECT_OP_ROOM];
+    uint64_t faults[VV_OBJECT_FAULT_ROOM]; /* failed tries by cause */
     uint64_t retries;
     uint64_t hedges;     /* gets that were asked twice */
     uint64_t hedges_won; /* of them answered by the second */
@@ -323,6 +334,7 @@ typedef struct vv_object_stats {
     int64_t last_success_ns;       /* wall time; 0: none yet */
 } vv_object_stats;
 
+/** Fills what fits out->size. */
 VV_API void vv_object_store_stats(vv_object_store *store, vv_object_stats *out);
 
 #ifdef __cplusplus

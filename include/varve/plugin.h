@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define VV_OBJECT_ABI 1u
+#define VV_OBJECT_ABI 2u
 #define VV_OBJECT_UPLOAD_ID_MAX 1024u
 
 typedef struct vv_object_ops {

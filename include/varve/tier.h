@@ -43,7 +43,8 @@ typedef enum vv_tier_form {
 #define VV_ARCHIVE_SAYS_MESSAGES 4u
 #define VV_ARCHIVE_SAYS_LOCAL_BYTES 8u
 
-/* How a table is archived. All zero: as the store's default says; a field that is 0 likewise. */
+/* How a table is archived. All zero: as the store's default says; a field that is 0 likewise. It
+ * has room at its end and no size, because it lies in other structs. */
 typedef struct vv_archive_rule {
     bool off;            /* messages of this table stay local */
     uint32_t said;       /* VV_ARCHIVE_SAYS_..: of these also 0 counts */
@@ -57,6 +58,7 @@ typedef struct vv_archive_rule {
     uint64_t local_bytes;    /* of each partition, likewise; 0: no bound */
     const char *key;         /* template of names; NULL:
                                 "{tenant}/{table}/{yyyy}/{mm}/{dd}/{hh}/{partition}-{first}-{intent}" */
+    uint64_t reserved[4];    /* 0 */
 } vv_archive_rule;
 
 /* Of a store, in vv_options.tier. */
@@ -92,6 +94,7 @@ typedef enum vv_tier_state {
 } vv_tier_state;
 
 typedef struct vv_tier_object {
+    size_t size;      /* of this struct, as the library has it: what lies behind is not there */
     const char *name; /* borrowed during each() */
     uint32_t partition;
     vv_tier_state state;

@@ -332,12 +332,6 @@ static const uint8_t *get_bound(const uint8_t *p, const uint8_t *end, vv_attribu
     return p + 8;
 }
 
-static const uint8_t *get_number(const uint8_t *p, const uint8_t *end, uint64_t *out)
-{
-    const uint8_t *next = p == NULL ? NULL : vv_varint_get(p, end, out);
-    return next != NULL && (size_t)(next - p) == vv_varint_len(*out) ? next : NULL;
-}
-
 /* low against high, of one type. */
 static int compare_values(const vv_attribute *a, const vv_attribute *b)
 {
@@ -351,8 +345,8 @@ static int compare_values(const vv_attribute *a, const vv_attribute *b)
 static const uint8_t *get_range(const uint8_t *p, const uint8_t *end, vv_attribute_type type,
                                 range *out)
 {
-    p = get_number(p, end, &out->gap);
-    p = get_number(p, end, &out->count);
+    p = vv_varint_get_short(p, end, &out->gap);
+    p = vv_varint_get_short(p, end, &out->count);
     if (p == NULL || p == end || out->count == 0 || (*p & ~FLAGS_ALL) != 0)
         return NULL;
     out->flags = *p++;
@@ -395,7 +389,7 @@ static const uint8_t *get_column(const uint8_t *p, const uint8_t *end, arch_colu
         return NULL;
     out->name = vv_slice_of(p, name_len);
     uint64_t len = 0;
-    p = get_number(p + name_len, end, &len);
+    p = vv_varint_get_short(p + name_len, end, &len);
     if (p == NULL || len > (size_t)(end - p))
         return NULL;
     out->ranges = vv_slice_of(p, (size_t)len);

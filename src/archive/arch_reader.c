@@ -264,12 +264,6 @@ static vv_status decompress(arch_reader *r, const arch_block *b, vv_slice stored
     return st;
 }
 
-static const uint8_t *get_number(const uint8_t *p, const uint8_t *end, uint64_t *out)
-{
-    const uint8_t *next = p == NULL ? NULL : vv_varint_get(p, end, out);
-    return next != NULL && (size_t)(next - p) == vv_varint_len(*out) ? next : NULL;
-}
-
 /* The runs tell a time for each message, from the first to the last that the index says. */
 static bool are_times(const arch_block *b, const uint8_t *p, const uint8_t *end)
 {
@@ -279,7 +273,7 @@ static bool are_times(const arch_block *b, const uint8_t *p, const uint8_t *end)
     while (p != end) {
         uint64_t count = 0;
         uint64_t delta = 0;
-        p = get_number(get_number(p, end, &count), end, &delta);
+        p = vv_varint_get_short(vv_varint_get_short(p, end, &count), end, &delta);
         bool is_first = left == b->count;
         if (p == NULL || count == 0 || count > left || delta > span - above ||
             (delta == 0) != is_first)
@@ -362,13 +356,13 @@ static vv_status next_bytes(arch_reader *r, vv_slice *out, vv_error *err)
     uint64_t len = 0;
     if (r->offset == b->first + b->count)
         return r->next == r->end ? VV_NOT_FOUND : bad_message(r, err);
-    const uint8_t *p = get_number(r->next, r->end, &len);
+    const uint8_t *p = vv_varint_get_short(r->next, r->end, &len);
     if (p == NULL || len == 0 || len > (size_t)(r->end - p))
         return bad_message(r, err);
     if (r->run_left == 0) { /* they were checked */
         uint64_t delta = 0;
         const uint8_t *end = r->raw.data + (r->raw.len - TRAILER);
-        r->run = get_number(get_number(r->run, end, &r->run_left), end, &delta);
+        r->run = vv_varint_get_short(vv_varint_get_short(r->run, end, &r->run_left), end, &delta);
         r->run_ns = (int64_t)((uint64_t)r->run_ns + delta);
     }
     r->run_left--;

@@ -3,11 +3,16 @@
  */
 #include "base/base64.h"
 
-void vv_base64_put(vv_buf *out, vv_slice bytes)
+#define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+/* pad: behind the last digits, up to four; '\0': none. */
+static void put(vv_buf *out, vv_slice bytes, const char *digits, char pad)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const size_t len = (bytes.len + 2) / 3 * 4;
+    const size_t over = bytes.len % 3;
+    const size_t len =
+        pad != '\0' || over == 0 ? (bytes.len + 2) / 3 * 4 : bytes.len / 3 * 4 + over + 1;
     uint8_t *to = len == 0 ? NULL : vv_buf_reserve(out, len);
+    const uint8_t *end = to == NULL ? NULL : to + len;
     if (to == NULL)
         return;
     for (size_t i = 0; i < bytes.len; i += 3) {
@@ -15,12 +20,20 @@ void vv_base64_put(vv_buf *out, vv_slice bytes)
         const size_t left = bytes.len - i;
         const uint32_t v =
             (uint32_t)p[0] << 16 | (left > 1 ? (uint32_t)p[1] << 8 : 0) | (left > 2 ? p[2] : 0);
-        *to++ = (uint8_t)digits[v >> 18];
-        *to++ = (uint8_t)digits[v >> 12 & 63];
-        *to++ = left > 1 ? (uint8_t)digits[v >> 6 & 63] : '=';
-        *to++ = left > 2 ? (uint8_t)digits[v & 63] : '=';
+        for (size_t k = 0; k < 4 && to < end; k++)
+            *to++ = (uint8_t)(k <= left ? digits[v >> (18 - 6 * k) & 63] : pad);
     }
     vv_buf_advance(out, len);
+}
+
+void vv_base64_put(vv_buf *out, vv_slice bytes)
+{
+    put(out, bytes, LETTERS "+/", '=');
+}
+
+void vv_base64url_put(vv_buf *out, vv_slice bytes)
+{
+    put(out, bytes, LETTERS "-_", '\0');
 }
 
 int vv_base64_digit(uint8_t c)

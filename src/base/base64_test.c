@@ -23,8 +23,18 @@ static void the_vectors_of_the_rfc(void **state)
         vv_buf_init(&out, 64);
         vv_base64_put(&out, vv_slice_str(vectors[i][0]));
         assert_true(vv_slice_eq(vv_buf_slice(&out), vv_slice_str(vectors[i][1])));
+        vv_buf_reset(&out);
+        vv_base64url_put(&out, vv_slice_str(vectors[i][0]));
+        assert_true(vv_slice_eq(vv_buf_slice(&out),
+                                vv_slice_of(vectors[i][1], strcspn(vectors[i][1], "="))));
         vv_buf_fini(&out);
     }
+    vv_buf two;
+    vv_buf_init(&two, 64);
+    vv_base64_put(&two, vv_slice_of("\xfb\xff", 2));
+    vv_base64url_put(&two, vv_slice_of("\xfb\xff", 2));
+    assert_true(vv_slice_eq(vv_buf_slice(&two), vv_slice_str("+/8=-_8")));
+    vv_buf_fini(&two);
 }
 
 static void each_byte_is_a_digit_or_none(void **state)

@@ -50,4 +50,13 @@ static inline const uint8_t *vv_varint_get(const uint8_t *p, const uint8_t *end,
     return NULL;
 }
 
+/** As vv_varint_get, of the shortest form alone: the same value has one spelling. A p of NULL, of a
+ * get that failed before, gives NULL. */
+static inline const uint8_t *vv_varint_get_short(const uint8_t *p, const uint8_t *end,
+                                                 uint64_t *out)
+{
+    const uint8_t *next = p == NULL ? NULL : vv_varint_get(p, end, out);
+    return next != NULL && (size_t)(next - p) == vv_varint_len(*out) ? next : NULL;
+}
+
 #endif

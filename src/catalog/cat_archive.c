@@ -68,10 +68,8 @@ static size_t put(uint8_t p[CAT_ARCHIVE_BYTES_MAX], const vv_archive_rule *rule)
 /* A varint in its shortest form, up to max. NULL: it is none. */
 static const uint8_t *get_number(const uint8_t *p, const uint8_t *end, uint64_t max, uint64_t *out)
 {
-    const uint8_t *next = p == NULL ? NULL : vv_varint_get(p, end, out);
-    if (next == NULL || *out > max || (size_t)(next - p) != vv_varint_len(*out))
-        return NULL;
-    return next;
+    const uint8_t *next = vv_varint_get_short(p, end, out);
+    return next != NULL && *out <= max ? next : NULL;
 }
 
 const uint8_t *cat_archive_get(const uint8_t *p, const uint8_t *end, vv_archive_rule *out,

@@ -300,6 +300,14 @@ VV_MUST_CHECK vv_status db_stream_find_sent(const vv_table *table, uint32_t part
 VV_MUST_CHECK vv_status db_stream_read_options_take(const vv_stream_read_options *opt,
                                                     vv_stream_read_options *out, vv_error *err);
 
+/* ---- db_stream_retain.c ------------------------------------------------------------------------
+ */
+
+/* The partition's own head, or that of its blocks, is as it was read. */
+VV_MUST_CHECK vv_status db_stream_add_condition(vv_batch *batch, uint32_t id, uint8_t kind,
+                                                bool is_there, const stream_head *head,
+                                                vv_error *err);
+
 /* ---- db_stream_position.c ----------------------------------------------------------------------
  */
 

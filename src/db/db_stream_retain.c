@@ -45,9 +45,8 @@ static vv_status make_head(db_stream_reader *r, uint64_t offset, stream_head *he
     return st;
 }
 
-/* The partition's own head, or that of its blocks, is as it was read. */
-static vv_status add_condition(vv_batch *batch, uint32_t id, uint8_t kind, bool is_there,
-                               const stream_head *head, vv_error *err)
+vv_status db_stream_add_condition(vv_batch *batch, uint32_t id, uint8_t kind, bool is_there,
+                                  const stream_head *head, vv_error *err)
 {
     uint8_t old[STREAM_HEAD_SIZE];
     txn_condition *cond = NULL;
@@ -96,9 +95,10 @@ static vv_status add_trim(vv_batch *batch, db_stream_reader *r, uint64_t offset,
     if (st == VV_OK)
         st = db_batch_bind(batch, &r->part, err);
     if (st == VV_OK)
-        st = add_condition(batch, id, kind, r->has_head, &r->head, err);
+        st = db_stream_add_condition(batch, id, kind, r->has_head, &r->head, err);
     if (st == VV_OK)
-        st = add_condition(batch, id, STREAM_KEY_LOCAL, r->has_local, &r->stored_local, err);
+        st = db_stream_add_condition(batch, id, STREAM_KEY_LOCAL, r->has_local, &r->stored_local,
+                                     err);
     if (st == VV_OK && offset >= r->local)
         st = add_blocks(batch, r, begin, err);
     if (st != VV_OK)

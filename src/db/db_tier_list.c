@@ -21,7 +21,8 @@ typedef struct walk {
 static void give_entry(walk *w, const arch_entry *e)
 {
     const arch_summary *h = &e->holds;
-    const vv_tier_object o = {.name = e->name,
+    const vv_tier_object o = {.size = sizeof o,
+                              .name = e->name,
                               .partition = w->partition,
                               .state = h->next <= w->first ? VV_TIER_DYING : VV_TIER_STORED,
                               .codec = e->codec,
@@ -43,7 +44,7 @@ static vv_status give(walk *w, const vv_cursor *at, vv_error *err)
     arch_entry entry;
     arch_intent intent;
     arch_dying dying;
-    vv_tier_object o = {.partition = w->partition};
+    vv_tier_object o = {.size = sizeof o, .partition = w->partition};
     vv_status st;
     switch (vv_cursor_key(at).data[0]) {
     case ARCH_KEY_ENTRY:

@@ -57,20 +57,6 @@ static vv_status make_head(db_stream_reader *r, uint64_t offset, stream_head *ou
     return st;
 }
 
-static vv_status add_condition(vv_batch *batch, const vv_table *part, uint8_t kind, bool is_there,
-                               const stream_head *head, vv_error *err)
-{
-    uint8_t old[STREAM_HEAD_SIZE];
-    txn_condition *cond = NULL;
-    stream_head_encode(head, old);
-    vv_status st = db_batch_add_condition(
-        batch, TXN_VALUE, part->cat->id, vv_slice_of(&kind, 1),
-        is_there ? vv_slice_of(old, sizeof old) : vv_slice_of(NULL, 0), &cond, err);
-    if (cond != NULL)
-        cond->present = is_there;
-    return st;
-}
-
 static vv_status add_move(vv_batch *batch, db_stream_reader *r, uint64_t from,
                           const stream_head *head, vv_error *err)
 {
@@ -85,9 +71,9 @@ static vv_status add_move(vv_batch *batch, db_stream_reader *r, uint64_t from,
     stream_head_encode(head, value);
     vv_status st = db_batch_bind(batch, &r->part, err);
     if (st == VV_OK)
-        st = add_condition(batch, &r->part, STREAM_KEY_HEAD, r->has_head, &r->head, err);
+        st = db_stream_add_condition(batch, id, STREAM_KEY_HEAD, r->has_head, &r->head, err);
     if (st == VV_OK)
-        st = add_condition(batch, &r->part, kind, r->has_local, &r->stored_local, err);
+        st = db_stream_add_condition(batch, id, kind, r->has_local, &r->stored_local, err);
     if (st == VV_OK)
         st = db_batch_add(batch, ENGINE_RANGE_DELETE, id, vv_slice_of(lower, sizeof lower),
                           vv_slice_of(upper, sizeof upper), 0, err);

@@ -18,6 +18,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "db/db_tier_job.h"
+#include "db/db_tier_read.h"
 
 #define TRIES 3
 
@@ -27,14 +28,7 @@
 static vv_status read_range(void *ctx, uint64_t offset, void *out, size_t len, vv_error *err)
 {
     const db_tier_source *s = ctx;
-    vv_object_outcome oc = {.attempts = 0};
-    size_t got = 0;
-    vv_status st = vv_object_get(s->objects, s->name, offset, out, len, &got, NULL, &oc, err);
-    if (st == VV_OK && got < len)
-        st = vv_fail(err, VV_CORRUPT,
-                     "object '%s' ends at %" PRIu64 ": %zu bytes at %" PRIu64 " were asked for",
-                     s->name, offset + got, len, offset);
-    return st;
+    return db_tier_get(s->objects, s->name, offset, out, len, err);
 }
 
 arch_source db_tier_source_of(db_tier_source *s, uint64_t size)

@@ -138,6 +138,10 @@ uint32_t objs_crc32c_join(uint32_t a, uint32_t b, uint64_t b_len);
 /** Where a URL-safe, hex or decimal form is needed, small helpers. out has 2 * len + 1. */
 void objs_hex(const uint8_t *bytes, size_t len, char *out);
 
+/** What a store says, for sentences: its printable ASCII, as much as to[size] has room for. to may
+ * be from. */
+void objs_copy_clean(char *to, size_t size, const char *from);
+
 /** The table of a shared object. *library: dlclose after the last use. */
 vv_status objs_plugin_load(const char *path, const vv_object_ops **ops, void **library,
                            vv_error *err);

@@ -336,7 +336,7 @@ static void the_breaker_opens_and_closes(void **state)
 {
     (void)state;
     bed b;
-    vv_object_stats stats;
+    vv_object_stats stats = {.size = sizeof stats};
     start(&b);
     b.opt.max_retries = 0;
     b.opt.breaker_failures = 3;
@@ -376,7 +376,7 @@ static void figures_name_the_faults(void **state)
 {
     (void)state;
     bed b;
-    vv_object_stats stats;
+    vv_object_stats stats = {.size = sizeof stats};
     start(&b);
     open_bed(&b);
     fault_at(&b, OBJS_MEMORY_THROTTLE, 1);
@@ -384,6 +384,12 @@ static void figures_name_the_faults(void **state)
     fault_at(&b, OBJS_MEMORY_TIMEOUT, 1);
     assert_ok(put(&b, "x", "y", 0), err);
     vv_object_store_stats(b.store, &stats);
+    vv_object_stats older; /* of a program that knew no more than the operations */
+    memset(&older, 0x5a, sizeof older);
+    older.size = offsetof(vv_object_stats, faults);
+    vv_object_store_stats(b.store, &older);
+    assert_int_equal(older.op[VV_OBJECT_OP_PUT].calls, 2);
+    assert_int_equal(older.faults[0], UINT64_C(0x5a5a5a5a5a5a5a5a));
     assert_int_equal(stats.faults[VV_OBJECT_FAULT_THROTTLED], 1);
     assert_int_equal(stats.faults[VV_OBJECT_FAULT_TIMEOUT], 1);
     assert_int_equal(stats.retries, 2);
@@ -483,7 +489,7 @@ static void no_more_at_once_than_said(void **state)
     vv_env env = thread_env();
     vv_object_options opt = VV_OBJECT_OPTIONS_INIT;
     vv_object_store *s = NULL;
-    vv_object_stats stats;
+    vv_object_stats stats = {.size = sizeof stats};
     vv_thread *thread[6];
     vv_slice piece = vv_slice_str("y");
     opt.concurrency = 2;
@@ -511,7 +517,7 @@ static void the_second_answer_wins(void **state)
     vv_env env = thread_env();
     vv_object_options opt = VV_OBJECT_OPTIONS_INIT;
     vv_object_store *s = NULL;
-    vv_object_stats stats;
+    vv_object_stats stats = {.size = sizeof stats};
     vv_slice piece = vv_slice_str("y");
     char buf[8];
     size_t got = 0;
@@ -542,7 +548,7 @@ static void a_second_request_takes_a_place(void **state)
     vv_env env = thread_env();
     vv_object_options opt = VV_OBJECT_OPTIONS_INIT;
     vv_object_store *s = NULL;
-    vv_object_stats stats;
+    vv_object_stats stats = {.size = sizeof stats};
     vv_thread *thread;
     vv_slice piece = vv_slice_str("y");
     gate.first_waits = true;
@@ -565,7 +571,7 @@ static void a_second_request_takes_a_place(void **state)
 
 static void cancel_soon(void *arg)
 {
-    vv_object_stats stats;
+    vv_object_stats stats = {.size = sizeof stats};
     do
         vv_object_store_stats(arg, &stats);
     while (stats.faults[VV_OBJECT_FAULT_SERVER] == 0);

@@ -269,7 +269,7 @@ void file_writer_close(file_writer *w)
     vv_buf_fini(&w->crcs);
 }
 
-static vv_status gone(file_store *f, vv_object_outcome *oc, vv_error *err)
+vv_status file_check_open(file_store *f, vv_object_outcome *oc, vv_error *err)
 {
     if (!atomic_load(&f->cancelled))
         return VV_OK;
@@ -284,7 +284,7 @@ static vv_status file_put(void *self, const char *name, const vv_slice *piece, s
     file_store *f = self;
     file_writer w;
     bool unknown = false;
-    vv_status st = gone(f, oc, err);
+    vv_status st = file_check_open(f, oc, err);
     if (st != VV_OK)
         return st;
     st = file_writer_open(f, name, &w, err);
@@ -376,7 +376,7 @@ static vv_status file_get(void *self, const char *name, uint64_t offset, void *o
     file_store *f = self;
     char path[FILE_PATH_MAX];
     uint8_t last_id[16] = {0};
-    vv_status st = gone(f, oc, err);
+    vv_status st = file_check_open(f, oc, err);
     if (st != VV_OK)
         return st;
     uint8_t *scratch = vv_alloc(FILE_BLOCK);
@@ -413,7 +413,7 @@ static vv_status file_head(void *self, const char *name, vv_object_info *info,
     file_store *f = self;
     char path[FILE_PATH_MAX];
     file_sum sum;
-    vv_status st = gone(f, oc, err);
+    vv_status st = file_check_open(f, oc, err);
     if (st != VV_OK)
         return st;
     file_sum_path(name, path);
@@ -433,7 +433,7 @@ static vv_status file_remove(void *self, const char *name, vv_object_outcome *oc
     char tmp[FILE_PATH_MAX] = "";
     file_sum sum;
     vio_file *held = NULL;
-    vv_status st = gone(f, oc, err);
+    vv_status st = file_check_open(f, oc, err);
     if (st != VV_OK)
         return st;
     bool unknown = false;

@@ -62,6 +62,8 @@ void file_info_of(const file_sum *sum, vv_object_info *info);
 void file_sum_path(const char *name, char out[FILE_PATH_MAX]);
 void file_tmp_path(const uint8_t id[16], bool sum, char out[FILE_PATH_MAX]);
 void file_new_id(file_store *f, uint8_t id[16]);
+/** VV_CLOSED: the store was cancelled. */
+vv_status file_check_open(file_store *f, vv_object_outcome *oc, vv_error *err);
 /** Make the directories of a path, durable. */
 vv_status file_make_dirs(file_store *f, const char *path, vv_error *err);
 vv_status file_sync_dir_of(file_store *f, const char *path, vv_error *err);

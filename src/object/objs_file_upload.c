@@ -16,14 +16,6 @@
 
 #define COPY_SIZE (1024u * 1024)
 
-static vv_status gone(file_store *f, vv_object_outcome *oc, vv_error *err)
-{
-    if (!atomic_load(&f->cancelled))
-        return VV_OK;
-    return objs_fault(oc, VV_OBJECT_FAULT_LOCAL, false,
-                      vv_fail(err, VV_CLOSED, "the store was cancelled"));
-}
-
 static void part_path(const char *id, uint32_t number, char out[FILE_PATH_MAX])
 {
     (void)snprintf(out, FILE_PATH_MAX, ".varve/parts/%.32s/%05" PRIu32, id, number);
@@ -39,7 +31,7 @@ vv_status file_upload_begin(void *self, const char *name, bool create,
     (void)name;
     (void)create;
     *state = NULL;
-    vv_status st = gone(f, oc, err);
+    vv_status st = file_check_open(f, oc, err);
     if (st != VV_OK)
         return st;
     file_new_id(f, bytes);
@@ -60,7 +52,7 @@ vv_status file_upload_part(void *self, const char *name, const char *id, void *s
     uint32_t crc = 0;
     (void)name;
     (void)state;
-    vv_status st = gone(f, oc, err);
+    vv_status st = file_check_open(f, oc, err);
     if (st != VV_OK)
         return st;
     part_path(id, number, path);
@@ -138,7 +130,7 @@ vv_status file_upload_complete(void *self, const char *name, const char *id, voi
     file_writer w;
     bool unknown = false;
     (void)state;
-    vv_status st = gone(f, oc, err);
+    vv_status st = file_check_open(f, oc, err);
     if (st != VV_OK)
         return st;
     uint8_t *buf = vv_alloc(COPY_SIZE);
@@ -148,7 +140,7 @@ vv_status file_upload_complete(void *self, const char *name, const char *id, voi
     for (uint32_t i = 0; st == VV_OK && i < count; i++) {
         st = copy_part(f, id, i + 1, tag[i], &w, buf, err);
         if (st == VV_OK)
-            st = gone(f, oc, err);
+            st = file_check_open(f, oc, err);
     }
     if (st == VV_OK && w.sum.crc != crc)
         st = vv_fail(err, VV_CORRUPT, "the parts together have another sum");

@@ -141,15 +141,6 @@ vv_status gcs_send(gcs *g, const gcs_request *r, objs_http_answer *a, vv_object_
 
 /* ---- failures ------------------------------------------------------------------------------ */
 
-static void copy_clean(char *to, size_t size, const char *from)
-{
-    size_t n = 0;
-    for (; *from != '\0' && n + 1 < size; from++)
-        if ((uint8_t)*from >= ' ' && (uint8_t)*from < 0x7f)
-            to[n++] = *from;
-    to[n] = '\0';
-}
-
 /* {"error": {"code": 404, "message": "..", "errors": [{"reason": ".."}]}} */
 static void read_failure(vv_slice body, char code[64], char message[160])
 {
@@ -163,9 +154,9 @@ static void read_failure(vv_slice body, char code[64], char message[160])
             continue;
         const char *key = objs_json_key(&j, kind);
         if (j.depth == 2 && strcmp(key, "message") == 0)
-            copy_clean(message, 160, j.text);
+            objs_copy_clean(message, 160, j.text);
         else if (strcmp(key, "reason") == 0 && code[0] == '\0')
-            copy_clean(code, 64, j.text);
+            objs_copy_clean(code, 64, j.text);
     }
 }
 
@@ -216,7 +207,7 @@ vv_status gcs_failed(gcs *g, const gcs_request *r, const objs_http_answer *a, vv
     oc->code[0] = '\0';
     read_failure(vv_buf_slice(&a->body), oc->code, message);
     if (objs_http_header(a, "x-guploader-uploadid", oc->request_id, sizeof oc->request_id))
-        copy_clean(oc->request_id, sizeof oc->request_id, oc->request_id);
+        objs_copy_clean(oc->request_id, sizeof oc->request_id, oc->request_id);
     if (objs_http_header(a, "retry-after", text, sizeof text)) {
         char *end = NULL;
         unsigned long seconds = strtoul(text, &end, 10);

@@ -15,24 +15,13 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/base64.h"
 #include "base/error.h"
 #include "base/util.h"
 #include "object/objs_json.h"
 
 #define SCOPE "https://www.googleapis.com/auth/devstorage.read_write"
 #define GRANT "urn:ietf:params:oauth:grant-type:jwt-bearer"
-
-static void append_base64url(vv_buf *out, const uint8_t *p, size_t n)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    for (size_t i = 0; i < n; i += 3) {
-        uint32_t v = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) |
-                     (i + 2 < n ? p[i + 2] : 0);
-        size_t count = n - i >= 3 ? 4 : n - i + 1;
-        for (size_t k = 0; k < count; k++)
-            vv_buf_append_u8(out, (uint8_t)digits[v >> (18 - 6 * k) & 63]);
-    }
-}
 
 /* ---- the account --------------------------------------------------------------------------- */
 
@@ -103,7 +92,7 @@ static bool append_signature(const gcs_account *account, vv_buf *out)
     EVP_MD_CTX_free(md);
     if (ok) {
         vv_buf_append_u8(out, '.');
-        append_base64url(out, signature, len);
+        vv_base64url_put(out, vv_slice_of(signature, len));
     }
     return ok;
 }
@@ -114,7 +103,7 @@ vv_status gcs_assertion(const gcs_account *account, int64_t wall_ns, vv_buf *out
     int64_t now = wall_ns / VV_NS_PER_S;
     vv_buf_init(&text, 4096);
     vv_buf_printf(&text, "{\"alg\":\"RS256\",\"typ\":\"JWT\",\"kid\":\"%s\"}", account->key_id);
-    append_base64url(out, text.data, text.len);
+    vv_base64url_put(out, text);
     vv_buf_append_u8(out, '.');
     size_t head = text.len;
     vv_buf_printf(&text,
@@ -122,7 +111,7 @@ vv_status gcs_assertion(const gcs_account *account, int64_t wall_ns, vv_buf *out
                   ",\"exp\":%" PRId64 "}",
                   account->email, account->token_uri, now, now + 3600);
     if (text.status == VV_OK)
-        append_base64url(out, text.data + head, text.len - head);
+        vv_base64url_put(out, vv_slice_of(text.data + head, text.len - head));
     bool ok = text.status == VV_OK && out->status == VV_OK && append_signature(account, out) &&
               out->status == VV_OK;
     vv_buf_fini(&text);

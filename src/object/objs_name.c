@@ -96,6 +96,15 @@ vv_status objs_fault_local(vv_object_outcome *oc, vv_status st)
     return objs_fault(oc, fault, false, st);
 }
 
+void objs_copy_clean(char *to, size_t size, const char *from)
+{
+    size_t n = 0;
+    for (; *from != '\0' && n + 1 < size; from++)
+        if ((uint8_t)*from >= ' ' && (uint8_t)*from < 0x7f)
+            to[n++] = *from;
+    to[n] = '\0';
+}
+
 void objs_hex(const uint8_t *bytes, size_t len, char *out)
 {
     static const char digits[] = "0123456789abcdef";

@@ -98,15 +98,6 @@ static const meaning *look_up(const char *code, int http)
 }
 
 /* Printable bytes alone: it goes into sentences and logs. */
-static void copy_clean(char *to, size_t size, const char *from)
-{
-    size_t n = 0;
-    for (; *from != '\0' && n + 1 < size; from++)
-        if ((uint8_t)*from >= ' ' && (uint8_t)*from < 0x7f)
-            to[n++] = *from;
-    to[n] = '\0';
-}
-
 bool s3_read_failure(vv_slice body, s3_failure *out)
 {
     objs_xml x;
@@ -125,13 +116,13 @@ bool s3_read_failure(vv_slice body, s3_failure *out)
         if (!is_error || strcmp(objs_xml_parent(&x), "Error") != 0)
             continue;
         if (strcmp(name, "Code") == 0)
-            copy_clean(out->code, sizeof out->code, x.text);
+            objs_copy_clean(out->code, sizeof out->code, x.text);
         else if (strcmp(name, "Message") == 0)
-            copy_clean(out->message, sizeof out->message, x.text);
+            objs_copy_clean(out->message, sizeof out->message, x.text);
         else if (strcmp(name, "Region") == 0)
-            copy_clean(out->region, sizeof out->region, x.text);
+            objs_copy_clean(out->region, sizeof out->region, x.text);
         else if (strcmp(name, "Endpoint") == 0)
-            copy_clean(out->endpoint, sizeof out->endpoint, x.text);
+            objs_copy_clean(out->endpoint, sizeof out->endpoint, x.text);
     }
 }
 
@@ -212,7 +203,7 @@ vv_status s3_failed(s3 *s, const objs_http_answer *a, const s3_request *r, const
         !objs_http_header(a, "x-amz-request-id", oc->request_id, sizeof oc->request_id) &&
         !objs_http_header(a, "x-guploader-uploadid", oc->request_id, sizeof oc->request_id))
         (void)objs_http_header(a, "x-trans-id", oc->request_id, sizeof oc->request_id);
-    copy_clean(oc->request_id, sizeof oc->request_id, oc->request_id);
+    objs_copy_clean(oc->request_id, sizeof oc->request_id, oc->request_id);
     const meaning *m = look_up(f.code, a->status);
     bool retryable = m->retryable;
     if (m->fault == VV_OBJECT_FAULT_REDIRECT)

@@ -3,6 +3,8 @@
  */
 #include "object/object_int.h"
 
+#include <string.h>
+
 #include "base/util.h"
 
 static uint64_t load(const _Atomic uint64_t *counter)
@@ -24,20 +26,22 @@ static void op_stats(const objs_op_figures *f, vv_object_op_stats *out)
 
 void vv_object_store_stats(vv_object_store *s, vv_object_stats *out)
 {
-    *out = (vv_object_stats){.retries = load(&s->figures.retries),
-                             .hedges = load(&s->figures.hedges),
-                             .hedges_won = load(&s->figures.hedges_won),
-                             .breaker_opens = load(&s->figures.breaker_opens),
-                             .breaker_refused = load(&s->figures.breaker_refused)};
+    vv_object_stats all = {.size = out->size,
+                           .retries = load(&s->figures.retries),
+                           .hedges = load(&s->figures.hedges),
+                           .hedges_won = load(&s->figures.hedges_won),
+                           .breaker_opens = load(&s->figures.breaker_opens),
+                           .breaker_refused = load(&s->figures.breaker_refused)};
     for (int i = 0; i < VV_OBJECT_OP_COUNT; i++)
-        op_stats(&s->figures.op[i], &out->op[i]);
+        op_stats(&s->figures.op[i], &all.op[i]);
     for (int i = 0; i < VV_OBJECT_FAULT_COUNT; i++)
-        out->faults[i] = load(&s->figures.faults[i]);
-    out->last_success_ns = atomic_load_explicit(&s->figures.last_success_ns, memory_order_relaxed);
+        all.faults[i] = load(&s->figures.faults[i]);
+    all.last_success_ns = atomic_load_explicit(&s->figures.last_success_ns, memory_order_relaxed);
     vv_mutex_lock(&s->lock);
-    out->breaker_state = (uint32_t)s->breaker;
-    out->in_flight = s->in_flight;
-    out->waiting = s->waiting;
-    out->consecutive_failures = s->failed_in_row;
+    all.breaker_state = (uint32_t)s->breaker;
+    all.in_flight = s->in_flight;
+    all.waiting = s->waiting;
+    all.consecutive_failures = s->failed_in_row;
     vv_mutex_unlock(&s->lock);
+    memcpy(out, &all, out->size < sizeof all ? out->size : sizeof all);
 }

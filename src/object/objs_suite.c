@@ -345,8 +345,8 @@ static void a_race_has_one_winner(vv_object_store *s, const objs_suite_traits *t
 
 static void figures_count_what_was_done(vv_object_store *s)
 {
-    vv_object_stats before;
-    vv_object_stats after;
+    vv_object_stats before = {.size = sizeof before};
+    vv_object_stats after = {.size = sizeof after};
     vv_object_store_stats(s, &before);
     put_text(s, "figures", "123456789");
     expect_text(s, "figures", "123456789");

@@ -64,7 +64,7 @@ static void calls(vv_buf *out, const vv_object_stats *s)
 void svc_tier_figures(node *n, vv_buf *out)
 {
     svc_tier_state state;
-    vv_object_stats s;
+    vv_object_stats s = {.size = sizeof s};
     if (!svc_tier_state_read(n, &state))
         return;
     vv_object_store_stats(svc_tier_store(n), &s);
@@ -119,7 +119,7 @@ void svc_tier_put_state(node *n, vv_buf *json)
 {
     static const char *const breaker[] = {"closed", "open", "trying"};
     svc_tier_state state;
-    vv_object_stats s;
+    vv_object_stats s = {.size = sizeof s};
     if (!svc_tier_state_read(n, &state)) {
         vv_buf_append_str(json, "\"objectStore\":null");
         return;

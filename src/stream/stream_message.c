@@ -183,12 +183,6 @@ void stream_message_encode(const vv_message *m, vv_buf *out)
 
 /* ---- decoding: each takes NULL for what failed before ---- */
 
-static const uint8_t *get_number(const uint8_t *p, const uint8_t *end, uint64_t *out)
-{
-    const uint8_t *next = p == NULL ? NULL : vv_varint_get(p, end, out);
-    return next != NULL && (size_t)(next - p) == vv_varint_len(*out) ? next : NULL;
-}
-
 static const uint8_t *get_bytes(const uint8_t *p, const uint8_t *end, uint64_t len, vv_slice *out)
 {
     if (p == NULL || len > (size_t)(end - p))
@@ -200,7 +194,7 @@ static const uint8_t *get_bytes(const uint8_t *p, const uint8_t *end, uint64_t l
 static const uint8_t *get_long(const uint8_t *p, const uint8_t *end, vv_slice *out)
 {
     uint64_t len = 0;
-    p = get_number(p, end, &len);
+    p = vv_varint_get_short(p, end, &len);
     return get_bytes(p, end, len, out);
 }
 
@@ -270,7 +264,7 @@ static vv_status get_attributes(const uint8_t **p, const uint8_t *end, stream_sc
                                 vv_message *m, vv_error *err)
 {
     uint64_t count = 0;
-    *p = get_number(*p, end, &count);
+    *p = vv_varint_get_short(*p, end, &count);
     if (*p == NULL || count == 0 || count > VV_STREAM_ATTRIBUTES_MAX) {
         *p = NULL;
         return VV_OK;

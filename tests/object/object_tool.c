@@ -185,7 +185,7 @@ static void do_hammer(void)
     uint64_t count = strtoull(words[1], NULL, 10);
     size_t size = strtoull(words[2], NULL, 10);
     uint8_t *data = vv_calloc(1, size + 1);
-    vv_object_stats stats;
+    vv_object_stats stats = {.size = sizeof stats};
     vv_status st = VV_OK;
     int64_t start = now();
     for (uint64_t i = 0; st == VV_OK && i < count; i++) {
