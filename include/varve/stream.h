@@ -33,6 +33,7 @@ extern "C" {
 #define VV_STREAM_ATTRIBUTE_NAME_MAX 255u /* bytes */
 #define VV_STREAM_TEXT_MAX 255u           /* bytes of a content type, and of a source */
 #define VV_STREAM_PRODUCER_MAX 128u       /* bytes of a producer's id */
+#define VV_STREAM_TRACE_MAX 32u           /* bytes of a trace's id, as hexadecimal digits */
 #define VV_STREAM_POSITION_MAX 128u       /* bytes of a position's name */
 #define VV_STREAM_POSITIONS_MAX 10000u    /* positions of a partition */
 #define VV_STREAM_BY_KEY UINT32_MAX       /* as a partition: chosen by the messages */
@@ -84,6 +85,8 @@ typedef struct vv_stream_append_options {
                           a message sent twice is there twice */
     uint64_t sequence; /* with a producer: of the first message; the others count on from it. Each
                           partition counts a producer's messages by itself */
+    vv_slice trace;    /* that the messages belong to, up to VV_STREAM_TRACE_MAX bytes: named in
+                          lines of the event log until they are in an object, and not stored */
 } vv_stream_append_options;
 
 #ifndef __cplusplus

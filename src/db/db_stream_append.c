@@ -181,6 +181,27 @@ static void reserve_blocks(vv_batch *batch, db_stream_append *sa, int64_t now, d
                             next - sa->first, now);
 }
 
+/* Where it is followed to an object. */
+static void note_trace(vv_db *db, const db_stream_append *sa)
+{
+    const uint64_t next =
+        atomic_load_explicit(&sa->stream->part[sa->partition].next, memory_order_relaxed);
+    if (sa->trace[0] == '\0' || db->tier == NULL || sa->first == next)
+        return;
+    vv_mutex_lock(&db->tier->lock);
+    db_traces_note(&db->tier->traces, sa->cat->id, sa->partition, sa->first, next, sa->trace);
+    vv_mutex_unlock(&db->tier->lock);
+}
+
+static void forget_trace(vv_db *db, const db_stream_append *sa)
+{
+    if (sa->trace[0] == '\0' || db->tier == NULL)
+        return;
+    vv_mutex_lock(&db->tier->lock);
+    db_traces_forget(&db->tier->traces, sa->cat->id, sa->partition, sa->first);
+    vv_mutex_unlock(&db->tier->lock);
+}
+
 vv_status db_stream_reserve(vv_db *db, vv_batch *batch, bool *duplicate, vv_error *err)
 {
     db_stream_append *sa = batch->stream;
@@ -195,6 +216,7 @@ vv_status db_stream_reserve(vv_db *db, vv_batch *batch, bool *duplicate, vv_erro
     if (st != VV_OK || *duplicate)
         return st;
     reserve_blocks(batch, sa, now, one);
+    note_trace(db, sa);
     VV_POINT("stream.reserved");
     if (sa->dead != NULL)
         reserve_blocks(batch, sa->dead, receive_time(sa->dead, wall), NULL);
@@ -228,6 +250,7 @@ void db_stream_cancel(vv_db *db, vv_batch *batch)
     if (sa->dead != NULL)
         cancel_blocks(sa->dead);
     cancel_blocks(sa);
+    forget_trace(db, sa);
     if (sa->producer.len == 0)
         return;
     db_producer *one = db_producers_find(&part->producers, sa->producer, sa->hash);
@@ -427,6 +450,9 @@ static vv_status check_options(const vv_stream_append_options *opt, size_t count
     if (opt->producer.len > 0 && opt->sequence > UINT64_MAX - VV_STREAM_MESSAGES_MAX)
         return vv_fail(err, VV_INVALID, "sequence %llu is too close to its end",
                        (unsigned long long)opt->sequence);
+    if (opt->trace.len > VV_STREAM_TRACE_MAX)
+        return vv_fail(err, VV_INVALID, "the trace has %zu bytes, at most %u are allowed",
+                       opt->trace.len, VV_STREAM_TRACE_MAX);
     return VV_OK;
 }
 
@@ -480,6 +506,20 @@ static vv_status encode_dead(const vv_table *table, vv_batch *batch,
     return st;
 }
 
+/* For who follows messages on their way: a line an append. */
+static void log_extracted(const vv_table *table, const db_stream_append *sa,
+                          const db_stream_applied *applied)
+{
+    vv_log *log = table->db->env->log;
+    if (!vv_log_wants(log, VV_LOG_DEBUG, "extract"))
+        return;
+    vv_kv kvs[] = {VV_KV_S("tenant", table->cat->tenant), VV_KV_S("table", table->cat->name),
+                   VV_KV_U("messages", sa->count),        VV_KV_U("dead", applied->dead_count),
+                   VV_KV_U("errors", applied->errors),    VV_KV_S("trace_id", sa->trace)};
+    const size_t count = ARRAY_LEN(kvs) - (sa->trace[0] == '\0');
+    vv_log_line(log, VV_LOG_DEBUG, "extract", "extracted", kvs, count);
+}
+
 /* The messages of a table with rules. */
 static vv_status encode_applied(const vv_table *table, vv_batch *batch, db_stream_rules *rules,
                                 const vv_message *messages, vv_error *err)
@@ -491,6 +531,8 @@ static vv_status encode_applied(const vv_table *table, vv_batch *batch, db_strea
         sa->dead_count = applied.dead_count;
         st = encode(batch, sa, applied.message, sa->count, applied.is_dead, err);
     }
+    if (st == VV_OK)
+        log_extracted(table, sa, &applied);
     VV_POINT("stream.extracted");
     if (st == VV_OK && applied.dead_count > 0 && !VV_BUG(145)) /* the bug: letters are lost */
         st = encode_dead(table, batch, &applied, err);
@@ -519,6 +561,9 @@ static vv_status prepare(vv_table *table, const vv_message *messages, size_t cou
     vv_table part = db_part_at(table, sa->partition);
     sa->count = count;
     sa->sequence = opt->sequence;
+    if (opt->trace.len > 0)
+        memcpy(sa->trace, opt->trace.data, opt->trace.len);
+    sa->trace[opt->trace.len] = '\0';
     sa->cat = table->cat;
     init_pieces(sa);
     sa->hash = sa->producer.len == 0 ? 0 : vv_hash64(sa->producer.data, sa->producer.len);

@@ -111,7 +111,8 @@ typedef struct db_stream_append {
     uint64_t sequence;
     uint64_t hash; /* of the producer */
     vv_slice producer;
-    size_t producer_at; /* its record's value in the payload */
+    char trace[VV_STREAM_TRACE_MAX + 1]; /* "": none */
+    size_t producer_at;                  /* its record's value in the payload */
     db_stream_piece few[DB_STREAM_PIECES];
     db_stream_piece *piece;
     size_t piece_count;
@@ -162,6 +163,7 @@ typedef struct db_stream_applied {
     vv_message *dead;          /* [dead_count] as they came, with why */
     size_t dead_count;
     size_t dead_cap;
+    uint64_t errors; /* of rules */
     extract_runner *runner;
     uint8_t *flags;   /* owned */
     vv_message *many; /* owned, where few is too little */

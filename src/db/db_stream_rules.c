@@ -281,6 +281,7 @@ vv_status db_stream_apply(const vv_table *table, const db_stream_append *sa, db_
     out->dead = NULL;
     out->dead_count = 0;
     out->dead_cap = 0;
+    out->errors = 0;
     out->flags = NULL;
     out->many = NULL;
     vv_arena_init(&out->arena, LETTER_ARENA_MAX);
@@ -296,8 +297,10 @@ vv_status db_stream_apply(const vv_table *table, const db_stream_append *sa, db_
         st = has_marks(&messages[i])
                  ? vv_fail(err, VV_INVALID, "attributes called _dead_... are those of dead letters")
                  : extract_run(out->runner, &place, &messages[i], &result, err);
-        if (st == VV_OK)
+        if (st == VV_OK) {
             all[i] = result.message;
+            out->errors += result.errors;
+        }
         if (st == VV_OK && result.is_poison)
             st = add_letter(sa, i, &messages[i], result.reason, out, err);
         if (st != VV_OK)

@@ -135,6 +135,10 @@ vv_status db_tier_build_add(db_tier_job *j, db_tier_build *b, const vv_message *
     vv_status st = size < LARGE ? VV_OK : hold_message(b, size, err);
     if (st == VV_OK && !b->is_known && arch_writer_count(b->writer) == 0)
         st = arch_name_make(j->rule.key, &b->who, m, DB_TIER_SUFFIX, b->intent.name, err);
+    if (b->looked_at < DB_TRACE_LOOKED) {
+        db_trace_list_message(&b->traces, m);
+        b->looked_at++;
+    }
     if (st == VV_OK)
         st = arch_writer_add(b->writer, m, err);
     if (st == VV_OK && b->form != NULL)

@@ -10,6 +10,7 @@
  * Why the object is built before the intent is committed: its end is told by its size as stored,
  * and the intent has to say the end. Nothing has left this machine by then.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -143,13 +144,50 @@ static vv_status yield_name(db_tier_job *j, const db_tier_build *b, bool is_ours
     return db_tier_commit_give_up(j, &b->intent, is_ours, err);
 }
 
-/* For who follows messages on their way: a line a batch and stage. */
-static void log_stage(db_tier_job *j, const db_tier_build *b, const char *stage)
+/* What the lines of a batch say. */
+static void set_line(db_tier_job *j, const db_tier_build *b)
 {
-    vv_log_to(j->t->db->env->log, VV_LOG_DEBUG, "tier", stage,
-              VV_KV_S("table", j->table->cat->name), VV_KV_U("partition", j->partition),
-              VV_KV_U("first_offset", b->intent.first), VV_KV_U("next_offset", b->intent.next),
-              VV_KV_U("bytes", b->holds.size), VV_KV_S("object", b->intent.name));
+    db_tier_line *line = &j->line;
+    db_tier *t = j->t;
+    *line = (db_tier_line){.first = b->intent.first,
+                           .next = b->intent.next,
+                           .bytes = b->holds.size,
+                           .traces = b->traces};
+    (void)snprintf(line->object, sizeof line->object, "%s", b->intent.name);
+    if (b->intent.kind != ARCH_CUT)
+        return;
+    vv_mutex_lock(&t->lock);
+    db_trace_list_range(&line->traces, &t->traces, j->table->cat->id, j->partition, line->first,
+                        line->next);
+    vv_mutex_unlock(&t->lock);
+}
+
+void db_tier_log(const db_tier_job *j, vv_log_level level, const char *stage, vv_status st,
+                 const vv_error *why)
+{
+    const db_tier_line *line = &j->line;
+    vv_log *log = j->t->db->env->log;
+    char text[DB_TRACE_TEXT];
+    vv_kv kvs[10 + DB_TRACE_KVS];
+    size_t n = 0;
+    if (!vv_log_wants(log, level, "tier"))
+        return;
+    kvs[n++] = VV_KV_S("tenant", j->table->cat->tenant);
+    kvs[n++] = VV_KV_S("table", j->table->cat->name);
+    kvs[n++] = VV_KV_U("partition", j->partition);
+    if (line->object[0] != '\0') {
+        kvs[n++] = VV_KV_U("first_offset", line->first);
+        kvs[n++] = VV_KV_U("next_offset", line->next);
+        kvs[n++] = VV_KV_U("bytes", line->bytes);
+        kvs[n++] = VV_KV_S("object", line->object);
+    }
+    if (why != NULL) {
+        kvs[n++] = VV_KV_U("failures", j->part->failures + 1);
+        kvs[n++] = VV_KV_S("status", vv_status_name(st));
+        kvs[n++] = VV_KV_S("error", why->msg);
+    }
+    n += db_trace_list_kvs(&line->traces, text, kvs + n);
+    vv_log_line(log, level, "tier", stage, kvs, n);
 }
 
 vv_status db_tier_deliver(db_tier_job *j, db_tier_build *b, const arch_entry *old, size_t old_count,
@@ -158,11 +196,12 @@ vv_status db_tier_deliver(db_tier_job *j, db_tier_build *b, const arch_entry *ol
     vv_error why = {0};
     bool is_ours = false;
     vv_status st = VV_OK;
+    set_line(j, b);
     if (!b->is_known)
         st = db_tier_commit_intent(j, &b->intent, err);
     if (st != VV_OK)
         return st;
-    log_stage(j, b, "batched");
+    db_tier_log(j, VV_LOG_DEBUG, "batched", VV_OK, NULL);
     st = db_tier_put(j, b, &is_ours, &why);
     if (VV_BUG(140) && st != VV_CONFLICT) /* DONE whatever became of the upload */
         st = VV_OK;
@@ -188,7 +227,7 @@ vv_status db_tier_deliver(db_tier_job *j, db_tier_build *b, const arch_entry *ol
     st = db_tier_commit_done(j, &b->intent, &full, old, old_count, err);
     if (st == VV_OK) {
         count_stored(j, b, oldest_ns);
-        log_stage(j, b, "uploaded");
+        db_tier_log(j, VV_LOG_DEBUG, "uploaded", VV_OK, NULL);
     }
     return st == VV_NOT_FOUND ? VV_CLOSED : st; /* the table was dropped */
 }

@@ -22,6 +22,7 @@
 #include "archive/archive.h"
 #include "base/rng.h"
 #include "db/db_int.h"
+#include "db/db_trace.h"
 
 struct db_stream_reader;
 struct db_tier_job;
@@ -138,6 +139,7 @@ typedef struct db_tier {
     bool stop;
     uint32_t next_table;                    /* to look at */
     db_tier_dropped dropped[WAL_SHARD_MAX]; /* by who claims the shard's system table */
+    db_traces traces;
 
     _Atomic uint64_t waiting_bytes;  /* of blocks whose messages are in no object; about */
     _Atomic bool is_full;            /* appends are refused, and the threads know */

@@ -19,6 +19,15 @@
 #define DB_TIER_SUFFIX ".varve"
 #define DB_TIER_MERGE_MAX 64u /* objects that become one */
 
+/* What lines of the event log say of a batch. */
+typedef struct db_tier_line {
+    uint64_t first;
+    uint64_t next;
+    uint64_t bytes;
+    char object[VV_OBJECT_NAME_MAX + 1];
+    db_trace_list traces;
+} db_tier_line;
+
 /* One partition, by the thread that has claimed it. */
 typedef struct db_tier_job {
     db_tier *t;
@@ -31,6 +40,7 @@ typedef struct db_tier_job {
     int64_t now_ns;
     int64_t look_ns;   /* monotonic: when there may be something to do again; who waits lowers it */
     bool store_failed; /* what failed is the store, or the way there */
+    db_tier_line line; /* the batch at hand; object "": none */
     uint64_t held;     /* of the budget */
     vv_status unremoved; /* of the last object that could not be removed; VV_OK: all could */
     vv_error unremoved_why;
@@ -41,6 +51,10 @@ typedef struct db_tier_job {
 void db_tier_look_in(db_tier_job *j, int64_t ns);
 
 void db_tier_note_success(db_tier *t); /* of the store */
+
+/* A line a batch and stage, for who follows messages on their way. why: it failed. */
+void db_tier_log(const db_tier_job *j, vv_log_level level, const char *stage, vv_status st,
+                 const vv_error *why);
 /* The pause before the next try, after so many in a row. */
 int64_t db_tier_pause(db_tier *t, uint32_t failures);
 /* The store did not remove an object: log and figures. */
@@ -98,6 +112,8 @@ typedef struct db_tier_build {
     uint64_t held; /* of the budget */
     arch_summary holds;
     uint64_t bytes_before;
+    uint32_t looked_at; /* messages, for their traces */
+    db_trace_list traces;
 } db_tier_build;
 
 /* in: of a new object kind, codec, also, first and made_ns; of one that was announced all of it. */

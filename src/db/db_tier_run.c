@@ -82,8 +82,9 @@ void db_tier_note_success(db_tier *t)
     vv_mutex_unlock(&t->lock);
 }
 
-static void note_failure(db_tier *t, const char *table, vv_status st, const vv_error *why)
+static void note_failure(const db_tier_job *j, vv_status st, const vv_error *why)
 {
+    db_tier *t = j->t;
     int64_t now = vv_clock_wall(t->db->env->clock);
     atomic_fetch_add_explicit(&t->counters.failed, 1, memory_order_relaxed);
     vv_mutex_lock(&t->lock);
@@ -91,11 +92,8 @@ static void note_failure(db_tier *t, const char *table, vv_status st, const vv_e
         t->health.since_ns = now;
     t->health.last_error_ns = now;
     (void)snprintf(t->health.last_error, sizeof t->health.last_error, "%s", why->msg);
-    uint32_t failures = t->health.failures_in_row;
     vv_mutex_unlock(&t->lock);
-    vv_log_to(t->db->env->log, VV_LOG_WARN, "tier", "upload failed: it is tried again",
-              VV_KV_S("table", table), VV_KV_U("failures", failures),
-              VV_KV_S("status", vv_status_name(st)), VV_KV_S("error", why->msg));
+    db_tier_log(j, VV_LOG_WARN, "failed", st, why);
 }
 
 /* The disk here, an object that cannot be read: whoever looks at the uploads for it
@@ -159,6 +157,8 @@ static vv_status piece(db_tier_job *j, vv_error *err)
     j->now_ns = vv_clock_wall(j->t->db->env->clock);
     if (j->rule.off)
         db_tier_forget_waiting(j->t->db, j->part);
+    j->line.object[0] = '\0';
+    j->line.traces.count = 0;
     vv_status st = db_stream_reader_open(&r, j->table, j->partition, NULL, NULL, err);
     if (st == VV_OK)
         st = VV_NOT_FOUND;
@@ -188,7 +188,7 @@ static void settle(db_tier_job *j, vv_status st, const vv_error *why)
         return;
     }
     if (j->put_failed && st != VV_CLOSED)
-        note_failure(t, j->table->cat->name, st, why);
+        note_failure(j, st, why);
     else if (st != VV_CLOSED && (st != VV_BUSY || j->store_failed))
         note_work_failure(t, j->table->cat->name, st, why);
     j->part->retry_ns = now + db_tier_pause(t, j->part->failures++);

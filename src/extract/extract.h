@@ -75,6 +75,7 @@ typedef struct extract_place {
 
 typedef struct extract_result {
     vv_message message; /* borrows the message given and the runner until its reset */
+    uint32_t errors;    /* rules that could not make of it what they say */
     bool is_poison;     /* message is as it came; reason says why it cannot be among the others */
     char reason[200];
 } extract_result;

@@ -335,8 +335,11 @@ vv_status extract_run(extract_runner *r, const extract_place *place, const vv_me
     }
     if (st != VV_OK)
         return vv_fail(err, st, "no memory for the attributes of a message");
-    for (uint32_t i = 0; i < p->rule_count; i++)
+    out->errors = 0;
+    for (uint32_t i = 0; i < p->rule_count; i++) {
         count(&p->rule[i], &r->slot[i]);
+        out->errors += r->slot[i].state == EXTRACT_IS_WRONG;
+    }
     return VV_OK;
 }
 

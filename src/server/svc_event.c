@@ -48,22 +48,45 @@ bool svc_trace_of(const srv_call *call, svc_trace *out)
     return svc_trace_parse(srv_call_header(call, "traceparent"), out);
 }
 
+#define LOOKED_AT 16u /* messages */
+
+static bool take_attribute(const vv_message *m, svc_trace *out)
+{
+    for (size_t i = 0; i < m->attribute_count; i++) {
+        const vv_attribute *a = &m->attributes[i];
+        if (a->type == VV_ATTRIBUTE_STRING && a->bytes.len == 32 &&
+            vv_slice_eq(a->name, vv_slice_str("trace_id")) && is_hex(a->bytes.data, 32)) {
+            memcpy(out->trace_id, a->bytes.data, 32);
+            out->trace_id[32] = '\0';
+            return true;
+        }
+    }
+    return false;
+}
+
+bool svc_trace_of_messages(const srv_call *call, const vv_message *messages, size_t count,
+                           svc_trace *out)
+{
+    bool found = svc_trace_of(call, out);
+    for (size_t i = 0; !found && i < count && i < LOOKED_AT; i++)
+        found = take_attribute(&messages[i], out);
+    return found;
+}
+
 static bool is_fault(vv_status st)
 {
     return st == VV_IO || st == VV_CORRUPT || st == VV_NO_MEMORY || st == VV_NO_SPACE;
 }
 
-void svc_event_appended(const node *n, const srv_call *call, vv_table *table, size_t count,
+void svc_event_appended(const node *n, const svc_trace *trace, vv_table *table, size_t count,
                         vv_status st, const vv_stream_append_result *result, const vv_error *err)
 {
     vv_log_level level = is_fault(st) ? VV_LOG_WARN : VV_LOG_DEBUG;
     vv_table_info info = {0};
-    svc_trace trace;
     if (!vv_log_wants(n->log, level, "stream"))
         return;
     if (table != NULL && vv_table_identify(table, &info, NULL) != VV_OK)
         info.name[0] = '\0';
-    (void)svc_trace_of(call, &trace);
     vv_kv kvs[12] = {VV_KV_S("tenant", info.tenant), VV_KV_S("table", info.name),
                      VV_KV_U("messages", count)};
     size_t k = 3;
@@ -75,9 +98,9 @@ void svc_event_appended(const node *n, const srv_call *call, vv_table *table, si
         kvs[k++] = VV_KV_S("status", vv_status_name(st));
         kvs[k++] = VV_KV_S("error", err == NULL ? "" : err->msg);
     }
-    if (trace.trace_id[0] != '\0') {
-        kvs[k++] = VV_KV_S("trace_id", trace.trace_id);
-        kvs[k++] = VV_KV_S("span_id", trace.span_id);
-    }
+    if (trace->trace_id[0] != '\0')
+        kvs[k++] = VV_KV_S("trace_id", trace->trace_id);
+    if (trace->span_id[0] != '\0')
+        kvs[k++] = VV_KV_S("span_id", trace->span_id);
     vv_log_line(n->log, level, "stream", st == VV_OK ? "accepted" : "failed", kvs, k);
 }

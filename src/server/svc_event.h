@@ -22,8 +22,12 @@ bool svc_trace_parse(vv_slice text, svc_trace *out);
 /** That of a call's headers, or of its metadata over gRPC. */
 bool svc_trace_of(const srv_call *call, svc_trace *out);
 
-/** How an append of messages ended; call and table are alive. result is NULL unless st is VV_OK. */
-void svc_event_appended(const node *n, const srv_call *call, vv_table *table, size_t count,
+/** The same, or else that of the first message that has an attribute "trace_id", as spans have. */
+bool svc_trace_of_messages(const srv_call *call, const vv_message *messages, size_t count,
+                           svc_trace *out);
+
+/** How an append of messages ended; table is alive, or NULL. result is NULL unless st is VV_OK. */
+void svc_event_appended(const node *n, const svc_trace *trace, vv_table *table, size_t count,
                         vv_status st, const vv_stream_append_result *result, const vv_error *err);
 
 #endif

@@ -16,6 +16,7 @@ typedef struct append {
     ingest_task task; /* where it is queued */
     bool is_queued;
     svc_messages what;
+    svc_trace trace;
     node *n;
     srv_call *call; /* referenced */
     vv_table *table;
@@ -102,7 +103,7 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
     if (a->is_queued)
         ingest_messages_leave(a->n->messages, &a->task);
     node_note_write(a->n, st);
-    svc_event_appended(a->n, a->call, a->table, a->what.count, st, result, err);
+    svc_event_appended(a->n, &a->trace, a->table, a->what.count, st, result, err);
     a->done(a->ctx, st, result, err);
     append_destroy(a);
 }
@@ -124,6 +125,8 @@ static vv_status make(srv_call *call, const svc_messages *what, svc_message_done
         return vv_fail(err, VV_NO_MEMORY, "no memory for an append");
     *a = (append){.n = srv_call_ctx(call), .call = call, .what = *what, .done = done, .ctx = ctx};
     srv_call_ref(call);
+    (void)svc_trace_of_messages(call, what->messages, what->count, &a->trace);
+    a->what.options.trace = vv_slice_str(a->trace.trace_id);
     vv_status st = svc_message_open(call, &what->table, GATE_WRITE, true, &a->table, err);
     if (st != VV_OK) {
         append_destroy(a);
@@ -137,8 +140,10 @@ void svc_message_note_refused(srv_call *call, const svc_messages *what, vv_statu
                               const vv_error *err)
 {
     node *n = srv_call_ctx(call);
+    svc_trace trace;
     node_note_write(n, st);
-    svc_event_appended(n, call, NULL, what->count, st, NULL, err);
+    (void)svc_trace_of_messages(call, what->messages, what->count, &trace);
+    svc_event_appended(n, &trace, NULL, what->count, st, NULL, err);
 }
 
 vv_status svc_message_append_now(srv_call *call, const svc_messages *what, svc_message_done *done,
@@ -166,7 +171,7 @@ static void refuse_queued(ingest_task *task, vv_status st, const vv_error *err)
 {
     append *a = VV_CONTAINER_OF(task, append, task);
     node_note_write(a->n, st);
-    svc_event_appended(a->n, a->call, a->table, a->what.count, st, NULL, err);
+    svc_event_appended(a->n, &a->trace, a->table, a->what.count, st, NULL, err);
     a->done(a->ctx, st, NULL, err);
     append_destroy(a);
 }

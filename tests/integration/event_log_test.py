@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from varvelib import BUILD, TempDir, Varved, wait_until  # noqa: E402
+from varvelib import BUILD, TempDir, Varved, varve, wait_until  # noqa: E402
 
 
 def fields(message):
@@ -281,8 +281,72 @@ def names_of_the_environment(tmp):
         assert done.returncode == 2 and words in done.stderr, (bad, done)
 
 
+def lines_of(server, trace):
+    """Of a trace, stage by stage: {msg: [values]}, of lines in logfmt."""
+    found = {}
+    for line in server.log_path.read_text().splitlines():
+        if trace in line:
+            values = {k: v.strip('"') for k, v in re.findall(r'(\w+)=("[^"]*"|\S+)', line)}
+            found.setdefault(values["msg"], []).append(values)
+    return found
+
+
+def ask(server, path, body, headers):
+    request = urllib.request.Request(f"http://{server.ingest}{path}", body.encode(), headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.status == 200
+
+
+def a_trace_is_followed_to_its_object(tmp):
+    """One request by its traceparent, one span by its own id, through every stage; and where the
+    object store cannot be written, in the line that says so."""
+    objects, rules = tmp / "objects", tmp / "rules"
+    objects.mkdir()
+    rules.write_text("n = json $.n int\nbad = json $.s int\n")
+    one, two, span = "0af7651916cd43dd8448eb211c80319c", "ab" * 16, "5b8efff798038103d269b633813fc60c"
+    spans = {"resourceSpans": [{"scopeSpans": [{"spans": [{
+        "traceId": span, "spanId": "eee19b7ec3c1b174", "name": "x", "startTimeUnixNano": "1544712660000000000",
+        "endTimeUnixNano": "1544712661000000000"}]}]}]}
+    to_json = {"Content-Type": "application/json"}
+    with Varved(tmp / "data", [
+            "storage.backend=file", f"storage.bucket={objects}", "processing.batch_timeout_ms=200",
+            "log.levels=stream=debug,extract=debug,tier=debug"]) as server:
+        made = varve("table", "create", "events", "--kind", "stream", "--extract", rules, "--tenant", "plant",
+                       "--server", server.ingest)
+        assert made.returncode == 0, made
+        where = "/api/v1/stream/append?tenant=plant&table=events"
+        for trace in (one, two):
+            ask(server, where, '{"n":7,"s":"x"}',
+                {"Content-Type": "text/plain", "traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+        ask(server, "/v1/traces", json.dumps(spans), to_json)
+        for trace in (one, two, span):
+            wait_until(lambda t=trace: "uploaded" in lines_of(server, t), 60, f"an object of {trace}")
+        for trace, table in ((one, "events"), (two, "events"), (span, "traces")):
+            stages = lines_of(server, trace)
+            wanted = ["accepted", "extracted", "batched", "uploaded"]
+            assert [w for w in wanted if w in stages] == [w for w in wanted if w != "extracted" or trace != span], stages
+            for stage in ("accepted", "batched", "uploaded"):
+                assert len(stages[stage]) == 1 and stages[stage][0]["table"] == table, stages
+            up, accepted = stages["uploaded"][0], stages["accepted"][0]
+            assert trace == up["trace_id"] or trace in up["trace_ids"].split(","), up
+            assert int(up["first_offset"]) <= int(accepted["first_offset"]) < int(up["next_offset"]), stages
+            assert up["object"] == stages["batched"][0]["object"]
+            assert sum(p.stat().st_size for p in objects.rglob(pathlib.Path(up["object"]).name)) == int(up["bytes"])
+        said = lines_of(server, one)["extracted"][0]
+        assert (said["module"], said["messages"], said["dead"], said["errors"]) == ("extract", "1", "0", "1"), said
+        (objects / "messages").rename(tmp / "moved")
+        (objects / "messages").write_text("")  # no directory: nothing can be made in it
+        failing = "cd" * 16
+        ask(server, where, '{"n":8}', {"Content-Type": "text/plain", "traceparent": f"00-{failing}-b7ad6b7169203331-01"})
+        wait_until(lambda: "failed" in lines_of(server, failing), 60, "a line of a failure")
+        failed = lines_of(server, failing)["failed"][0]
+        assert failed["module"] == "tier" and failed["level"] == "warn" and failed["trace_id"] == failing, failed
+        assert failed["error"] and failed["object"], failed
+        assert server.stop() == 0
+
+
 def main():
-    cases = [every_sink_gets_the_lines, a_collector_that_is_away_gets_them_later,
+    cases = [a_trace_is_followed_to_its_object, every_sink_gets_the_lines, a_collector_that_is_away_gets_them_later,
              a_sink_that_is_nowhere_holds_up_nobody, files_are_set_aside, repeats_are_left_out_and_told,
              levels_are_by_module, figures_are_pushed, names_of_the_environment]
     only = sys.argv[1:]

@@ -140,7 +140,7 @@ def uploads_fail_and_come_back(tmp):
             assert server.stop() == 0
         log = server.log_path.read_text()
         assert "msg=accepted tenant=plant table=events messages=1 " in log and f"trace_id={trace}" in log, log
-        for stage in ("msg=batched", "msg=uploaded", "upload failed"):
+        for stage in ("msg=batched", "msg=uploaded", "msg=failed"):
             assert stage in log, (stage, log)
     finally:
         s3.stop()
