@@ -50,6 +50,15 @@ void vv_arena_reset(vv_arena *a)
     use_block(a, a->head);
 }
 
+bool vv_arena_has_room(const vv_arena *a, size_t size)
+{
+    if (size > SIZE_MAX / 2)
+        return false;
+    size = (size_t)vv_align_up(size, ARENA_ALIGN);
+    return (a->head != NULL && size <= (size_t)(a->end - a->next)) ||
+           size + sizeof(vv_arena_block) <= a->max - a->used;
+}
+
 void *vv_arena_alloc(vv_arena *a, size_t size)
 {
     if (size > SIZE_MAX / 2)

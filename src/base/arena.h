@@ -6,6 +6,7 @@
 #ifndef VARVE_BASE_ARENA_H
 #define VARVE_BASE_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,10 @@ void vv_arena_reset(vv_arena *a);
 
 /** size bytes aligned to 16; NULL past max or when memory is short. */
 void *vv_arena_alloc(vv_arena *a, size_t size);
+
+/** Whether so many bytes are within max. False: vv_arena_alloc refuses them, whatever memory there
+ * is. */
+bool vv_arena_has_room(const vv_arena *a, size_t size);
 
 /** A copy of s in the arena with a NUL behind it; data is NULL when there is no room. */
 vv_slice vv_arena_dup(vv_arena *a, vv_slice s);

@@ -23,6 +23,7 @@
 #define IDLE_MAX 16u
 #define LETTER_ARENA_MAX (64u << 20)
 #define LETTER_MARKS 3u /* attributes of a letter */
+#define LETTER_LOSS 64u /* what two pieces of an arena take besides their bytes */
 
 static_assert(LETTER_MARKS <= EXTRACT_OWN_MAX, "a message leaves room for them");
 
@@ -210,7 +211,14 @@ static vv_status write_letter(const db_stream_append *sa, size_t place, const vv
                               vv_error *err)
 {
     size_t n = m->attribute_count;
-    vv_attribute *all = vv_arena_alloc(&out->arena, (n + LETTER_MARKS) * sizeof *all);
+    const size_t size = (n + LETTER_MARKS) * sizeof(vv_attribute);
+    if (!vv_arena_has_room(&out->arena, size + strlen(reason) + LETTER_LOSS))
+        return vv_fail(
+            err, VV_INVALID,
+            "the dead letters up to here take more than the %u MiB of one append: append "
+            "fewer messages at once",
+            LETTER_ARENA_MAX >> 20);
+    vv_attribute *all = vv_arena_alloc(&out->arena, size);
     vv_slice why = vv_arena_dup(&out->arena, vv_slice_str(reason));
     if (all == NULL || why.data == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for dead letters");

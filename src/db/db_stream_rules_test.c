@@ -346,6 +346,31 @@ static const char *rules_told(vv_table *t)
     return info.extract_rules;
 }
 
+/* What its dead letters would take at once is bounded; of messages extract_test has it. */
+static void an_append_that_makes_too_much_is_told_so(void **state)
+{
+    sim_world *w = *state;
+    enum { COUNT = 6000, WIDE = 200 };
+    vv_error err = {0};
+    vv_attribute own[WIDE];
+    char names[WIDE][8];
+    vv_message *m = calloc(COUNT, sizeof *m);
+    assert_non_null(m);
+    vv_table *t = ruled_table(w->db);
+    for (size_t i = 0; i < WIDE; i++) {
+        (void)snprintf(names[i], sizeof names[i], "n%zu", i);
+        own[i] = (vv_attribute){.name = vv_slice_str(names[i]), .type = VV_ATTRIBUTE_BOOL};
+    }
+    for (size_t i = 0; i < COUNT; i++)
+        m[i] = (vv_message){.value = S("poison"), .attributes = own, .attribute_count = WIDE};
+    assert_status(VV_INVALID, vv_stream_append(t, m, COUNT, NULL, NULL, &err));
+    assert_non_null(strstr(err.msg, "append fewer messages at once"));
+    assert_int_equal(stats_of(t, 0).next_offset, 0);
+    assert_ok(vv_stream_append(t, m, 100, NULL, NULL, &err), err);
+    vv_table_close(t);
+    free(m);
+}
+
 /* Rules hold for what is appended behind them; those that cannot be leave the old ones. */
 static void rules_change_under_a_table(void **state)
 {
@@ -666,6 +691,7 @@ int main(void)
         TP(a_letter_that_is_never_taken_is_passed),
         TP(a_replay_ends_when_it_is_told_and_goes_on_later),
         TP(a_table_in_the_place_of_letters_is_refused),
+        TP(an_append_that_makes_too_much_is_told_so),
         TP(rules_change_under_a_table),
         TP(a_retry_after_other_rules_gives_the_same_answer),
         TP(rules_are_refused_by_name),

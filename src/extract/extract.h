@@ -27,6 +27,8 @@
 #define EXTRACT_ATTRIBUTE_MAX 16384u    /* bytes of an attribute that a rule makes */
 #define EXTRACT_BYTES_MAX 65536u        /* of all of them in a message */
 #define EXTRACT_REGEX_STEPS_MAX 200000u /* of all expressions on one message */
+#define EXTRACT_SCRATCH_MAX (8u << 20)  /* of JSON strings with escapes in a message */
+#define EXTRACT_MADE_MAX (64u << 20)    /* that is made of messages until the runner's reset */
 #define EXTRACT_OWN_MAX 4u              /* attributes that a dead letter gets */
 
 /* Attributes that no rule and no producer gives: those of varve itself. */
@@ -81,7 +83,8 @@ typedef struct extract_result {
 } extract_result;
 
 /** Apply the rules. VV_INVALID: the message has more attributes of its own than
- * VV_STREAM_ATTRIBUTES_MAX less EXTRACT_OWN_MAX. VV_NO_MEMORY. */
+ * VV_STREAM_ATTRIBUTES_MAX less EXTRACT_OWN_MAX, or those since the reset come to more than
+ * EXTRACT_MADE_MAX, which one alone never does. VV_NO_MEMORY. */
 VV_MUST_CHECK vv_status extract_run(extract_runner *runner, const extract_place *place,
                                     const vv_message *message, extract_result *out, vv_error *err);
 

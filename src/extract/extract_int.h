@@ -179,10 +179,28 @@ typedef struct extract_slot {
 struct extract_runner {
     extract_program *program;
     vv_arena arena;   /* what messages keep until the reset */
+    bool is_full;     /* the arena refused something for its bound */
+    size_t scratch;   /* bytes of strings that were made of this message */
     uint64_t steps;   /* that expressions may still take of this message */
     vv_regex **regex; /* [rule_count] NULL but for those of kind regex */
     extract_slot slot[VV_EXTRACT_RULES_MAX];
 };
+
+/** Of the runner's arena. NULL: it is full, or memory is short. */
+static inline void *extract_alloc(extract_runner *r, size_t size)
+{
+    r->is_full = r->is_full || !vv_arena_has_room(&r->arena, size);
+    return vv_arena_alloc(&r->arena, size);
+}
+
+/** A copy; data is NULL likewise. */
+static inline vv_slice extract_dup(extract_runner *r, vv_slice text)
+{
+    uint8_t *to = extract_alloc(r, text.len);
+    if (to != NULL && text.len > 0)
+        memcpy(to, text.data, text.len);
+    return vv_slice_of(to, text.len);
+}
 
 static inline void extract_wrong(extract_slot *slot, const char *why)
 {

@@ -214,7 +214,12 @@ static void give_string(walk *w, const extract_rule *rule, vv_slice text, bool h
                         extract_slot *slot)
 {
     if (has_escapes && text.len <= 6u * EXTRACT_ATTRIBUTE_MAX) {
-        uint8_t *plain = vv_arena_alloc(&w->r->arena, text.len);
+        if (text.len > EXTRACT_SCRATCH_MAX - w->r->scratch) {
+            extract_wrong(slot, "its strings with escapes are too many");
+            return;
+        }
+        w->r->scratch += text.len;
+        uint8_t *plain = extract_alloc(w->r, text.len);
         if (plain == NULL) {
             w->status = VV_NO_MEMORY;
             return;

@@ -17,7 +17,6 @@
 #include "extract/extract_int.h"
 #include "stream/stream.h"
 
-#define RUNNER_ARENA_MAX (64u << 20)
 #define ERRORS_MAX 512u /* bytes of _errors */
 
 static bool is_side(uint8_t c)
@@ -67,7 +66,7 @@ vv_status extract_runner_create(extract_program *program, extract_runner **out, 
     if (r == NULL)
         return vv_fail(err, VV_NO_MEMORY, "no memory for rules");
     r->program = program;
-    vv_arena_init(&r->arena, RUNNER_ARENA_MAX);
+    vv_arena_init(&r->arena, EXTRACT_MADE_MAX);
     vv_status st = make_regexes(r, err);
     if (st != VV_OK) {
         extract_runner_destroy(r);
@@ -91,6 +90,7 @@ void extract_runner_destroy(extract_runner *r)
 void extract_runner_reset(extract_runner *r)
 {
     vv_arena_reset(&r->arena);
+    r->is_full = false;
 }
 
 /* ---- rules ---- */
@@ -99,7 +99,7 @@ static vv_slice printed(extract_runner *r, const char *fmt, unsigned long long v
 {
     char text[24];
     int len = snprintf(text, sizeof text, fmt, value);
-    return vv_arena_dup(&r->arena, vv_slice_of(text, (size_t)len));
+    return extract_dup(r, vv_slice_of(text, (size_t)len));
 }
 
 static vv_status run_field(extract_runner *r, const extract_place *place, const vv_message *m,
@@ -147,7 +147,7 @@ static vv_status finish_entity(extract_runner *r, const extract_place *place, ex
     vv_slice type = slot->value.bytes;
     if (type.len > 0 && memchr(type.data, ':', type.len) == NULL) {
         size_t len = place->tenant.len + 1 + type.len;
-        uint8_t *full = vv_arena_alloc(&r->arena, len);
+        uint8_t *full = extract_alloc(r, len);
         if (full == NULL)
             return VV_NO_MEMORY;
         memcpy(full, place->tenant.data, place->tenant.len);
@@ -194,6 +194,7 @@ static vv_status run_rules(extract_runner *r, const extract_place *place, const 
     extract_program *p = r->program;
     vv_status st = VV_OK;
     r->steps = EXTRACT_REGEX_STEPS_MAX;
+    r->scratch = 0;
     for (uint32_t i = 0; i < p->rule_count; i++)
         r->slot[i].state = EXTRACT_IS_ABSENT;
     if (p->of_kind[EXTRACT_JSON] > 0)
@@ -252,7 +253,7 @@ static vv_status add_errors(extract_runner *r, vv_attribute *out, size_t *count)
     if (at == 0)
         return VV_OK;
     size_t len = at < sizeof text ? at : sizeof text - 1;
-    vv_slice copy = vv_arena_dup(&r->arena, vv_slice_of(text, len));
+    vv_slice copy = extract_dup(r, vv_slice_of(text, len));
     if (copy.data == NULL)
         return VV_NO_MEMORY;
     out[(*count)++] = (vv_attribute){
@@ -291,7 +292,7 @@ static vv_status build(extract_runner *r, const extract_place *place, const vv_m
     size_t found = 0;
     for (uint32_t i = 0; i < r->program->rule_count; i++)
         found += r->slot[i].state == EXTRACT_IS_FOUND;
-    vv_attribute *all = vv_arena_alloc(&r->arena, (in->attribute_count + found + 1) * sizeof *all);
+    vv_attribute *all = extract_alloc(r, (in->attribute_count + found + 1) * sizeof *all);
     if (all == NULL)
         return VV_NO_MEMORY;
     for (size_t i = 0; i < in->attribute_count; i++)
@@ -333,6 +334,11 @@ vv_status extract_run(extract_runner *r, const extract_place *place, const vv_me
         if (!out->is_poison)
             st = build(r, place, message, &out->message);
     }
+    if (st == VV_NO_MEMORY && r->is_full)
+        return vv_fail(err, VV_INVALID,
+                       "the attributes of the messages up to here take more than the %u MiB of one "
+                       "append: append fewer messages at once",
+                       EXTRACT_MADE_MAX >> 20);
     if (st != VV_OK)
         return vv_fail(err, st, "no memory for the attributes of a message");
     out->errors = 0;

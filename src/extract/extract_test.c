@@ -334,6 +334,61 @@ static void what_does_not_fit_is_left_out(void **state)
     bed_end(&b);
 }
 
+/* What one message makes is bounded, whatever it holds; of many, the append is told to be smaller.
+ */
+static void explosions_are_bounded(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    extract_place place = any_place();
+    bed b = bed_of("a = json $.a\nb = json $.b int\nc = const 1", S(""));
+    vv_buf text;
+    vv_buf_init(&text, 12u << 20);
+    vv_buf_append(&text, "{", 1);
+    for (int i = 0; i < 200; i++) { /* a string with escapes again and again */
+        vv_buf_append(&text, "\"a\":\"", 5);
+        for (int k = 0; k < 8000; k++)
+            vv_buf_append(&text, "\\u0041", 6);
+        vv_buf_append(&text, "\",", 2);
+    }
+    vv_buf_append(&text, "\"b\":5}", 6);
+    assert_int_equal(text.status, VV_OK);
+    const vv_message *m = run_on(&b, vv_buf_slice(&text));
+    expect_text(m, EXTRACT_ERRORS, "a: its strings with escapes are too many");
+    expect_i64(m, "b", VV_ATTRIBUTE_I64, 5);
+    vv_buf_reset(&text);
+    vv_buf_append(&text, "{", 1);
+    for (int i = 0; i < 50000; i++) /* names, many and huge ones */
+        vv_buf_printf(&text, "\"%d\":{},", i);
+    vv_buf_append(&text, "\"", 1);
+    for (int i = 0; i < 1 << 20; i++)
+        vv_buf_append_u8(&text, 'b');
+    vv_buf_append(&text, "\":1,\"b\":5}", 10);
+    m = run_on(&b, vv_buf_slice(&text));
+    expect_i64(m, "b", VV_ATTRIBUTE_I64, 5);
+    vv_buf_fini(&text);
+
+    vv_attribute own[VV_STREAM_ATTRIBUTES_MAX - EXTRACT_OWN_MAX];
+    char names[ARRAY_LEN(own)][8];
+    for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+        (void)snprintf(names[i], sizeof names[i], "n%zu", i);
+        own[i] = (vv_attribute){.name = S(names[i]), .type = VV_ATTRIBUTE_I64};
+    }
+    const vv_message wide = {
+        .value = S("{}"), .attributes = own, .attribute_count = ARRAY_LEN(own)};
+    for (int round = 0; round < 2; round++) {
+        size_t count = 0;
+        vv_status st = VV_OK;
+        extract_runner_reset(b.runner);
+        while (st == VV_OK && count++ < VV_STREAM_MESSAGES_MAX)
+            st = extract_run(b.runner, &place, &wide, &b.result, &err);
+        assert_status(VV_INVALID, st);
+        assert_true(count > 1000);
+        assert_non_null(strstr(err.msg, "the 64 MiB of one append: append fewer messages at once"));
+    }
+    bed_end(&b);
+}
+
 static void content_is_known_by_its_beginning(void **state)
 {
     (void)state;
@@ -438,6 +493,7 @@ int main(void)
         cmocka_unit_test(own_attributes_stay_but_for_those_of_rules),
         cmocka_unit_test(what_does_not_fit_is_left_out),
         cmocka_unit_test(content_is_known_by_its_beginning),
+        cmocka_unit_test(explosions_are_bounded),
         cmocka_unit_test(prop_any_bytes_make_a_message),
         cmocka_unit_test(walk_every_allocation_may_fail),
     };
