@@ -20,7 +20,7 @@ typedef struct checker {
     void (*finding)(void *ctx, const char *text);
     void *ctx;
     vv_status st; /* the first damage, or what ended the walk */
-    vv_error *err;
+    vv_error why;
 } checker;
 
 /* Damage of one table keeps nobody from looking at the next. */
@@ -38,8 +38,7 @@ static int check_table(void *ctx, const vv_table_info *info)
     if (st == VV_OK || (st == VV_CORRUPT && c->st != VV_OK))
         return 0;
     c->st = st;
-    if (c->err != NULL)
-        *c->err = err;
+    c->why = err;
     return st != VV_CORRUPT;
 }
 
@@ -47,13 +46,11 @@ static int check_table(void *ctx, const vv_table_info *info)
 static vv_status check_messages(const char *dir, vv_object_store *objects, checker *c,
                                 vv_error *err)
 {
-    vv_error why = {0};
     vv_options opt = VV_OPTIONS_INIT;
     vv_tier_options tier = {.size = sizeof tier, .objects = objects, .stopped = true};
     opt.read_only = true;
     opt.create_if_missing = false;
     opt.tier = &tier;
-    c->err = &why;
     vv_status st = vv_db_open(dir, &opt, &c->db, err);
     if (st != VV_OK)
         return st;
@@ -61,7 +58,7 @@ static vv_status check_messages(const char *dir, vv_object_store *objects, check
     if (st == VV_OK && c->st != VV_OK) {
         st = c->st;
         if (err != NULL)
-            *err = why;
+            *err = c->why;
     }
     vv_status closed = vv_db_close(c->db, st == VV_OK ? err : NULL);
     return st == VV_OK ? closed : st;

@@ -125,9 +125,9 @@ typedef struct query query;
 /**
  * Check the ask, choose how to find the records, open the cursor.
  *
- * @return VV_INVALID names the column, operator or value that is wrong; VV_UNSUPPORTED when the
- *         table holds neither records nor messages, or ask->version is no longer kept. Gives *out:
- * query_close.
+ * @return VV_INVALID names the column, operator or value that is wrong, or a table that holds
+ *         neither records nor messages; VV_UNSUPPORTED when ask->version is no longer kept, or is
+ *         asked of messages. Gives *out: query_close.
  */
 VV_MUST_CHECK vv_status query_open(const query_ask *ask, const query_env *env, query **out,
                                    vv_error *err);
