@@ -61,6 +61,8 @@ typedef struct message_view {
     char id[MESSAGE_ID_MAX];
     vv_buf body; /* a serialized Struct */
     bool is_made;
+    vv_budget *budget; /* counts a large one while it is there; may be NULL */
+    uint64_t held;
 } message_view;
 
 /* A record or message under the cursor. */
@@ -86,9 +88,15 @@ VV_MUST_CHECK vv_status message_column_parse(vv_slice text, vv_arena *arena, col
                                              vv_error *err);
 /** As column_read, of the kinds that records have not, and of fields. */
 bool message_column_read(const column *c, message_view *view, struct_value *out);
+void message_view_init(message_view *view, vv_budget *budget);
 /** A serialized Struct of all that a message is. Empty, and body.status says why, without memory.
  */
 vv_slice message_body(message_view *view);
+/** For another message; also at the end. The memory of a small body is kept. */
+void message_body_drop(message_view *view);
+/** The failure that body.status is. */
+vv_status message_body_fail(const message_view *view, vv_error *err);
+void message_view_fini(message_view *view); /* accepts one that is all zero */
 /** "PARTITION/OFFSET". False: text is none. */
 bool message_id_parse(vv_slice text, uint32_t *partition, uint64_t *offset);
 

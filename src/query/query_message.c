@@ -24,6 +24,8 @@
 #include "query/query_int.h"
 #include "query/struct_json.h"
 
+#define BODY_MAX (48u * 1024 * 1024) /* a payload of JSON that becomes more is text */
+#define BODY_KEPT (256u * 1024)      /* memory that goes on to the next message */
 #define EXACT_MAX (INT64_C(1) << 53) /* of integers that are numbers */
 
 static const struct {
@@ -270,10 +272,54 @@ static void make_body(message_view *view)
         put_bytes(out, "value", "value_base64", m->value);
 }
 
+void message_view_init(message_view *view, vv_budget *budget)
+{
+    *view = (message_view){.budget = budget};
+    vv_buf_init(&view->body, BODY_MAX);
+}
+
+void message_body_drop(message_view *view)
+{
+    view->is_made = false;
+    if (view->body.cap > BODY_KEPT)
+        vv_buf_fini(&view->body);
+    vv_budget_release(view->budget, VV_BUDGET_QUERY, view->held);
+    view->held = 0;
+}
+
+void message_view_fini(message_view *view)
+{
+    message_body_drop(view);
+    vv_buf_fini(&view->body);
+}
+
+vv_status message_body_fail(const message_view *view, vv_error *err)
+{
+    assert(view->body.status != VV_OK);
+    if (view->body.status == VV_BUSY)
+        return vv_fail(err, VV_BUSY,
+                       "storage.memory_limit leaves no room to look into message %s: retry after a "
+                       "pause",
+                       view->id);
+    return vv_fail(err, view->body.status, "no memory to look into message %s", view->id);
+}
+
+/* A small body is as the scratch of a projection. */
+static void count_body(message_view *view)
+{
+    if (view->body.cap <= BODY_KEPT || view->body.status != VV_OK)
+        return;
+    if (vv_budget_reserve(view->budget, VV_BUDGET_QUERY, view->body.cap))
+        view->held = view->body.cap;
+    else
+        view->body.status = VV_BUSY;
+}
+
 vv_slice message_body(message_view *view)
 {
     if (!view->is_made) {
         make_body(view);
+        count_body(view);
         view->is_made = true;
     }
     return view->body.status == VV_OK ? vv_buf_slice(&view->body) : vv_slice_of(NULL, 0);

@@ -20,8 +20,6 @@
 #include "db/db.h"
 #include "query/query_int.h"
 
-#define BODY_MAX (96u * 1024 * 1024) /* a payload of JSON that becomes more is text */
-
 /* ---- the range ---- */
 
 static uint64_t whole_of(double x)
@@ -161,7 +159,7 @@ vv_status message_scan_open(scan *s, vv_error *err)
                        "version %lld: messages never change; bound their offset or the time they "
                        "were received",
                        (long long)s->plan->version);
-    vv_buf_init(&s->message.body, BODY_MAX);
+    message_view_init(&s->message, s->env.budget);
     s->partition = s->plan->path.messages.partition;
     return s->env.snapshot != NULL ? VV_OK
                                    : vv_snapshot_create(db_of_table(s->env.table), &s->own, err);
@@ -173,7 +171,7 @@ void message_scan_close(scan *s)
     s->message_cursor = NULL;
     vv_snapshot_release(s->own);
     s->own = NULL;
-    vv_buf_fini(&s->message.body);
+    message_view_fini(&s->message);
 }
 
 static const vv_snapshot *snapshot_of(const scan *s)
@@ -239,7 +237,8 @@ vv_status message_scan_step(scan *s, row_view *out, size_t *size, vv_error *err)
     message_view *view = &s->message;
     vv_status st = VV_NOT_FOUND;
     if (view->body.status != VV_OK) /* of the one before */
-        return vv_fail(err, view->body.status, "message %s", view->id);
+        return message_body_fail(view, err);
+    message_body_drop(view);
     while (s->partition < s->plan->path.messages.partition_end &&
            (st = next_of_partition(s, err)) == VV_NOT_FOUND) {
         vv_stream_cursor_close(s->message_cursor);
@@ -248,7 +247,6 @@ vv_status message_scan_step(scan *s, row_view *out, size_t *size, vv_error *err)
     }
     if (st != VV_OK)
         return st;
-    view->is_made = false;
     int len = snprintf(view->id, sizeof view->id, "%" PRIu32 "/%" PRIu64, view->m.partition,
                        view->m.offset);
     *out = (row_view){.key = vv_slice_of(view->id, (size_t)len),

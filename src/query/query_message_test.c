@@ -400,6 +400,49 @@ static void groups_of_messages(void **state)
 
 /* ---- what goes wrong ---- */
 
+/* A payload that becomes larger as JSON is counted while it is looked into, and not beyond. */
+static void large_payloads_are_counted(void **state)
+{
+    world *w = *state;
+    vv_error err = {0};
+    query *q = NULL;
+    query_row row;
+    query_env env = env_of(w);
+    vv_buf text;
+    vv_buf value;
+    vv_budget budget;
+    vv_buf_init(&text, 1 << 20);
+    for (unsigned i = 0; i < 100000; i++)
+        vv_buf_append_str(&text, i == 0 ? "[1" : ",1");
+    vv_buf_append_str(&text, "]");
+    const vv_message m = {.value = vv_buf_slice(&text)};
+    vv_stream_append_options opt = VV_STREAM_APPEND_OPTIONS_INIT;
+    opt.partition = 0;
+    assert_ok(vv_stream_append(w->table, &m, 1, &opt, NULL, &err), err);
+    assert_ok(
+        vv_stream_append(w->table, &(vv_message){.key = vv_slice_str("x")}, 1, &opt, NULL, &err),
+        err);
+    const query_filter filter = {vv_slice_str("offset"), vv_slice_str(">="),
+                                 value_of("200", &value)};
+    const query_ask a = {.filters = &filter, .filter_count = 1};
+    vv_budget_init(&budget, 64u << 20);
+    env.budget = &budget;
+    assert_ok(query_open(&a, &env, &q, &err), err);
+    assert_ok(query_next(q, &row, &err), err);
+    assert_true(vv_budget_part_used(&budget, VV_BUDGET_QUERY) >= 1000000);
+    assert_ok(query_next(q, &row, &err), err);
+    assert_int_equal(vv_budget_part_used(&budget, VV_BUDGET_QUERY), 0);
+    query_close(q);
+    vv_budget_init(&budget, 1u << 20);
+    assert_ok(query_open(&a, &env, &q, &err), err);
+    assert_status(VV_BUSY, query_next(q, &row, &err));
+    assert_non_null(strstr(err.msg, "message 0/200"));
+    query_close(q);
+    assert_int_equal(vv_budget_part_used(&budget, VV_BUDGET_QUERY), 0);
+    vv_buf_fini(&value);
+    vv_buf_fini(&text);
+}
+
 static void every_allocation_fails_once(void **state)
 {
     world *w = *state;
@@ -483,10 +526,15 @@ static void the_plan_says_where(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(answers_before_and_after), T(only_what_is_needed_is_fetched),
-        T(what_is_refused),          T(columns_of_the_answer),
-        T(groups_of_messages),       T(every_allocation_fails_once),
-        T(a_store_that_is_away),     T(a_question_reads_one_moment),
+        T(answers_before_and_after),
+        T(only_what_is_needed_is_fetched),
+        T(what_is_refused),
+        T(columns_of_the_answer),
+        T(groups_of_messages),
+        T(large_payloads_are_counted),
+        T(every_allocation_fails_once),
+        T(a_store_that_is_away),
+        T(a_question_reads_one_moment),
         T(the_plan_says_where),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,7 +105,7 @@ vv_status projection_apply(const projection *p, const row_view *view, vv_buf *sc
                        .metadata = r->metadata,
                        .body = view->message == NULL ? r->body : message_body_of(p, view->message)};
     if (view->message != NULL && view->message->body.status != VV_OK)
-        return vv_fail(err, view->message->body.status, "message %s", view->message->id);
+        return message_body_fail(view->message, err);
     if (r->body_format != 0)
         return vv_fail(err, VV_UNSUPPORTED, "record '%.*s': body format %u is not known here",
                        (int)(view->key.len < 80 ? view->key.len : 80), (const char *)view->key.data,

@@ -170,7 +170,7 @@ vv_status scan_next_bounded(scan *s, uint64_t stop, row_view *out, vv_error *err
         s->stats.scanned_bytes += out->key.len + size;
         bool is_match = matches(s->plan, out);
         if (s->message.body.status != VV_OK)
-            return vv_fail(err, s->message.body.status, "message %s", s->message.id);
+            return message_body_fail(&s->message, err);
         if (is_match) {
             s->stats.matched_rows++;
             return VV_OK;
