@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "object/object.h"
 #include "server/svc_suite.h"
 #include "varve/stream.h"
@@ -290,6 +291,36 @@ static void a_store_that_is_away(void **state)
     assert_int_equal(b->s.n.tier_call, 0);
 }
 
+/* Allocation after allocation fails, of either side: every call ends, and the next one works. */
+static void allocations_fail(void **state)
+{
+    static const char *const methods[] = {"RunTier", "VerifyTier", "RestoreTier",
+                                          "ListTierObjects"};
+    bed *b = *state;
+    answer a;
+    archive(b);
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+        for (int n = 0; n < 60; n++) {
+            char path[64];
+            cli_conn *conn = NULL;
+            cli_result result = {0};
+            vv_error err = {0};
+            (void)snprintf(path, sizeof path, "/varve.v1.Admin/%s", methods[i]);
+            assert_ok(cli_open(b->s.address, NULL, &conn, &err), err);
+            vv_alloc_fail_after(n, 0);
+            vv_status st = cli_unary(conn, path, vv_slice_of(NULL, 0), SUITE_TIMEOUT_NS,
+                                     &b->s.reply, &result, &err);
+            vv_alloc_fail_after(-1, 0);
+            cli_close(conn);
+            assert_int_not_equal(st, VV_TIMEOUT);
+            while (b->s.n.tier_call != 0)
+                (void)poll(NULL, 0, 1);
+        }
+    }
+    assert_int_equal(verify(b, &a), 0);
+    assert_int_equal(a.objects, b->count);
+}
+
 /* ---- calls that go ---- */
 
 /* The store answers slowly: the call is in the middle of it when its client goes. The one thread of
@@ -317,10 +348,9 @@ static void a_call_that_goes_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(run_stores_what_waits),   T(lists_come_in_pages),
-        T(what_is_damaged_is_told), T(messages_come_back),
-        T(what_is_refused),         cmocka_unit_test(a_node_without_a_store),
-        T(a_store_that_is_away),    T(a_call_that_goes_ends),
+        T(run_stores_what_waits), T(lists_come_in_pages), T(what_is_damaged_is_told),
+        T(messages_come_back),    T(what_is_refused),     cmocka_unit_test(a_node_without_a_store),
+        T(a_store_that_is_away),  T(allocations_fail),    T(a_call_that_goes_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
