@@ -255,12 +255,12 @@ static void run_task(ingest_messages *p, worker *w, ingest_task *task, bool is_l
     go_on(p, w, behind, end);
 }
 
-static void wait_for_work(worker *w, int64_t wait_ns) VV_REQUIRES(w->p->lock)
+static void wait_for_work(ingest_messages *p, worker *w, int64_t wait_ns) VV_REQUIRES(p->lock)
 {
     if (wait_ns > 0)
-        (void)vv_cond_wait_for(&w->wake, &w->p->lock, wait_ns);
+        (void)vv_cond_wait_for(&w->wake, &p->lock, wait_ns);
     else
-        vv_cond_wait(&w->wake, &w->p->lock);
+        vv_cond_wait(&w->wake, &p->lock);
 }
 
 static void worker_main(void *arg)
@@ -278,7 +278,7 @@ static void worker_main(void *arg)
         if (q == NULL && p->is_stopping)
             break;
         if (q == NULL) {
-            wait_for_work(w, wait_ns);
+            wait_for_work(p, w, wait_ns);
         } else if (!has_room(p, q->head)) {
             wait_for_room(p);
         } else {
