@@ -593,9 +593,8 @@ const cmd_command cmd_query = {
     .details =
         "Columns are the fields of a record, a.b for nested ones, _id, _timestamp, _version and\n"
         "_metadata.KEY; of a message partition, offset, received, event, key, size, content_type,\n"
-        "source, attributes.NAME, value, and value.NAME where it is JSON. Operators: = != < <= > "
-        ">= in contains. A value is JSON where it reads as\n"
-        "such, otherwise text:\n\n"
+        "source, attributes.NAME, value, and value.NAME where it is JSON. Operators: = != < <= >\n"
+        ">= in contains. A value is JSON where it reads as such, otherwise text:\n\n"
         "  varve query --where 'value > 24' --where 'site in north,south' --order-by -value -n 5\n"
         "  varve query --since 90m --select _timestamp,value -o csv\n"
         "  varve query --agg 'avg(value) as mean' --agg count --group-by site --having 'mean > "
