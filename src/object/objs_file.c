@@ -449,11 +449,11 @@ static vv_status file_remove(void *self, const char *name, vv_object_outcome *oc
                                : VV_OK; /* one that is gone is said to be so when it is for good */
         if (synced != VV_OK && synced != VV_NOT_FOUND)
             st = synced;
-        if (st == VV_OK) {
+        VV_POINT("object.file.unsummed");
+        if (st == VV_OK || st == VV_NOT_FOUND) /* or a removal before this one ended here */
             file_drop(f->io, name);
-            if (tmp[0] != '\0')
-                file_drop(f->io, tmp);
-        }
+        if (st == VV_OK && tmp[0] != '\0')
+            file_drop(f->io, tmp);
     }
     file_unlock(f, held);
     return st == VV_OK ? VV_OK : file_fault(oc, st, unknown);

@@ -424,6 +424,31 @@ static void old_leftovers_go(void **state)
     vio_sim_disk_destroy(disk);
 }
 
+/* Its sums went and its bytes did not: whoever removes it again takes them along. */
+static void a_removal_that_ended_between_is_finished(void **state)
+{
+    (void)state;
+    static uint8_t bytes[OBJECT_SIZE];
+    char path[FILE_PATH_MAX];
+    vio_sim_disk *disk = one_object(bytes);
+    vio *io = NULL;
+    vio_file *file = NULL;
+    vv_object_store *s = NULL;
+    assert_ok(vio_sim_open(disk, &(vio_sim_options){.seed = 2}, &io, &err), err);
+    assert_ok(open_on(io, vio_sim_clock(disk), 2, &s), err);
+    file_sum_path("o", path);
+    assert_ok(vio_remove(io, path, &err), err);
+    assert_status(VV_NOT_FOUND, vv_object_head(s, "o", NULL, &oc, &err));
+    assert_ok(vio_open(io, "o", VIO_READ, &file, &err), err);
+    vio_close(file);
+    vv_status st = vv_object_remove(s, "o", &oc, &err);
+    assert_true(st == VV_OK || st == VV_NOT_FOUND);
+    assert_status(VV_NOT_FOUND, vio_open(io, "o", VIO_READ, &file, &err));
+    vv_object_store_close(s);
+    vio_destroy(io);
+    vio_sim_disk_destroy(disk);
+}
+
 static void sum_files_are_read_strictly(void **state)
 {
     (void)state;
@@ -454,6 +479,7 @@ int main(void)
         cmocka_unit_test(other_damage_is_found),
         cmocka_unit_test(sums_know_their_name),
         cmocka_unit_test(old_leftovers_go),
+        cmocka_unit_test(a_removal_that_ended_between_is_finished),
         cmocka_unit_test(sum_files_are_read_strictly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,7 +39,8 @@ POINTS = [
     "object.file.named:2", "object.file.named:3", "tier.after_put:1", "tier.after_put:3",
     "tier.before_done:2", "tier.after_done:1", "tier.before_local:2", "tier.after_local:1",
     # batches become one; what they were goes
-    "tier.merge_built:1", "tier.before_remove:1", "tier.after_remove:1", "tier.after_bury:1",
+    "tier.merge_built:1", "tier.before_remove:1", "object.file.unsummed:1",
+    "tier.after_remove:1", "tier.after_bury:1",
     # a position
     "stream.before_commit:2", "stream.after_commit:2",
 ]
