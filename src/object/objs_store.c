@@ -190,8 +190,8 @@ void vv_object_store_close(vv_object_store *s)
 {
     if (s == NULL)
         return;
+    objs_hedges_destroy(s->hedges); /* who lost a race may be on its way, in the place it took */
     assert(s->in_flight == 0 && s->waiting == 0);
-    objs_hedges_destroy(s->hedges);
     if (s->self != NULL && s->ops != NULL)
         s->ops->close(s->self);
     if (s->library != NULL)
