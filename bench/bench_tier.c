@@ -166,38 +166,44 @@ typedef struct objects {
     uint64_t bytes;
     uint64_t messages;
     uint64_t batch_bytes;
-    uint64_t full; /* cut by their size */
+    uint64_t by_size; /* that others follow, like the next three */
     uint64_t within;
     uint64_t largest;
-    uint64_t smallest_full;
+    uint64_t smallest;
+    uint64_t last; /* bytes */
+    uint32_t partition;
 } objects;
 
-/* The last one of a partition is cut by age: it is not held against the size. */
+static void hold_against_size(objects *all, uint64_t bytes)
+{
+    double part = (double)bytes / (double)all->batch_bytes;
+    all->by_size++;
+    all->within += part >= 0.95 && part <= 1.05;
+    all->smallest = all->smallest == 0 ? bytes : vv_min_u64(all->smallest, bytes);
+    all->largest = vv_max_u64(all->largest, bytes);
+}
+
+/* All but the last one of each partition: that holds what was left. */
 static int note_object(void *ctx, const vv_tier_object *o)
 {
     objects *all = ctx;
     if (o->state != VV_TIER_STORED)
         return 0;
+    if (all->count > 0 && o->partition == all->partition)
+        hold_against_size(all, all->last);
     all->count++;
     all->bytes += o->bytes;
     all->messages += o->next - o->first;
-    all->largest = vv_max_u64(all->largest, o->bytes);
-    if (o->bytes < all->batch_bytes / 2)
-        return 0;
-    all->full++;
-    all->smallest_full =
-        all->smallest_full == 0 ? o->bytes : vv_min_u64(all->smallest_full, o->bytes);
-    double part = (double)o->bytes / (double)all->batch_bytes;
-    all->within += part >= 0.95 && part <= 1.05;
+    all->partition = o->partition;
+    all->last = o->bytes;
     return 0;
 }
 
 static void print_objects(const objects *o)
 {
     printf("\"objects\":%" PRIu64 ",\"object_bytes\":%" PRIu64 ",\"objects_by_size\":%" PRIu64
-           ",\"within_5_percent\":%" PRIu64 ",\"smallest_by_size\":%" PRIu64 ",\"largest\":%" PRIu64
-           ",",
-           o->count, o->bytes, o->full, o->within, o->smallest_full, o->largest);
+           ",\"within_5_percent\":%" PRIu64 ",\"smallest\":%" PRIu64 ",\"largest\":%" PRIu64 ",",
+           o->count, o->bytes, o->by_size, o->within, o->smallest, o->largest);
 }
 
 /* ---- stores ---- */

@@ -311,6 +311,44 @@ static void flushes_beside_everything_skip_level_0(void **state)
     stop(&w);
 }
 
+/* A stream: ordered keys, and a few beside them that every flush has. They do not take the rest
+ * through level 0. */
+static void a_little_beside_ordered_keys_is_apart(void **state)
+{
+    (void)state;
+    world w;
+    vv_error err;
+    char key[32];
+    char value[201];
+    memset(value, 'v', 200);
+    value[200] = '\0';
+    start(&w, 4 << 20);
+    w.opt.compress = false;
+    reopen(&w);
+    for (unsigned i = 0; i < 60000; i++) {
+        (void)snprintf(key, sizeof key, "block-%07u", i);
+        put(&w, 2, key, value);
+        if (i % 50 == 0) {
+            (void)snprintf(key, sizeof key, "%s-%u", i % 100 == 0 ? "archived" : "producer",
+                           i / 500);
+            put(&w, 2, key, key);
+        }
+    }
+    flush(&w);
+    engine_stats stats = stats_of(&w);
+    assert_true(stats.flushes > 2 && stats.level_runs[1] > 10);
+    assert_true(stats.compaction_write_bytes < 1 << 20); /* of 12 MB */
+    assert_ok(lsm_ops.check(w.e, no_finding, NULL, &err), err);
+    for (int round = 0; round < 2; round++) {
+        expect(&w, 2, "block-0000000", value);
+        expect(&w, 2, "block-0059999", value);
+        expect(&w, 2, "producer-119", "producer-119");
+        expect(&w, 2, "archived-0", "archived-0");
+        reopen(&w);
+    }
+    stop(&w);
+}
+
 /* Random input is compressed as it is flushed, a table that wants none is not. */
 static engine_form form_plain(void *ctx, uint32_t table_id)
 {
@@ -659,6 +697,7 @@ int main(void)
         cmocka_unit_test(a_dropped_table_gives_its_space_back),
         cmocka_unit_test(data_in_order_is_moved_and_not_rewritten),
         cmocka_unit_test(flushes_beside_everything_skip_level_0),
+        cmocka_unit_test(a_little_beside_ordered_keys_is_apart),
         cmocka_unit_test(level_0_is_compressed),
         cmocka_unit_test(a_bulk_load_into_a_flush_past_level_0),
         cmocka_unit_test(writers_are_slowed_smoothly_and_freed_again),

@@ -5,7 +5,8 @@
  *     tables --> level 0, or level 1 where nothing on either level lies between a table's keys
  *
  * Level 0 is rewritten on its way down; what ordered input brings overlaps nothing and would be
- * rewritten for nothing.
+ * rewritten for nothing. A table may have a little beside its ordered keys, such as the producers
+ * of a stream: that is a part of its own then, so that it does not take the rest with it.
  */
 #include "base/alloc.h"
 #include "base/bytes.h"
@@ -13,12 +14,15 @@
 #include "base/util.h"
 #include "lsm/lsm_job_int.h"
 
+#define GROUP_KEYS_MAX 1024u /* that are looked at one by one */
+#define GROUPS_MAX 16u
+
 static vv_status add_size(lsm_job *job, const lsm_table_size *more, vv_error *err)
 {
     uint32_t i = job->size_count;
     while (i > 0 && job->sizes[i - 1].table > more->table)
         i--;
-    if (i > 0 && job->sizes[i - 1].table == more->table) {
+    if (i > 0 && job->sizes[i - 1].table == more->table && job->mem_count > 1) {
         lsm_table_size *at = &job->sizes[i - 1];
         at->bytes += more->bytes;
         if (vv_slice_cmp(more->first, at->first) < 0)
@@ -50,6 +54,91 @@ static bool has_large_tables(const lsm_job *job)
     return bytes > VV_MIB;
 }
 
+/* ---- parts of a table: its keys by their first byte ---- */
+
+typedef struct group {
+    vv_slice first;
+    vv_slice last;
+    uint64_t bytes;
+    bool is_large; /* more than was looked at */
+} group;
+
+/* The keys from the one at hand on that have its first byte; the source goes to the next one. */
+static vv_status measure_group(engine_source *src, uint32_t table, group *out, vv_error *err)
+{
+    uint8_t above[ENGINE_TABLE_PREFIX + 1];
+    uint8_t byte = src->item.key.data[ENGINE_TABLE_PREFIX];
+    vv_status st = VV_OK;
+    *out = (group){.first = src->item.key};
+    for (uint32_t n = 0; st == VV_OK && n < GROUP_KEYS_MAX; n++) {
+        if (!src->valid || engine_key_table(src->item.key) != table ||
+            src->item.key.data[ENGINE_TABLE_PREFIX] != byte)
+            return VV_OK;
+        out->last = src->item.key;
+        out->bytes += src->item.key.len + src->item.value.len;
+        st = engine_source_next(src, err);
+    }
+    if (st != VV_OK)
+        return st;
+    out->is_large = true;
+    vv_put_be32(above, byte == UINT8_MAX ? table + 1 : table);
+    above[ENGINE_TABLE_PREFIX] = (uint8_t)(byte + 1);
+    const vv_slice end = vv_slice_of(above, byte == UINT8_MAX ? ENGINE_TABLE_PREFIX : sizeof above);
+    st = engine_source_seek_below(src, end, err);
+    if (st != VV_OK)
+        return st;
+    out->last = src->item.key;
+    return engine_source_seek(src, end, INT64_MAX, err); /* not to older versions of the last */
+}
+
+/* One large group among few small ones: *out gets what lies before it, it, and what lies behind. */
+static vv_status part_table(engine_source *src, const lsm_table_size *whole, lsm_table_size out[3],
+                            uint32_t *count, vv_error *err)
+{
+    lsm_table_size part[3] = {
+        {.table = whole->table}, {.table = whole->table}, {.table = whole->table}};
+    uint64_t small = 0;
+    uint32_t at = 0; /* before, the large one, behind */
+    uint8_t id[ENGINE_TABLE_PREFIX];
+    vv_put_be32(id, whole->table);
+    vv_status st = engine_source_seek(src, vv_slice_of(id, sizeof id), INT64_MAX, err);
+    for (uint32_t n = 0;
+         st == VV_OK && src->valid && engine_key_table(src->item.key) == whole->table; n++) {
+        group g;
+        st = measure_group(src, whole->table, &g, err);
+        bool is_main = g.is_large || g.bytes > LSM_LARGE_TABLE;
+        if (n == GROUPS_MAX || (is_main && at > 0))
+            return st; /* it has no order of that kind */
+        at = is_main ? 1 : at == 1 ? 2 : at;
+        part[at].first = part[at].bytes == 0 ? g.first : part[at].first;
+        part[at].last = g.last;
+        part[at].bytes += is_main ? 1 : g.bytes;
+        small += is_main ? 0 : g.bytes;
+    }
+    if (st != VV_OK || at == 0 || small >= whole->bytes)
+        return st;
+    part[1].bytes = whole->bytes - small;
+    *count = 0;
+    for (uint32_t i = 0; i < 3; i++)
+        if (part[i].bytes > 0)
+            out[(*count)++] = part[i];
+    return VV_OK;
+}
+
+/* A table of a memtable, in parts where that may spare the large one the way through level 0. */
+static vv_status add_table(lsm_job *job, engine_source *src, const lsm_table_size *whole,
+                           vv_error *err)
+{
+    lsm_table_size part[3] = {*whole};
+    uint32_t count = 1;
+    vv_status st = VV_OK;
+    if (job->mem_count == 1 && whole->bytes > LSM_LARGE_TABLE)
+        st = part_table(src, whole, part, &count, err);
+    for (uint32_t i = 0; st == VV_OK && i < count; i++)
+        st = add_size(job, &part[i], err);
+    return st;
+}
+
 /* What each table has in a memtable, by its counters and a look at its first and last key. */
 static vv_status measure_tables(lsm_job *job, engine_memtable *mem, vv_error *err)
 {
@@ -72,9 +161,11 @@ static vv_status measure_tables(lsm_job *job, engine_memtable *mem, vv_error *er
         if (st != VV_OK)
             break;
         table.last = src->item.key;
-        st = add_size(job, &table, err);
+        st = add_table(job, src, &table, err);
+        if (st == VV_OK && id == UINT32_MAX)
+            break;
         if (st == VV_OK)
-            st = engine_source_next(src, err);
+            st = engine_source_seek(src, end, INT64_MAX, err);
     }
     engine_source_close(src);
     return st;

@@ -19,7 +19,7 @@ typedef enum lsm_phase {
     LSM_DONE,
 } lsm_phase;
 
-/* What one table has in the memtables of a flush. */
+/* What one table, or a part of its keys, has in the memtables of a flush. */
 typedef struct lsm_table_size {
     uint32_t table;
     uint32_t level; /* its runs go to */
@@ -86,7 +86,8 @@ struct lsm_job {
     uint32_t table;              /* of the last item written */
     uint8_t cut[ENGINE_KEY_MAX]; /* where the current file's part of the key space begins */
     size_t cut_len;
-    lsm_table_size *sizes; /* flush: by table, ascending */
+    lsm_table_size *sizes; /* flush: by table and key, ascending */
+    uint32_t part;         /* that of the last key written */
     uint32_t size_count;
     uint32_t size_cap;
 

@@ -224,31 +224,29 @@ static bool has_ranges_left(const lsm_job *job)
 
 /* ---- files ---- */
 
-static const lsm_table_size *size_of_table(const lsm_job *job, uint32_t table)
+/* Of a flush: go on to the table, or part of one, that the next key belongs to. */
+static void enter_part(lsm_job *job, vv_slice key)
 {
-    for (uint32_t i = 0; i < job->size_count; i++)
-        if (job->sizes[i].table == table)
-            return &job->sizes[i];
-    return NULL;
+    while (job->part + 1 < job->size_count &&
+           vv_slice_cmp(key, job->sizes[job->part + 1].first) >= 0)
+        job->part++;
 }
 
-static bool is_large(const lsm_job *job, uint32_t table)
+static bool is_large(const lsm_job *job, uint32_t part)
 {
-    const lsm_table_size *size = size_of_table(job, table);
-    return size != NULL && size->bytes > LSM_LARGE_TABLE;
+    return part < job->size_count && job->sizes[part].bytes > LSM_LARGE_TABLE;
 }
 
-/* Where a table's items go. Tables that share a run of a flush are small: level 0. */
-static uint32_t level_of(const lsm_job *job, uint32_t table)
+/* Where a part's items go. Tables that share a run of a flush are small: level 0. */
+static uint32_t level_now(const lsm_job *job)
 {
-    const lsm_table_size *size = job->mem_count == 0 ? NULL : size_of_table(job, table);
-    return size == NULL ? job->output : size->level;
+    return job->part < job->size_count ? job->sizes[job->part].level : job->output;
 }
 
 static vv_status open_file(lsm_job *job, vv_error *err)
 {
     lsm_engine *e = job->e;
-    uint32_t level = level_of(job, job->table);
+    uint32_t level = level_now(job);
     job->form = lsm_form_of(e, job->table, level);
     lsm_writer_options opt = {
         .store = &e->store,
@@ -333,10 +331,12 @@ vv_status lsm_job_finish_file(lsm_job *job, const vv_slice *end, vv_error *err)
     return st;
 }
 
-/* Is this the place to cut before key, the first version of a new key? */
-static bool is_cut(const lsm_job *job, vv_slice key)
+/* Is this the place to cut before key, the first version of a new key, behind one of that part? */
+static bool is_cut(const lsm_job *job, vv_slice key, uint32_t part)
 {
     if (lsm_writer_size(job->writer) >= job->e->opt.target_file_size)
+        return true;
+    if (part != job->part && (is_large(job, part) || is_large(job, job->part)))
         return true;
     uint32_t table = engine_key_table(key);
     if (table == job->table)
@@ -344,9 +344,7 @@ static bool is_cut(const lsm_job *job, vv_slice key)
     if (lsm_has_policy(job->e) && job->table < job->e->opt.tier->first_table &&
         table >= job->e->opt.tier->first_table)
         return true; /* the one stays, the other may go */
-    if (job->mem_count > 0)
-        return is_large(job, job->table) || is_large(job, table);
-    return lsm_writer_size(job->writer) > LSM_LARGE_TABLE;
+    return job->mem_count == 0 && lsm_writer_size(job->writer) > LSM_LARGE_TABLE;
 }
 
 static vv_status enter_writer_table(lsm_job *job, vv_error *err)
@@ -367,12 +365,15 @@ static void lend_block(lsm_job *job)
 vv_status lsm_job_write(lsm_job *job, const engine_item *item, bool is_first, vv_error *err)
 {
     vv_status st = VV_OK;
-    if (job->writer != NULL && is_first && is_cut(job, item->key))
+    uint32_t part = job->part;
+    if (is_first)
+        enter_part(job, item->key);
+    if (job->writer != NULL && is_first && is_cut(job, item->key, part))
         st = lsm_job_finish_file(job, &item->key, err);
     uint32_t table = engine_key_table(item->key);
     bool same_table = table == job->table;
     if (!same_table || job->writer == NULL)
-        job->form = lsm_form_of(job->e, table, level_of(job, table));
+        job->form = lsm_form_of(job->e, table, level_now(job));
     job->table = table;
     if (st == VV_OK && job->writer == NULL)
         st = open_file(job, err);

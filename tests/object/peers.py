@@ -171,7 +171,7 @@ mon data = {d}/mon
 [osd.0]
 osd data = {d}/osd
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:{self.port}
+rgw frontends = beast endpoint=127.0.0.1:{self.port} tcp_nodelay=1
 rgw dns name = localhost
 rgw thread pool size = 32
 debug rgw = 1
