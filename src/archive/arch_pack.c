@@ -19,7 +19,7 @@
 
 #define LARGE (64u * 1024) /* bytes of a block with parameters of its own, at level 1 */
 #define MATCH_MIN 6
-#define HASH_LOG 13
+#define HASH_LOG 12
 #define BLOCK_HINT (192u * 1024) /* raw bytes that the tables of a dictionary are sized for */
 
 struct arch_pack {

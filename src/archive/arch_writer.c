@@ -427,7 +427,7 @@ vv_status arch_writer_add(arch_writer *w, const vv_message *m, vv_error *err)
     if (st != VV_OK)
         return st;
     size_t before = w->raw.len;
-    stream_message_encode(m, &w->raw);
+    stream_message_encode_sized(m, size, &w->raw);
     if (w->raw.status != VV_OK)
         return latch(
             w, vv_fail(err, w->raw.status, "no memory for a message of %" PRIu64 " bytes", total));

@@ -47,6 +47,8 @@ VV_MUST_CHECK vv_status stream_message_check(const vv_message *m, uint64_t size_
 uint64_t stream_message_size(const vv_message *m);
 /** Append the message to out, its length in front. It was checked. */
 void stream_message_encode(const vv_message *m, vv_buf *out);
+/** The same when its size is known: what stream_message_size says. */
+void stream_message_encode_sized(const vv_message *m, uint64_t size, vv_buf *out);
 
 /* Attributes of a decoded message. All zero at first. */
 typedef struct stream_scratch {

@@ -114,10 +114,23 @@ uint64_t stream_message_size(const vv_message *m)
     return size;
 }
 
+/* Names and the like are short: a call costs more than they do. */
 static uint8_t *put_bytes(uint8_t *p, vv_slice s)
 {
-    if (s.len > 0)
-        memcpy(p, s.data, s.len);
+    const uint8_t *from = s.data;
+    if (s.len > 16) {
+        memcpy(p, from, s.len);
+    } else if (s.len >= 8) {
+        uint64_t first;
+        uint64_t last;
+        memcpy(&first, from, 8);
+        memcpy(&last, from + s.len - 8, 8);
+        memcpy(p, &first, 8);
+        memcpy(p + s.len - 8, &last, 8);
+    } else {
+        for (size_t i = 0; i < s.len; i++)
+            p[i] = from[i];
+    }
     return p + s.len;
 }
 
@@ -152,7 +165,11 @@ static uint8_t *put_attribute(uint8_t *p, const vv_attribute *a)
 
 void stream_message_encode(const vv_message *m, vv_buf *out)
 {
-    uint64_t size = stream_message_size(m);
+    stream_message_encode_sized(m, stream_message_size(m), out);
+}
+
+void stream_message_encode_sized(const vv_message *m, uint64_t size, vv_buf *out)
+{
     size_t total = vv_varint_len(size) + size;
     uint8_t *p = vv_buf_reserve(out, total);
     if (p == NULL)
