@@ -4,9 +4,7 @@ BUILD ?= build
 MESON_FLAGS ?=
 UNIT = --suite unit --suite fuzz
 
-PEERS_OF_TESTS = tools/setup.sh object || echo 'object stores of others: what is missing is skipped'
-
-.PHONY: help setup setup-test setup-lint setup-bench setup-rocksdb build build-server build-rocksdb demo test test-object run run-client \
+.PHONY: help setup setup-test setup-object setup-lint setup-bench setup-rocksdb build build-server build-rocksdb demo test test-object run run-client \
 	bench bench-side bench-series lint asan tsan fuzz soak doc install clean
 
 help: ## this list
@@ -17,6 +15,10 @@ setup: ## install the Debian packages that building needs
 
 setup-test:
 	@tools/setup.sh build test
+
+setup-object:
+	@tools/setup.sh object || echo 'object stores of others: what is missing is skipped'
+	@tools/setup_firebase.sh
 
 setup-lint:
 	@tools/setup.sh build lint
@@ -49,8 +51,7 @@ demo: build ## the main job: stream sensor data in, query it, kill the server, l
 test: setup-test ## all tests, with the unit tests again under ASan and UBSan
 	@tools/test.sh
 
-test-object: setup-test ## object stores: scripted servers, and Ceph, Swift, s3cmd, rclone where they install
-	@$(PEERS_OF_TESTS)
+test-object: setup-test setup-object ## object stores: scripted servers; Ceph, Swift, s3cmd, rclone, Firebase where they install
 	@VARVE_OBJECT_PEERS=1 tools/test.sh object
 
 run: build ## the server in the foreground on ./varve-data

@@ -6,7 +6,7 @@ set -eu
 build="gcc libc6-dev meson ninja-build pkg-config python3 libnghttp2-dev libprotobuf-c-dev
  protobuf-c-compiler libprotobuf-dev libyaml-dev libcjson-dev libzstd-dev liblz4-dev libxxhash-dev liburing-dev
  zlib1g-dev libcmocka-dev libnats-dev libsnappy-dev libcurl4-openssl-dev libssl-dev"
-test="clang llvm-14 libclang-rt-14-dev protobuf-compiler curl procps nghttp2-client python3-grpcio python3-protobuf g++ binutils
+test="clang lld llvm-14 libclang-rt-14-dev protobuf-compiler curl procps nghttp2-client python3-grpcio python3-protobuf g++ binutils
  prometheus nats-server openssl e2fsprogs xfsprogs mount util-linux"
 lint="clang clang-format clang-tidy cppcheck binutils"
 figures="python3-grpcio python3-protobuf protobuf-compiler" # bench/node_figures.py

@@ -4,6 +4,7 @@
 # registry its test is skipped, and says so.
 set -eu
 cd "$(dirname "$0")/../tests/object"
+# shellcheck disable=SC3013
 [ node_modules/.package-lock.json -nt package.json ] && exit 0
 npm install --no-package-lock --omit=optional --ignore-scripts --no-audit --no-fund \
     --loglevel=error || {

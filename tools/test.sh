@@ -5,25 +5,35 @@ cd "$(dirname "$0")/.."
 what=${1:-all}
 dirs=""
 
-# configure DIR CC TARGET FLAGS...: TARGET "" leaves building to run. A build of tests links two
-# hundred programs, in half of the time by gold, which is in binutils; not clang's, for gold warns of
-# each name that a sanitizer keeps to itself.
+# configure DIR CC TARGET FLAGS...: TARGET "" leaves building to run. A build of tests links three
+# hundred programs, in half of the time and less by other linkers: gold, which is in binutils, and lld
+# for clang's, since gold warns of each name that a sanitizer keeps to itself. Of a failure the lines
+# are wanted, not the variables.
 configure() {
     dir=$1
     compiler=$2
     target=$3
     shift 3
+    linker=lld
+    lines=-gline-tables-only
+    [ "$compiler" != gcc ] || { linker=gold; lines=-g1; }
     [ -f "$dir/build.ninja" ] || (
-        [ "$dir" != build-test ] || ! command -v ld.gold >/dev/null || export CC_LD=gold
+        case $* in
+        *buildtype=release*) ;;
+        *)
+            ! command -v ld.$linker >/dev/null || export CC_LD=$linker
+            set -- "$@" -Dc_args=$lines
+            ;;
+        esac
         CC=$compiler meson setup "$dir" "$@" >/dev/null
     ) || { cat "$dir/meson-logs/meson-log.txt"; exit 1; }
+    rm -f "$dir"/meson-logs/testlog*.json
     [ -z "$target" ] || ninja -C "$dir" --quiet "$target"
     dirs="$dirs $dir"
 }
 
 failed=0
-# run DIR SUITES...: builds what the suites need and runs them. One more at a time than there are
-# cores: those with whole processes mostly wait.
+# run DIR SUITES...: builds what the suites need and runs them, one more at a time than there are cores.
 run() {
     dir=$1
     shift
@@ -31,13 +41,42 @@ run() {
         --print-errorlogs "$@" || failed=1
 }
 
+# The suites of whole processes: these wait for disks and each other for most of their time. They run
+# beside all that computes, and what they said comes when they are through. Object stores are apart
+# where make test-object follows (VARVE_OBJECT_APART).
+processes="integration interop kill nats fscut"
+[ -n "${VARVE_OBJECT_APART:-}" ] || processes="$processes object"
+beside=""
+# shellcheck disable=SC2317
+stop_beside() {
+    [ -z "$beside" ] || kill "$beside" 2>/dev/null || true
+}
+run_beside() {
+    # shellcheck disable=SC2046,SC2086
+    VV_KILL_ROUNDS=200 meson test -C build-test --no-rebuild --logbase testlog-processes \
+        --num-processes "$(nproc)" --timeout-multiplier 15 --print-errorlogs \
+        $(printf -- '--suite %s ' $processes) >build-test/processes.out 2>&1 &
+    beside=$!
+    trap stop_beside EXIT
+}
+end_beside() {
+    wait "$beside" || failed=1
+    beside=""
+    cat build-test/processes.out
+}
+
 if [ "$what" = all ]; then
-    tools/setup_node.sh
+    tools/setup_node.sh &
+    node=$!
     configure build-test gcc all -Dtest_hooks=true --buildtype=debugoptimized -Drocksdb=auto
     configure build gcc programs --buildtype=release
     ln -sf cmd/varved/varved cmd/varve/varve src/db/libvarve.so src/db/libvarve.so.0 build/
-    # Seeds of the crash walks, kills of the server: `make soak` takes many.
-    VV_CRASH_SEEDS=2 VV_KILL_ROUNDS=200 run build-test
+    wait "$node"
+    ninja -C build-test --quiet meson-test-prereq # what is not built for itself
+    run_beside
+    # Seeds of the crash walks: `make soak` takes many.
+    # shellcheck disable=SC2046,SC2086
+    VV_CRASH_SEEDS=2 run build-test $(printf -- '--no-suite %s ' $processes object)
 fi
 if [ "$what" = all ] || [ "$what" = asan ]; then
     configure build-asan clang "" -Dtest_hooks=true --buildtype=debugoptimized \
@@ -49,6 +88,7 @@ if [ "$what" = all ] || [ "$what" = asan ]; then
         ASAN_OPTIONS=detect_stack_use_after_return=1 \
         run build-asan --suite unit --suite fuzz
 fi
+[ "$what" != all ] || end_beside
 if [ "$what" = object ]; then
     configure build-test gcc all -Dtest_hooks=true --buildtype=debugoptimized -Drocksdb=auto
     run build-test --suite object --verbose

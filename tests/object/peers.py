@@ -46,6 +46,7 @@ def wait_for_port(port, process, seconds, what, log):
 
 
 def tail(path, size=2000):
+    """The last characters; what comes behind the first ones where size is negative."""
     try:
         return pathlib.Path(path).read_text(errors="replace")[-size:]
     except OSError:
@@ -185,11 +186,27 @@ debug rgw = 1
         osd = "5a3c6b4e-0d4f-4c1e-9a56-7e1f10b3c002"  # without one the two sides disagree at times
         self.run("ceph", *base, "osd", "create", osd, "0")
         self.run("ceph-osd", *base, "-i", "0", "--mkfs", "--osd-uuid", osd)
-        self.start("osd", "ceph-osd", *base, "-f", "-i", "0")
+        self.start_osd(*base)
         self.start_gateway()
         self.run("radosgw-admin", *base, "-n", "client.rgw", "user", "create", "--uid=varve",
                  "--display-name=varve", f"--access-key={ACCESS}", f"--secret={SECRET}",
                  timeout=90)
+
+    def start_osd(self, *base):
+        """It ends when it asks the monitor for its class before it has the monitor's map ("wrong fsid"),
+        which is a matter of luck: then it begins once more."""
+        log = self.dir / "osd.0.log"
+        for _ in range(5):
+            osd = self.start("osd", "ceph-osd", *base, "-f", "-i", "0")
+            begin = log.stat().st_size if log.exists() else 0
+            for _ in range(600):
+                if osd.poll() is not None or "done with init" in tail(log, -begin):
+                    break
+                time.sleep(0.05)
+            if osd.poll() is None:
+                return
+            self.running.remove(osd)
+        raise RuntimeError(f"ceph-osd does not begin: {tail(log)}")
 
     def start_gateway(self):
         self.gateway = self.start("rgw", "radosgw", "-c", str(self.conf), "-f", "-n", "client.rgw")
