@@ -23,6 +23,13 @@ ROWS = [
     ["otlp"],
     ["server", "client"],
 ]
+# The programs stand on include/varve and on these doors; of io on env.h, which makes a world. What
+# the server's program opens is the daemon.
+PROGRAMS = {
+    "varve": {"base", "codec", "io", "backup", "btree", "query", "client"},
+    "varved": {"base", "io", "server"},
+}
+PROGRAM_DOORS = {"io": {"io/env.h"}, "btree": {"btree/btree_import.h"}}
 ROW = {m: i for i, row in enumerate(ROWS) for m in row}
 # Pairs on one row (or upward) that the design allows by name.
 ALLOWED = {("stream", "lsm"), ("server", "client_wire")}
@@ -71,6 +78,19 @@ def check_includes(path, module, raw, problems):
             problems.append(f"{where}: {module}/ may not include {head}/: it is not above it")
 
 
+def check_program(path, program, raw, problems):
+    for m in INCLUDE.finditer(raw):
+        head = m.group(1).split("/")[0]
+        if head not in ROW:
+            continue
+        where = f"{path}:{line_of(raw, m.start())}"
+        if head not in PROGRAMS[program]:
+            problems.append(f"{where}: {program} may not include {head}/: a program stands on "
+                            "include/varve")
+        elif m.group(1) not in PROGRAM_DOORS.get(head, {m.group(1)}) or "_int.h" in m.group(1):
+            problems.append(f"{where}: {m.group(1)} is no door for programs")
+
+
 def check_calls(path, module, text, problems):
     exempt = EXEMPT.get(str(path), set())
     patterns = [HEAP_CALLS] if module in OS_MODULES else [HEAP_CALLS, OS_CALLS]
@@ -100,6 +120,10 @@ def main():
         if not is_test:
             check_includes(rel, module, raw, problems)
             check_calls(rel, module, strip_comments(raw), problems)
+    for path in sorted(root.glob("cmd/*/*.[ch]")):
+        files += 1
+        check_program(path.relative_to(root), path.relative_to(root).parts[1],
+                      path.read_text(encoding="utf-8"), problems)
     for path in sorted(root.glob("include/varve/*.h")):
         for m in INCLUDE.finditer(path.read_text(encoding="utf-8")):
             if not m.group(1).startswith("varve/"):

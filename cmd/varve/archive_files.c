@@ -4,12 +4,12 @@
 #include <errno.h>
 #include <string.h>
 
-#include "archive/archive.h"
 #include "base/error.h"
-#include "db/db.h"
-#include "io/env.h"
+#include "base/util.h"
 
 /* ---- Parquet ---- */
+
+#define ASIDE ".part"
 
 static vv_status write_bytes(void *ctx, const void *bytes, size_t len, vv_error *err)
 {
@@ -19,7 +19,7 @@ static vv_status write_bytes(void *ctx, const void *bytes, size_t len, vv_error 
 }
 
 typedef struct adder {
-    arch_form *form;
+    vv_tier_writer *writer;
     vv_status st;
     vv_error *err;
 } adder;
@@ -27,7 +27,7 @@ typedef struct adder {
 static int add_message(void *ctx, const vv_message *m)
 {
     adder *a = ctx;
-    a->st = arch_form_add(a->form, m, a->err);
+    a->st = vv_tier_writer_add(a->writer, m, a->err);
     return a->st != VV_OK;
 }
 
@@ -35,33 +35,39 @@ static vv_status write_parquet(store *s, const archive_files_range *range, FILE 
                                vv_error *err)
 {
     adder a = {.err = err};
-    uint64_t size = 0;
-    arch_identity who = {.partition = range->partition, .partition_count = range->partitions};
-    (void)snprintf(who.tenant, sizeof who.tenant, "%s", s->tenant);
-    (void)snprintf(who.table, sizeof who.table, "%s", s->table);
-    vv_status st = arch_form_open(VV_TIER_PARQUET, &who, 0,
-                                  (arch_sink){.write = write_bytes, .ctx = file}, &a.form, err);
+    const vv_tier_origin of = {.tenant = s->tenant,
+                               .table = s->table,
+                               .partition = range->partition,
+                               .partition_count = range->partitions};
+    vv_status st = vv_tier_writer_open(VV_TIER_PARQUET, &of, write_bytes, file, &a.writer, err);
     if (st == VV_OK)
         st = archive_walk(s, range, add_message, &a, err);
     if (st == VV_OK)
         st = a.st;
     if (st == VV_OK)
-        st = arch_form_finish(a.form, &size, err);
-    arch_form_close(a.form);
+        st = vv_tier_writer_finish(a.writer, NULL, err);
+    vv_tier_writer_close(a.writer);
     return st;
 }
 
+/* A file that is there stays until the new one is whole. */
 vv_status archive_files_parquet(store *s, const archive_files_range *range, const char *path,
                                 vv_error *err)
 {
-    FILE *file = fopen(path, "wbe");
+    char aside[4096];
+    int len = snprintf(aside, sizeof aside, "%s" ASIDE, path);
+    if (len < 0 || (size_t)len >= sizeof aside)
+        return vv_fail(err, VV_INVALID, "the name of the file is too long");
+    FILE *file = fopen(aside, "wbe");
     if (file == NULL)
-        return vv_fail_sys(err, vv_status_of_errno(errno), errno, "'%s'", path);
+        return vv_fail_sys(err, vv_status_of_errno(errno), errno, "'%s'", aside);
     vv_status st = write_parquet(s, range, file, err);
     if (fclose(file) != 0 && st == VV_OK)
-        st = vv_fail_sys(err, VV_IO, errno, "write '%s'", path);
+        st = vv_fail_sys(err, VV_IO, errno, "write '%s'", aside);
+    if (st == VV_OK && rename(aside, path) != 0)
+        st = vv_fail_sys(err, vv_status_of_errno(errno), errno, "rename to '%s'", path);
     if (st != VV_OK)
-        (void)remove(path);
+        (void)remove(aside);
     return st;
 }
 
@@ -75,14 +81,10 @@ static void note_finding(void *ctx, const char *text)
 
 vv_status archive_files_attach(const cmd_ctx *ctx, const tier_args *tier, vv_error *err)
 {
-    vv_env env = {.seed = 0};
     vv_object_store *objects = NULL;
     vv_status st = tier_store_open(tier, &objects, err);
     if (st == VV_OK)
-        st = env_posix_init(&env, ctx->common.data, NULL, err);
-    if (st == VV_OK)
-        st = db_tier_attach(&env, objects, note_finding, NULL, err);
-    vio_destroy(env.io);
+        st = vv_tier_attach(ctx->common.data, objects, note_finding, NULL, err);
     if (st == VV_OK)
         (void)printf("attached %s: read it with --data %s and the same --backend\n",
                      vv_object_store_name(objects), ctx->common.data);

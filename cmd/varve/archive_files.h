@@ -25,7 +25,7 @@ VV_MUST_CHECK vv_status archive_walk(store *s, const archive_files_range *range,
 VV_MUST_CHECK vv_status archive_files_attach(const cmd_ctx *ctx, const tier_args *tier,
                                              vv_error *err);
 
-/** Messages into the file, which is removed when it does not become whole. */
+/** Messages into the file. One that was there stays as it was unless the new one is whole. */
 VV_MUST_CHECK vv_status archive_files_parquet(store *s, const archive_files_range *range,
                                               const char *path, vv_error *err);
 

@@ -155,6 +155,14 @@ static vv_status export_all(job *j, vv_error *err)
                                  .to = end_of(j)};
     if (info.kind != VV_TABLE_STREAM)
         return vv_fail(err, VV_INVALID, "table '%s' is not of kind stream", j->s->table);
+    if (range.partition >= info.partitions)
+        return vv_fail(err, VV_INVALID, "table '%s' has no partition %u: 0 to %u", j->s->table,
+                       range.partition, info.partitions - 1);
+    if (j->a->parquet != NULL && !one && info.partitions > 1)
+        return vv_fail(err, VV_INVALID,
+                       "table '%s' has %u partitions, and --parquet takes one: say which with "
+                       "--partition",
+                       j->s->table, info.partitions);
     if (j->a->parquet != NULL)
         return archive_files_parquet(j->s, &range, j->a->parquet, err);
     message_out_begin(&j->out, j->ctx->common.output == NULL ? CMD_JSON : j->ctx->common.format);

@@ -12,7 +12,6 @@
 #include "base/util.h"
 #include "client/client.h"
 #include "codec/protowire.h"
-#include "db/db.h"
 #include "out.h"
 
 #define REPLY_MAX (64u * 1024 * 1024)

@@ -16,6 +16,7 @@
 
 #include "varve/db.h"
 #include "varve/object.h"
+#include "varve/stream.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -162,6 +163,42 @@ VV_API VV_MUST_CHECK vv_status vv_tier_attach(const char *dir, vv_object_store *
 VV_API VV_MUST_CHECK vv_status vv_check_tier(const char *dir, vv_object_store *objects, bool whole,
                                              void (*finding)(void *ctx, const char *text),
                                              void *ctx, vv_error *err);
+
+/* ---- messages in forms that other tools read: as the archiver writes them beside its objects ----
+ */
+
+typedef struct vv_tier_writer vv_tier_writer;
+
+/* Whose messages: the file says it. */
+typedef struct vv_tier_origin {
+    const char *tenant;
+    const char *table;
+    uint32_t partition;
+    uint32_t partition_count; /* of the table */
+} vv_tier_origin;
+
+/** Begin a file.
+ *
+ * @param form   VV_TIER_JSONL (in a zstd frame) or VV_TIER_PARQUET.
+ * @param write  gets the bytes in their order; what it fails with ends the writer.
+ * @return VV_INVALID: another form, or an origin that cannot be; VV_NO_MEMORY.
+ *
+ * Gives *out: vv_tier_writer_close. Copies the origin. One thread at a time. Holds up to 8 MiB. */
+VV_API VV_MUST_CHECK vv_status vv_tier_writer_open(vv_tier_form form, const vv_tier_origin *of,
+                                                   vv_status (*write)(void *ctx, const void *bytes,
+                                                                      size_t len, vv_error *err),
+                                                   void *ctx, vv_tier_writer **out, vv_error *err);
+
+/** The next message, in the order of offsets. Borrows it for the call. VV_NO_MEMORY, or what write
+ * failed with: the writer is of no use then. */
+VV_API VV_MUST_CHECK vv_status vv_tier_writer_add(vv_tier_writer *w, const vv_message *m,
+                                                  vv_error *err);
+
+/** Write what is left: then the file is whole. *size (may be NULL): its bytes. Once. */
+VV_API VV_MUST_CHECK vv_status vv_tier_writer_finish(vv_tier_writer *w, uint64_t *size,
+                                                     vv_error *err);
+
+VV_API void vv_tier_writer_close(vv_tier_writer *w); /* accepts NULL */
 
 typedef struct vv_tier_stats {
     size_t size; /* sizeof(vv_tier_stats): set before the call */

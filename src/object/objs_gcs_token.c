@@ -103,7 +103,7 @@ vv_status gcs_assertion(const gcs_account *account, int64_t wall_ns, vv_buf *out
     int64_t now = wall_ns / VV_NS_PER_S;
     vv_buf_init(&text, 4096);
     vv_buf_printf(&text, "{\"alg\":\"RS256\",\"typ\":\"JWT\",\"kid\":\"%s\"}", account->key_id);
-    vv_base64url_put(out, text);
+    vv_base64url_put(out, vv_buf_slice(&text));
     vv_buf_append_u8(out, '.');
     size_t head = text.len;
     vv_buf_printf(&text,

@@ -58,6 +58,8 @@ REFUSED = [
     (["query", *TABLE, "--where", "ofset = 1"], 1, "did you mean 'offset'"),
     (["archive", "verify", "--table", "none"], 5, "none"),
     (["archive", "restore", *TABLE, "--partition", "7"], 1, "partition"),
+    (["archive", "export", *TABLE, "--partition", "7"], 1, "0 to 1"),
+    (["archive", "export", *TABLE, "--parquet", "/tmp/none/m"], 1, "--partition"),
 ]
 
 
@@ -130,7 +132,7 @@ def main():
                     words=[word])
             run("archive", *where, "run", *TABLE, "--backend", "file", code=2, words=["--data"])
             over_http(server)
-            run("archive", *over, "export", *TABLE, "--parquet", tmp / "remote.parquet")
+            run("archive", *over, "export", *TABLE, "-p", "1", "--parquet", tmp / "remote.parquet")
             assert server.stop() == 0
         where = ["--data", tmp / "data"]
         store = ["--backend", "file", "--bucket", str(bucket)]
@@ -140,7 +142,7 @@ def main():
             assert r == l, f"{q}: a server says {r[:500]!r}, a directory {l[:500]!r}"
         for args, code, word in REFUSED:
             run(args[0], *where, *store, *args[1:], code=code, words=[word])
-        run("archive", *where, *store, "export", *TABLE, "--parquet", tmp / "local.parquet")
+        run("archive", *where, *store, "export", *TABLE, "-p", "1", "--parquet", tmp / "local.parquet")
         assert (tmp / "local.parquet").read_bytes() == (tmp / "remote.parquet").read_bytes()
         damage(where, store, bucket)
         with Varved(tmp / "data", settings) as server:

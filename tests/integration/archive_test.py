@@ -85,6 +85,9 @@ def export(where, store, tmp, lines):
     data = parquet.read_bytes()
     assert data[:4] == b"PAR1" and data[-4:] == b"PAR1" and len(data) > 1000
     run("archive", *where, *store, "export", "--parquet", tmp / "no" / "m", code=5, words=["no/m"])
+    # What is there stays until what takes its place is whole.
+    run("archive", *where, "export", "--parquet", parquet, code=1, words=["storage.backend"])
+    assert parquet.read_bytes() == data and not parquet.with_suffix(".parquet.part").exists()
 
 
 def restore(where, store, bucket, lines):
