@@ -174,6 +174,8 @@ vv_status db_tier_dig(db_tier_job *j, db_stream_reader *r, vv_error *err)
         j->store_failed = false;
         if (st == VV_OK)
             return forget(j->t, &part, part.cat->id, vv_slice_of(key, sizeof key), err);
+        if (st != VV_NOT_FOUND && VV_BUG(157))
+            return st;
         st = pass_by(j, r, &d, vv_get_be64(key + 1), st, &why, err);
         if (st != VV_OK)
             return st;

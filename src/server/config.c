@@ -218,7 +218,7 @@ const config_key config_keys[] = {
     {"processing.grace", CONFIG_DURATION, FIELD(processing_grace_ns), "1h", VV_NS_PER_MS,
      INT64_C(36600) * 86400 * VV_NS_PER_S, NULL,
      "objects that nothing refers to any more stay for so long"},
-    {"processing.backup_keep", CONFIG_DURATION, FIELD(processing_backup_keep_ns), "30d",
+    {"processing.backup_keep", CONFIG_DURATION, FIELD(processing_backup_keep_ns), "720h",
      VV_NS_PER_MS, INT64_C(36600) * 86400 * VV_NS_PER_S, NULL,
      "objects that backups lead to stay until none was made to the same place for so long"},
     {"retry.max_retries", CONFIG_INT, FIELD(retry_max_retries), "3", 1, 1000, NULL,

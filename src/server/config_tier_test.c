@@ -261,7 +261,7 @@ static void every_key_gets_there(void **state)
                                        "processing.uploads=25",
                                        "processing.failures_max=26",
                                        "processing.grace=27s",
-                                       "processing.backup_keep=28d",
+                                       "processing.backup_keep=672h",
                                        "retry.max_retries=28",
                                        "retry.initial_backoff_ms=29",
                                        "retry.max_backoff_ms=30",
