@@ -45,10 +45,10 @@ static int begin(void **state)
     vv_table_options opt = VV_TABLE_OPTIONS_INIT;
     opt.kind = VV_TABLE_STREAM;
     assert_ok(vv_table_create(b->s.n.db, "default", "messages", &opt, &b->table, &err), err);
-    for (unsigned i = 0; i < MESSAGES - 5; i++) {
-        const vv_message m = {.value = vv_slice_str("a message of some length or other")};
-        assert_ok(vv_stream_append(b->table, &m, 1, NULL, NULL, &err), err);
-    }
+    const vv_message m = {.value = vv_slice_str("a message of some length or other")};
+    const vv_message five[] = {m, m, m, m, m};
+    for (unsigned i = 0; i < MESSAGES - 5; i += 5)
+        assert_ok(vv_stream_append(b->table, five, 5, NULL, NULL, &err), err);
     *state = b;
     return 0;
 }
