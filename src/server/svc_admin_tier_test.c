@@ -120,7 +120,8 @@ static void lists_come_in_pages(void **state)
             assert_int_equal(r->objects[0]->state, VARVE__V1__TIER_STATE__TIER_STATE_STORED);
         }
         assert_true(r->next_page_token.len <= sizeof token);
-        memcpy(token, r->next_page_token.data, r->next_page_token.len);
+        if (r->next_page_token.len > 0)
+            memcpy(token, r->next_page_token.data, r->next_page_token.len);
         req.page_token = (ProtobufCBinaryData){r->next_page_token.len, token};
         protobuf_c_message_free_unpacked(&r->base, NULL);
         if (req.page_token.len == 0) {
