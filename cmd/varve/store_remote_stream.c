@@ -342,7 +342,7 @@ static vv_status positions_page(remote *r, vv_stream_position *last, bool *more,
     *more = false;
     begin_request(r);
     wire_put_uint(&r->request, 2, last->partition);
-    wire_put_string(&r->request, 3, vv_slice_str(last->name));
+    wire_put_string(&r->request, 7, vv_slice_str(last->name));
     vv_status st = remote_unary(r, SERVICE "ListPositions", err);
     if (st != VV_OK)
         return st;

@@ -35,6 +35,7 @@ struct ask {
     svc_table_ref ref;
     uint32_t partition;
     vv_slice name;
+    vv_slice after;
     uint64_t offset;
     vv_stream_start start;
     uint32_t durability;
@@ -75,6 +76,8 @@ static vv_status read_request(ask *a, vv_error *err)
             ok = svc_stream_take_start(&f, &a->start);
         else if (f.number == 6)
             ok = svc_kv_take_u32(&f, &a->durability);
+        else if (f.number == 7)
+            ok = svc_kv_take_bytes(&f, &a->after);
     }
     return ok && r.fault == WIRE_GOOD ? VV_OK : svc_kv_fail_malformed("PositionRequest", err);
 }
@@ -284,7 +287,8 @@ static int put_position(void *ctx, const vv_stream_position *p)
 
 static vv_status list_positions(ask *a, vv_buf *out, vv_error *err)
 {
-    return vv_stream_position_list_after(a->table, a->partition, a->name, put_position, out, err);
+    const uint32_t partition = a->after.len > 0 ? a->partition : 0;
+    return vv_stream_position_list_after(a->table, partition, a->after, put_position, out, err);
 }
 
 static int put_rule(void *ctx, const vv_stream_rule_stats *rule)
