@@ -3,7 +3,7 @@
  * whether all of them did, and what reading one message costs. One JSON line each.
  *
  *     bench_tier SETTINGS put [SECONDS [MIB]]
- *     bench_tier SETTINGS archive DIR [MIB]
+ *     bench_tier SETTINGS archive DIR [MIB [PARTITIONS]]
  *     bench_tier SETTINGS check DIR TABLE BATCH_BYTES NEXT,NEXT,...
  *     bench_tier SETTINGS one DIR TABLE [COUNT]
  *
@@ -36,6 +36,7 @@
 
 static vv_object_options options = VV_OBJECT_OPTIONS_INIT;
 static vv_object_store *store;
+static uint32_t shards = 1; /* of stores that are made */
 
 static int64_t now_of(clockid_t clock)
 {
@@ -217,6 +218,7 @@ static vv_db *open_store(const char *dir, bool read_only, const vv_archive_rule 
     if (rule != NULL)
         tier.rule = *rule;
     opt.read_only = read_only;
+    opt.shard_count = shards;
     opt.tier = &tier;
     must(vv_db_open(dir, &opt, &db, &err), &err);
     return db;
@@ -240,7 +242,9 @@ static uint32_t partitions_of(vv_table *table)
 
 /* ---- archive ---- */
 
-static void append_messages(vv_table *table, uint64_t count, sample *s)
+static const vv_archive_rule none = {.off = true};
+
+static void append_messages(vv_table *table, uint64_t count, uint32_t partitions, sample *s)
 {
     static uint8_t bytes[BATCH][BENCH_MESSAGE_SIZE];
     vv_message m[BATCH];
@@ -259,39 +263,44 @@ static void append_messages(vv_table *table, uint64_t count, sample *s)
             memcpy(s->data + s->len, bytes, sizeof bytes);
             s->len += sizeof bytes;
         }
+        opt.partition = (uint32_t)(done / BATCH % partitions);
         must(vv_stream_append(table, m, BATCH, &opt, NULL, &err), &err);
     }
 }
 
 /* One message behind the other into a store that archives nothing. */
-static void fill_store(const char *dir, uint64_t count, sample *s)
+static void fill_store(const char *dir, uint64_t count, uint32_t partitions, sample *s)
 {
     vv_error err = {0};
-    const vv_archive_rule none = {.off = true};
     vv_table *table = NULL;
     vv_table_options to = VV_TABLE_OPTIONS_INIT;
     vv_db *db = open_store(dir, false, &none);
     to.kind = VV_TABLE_STREAM;
+    to.partitions = partitions;
     must(vv_table_create(db, TENANT, "bench", &to, &table, &err), &err);
-    append_messages(table, count, s);
+    append_messages(table, count, partitions, s);
     vv_table_close(table);
     must(vv_db_close(db, &err), &err);
 }
 
-static int run_archive(const char *dir, uint64_t mib)
+static int run_archive(const char *dir, uint64_t mib, uint32_t partitions)
 {
     vv_error err = {0};
     double cpu_ns = 0;
     sample s = {.data = must_alloc(SAMPLE_MAX)};
     const vv_archive_rule rule = {.batch_bytes = 64 * VV_MIB, .batch_age_ns = 3600 * VV_NS_PER_S};
     objects all = {.batch_bytes = rule.batch_bytes};
-    fill_store(dir, mib * VV_MIB / BENCH_MESSAGE_SIZE, &s);
+    vv_table_options to = VV_TABLE_OPTIONS_INIT;
+    shards = partitions; /* each lies on one of its own */
+    fill_store(dir, mib * VV_MIB / BENCH_MESSAGE_SIZE, partitions, &s);
     compress_sample(&s);
     double put = put_rate(2, rule.batch_bytes, &cpu_ns);
+    vv_db *db = open_store(dir, false, &none);
+    vv_table *table = open_table(db, "bench");
+    to.archive = &rule;
     int64_t cpu = now_of(CLOCK_PROCESS_CPUTIME_ID);
     int64_t begin = now();
-    vv_db *db = open_store(dir, false, &rule); /* the background begins at once */
-    vv_table *table = open_table(db, "bench");
+    must(vv_table_alter(db, TENANT, "bench", &to, VV_CHANGE_ARCHIVE, &err), &err);
     must(vv_tier_run(db, table, &err), &err);
     double took = seconds_since(begin);
     double used = (double)(now_of(CLOCK_PROCESS_CPUTIME_ID) - cpu) / 1e9;
@@ -302,8 +311,9 @@ static int run_archive(const char *dir, uint64_t mib)
     double raw = (double)all.messages * BENCH_MESSAGE_SIZE;
     double ratio = raw / (double)all.bytes;
     double slower = s.per_s < put * ratio ? s.per_s : put * ratio;
-    printf("{\"bench\":\"tier archive\",\"raw_mb\":%.0f,\"seconds\":%.2f,\"cpu_seconds\":%.2f,",
-           raw / 1e6, took, used);
+    printf("{\"bench\":\"tier archive\",\"partitions\":%u,\"raw_mb\":%.0f,\"seconds\":%.2f,"
+           "\"cpu_seconds\":%.2f,",
+           partitions, raw / 1e6, took, used);
     print_objects(&all);
     printf("\"ratio\":%.3f,\"zstd1_ratio\":%.3f,\"write_mb_per_s\":%.0f,\"zstd1_mb_per_s\":%.0f,"
            "\"put_mb_per_s\":%.0f,\"put_as_raw_mb_per_s\":%.0f,\"over_the_slower\":%.2f}\n",
@@ -490,8 +500,10 @@ static bool set(const char *key, const char *value)
 
 static int usage(void)
 {
-    (void)fprintf(stderr, "usage: bench_tier KEY=VALUE.. put [SECONDS [MIB]] | archive DIR [MIB] | "
-                          "check DIR TABLE BATCH_BYTES NEXT,.. | one DIR TABLE [COUNT]\n");
+    (void)fprintf(
+        stderr,
+        "usage: bench_tier KEY=VALUE.. put [SECONDS [MIB]] | archive DIR [MIB [PARTITIONS]] | "
+        "check DIR TABLE BATCH_BYTES NEXT,.. | one DIR TABLE [COUNT]\n");
     return 2;
 }
 
@@ -513,7 +525,8 @@ int main(int argc, char **argv)
     if (strcmp(argv[0], "put") == 0)
         rc = run_put(argc > 1 ? atof(argv[1]) : 3, argc > 2 ? strtoul(argv[2], NULL, 10) : 64);
     else if (strcmp(argv[0], "archive") == 0 && argc > 1)
-        rc = run_archive(argv[1], argc > 2 ? strtoull(argv[2], NULL, 10) : 512);
+        rc = run_archive(argv[1], argc > 2 ? strtoull(argv[2], NULL, 10) : 512,
+                         argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 1);
     else if (strcmp(argv[0], "check") == 0 && argc > 4)
         rc = run_check(argv[1], argv[2], strtoull(argv[3], NULL, 10), argv[4]);
     else if (strcmp(argv[0], "one") == 0 && argc > 2)
