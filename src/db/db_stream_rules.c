@@ -303,9 +303,10 @@ vv_status db_stream_apply(const vv_table *table, const db_stream_append *sa, db_
     for (size_t i = 0; st == VV_OK && i < sa->count; i++) {
         result.is_poison = false;
         result.errors = 0;
-        st = has_marks(&messages[i])
-                 ? vv_fail(err, VV_INVALID, "attributes called _dead_... are those of dead letters")
-                 : extract_run(out->runner, &place, &messages[i], &result, err);
+        st = has_marks(&messages[i]) ? vv_fail(err, VV_INVALID,
+                                               "attributes called _dead_... are those of dead "
+                                               "letters: take them off, or replay the letters")
+                                     : extract_run(out->runner, &place, &messages[i], &result, err);
         if (st == VV_OK) {
             all[i] = result.message;
             out->errors += result.errors;

@@ -17,6 +17,9 @@ static vv_status tell(const vv_db *db, vv_status st, const arch_entry *entry, vv
         (void)vv_fail(err, VV_CORRUPT, "%s has no such object: put it back from a copy",
                       vv_object_store_name(db->tier->objects));
         st = VV_CORRUPT;
+    } else if (st == VV_CORRUPT && err != NULL) {
+        const vv_error why = *err;
+        (void)vv_fail(err, st, "%.140s: put it back from a copy", why.msg);
     }
     if (st == VV_TIMEOUT || st == VV_CONFLICT || st == VV_INVALID)
         st = VV_IO;

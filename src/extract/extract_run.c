@@ -322,7 +322,8 @@ vv_status extract_run(extract_runner *r, const extract_place *place, const vv_me
     out->message = *message;
     if (message->attribute_count > VV_STREAM_ATTRIBUTES_MAX - EXTRACT_OWN_MAX)
         return vv_fail(err, VV_INVALID,
-                       "the message has %zu attributes: where a table has rules it may bring %u",
+                       "the message has %zu attributes: where a table has rules it may bring %u: "
+                       "put the others into its value",
                        message->attribute_count, VV_STREAM_ATTRIBUTES_MAX - EXTRACT_OWN_MAX);
     vv_slice content_type = message->content_type.len > 0
                                 ? message->content_type

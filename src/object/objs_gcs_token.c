@@ -54,7 +54,9 @@ vv_status gcs_account_parse(vv_slice json, gcs_account *out, vv_error *err)
     else if (!objs_json_find(json, "private_key", pem, OBJS_JSON_TEXT))
         lacks = "private_key";
     if (lacks != NULL)
-        st = vv_fail(err, VV_INVALID, "no key of a service account: it has no %s", lacks);
+        st = vv_fail(err, VV_INVALID,
+                     "no key of a service account: it has no %s: make one of type JSON at Google",
+                     lacks);
     (void)objs_json_find(json, "private_key_id", out->key_id, sizeof out->key_id);
     if (st == VV_OK && (!is_safe_uri(out->token_uri) || !is_plain(out->token_uri) ||
                         !is_plain(out->email) || !is_plain(out->key_id)))

@@ -106,8 +106,10 @@ static vv_status read_message(vv_slice bytes, vv_arena *arena, vv_message *m, vv
     size_t count = count_field(bytes, 6);
     *m = (vv_message){.attribute_count = 0};
     if (count > VV_STREAM_ATTRIBUTES_MAX)
-        return vv_fail(err, VV_INVALID, "a message has %zu attributes, at most %u are allowed",
-                       count, VV_STREAM_ATTRIBUTES_MAX);
+        return vv_fail(
+            err, VV_INVALID,
+            "a message has %zu attributes, at most %u are allowed: put the others into its value",
+            count, VV_STREAM_ATTRIBUTES_MAX);
     if (count > 0) {
         attributes = vv_arena_alloc(arena, count * sizeof *attributes);
         if (attributes == NULL)

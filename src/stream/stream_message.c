@@ -61,8 +61,10 @@ vv_status stream_message_check(const vv_message *m, uint64_t size_max, vv_error 
     if (st == VV_OK)
         st = check_length("source", m->source.len, VV_STREAM_TEXT_MAX, err);
     if (st == VV_OK && m->attribute_count > VV_STREAM_ATTRIBUTES_MAX)
-        st = vv_fail(err, VV_INVALID, "the message has %zu attributes, at most %u are allowed",
-                     m->attribute_count, VV_STREAM_ATTRIBUTES_MAX);
+        st = vv_fail(
+            err, VV_INVALID,
+            "the message has %zu attributes, at most %u are allowed: put the others into its value",
+            m->attribute_count, VV_STREAM_ATTRIBUTES_MAX);
     if (st == VV_OK && m->value.len > VV_STREAM_MESSAGE_MAX)
         st = check_length("value", m->value.len, VV_STREAM_MESSAGE_MAX, err);
     for (size_t i = 0; st == VV_OK && i < m->attribute_count; i++) {
