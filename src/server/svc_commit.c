@@ -10,6 +10,7 @@
  */
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/point.h"
 #include "server/svc_stream.h"
 #include "server/svc_util.h"
 
@@ -52,6 +53,7 @@ static void written(void *ctx, vv_status st, const vv_write_result *result, cons
     commit *c = ctx;
     vv_error why = {0};
     (void)result;
+    VV_POINT("stream.after_commit");
     if (st == VV_CONFLICT) {
         srv_call_post(c->what.call, posted, c);
         return;
@@ -74,6 +76,7 @@ vv_status svc_commit_begin(const svc_commit *what, vv_error *err)
     if (st == VV_OK)
         st = vv_batch_stream_commit(c->batch, what->table, what->partition, what->name,
                                     what->offset, err);
+    VV_POINT("stream.before_commit");
     if (st == VV_OK)
         st = vv_write_async(c->n->db, c->batch, what->durability, written, c, err);
     if (st != VV_OK) {
