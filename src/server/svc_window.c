@@ -184,7 +184,7 @@ static void count_locked(svc_windows *w, uint64_t from, uint64_t to) VV_REQUIRES
 {
     w->bytes = w->bytes - from + to;
     if (to < from)
-        vv_budget_release(w->budget, VV_BUDGET_NETWORK, from - to);
+        vv_budget_release(w->budget, VV_BUDGET_INDEX, from - to);
 }
 
 static void remove_locked(svc_windows *w, window *one) VV_REQUIRES(w->lock)
@@ -220,7 +220,7 @@ static window *idlest_locked(svc_windows *w) VV_REQUIRES(w->lock)
 static bool reserve_locked(svc_windows *w, uint64_t bytes) VV_REQUIRES(w->lock)
 {
     return w->bytes + bytes <= w->bytes_max &&
-           vv_budget_reserve(w->budget, VV_BUDGET_NETWORK, bytes);
+           vv_budget_reserve(w->budget, VV_BUDGET_INDEX, bytes);
 }
 
 /* One that is full and not as large as it may be gets twice the room, if no other is as small. */
@@ -240,7 +240,7 @@ static void grow_locked(svc_windows *w, window *one) VV_REQUIRES(w->lock)
     if (resize(one, 2 * cap))
         count_locked(w, bytes_of(cap), bytes_of(2 * cap));
     else
-        vv_budget_release(w->budget, VV_BUDGET_NETWORK, more);
+        vv_budget_release(w->budget, VV_BUDGET_INDEX, more);
 }
 
 static entry *put_locked(svc_windows *w, window *one, const entry *as) VV_REQUIRES(w->lock)
@@ -282,7 +282,7 @@ static vv_status create_locked(svc_windows *w, uint32_t table, window **out, vv_
     window *one = vv_calloc(1, sizeof *one);
     if (one == NULL || !make_ring(one, CAP_FIRST)) {
         vv_free(one);
-        vv_budget_release(w->budget, VV_BUDGET_NETWORK, bytes_of(CAP_FIRST));
+        vv_budget_release(w->budget, VV_BUDGET_INDEX, bytes_of(CAP_FIRST));
         return vv_fail(err, VV_NO_MEMORY, "no memory for the ids of a table's messages");
     }
     one->table = table;
