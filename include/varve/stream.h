@@ -421,6 +421,8 @@ typedef struct vv_stream_stats {
     /* Of the table, since the store was opened. */
     uint64_t rule_errors;  /* rules that could not make of a message what they say */
     uint64_t dead_letters; /* messages that a required rule refused */
+    /* From here on messages lie in local files; first_offset where all of them do. */
+    uint64_t local_offset;
 } vv_stream_stats;
 
 /** Figures of a partition, as of now or of a snapshot (but for the producers: now). */

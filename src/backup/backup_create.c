@@ -44,8 +44,8 @@ static vv_status find_before(creation *c, vv_error *err)
             break;
         }
         backup_manifest_fini(&m);
-        if (one == VV_NO_MEMORY)
-            st = vv_fail(err, one, "no memory to read a backup");
+        if (one != VV_OK && one != VV_CORRUPT && one != VV_NOT_FOUND)
+            st = vv_wrap(err, one, "find the oldest backup, whose objects stay");
     }
     vv_free(ids);
     if (st == VV_OK && c->opt->log_only && c->before.info.id == 0)
@@ -335,7 +335,8 @@ static vv_status store_log(creation *c, vv_error *err)
 
 /* ---- objects that it leads to ---------------------------------------------------------------- */
 
-/* The oldest backup of the store. *found: there is one. What cannot be read cannot be restored. */
+/* The oldest backup of the store. *found: there is one. One that is damaged or gone cannot be
+ * restored, and what it leads to need not stay; one that cannot be read today may be, tomorrow. */
 static vv_status find_oldest(backup_repo *repo, const vv_db *db, backup_info *out, bool *found,
                              vv_error *err)
 {
@@ -345,7 +346,7 @@ static vv_status find_oldest(backup_repo *repo, const vv_db *db, backup_info *ou
     vv_status st = backup_ids(repo, &ids, &count, err);
     for (size_t i = 0; st == VV_OK && !*found && i < count; i++) {
         backup_manifest m;
-        vv_status one = backup_load(repo, ids[i], &m, NULL);
+        vv_status one = backup_load(repo, ids[i], &m, err);
         *found = one == VV_OK && memcmp(m.info.uuid, db_store_uuid(db), sizeof m.info.uuid) == 0;
         if (*found)
             *out = m.info;

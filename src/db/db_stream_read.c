@@ -566,6 +566,7 @@ vv_status vv_stream_stats_read(vv_table *table, uint32_t partition, const vv_sna
     if (st == VV_OK) {
         all.first_offset = r.first;
         all.next_offset = r.next;
+        all.local_offset = r.local > r.first ? r.local : r.first;
         all.messages = r.next - r.first;
         all.bytes = r.bytes;
         all.first_receive_ns = first_ns;

@@ -43,12 +43,12 @@ typedef struct queue {
 typedef struct worker {
     ingest_messages *p;
     vv_thread *thread;
-    vv_cond wake; /* a task came, or the end */
-    queue ready;  /* under lock, like all below */
+    vv_cond wake;         /* a task came, or the end */
+    queue ready;          /* under lock, like all below but the next */
+    uint32_t busy_in_row; /* tasks; the worker's own */
     queue aside[ARRAY_LEN(pause_ms)];
     uint32_t aside_count;
-    bool aside_next;      /* whose turn it is when both are due */
-    uint32_t busy_in_row; /* tasks */
+    bool aside_next; /* whose turn it is when both are due */
     ingest_task *bucket[BUCKETS];
 } worker;
 

@@ -335,6 +335,7 @@ vv_status daemon_stop(varve_daemon *d, vv_error *err)
     svc_push_stop(n);
     if (n->server != NULL)
         srv_stop(n->server);
+    svc_tier_stop(n); /* or jobs of the pool wait for a store that does not answer */
     svc_nats_stop(n);
     svc_txn_stop(n);
     srv_pool_destroy(n->pool); /* its jobs may feed the pipeline */
@@ -343,7 +344,6 @@ vv_status daemon_stop(varve_daemon *d, vv_error *err)
     ingest_messages_destroy(n->messages);
     ingest_destroy(n->pipeline);
     gate_destroy(n->gate);
-    svc_tier_stop(n);
     vv_status st = vv_db_close(n->db, err);
     svc_engine_stop(n);
     svc_tier_close(n);

@@ -180,7 +180,8 @@ VV_MUST_CHECK vv_status srv_pool_submit_point(srv_pool *pool, void (*fn)(void *a
 /** The same for work that may have to wait for an object store: nothing of the other kinds waits
  * for it. */
 VV_MUST_CHECK vv_status srv_pool_submit_far(srv_pool *pool, void (*fn)(void *arg), void *arg);
-void srv_pool_destroy(srv_pool *pool); /* runs what is queued, joins; accepts NULL */
+/** Runs what is queued, and what that submits to any lane, and joins. Accepts NULL. */
+void srv_pool_destroy(srv_pool *pool);
 
 typedef struct srv_stats {
     uint64_t connections; /* open now */

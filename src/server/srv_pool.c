@@ -37,6 +37,7 @@ struct srv_pool {
     vv_mutex lock;      /* rank VV_RANK_LEAF: a submitter may hold anything */
     queue lanes[LANES]; /* under lock, as all below */
     bool point_idle;    /* the thread of the point lane waits for work */
+    uint32_t running;   /* jobs: each may submit others, to any lane */
     bool stopping;
     uint32_t thread_count; /* started; fixed once created, as thread */
     vv_thread *thread[];   /* the first is the point lane's own */
@@ -52,6 +53,19 @@ static bool take_first(queue *q, job *out)
     return true;
 }
 
+/* Nothing runs that could submit more, and nothing waits. */
+static bool is_drained(const srv_pool *pool)
+{
+    return pool->running == 0 && pool->lanes[LANE_POINT].count == 0 &&
+           pool->lanes[LANE_LONG].count == 0 && pool->lanes[LANE_FAR].count == 0;
+}
+
+static void wake_all(srv_pool *pool)
+{
+    for (uint32_t i = 0; i < LANES; i++)
+        vv_cond_broadcast(&pool->lanes[i].work);
+}
+
 /* Of the lane last; of LANE_LONG points first. False when there will be none. */
 static bool next_job(srv_pool *pool, lane last, job *out)
 {
@@ -60,35 +74,43 @@ static bool next_job(srv_pool *pool, lane last, job *out)
     for (;;) {
         have = (last != LANE_FAR && take_first(&pool->lanes[LANE_POINT], out)) ||
                (last != LANE_POINT && take_first(&pool->lanes[last], out));
-        if (have || pool->stopping)
+        if (have || (pool->stopping && is_drained(pool)))
             break;
         pool->point_idle |= last == LANE_POINT;
         vv_cond_wait(&pool->lanes[last].work, &pool->lock);
         pool->point_idle &= last != LANE_POINT;
     }
+    pool->running += have;
     vv_mutex_unlock(&pool->lock);
     return have;
 }
 
-static void point_main(void *arg)
+static void run_jobs(srv_pool *pool, lane last)
 {
     job j;
-    while (next_job(arg, LANE_POINT, &j))
+    while (next_job(pool, last, &j)) {
         j.fn(j.arg);
+        vv_mutex_lock(&pool->lock);
+        pool->running--;
+        if (pool->stopping && is_drained(pool))
+            wake_all(pool);
+        vv_mutex_unlock(&pool->lock);
+    }
+}
+
+static void point_main(void *arg)
+{
+    run_jobs(arg, LANE_POINT);
 }
 
 static void long_main(void *arg)
 {
-    job j;
-    while (next_job(arg, LANE_LONG, &j))
-        j.fn(j.arg);
+    run_jobs(arg, LANE_LONG);
 }
 
 static void far_main(void *arg)
 {
-    job j;
-    while (next_job(arg, LANE_FAR, &j))
-        j.fn(j.arg);
+    run_jobs(arg, LANE_FAR);
 }
 
 vv_status srv_pool_create(const vv_threads *threads, uint32_t thread_count, uint32_t queue_max,
@@ -163,8 +185,7 @@ void srv_pool_destroy(srv_pool *pool)
         return;
     vv_mutex_lock(&pool->lock);
     pool->stopping = true;
-    for (uint32_t i = 0; i < LANES; i++)
-        vv_cond_broadcast(&pool->lanes[i].work);
+    wake_all(pool);
     vv_mutex_unlock(&pool->lock);
     for (uint32_t i = 0; i < pool->thread_count; i++)
         pool->threads->join(pool->thread[i]);

@@ -1,7 +1,9 @@
 /*
  * srv_pool_test.c - short work does not wait behind long work, neither behind what waits for an
- * object store, and a full lane says so.
+ * object store, a full lane says so, and a stop runs what jobs submit to other lanes.
  */
+#include <poll.h>
+
 #include "base/lock.h"
 #include "io/env.h"
 #include "server/srv.h"
@@ -99,9 +101,41 @@ static void test_what_is_far_holds_no_other_thread(void **state)
     vv_mutex_fini(&g.lock);
 }
 
+typedef struct hops {
+    srv_pool *pool;
+    unsigned count;
+} hops;
+
+/* From lane to lane. The first takes so long that the threads of the others have nothing to do when
+ * the pool stops. */
+static void hop(void *arg)
+{
+    hops *h = arg;
+    if (h->count == 0)
+        (void)poll(NULL, 0, 20);
+    h->count++;
+    if (h->count < 9)
+        assert_int_equal(h->count % 3 == 0   ? srv_pool_submit_point(h->pool, hop, h)
+                         : h->count % 3 == 1 ? srv_pool_submit_far(h->pool, hop, h)
+                                             : srv_pool_submit(h->pool, hop, h),
+                         VV_OK);
+}
+
+static void test_a_stop_runs_what_jobs_submit(void **state)
+{
+    (void)state;
+    vv_error err = {0};
+    hops h = {.count = 0};
+    assert_ok(srv_pool_create(vv_threads_real(), LONG_THREADS, 4, &h.pool, &err), err);
+    assert_int_equal(srv_pool_submit_point(h.pool, hop, &h), VV_OK);
+    srv_pool_destroy(h.pool);
+    assert_int_equal(h.count, 9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_points_pass_long_work),
-                                       cmocka_unit_test(test_what_is_far_holds_no_other_thread)};
+                                       cmocka_unit_test(test_what_is_far_holds_no_other_thread),
+                                       cmocka_unit_test(test_a_stop_runs_what_jobs_submit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

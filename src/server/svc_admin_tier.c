@@ -86,7 +86,7 @@ static void run_turn(void *arg);
 static bool submit(tier_call *c)
 {
     atomic_fetch_add(&c->refs, 1);
-    if (srv_pool_submit(c->n->pool, run_turn, c) == VV_OK)
+    if (srv_pool_submit_far(c->n->pool, run_turn, c) == VV_OK)
         return true;
     atomic_fetch_sub(&c->refs, 1);
     return false;

@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/point.h"
 #include "base/util.h"
 #include "codec/protowire.h"
@@ -53,6 +54,7 @@ typedef struct learner {
     vv_table *table;
     uint32_t table_id;
     uint32_t partitions;
+    bool local; /* the object store did not answer: the rest goes without it */
 } learner;
 
 vv_status svc_engine_start(node *n, vv_error *err)
@@ -125,28 +127,53 @@ static uint64_t content_hash(vv_slice content)
     return vv_hash64(content.data, content.len);
 }
 
-/* The newest messages of a partition, as many as its share of the window and of the bytes. */
-static vv_status learn_partition(const learner *l, uint32_t partition, vv_error *err)
+static vv_status learn_from(const learner *l, uint32_t partition, uint64_t offset, bool local,
+                            vv_error *err)
 {
-    vv_stream_stats s = {.size = sizeof s};
     vv_stream_cursor *c = NULL;
     vv_message m;
     vv_stream_read_options opt = VV_STREAM_READ_OPTIONS_INIT;
-    vv_status st = vv_stream_stats_read(l->table, partition, NULL, &s, err);
-    if (st != VV_OK || s.messages == 0)
-        return st;
-    uint64_t count = vv_min_u64(s.messages, SVC_WINDOW_IDS / l->partitions);
-    const uint64_t each = s.bytes / s.messages + 1;
-    count = vv_min_u64(count, LEARN_BYTES / l->partitions / each + 1);
     opt.partition = partition;
-    opt.start = (vv_stream_start){.from = VV_STREAM_OFFSET, .offset = s.next_offset - count};
-    st = vv_stream_cursor_open(l->table, &opt, &c, err);
+    opt.local = local;
+    opt.start = (vv_stream_start){.from = VV_STREAM_OFFSET, .offset = offset};
+    vv_status st = vv_stream_cursor_open(l->table, &opt, &c, err);
     while (st == VV_OK && (st = vv_stream_cursor_next(c, &m, err)) == VV_OK)
         if (m.key.len > 0 && vv_slice_eq(m.source, vv_slice_str(SOURCE)))
             svc_window_learn(l->n->ids, l->table_id, svc_window_id_of(m.key), content_hash(m.value),
                              m.offset);
     vv_stream_cursor_close(c);
     return st == VV_NOT_FOUND ? VV_OK : st;
+}
+
+/* The newest messages of a partition, as many as its share of the window and of the bytes. Where
+ * the object store does not give those that lie there alone, it goes without them: messages are
+ * taken while the store is away, and a repeat of an older one is not known then. */
+static vv_status learn_partition(learner *l, uint32_t partition, vv_error *err)
+{
+    vv_stream_stats s = {.size = sizeof s};
+    vv_status st = vv_stream_stats_read(l->table, partition, NULL, &s, err);
+    if (st != VV_OK || s.messages == 0)
+        return st;
+    uint64_t count = vv_min_u64(s.messages, SVC_WINDOW_IDS / l->partitions);
+    const uint64_t each = s.bytes / s.messages + 1;
+    count = vv_min_u64(count, LEARN_BYTES / l->partitions / each + 1);
+    const uint64_t from = s.next_offset - count;
+    if (from >= s.local_offset)
+        return learn_from(l, partition, from, true, err);
+    vv_error why = {0};
+    st = l->local ? VV_BUSY : learn_from(l, partition, from, false, &why);
+    if (st == VV_OK || st == VV_NO_MEMORY) {
+        if (st != VV_OK && err != NULL)
+            *err = why;
+        return st;
+    }
+    l->local = true;
+    vv_log_to(l->n->log, VV_LOG_WARN, "stream", "ids of archived messages are not known",
+              VV_KV_U("table", l->table_id), VV_KV_U("partition", partition),
+              VV_KV_U("first", from), VV_KV_U("next", s.local_offset), VV_KV_S("error", why.msg));
+    st =
+        vv_stream_stats_read(l->table, partition, NULL, &s, err); /* more may have left meanwhile */
+    return st == VV_OK ? learn_from(l, partition, s.local_offset, true, err) : st;
 }
 
 static void run_process(void *arg);
@@ -180,7 +207,7 @@ static void run_learner(void *arg)
     vv_free(l);
 }
 
-/* On the lane of what takes long. Takes the table. */
+/* On the lane of what may wait for an object store. Takes the table. */
 static void start_learning(node *n, vv_table *table, const vv_table_info *info)
 {
     static const vv_error busy = {.msg = SVC_NO_THREAD};
@@ -189,7 +216,7 @@ static void start_learning(node *n, vv_table *table, const vv_table_info *info)
     if (l != NULL) {
         *l =
             (learner){.n = n, .table = table, .table_id = info->id, .partitions = info->partitions};
-        if (srv_pool_submit(n->pool, run_learner, l) == VV_OK)
+        if (srv_pool_submit_far(n->pool, run_learner, l) == VV_OK)
             return;
     }
     wake(n, info->id, l == NULL ? VV_NO_MEMORY : VV_BUSY, l == NULL ? &full : &busy);

@@ -68,7 +68,7 @@ bool svc_trace_of_messages(const srv_call *call, const vv_message *messages, siz
                            svc_trace *out)
 {
     bool found = svc_trace_of(call, out);
-    for (size_t i = 0; !found && i < count && i < LOOKED_AT; i++)
+    for (size_t i = 0; messages != NULL && !found && i < count && i < LOOKED_AT; i++)
         found = take_attribute(&messages[i], out);
     return found;
 }

@@ -97,6 +97,8 @@ static vv_status read_request(append *a, vv_error *err)
     vv_message *messages = NULL;
     const bool is_text =
         vv_slice_has_prefix(srv_call_header(a->call, "content-type"), vv_slice_str("text/plain"));
+    a->what.messages = NULL; /* of a try before: the arena has them no more */
+    a->what.count = 0;
     vv_status st = svc_stream_query_read(a->call, names, &a->arena, &q, err);
     if (st == VV_OK)
         st = svc_message_authorize(a->call, &q.table, GATE_WRITE, err);
@@ -134,14 +136,16 @@ static void refuse_append(ingest_task *task, vv_status st, const vv_error *err)
     refuse(a, st, err->msg);
 }
 
-/* Who sends, as it is when the request is read. */
+/* Who sends to which table, as it is when the request is read; names of tables need no decoding. */
 static uint64_t order_of(const srv_call *call)
 {
     vv_buf id;
+    const svc_table_ref table = {svc_query_value(srv_call_query(call), "tenant"),
+                                 svc_query_value(srv_call_query(call), "table")};
     const vv_slice raw = svc_query_value(srv_call_query(call), "producer");
     vv_buf_init(&id, raw.len + 1);
     const bool ok = raw.len > 0 && svc_percent_decode(raw, &id) && id.status == VV_OK;
-    const uint64_t order = svc_message_order(call, ok ? vv_buf_slice(&id) : raw);
+    const uint64_t order = svc_message_order(call, &table, ok ? vv_buf_slice(&id) : raw);
     vv_buf_fini(&id);
     return order;
 }

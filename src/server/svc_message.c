@@ -82,11 +82,16 @@ vv_status svc_message_limit(srv_call *call, const svc_table_ref *ref, uint64_t *
     return st;
 }
 
-uint64_t svc_message_order(const srv_call *call, vv_slice producer)
+uint64_t svc_message_order(const srv_call *call, const svc_table_ref *table, vv_slice producer)
 {
-    uint64_t connection = srv_call_connection(call);
-    return producer.len > 0 ? vv_hash64(producer.data, producer.len)
-                            : vv_hash64(&connection, sizeof connection);
+    const uint64_t connection = srv_call_connection(call);
+    const uint64_t who = producer.len > 0 ? vv_hash64(producer.data, producer.len)
+                                          : vv_hash64(&connection, sizeof connection);
+    const vv_slice tenant = table->tenant.len > 0 ? table->tenant : vv_slice_str("default");
+    const vv_slice name = table->table.len > 0 ? table->table : vv_slice_str(SVC_MESSAGE_TABLE);
+    const uint64_t all[] = {vv_hash64(tenant.data, tenant.len), vv_hash64(name.data, name.len),
+                            who};
+    return vv_hash64(all, sizeof all);
 }
 
 static void append_destroy(append *a)
@@ -187,7 +192,7 @@ vv_status svc_message_append(srv_call *call, const svc_messages *what, svc_messa
     }
     assert(a != NULL);
     a->is_queued = true;
-    a->task = (ingest_task){.order = svc_message_order(call, what->options.producer),
+    a->task = (ingest_task){.order = svc_message_order(call, &what->table, what->options.producer),
                             .bytes = sizeof *a,
                             .run = run_queued,
                             .refuse = refuse_queued};

@@ -63,11 +63,12 @@ VV_MUST_CHECK vv_status svc_message_append_now(srv_call *call, const svc_message
 void svc_message_note_refused(srv_call *call, const svc_messages *what, vv_status st,
                               const vv_error *err);
 
-/** Whose requests are appended in their order: the producer's, or those of the connection. In that
- * in which they were submitted to the queues: on the loop, as they came, by Stream.Append and its
- * form over HTTP; by a thread of the pool each, of two in flight at once in either order, by
+/** Whose requests are appended in their order: the producer's to a table, or those of the
+ * connection to it. In that in
+ * which they were submitted to the queues: on the loop, as they came, by Stream.Append and its form
+ * over HTTP; by a thread of the pool each, of two in flight at once in either order, by
  * ProcessMessage and OTLP, whose clients wait for an answer where the order matters to them. */
-uint64_t svc_message_order(const srv_call *call, vv_slice producer);
+uint64_t svc_message_order(const srv_call *call, const svc_table_ref *table, vv_slice producer);
 
 /** The stream table of a request out of the gate, to read it or to change positions. Made when it
  * is missing and creates is set. May wait. Gives *out: vv_table_close. */

@@ -217,6 +217,7 @@ static vv_status run_append(ingest_task *task, vv_error *err)
         st = svc_message_append_now(a->call, &a->what, on_appended, a, err);
     if (st == VV_BUSY && a->arena.used > 2 * len + KEPT_MAX) {
         a->is_read = false;
+        a->what.messages = NULL; /* how many there were is known still, to whoever tells of it */
         vv_arena_reset(&a->arena);
     }
     return st;
@@ -230,21 +231,26 @@ static void refuse_append(ingest_task *task, vv_status st, const vv_error *err)
     refuse(a, st, err);
 }
 
-/* Who sends is told by the last field of that number, as it is when the request is read. */
-static vv_slice producer_of(vv_slice request)
+/* Who sends to which table is told by the last fields of these numbers, as it is when the request
+ * is read. What is malformed is refused then. */
+static uint64_t order_of(const ask *a)
 {
-    wire_reader r = wire_reader_of(request);
+    wire_reader r = wire_reader_of(a->msg.data);
     wire_field f = {0};
+    svc_table_ref table = {{0}, {0}};
     vv_slice producer = {NULL, 0};
-    while (wire_next(&r, &f) > 0)
-        if (f.number == 4 && f.type == WIRE_BYTES)
+    bool ok = true;
+    while (ok && wire_next(&r, &f) > 0)
+        if (f.number == 1)
+            ok = svc_kv_take_table(&f, &table);
+        else if (f.number == 4 && f.type == WIRE_BYTES)
             producer = f.bytes;
-    return producer;
+    return svc_message_order(a->call, &table, producer);
 }
 
 static void queue_append(ask *a)
 {
-    a->task.order = svc_message_order(a->call, producer_of(a->msg.data));
+    a->task.order = order_of(a);
     a->task.bytes = sizeof *a + a->msg.data.len;
     a->task.run = run_append;
     a->task.refuse = refuse_append;

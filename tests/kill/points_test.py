@@ -202,7 +202,9 @@ def live(server, book, point, before):
     except (OSError, http.client.HTTPException):
         server.process.wait(30)  # gone while we looked
     except subprocess.TimeoutExpired:
-        raise AssertionError(f"{point} was not reached: is it a build with test_hooks?") from None
+        said = [str(c.error) for c in clients if c.error is not None]
+        raise AssertionError(f"{point} was not reached: is it a build with test_hooks? "
+                             f"{said}") from None
     finally:
         server.process.kill()
         for c in clients:
@@ -235,9 +237,10 @@ def check_objects(data, bucket, tmp, book):
     """Every offset in one object, nothing else there; the objects alone have the messages."""
     store = ["--backend", "file", "--bucket", bucket]
     names = []
+    for table in ("events", "events.dead"):  # each also removes what is due of the other
+        run("archive", "--data", data, "--table", table, *store, "run", "--local", "0")
     for table in ("events", "events.dead"):
         where = ["--data", data, "--table", table]
-        run("archive", *where, *store, "run", "--local", "0")
         rows = run("archive", *where, "list", "-o", "json")
         assert {r["state"] for r in rows} <= {"stored", "dying"}, rows
         names += [r["object"] for r in rows]

@@ -474,7 +474,8 @@ def case_varved_configured(work, rng):
     for setting, words in wrong.items():
         for more in ([], ["--check-config"]):
             out = subprocess.run([str(BUILD / "varved"), "--data", work + "/none", "--set",
-                                  "nats.enabled=true", "--set", setting, *more],
+                                  "nats.enabled=true", "--set", "server.port=0", "--set",
+                                  "query.port=0", "--set", setting, *more],
                                  capture_output=True, text=True, timeout=60, check=False)
             assert out.returncode == 2 and words in out.stderr, (setting, more, out)
             assert "secret" not in out.stderr, out
