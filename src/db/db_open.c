@@ -130,8 +130,9 @@ static vv_status open_identity(vv_db *db, bool *is_new, vv_error *err)
     db->shard_count = db->identity.shard_count;
     if (st == VV_OK && db->identity.is_attached && !db->opt.read_only)
         st = vv_fail(err, VV_UNSUPPORTED,
-                     "the store was made of another one's objects (attach), to be read: open it "
-                     "read-only");
+                     "the store was made of another one's objects (attach) and is read-only: varve "
+                     "reads it with --data, --backend and --bucket, a program with "
+                     "vv_options.read_only");
     return st;
 }
 

@@ -6,20 +6,36 @@
  * the object that has it: its index, and the blocks that may hold the message.
  */
 #include "db/db_tier_read.h"
+
+#include <string.h>
+
 #include "base/error.h"
 
 /* ---- objects ---- */
 
-/* What an object answers to who reads messages. */
+/* What the object store said of the object, without its name. */
+static const char *cause_of(const vv_error *why, const char *name)
+{
+    const char *at = strstr(why->msg, name);
+    const size_t len = strlen(name);
+    return at != NULL && strncmp(at + len, "': ", 3) == 0 ? at + len + 3 : why->msg;
+}
+
+/* What an object answers to who reads messages. The next step stands before the cause, which may be
+ * cut. */
 static vv_status tell(const vv_db *db, vv_status st, const arch_entry *entry, vv_error *err)
 {
+    const vv_error why = err == NULL ? (vv_error){0} : *err;
+    const char *cause = cause_of(&why, entry->name);
     if (st == VV_NOT_FOUND) {
-        (void)vv_fail(err, VV_CORRUPT, "%s has no such object: put it back from a copy",
-                      vv_object_store_name(db->tier->objects));
+        (void)vv_fail(err, VV_CORRUPT, "put it back from a copy into %s: no such object%s",
+                      vv_object_store_name(db->tier->objects),
+                      strstr(cause, ".varve/sum") == NULL ? "" : ", its sum in .varve/sum is gone");
         st = VV_CORRUPT;
-    } else if (st == VV_CORRUPT && err != NULL) {
-        const vv_error why = *err;
-        (void)vv_fail(err, st, "%.140s: put it back from a copy", why.msg);
+    } else if (st == VV_CORRUPT) {
+        (void)vv_fail(err, st, "put it back from a copy: %s", cause);
+    } else if (cause != why.msg) {
+        (void)vv_fail(err, st, "%s: %s", vv_object_store_name(db->tier->objects), cause);
     }
     if (st == VV_TIMEOUT || st == VV_CONFLICT || st == VV_INVALID)
         st = VV_IO;

@@ -488,7 +488,8 @@ vv_status vv_tier_run(vv_db *db, vv_table *table, vv_error *err)
     vv_status st = db_check_writable(db, err);
     if (st == VV_OK && !can_work(db->tier))
         st = vv_fail(err, VV_UNSUPPORTED,
-                     "no object store is there to archive to: name one in vv_options.tier");
+                     "no object store is there to archive to: name one with storage.backend, "
+                     "varve's --backend, or vv_options.tier");
     if (st == VV_OK && table != NULL)
         st = db_stream_check_part(table, 0, err);
     if (st != VV_OK)
@@ -517,7 +518,8 @@ vv_status db_tier_run_piece(vv_table *table, db_tier_place *place, vv_error *err
     vv_status st = db_check_writable(table->db, err);
     if (st == VV_OK && !can_work(t))
         st = vv_fail(err, VV_UNSUPPORTED,
-                     "no object store is there to archive to: name one in vv_options.tier");
+                     "no object store is there to archive to: name one with storage.backend, "
+                     "varve's --backend, or vv_options.tier");
     if (st == VV_OK)
         st = db_stream_check_part(table, 0, err);
     if (st == VV_OK && p >= table->cat->partition_count)

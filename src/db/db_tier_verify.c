@@ -175,7 +175,9 @@ vv_status vv_tier_verify(vv_table *table, bool whole, void (*finding)(void *ctx,
         st = db_tier_verify_one(table, whole, &place, finding, ctx, &found, err);
     if (st != VV_NOT_FOUND || found == 0)
         return st == VV_NOT_FOUND ? VV_OK : st;
-    return vv_fail(err, VV_CORRUPT,
-                   "verify stream '%s': %llu of its objects' figures are not as the table has them",
-                   table->cat->name, (unsigned long long)found);
+    return vv_fail(
+        err, VV_CORRUPT,
+        "verify stream '%s': findings: %llu: objects are missing or not as the table has "
+        "them: put back from a copy what is named, then verify again",
+        table->cat->name, (unsigned long long)found);
 }

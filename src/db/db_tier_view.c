@@ -75,9 +75,10 @@ vv_status db_tier_store(const vv_db *db, vv_object_store **out, vv_error *err)
     *out = db->tier == NULL ? NULL : db->tier->objects;
     if (*out != NULL)
         return VV_OK;
-    return vv_fail(err, VV_UNSUPPORTED,
-                   "messages lie in an object store, and the store was opened without one: give it "
-                   "with vv_options.tier (storage.backend)");
+    return vv_fail(
+        err, VV_UNSUPPORTED,
+        "opened without an object store: name it (varve: --backend and --bucket, varved: "
+        "storage.backend, C: vv_options.tier)");
 }
 
 vv_status db_tier_get(vv_object_store *store, const char *name, uint64_t offset, void *out,

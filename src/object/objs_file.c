@@ -370,6 +370,17 @@ static vv_status read_bytes(file_store *f, vio_file *sums, const file_sum *sum, 
     return st;
 }
 
+/* Bytes without sums are no object: a copy may have left hidden files out. */
+static vv_status fail_missing(file_store *f, const char *name, vv_error *err)
+{
+    vio_file *data = NULL;
+    const bool is_there = vio_open(f->io, name, VIO_READ, &data, NULL) == VV_OK;
+    vio_close(data);
+    return vv_fail(err, VV_NOT_FOUND, "no such object%s",
+                   is_there ? ": its file is there, its sum in .varve/sum is not: copy that too"
+                            : "");
+}
+
 static vv_status file_get(void *self, const char *name, uint64_t offset, void *out, size_t len,
                           size_t *got, vv_object_info *info, vv_object_outcome *oc, vv_error *err)
 {
@@ -403,7 +414,7 @@ static vv_status file_get(void *self, const char *name, uint64_t offset, void *o
     }
     vv_free(scratch);
     if (st == VV_NOT_FOUND)
-        st = vv_fail(err, st, "no such object");
+        st = fail_missing(f, name, err);
     return st == VV_OK ? VV_OK : file_fault(oc, st, false);
 }
 
@@ -421,7 +432,7 @@ static vv_status file_head(void *self, const char *name, vv_object_info *info,
     if (st == VV_OK)
         file_info_of(&sum, info);
     if (st == VV_NOT_FOUND)
-        st = vv_fail(err, st, "no such object");
+        st = fail_missing(f, name, err);
     return st == VV_OK ? VV_OK : file_fault(oc, st, false);
 }
 

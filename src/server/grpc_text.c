@@ -45,8 +45,11 @@ bool grpc_timeout_parse(vv_slice text, int64_t *ns)
 void grpc_message_encode(vv_buf *out, const char *message)
 {
     static const char hex[] = "0123456789ABCDEF";
-    for (const unsigned char *p = (const unsigned char *)message; *p != '\0'; p++) {
-        if (*p >= 0x20 && *p <= 0x7e && *p != '%') {
+    const unsigned char *first = (const unsigned char *)message;
+    for (const unsigned char *p = first; *p != '\0'; p++) {
+        /* HTTP/2 has no value with a blank at an end: the whole header would be dropped. */
+        const bool is_edge = *p == ' ' && (p == first || p[1] == '\0');
+        if (*p >= 0x20 && *p <= 0x7e && *p != '%' && !is_edge) {
             vv_buf_append_u8(out, *p);
         } else {
             const char escaped[3] = {'%', hex[*p >> 4], hex[*p & 15]};

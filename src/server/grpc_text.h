@@ -27,7 +27,8 @@ enum {
 /** grpc-timeout: one to eight digits and one of H M S m u n. *ns saturates at INT64_MAX. */
 bool grpc_timeout_parse(vv_slice text, int64_t *ns);
 
-/** Append message as grpc-message wants it: printable ASCII stays, % and the rest become %XX. */
+/** Append message as grpc-message wants it: printable ASCII stays; %, a blank at
+ * either end and the rest become %XX. */
 void grpc_message_encode(vv_buf *out, const char *message);
 
 /** True for application/grpc, alone or followed by '+' or ';'. */

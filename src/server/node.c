@@ -55,9 +55,15 @@ void node_note_corrupt(void *ctx, const char *message)
     int64_t last = atomic_load(&n->corrupt_logged_ns);
     if (last != 0 && now - last < NODE_CORRUPT_LOG_NS)
         return;
+    /* Backups hold no objects. */
+    const bool is_object = message != NULL && strstr(message, "object '") != NULL;
     if (atomic_compare_exchange_strong(&n->corrupt_logged_ns, &last, now > 0 ? now : 1))
         vv_log_to(n->log, VV_LOG_ERROR, "varved",
-                  "a read met damage in the store: check it, then restore it from a backup",
+                  is_object ? "a read met a damaged or missing object: put it back from a copy of "
+                              "the object store, backups hold no objects; 'varve archive verify' "
+                              "names all"
+                            : "a read met damage in the store: check it, then restore it from a "
+                              "backup",
                   VV_KV_S("cause", message == NULL ? "" : message), VV_KV_U("total", total));
 }
 

@@ -316,8 +316,8 @@ static vv_status verify_end(tier_call *c, vv_buf *out, vv_error *err)
     if (c->found == 0)
         return VV_OK;
     return vv_fail(err, VV_CORRUPT,
-                   "verify stream '%.*s': %llu of its objects' figures are not as the table has "
-                   "them",
+                   "verify stream '%.*s': findings: %llu: objects are missing or not as the table "
+                   "has them: put back from a copy what is named, then verify again",
                    (int)table.len, (const char *)table.data, (unsigned long long)c->found);
 }
 
