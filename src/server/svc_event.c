@@ -92,7 +92,10 @@ void svc_event_appended(const node *n, const svc_trace *trace, vv_table *table, 
     size_t k = 3;
     if (st == VV_OK) {
         kvs[k++] = VV_KV_U("partition", result->partition);
-        kvs[k++] = VV_KV_U("first_offset", result->first_offset);
+        if (result->first_offset != VV_STREAM_OFFSET_GONE) /* all of them may be dead letters */
+            kvs[k++] = VV_KV_U("first_offset", result->first_offset);
+        if (result->dead > 0)
+            kvs[k++] = VV_KV_U("dead", result->dead);
         kvs[k++] = VV_KV_U("duplicate", result->duplicate);
     } else {
         kvs[k++] = VV_KV_S("status", vv_status_name(st));

@@ -4,7 +4,7 @@
  *
  *   Content-Type   text/plain: each line is a value; anything else is read as JSON or JSON lines
  *   parameters     tenant, table, partition, producer, sequence, durability
- *   answer         {"partition":0,"first_offset":7,"count":2,"duplicate":false,"received":"..."}
+ *   answer {"partition":0,"count":2,"dead":0,"duplicate":false,"first_offset":7,"received":"..."}
  *
  * The body is queued as it came and read by a worker in the place that it has there, so requests of
  * a producer, or of a connection without one, are appended in the order in which they came.
@@ -62,8 +62,8 @@ static void on_appended(void *ctx, vv_status st, const vv_stream_append_result *
         return;
     }
     vv_buf_init(&out, ANSWER_MAX);
-    vv_buf_printf(&out, "{\"partition\":%u,\"count\":%zu,\"duplicate\":%s", r->partition, r->count,
-                  r->duplicate ? "true" : "false");
+    vv_buf_printf(&out, "{\"partition\":%u,\"count\":%zu,\"dead\":%zu,\"duplicate\":%s",
+                  r->partition, r->count, r->dead, r->duplicate ? "true" : "false");
     if (r->first_offset != VV_STREAM_OFFSET_GONE)
         vv_buf_printf(&out, ",\"first_offset\":%" PRIu64, r->first_offset);
     if (!r->duplicate) {
@@ -89,6 +89,20 @@ static vv_status charge_arena(append *a, vv_error *err)
     return VV_OK;
 }
 
+/* Who leaves the sequence out would send 0 each time, and lose all but the first as repeats. */
+static vv_status check_producer(const srv_call *call, const svc_stream_query *q, vv_error *err)
+{
+    const bool counts = svc_query_value(srv_call_query(call), "sequence").data != NULL;
+    if (q->producer.len > 0 && !counts)
+        return vv_fail(err, VV_INVALID,
+                       "sequence: a producer has to give it: the number of the first message, "
+                       "counted from 0 in each partition; or leave out producer");
+    if (q->producer.len == 0 && counts)
+        return vv_fail(err, VV_INVALID,
+                       "producer: a sequence is of one: name it, or leave out sequence");
+    return VV_OK;
+}
+
 static vv_status read_request(append *a, vv_error *err)
 {
     static const char *const names[] = {"tenant",   "table",      "partition", "producer",
@@ -100,6 +114,8 @@ static vv_status read_request(append *a, vv_error *err)
     a->what.messages = NULL; /* of a try before: the arena has them no more */
     a->what.count = 0;
     vv_status st = svc_stream_query_read(a->call, names, &a->arena, &q, err);
+    if (st == VV_OK)
+        st = check_producer(a->call, &q, err);
     if (st == VV_OK)
         st = svc_message_authorize(a->call, &q.table, GATE_WRITE, err);
     if (st == VV_OK)

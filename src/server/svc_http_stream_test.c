@@ -62,7 +62,8 @@ static void test_messages_go_in_and_come_out(void **state)
            "\"inf\":{\"f64\":\"Infinity\"}}}\n"
            "{\"value\":{\"a\" : [1, 2]}}\n",
            200,
-           "{\"partition\":0,\"count\":2,\"duplicate\":false,\"first_offset\":0,\"received\":");
+           "{\"partition\":0,\"count\":2,\"dead\":0,\"duplicate\":false,\"first_offset\":0,"
+           "\"received\":");
     expect(&s, "POST", S "append", "[{\"value_base64\":\"/wA=\"},{\"value\":\"\"}]", 200,
            "\"first_offset\":2");
     expect(&s, "POST", S "append", "{\"messages\":[{\"value\":\"five\"}]}", 200,
@@ -114,7 +115,8 @@ static void test_lines_of_text(void **state)
            "one\r\ntwo\n{three", 200, "Varve-Durability: os");
     expect(&s, "POST",
            S "append?producer=p&sequence=0 HTTP/1.1\r\nContent-Type: text/plain\r\nX-Rest:",
-           "one\r\ntwo\n{three", 200, "\"count\":3,\"duplicate\":true,\"first_offset\":0}");
+           "one\r\ntwo\n{three", 200,
+           "\"count\":3,\"dead\":0,\"duplicate\":true,\"first_offset\":0}");
     expect(&s, "POST",
            S "append?producer=p&sequence=9 HTTP/1.1\r\nContent-Type: text/plain\r\nX-Rest:", "x",
            409, "leaves a gap");
@@ -375,6 +377,8 @@ static void test_what_is_refused(void **state)
         {"POST", "append", "{\"attributes\":{\"a\":1,\"a\":2}}", 400, "there twice"},
         {"POST", "append?durability=maybe", "{}", 400, "maybe"},
         {"POST", "append?from=1", "{}", 400, "no such parameter"},
+        {"POST", "append?producer=p", "{}", 400, "sequence: a producer has to give it"},
+        {"POST", "append?sequence=7", "{}", 400, "producer: a sequence is of one"},
     };
     svc_suite s;
     svc_suite_start(&s, NULL);
