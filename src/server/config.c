@@ -422,7 +422,8 @@ static vv_status store_number(config *c, const config_key *key, const char *text
         memcpy((char *)c + key->offset, &n, sizeof n);
         return VV_OK;
     }
-    if (!parse_number(text, forms[key->type].units, &n))
+    /* None of a duration needs no unit. */
+    if (strcmp(text, "0") != 0 && !parse_number(text, forms[key->type].units, &n))
         return vv_fail(err, VV_INVALID, "%s: '%s' is not %s", key->name, text,
                        forms[key->type].form);
     if (n < key->min || n > key->max)
@@ -545,6 +546,7 @@ static vv_status load_plain_names(config *c, char *const *environment, vv_error 
         const char *key;
     } names[] = {{"SERVER_HOST=", "server.host"},
                  {"SERVER_PORT=", "server.port"},
+                 {"STORAGE_BACKEND=", "storage.backend"},
                  {"STORAGE_BUCKET=", "storage.bucket"},
                  {"STORAGE_PREFIX=", "storage.prefix"}};
     for (char *const *e = environment; *e != NULL; e++)

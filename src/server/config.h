@@ -1,8 +1,8 @@
 /*
  * config.h - the configuration of varved: one table of keys, filled from defaults, a YAML file, the
  * environment (VARVE_SECTION_KEY, and before them the plain names SERVER_HOST, SERVER_PORT,
- * STORAGE_BUCKET and STORAGE_PREFIX) and --set, in that order. A wrong key or value is refused with
- * its place (file, line and column), the cause and the nearest valid key.
+ * STORAGE_BACKEND, STORAGE_BUCKET and STORAGE_PREFIX) and --set, in that order. A wrong key or
+ * value is refused with its place (file, line and column), the cause and the nearest valid key.
  */
 #ifndef VARVE_SERVER_CONFIG_H
 #define VARVE_SERVER_CONFIG_H

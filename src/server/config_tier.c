@@ -4,6 +4,9 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,6 +15,8 @@
 #include "base/util.h"
 #include "server/config.h"
 #include "server/config_int.h"
+
+#define WHOLE_PATH_MAX (PATH_MAX + CONFIG_TEXT_MAX)
 
 static bool is_empty(const char *text)
 {
@@ -39,6 +44,43 @@ static bool is_remote(const config *c)
     return is(c->storage_backend, "s3") || is(c->storage_backend, "gcs");
 }
 
+/* A path from the root, with links followed as far as it is there. */
+static void whole_path(const char *path, char out[WHOLE_PATH_MAX])
+{
+    char head[CONFIG_TEXT_MAX];
+    char real[PATH_MAX] = "";
+    size_t len = strnlen(path, sizeof head - 1);
+    memcpy(head, path, len);
+    head[len] = '\0';
+    while (realpath(len == 0 ? "." : head, real) == NULL && len > 0) {
+        while (len > 0 && head[len - 1] == '/')
+            len--;
+        while (len > 0 && head[len - 1] != '/')
+            len--;
+        head[len] = '\0';
+    }
+    (void)snprintf(out, WHOLE_PATH_MAX, "%s/%s", is(real, "/") ? "" : real, path + len);
+    for (len = strlen(out); len > 0 && out[len - 1] == '/'; len--)
+        out[len - 1] = '\0';
+}
+
+/* Objects among the files of the store would be taken for damage, and go when those go. */
+static vv_status check_apart(const config *c, vv_error *err)
+{
+    char bucket[WHOLE_PATH_MAX];
+    char data[WHOLE_PATH_MAX];
+    whole_path(c->storage_bucket, bucket);
+    whole_path(c->storage_data_directory, data);
+    const size_t len = strlen(data);
+    if (strncmp(bucket, data, len) != 0 || (bucket[len] != '/' && bucket[len] != '\0'))
+        return VV_OK;
+    return vv_fail(
+        err, VV_INVALID,
+        "storage.bucket: '%.100s' lies in storage.data_directory: name a directory beside "
+        "it, best on another disk",
+        c->storage_bucket);
+}
+
 static vv_status check_backend(const config *c, vv_error *err)
 {
     const char *b = c->storage_backend;
@@ -58,7 +100,7 @@ static vv_status check_backend(const config *c, vv_error *err)
     if ((is_file || is_remote(c)) && is_empty(c->storage_bucket))
         return vv_fail(err, VV_INVALID, "storage.bucket: storage.backend %s needs it: %s", b,
                        is_file ? "a directory" : "the name of a bucket that is there");
-    return VV_OK;
+    return is_file ? check_apart(c, err) : VV_OK;
 }
 
 /* Without an object store nobody looks at these: who sets one means to have it. */
@@ -75,8 +117,9 @@ static vv_status check_absent(const config *c, vv_error *err)
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (!is_empty(keys[i].value))
             return vv_fail(err, VV_INVALID,
-                           "%s: it is set and storage.backend is not: say file, memory, s3, gcs, "
-                           "or a path that ends in .so",
+                           "%s: it is set and storage.backend is not (VARVE_STORAGE_BACKEND or "
+                           "STORAGE_BACKEND in the environment): say file, memory, s3, gcs, or a "
+                           "path that ends in .so",
                            keys[i].key);
     return VV_OK;
 }

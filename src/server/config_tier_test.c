@@ -40,6 +40,12 @@ static void wrong_values_are_refused_with_their_key(void **state)
         {"storage.backend=s3", "storage.bucket", "needs it"},
         {"storage.backend=gcs", "storage.bucket", "needs it"},
         {"storage.backend=file", "storage.bucket", "a directory"},
+        {"storage.backend=file storage.data_directory=d storage.bucket=d", "storage.bucket",
+         "lies in storage.data_directory"},
+        {"storage.backend=file storage.data_directory=./d/ storage.bucket=d//b/", "storage.bucket",
+         "lies in storage.data_directory"},
+        {"storage.backend=file storage.data_directory=/no-d storage.bucket=/no-d/x/y",
+         "storage.bucket", "lies in storage.data_directory"},
         {"storage.bucket=b", "storage.bucket", "storage.backend is not"},
         {"storage.endpoint=http://x", "storage.endpoint", "storage.backend is not"},
         {"storage.access_key=k storage.secret_key=s", "storage.access_key",
@@ -345,6 +351,16 @@ static void plain_names_of_the_environment_count(void **state)
     assert_string_equal(c.server_host, "::1");
     assert_string_equal(c.storage_bucket, "ours"); /* the name with our prefix goes over it */
     assert_string_equal(c.storage_prefix, "deep/er");
+    char *store[] = {"STORAGE_BACKEND=file", "STORAGE_BUCKET=/no-d-b", NULL};
+    assert_ok(config_set(&c, "storage.data_directory=/no-d", &err), err);
+    assert_ok(config_load_env(&c, store, &err), err);
+    assert_string_equal(c.storage_backend, "file");
+    assert_ok(config_check_tier(&c, &err), err); /* beside it, with a name that begins alike */
+    assert_ok(config_set(&c, "processing.local_age=0", &err), err);
+    assert_int_equal(c.processing_local_age_ns, 0);
+    assert_ok(config_set(&c, "storage.tier_run_age=0", &err), err);
+    assert_status(VV_INVALID, config_set(&c, "processing.grace=0", &err));
+    assert_non_null(strstr(err.msg, "outside"));
     char *foreign[] = {"SERVER_PORT=tcp://10.0.0.1:80", "STORAGE_PREFIX=", "SERVER_PORTS=1",
                        "STORAGE_BUCKET_X=1", NULL};
     config_init(&c);
