@@ -79,6 +79,24 @@ static void note_finding(void *ctx, const char *text)
     (void)fprintf(stderr, "varve archive: %s\n", text);
 }
 
+/* What to read it with, to be copied. */
+static void tell_options(const tier_args *tier, const char *store_name, const char *dir)
+{
+    const struct {
+        const char *option;
+        const char *value;
+    } said[] = {{"--backend", tier->backend},
+                {"--bucket", tier->bucket},
+                {"--prefix", tier->prefix},
+                {"--endpoint", tier->endpoint},
+                {"--region", tier->region}};
+    (void)printf("attached %s: read it with --data %s", store_name, dir);
+    for (size_t i = 0; i < ARRAY_LEN(said); i++)
+        if (said[i].value != NULL)
+            (void)printf(" %s '%s'", said[i].option, said[i].value);
+    (void)printf("\n");
+}
+
 vv_status archive_files_attach(const cmd_ctx *ctx, const tier_args *tier, vv_error *err)
 {
     vv_object_store *objects = NULL;
@@ -86,8 +104,7 @@ vv_status archive_files_attach(const cmd_ctx *ctx, const tier_args *tier, vv_err
     if (st == VV_OK)
         st = vv_tier_attach(ctx->common.data, objects, note_finding, NULL, err);
     if (st == VV_OK)
-        (void)printf("attached %s: read it with --data %s and the same --backend\n",
-                     vv_object_store_name(objects), ctx->common.data);
+        tell_options(tier, vv_object_store_name(objects), ctx->common.data);
     vv_object_store_close(objects);
     return st;
 }

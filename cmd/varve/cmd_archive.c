@@ -75,8 +75,9 @@ static const cmd_opt opts[] = {
      "of export: one partition, as Parquet into this file"},
     {"whole", 0, CMD_FLAG, offsetof(archive_args, whole), NULL,
      "of verify: read every byte, not indexes alone"},
-    {"local", 0, CMD_DURATION, offsetof(archive_args, local_ns), "TIME",
-     "of run with --data: archived messages stay here for so long; default 1h"},
+    {"local", 0, CMD_TEXT, offsetof(archive_args, local), "TIME|now",
+     "of run with --data: archived messages stay here for so long; now: they leave at once; "
+     "default 1h"},
     TIER_OPTS(archive_args, tier),
 };
 
@@ -144,7 +145,8 @@ const cmd_command cmd_archive = {
                "knows of it, with --whole every byte; 'restore' brings the messages from --from\n"
                "to --to back into local files; 'export' prints messages, archived or not, as JSON\n"
                "lines, or with -o csv as CSV; 'attach' makes the directory --data out of the\n"
-               "objects alone, to be read. The table is messages unless --table names another.\n",
+               "objects alone, to be read. Without --table the table is messages; list alone then\n"
+               "shows archives of btree tables.\n",
     .with = CMD_WITH_STORE | CMD_WITH_TABLE,
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),

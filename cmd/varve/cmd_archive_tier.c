@@ -198,6 +198,14 @@ static int check_options(const cmd_ctx *ctx, const archive_args *a, const char *
     return CMD_OK;
 }
 
+static bool parse_local(const char *text, int64_t *out_ns)
+{
+    const bool ok = strcmp(text, "now") == 0 || cmd_parse_duration(text, out_ns);
+    if (ok && (strcmp(text, "now") == 0 || *out_ns == 0))
+        *out_ns = -1;
+    return ok;
+}
+
 int archive_tier_run(cmd_ctx *ctx, const archive_args *a, const char *verb)
 {
     job j = {.ctx = ctx, .a = a};
@@ -209,8 +217,9 @@ int archive_tier_run(cmd_ctx *ctx, const archive_args *a, const char *verb)
     if (code != CMD_OK)
         return code;
     tier.archives = archives;
-    if (cmd_given(ctx, "local"))
-        tier.local_ns = a->local_ns == 0 ? -1 : a->local_ns;
+    if (cmd_given(ctx, "local") && !parse_local(a->local, &tier.local_ns))
+        return cmd_usage(ctx, "--local: '%s' is no time such as 10s, 200ms or 5m, nor now",
+                         a->local);
     ctx->common.tier = &tier;
     vv_status st;
     if (strcmp(verb, "attach") == 0) {

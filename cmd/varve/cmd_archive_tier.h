@@ -13,7 +13,7 @@ typedef struct archive_args {
     uint64_t partition;
     uint64_t from;
     uint64_t to;
-    int64_t local_ns;
+    const char *local; /* a time, or now */
     const char *parquet;
     bool whole;
 } archive_args;

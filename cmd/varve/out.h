@@ -40,6 +40,11 @@ static inline out_cell out_bytes(vv_slice bytes)
     return (out_cell){.type = OUT_BYTES, .bytes = bytes};
 }
 
+static inline out_cell out_json(vv_slice text)
+{
+    return (out_cell){.type = OUT_JSON, .bytes = text};
+}
+
 static inline out_cell out_int(int64_t i)
 {
     return (out_cell){.type = OUT_INT, .i = i};

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/attribute_json.h"
 #include "base/base64.h"
 #include "base/error.h"
 #include "base/time_text.h"
@@ -47,55 +48,6 @@ static void put_time(vv_buf *out, int64_t ns)
     vv_buf_append_u8(out, '"');
 }
 
-/* With a fraction or an exponent always: an integer is of another type. */
-static void put_f64(vv_buf *out, double value)
-{
-    static const char marks[] = {'.', 'e', 'E'};
-    const size_t from = out->len;
-    if (!isfinite(value)) {
-        vv_buf_append_str(out, "{\"f64\":");
-        json_put_number(out, value);
-        vv_buf_append_u8(out, '}');
-        return;
-    }
-    json_put_number(out, value);
-    for (size_t i = from; i < out->len; i++)
-        if (memchr(marks, out->data[i], sizeof marks) != NULL)
-            return;
-    vv_buf_append_str(out, ".0");
-}
-
-static void put_attribute(vv_buf *out, const vv_attribute *a)
-{
-    json_put_string(out, a->name);
-    vv_buf_append_u8(out, ':');
-    switch (a->type) {
-    case VV_ATTRIBUTE_I64:
-        vv_buf_printf(out, "%" PRId64, a->i64);
-        break;
-    case VV_ATTRIBUTE_F64:
-        put_f64(out, a->f64);
-        break;
-    case VV_ATTRIBUTE_BOOL:
-        vv_buf_append_str(out, a->i64 != 0 ? "true" : "false");
-        break;
-    case VV_ATTRIBUTE_TIME:
-        vv_buf_append_str(out, "{\"time\":");
-        put_time(out, a->i64);
-        vv_buf_append_u8(out, '}');
-        break;
-    case VV_ATTRIBUTE_BYTES:
-        vv_buf_append_str(out, "{\"base64\":");
-        json_put_base64(out, a->bytes);
-        vv_buf_append_u8(out, '}');
-        break;
-    case VV_ATTRIBUTE_STRING:
-    default:
-        json_put_string(out, a->bytes);
-        break;
-    }
-}
-
 static void put_object(vv_buf *out, const vv_message *m)
 {
     vv_buf_printf(out, "{\"offset\":%" PRIu64 ",\"partition\":%u,\"received\":", m->offset,
@@ -114,7 +66,7 @@ static void put_object(vv_buf *out, const vv_message *m)
         put_bytes(out, "source", m->source);
     for (size_t i = 0; i < m->attribute_count; i++) {
         vv_buf_append_str(out, i == 0 ? ",\"attributes\":{" : ",");
-        put_attribute(out, &m->attributes[i]);
+        json_put_attribute(out, &m->attributes[i]);
     }
     vv_buf_append_str(out, m->attribute_count > 0 ? "}}" : "}");
 }
