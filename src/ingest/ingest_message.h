@@ -8,14 +8,15 @@
  *                by who sends it    \                                         |
  *                                    '-- no room: it waits, unreleased <--- bytes
  *
- * Tasks of one order (a producer's to a table, or a connection's where there is none) go through one
- * worker, so they are appended in the order in which they came, whatever their rules cost; senders share the
- * workers. A task that the store is too busy for is set aside with all that its sender sent behind
- * it, and the worker goes on with the others: a table whose object store does not answer holds back
- * those who write to it, and nobody else. At most queue_bytes of requests are with workers and on
- * their way at once. The others wait outside, as they came and unreleased: their sender gets no
- * credit for more, so that what waits is bounded by the windows of the connections and the budget
- * of the node. Nothing is dropped, and one request passes an empty pipeline, however large it is.
+ * Tasks of one order (a producer's to a table, or a connection's where there is none) go through
+ * one worker, so they are appended in the order in which they came, whatever their rules cost;
+ * senders share the workers. A task that the store is too busy for is set aside with all that its
+ * sender sent behind it, and the worker goes on with the others: a table whose object store does
+ * not answer holds back those who write to it, and nobody else. At most queue_bytes of requests are
+ * with workers and on their way at once. The others wait outside, as they came and unreleased:
+ * their sender gets no credit for more, so that what waits is bounded by the windows of the
+ * connections and the budget of the node. Nothing is dropped, and one request passes an empty
+ * pipeline, however large it is.
  *
  * The pipeline knows no network, no gate and no table: what a request is its owner knows.
  */

@@ -219,8 +219,7 @@ static window *idlest_locked(svc_windows *w) VV_REQUIRES(w->lock)
 
 static bool reserve_locked(svc_windows *w, uint64_t bytes) VV_REQUIRES(w->lock)
 {
-    return w->bytes + bytes <= w->bytes_max &&
-           vv_budget_reserve(w->budget, VV_BUDGET_INDEX, bytes);
+    return w->bytes + bytes <= w->bytes_max && vv_budget_reserve(w->budget, VV_BUDGET_INDEX, bytes);
 }
 
 /* One that is full and not as large as it may be gets twice the room, if no other is as small. */
