@@ -396,6 +396,8 @@ static int run(cmd_ctx *ctx, const void *opaque, int argc, char **argv)
     int verb = cmd_word_of(ctx, argv[0]);
     if (verb < 0)
         return CMD_USAGE;
+    if (verb == APPEND && cmd_given(ctx, "limit"))
+        return cmd_usage(ctx, "--limit is of read and tail: append takes all lines of the file");
     if (argc != (verb == APPEND || verb == RESET ? 2 : 1))
         return cmd_usage(ctx,
                          verb == APPEND  ? "one FILE is needed; - is standard input"

@@ -25,7 +25,9 @@ static const char *cause_of(const vv_error *why, const char *name)
  * cut. */
 static vv_status tell(const vv_db *db, vv_status st, const arch_entry *entry, vv_error *err)
 {
-    const vv_error why = err == NULL ? (vv_error){0} : *err;
+    vv_error why = {0};
+    if (err != NULL)
+        why = *err;
     const char *cause = cause_of(&why, entry->name);
     if (st == VV_NOT_FOUND) {
         (void)vv_fail(err, VV_CORRUPT, "put it back from a copy into %s: no such object%s",

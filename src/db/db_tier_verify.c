@@ -53,7 +53,8 @@ static void find_in_object(void *ctx, const char *text)
 static vv_status take(verifier *v, vv_status st, const vv_error *why, vv_error *err)
 {
     if (st == VV_NOT_FOUND)
-        find(v, "%s has no such object", vv_object_store_name(v->store));
+        find(v, "%s has no such object%s", vv_object_store_name(v->store),
+             strstr(why->msg, ".varve/sum") == NULL ? "" : ", its sum in .varve/sum is gone");
     else if (st == VV_CORRUPT || st == VV_UNSUPPORTED)
         find(v, "%s", why->msg);
     else if (st != VV_OK)

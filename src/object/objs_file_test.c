@@ -439,6 +439,7 @@ static void a_removal_that_ended_between_is_finished(void **state)
     file_sum_path("o", path);
     assert_ok(vio_remove(io, path, &err), err);
     assert_status(VV_NOT_FOUND, vv_object_head(s, "o", NULL, &oc, &err));
+    assert_non_null(strstr(err.msg, "no such object: its file is there, its sum in .varve/sum"));
     assert_ok(vio_open(io, "o", VIO_READ, &file, &err), err);
     vio_close(file);
     vv_status st = vv_object_remove(s, "o", &oc, &err);

@@ -38,11 +38,12 @@ def objects(bucket):
 
 def archive(where, store, lines):
     run("archive", *where, "run", code=2, words=["--backend"])
+    run("archive", *where, *store, "run", "--local", "soon", code=2, words=["nor now"])
     run("archive", "run", *store, code=2, words=["--data"])
     run("archive", *where, "run", "--bucket", "x", code=2, words=["--backend"])
     run("archive", *where, *store, "run", "--table", "nope", code=5, words=["nope"])
     assert rows(run("archive", *where, "list", "--table", "messages", "-o", "json")) == []
-    done = run("archive", *where, *store, "run", "--local", "0")
+    done = run("archive", *where, *store, "run", "--local", "now")
     assert done.startswith(f"stored {COUNT} messages in "), done
     got = rows(run("archive", *where, "list", "--table", "messages", "-o", "json"))
     assert [r["state"] for r in got] == ["stored"] * len(got), got
@@ -69,7 +70,7 @@ def verify(where, store, bucket):
     run("archive", *where, *store, "verify", "--whole", code=1, words=[one.name])
     one.unlink()
     run("archive", *where, *store, "verify", code=1, words=[one.name])
-    run("stream", *where, *store, "read", code=1, words=[one.name])
+    run("stream", *where, *store, "read", code=1, words=[one.name, "put it back from a copy"])
     one.write_bytes(kept)
 
 

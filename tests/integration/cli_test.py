@@ -587,6 +587,7 @@ def streams_of_a_directory(tmp):
     fails(1, "table", "create", *where, "--kind", "stream", "--archive", "key=one-name", "x", words=["{first}"])
     ok("table", "create", *where, "--kind", "stream", "--keep", "30d", "--keep-size", "1G", "messages")
     fails(2, "stream", *where, words=["append, read, tail"])
+    fails(2, "stream", *where, "append", "-n", "5", "-", words=["--limit is of read and tail"])
     fails(2, "stream", *where, "read", "--from", "soon", words=["'soon' is no offset"])
     fails(2, "stream", *where, "read", "--follow", words=["--follow is of tail"])
     fails(1, "stream", *where, "tail", "--follow", words=["nobody else writes to a directory"])
