@@ -6,7 +6,6 @@
  * local=1h|now | local-size=1G|any | key=TEMPLATE, which is the last: it may have commas
  */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -94,27 +93,30 @@ bool store_rule_parse(const char *text, vv_archive_rule *out)
 
 /* ---- the other way ---- */
 
-static void VV_PRINTF(2, 3) put(char out[STORE_RULE_TEXT], const char *fmt, ...)
+/* Behind a comma, unless it is the first. */
+static void put(char out[STORE_RULE_TEXT], const char *name, const char *value)
 {
-    size_t at = strlen(out);
-    va_list args;
-    if (at > 0 && at + 1 < STORE_RULE_TEXT) {
-        out[at++] = ',';
-        out[at] = '\0';
-    }
-    va_start(args, fmt);
-    (void)vsnprintf(out + at, STORE_RULE_TEXT - at, fmt, args);
-    va_end(args);
+    const size_t at = strlen(out);
+    (void)snprintf(out + at, STORE_RULE_TEXT - at, "%s%s%s", at > 0 ? "," : "", name, value);
+}
+
+static void put_uint(char out[STORE_RULE_TEXT], const char *name, uint64_t value)
+{
+    char number[24];
+    (void)snprintf(number, sizeof number, "%" PRIu64, value);
+    put(out, name, number);
 }
 
 static void put_span(char out[STORE_RULE_TEXT], const char *name, int64_t ns)
 {
+    char span[32];
     if (ns % VV_NS_PER_S == 0)
-        put(out, "%s=%" PRId64 "s", name, ns / VV_NS_PER_S);
+        (void)snprintf(span, sizeof span, "%" PRId64 "s", ns / VV_NS_PER_S);
     else if (ns % VV_NS_PER_MS == 0)
-        put(out, "%s=%" PRId64 "ms", name, ns / VV_NS_PER_MS);
+        (void)snprintf(span, sizeof span, "%" PRId64 "ms", ns / VV_NS_PER_MS);
     else
-        put(out, "%s=%" PRId64 "ns", name, ns);
+        (void)snprintf(span, sizeof span, "%" PRId64 "ns", ns);
+    put(out, name, span);
 }
 
 void store_rule_text(const vv_archive_rule *rule, char out[STORE_RULE_TEXT])
@@ -123,31 +125,31 @@ void store_rule_text(const vv_archive_rule *rule, char out[STORE_RULE_TEXT])
     if (rule == NULL)
         return;
     if (rule->off)
-        put(out, "off");
+        put(out, "off", "");
     else if ((rule->said & VV_ARCHIVE_SAYS_OFF) != 0)
-        put(out, "on");
+        put(out, "on", "");
     if (rule->codec != 0 && (size_t)rule->codec < ARRAY_LEN(codecs))
-        put(out, "codec=%s", codecs[rule->codec]);
+        put(out, "codec=", codecs[rule->codec]);
     if (rule->also != 0 && (size_t)rule->also < ARRAY_LEN(forms))
-        put(out, "also=%s", forms[rule->also]);
+        put(out, "also=", forms[rule->also]);
     else if ((rule->said & VV_ARCHIVE_SAYS_ALSO) != 0)
-        put(out, "also=none");
+        put(out, "also=none", "");
     if (rule->batch_bytes != 0)
-        put(out, "size=%" PRIu64, rule->batch_bytes);
+        put_uint(out, "size=", rule->batch_bytes);
     if (rule->batch_messages != 0)
-        put(out, "count=%" PRIu64, rule->batch_messages);
+        put_uint(out, "count=", rule->batch_messages);
     else if ((rule->said & VV_ARCHIVE_SAYS_MESSAGES) != 0)
-        put(out, "count=any");
+        put(out, "count=any", "");
     if (rule->batch_age_ns != 0)
-        put_span(out, "age", rule->batch_age_ns);
+        put_span(out, "age=", rule->batch_age_ns);
     if (rule->local_ns < 0)
-        put(out, "local=now");
+        put(out, "local=now", "");
     else if (rule->local_ns != 0)
-        put_span(out, "local", rule->local_ns);
+        put_span(out, "local=", rule->local_ns);
     if (rule->local_bytes != 0)
-        put(out, "local-size=%" PRIu64, rule->local_bytes);
+        put_uint(out, "local-size=", rule->local_bytes);
     else if ((rule->said & VV_ARCHIVE_SAYS_LOCAL_BYTES) != 0)
-        put(out, "local-size=any");
+        put(out, "local-size=any", "");
     if (rule->key != NULL)
-        put(out, "key=%s", rule->key);
+        put(out, "key=", rule->key);
 }
