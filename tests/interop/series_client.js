@@ -56,6 +56,19 @@ async function samples(table, match) {
   return found.sort((a, b) => (JSON.stringify(a.labels) < JSON.stringify(b.labels) ? -1 : 1));
 }
 
+// The server may be on its way back: asked again while nobody answers.
+async function patiently(ask) {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await ask();
+    } catch (why) {
+      if (!(why instanceof TypeError) || tries === 600)
+        throw why;
+      await new Promise((resolve) => { setTimeout(resolve, 100); });
+    }
+  }
+}
+
 // ---- Arrow ----
 
 async function exported(sensor, start = T0, end = T0 + 10000000) {
@@ -298,7 +311,7 @@ const alone = {
         return batches * 100;
       }, `http://${ingestAddress}`);
     assert.deepStrictEqual(failures, []);
-    const points = (await samples('killed', 'm_v')).flatMap((s) => s.points);
+    const points = (await patiently(() => samples('killed', 'm_v'))).flatMap((s) => s.points);
     assert.deepStrictEqual(points.sort((a, b) => a[0] - b[0]),
       Array.from({ length: batches * 100 }, (_, i) => [T0 + i, i]));
   },
