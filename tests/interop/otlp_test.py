@@ -120,12 +120,14 @@ def exporters(data):
         done = subprocess.run(["node", str(CLIENT), server.ingest], check=False, timeout=240)
         assert done.returncode == 0, "the exporters failed"
         for form in ("grpc", "proto", "http"):
-            got = [m for m in messages(server, "traces") if f"form={form}" in m["attributes"]]
+            got = [m for m in messages(server, "traces") if m["attributes"].get("form") == form]
             assert len(got) == 20, (form, len(got))
-            assert all("service.name=node" in m["attributes"] and "kind=server" in m["attributes"] for m in got), got[0]
-            got = [m for m in messages(server, "logs") if f"form={form}" in m["attributes"]]
+            assert all((m["attributes"]["service.name"], m["attributes"]["kind"]) == ("node", "server")
+                       for m in got), got[0]
+            got = [m for m in messages(server, "logs") if m["attributes"].get("form") == form]
             assert len(got) == 20, (form, len(got))
-            assert "severity=ERROR" in got[0]["attributes"] and "body=it broke" in got[0]["attributes"], got[0]
+            about = got[0]["attributes"]
+            assert (about["severity"], about["body"]) == ("ERROR", "it broke"), got[0]
             done = varve("series", "latest", "--table", "metrics", "--server", server.ingest, "-o", "json", "--match", f"form={form}")
             assert done.returncode == 0, done
             text = done.stdout
