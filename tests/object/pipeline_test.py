@@ -285,6 +285,10 @@ def waiting_is_bounded(bed):
     bed.node.stop()
     bed.node.start(waiting=WAITING)
     bed.ready()
+    for p in bed.producers:  # the large one, whose only append is more than the bound
+        if p.batches is not None:
+            p.join(60)
+            assert not p.is_alive(), f"{p.table}: its append has no answer"
     bed.wait(lambda: bed.metric("tier_waiting_bytes") < WAITING / 2, "what waited to be stored")
     before = bed.node.disk()
     bed.peer.kill_gateway()
