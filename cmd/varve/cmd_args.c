@@ -81,7 +81,8 @@ int cmd_usage(const cmd_ctx *ctx, const char *fmt, ...)
     va_list args;
     (void)fprintf(stderr, "varve %s: ", ctx->command->name);
     va_start(args, fmt);
-    (void)vfprintf(stderr, fmt, args);
+    /* The analyser loses va_start where it follows callers into here. */
+    (void)vfprintf(stderr, fmt, args); /* NOLINT(clang-analyzer-valist.Uninitialized) */
     va_end(args);
     (void)fprintf(stderr, "; see varve %s --help\n", ctx->command->name);
     return CMD_USAGE;
