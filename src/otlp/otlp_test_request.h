@@ -208,7 +208,7 @@ static inline void otlp_test_put_side(vv_buf *b, uint32_t field, int32_t offset,
 {
     uint8_t number[VV_VARINT_MAX];
     size_t side = wire_begin(b, field);
-    wire_put_varint(b, 1, (uint32_t)offset << 1 ^ (uint32_t)(offset >> 31));
+    wire_put_varint(b, 1, offset < 0 ? ~((uint32_t)offset << 1) : (uint32_t)offset << 1);
     size_t packed = wire_begin(b, 2);
     for (size_t i = 0; i < count; i++)
         vv_buf_append(b, number, vv_varint_put(number, counts[i]));
